@@ -1,0 +1,60 @@
+//! An arm: strategy × decomposer × solver, one row of the result table.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How a question is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// One call, the answer alone.
+    Direct,
+    /// One call, chain of thought before the answer.
+    Cot,
+    /// A decomposer writes all subquestions, one solver call answers them all (the paper's static two-stage).
+    TwoStage,
+}
+
+impl Strategy {
+    #[must_use]
+    pub fn needs_decomposer(self) -> bool {
+        matches!(self, Self::TwoStage)
+    }
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Direct => "direct",
+            Self::Cot => "cot",
+            Self::TwoStage => "two-stage",
+        })
+    }
+}
+
+/// Roles are filled by names from the recipe (`[models.NAME]`, `student:NAME`, `teacher`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Arm {
+    pub strategy: Strategy,
+    pub decomposer: Option<String>,
+    pub solver: String,
+}
+
+impl Arm {
+    /// `cot/qwen-1.5b`, `two-stage/sd-r/qwen-1.5b`: used in files, JSON and the report.
+    #[must_use]
+    pub fn slug(&self) -> String {
+        let plain = |name: &str| name.strip_prefix("student:").unwrap_or(name).to_owned();
+        match &self.decomposer {
+            Some(decomposer) => format!("{}/{}/{}", self.strategy, plain(decomposer), plain(&self.solver)),
+            None => format!("{}/{}", self.strategy, plain(&self.solver)),
+        }
+    }
+}
+
+impl fmt::Display for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.slug())
+    }
+}

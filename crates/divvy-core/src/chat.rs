@@ -1,0 +1,95 @@
+//! What is said to a model and what comes back. A local model and a remote one see the same request.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::ModelId;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Message {
+    pub role: Role,
+    pub content: String,
+}
+
+impl Message {
+    #[must_use]
+    pub fn system(content: impl Into<String>) -> Self {
+        Self { role: Role::System, content: content.into() }
+    }
+    #[must_use]
+    pub fn user(content: impl Into<String>) -> Self {
+        Self { role: Role::User, content: content.into() }
+    }
+    #[must_use]
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self { role: Role::Assistant, content: content.into() }
+    }
+}
+
+/// Every setting that shapes the reply. All of it is part of the call key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// 0 is greedy.
+    pub temperature: f64,
+    pub top_p: f64,
+    /// Most tokens the model may write; a reply that hits it finishes with [`Finish::Length`].
+    pub max_tokens: u32,
+    /// Divides the logit of every token already written (1 = off). Only local models honour it.
+    pub repetition_penalty: f64,
+    pub stop: Vec<String>,
+    /// Seed of this very call, already derived from the recipe's seed and the item.
+    pub seed: u64,
+}
+
+impl Sampling {
+    #[must_use]
+    pub fn greedy(max_tokens: u32) -> Self {
+        Self { temperature: 0.0, top_p: 1.0, max_tokens, repetition_penalty: 1.0, stop: Vec::new(), seed: 0 }
+    }
+}
+
+/// One request to a model. `sample` tells apart repeated samples of the same request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChatRequest {
+    pub model: ModelId,
+    pub messages: Vec<Message>,
+    pub sampling: Sampling,
+    pub sample: u32,
+}
+
+/// Why a model stopped writing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Finish {
+    /// The end token or a stop string.
+    Stop,
+    /// `max_tokens` or the context was used up: the text is truncated.
+    Length,
+    /// A provider's own reason (content filter, tool call, …).
+    Other(String),
+}
+
+/// Tokens of one call as the model counted them. `None` where a provider did not say: unknown is not zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub tokens_in: Option<u64>,
+    /// Part of `tokens_in` that a prefix cache served.
+    pub tokens_cached: Option<u64>,
+    pub tokens_out: Option<u64>,
+}
+
+/// A whole reply.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    pub text: String,
+    pub finish: Finish,
+    pub usage: Usage,
+}

@@ -1,0 +1,14 @@
+//! The vocabulary and the pure logic of divvy: what a question is, how a prompt is written and its reply read, what
+//! counts as right, what is kept for training, how sure a figure is, what it cost.
+//!
+//! Nothing here does I/O, reads a clock or an environment, or draws from a global random generator: seeds, times and
+//! texts come in as arguments. Modules are listed in reading order.
+
+pub mod question;
+pub mod decomposition;
+pub mod chat;
+pub mod digest;
+pub mod model;
+pub mod arm;
+pub mod records;
+pub mod results;

@@ -1,0 +1,94 @@
+//! A question as every stage sees it, whatever data set it came from.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decomposition::Decomposition;
+
+/// `dataset/split/row`, for example `gsm8k/train/17`: stable across runs, shown in reports, key of every record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct QuestionId(pub String);
+
+impl QuestionId {
+    #[must_use]
+    pub fn new(dataset: &str, split: Split, row: usize) -> Self {
+        Self(format!("{dataset}/{split}/{row}"))
+    }
+}
+
+impl fmt::Display for QuestionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Everything is tuned on `dev` (carved from train); `test` is opened for the final table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    Train,
+    Dev,
+    Test,
+}
+
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "train",
+            Self::Dev => "dev",
+            Self::Test => "test",
+        })
+    }
+}
+
+/// One acceptable gold answer. Most have a single span; DROP's span answers may need several at once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Gold(pub Vec<String>);
+
+impl Gold {
+    #[must_use]
+    pub fn single(text: impl Into<String>) -> Self {
+        Self(vec![text.into()])
+    }
+}
+
+impl fmt::Display for Gold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(", "))
+    }
+}
+
+/// How a final answer is compared with gold. It belongs to the question, since one data set may mix kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScorerKind {
+    /// Exact decimal comparison of the answer's number (GSM8K).
+    Numeric,
+    /// Official DROP exact match and F1.
+    Drop,
+    /// SQuAD-normalised exact match against any alias (Bamboogle).
+    Exact,
+}
+
+/// A question with its gold answers and, where the data set has one, a recorded decomposition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Question {
+    pub id: QuestionId,
+    pub dataset: String,
+    pub split: Split,
+    /// The passage the question is about (DROP), absent where the question stands alone.
+    pub premise: Option<String>,
+    pub text: String,
+    /// Any one of these is right. Empty: the data set has no gold (such rows cannot be screened or scored).
+    pub golds: Vec<Gold>,
+    pub scorer: ScorerKind,
+    /// Number of reasoning steps, where known.
+    pub steps: Option<u32>,
+    /// What a recorded teacher says: the data set's own decomposition.
+    pub recorded: Option<Decomposition>,
+    /// Questions that are not independent (same passage, same problem family): the unit of clustering.
+    pub cluster: Option<String>,
+}

@@ -1,0 +1,92 @@
+//! What a run leaves behind for every item, and why. Nothing is dropped: a row that failed is a record with a reason.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decomposition::Decomposition;
+
+/// Stage of a run. An item is one (stage, question, sample, arm or role).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    Collect,
+    Screen,
+    Train,
+    Evaluate,
+}
+
+impl Stage {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Collect => "collect",
+            Self::Screen => "screen",
+            Self::Train => "train",
+            Self::Evaluate => "evaluate",
+        }
+    }
+}
+
+/// State of an item; reasons are short kebab-case words that `divvy status` groups by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ItemState {
+    Pending,
+    Done,
+    Failed(String),
+    Rejected(String),
+}
+
+/// A decomposition as collected, with the raw text it was parsed from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Collected {
+    pub decomposition: Decomposition,
+    /// Call key, absent for a recorded teacher.
+    pub call: Option<String>,
+}
+
+/// What screening decided about one decomposition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub keep: bool,
+    /// `correct`, `wrong-answer`, `no-answer`, `truncated`, `no-gold`, …
+    pub reason: String,
+    /// Share of solver samples that were right, 0 to 1.
+    pub pass_rate: f64,
+    pub answer: Option<String>,
+}
+
+/// How one answer to one question fared under one scorer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Grade {
+    /// Exact match: the figure that accuracy counts.
+    pub correct: bool,
+    /// Partial credit in 0..=1 (DROP F1); equals `correct` where the scorer has none.
+    pub score: f64,
+    /// The answer that was extracted, `None` when there was none.
+    pub answer: Option<String>,
+    pub outcome: Outcome,
+}
+
+/// No silent zeros: why a row has no right answer is kept apart from that it has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Answered,
+    NoAnswer,
+    Truncated,
+    Error,
+}
+
+/// One line of a training log.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainPoint {
+    pub step: u64,
+    pub loss: f64,
+    pub learning_rate: f64,
+    pub grad_norm: f64,
+    /// Tokens of all sequences in the step, prompt and completion.
+    pub tokens: u64,
+    pub tokens_per_second: f64,
+    /// Loss on the held-out split, where this step measured it.
+    pub dev_loss: Option<f64>,
+}

@@ -1,0 +1,147 @@
+//! The results of a run as plain data: what `divvy report` prints, for people and for programs alike.
+//! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{arm::Strategy, records::Outcome, records::TrainPoint};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    pub name: String,
+    /// Plan digest, 64 hex digits.
+    pub plan: String,
+    /// UTC, RFC 3339; comes from the store, never from a clock in here.
+    pub created: String,
+    pub divvy_version: String,
+    pub datasets: Vec<DatasetUse>,
+    /// Model name in the recipe → source, as written.
+    pub models: Vec<ModelUse>,
+    pub arms: Vec<ArmResult>,
+    /// Paired comparisons on the same questions, in the recipe's order.
+    pub comparisons: Vec<Comparison>,
+    pub screening: Option<ScreeningSummary>,
+    pub training: Vec<TrainingSummary>,
+    /// Wall time of each stage that ran, in milliseconds.
+    pub stages: Vec<StageTime>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatasetUse {
+    pub dataset: String,
+    pub split: String,
+    pub rows: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelUse {
+    pub name: String,
+    pub source: String,
+    pub id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmResult {
+    /// The slug, for example `two-stage/sd-r/qwen-0.5b`.
+    pub arm: String,
+    pub strategy: Strategy,
+    pub decomposer: Option<String>,
+    pub solver: String,
+    /// Fixed denominator: every test question, whatever became of it.
+    pub n: u64,
+    pub correct: u64,
+    pub accuracy: f64,
+    /// 95 % Wilson interval of the accuracy.
+    pub ci: (f64, f64),
+    /// Mean partial credit (DROP F1); equals accuracy where scorers have none.
+    pub score: f64,
+    pub no_answer: u64,
+    pub truncated: u64,
+    pub errors: u64,
+    /// Totals over the n questions.
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    pub decompose_tokens_in: u64,
+    pub decompose_tokens_out: u64,
+    pub solve_tokens_in: u64,
+    pub solve_tokens_out: u64,
+    /// Nano-dollars; `None` when a price is unknown.
+    pub cost_nanos: Option<i64>,
+    /// Share of decompositions that parsed into at least one subquestion or an explicit "none".
+    pub well_formed: Option<f64>,
+    /// Mean number of subquestions.
+    pub mean_subquestions: Option<f64>,
+    /// Accuracy by number of reasoning steps, where the data set knows them.
+    pub by_steps: Vec<StepSlice>,
+    pub examples: Vec<Example>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepSlice {
+    pub steps: u32,
+    pub n: u64,
+    pub correct: u64,
+}
+
+/// Paired comparison of arm `a` with arm `b` on the same questions (exact McNemar).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub a: String,
+    pub b: String,
+    pub n: u64,
+    /// Questions that only `a` got right, and only `b`.
+    pub only_a: u64,
+    pub only_b: u64,
+    /// accuracy(a) − accuracy(b).
+    pub difference: f64,
+    /// 95 % interval of the paired difference.
+    pub ci: (f64, f64),
+    pub p_value: f64,
+    /// Holm-adjusted over all comparisons of the report.
+    pub p_holm: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScreeningSummary {
+    pub solver: String,
+    pub candidates: u64,
+    pub kept: u64,
+    /// Reason → rows, kept and rejected alike, largest first.
+    pub reasons: Vec<(String, u64)>,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingSummary {
+    pub student: String,
+    pub base: String,
+    /// SD-R, SD-T, …
+    pub target: String,
+    pub method: String,
+    pub rows: u64,
+    pub epochs: f64,
+    pub wall_ms: i64,
+    pub curve: Vec<TrainPoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageTime {
+    pub stage: String,
+    pub wall_ms: i64,
+}
+
+/// One browsable row of an arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    pub question_id: String,
+    pub premise: Option<String>,
+    pub question: String,
+    pub gold: Vec<String>,
+    /// Subquestions as the decomposer wrote them; empty for single-stage arms.
+    pub subquestions: Vec<String>,
+    /// The solver's raw reply.
+    pub reply: String,
+    pub answer: Option<String>,
+    pub correct: bool,
+    pub outcome: Outcome,
+}
