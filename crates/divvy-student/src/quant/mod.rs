@@ -1,0 +1,154 @@
+//! Stored numbers to f32, row by row: plain floats and the GGUF block formats (llama.cpp's `ggml-quants.c` and the
+//! `gguf` Python package are the references; `blocks.rs` has one function a format). Called by the weight loader
+//! straight from the mapped file.
+
+mod blocks;
+#[cfg(test)]
+mod tests;
+
+use half::{bf16, f16};
+
+use crate::error::LoadError;
+
+/// How a tensor's numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TensorType {
+    F32,
+    F16,
+    BF16,
+    Q4_0,
+    Q4_1,
+    Q5_0,
+    Q5_1,
+    Q8_0,
+    Q4K,
+    Q5K,
+    Q6K,
+}
+
+/// (type, GGUF number, name, elements a block, bytes a block)
+const TYPES: [(TensorType, u32, &str, usize, usize); 11] = [
+    (TensorType::F32, 0, "F32", 1, 4),
+    (TensorType::F16, 1, "F16", 1, 2),
+    (TensorType::BF16, 30, "BF16", 1, 2),
+    (TensorType::Q4_0, 2, "Q4_0", 32, 18),
+    (TensorType::Q4_1, 3, "Q4_1", 32, 20),
+    (TensorType::Q5_0, 6, "Q5_0", 32, 22),
+    (TensorType::Q5_1, 7, "Q5_1", 32, 24),
+    (TensorType::Q8_0, 8, "Q8_0", 32, 34),
+    (TensorType::Q4K, 12, "Q4_K", 256, 144),
+    (TensorType::Q5K, 13, "Q5_K", 256, 176),
+    (TensorType::Q6K, 14, "Q6_K", 256, 210),
+];
+
+impl TensorType {
+    /// The type behind a GGUF number, `None` for formats that are not read.
+    #[must_use]
+    pub fn from_gguf(number: u32) -> Option<Self> {
+        TYPES.iter().find(|entry| entry.1 == number).map(|entry| entry.0)
+    }
+
+    fn entry(self) -> &'static (Self, u32, &'static str, usize, usize) {
+        TYPES.iter().find(|entry| entry.0 == self).expect("the table lists every type")
+    }
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.entry().2
+    }
+
+    /// Elements that share one block; a row is a whole number of blocks.
+    #[must_use]
+    pub fn block_len(self) -> usize {
+        self.entry().3
+    }
+
+    #[must_use]
+    pub fn block_bytes(self) -> usize {
+        self.entry().4
+    }
+
+    /// Bytes of `elements` numbers, `None` on overflow or a partial block.
+    #[must_use]
+    pub fn bytes_of(self, elements: usize) -> Option<usize> {
+        if elements % self.block_len() != 0 {
+            return None;
+        }
+        (elements / self.block_len()).checked_mul(self.block_bytes())
+    }
+
+    /// Names of all readable types, for messages.
+    #[must_use]
+    pub fn list() -> String {
+        TYPES.map(|entry| entry.2).join(", ")
+    }
+}
+
+/// A tensor inside a mapped file. `bytes` has been checked to hold exactly `shape`.
+#[derive(Clone, Debug)]
+pub struct TensorView<'a> {
+    pub file: &'a str,
+    pub name: String,
+    pub dtype: TensorType,
+    /// Outermost dimension first: `[rows, columns]` or `[len]`.
+    pub shape: Vec<usize>,
+    pub bytes: &'a [u8],
+    /// GGUF files of the llama family store query and key rows in interleaved RoPE order; `Some(heads)` says so, and
+    /// rows are then read in half-split order.
+    pub interleaved_heads: Option<usize>,
+}
+
+impl TensorView<'_> {
+    /// # Errors
+    /// [`LoadError::Shape`] when the shape is another.
+    pub fn expect_shape(&self, want: &[usize]) -> Result<(), LoadError> {
+        if self.shape == want {
+            return Ok(());
+        }
+        Err(LoadError::Shape {
+            file: self.file.to_owned(),
+            tensor: self.name.clone(),
+            got: self.shape.clone(),
+            want: want.to_vec(),
+        })
+    }
+
+    /// Reads row `row` (the whole tensor when it is one-dimensional) into `out`, whose length is the row's.
+    pub fn read_row(&self, row: usize, out: &mut [f32]) {
+        let row = self.interleaved_heads.map_or(row, |heads| interleaved_row(row, self.shape[0] / heads));
+        let stride = self.bytes.len() / if self.shape.len() == 2 { self.shape[0] } else { 1 };
+        dequantise(self.dtype, &self.bytes[row * stride..(row + 1) * stride], out);
+    }
+}
+
+/// Where half-split row `row` lies in a matrix whose heads of `head_dim` rows are interleaved: the pair (j, j + d/2)
+/// is stored at (2j, 2j + 1).
+fn interleaved_row(row: usize, head_dim: usize) -> usize {
+    let (head, within) = (row / head_dim, row % head_dim);
+    let (half, pair) = (within / (head_dim / 2), within % (head_dim / 2));
+    head * head_dim + 2 * pair + half
+}
+
+/// Expands `bytes` into `out`; both hold the same whole number of blocks.
+pub fn dequantise(dtype: TensorType, bytes: &[u8], out: &mut [f32]) {
+    debug_assert_eq!(dtype.bytes_of(out.len()), Some(bytes.len()));
+    match dtype {
+        TensorType::F32 => each::<4>(bytes, out, f32::from_le_bytes),
+        TensorType::F16 => each::<2>(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+        TensorType::BF16 => each::<2>(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+        TensorType::Q4_0 => blocks::each_block::<18, 32>(bytes, out, blocks::q4_0),
+        TensorType::Q4_1 => blocks::each_block::<20, 32>(bytes, out, blocks::q4_1),
+        TensorType::Q5_0 => blocks::each_block::<22, 32>(bytes, out, blocks::q5_0),
+        TensorType::Q5_1 => blocks::each_block::<24, 32>(bytes, out, blocks::q5_1),
+        TensorType::Q8_0 => blocks::each_block::<34, 32>(bytes, out, blocks::q8_0),
+        TensorType::Q4K => blocks::each_block::<144, 256>(bytes, out, blocks::q4_k),
+        TensorType::Q5K => blocks::each_block::<176, 256>(bytes, out, blocks::q5_k),
+        TensorType::Q6K => blocks::each_block::<210, 256>(bytes, out, blocks::q6_k),
+    }
+}
+
+fn each<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) -> f32) {
+    for (chunk, value) in bytes.as_chunks::<N>().0.iter().zip(out) {
+        *value = read(*chunk);
+    }
+}

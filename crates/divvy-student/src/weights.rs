@@ -1,0 +1,132 @@
+//! The numbers of a model, laid out for the kernels: bf16 panels, fused where one input feeds several maps. Filled
+//! from any [`TensorSource`] row by row in parallel, so no f32 copy of the model ever exists. Read by inference and
+//! by training (which keeps its own masters when it changes them).
+
+use std::sync::Arc;
+
+use divvy_kernels::Packed;
+
+use crate::config::{ModelConfig, Projection};
+use crate::error::LoadError;
+use crate::quant::TensorView;
+
+/// One decoder layer. `[rows, columns]` = `[outputs, inputs]`; `d` head dimension, `q`/`kv` heads, `f` ffn width.
+pub struct Layer {
+    /// `[hidden]`, before attention.
+    pub attn_norm: Vec<f32>,
+    /// `[(q + 2kv)·d, hidden]`: rows of the query, then key, then value heads, each head in half-split RoPE order.
+    pub qkv: Packed,
+    /// `[(q + 2kv)·d]`, where the family has one.
+    pub qkv_bias: Option<Vec<f32>>,
+    /// `[hidden, q·d]`
+    pub out: Packed,
+    /// `[hidden]`, before the feed-forward block.
+    pub ffn_norm: Vec<f32>,
+    /// `[2f, hidden]`: gate rows, then up rows.
+    pub gate_up: Packed,
+    /// `[hidden, f]`
+    pub down: Packed,
+}
+
+/// All weights of a model.
+pub struct Weights {
+    /// `[vocab, hidden]`; a token's embedding is `embed.row(id, …)`.
+    pub embed: Arc<Packed>,
+    pub layers: Vec<Layer>,
+    /// `[hidden]`
+    pub final_norm: Vec<f32>,
+    /// `[vocab, hidden]`; the same allocation as `embed` when the model is tied.
+    pub head: Arc<Packed>,
+}
+
+/// Name of a tensor, free of any file format's spelling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Slot {
+    Embed,
+    FinalNorm,
+    Head,
+    AttnNorm(usize),
+    FfnNorm(usize),
+    Matrix(usize, Projection),
+    /// Only query, key and value have one.
+    Bias(usize, Projection),
+}
+
+/// A checkpoint that can hand out its tensors by slot, rows in Hugging Face order (a source un-permutes if its
+/// format permutes).
+pub trait TensorSource: Sync {
+    /// # Errors
+    /// When the tensor is absent or its type is unknown.
+    fn tensor(&self, slot: Slot) -> Result<TensorView<'_>, LoadError>;
+}
+
+impl Weights {
+    /// Reads every tensor the configuration asks for.
+    ///
+    /// # Errors
+    /// A missing tensor or one of another shape than the configuration says, by name.
+    pub fn load(config: &ModelConfig, source: &dyn TensorSource) -> Result<Self, LoadError> {
+        let embed = Arc::new(matrix(source, &[(Slot::Embed, config.vocab)], config.hidden)?);
+        let head = if config.tied {
+            Arc::clone(&embed)
+        } else {
+            Arc::new(matrix(source, &[(Slot::Head, config.vocab)], config.hidden)?)
+        };
+        let layers = (0..config.layers).map(|index| Layer::load(config, source, index)).collect::<Result<_, _>>()?;
+        let final_norm = vector(source, Slot::FinalNorm, config.hidden)?;
+        Ok(Self { embed, layers, final_norm, head })
+    }
+}
+
+impl Layer {
+    fn load(config: &ModelConfig, source: &dyn TensorSource, index: usize) -> Result<Self, LoadError> {
+        let fused = |parts: &[Projection]| {
+            let slots: Vec<(Slot, usize)> =
+                parts.iter().map(|&p| (Slot::Matrix(index, p), config.projection_shape(p)[0])).collect();
+            matrix(source, &slots, config.projection_shape(parts[0])[1])
+        };
+        let qkv_parts = [Projection::Query, Projection::Key, Projection::Value];
+        let qkv_bias = if config.qkv_bias {
+            let mut bias = Vec::with_capacity(config.qkv_width());
+            for part in qkv_parts {
+                bias.extend(vector(source, Slot::Bias(index, part), config.projection_shape(part)[0])?);
+            }
+            Some(bias)
+        } else {
+            None
+        };
+        Ok(Self {
+            attn_norm: vector(source, Slot::AttnNorm(index), config.hidden)?,
+            qkv: fused(&qkv_parts)?,
+            qkv_bias,
+            out: fused(&[Projection::Output])?,
+            ffn_norm: vector(source, Slot::FfnNorm(index), config.hidden)?,
+            gate_up: fused(&[Projection::Gate, Projection::Up])?,
+            down: fused(&[Projection::Down])?,
+        })
+    }
+}
+
+/// Stacks tensors of `columns` columns on top of each other and packs them.
+fn matrix(source: &dyn TensorSource, parts: &[(Slot, usize)], columns: usize) -> Result<Packed, LoadError> {
+    let mut views = Vec::with_capacity(parts.len());
+    let mut rows = 0;
+    for &(slot, part_rows) in parts {
+        let view = source.tensor(slot)?;
+        view.expect_shape(&[part_rows, columns])?;
+        views.push((rows, view));
+        rows += part_rows;
+    }
+    Ok(Packed::from_rows(rows, columns, |row, out| {
+        let (first, view) = views.iter().rev().find(|(first, _)| *first <= row).expect("the first part starts at 0");
+        view.read_row(row - first, out);
+    }))
+}
+
+fn vector(source: &dyn TensorSource, slot: Slot, len: usize) -> Result<Vec<f32>, LoadError> {
+    let view = source.tensor(slot)?;
+    view.expect_shape(&[len])?;
+    let mut out = vec![0.0; len];
+    view.read_row(0, &mut out);
+    Ok(out)
+}
