@@ -1,0 +1,2 @@
+//! x
+pub const VERSION: u32 = 1;

@@ -1,0 +1,151 @@
+//! Replies as models write them, and what is read from them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::prompts::decompose::completion;
+
+fn check(reply: &str, texts: &[&str], problems: &[Problem]) {
+    let parsed = parse(reply, &Finish::Stop, 10);
+    let expect = Decomposition::from_texts(texts.iter().copied());
+    let expect = if texts.is_empty() { None } else { Some(expect) };
+    assert_eq!((parsed.decomposition, parsed.problems.as_slice()), (expect, problems), "{reply:?}");
+}
+
+#[test]
+fn marks_of_every_kind() {
+    let texts = ["How many in May?", "How many in all?"];
+    for reply in [
+        "1. How many in May?\n2. How many in all?",
+        "1) How many in May?\n2) How many in all?",
+        "(1) How many in May?\n\n(2) How many in all?\n",
+        "- How many in May?\n- How many in all?",
+        "* How many in May?\r\n* How many in all?",
+        "**1.** How many in May?\n**2.** How many in all?",
+        "1. **How many in May?**\n2. **How many in all?**",
+        "Decomposed subquestion 1: How many in May?\nDecomposed subquestion 2: How many in all?",
+        "**Subquestion 1:** How many in May?\n**Subquestion 2:** How many in all?",
+        "### Subquestion 1: How many in May?\n### Subquestion 2: How many in all?",
+        "Q1: How many in May?\nQ2: How many in all?",
+        "1. Step 1: How many in May?\n2. Step 2: How many in all?",
+        "[\"How many in May?\", \"How many in all?\"]",
+        "```json\n[\n  \"How many in May?\",\n  \"How many in all?\"\n]\n```",
+        "{\"subquestions\": [{\"question\": \"How many in May?\"}, {\"question\": \"How many in all?\"}]}",
+        "How many in May?\nHow many in all?",
+    ] {
+        check(reply, &texts, &[]);
+    }
+}
+
+#[test]
+fn chatter_is_left_out_and_reported() {
+    check(
+        "Here are subquestions you could ask?\n1. Who is he?\n2. When was he born?\nI hope this helps!",
+        &["Who is he?", "When was he born?"],
+        &[Problem::SkippedLine, Problem::SkippedLine],
+    );
+    check("Sure! Shall I?\nWho is he?", &["Who is he?"], &[Problem::SkippedLine]);
+    check("Main question: who?\nWho is he?", &["Who is he?"], &[Problem::SkippedLine]);
+    check("He sold 24 clips.", &[], &[Problem::SkippedLine, Problem::NoSubquestions]);
+}
+
+#[test]
+fn answers_are_cut_off() {
+    check("1. How many in May? 48/2 = 24", &["How many in May?"], &[Problem::TrailingText]);
+    check("1. Who said \"who's there?\"", &["Who said \"who's there?\""], &[]);
+}
+
+#[test]
+fn no_decomposition_is_a_value() {
+    for reply in [
+        "No decomposition",
+        "No decomposition.",
+        "no decomposition needed",
+        "**No decomposition**",
+        "1. No decomposition",
+    ] {
+        let parsed = parse(reply, &Finish::Stop, 10);
+        assert_eq!(parsed, Parsed { decomposition: Some(Decomposition::None), problems: vec![] }, "{reply}");
+    }
+    let first = parse("No decomposition\n1. Who is he?", &Finish::Stop, 10);
+    assert_eq!(first.decomposition, Some(Decomposition::None));
+    assert_eq!(first.problems, [Problem::Contradiction]);
+    check("1. Who is he?\n2. No decomposition", &["Who is he?"], &[Problem::Contradiction]);
+}
+
+#[test]
+fn blank_replies() {
+    check("", &[], &[Problem::Empty]);
+    check(" \n\t ", &[], &[Problem::Empty]);
+    check("1.\n2.", &[], &[Problem::SkippedLine, Problem::SkippedLine, Problem::NoSubquestions]);
+}
+
+#[test]
+fn repetitions_are_left_out() {
+    check(
+        "1. How many?\n2. Who?\n3. How many?\n4. who",
+        &["How many?", "Who?"],
+        &[Problem::Duplicate, Problem::Duplicate],
+    );
+    check("1. Who?\n2. How many of the of the of the of the of the boxes?", &["Who?"], &[Problem::Loop]);
+    check("1. Is 1 + 1 + 1 = 3?", &["Is 1 + 1 + 1 = 3?"], &[]);
+}
+
+#[test]
+fn a_cut_reply_loses_its_last_line() {
+    let parsed = parse("1. How many in May?\n2. How many in", &Finish::Length, 10);
+    assert_eq!(parsed.decomposition.unwrap().steps().len(), 1);
+    assert_eq!(parsed.problems, [Problem::UnfinishedLine]);
+    let whole = parse("1. How many in May?\n2. How many in all?", &Finish::Length, 10);
+    assert_eq!(whole.decomposition.unwrap().steps().len(), 2);
+    let json = parse("[\"How many in May?\",\n\"How many in", &Finish::Length, 10);
+    assert_eq!(json.decomposition, Some(Decomposition::from_texts(["How many in May?"])));
+    let only = parse("1. How many in", &Finish::Length, 10);
+    assert_eq!((only.decomposition, only.problems), (None, vec![Problem::UnfinishedLine, Problem::NoSubquestions]));
+}
+
+#[test]
+fn the_cap_holds() {
+    let reply: Vec<String> = (1..=30).map(|k| format!("{k}. What is {k} and {k}?")).collect();
+    let parsed = parse(&reply.join("\n"), &Finish::Stop, 4);
+    assert_eq!(parsed.decomposition.unwrap().steps().len(), 4);
+    assert_eq!(parsed.problems, vec![Problem::OverCap; 26]);
+}
+
+#[test]
+fn numbers_and_references_are_no_marks() {
+    check("1. 1.5 times #1 is what?\n2. #1 plus 2?", &["1.5 times #1 is what?", "#1 plus 2?"], &[]);
+}
+
+/// Subquestions as data sets hold them: words, one line, an end mark.
+fn subquestion() -> impl Strategy<Value = String> {
+    ("[A-Z][a-z]{1,8}", prop::collection::vec("[a-zé0-9$%'#,-]{1,7}", 1..8), "[?.]")
+        .prop_map(|(first, words, end)| format!("{first} {}{end}", words.join(" ")))
+        .prop_filter("a loop is no subquestion", |text| !is_loop(text))
+}
+
+proptest! {
+    #[test]
+    fn parse_undoes_completion(texts in prop::collection::vec(subquestion(), 0..12)) {
+        let mut seen = HashSet::new();
+        let texts: Vec<String> = texts.into_iter().filter(|text| seen.insert(letters_and_digits(text))).collect();
+        let decomposition = Decomposition::from_texts(texts);
+        for finish in [Finish::Stop, Finish::Other("x".into())] {
+            let parsed = parse(&completion(&decomposition), &finish, 12);
+            prop_assert_eq!(&parsed, &Parsed { decomposition: Some(decomposition.clone()), problems: vec![] });
+        }
+    }
+
+    #[test]
+    fn no_reply_panics(reply in any::<String>(), cap in 0_usize..4) {
+        for finish in [Finish::Stop, Finish::Length] {
+            let parsed = parse(&reply, &finish, cap);
+            prop_assert!(parsed.decomposition.is_some() || !parsed.problems.is_empty());
+        }
+    }
+
+    #[test]
+    fn no_list_like_reply_panics(reply in "([-*#0-9.()\\[\\]{}\"?: \n]|Q|Step|no decomposition|é){0,60}") {
+        let _ = parse(&reply, &Finish::Length, 3);
+    }
+}
