@@ -1,0 +1,138 @@
+//! Items: the unit of truth of a run. Each put appends to the history; the newest row of a unit is its state.
+
+use divvy_core::{
+    digest::Digest,
+    question::{Question, QuestionId},
+    records::Stage,
+};
+use sqlx::{Row, sqlite::SqliteRow};
+
+use crate::{
+    codec::{blob, blobs, digest, digests, stage, state, state_text, undecodable},
+    error::StoreError,
+    rows::{ItemCount, ItemRow},
+    statement::Statement,
+    store::Store,
+};
+
+impl Store {
+    /// Sets the state of an item. Its plan must have been put before. On disk when this returns; puts that run at the
+    /// same time share a transaction.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn put_item(&self, item: &ItemRow) -> Result<(), StoreError> {
+        self.write(vec![item_statement(item)]).await.map(|_| ())
+    }
+
+    /// Several items in one transaction: all or none.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn put_items(&self, items: &[ItemRow]) -> Result<(), StoreError> {
+        self.write(items.iter().map(item_statement).collect()).await.map(|_| ())
+    }
+
+    /// The items of a stage as they stand, by question, sample and arm.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items(&self, plan: &Digest, stage: Stage) -> Result<Vec<ItemRow>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM item WHERE seq IN (SELECT max(seq) FROM item WHERE plan = ?1 AND stage = ?2
+                                              GROUP BY question, sample, arm)
+             ORDER BY question, sample, arm",
+        )
+        .bind(blob(plan))
+        .bind(stage.name())
+        .fetch_all(&mut *self.reader().await)
+        .await
+        .map_err(|e| self.unreadable(&e))?;
+        rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// How many items of a plan stand in which state, by stage, arm, state and reason.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn item_counts(&self, plan: &Digest) -> Result<Vec<ItemCount>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT stage, arm, state, reason, count(*) AS items FROM item
+             WHERE seq IN (SELECT max(seq) FROM item WHERE plan = ? GROUP BY stage, question, sample, arm)
+             GROUP BY stage, arm, state, reason ORDER BY stage, arm, state, reason",
+        )
+        .bind(blob(plan))
+        .fetch_all(&mut *self.reader().await)
+        .await
+        .map_err(|e| self.unreadable(&e))?;
+        rows.iter().map(|row| item_count(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// Keeps questions under their ids, so that a store can be read without its data files. The newest text of an id
+    /// wins.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn put_questions(&self, questions: &[Question]) -> Result<(), StoreError> {
+        self.write(questions.iter().map(question_statement).collect()).await.map(|_| ())
+    }
+
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn question(&self, id: &QuestionId) -> Result<Option<Question>, StoreError> {
+        let json: Option<String> = sqlx::query_scalar("SELECT json FROM question WHERE id = ?")
+            .bind(id.0.clone())
+            .fetch_optional(&mut *self.reader().await)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
+        let parse = |json: String| serde_json::from_str(&json).map_err(|e| undecodable(format!("question {id}: {e}")));
+        json.map(|json| parse(json).map_err(|e| self.unreadable(&e))).transpose()
+    }
+}
+
+fn item_statement(item: &ItemRow) -> Statement {
+    let (state, reason) = state_text(&item.state);
+    Statement::new(
+        "INSERT INTO item (plan, stage, question, sample, arm, state, reason, payload, calls, updated_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .blob(blob(&item.plan))
+    .text(item.stage.name())
+    .text(item.question.0.clone())
+    .int(i64::from(item.sample))
+    .text(item.arm.clone())
+    .text(state)
+    .text_or_null(reason)
+    .text(item.payload_json.clone())
+    .blob(blobs(&item.calls))
+    .int(item.updated_ms)
+}
+
+fn question_statement(question: &Question) -> Statement {
+    Statement::new("INSERT INTO question (id, json) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET json = excluded.json")
+        .text(question.id.0.clone())
+        .text(serde_json::to_string(question).expect("a question is plain JSON"))
+}
+
+fn item_row(row: &SqliteRow) -> Result<ItemRow, sqlx::Error> {
+    Ok(ItemRow {
+        plan: digest(row.try_get("plan")?)?,
+        stage: stage(row.try_get("stage")?)?,
+        question: QuestionId(row.try_get("question")?),
+        sample: row.try_get("sample")?,
+        arm: row.try_get("arm")?,
+        state: state(row.try_get("state")?, row.try_get("reason")?)?,
+        payload_json: row.try_get("payload")?,
+        calls: digests(row.try_get("calls")?)?,
+        updated_ms: row.try_get("updated_ms")?,
+    })
+}
+
+fn item_count(row: &SqliteRow) -> Result<ItemCount, sqlx::Error> {
+    Ok(ItemCount {
+        stage: stage(row.try_get("stage")?)?,
+        arm: row.try_get("arm")?,
+        state: state(row.try_get("state")?, row.try_get("reason")?)?,
+        items: row.try_get::<i64, _>("items")?.unsigned_abs(),
+    })
+}

@@ -1,0 +1,154 @@
+//! What goes into the store and comes out of it, as plain structs. Money is i64 nano-dollars, time i64 milliseconds
+//! since 1970 UTC; `None` is "unknown", never zero.
+
+use divvy_core::{
+    chat::{Reply, Usage},
+    digest::Digest,
+    question::QuestionId,
+    records::{ItemState, Stage},
+};
+
+/// One request to a model and its reply, kept for ever. The first record of a key wins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallRecord {
+    pub key: Digest,
+    pub model_name: String,
+    pub model_id: Digest,
+    /// The `ChatRequest` as JSON.
+    pub request_json: String,
+    pub reply: Reply,
+    /// The body as received; empty for a model that has no wire format.
+    pub raw_reply: Vec<u8>,
+    pub price_nanos: Option<i64>,
+    /// From sending the request to the last byte of the reply.
+    pub latency_ms: i64,
+    pub created_ms: i64,
+    /// Who served it: an attribute, never part of the key.
+    pub endpoint: Option<String>,
+}
+
+/// The figures of a call without its bodies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallUsage {
+    pub key: Digest,
+    pub usage: Usage,
+    pub price_nanos: Option<i64>,
+    pub latency_ms: i64,
+}
+
+/// One try at a call, whatever became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRecord {
+    pub key: Digest,
+    /// 1 for the first try of this process.
+    pub number: u32,
+    /// `ok` or the error's short word: `rate-limited`, `server-error`, `timeout`, `cut-off`, …
+    pub outcome: String,
+    pub http_status: Option<u16>,
+    pub message: String,
+    pub usage: Usage,
+    pub started_ms: i64,
+    pub latency_ms: i64,
+}
+
+/// The bytes of a reply as received, kept before anything reads them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawReply {
+    pub key: Digest,
+    pub number: u32,
+    pub bytes: Vec<u8>,
+    pub endpoint: Option<String>,
+    pub received_ms: i64,
+}
+
+/// Which calls to list; the default is all of them. Oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallFilter {
+    pub model_name: Option<String>,
+    pub since_ms: Option<i64>,
+    pub limit: Option<u32>,
+}
+
+/// Sums over the calls of one model. Calls that did not say are counted in `unknown_usage`, not as zero tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallTotal {
+    pub model_name: String,
+    pub calls: u64,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    pub unknown_usage: u64,
+    /// `None` unless every call has a price.
+    pub price_nanos: Option<i64>,
+}
+
+/// The unit of truth of a run: one (plan, stage, question, sample, arm). Putting it again replaces its state; the
+/// earlier states stay in the history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ItemRow {
+    pub plan: Digest,
+    pub stage: Stage,
+    pub question: QuestionId,
+    pub sample: u32,
+    /// Arm slug or role; empty where a stage has neither.
+    pub arm: String,
+    pub state: ItemState,
+    /// JSON of what the stage made of it (`Collected`, `Verdict`, a graded answer).
+    pub payload_json: String,
+    /// The calls that it took, in order.
+    pub calls: Vec<Digest>,
+    pub updated_ms: i64,
+}
+
+/// How many items of a stage and arm are in one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ItemCount {
+    pub stage: Stage,
+    pub arm: String,
+    pub state: ItemState,
+    pub items: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub i64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunStatus {
+    /// Also what a killed run says for ever: only a live lock tells the two apart.
+    Running,
+    Done,
+    Failed,
+    /// Stopped at a budget.
+    Stopped,
+    Interrupted,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    pub id: RunId,
+    pub plan: Digest,
+    pub name: String,
+    /// Version of divvy that ran.
+    pub version: String,
+    pub started_ms: i64,
+    pub ended_ms: Option<i64>,
+    pub status: RunStatus,
+}
+
+/// A file or directory that a stage made, found again by the digest of what it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArtefactRow {
+    pub key: Digest,
+    pub kind: String,
+    pub path: String,
+    pub meta_json: String,
+    pub created_ms: i64,
+}
+
+/// Every time a test set was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestOpening {
+    pub plan: Digest,
+    pub dataset: String,
+    pub rows: u64,
+    pub opened_ms: i64,
+}

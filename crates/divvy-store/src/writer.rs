@@ -1,0 +1,119 @@
+//! The one task that writes. While a transaction is on its way to the disk, further writes queue up and become the next
+//! one: many replies, one fsync. A writer is answered after the commit, never before.
+
+use std::path::PathBuf;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{error::StoreError, lock::WriterLock, statement::Statement};
+
+/// Most writes in one transaction: bounds the memory and what a failing transaction repeats.
+const MOST: usize = 512;
+
+#[derive(Debug)]
+pub(crate) enum Job {
+    Write {
+        statements: Vec<Statement>,
+        done: oneshot::Sender<Result<i64, StoreError>>,
+    },
+    /// Everything sent before is committed, then the database is closed and the lock given up.
+    Close {
+        done: oneshot::Sender<Result<i64, StoreError>>,
+    },
+}
+
+pub(crate) struct Writer {
+    pub(crate) path: PathBuf,
+    pub(crate) connection: SqliteConnection,
+    /// Held until the last write is through.
+    pub(crate) lock: WriterLock,
+}
+
+impl Writer {
+    /// Ends at a `Close`, or when nobody is left who could write.
+    pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
+        let mut batch = Vec::with_capacity(MOST);
+        while jobs.recv_many(&mut batch, MOST).await > 0 {
+            let close = self.serve(&mut batch).await;
+            if let Some(done) = close {
+                jobs.close();
+                let path = self.path.clone();
+                let closed = self.connection.close().await;
+                drop(self.lock);
+                let answer = closed.map(|()| 0).map_err(|e| StoreError::from_sql(&path, "close", &e));
+                // Whoever asked may have stopped waiting.
+                let _ = done.send(answer);
+                return;
+            }
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!(store = %self.path.display(), %error, "closing the store failed");
+        }
+    }
+
+    /// Commits the writes of a batch and answers them. Returns the `Close` that ends it, if there is one.
+    async fn serve(&mut self, batch: &mut Vec<Job>) -> Option<oneshot::Sender<Result<i64, StoreError>>> {
+        let (mut writes, mut answers, mut close) = (Vec::new(), Vec::new(), None);
+        for job in batch.drain(..) {
+            match job {
+                Job::Write { statements, done } if close.is_none() => {
+                    writes.push(statements);
+                    answers.push(done);
+                }
+                Job::Write { done, .. } => drop(done.send(Err(StoreError::Closed { path: self.path.clone() }))),
+                Job::Close { done } => close = Some(done),
+            }
+        }
+        let outcomes = self.commit_or_split(&writes).await;
+        for (done, outcome) in answers.into_iter().zip(outcomes) {
+            // A caller that was cancelled no longer listens; its write is committed all the same.
+            let _ = done.send(outcome);
+        }
+        close
+    }
+
+    /// One transaction for all. If it fails for a reason that one write may be guilty of, each gets its own.
+    async fn commit_or_split(&mut self, writes: &[Vec<Statement>]) -> Vec<Result<i64, StoreError>> {
+        match self.commit(writes).await {
+            Ok(rows) => rows.into_iter().map(Ok).collect(),
+            Err(error @ StoreError::Refused { .. }) if writes.len() > 1 => {
+                tracing::debug!(%error, writes = writes.len(), "a transaction failed, writing one by one");
+                let mut outcomes = Vec::with_capacity(writes.len());
+                for write in writes {
+                    let outcome = self.commit(std::slice::from_ref(write)).await;
+                    outcomes.push(outcome.map(|rows| rows[0]));
+                }
+                outcomes
+            }
+            Err(error) => vec![Err(error); writes.len()],
+        }
+    }
+
+    /// The row id of each write's last insert, after the commit has reached the disk.
+    async fn commit(&mut self, writes: &[Vec<Statement>]) -> Result<Vec<i64>, StoreError> {
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcome = self.transaction(writes).await;
+        if outcome.is_err() {
+            // SQLite may have rolled back by itself; then there is nothing to roll back and that is fine.
+            let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+        }
+        outcome.map_err(|e| StoreError::from_sql(&self.path, "write", &e))
+    }
+
+    async fn transaction(&mut self, writes: &[Vec<Statement>]) -> Result<Vec<i64>, sqlx::Error> {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        let mut rows = Vec::with_capacity(writes.len());
+        for write in writes {
+            let mut row = 0;
+            for statement in write {
+                row = statement.execute(&mut self.connection).await?;
+            }
+            rows.push(row);
+        }
+        sqlx::query("COMMIT").execute(&mut self.connection).await?;
+        Ok(rows)
+    }
+}
