@@ -1,1 +1,50 @@
-//! placeholder
+//! CPU kernels for training and running small decoder language models: matrix products with bf16 weights, RMS norm,
+//! rotary embedding, SwiGLU, causal attention, fused linear + cross-entropy and AdamW, each with its hand-written
+//! backward, dispatched by the detected instruction set (portable, AVX2+FMA, AMX). It does not know what a model is.
+//!
+//! Activations are row-major `f32`; shapes are asserted, so a wrong length is a panic that names the operand.
+//! Every kernel runs on the current rayon pool. A result depends neither on the number of threads nor, for row-wise
+//! operations, on how many other rows share the call: the reduction order of an element is fixed. It does depend on the
+//! instruction set.
+//!
+//! This is the only crate of the workspace with `unsafe`: its public functions are safe.
+
+mod amx;
+mod attention;
+mod bf16;
+mod dispatch;
+mod isa;
+mod loss;
+mod mapped;
+mod math;
+mod matmul;
+mod norm;
+mod optimiser;
+mod packed;
+mod products;
+mod rope;
+mod softmax;
+mod swiglu;
+#[cfg(test)]
+mod testing;
+mod tile;
+
+pub use attention::{CachedQuery, Heads, attend_cached, attend_cached_batch, attention, attention_backward};
+pub use isa::{Isa, IsaError};
+pub use loss::{CrossEntropy, chunked_cross_entropy, linear_cross_entropy};
+pub use mapped::MappedFile;
+pub use matmul::matmul;
+pub use norm::{rms_norm, rms_norm_backward};
+pub use optimiser::{AdamW, adamw_step, scale, squared_norm};
+pub use packed::Packed;
+pub use products::{mm_nn, mm_nt, mm_tn};
+pub use rope::{Direction, RopeTable, rope};
+pub use softmax::{argmax, softmax_in_place};
+pub use swiglu::{swiglu, swiglu_backward};
+
+/// Whether a kernel overwrites its result or adds to what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    Set,
+    Add,
+}

@@ -1,0 +1,115 @@
+//! Pieces that the forward and backward pass share: packing a block of rows, turning it, and small products with the
+//! kernels of `tile`.
+
+use crate::packed::PANEL;
+use crate::tile::{Dest, Left, Right, panels_for, strips, tile};
+use crate::{Isa, Write};
+
+/// Rows of one head inside joint rows: row `i` begins at `values[offset + i * stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) offset: usize,
+    pub(crate) stride: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub(crate) fn row(self, index: usize, dim: usize) -> &'a [f32] {
+        &self.values[self.offset + index * self.stride..][..dim]
+    }
+}
+
+/// A dense row-major scratch matrix whose rows are whole panels.
+pub(crate) struct Matrix {
+    pub(crate) values: Vec<f32>,
+    pub(crate) width: usize,
+}
+
+impl Matrix {
+    pub(crate) fn new(rows: usize, width: usize) -> Matrix {
+        let width = width.next_multiple_of(PANEL);
+        Matrix { values: vec![0.0; rows * width], width }
+    }
+
+    pub(crate) fn row(&self, index: usize) -> &[f32] {
+        &self.values[index * self.width..][..self.width]
+    }
+
+    pub(crate) fn row_mut(&mut self, index: usize) -> &mut [f32] {
+        &mut self.values[index * self.width..][..self.width]
+    }
+
+    /// Copies rows `first..first + count` times `factor`; zeros in the rows behind them.
+    pub(crate) fn copy(&mut self, rows: Rows, first: usize, count: usize, dim: usize, factor: f32) {
+        for (index, to) in self.values.chunks_exact_mut(self.width).enumerate() {
+            if index < count {
+                let from = rows.row(first + index, dim);
+                to.iter_mut().zip(from).for_each(|(to, value)| *to = factor * value);
+            } else {
+                to.fill(0.0);
+            }
+        }
+    }
+
+    /// Copies the same rows as columns: `self[d, i] = rows[first + i][d]`; zeros in the columns behind them.
+    pub(crate) fn copy_turned(&mut self, rows: Rows, first: usize, count: usize, dim: usize) {
+        let width = self.width;
+        for index in 0..width {
+            if index < count {
+                let from = rows.row(first + index, dim);
+                from.iter().enumerate().for_each(|(d, value)| self.values[d * width + index] = *value);
+            } else {
+                (0..dim).for_each(|d| self.values[d * width + index] = 0.0);
+            }
+        }
+    }
+}
+
+/// `out[rows, right.width] (+)= left[rows, depth] · right[depth, right.width]`, all scratch matrices.
+pub(crate) fn product(
+    isa: Isa,
+    left: &Matrix,
+    right: &Matrix,
+    out: &mut Matrix,
+    rows: usize,
+    depth: usize,
+    write: Write,
+) {
+    let view = Left { at: left.values.as_ptr(), row: left.width, step: 1 };
+    assert!(rows * left.width <= left.values.len() && depth <= left.width);
+    multiply(isa, view, right, out, rows, depth, write);
+}
+
+/// `out[rows, right.width] (+)= left[depth, rows]ᵀ · right[depth, right.width]`.
+pub(crate) fn product_turned(
+    isa: Isa,
+    left: &Matrix,
+    right: &Matrix,
+    out: &mut Matrix,
+    rows: usize,
+    depth: usize,
+    write: Write,
+) {
+    let view = Left { at: left.values.as_ptr(), row: 1, step: left.width };
+    assert!(depth * left.width <= left.values.len() && rows <= left.width);
+    multiply(isa, view, right, out, rows, depth, write);
+}
+
+fn multiply(isa: Isa, left: Left, right: &Matrix, out: &mut Matrix, rows: usize, depth: usize, write: Write) {
+    assert!(depth * right.width <= right.values.len() && rows * out.width <= out.values.len());
+    assert_eq!(right.width, out.width);
+    let panels = right.width / PANEL;
+    let from = Right::Rows { at: right.values.as_ptr(), panel: PANEL, row: right.width };
+    let to = Dest { at: out.values.as_mut_ptr(), row: out.width };
+    for strip in strips(0..rows) {
+        let left = Left { at: left.at.wrapping_add(strip.start * left.row), ..left };
+        let to = Dest { at: to.at.wrapping_add(strip.start * to.row), ..to };
+        let mut panel = 0;
+        while panel < panels {
+            let count = if panels - panel >= panels_for(strip.len()) { panels_for(strip.len()) } else { 1 };
+            // SAFETY: the assertions above and in the callers bound every access; out is borrowed exclusively.
+            unsafe { tile(isa, strip.len(), count, depth, left, from.skip(panel), to.skip(panel), write) };
+            panel += count;
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The forward pass: for one head and a block of queries, blocks of keys go by while a running maximum and sum keep the
+//! softmax exact.
+
+use super::block::{Matrix, Rows, product};
+use super::{BLOCK, Heads, check_starts};
+use crate::dispatch::{Shared, per_isa};
+use crate::{Isa, Write, math};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Causal attention within each sequence. `qkv` is `[t, (query + 2·kv)·dim]` with positions already rotated in, `out`
+/// `[t, query·dim]`, `lse` `[t, query]` the log of each softmax's denominator, for the backward pass.
+/// Sequence `s` is the tokens `sequence_starts[s]..sequence_starts[s + 1]`.
+///
+/// # Panics
+/// When shapes or sequence starts do not fit.
+pub fn attention(qkv: &[f32], heads: &Heads, sequence_starts: &[usize], out: &mut [f32], lse: &mut [f32]) {
+    heads.check();
+    let tokens = lse.len() / heads.query;
+    assert_eq!(lse.len(), tokens * heads.query, "attention: lse is [t, query heads]");
+    assert_eq!(qkv.len(), tokens * heads.joint(), "attention: qkv is [t, {}]", heads.joint());
+    assert_eq!(out.len(), tokens * heads.query * heads.dim, "attention: out is [t, query · dim]");
+    check_starts(sequence_starts, tokens);
+    let (isa, out, lse) = (Isa::current(), Shared::new(out), Shared::new(lse));
+    tasks(sequence_starts, heads).into_par_iter().with_max_len(1).for_each(|(sequence, kv, block)| {
+        let rows = |head: usize| Rows {
+            values: &qkv[sequence.start * heads.joint()..sequence.end * heads.joint()],
+            offset: head * heads.dim,
+            stride: heads.joint(),
+        };
+        let keys = [rows(heads.query + kv), rows(heads.query + heads.kv + kv)];
+        for head in kv * heads.group()..(kv + 1) * heads.group() {
+            let result = attend(isa, rows(head), keys, heads, block.clone(), block.start);
+            for (index, position) in block.clone().enumerate() {
+                let token = sequence.start + position;
+                // SAFETY: each (token, query head) belongs to one task, and the borrows outlive the tasks.
+                unsafe {
+                    let to = out.slice((token * heads.query + head) * heads.dim, heads.dim);
+                    to.copy_from_slice(&result.out.row(index)[..heads.dim]);
+                    lse.slice(token * heads.query + head, 1)[0] = result.max[index] + result.sum[index].ln();
+                }
+            }
+        }
+    });
+}
+
+/// Blocks of queries of each key head of each sequence, longest first, so that the last ones to run are short.
+fn tasks(sequence_starts: &[usize], heads: &Heads) -> Vec<(Range<usize>, usize, Range<usize>)> {
+    let mut tasks = Vec::new();
+    for pair in sequence_starts.windows(2) {
+        let len = pair[1] - pair[0];
+        for start in (0..len).step_by(BLOCK) {
+            tasks.extend((0..heads.kv).map(|kv| (pair[0]..pair[1], kv, start..(start + BLOCK).min(len))));
+        }
+    }
+    tasks.sort_by_key(|(_, _, block)| std::cmp::Reverse(block.end));
+    tasks
+}
+
+/// Attention of one block of queries of one head.
+pub(super) struct Attended {
+    /// `[queries, dim]`
+    pub(super) out: Matrix,
+    pub(super) max: Vec<f32>,
+    pub(super) sum: Vec<f32>,
+}
+
+/// Attention of the queries `first_row..` of `queries`, which stand at `positions`, over the keys at positions up to
+/// their own.
+pub(super) fn attend(
+    isa: Isa,
+    queries: Rows,
+    [keys, values]: [Rows; 2],
+    heads: &Heads,
+    positions: Range<usize>,
+    first_row: usize,
+) -> Attended {
+    let (rows, dim) = (positions.len(), heads.dim);
+    let mut result = Attended { out: Matrix::new(rows, dim), max: vec![f32::NEG_INFINITY; rows], sum: vec![0.0; rows] };
+    let mut query = Matrix::new(rows, dim);
+    query.copy(queries, first_row, rows, dim, heads.scale());
+    let (mut turned, mut value) = (Matrix::new(dim, BLOCK), Matrix::new(BLOCK, dim));
+    let mut scores = Matrix::new(rows, BLOCK);
+    for from in (0..positions.end).step_by(BLOCK) {
+        let count = BLOCK.min(positions.end - from);
+        turned.copy_turned(keys, from, count, dim);
+        value.copy(values, from, count, dim, 1.0);
+        product(isa, &query, &turned, &mut scores, rows, dim, Write::Set);
+        for (row, position) in positions.clone().enumerate() {
+            let seen = (position + 1).saturating_sub(from).min(count);
+            let (out, scores) = (result.out.row_mut(row), scores.row_mut(row));
+            fold_in(isa, scores, seen, &mut result.max[row], &mut result.sum[row], out);
+        }
+        product(isa, &scores, &value, &mut result.out, rows, BLOCK, Write::Add);
+    }
+    for row in 0..rows {
+        let inverse = 1.0 / result.sum[row];
+        result.out.row_mut(row).iter_mut().for_each(|value| *value *= inverse);
+    }
+    result
+}
+
+per_isa! {
+    /// Turns a block of scores into weights relative to the running maximum, and rescales what was summed before.
+    fn fold_in(scores: &mut [f32], seen: usize, max: &mut f32, sum: &mut f32, out: &mut [f32]) = fold_in_body
+}
+
+#[inline(always)]
+fn fold_in_body(scores: &mut [f32], seen: usize, max: &mut f32, sum: &mut f32, out: &mut [f32]) {
+    scores[seen..].fill(f32::NEG_INFINITY);
+    let highest = math::max(scores);
+    if seen == 0 {
+        return scores.fill(0.0);
+    }
+    if highest > *max {
+        let factor = math::exp(*max - highest);
+        out.iter_mut().for_each(|value| *value *= factor);
+        *sum *= factor;
+        *max = highest;
+    }
+    for score in scores.iter_mut() {
+        *score = math::exp(*score - *max);
+    }
+    *sum += math::sum(scores.len(), |i| scores[i]);
+}

@@ -1,0 +1,224 @@
+//! Products of f32 matrices: LoRA factors, full fine-tuning, weight gradients. The right operand is packed into panels
+//! block by block, scaled by `alpha` on the way, so all three forms share one loop.
+
+use crate::dispatch::Shared;
+use crate::matmul::for_each_task;
+use crate::packed::PANEL;
+use crate::tile::{Dest, Left, Right, strips, tile, tile_edge};
+use crate::{Isa, Write};
+use std::ops::Range;
+
+/// Depth of one packed block of a panel: 32 KB.
+const BLOCK: usize = 512;
+
+/// A strided matrix: element `(i, j)` lies at `values[i * row + j * column]`.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    values: &'a [f32],
+    row: usize,
+    column: usize,
+}
+
+/// `y[m, n] (+)= alpha · x[m, k] · w[n, k]ᵀ`. Row `i` has the same bits whatever `m` and the number of threads.
+///
+/// # Panics
+/// When a slice does not have its shape's length.
+pub fn mm_nt(x: &[f32], w: &[f32], y: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, write: Write) {
+    assert_eq!(x.len(), m * k, "mm_nt: x is [m, k] = [{m}, {k}]");
+    assert_eq!(w.len(), n * k, "mm_nt: w is [n, k] = [{n}, {k}]");
+    assert_eq!(y.len(), m * n, "mm_nt: y is [m, n] = [{m}, {n}]");
+    let (left, right) = (View { values: x, row: k, column: 1 }, View { values: w, row: 1, column: k });
+    product(Isa::current(), left, right, y, [m, n, k], alpha, write);
+}
+
+/// `y[m, n] (+)= alpha · x[m, k] · w[k, n]`. Row `i` has the same bits whatever `m` and the number of threads.
+///
+/// # Panics
+/// When a slice does not have its shape's length.
+pub fn mm_nn(x: &[f32], w: &[f32], y: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, write: Write) {
+    assert_eq!(x.len(), m * k, "mm_nn: x is [m, k] = [{m}, {k}]");
+    assert_eq!(w.len(), k * n, "mm_nn: w is [k, n] = [{k}, {n}]");
+    assert_eq!(y.len(), m * n, "mm_nn: y is [m, n] = [{m}, {n}]");
+    let (left, right) = (View { values: x, row: k, column: 1 }, View { values: w, row: n, column: 1 });
+    product(Isa::current(), left, right, y, [m, n, k], alpha, write);
+}
+
+/// `c[n, k] (+)= alpha · a[m, n]ᵀ · b[m, k]`: a weight gradient, summed over the `m` rows in order.
+///
+/// # Panics
+/// When a slice does not have its shape's length.
+pub fn mm_tn(a: &[f32], b: &[f32], c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, write: Write) {
+    assert_eq!(a.len(), m * n, "mm_tn: a is [m, n] = [{m}, {n}]");
+    assert_eq!(b.len(), m * k, "mm_tn: b is [m, k] = [{m}, {k}]");
+    assert_eq!(c.len(), n * k, "mm_tn: c is [n, k] = [{n}, {k}]");
+    let (left, right) = (View { values: a, row: 1, column: n }, View { values: b, row: k, column: 1 });
+    product(Isa::current(), left, right, c, [n, k, m], alpha, write);
+}
+
+/// `y[m, n] (+)= alpha · left[m, k] · right[k, n]`.
+fn product(isa: Isa, left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 3], alpha: f32, write: Write) {
+    if k == 0 && write == Write::Set {
+        y.fill(0.0);
+    }
+    if m * n * k == 0 {
+        return;
+    }
+    let y = Shared::new(y);
+    for_each_task(m, n.div_ceil(PANEL), k * PANEL, |rows, panels| {
+        let mut packed = vec![0f32; BLOCK.min(k) * PANEL];
+        for from in (0..k).step_by(BLOCK) {
+            let depth = BLOCK.min(k - from);
+            let write = if from == 0 { write } else { Write::Add };
+            for panel in panels.clone() {
+                pack(right, panel, n, from, &mut packed[..depth * PANEL], alpha);
+                // SAFETY: tasks have disjoint rows × panels, and the borrow of y outlives them.
+                unsafe { sweep(isa, left, &packed[..depth * PANEL], y, rows.clone(), panel, n, from, write) };
+            }
+        }
+    });
+}
+
+/// Copies rows `from..` of one panel of 16 columns, zeros behind column `n`.
+fn pack(right: View, panel: usize, n: usize, from: usize, packed: &mut [f32], alpha: f32) {
+    let (first, width) = (panel * PANEL, PANEL.min(n - panel * PANEL));
+    if right.column == 1 {
+        for (k, line) in packed.chunks_exact_mut(PANEL).enumerate() {
+            let source = &right.values[(from + k) * right.row + first..][..width];
+            for (to, value) in line.iter_mut().zip(source) {
+                *to = alpha * value;
+            }
+            line[width..].fill(0.0);
+        }
+        return;
+    }
+    for column in 0..PANEL {
+        let depth = packed.len() / PANEL;
+        if column >= width {
+            (0..depth).for_each(|k| packed[k * PANEL + column] = 0.0);
+            continue;
+        }
+        let source = &right.values[(first + column) * right.column + from..][..depth];
+        for (k, value) in source.iter().enumerate() {
+            packed[k * PANEL + column] = alpha * value;
+        }
+    }
+}
+
+/// All rows of a task against one packed block.
+///
+/// # Safety
+/// No other task writes these rows × this panel of `y`.
+unsafe fn sweep(
+    isa: Isa,
+    left: View,
+    packed: &[f32],
+    y: Shared,
+    rows: Range<usize>,
+    panel: usize,
+    n: usize,
+    from: usize,
+    write: Write,
+) {
+    let (depth, width) = (packed.len() / PANEL, PANEL.min(n - panel * PANEL));
+    let right = Right::Rows { at: packed.as_ptr(), panel: 0, row: PANEL };
+    for strip in strips(rows) {
+        let at = left.values[strip.start * left.row + from * left.column..].as_ptr();
+        let left = Left { at, row: left.row, step: left.column };
+        // SAFETY: the strip lies in the left matrix and in this task's part of y; a narrow panel takes the edge version.
+        unsafe {
+            let dest = Dest { at: y.pointer(strip.start * n + panel * PANEL), row: n };
+            if width == PANEL {
+                tile(isa, strip.len(), 1, depth, left, right, dest, write);
+            } else {
+                tile_edge(isa, strip.len(), width, depth, left, right, dest, write);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, isas, product as naive, random};
+
+    fn turn(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+        (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect()
+    }
+
+    /// Checks one form: `layout` gives the operands as the form wants them, from `x[m, k]` and `w[n, k]`.
+    fn check(name: &str, run: impl Fn(Isa, &[f32], &[f32], &mut [f32], [usize; 3])) {
+        for isa in isas() {
+            for [m, n, k] in [[1, 1, 1], [3, 16, 64], [5, 17, 33], [40, 16, 576], [130, 70, 1100], [6, 64, 9]] {
+                let (x, w) = (random(m * k, 1), random(n * k, 2));
+                let mut y = random(m * n, 3);
+                let expected: Vec<f64> =
+                    naive(&x, &w, m, n, k).iter().zip(&y).map(|(a, b)| 0.5 * a + f64::from(*b)).collect();
+                run(isa, &x, &w, &mut y, [m, n, k]);
+                let tolerance = if isa == Isa::Amx { 1e-2 } else { 8e-6 } * (k as f64).sqrt();
+                assert_close(&y, &expected, tolerance, &format!("{name} {isa:?} {m} {n} {k}"));
+            }
+        }
+    }
+
+    #[test]
+    fn nt_agrees_with_a_naive_product() {
+        check("nt", |isa, x, w, y, [m, n, k]| {
+            let (left, right) = (View { values: x, row: k, column: 1 }, View { values: w, row: 1, column: k });
+            product(isa, left, right, y, [m, n, k], 0.5, Write::Add);
+        });
+    }
+
+    #[test]
+    fn nn_agrees_with_a_naive_product() {
+        check("nn", |isa, x, w, y, [m, n, k]| {
+            let w = turn(w, n, k);
+            let (left, right) = (View { values: x, row: k, column: 1 }, View { values: &w, row: n, column: 1 });
+            product(isa, left, right, y, [m, n, k], 0.5, Write::Add);
+        });
+    }
+
+    #[test]
+    fn tn_agrees_with_a_naive_product() {
+        check("tn", |isa, x, w, y, [m, n, k]| {
+            let (x, w) = (turn(x, m, k), turn(w, n, k));
+            let (left, right) = (View { values: &x, row: 1, column: m }, View { values: &w, row: n, column: 1 });
+            product(isa, left, right, y, [m, n, k], 0.5, Write::Add);
+        });
+    }
+
+    #[test]
+    fn the_three_forms_agree_on_the_same_matrices() {
+        let (m, n, k) = (7, 20, 35);
+        let (x, w) = (random(m * k, 1), random(n * k, 2));
+        let run = |form: fn(&[f32], &[f32], &mut [f32], usize, usize, usize, f32, Write),
+                   a: &[f32],
+                   b: &[f32],
+                   s: [usize; 3]| {
+            let mut y = vec![f32::NAN; m * n];
+            form(a, b, &mut y, s[0], s[1], s[2], 1.0, Write::Set);
+            y
+        };
+        let nt = run(mm_nt, &x, &w, [m, n, k]);
+        assert_eq!(nt, run(mm_nn, &x, &turn(&w, n, k), [m, n, k]));
+        assert_eq!(nt, run(mm_tn, &turn(&x, m, k), &turn(&w, n, k), [k, m, n]));
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_alone_and_in_a_batch() {
+        let (m, n, k) = (33, 24, 700);
+        let (x, w) = (random(m * k, 1), random(n * k, 2));
+        let (mut all, mut one) = (vec![0.0; m * n], vec![0.0; n]);
+        mm_nt(&x, &w, &mut all, m, n, k, 2.0, Write::Set);
+        mm_nt(&x[..k], &w, &mut one, 1, n, k, 2.0, Write::Set);
+        assert_eq!(one, all[..n]);
+    }
+
+    #[test]
+    fn no_terms_give_zero() {
+        let mut c = [1.0; 6];
+        mm_tn(&[], &[], &mut c, 0, 2, 3, 1.0, Write::Add);
+        assert_eq!(c, [1.0; 6]);
+        mm_tn(&[], &[], &mut c, 0, 2, 3, 1.0, Write::Set);
+        assert_eq!(c, [0.0; 6]);
+    }
+}
