@@ -1,2 +1,319 @@
-//! x
+//! The final answer of a reply: the text behind the last answer cue ("The answer is", "Answer:", `####`, `\boxed{}`), its
+//! first line, cleaned of markup. Replies without a cue are read by fixed fallbacks, and [`Cue`] says which one held, so
+//! that a scorer can refuse what it does not trust.
+
+/// Raised when the same reply would give another answer. Part of every solver prompt's identity.
 pub const VERSION: u32 = 1;
+
+/// How an answer was found, strongest last cue first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Cue {
+    /// "The answer is …", "Answer: …", "The final answer to the question is …".
+    AnswerIs,
+    /// `#### 18`, GSM8K's own mark. Before anything but a number it is a Markdown heading.
+    Hashes,
+    /// `\boxed{18}`.
+    Boxed,
+    /// No cue; a short first line that stands by itself above an explanation.
+    FirstLine,
+    /// No cue; the reply is one line.
+    OnlyLine,
+    /// No cue; bold text in the last line.
+    Bold,
+    /// No cue; the last line of several.
+    LastLine,
+}
+
+impl Cue {
+    /// Whether the model itself marked this as its answer, so that even a reply cut by the token limit holds one.
+    #[must_use]
+    pub fn is_explicit(self) -> bool {
+        matches!(self, Self::AnswerIs | Self::Hashes | Self::Boxed | Self::FirstLine)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extracted {
+    /// One line, never blank.
+    pub text: String,
+    pub cue: Cue,
+}
+
+/// The answer of a reply, `None` when there is no text to take.
+#[must_use]
+pub fn final_answer(reply: &str) -> Option<Extracted> {
+    let marked = last_of(reply, answer_cues(reply), Cue::AnswerIs)
+        .into_iter()
+        .chain(last_of(reply, hash_cues(reply), Cue::Hashes))
+        .chain(last_of(reply, boxed_cues(reply), Cue::Boxed))
+        .max_by_key(|(position, _)| *position);
+    match marked {
+        Some((_, extracted)) => Some(extracted),
+        None => without_cue(reply),
+    }
+}
+
+/// The last cue that has text behind it. Cues are byte offsets of that text.
+fn last_of(reply: &str, cues: Vec<usize>, cue: Cue) -> Option<(usize, Extracted)> {
+    cues.into_iter().rev().find_map(|at| {
+        let rest = &reply[at..];
+        let text = if cue == Cue::Boxed { clean(braced(rest)) } else { clean(first_line(rest)) };
+        (!text.is_empty()).then_some((at, Extracted { text, cue }))
+    })
+}
+
+/// Offsets behind "answer is", "answer:", "answer to the question is", …
+fn answer_cues(reply: &str) -> Vec<usize> {
+    let lower = reply.to_ascii_lowercase();
+    lower
+        .match_indices("answer")
+        .filter(|(at, _)| !lower[..*at].ends_with(|c: char| c.is_alphanumeric()))
+        .filter_map(|(at, word)| behind_answer(&lower, at + word.len()))
+        .collect()
+}
+
+/// `at` lies behind the word "answer": the offset behind its copula or colon.
+fn behind_answer(lower: &str, at: usize) -> Option<usize> {
+    const LINKS: [&str; 7] = [":", "is", "are", "=", "would be", "will be", "should be"];
+    let rest = &lower[at..];
+    let rest = rest.strip_prefix('s').unwrap_or(rest);
+    let start = rest.trim_start_matches(['*', '_', '"', ' ']);
+    let offset = |text: &str| lower.len() - text.len();
+    for link in LINKS {
+        if let Some(tail) = start.strip_prefix(link).filter(|tail| link_ends(link, tail)) {
+            return Some(offset(tail));
+        }
+    }
+    if !["to ", "for "].iter().any(|word| start.starts_with(word)) {
+        return None;
+    }
+    let line = start.split(['\n', '.', '?']).next().unwrap_or(start);
+    let (end, length) = [" is", ":"].iter().filter_map(|link| Some((line.find(link)?, link.len()))).min()?;
+    (!line[..end].contains("subquestion") && !line[..end].contains("step")).then(|| offset(&start[end + length..]))
+}
+
+/// "is" must end there: "answer isn't" and "answer issue" are no cues.
+fn link_ends(link: &str, tail: &str) -> bool {
+    link == ":" || link == "=" || !tail.starts_with(|c: char| c.is_alphanumeric() || c == '\'' || c == '’')
+}
+
+/// Offsets behind `####` that a number follows.
+fn hash_cues(reply: &str) -> Vec<usize> {
+    let numeric = |rest: &str| {
+        let rest = rest.trim_start_matches(['#', ' ', '*', '$', '-']);
+        let digits = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.' || c == ',' || c == ')');
+        let mark = &rest[..rest.len() - digits.len()];
+        let heading = mark.ends_with(['.', ')'])
+            && !digits.trim_matches([' ', '*']).starts_with(['\n', '\r'])
+            && !digits.trim().is_empty();
+        mark.contains(|c: char| c.is_ascii_digit()) && !heading
+    };
+    let behind = |at: usize| at + reply[at..].len() - reply[at..].trim_start_matches('#').len();
+    reply.match_indices("####").map(|(at, _)| behind(at)).filter(|&at| numeric(&reply[at..])).collect()
+}
+
+fn boxed_cues(reply: &str) -> Vec<usize> {
+    reply.match_indices("\\boxed{").map(|(at, mark)| at + mark.len()).collect()
+}
+
+/// Text up to the brace that closes the one opened before it.
+fn braced(rest: &str) -> &str {
+    let mut depth = 1;
+    for (at, c) in rest.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return &rest[..at];
+        }
+    }
+    first_line(rest)
+}
+
+/// The first line that holds more than markup.
+fn first_line(rest: &str) -> &str {
+    rest.lines().find(|line| line.contains(char::is_alphanumeric)).unwrap_or("")
+}
+
+fn without_cue(reply: &str) -> Option<Extracted> {
+    let lines: Vec<&str> = reply.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let (first, last) = (*lines.first()?, *lines.last()?);
+    if !reply.contains(char::is_alphanumeric) {
+        return None;
+    }
+    let found = |text: &str, cue| Extracted { text: clean(text), cue };
+    let extracted = if lines.len() == 1 {
+        found(first, if bold(first).is_some() { Cue::Bold } else { Cue::OnlyLine })
+    } else if stands_alone(reply.trim_start(), first) {
+        found(first, Cue::FirstLine)
+    } else {
+        found(last, if bold(last).is_some() { Cue::Bold } else { Cue::LastLine })
+    };
+    if is_dangling(last) && extracted.cue != Cue::FirstLine {
+        return None;
+    }
+    let text = if extracted.cue == Cue::Bold { bold(last).map_or(extracted.text, clean) } else { extracted.text };
+    (!text.is_empty()).then_some(Extracted { text, cue: extracted.cue })
+}
+
+/// A cue with nothing behind it.
+fn is_dangling(line: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    let plain = lower.trim_end_matches(['*', ' ', ':', '_']);
+    plain.ends_with("answer is") || plain.ends_with("answer")
+}
+
+/// A number alone on the first line, or at most six words and a blank line behind them.
+fn stands_alone(reply: &str, first: &str) -> bool {
+    let number = first.ends_with(|c: char| c.is_ascii_digit() || c == '%')
+        && first.chars().all(|c| c.is_ascii_digit() || "$€£-.,%".contains(c));
+    let listed =
+        first.starts_with(['#', '-', '*', '[', '\\']) || first.ends_with(['.', ':', '!', '?', ',', ')', '=', '*']);
+    let blank_behind = reply.lines().nth(1).is_some_and(|line| line.trim().is_empty());
+    number || (blank_behind && !listed && first.split_whitespace().count() <= 6)
+}
+
+/// The last `**bold**` text of a line.
+fn bold(line: &str) -> Option<&str> {
+    let (head, _) = line.rsplit_once("**")?;
+    let (_, inner) = head.rsplit_once("**")?;
+    inner.contains(char::is_alphanumeric).then_some(inner)
+}
+
+/// One line without bold marks, quotes, brackets, LaTeX delimiters, a second sentence and the final full stop.
+fn clean(line: &str) -> String {
+    const PAIRS: [(&str, &str); 10] = [
+        ("\"", "\""),
+        ("“", "”"),
+        ("'", "'"),
+        ("`", "`"),
+        ("$$", "$$"),
+        ("$", "$"),
+        ("\\(", "\\)"),
+        ("\\[", "\\]"),
+        ("[", "]"),
+        ("<", ">"),
+    ];
+    let line = line.trim_start_matches([':', ' ', '\t', '_']).trim();
+    let mut text = leading_bold(line).unwrap_or(first_sentence(line)).trim_matches(['*', ' ', '\t']);
+    loop {
+        let before = text;
+        text = text.trim_end_matches(['.', ' ']).trim();
+        for (open, close) in PAIRS {
+            if let Some(inner) = text.strip_prefix(open).and_then(|rest| rest.strip_suffix(close)) {
+                text = inner.trim();
+            }
+        }
+        if text == before {
+            return text.to_owned();
+        }
+    }
+}
+
+/// `**James Madison**, who …` → `James Madison`.
+fn leading_bold(line: &str) -> Option<&str> {
+    let inner = line.strip_prefix("**")?.split_once("**")?.0;
+    inner.contains(char::is_alphanumeric).then_some(inner)
+}
+
+/// Up to a full stop that ends a sentence: behind a number or a word of five letters or more (shorter ones are mostly
+/// abbreviations: "Mt. Everest", "J. K. Rowling"), with a capital next.
+fn first_sentence(line: &str) -> &str {
+    for (at, _) in line.match_indices(". ") {
+        let word = line[..at].rsplit(char::is_whitespace).next().unwrap_or("");
+        let ends =
+            word.chars().filter(|c| c.is_alphabetic()).count() >= 5 || word.contains(|c: char| c.is_ascii_digit());
+        if ends && line[at + 2..].trim_start().starts_with(char::is_uppercase) {
+            return &line[..at];
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(reply: &str, text: &str, cue: Cue) {
+        assert_eq!(final_answer(reply), Some(Extracted { text: text.to_owned(), cue }), "{reply:?}");
+    }
+
+    #[test]
+    fn cues() {
+        for reply in [
+            "She has 20 left.\nThe answer is: 18",
+            "The answer is: 20.\nNo, wait. The answer is 18.",
+            "**The answer is: 18**",
+            "The answer is: **18** (see step 2).",
+            "**Answer:** 18",
+            "**Answer**: 18",
+            "Final Answer:\n\n18",
+            "THE ANSWER IS 18.",
+            "The final answer to the original question is: 18.",
+            "The answer is: \"18\".",
+            "The answer is: [18]",
+            "The answer is: $18$.",
+            "The answer is \\(18\\).",
+            "The answer is: 18. This is the final answer.",
+            "The answer to the question is 18\n",
+        ] {
+            check(reply, "18", Cue::AnswerIs);
+        }
+        check("So.\n#### 18", "18", Cue::Hashes);
+        check("The answer is: \\boxed{18}.", "18", Cue::Boxed);
+        check("\\[\\boxed{\\frac{1}{2}}\\]", "\\frac{1}{2}", Cue::Boxed);
+        check("The answer is: $29.00.", "$29.00", Cue::AnswerIs);
+    }
+
+    #[test]
+    fn what_is_no_cue() {
+        check("To answer the question: add.\n\nIt is 18", "It is 18", Cue::LastLine);
+        check("The answer to subquestion 1 is 5.\nIn all 18", "In all 18", Cue::LastLine);
+        check("#### 1. First part\nIt is 18", "It is 18", Cue::LastLine);
+        check("#### Step\nIt is 18", "It is 18", Cue::LastLine);
+        check("The answer is: 18\nI hope the answer is", "18", Cue::AnswerIs);
+    }
+
+    #[test]
+    fn fallbacks() {
+        check("18", "18", Cue::OnlyLine);
+        check("James Madison.", "James Madison", Cue::OnlyLine);
+        check("James Madison\n\nHe was president in 1812.", "James Madison", Cue::FirstLine);
+        check("18\nbecause 9 * 2 = 18 eggs", "18", Cue::FirstLine);
+        check("Add them.\nShe makes **$18** a day.", "$18", Cue::Bold);
+        check("First 3.\nThen 4.", "Then 4", Cue::LastLine);
+    }
+
+    #[test]
+    fn names_keep_their_full_stops() {
+        check("The answer is: J. K. Rowling", "J. K. Rowling", Cue::AnswerIs);
+        check("The answer is: Mt. Everest. It is high.", "Mt. Everest", Cue::AnswerIs);
+        check("The answer is: **James Madison**, who won.", "James Madison", Cue::AnswerIs);
+        check("The answer is: James Madison. He won.", "James Madison", Cue::AnswerIs);
+    }
+
+    #[test]
+    fn nothing_to_take() {
+        for reply in ["", "  \n", "...", "**", "The answer is:", "So it is 5.\n**Answer:**"] {
+            assert_eq!(final_answer(reply), None, "{reply:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_reply_panics(reply in any::<String>()) {
+            if let Some(found) = final_answer(&reply) {
+                prop_assert!(!found.text.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_cue_soup_panics(reply in "(the answer|answer| is|:|####|\\\\boxed|\\{|\\}|\\*\\*|\\$|\"|é|1|\\.| |\n){0,40}") {
+            let _ = final_answer(&reply);
+        }
+    }
+}

@@ -6,9 +6,11 @@
 
 pub mod arm;
 pub mod chat;
+pub mod cost;
 pub mod decomposition;
 pub mod digest;
 pub mod extract;
+pub mod leak;
 pub mod model;
 pub mod plan;
 pub mod prompts;
@@ -16,3 +18,6 @@ pub mod question;
 pub mod recipe;
 pub mod records;
 pub mod results;
+pub mod scorers;
+pub mod screening;
+pub mod synth;

@@ -1,0 +1,158 @@
+//! What a call costs: whole nano-dollars, from prices written as decimal strings. Never a float.
+
+use thiserror::Error;
+
+use crate::{chat::Usage, recipe};
+
+/// One dollar in nano-dollars.
+const DOLLAR: i64 = 1_000_000_000;
+const MILLION: i128 = 1_000_000;
+
+/// Prices of a model in nano-dollars per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prices {
+    pub input: i64,
+    /// For the part of the input that a prefix cache served; the input price where a provider has no other.
+    pub cached_input: i64,
+    pub output: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("price `{text}`: {reason}; write dollars per million tokens as a decimal string, for example \"0.15\"")]
+pub struct PriceError {
+    pub text: String,
+    pub reason: &'static str,
+}
+
+impl Prices {
+    /// A model that costs nothing, such as one in this process.
+    pub const FREE: Self = Self { input: 0, cached_input: 0, output: 0 };
+
+    /// # Errors
+    /// [`PriceError`] when one of the prices is no decimal string.
+    pub fn parse(price: &recipe::Price) -> Result<Self, PriceError> {
+        let input = parse_dollars(&price.input)?;
+        let cached_input = price.cached_input.as_deref().map_or(Ok(input), parse_dollars)?;
+        Ok(Self { input, cached_input, output: parse_dollars(&price.output)? })
+    }
+
+    /// Cost in nano-dollars, rounded half up once. `None` when a token count that has a price is unknown (unknown is not
+    /// zero), or beyond nine billion dollars. An unknown count of cached tokens is taken as none: the dearer reading.
+    #[must_use]
+    pub fn cost(&self, usage: &Usage) -> Option<i64> {
+        let cached = usage.tokens_cached.unwrap_or(0);
+        let fresh = usage.tokens_in.map(|tokens| tokens.saturating_sub(cached));
+        let cached = usage.tokens_in.map(|tokens| cached.min(tokens));
+        let parts =
+            [priced(fresh, self.input)?, priced(cached, self.cached_input)?, priced(usage.tokens_out, self.output)?];
+        let total = parts.into_iter().try_fold(0_i128, i128::checked_add)?;
+        i64::try_from((total + MILLION / 2) / MILLION).ok()
+    }
+}
+
+/// Tokens times price. At a price of zero the count does not matter.
+fn priced(tokens: Option<u64>, price: i64) -> Option<i128> {
+    if price == 0 { Some(0) } else { i128::from(tokens?).checked_mul(i128::from(price)) }
+}
+
+/// Dollars as a decimal string, to nano-dollars: `"0.15"` → 150,000,000.
+///
+/// # Errors
+/// [`PriceError`] for anything but digits with at most nine decimals.
+pub fn parse_dollars(text: &str) -> Result<i64, PriceError> {
+    let fail = |reason| PriceError { text: text.to_owned(), reason };
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || whole.is_empty() || text.ends_with('.') {
+        return Err(fail("it is not a plain decimal number"));
+    }
+    if fraction.len() > 9 {
+        return Err(fail("it has more than nine decimals"));
+    }
+    let nanos: i64 = format!("{fraction:0<9}").parse().map_err(|_| fail("it is not a plain decimal number"))?;
+    let dollars: Option<i64> = whole.parse::<i64>().ok().and_then(|whole| whole.checked_mul(DOLLAR));
+    dollars.and_then(|dollars| dollars.checked_add(nanos)).ok_or_else(|| fail("it is too large"))
+}
+
+/// Nano-dollars for people: `$0.0123`, four decimals below a dollar and two above, rounded half up.
+#[must_use]
+pub fn show_dollars(nanos: i64) -> String {
+    let sign = if nanos < 0 { "-" } else { "" };
+    let nanos = nanos.unsigned_abs();
+    let decimals: u32 = if nanos < DOLLAR.unsigned_abs() { 4 } else { 2 };
+    let unit = DOLLAR.unsigned_abs() / 10_u64.pow(decimals);
+    let rounded = (nanos + unit / 2) / unit;
+    let scale = 10_u64.pow(decimals);
+    format!("{sign}${}.{:0width$}", rounded / scale, rounded % scale, width = decimals as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn usage(tokens_in: Option<u64>, tokens_cached: Option<u64>, tokens_out: Option<u64>) -> Usage {
+        Usage { tokens_in, tokens_cached, tokens_out }
+    }
+
+    #[test]
+    fn prices_parse_exactly() {
+        for (text, nanos) in
+            [("0.15", 150_000_000), ("15", 15_000_000_000), ("0", 0), ("0.000000001", 1), ("2.50", 2_500_000_000)]
+        {
+            assert_eq!(parse_dollars(text), Ok(nanos));
+        }
+        for bad in ["", ".", "1.", ".5", "-1", "+1", "1e3", "0.15$", "1,5", " 1", "0.0000000001", "99999999999", "١"] {
+            assert!(parse_dollars(bad).unwrap_err().to_string().contains("0.15"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_call_costs_what_its_parts_cost() {
+        let prices = Prices { input: 150_000_000, cached_input: 75_000_000, output: 600_000_000 };
+        assert_eq!(prices.cost(&usage(Some(1_000_000), None, Some(0))), Some(150_000_000));
+        assert_eq!(prices.cost(&usage(Some(1000), Some(400), Some(10))), Some(90_000 + 30_000 + 6_000));
+        assert_eq!(prices.cost(&usage(Some(10), Some(99), Some(0))), Some(750));
+    }
+
+    #[test]
+    fn unknown_is_not_zero() {
+        let prices = Prices { input: 1, cached_input: 1, output: 1 };
+        assert_eq!(prices.cost(&usage(None, None, Some(1))), None);
+        assert_eq!(prices.cost(&usage(Some(1), None, None)), None);
+        assert_eq!(Prices::FREE.cost(&Usage::default()), Some(0));
+        let dear = Prices { input: i64::MAX, cached_input: 0, output: i64::MAX };
+        assert_eq!(dear.cost(&usage(Some(u64::MAX), None, Some(u64::MAX))), None);
+    }
+
+    #[test]
+    fn a_recipe_without_cached_price_pays_the_input_price() {
+        let price = recipe::Price { input: "1".into(), output: "2".into(), cached_input: None };
+        let prices = Prices::parse(&price).unwrap();
+        assert_eq!(prices, Prices { input: DOLLAR, cached_input: DOLLAR, output: 2 * DOLLAR });
+    }
+
+    #[test]
+    fn shown_to_people() {
+        for (nanos, text) in
+            [(0, "$0.0000"), (12_345_678, "$0.0123"), (1_995_000_000, "$2.00"), (-1_500_000_000, "-$1.50")]
+        {
+            assert_eq!(show_dollars(nanos), text);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_price_panics(text in any::<String>()) {
+            let _ = parse_dollars(&text);
+        }
+
+        #[test]
+        fn more_tokens_never_cost_less(a in 0_u64..1_000_000_000, b in 0_u64..1_000_000_000, price in 0_i64..100_000_000_000) {
+            let prices = Prices { input: price, cached_input: price, output: price };
+            let cost = |tokens| prices.cost(&usage(Some(tokens), None, Some(0)));
+            prop_assert!(cost(a.max(b)) >= cost(a.min(b)));
+        }
+    }
+}

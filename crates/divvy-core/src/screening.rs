@@ -1,0 +1,190 @@
+//! Screening: a solver answers a question several times with one decomposition; a rule over those grades decides whether
+//! the row is good enough to train on, and every decision carries its reason.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use thiserror::Error;
+
+use crate::{
+    question::{Question, QuestionId},
+    recipe,
+    records::{Grade, Outcome, Verdict},
+};
+
+/// Reasons as they are stored and grouped by.
+pub mod reason {
+    pub const CORRECT: &str = "correct";
+    /// Some samples were right, fewer than the rule asks for.
+    pub const TOO_FEW_CORRECT: &str = "too-few-correct";
+    pub const WRONG_ANSWER: &str = "wrong-answer";
+    pub const NO_ANSWER: &str = "no-answer";
+    pub const TRUNCATED: &str = "truncated";
+    pub const ERROR: &str = "error";
+    /// The question has no gold answer: nothing can be said about its decomposition.
+    pub const NO_GOLD: &str = "no-gold";
+    /// No solver sample at all.
+    pub const NO_SAMPLES: &str = "no-samples";
+}
+
+/// How many of the solver's samples have to be right.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum KeepRule {
+    /// At least one (the paper's two-pass screening).
+    Any,
+    All,
+    /// At least this share, 0 to 1.
+    Threshold(f64),
+}
+
+impl KeepRule {
+    /// From the two keys of a recipe's `[screen]`; a missing threshold counts as 1.
+    #[must_use]
+    pub fn new(rule: recipe::Rule, threshold: Option<f64>) -> Self {
+        match rule {
+            recipe::Rule::Any => Self::Any,
+            recipe::Rule::All => Self::All,
+            recipe::Rule::Threshold => Self::Threshold(threshold.unwrap_or(1.0)),
+        }
+    }
+
+    /// Rows without a right sample are never kept, whatever the threshold.
+    fn keeps(self, correct: usize, samples: usize) -> bool {
+        correct > 0
+            && match self {
+                Self::Any => true,
+                Self::All => correct == samples,
+                Self::Threshold(share) => correct as f64 >= share * samples as f64 - 1e-9,
+            }
+    }
+}
+
+/// A question that cannot be screened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{question} has no gold answer, so its decompositions cannot be screened: name the answer column, or train on all \
+     decompositions (SD-T) without [screen]"
+)]
+pub struct NoGold {
+    pub question: QuestionId,
+}
+
+/// Refuses a question without gold before anything is paid for it.
+///
+/// # Errors
+/// [`NoGold`] when the question has no gold answer.
+pub fn check_gold(question: &Question) -> Result<(), NoGold> {
+    if question.golds.is_empty() { Err(NoGold { question: question.id.clone() }) } else { Ok(()) }
+}
+
+/// The verdict on a row that [`check_gold`] refuses, so that it stays in the books.
+#[must_use]
+pub fn no_gold() -> Verdict {
+    Verdict { keep: false, reason: reason::NO_GOLD.to_owned(), pass_rate: 0.0, answer: None }
+}
+
+/// The verdict on one decomposition from the grades of its solver samples.
+#[must_use]
+pub fn verdict(rule: KeepRule, grades: &[Grade]) -> Verdict {
+    if grades.is_empty() {
+        return Verdict { keep: false, reason: reason::NO_SAMPLES.to_owned(), pass_rate: 0.0, answer: None };
+    }
+    let correct = grades.iter().filter(|grade| grade.correct).count();
+    let keep = rule.keeps(correct, grades.len());
+    let reason = match (keep, correct) {
+        (true, _) => reason::CORRECT,
+        (false, 0) => commonest_failure(grades),
+        (false, _) => reason::TOO_FEW_CORRECT,
+    };
+    let pass_rate = correct as f64 / grades.len() as f64;
+    Verdict { keep, reason: reason.to_owned(), pass_rate, answer: commonest_answer(grades, keep) }
+}
+
+/// Why most of the failed samples failed; the first seen wins a tie.
+fn commonest_failure(grades: &[Grade]) -> &'static str {
+    commonest(grades.iter().map(|grade| match grade.outcome {
+        Outcome::Answered => reason::WRONG_ANSWER,
+        Outcome::NoAnswer => reason::NO_ANSWER,
+        Outcome::Truncated => reason::TRUNCATED,
+        Outcome::Error => reason::ERROR,
+    }))
+    .unwrap_or(reason::NO_SAMPLES)
+}
+
+/// What most samples answered; of a kept row, what most right samples answered.
+fn commonest_answer(grades: &[Grade], keep: bool) -> Option<String> {
+    commonest(grades.iter().filter(|grade| grade.correct || !keep).filter_map(|grade| grade.answer.clone()))
+}
+
+fn commonest<T: Ord + Clone>(items: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: BTreeMap<T, (usize, Reverse<usize>)> = BTreeMap::new();
+    for (index, item) in items.enumerate() {
+        counts.entry(item).or_insert((0, Reverse(index))).0 += 1;
+    }
+    counts.into_iter().max_by_key(|(_, count)| *count).map(|(item, _)| item)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right(answer: &str) -> Grade {
+        Grade { correct: true, score: 1.0, answer: Some(answer.into()), outcome: Outcome::Answered }
+    }
+    fn wrong(answer: &str) -> Grade {
+        Grade { correct: false, score: 0.0, answer: Some(answer.into()), outcome: Outcome::Answered }
+    }
+    fn failed(outcome: Outcome) -> Grade {
+        Grade { correct: false, score: 0.0, answer: None, outcome }
+    }
+
+    fn check(rule: KeepRule, grades: &[Grade], keep: bool, reason: &str, pass_rate: f64, answer: Option<&str>) {
+        let expect = Verdict { keep, reason: reason.into(), pass_rate, answer: answer.map(str::to_owned) };
+        assert_eq!(verdict(rule, grades), expect);
+    }
+
+    #[test]
+    fn rules() {
+        let half = [wrong("3"), wrong("3"), right("4"), right("4")];
+        check(KeepRule::Any, &half, true, "correct", 0.5, Some("4"));
+        check(KeepRule::All, &half, false, "too-few-correct", 0.5, Some("3"));
+        check(KeepRule::Threshold(0.5), &half, true, "correct", 0.5, Some("4"));
+        check(KeepRule::Threshold(0.6), &half, false, "too-few-correct", 0.5, Some("3"));
+        check(KeepRule::All, &[right("4")], true, "correct", 1.0, Some("4"));
+        check(
+            KeepRule::Threshold(1.0 / 3.0),
+            &[right("4"), wrong("1"), wrong("1")],
+            true,
+            "correct",
+            1.0 / 3.0,
+            Some("4"),
+        );
+    }
+
+    #[test]
+    fn reasons() {
+        let any = KeepRule::Any;
+        check(any, &[wrong("3")], false, "wrong-answer", 0.0, Some("3"));
+        check(
+            any,
+            &[failed(Outcome::Truncated), failed(Outcome::Truncated), wrong("3")],
+            false,
+            "truncated",
+            0.0,
+            Some("3"),
+        );
+        check(any, &[failed(Outcome::NoAnswer), failed(Outcome::Error)], false, "no-answer", 0.0, None);
+        check(any, &[failed(Outcome::Error)], false, "error", 0.0, None);
+        check(KeepRule::Threshold(0.0), &[wrong("3")], false, "wrong-answer", 0.0, Some("3"));
+        check(any, &[], false, "no-samples", 0.0, None);
+    }
+
+    #[test]
+    fn no_gold_is_refused_with_the_way_out() {
+        let mut question = crate::prompts::tests::question(None, "Who?", crate::question::ScorerKind::Exact);
+        let error = check_gold(&question).unwrap_err().to_string();
+        assert!(error.contains("sample/dev/0") && error.contains("SD-T"), "{error}");
+        question.golds.push(crate::question::Gold::single("x"));
+        assert_eq!(check_gold(&question), Ok(()));
+        assert_eq!(no_gold().reason, "no-gold");
+    }
+}
