@@ -1,0 +1,83 @@
+//! The report for a terminal: verdict first, then tables that line up without being rendered.
+
+use divvy_core::results::Results;
+
+use crate::{
+    number::count,
+    table::{self, Table, clean},
+    tables, verdict,
+};
+
+/// Markdown: verdict, arms, tokens, paired comparisons, decompositions, steps, screening, training, stages, notes.
+#[must_use]
+pub fn markdown(results: &Results) -> String {
+    let mut text = format!("# {}\n\n", clean(&results.name));
+    push_verdict(&mut text, results);
+    push_table(&mut text, &tables::outcomes(results), "No arm was evaluated.");
+    if !results.arms.is_empty() {
+        push_table(&mut text, &tables::tokens(results), "");
+    }
+    push_table(&mut text, &tables::comparisons(results), "No two arms were compared.");
+    let optional = [
+        tables::decompositions(results),
+        tables::steps_across(results),
+        tables::screening(results),
+        tables::training(results),
+        tables::stages(results),
+    ];
+    for table in optional.iter().flatten() {
+        push_table(&mut text, table, "");
+    }
+    push_notes(&mut text, results);
+    text
+}
+
+fn push_verdict(text: &mut String, results: &Results) {
+    let verdict = verdict::verdict(results);
+    text.push_str(&format!("**{}**\n\n", clean(&verdict.headline)));
+    for finding in &verdict.findings {
+        text.push_str(&format!("- {}\n", clean(finding)));
+    }
+    if !verdict.findings.is_empty() {
+        text.push('\n');
+    }
+}
+
+fn push_table(text: &mut String, table: &Table, when_empty: &str) {
+    text.push_str(&format!("## {}\n\n", clean(&table.caption)));
+    if table.rows.is_empty() {
+        text.push_str(&format!("{when_empty}\n\n"));
+    } else {
+        text.push_str(&format!("{}\n", table::markdown(table)));
+    }
+}
+
+fn push_notes(text: &mut String, results: &Results) {
+    text.push_str("## Notes\n\n");
+    for note in notes(results) {
+        text.push_str(&format!("- {}\n", clean(&note)));
+    }
+}
+
+/// What the figures mean; the page ends with the same notes.
+pub(crate) fn notes(results: &Results) -> Vec<String> {
+    let mut notes = vec![
+        "n is every test question, whatever became of it. No answer, truncated and error count as wrong.".to_owned(),
+        "The interval of an accuracy is the 95 % Wilson interval.".to_owned(),
+        "Comparisons are paired on the same questions: exact McNemar test, Holm-adjusted over all comparisons of this \
+         report; “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired \
+         difference, not adjusted."
+            .to_owned(),
+        "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
+    ];
+    if !tables::any_price(results) && !results.arms.is_empty() {
+        notes.push("No price is known for these models, so no cost is given.".to_owned());
+    }
+    if results.screening.is_some() {
+        let screening = results.screening.as_ref().map_or((0, 0), |s| (s.tokens_in, s.tokens_out));
+        notes.push(format!("Screening took {} tokens in and {} out.", count(screening.0), count(screening.1)));
+    }
+    let plan: String = results.plan.chars().take(12).collect();
+    notes.push(format!("Plan {plan}, divvy {}, {}.", results.divvy_version, results.created));
+    notes
+}

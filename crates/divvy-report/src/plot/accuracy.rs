@@ -1,0 +1,179 @@
+//! Accuracy against tokens per question, one point an arm with its interval: what an arrangement gives for what it takes. A
+//! thin line joins the arms that no other arm beats on both.
+
+use divvy_core::results::{ArmResult, Results};
+
+use super::{
+    Page,
+    canvas::{Anchor, Canvas, Shape, text_width},
+    labels::{self, Box2, Wanted},
+    scale::{Scale, round_up},
+};
+use crate::{
+    number,
+    roles::{self, Kind},
+};
+
+const FONT: f64 = 12.5;
+
+struct Point {
+    label: String,
+    tooltip: String,
+    kind: Kind,
+    tokens: f64,
+    accuracy: f64,
+    ci: (f64, f64),
+}
+
+struct Frame {
+    x: Scale,
+    y: Scale,
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
+}
+
+pub(crate) fn shape(kind: Kind) -> Shape {
+    match kind {
+        Kind::OneCall => Shape::Circle,
+        Kind::UntrainedDecomposer => Shape::Down,
+        Kind::DistilledDecomposer => Shape::Diamond,
+        Kind::TeacherDecomposer => Shape::Square,
+        Kind::OtherDecomposer => Shape::Triangle,
+        Kind::DistilledSolver => Shape::Cross,
+    }
+}
+
+/// `None` when no arm has an accuracy to draw.
+pub(crate) fn draw(results: &Results, page: Page) -> Option<String> {
+    let points = points(results);
+    if points.is_empty() {
+        return None;
+    }
+    let (width, height) = (page.width(), if page == Page::Wide { 430.0 } else { 400.0 });
+    let mut canvas = Canvas::new(width, height);
+    let frame = frame(&points, width, height);
+    draw_axes(&mut canvas, &frame, page);
+    draw_frontier(&mut canvas, &frame, &points);
+    draw_points(&mut canvas, &frame, &points);
+    draw_labels(&mut canvas, &frame, &points);
+    let label = format!(
+        "Accuracy against tokens per question for {} arms; the figures are in the table of arms.",
+        points.len()
+    );
+    Some(canvas.finish(page.class(), &label))
+}
+
+/// Kinds that occur, for the key under the plot.
+pub(crate) fn kinds(results: &Results) -> Vec<Kind> {
+    let present: Vec<Kind> = results.arms.iter().map(|arm| roles::kind(results, arm)).collect();
+    Kind::ALL.into_iter().filter(|kind| present.contains(kind)).collect()
+}
+
+/// A marker alone, for the key.
+pub(crate) fn key(kind: Kind) -> String {
+    let mut canvas = Canvas::new(16.0, 16.0);
+    canvas.marker((8.0, 8.0), 5.0, shape(kind), &format!("dot {}", kind.class()), kind.words());
+    canvas.finish("key", kind.words())
+}
+
+fn points(results: &Results) -> Vec<Point> {
+    let names = roles::short_names(results);
+    let point = |(arm, label): (&ArmResult, String)| {
+        let tokens = number::ratio(arm.tokens_in.saturating_add(arm.tokens_out), arm.n)?;
+        let finite = [arm.accuracy, arm.ci.0, arm.ci.1].iter().all(|value| value.is_finite());
+        let tooltip = format!(
+            "{}: {} % ({}), {} tokens per question, n = {}",
+            arm.arm,
+            number::percent(arm.accuracy),
+            number::percent_interval(arm.ci),
+            number::count(tokens.round() as u64),
+            number::count(arm.n),
+        );
+        let kind = roles::kind(results, arm);
+        finite.then_some(Point { label, tooltip, kind, tokens, accuracy: arm.accuracy, ci: arm.ci })
+    };
+    results.arms.iter().zip(names).filter_map(point).collect()
+}
+
+fn frame(points: &[Point], width: f64, height: f64) -> Frame {
+    let (left, right, top, bottom) = (44.0, width - 14.0, 16.0, height - 46.0);
+    let most_tokens = points.iter().map(|point| point.tokens).fold(0.0, f64::max);
+    let highest = points.iter().map(|point| point.ci.1.max(point.accuracy)).fold(0.0, f64::max);
+    let x = Scale::new((0.0, round_up(most_tokens * 1.04, 6)), (left, right));
+    let y = Scale::new((0.0, round_up(highest.min(1.0), 5).min(1.0)), (bottom, top));
+    Frame { x, y, left, right, top, bottom }
+}
+
+fn draw_axes(canvas: &mut Canvas, frame: &Frame, page: Page) {
+    for tick in frame.y.ticks(5) {
+        let y = frame.y.place(tick);
+        canvas.line((frame.left, y), (frame.right, y), "grid");
+        canvas.text((frame.left - 8.0, y + 4.0), Anchor::End, "tick", &number::decimal(tick * 100.0, 0));
+    }
+    for tick in frame.x.ticks(if page == Page::Wide { 7 } else { 4 }) {
+        let x = frame.x.place(tick);
+        canvas.line((x, frame.bottom), (x, frame.bottom + 5.0), "axis");
+        canvas.text((x, frame.bottom + 19.0), Anchor::Middle, "tick", &number::count(tick.round() as u64));
+    }
+    canvas.line((frame.left, frame.bottom), (frame.right, frame.bottom), "axis");
+    canvas.text((frame.right, frame.bottom + 38.0), Anchor::End, "title", "tokens per question, in and out →");
+    canvas.text((frame.left + 6.0, frame.top + 2.0), Anchor::Start, "title", "↑ accuracy, %");
+}
+
+/// Arms with more right answers than every arm that takes no more tokens.
+fn draw_frontier(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
+    let mut order: Vec<&Point> = points.iter().collect();
+    order.sort_by(|a, b| a.tokens.total_cmp(&b.tokens).then(b.accuracy.total_cmp(&a.accuracy)));
+    let mut best = f64::NEG_INFINITY;
+    let mut line = Vec::new();
+    for point in order {
+        if point.accuracy > best {
+            best = point.accuracy;
+            line.push((frame.x.place(point.tokens), frame.y.place(point.accuracy)));
+        }
+    }
+    canvas.polyline(&line, "frontier");
+}
+
+fn draw_points(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
+    for point in points {
+        let (x, low, high) = (frame.x.place(point.tokens), frame.y.place(point.ci.0), frame.y.place(point.ci.1));
+        let class = format!("whisker {}", point.kind.class());
+        canvas.line((x, low), (x, high), &class);
+        for end in [low, high] {
+            canvas.line((x - 4.0, end), (x + 4.0, end), &class);
+        }
+    }
+    for point in points {
+        let at = (frame.x.place(point.tokens), frame.y.place(point.accuracy));
+        canvas.marker(at, 5.5, shape(point.kind), &format!("dot {}", point.kind.class()), &point.tooltip);
+    }
+}
+
+fn draw_labels(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
+    let at = |point: &Point| (frame.x.place(point.tokens), frame.y.place(point.accuracy));
+    let wanted: Vec<Wanted> = points
+        .iter()
+        .map(|point| Wanted { at: at(point), size: (text_width(&point.label, FONT), FONT + 3.0) })
+        .collect();
+    let mut obstacles =
+        vec![Box2 { left: frame.left, top: frame.top - 10.0, right: frame.left + 96.0, bottom: frame.top + 8.0 }];
+    for point in points {
+        let (x, y) = at(point);
+        obstacles.push(Box2 { left: x - 8.0, top: y - 8.0, right: x + 8.0, bottom: y + 8.0 });
+        let (top, bottom) = (frame.y.place(point.ci.1), frame.y.place(point.ci.0));
+        obstacles.push(Box2 { left: x - 5.0, top, right: x + 5.0, bottom });
+    }
+    let bounds = Box2 { left: frame.left, top: frame.top - 8.0, right: frame.right + 12.0, bottom: frame.bottom - 2.0 };
+    for (point, place) in points.iter().zip(labels::place(&wanted, &obstacles, &bounds)) {
+        let middle = ((place.left + place.right) / 2.0, (place.top + place.bottom) / 2.0);
+        let (x, y) = at(point);
+        let nearest = (x.clamp(place.left, place.right), y.clamp(place.top, place.bottom));
+        if (nearest.0 - x).hypot(nearest.1 - y) > 22.0 {
+            canvas.line((x, y), nearest, "leader");
+        }
+        canvas.text((middle.0, place.bottom - 4.0), Anchor::Middle, "name", &point.label);
+    }
+}

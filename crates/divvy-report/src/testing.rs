@@ -1,0 +1,129 @@
+//! Results made up for tests: a small run with a decomposer distilled, and helpers to bend it.
+
+use divvy_core::{
+    arm::Strategy,
+    records::{Outcome, TrainPoint},
+    results::{
+        ArmResult, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
+        TrainingSummary,
+    },
+};
+
+pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, correct: u64) -> ArmResult {
+    ArmResult {
+        arm: slug.to_owned(),
+        strategy,
+        decomposer: decomposer.map(str::to_owned),
+        solver: "big".to_owned(),
+        n: 300,
+        correct,
+        accuracy: correct as f64 / 300.0,
+        ci: (correct as f64 / 300.0 - 0.05, correct as f64 / 300.0 + 0.05),
+        score: correct as f64 / 300.0,
+        no_answer: 3,
+        truncated: 2,
+        errors: 0,
+        tokens_in: 90_000,
+        tokens_out: 30_000,
+        decompose_tokens_in: 30_000,
+        decompose_tokens_out: 9_000,
+        solve_tokens_in: 60_000,
+        solve_tokens_out: 21_000,
+        cost_nanos: None,
+        well_formed: decomposer.map(|_| 0.97),
+        mean_subquestions: decomposer.map(|_| 3.2),
+        by_steps: (1..=4).map(|steps| StepSlice { steps, n: 75, correct: correct / 4 }).collect(),
+        examples: vec![example("synth/test/0", true), example("synth/test/1", false)],
+    }
+}
+
+pub(crate) fn example(id: &str, correct: bool) -> Example {
+    Example {
+        question_id: id.to_owned(),
+        premise: None,
+        question: "How many boxes are left?".to_owned(),
+        gold: vec!["12".to_owned()],
+        subquestions: vec!["How many were there?".to_owned()],
+        reply: "The answer is: 12".to_owned(),
+        answer: Some("12".to_owned()),
+        correct,
+        outcome: Outcome::Answered,
+    }
+}
+
+/// A comparison whose Holm p says whether the difference is shown.
+pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comparison {
+    let (only_a, only_b) = (60, 60 - (difference * 100.0) as u64 % 60);
+    let ci = (difference - 0.06, difference + 0.06);
+    Comparison {
+        a: a.to_owned(),
+        b: b.to_owned(),
+        n: 300,
+        only_a,
+        only_b,
+        difference,
+        ci,
+        p_value: p_holm / 3.0,
+        p_holm,
+    }
+}
+
+pub(crate) const COT: &str = "cot/big";
+pub(crate) const UNTRAINED: &str = "two-stage/small/big";
+pub(crate) const DISTILLED: &str = "two-stage/sd-r/big";
+pub(crate) const TEACHER: &str = "two-stage/teacher/big";
+
+pub(crate) fn results() -> Results {
+    Results {
+        name: "quickstart".to_owned(),
+        plan: "ab".repeat(32),
+        created: "2026-01-01T00:00:00Z".to_owned(),
+        divvy_version: "0.0.0".to_owned(),
+        datasets: vec![DatasetUse { dataset: "synth".to_owned(), split: "test".to_owned(), rows: 300 }],
+        models: vec![ModelUse { name: "big".to_owned(), source: "path:big.gguf".to_owned(), id: "cd".repeat(32) }],
+        arms: vec![
+            arm("direct/big", Strategy::Direct, None, 60),
+            arm(COT, Strategy::Cot, None, 120),
+            arm(UNTRAINED, Strategy::TwoStage, Some("small"), 90),
+            arm(DISTILLED, Strategy::TwoStage, Some("student:sd-r"), 180),
+            arm(TEACHER, Strategy::TwoStage, Some("teacher"), 186),
+        ],
+        comparisons: vec![
+            comparison(DISTILLED, COT, 0.2, 0.0001),
+            comparison(UNTRAINED, DISTILLED, -0.3, 0.0001),
+            comparison(DISTILLED, TEACHER, -0.02, 0.6),
+        ],
+        screening: Some(ScreeningSummary {
+            solver: "big".to_owned(),
+            candidates: 1_000,
+            kept: 640,
+            reasons: vec![("correct".to_owned(), 640), ("wrong-answer".to_owned(), 350), ("truncated".to_owned(), 10)],
+            tokens_in: 400_000,
+            tokens_out: 150_000,
+        }),
+        training: vec![training()],
+        stages: vec![StageTime { stage: "screen".to_owned(), wall_ms: 185_000 }],
+    }
+}
+
+fn training() -> TrainingSummary {
+    let point = |step: u64| TrainPoint {
+        step,
+        loss: 2.0 / (1.0 + step as f64 / 10.0),
+        learning_rate: 2e-4,
+        grad_norm: 1.0,
+        tokens: 4_096,
+        tokens_per_second: 900.0,
+        dev_loss: step.is_multiple_of(10).then(|| 2.1 / (1.0 + step as f64 / 11.0)),
+    };
+    TrainingSummary {
+        student: "sd-r".to_owned(),
+        base: "small".to_owned(),
+        target: "SD-R".to_owned(),
+        method: "LoRA r=16".to_owned(),
+        rows: 640,
+        epochs: 2.0,
+        wall_ms: 240_000,
+        curve: (1..=40).map(point).collect(),
+    }
+}

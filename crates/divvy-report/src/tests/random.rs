@@ -1,0 +1,112 @@
+//! Results as no run would make them: every float may be infinite or not a number, every text hostile.
+
+use divvy_core::results::{Comparison, Results};
+use proptest::prelude::*;
+
+use crate::testing;
+
+/// Every text from outside replaced or extended by `text`.
+pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
+    for field in [&mut results.name, &mut results.plan, &mut results.created, &mut results.divvy_version] {
+        field.push_str(text);
+    }
+    results.datasets.iter_mut().for_each(|used| used.dataset.push_str(text));
+    results.models.iter_mut().for_each(|model| model.source.push_str(text));
+    for arm in &mut results.arms {
+        [&mut arm.arm, &mut arm.solver].into_iter().chain(arm.decomposer.as_mut()).for_each(|name| name.push_str(text));
+        for example in &mut arm.examples {
+            for field in [&mut example.question_id, &mut example.question, &mut example.reply] {
+                field.push_str(text);
+            }
+            example.premise = Some(text.to_owned());
+            example.answer = Some(text.to_owned());
+            example.gold.push(text.to_owned());
+            example.subquestions.push(text.to_owned());
+        }
+    }
+    for pair in &mut results.comparisons {
+        pair.a.push_str(text);
+        pair.b.push_str(text);
+    }
+    for training in &mut results.training {
+        for field in [&mut training.student, &mut training.base, &mut training.target, &mut training.method] {
+            field.push_str(text);
+        }
+    }
+    if let Some(screening) = &mut results.screening {
+        screening.solver.push_str(text);
+        screening.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
+    }
+    results.stages.iter_mut().for_each(|stage| stage.stage.push_str(text));
+    results
+}
+
+fn float() -> impl Strategy<Value = f64> {
+    prop_oneof![4 => 0.0..=1.0, 1 => any::<f64>(), 1 => Just(f64::NAN), 1 => Just(f64::INFINITY)]
+}
+
+fn count() -> impl Strategy<Value = u64> {
+    prop_oneof![4 => 0..1_000_u64, 1 => any::<u64>().prop_map(|value| value / 4), 1 => Just(0)]
+}
+
+prop_compose! {
+    fn arm()(
+        which in 0..5_usize,
+        numbers in prop::collection::vec(count(), 10),
+        floats in prop::collection::vec(float(), 6),
+        cost in prop::option::of(any::<i64>()),
+        known in any::<bool>(),
+        slices in prop::collection::vec((0..9_u32, count(), count()), 0..5),
+        examples in 0..3_usize,
+    ) -> divvy_core::results::ArmResult {
+        let mut arm = testing::results().arms.remove(which);
+        (arm.n, arm.correct, arm.no_answer, arm.truncated, arm.errors) =
+            (numbers[0], numbers[1], numbers[2], numbers[3], numbers[4] / 500);
+        (arm.tokens_in, arm.tokens_out, arm.decompose_tokens_in, arm.solve_tokens_out) =
+            (numbers[5], numbers[6], numbers[7], numbers[8]);
+        (arm.accuracy, arm.ci, arm.score) = (floats[0], (floats[1], floats[2]), floats[3]);
+        arm.cost_nanos = cost;
+        (arm.well_formed, arm.mean_subquestions) = (known.then_some(floats[4]), known.then_some(floats[5]));
+        arm.by_steps =
+            slices.into_iter().map(|(steps, n, correct)| divvy_core::results::StepSlice { steps, n, correct }).collect();
+        arm.examples.truncate(examples);
+        arm
+    }
+}
+
+prop_compose! {
+    fn comparison(names: Vec<String>)(
+        a in prop::sample::select(names.clone()),
+        b in prop::sample::select(names),
+        counts in (count(), count(), count()),
+        floats in prop::collection::vec(float(), 5),
+    ) -> Comparison {
+        let (n, only_a, only_b) = counts;
+        let ci = (floats[1], floats[2]);
+        Comparison { a, b, n, only_a, only_b, difference: floats[0], ci, p_value: floats[3], p_holm: floats[4] }
+    }
+}
+
+prop_compose! {
+    pub(super) fn results()(
+        arms in prop::collection::vec(arm(), 0..8),
+        comparisons in prop::collection::vec(
+            comparison(testing::results().arms.into_iter().map(|arm| arm.arm).collect()), 0..6),
+        text in ".{0,12}",
+        curve in prop::collection::vec((count(), float(), float(), prop::option::of(float())), 0..40),
+        keep in any::<bool>(),
+    ) -> Results {
+        let mut results = testing::results();
+        results.arms = arms;
+        results.comparisons = comparisons;
+        let point = results.training[0].curve[0];
+        results.training[0].curve = curve.into_iter().map(|(step, loss, learning_rate, dev_loss)| {
+            divvy_core::records::TrainPoint { step, loss, learning_rate, dev_loss, ..point }
+        }).collect();
+        if !keep {
+            results.screening = None;
+            results.training.clear();
+        }
+        poisoned(results, &text)
+    }
+}

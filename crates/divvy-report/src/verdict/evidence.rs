@@ -1,0 +1,182 @@
+//! The comparisons that bear on the question "which part should you distil?", picked from the results and turned the right
+//! way round. No words here, and no statistics: those were computed with the grades.
+
+use divvy_core::results::{ArmResult, Results};
+
+use crate::roles::{self, Part};
+
+/// Holm-adjusted p below this counts as shown.
+pub(crate) const LEVEL: f64 = 0.05;
+
+/// The part that a student replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Decomposer,
+    Solver,
+}
+
+/// What a paired comparison says about arm `a` against arm `b`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Better,
+    Worse,
+    NotShown,
+    NotCompared,
+}
+
+/// A comparison seen from `a`, whichever way round it was stored.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paired<'r> {
+    pub a: &'r ArmResult,
+    pub b: &'r ArmResult,
+    pub n: u64,
+    /// Questions that exactly one of the two got right.
+    pub discordant: u64,
+    /// accuracy(a) − accuracy(b).
+    pub difference: f64,
+    pub ci: (f64, f64),
+    pub p_holm: f64,
+}
+
+/// What was measured about distilling one part.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'r> {
+    pub role: Role,
+    /// The distilled arm that speaks for the part.
+    pub subject: &'r ArmResult,
+    /// Other arms with this part distilled.
+    pub others: usize,
+    /// Against the same arm with the part untrained.
+    pub training: Option<Paired<'r>>,
+    /// Against the best single-stage arm without a distilled part.
+    pub one_call: Option<Paired<'r>>,
+    /// Against the same solver fed with the teacher's decompositions.
+    pub teacher: Option<Paired<'r>>,
+    /// The teacher's decompositions against that single-stage arm: what a perfect student could gain.
+    pub ceiling: Option<Paired<'r>>,
+}
+
+impl Paired<'_> {
+    pub(crate) fn shown(&self) -> Shown {
+        if !self.p_holm.is_finite() || self.p_holm >= LEVEL || self.n == 0 {
+            Shown::NotShown
+        } else if self.difference > 0.0 {
+            Shown::Better
+        } else if self.difference < 0.0 {
+            Shown::Worse
+        } else {
+            Shown::NotShown
+        }
+    }
+}
+
+pub(crate) fn shown(paired: Option<&Paired>) -> Shown {
+    paired.map_or(Shown::NotCompared, Paired::shown)
+}
+
+impl Evidence<'_> {
+    /// Worth distilling: better than one call; where that was not compared, better than untrained.
+    pub(crate) fn pays(&self) -> Shown {
+        match (shown(self.one_call.as_ref()), shown(self.training.as_ref())) {
+            (Shown::NotCompared, training) => training,
+            (Shown::Better, Shown::Worse) => Shown::NotShown,
+            (one_call, _) => one_call,
+        }
+    }
+}
+
+/// Evidence on one part; `None` when no arm has it distilled.
+pub(crate) fn gather(results: &Results, role: Role) -> Option<Evidence<'_>> {
+    let distilled: Vec<Evidence> = results
+        .arms
+        .iter()
+        .filter(|arm| arm.n > 0 && is_distilled(results, arm, role))
+        .map(|arm| weigh(results, arm, role))
+        .collect();
+    let others = distilled.len().checked_sub(1)?;
+    let best = distilled.into_iter().reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })?;
+    Some(Evidence { others, ..best })
+}
+
+/// Shown to pay first, then the share of right answers; ties keep the recipe's order.
+fn rank(evidence: &Evidence) -> (bool, f64) {
+    (evidence.pays() == Shown::Better, evidence.subject.accuracy)
+}
+
+fn is_distilled(results: &Results, arm: &ArmResult, role: Role) -> bool {
+    let solver = roles::part(results, &arm.solver) == Part::Distilled;
+    match role {
+        Role::Solver => solver,
+        Role::Decomposer => !solver && decomposed_by(results, arm, Part::Distilled),
+    }
+}
+
+fn decomposed_by(results: &Results, arm: &ArmResult, part: Part) -> bool {
+    arm.decomposer.as_deref().is_some_and(|name| roles::part(results, name) == part)
+}
+
+fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Evidence<'r> {
+    let one_call = best_one_call(results, subject, role);
+    let teacher =
+        results.arms.iter().find(|arm| arm.solver == subject.solver && decomposed_by(results, arm, Part::Teacher));
+    Evidence {
+        role,
+        subject,
+        others: 0,
+        training: untrained_twin(results, subject, role),
+        one_call,
+        teacher: if role == Role::Decomposer {
+            teacher.and_then(|teacher| paired(results, subject, teacher))
+        } else {
+            None
+        },
+        ceiling: match (teacher, one_call) {
+            (Some(teacher), Some(one_call)) => paired(results, teacher, one_call.b),
+            _ => None,
+        },
+    }
+}
+
+/// The same arm with the untrained base in place of the student.
+fn untrained_twin<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Option<Paired<'r>> {
+    let student = match role {
+        Role::Decomposer => subject.decomposer.as_deref()?,
+        Role::Solver => &subject.solver,
+    };
+    let base = &roles::trained(results, student)?.base;
+    let stands_in = |name: &str| roles::trained(results, name).is_none() && roles::same_model(results, base, name);
+    results
+        .arms
+        .iter()
+        .filter(|arm| arm.strategy == subject.strategy)
+        .filter(|arm| match role {
+            Role::Decomposer => arm.solver == subject.solver && arm.decomposer.as_deref().is_some_and(stands_in),
+            Role::Solver => arm.decomposer == subject.decomposer && stands_in(&arm.solver),
+        })
+        .find_map(|arm| paired(results, subject, arm))
+}
+
+/// Choosing the strongest rival makes the test harder to pass, never easier.
+fn best_one_call<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Option<Paired<'r>> {
+    results
+        .arms
+        .iter()
+        .filter(|arm| arm.n > 0 && arm.decomposer.is_none() && roles::part(results, &arm.solver) != Part::Distilled)
+        .filter(|arm| role == Role::Solver || arm.solver == subject.solver)
+        .filter_map(|arm| paired(results, subject, arm))
+        .reduce(|best, next| if next.b.accuracy > best.b.accuracy { next } else { best })
+}
+
+/// The stored comparison of two arms, seen from `a`.
+pub(crate) fn paired<'r>(results: &'r Results, a: &'r ArmResult, b: &'r ArmResult) -> Option<Paired<'r>> {
+    results.comparisons.iter().find_map(|pair| {
+        let sign = match () {
+            () if pair.a == a.arm && pair.b == b.arm => 1.0,
+            () if pair.a == b.arm && pair.b == a.arm => -1.0,
+            () => return None,
+        };
+        let ci = if sign > 0.0 { pair.ci } else { (-pair.ci.1, -pair.ci.0) };
+        let discordant = pair.only_a + pair.only_b;
+        Some(Paired { a, b, n: pair.n, discordant, difference: sign * pair.difference, ci, p_holm: pair.p_holm })
+    })
+}

@@ -1,0 +1,189 @@
+//! The answer in words to "which part should you distil?", derived from the numbers and their uncertainty alone. It can
+//! say the decomposer, the solver, both, neither, and that nothing is shown.
+
+mod evidence;
+mod words;
+
+use divvy_core::results::{ArmResult, Results};
+
+use crate::{
+    number,
+    roles::{self, Part},
+};
+use evidence::{Evidence, Role, Shown, gather, paired};
+
+/// A headline is withheld when more than this share of an arm's rows failed for reasons outside the models.
+const TOLERATED_ERRORS: f64 = 0.01;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Decomposer,
+    Solver,
+    /// The arm that pays has both parts distilled.
+    Both,
+    /// Each part pays; which pays more is not shown.
+    Either,
+    /// Answering in one call is better than each distilled part.
+    Neither,
+    NotShown,
+    NothingDistilled,
+    Withheld,
+}
+
+impl Answer {
+    /// Word in the JSON form and class on the page.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Decomposer => "decomposer",
+            Self::Solver => "solver",
+            Self::Both => "both",
+            Self::Either => "either",
+            Self::Neither => "neither",
+            Self::NotShown => "not-shown",
+            Self::NothingDistilled => "nothing-distilled",
+            Self::Withheld => "withheld",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Verdict {
+    pub answer: Answer,
+    /// One sentence.
+    pub headline: String,
+    /// A sentence each, most important first.
+    pub findings: Vec<String>,
+}
+
+pub(crate) fn verdict(results: &Results) -> Verdict {
+    if let Some(withheld) = withheld(results) {
+        return withheld;
+    }
+    let decomposer = gather(results, Role::Decomposer);
+    let solver = gather(results, Role::Solver);
+    let tested: Vec<&Evidence> = [&decomposer, &solver].into_iter().flatten().collect();
+    if tested.is_empty() {
+        return nothing_distilled(results);
+    }
+    let answer = answer(results, decomposer.as_ref(), solver.as_ref());
+    let mut findings: Vec<String> = tested.iter().flat_map(|evidence| words::findings(evidence)).collect();
+    findings.extend(untested(&tested));
+    findings.extend(scope(results));
+    Verdict { answer, headline: headline(answer, &tested), findings }
+}
+
+fn withheld(results: &Results) -> Option<Verdict> {
+    let failing = |arm: &&ArmResult| number::ratio(arm.errors, arm.n).is_some_and(|share| share > TOLERATED_ERRORS);
+    let failed: Vec<&ArmResult> = results.arms.iter().filter(failing).collect();
+    let (headline, findings) = if results.arms.iter().all(|arm| arm.n == 0) {
+        ("No verdict: no question has been answered yet.".to_owned(), Vec::new())
+    } else if failed.is_empty() {
+        return None;
+    } else {
+        let line = |arm: &&ArmResult| {
+            let (errors, n) = (number::count(arm.errors), number::count(arm.n));
+            format!("{}: {errors} of {n} questions ended in an error. Run it again: only those are repeated.", arm.arm)
+        };
+        let headline = "No verdict: more than 1 % of the rows failed for reasons outside the models.".to_owned();
+        (headline, failed.iter().map(line).collect())
+    };
+    Some(Verdict { answer: Answer::Withheld, headline, findings })
+}
+
+fn answer(results: &Results, decomposer: Option<&Evidence>, solver: Option<&Evidence>) -> Answer {
+    let pays = |evidence: Option<&Evidence>| evidence.map_or(Shown::NotCompared, Evidence::pays);
+    match (pays(decomposer), pays(solver)) {
+        (Shown::Better, Shown::Better) => better_part(results, decomposer, solver),
+        (Shown::Better, _) => Answer::Decomposer,
+        (_, Shown::Better) if uses_both(results, solver) => Answer::Both,
+        (_, Shown::Better) => Answer::Solver,
+        (Shown::Worse, Shown::Worse) => Answer::Neither,
+        (Shown::Worse, Shown::NotCompared) if solver.is_none() => Answer::Neither,
+        (Shown::NotCompared, Shown::Worse) if decomposer.is_none() => Answer::Neither,
+        _ => Answer::NotShown,
+    }
+}
+
+/// Both parts pay: one is preferred only where the two arms were compared and differ.
+fn better_part(results: &Results, decomposer: Option<&Evidence>, solver: Option<&Evidence>) -> Answer {
+    let pair = decomposer.zip(solver).and_then(|(left, right)| paired(results, left.subject, right.subject));
+    match evidence::shown(pair.as_ref()) {
+        Shown::Better => Answer::Decomposer,
+        Shown::Worse if uses_both(results, solver) => Answer::Both,
+        Shown::Worse => Answer::Solver,
+        _ => Answer::Either,
+    }
+}
+
+/// The arm that speaks for the solver has a distilled decomposer as well.
+fn uses_both(results: &Results, solver: Option<&Evidence>) -> bool {
+    let decomposer = solver.and_then(|evidence| evidence.subject.decomposer.as_deref());
+    decomposer.is_some_and(|name| roles::part(results, name) == Part::Distilled)
+}
+
+fn headline(answer: Answer, tested: &[&Evidence]) -> String {
+    let part = match tested {
+        [one] => format!("the {}", words::role_name(one.role)),
+        _ => "either part".to_owned(),
+    };
+    let against_one_call = tested.iter().all(|evidence| evidence.one_call.is_some());
+    match answer {
+        Answer::Decomposer if against_one_call => "Distil the decomposer.".to_owned(),
+        Answer::Decomposer => "If you decompose, distil the decomposer.".to_owned(),
+        Answer::Solver => "Distil the solver.".to_owned(),
+        Answer::Both => "Distil both parts.".to_owned(),
+        Answer::Either => "Distil either part: which one pays more is not shown.".to_owned(),
+        Answer::Neither if against_one_call && tested.len() > 1 => {
+            "Distil neither part here: answering in one call is better.".to_owned()
+        }
+        Answer::Neither if against_one_call => format!("Do not distil {part} here: answering in one call is better."),
+        Answer::Neither => format!("Do not distil {part} here: training made it worse."),
+        Answer::NotShown => format!("Not shown: these numbers do not say that distilling {part} pays."),
+        Answer::NothingDistilled => "Nothing was distilled in this run.".to_owned(),
+        Answer::Withheld => "No verdict.".to_owned(),
+    }
+}
+
+/// Without a student there is still something to say: the best arm, and against which others that is shown.
+fn nothing_distilled(results: &Results) -> Verdict {
+    let answered = results.arms.iter().filter(|arm| arm.n > 0);
+    let best = answered.reduce(|best, arm| if arm.accuracy > best.accuracy { arm } else { best });
+    let findings = best.map(|arm| {
+        let (accuracy, interval) = (number::percent(arm.accuracy), number::percent_interval(arm.ci));
+        let n = number::count(arm.n);
+        format!("The most right answers came from {}: {accuracy} % (95 % interval {interval}, n = {n}).", arm.arm)
+    });
+    Verdict {
+        answer: Answer::NothingDistilled,
+        headline: headline(Answer::NothingDistilled, &[]),
+        findings: findings.into_iter().chain(scope(results)).collect(),
+    }
+}
+
+/// A part that no arm distils is unknown, not bad.
+fn untested(tested: &[&Evidence]) -> Option<String> {
+    match tested {
+        [Evidence { role: Role::Decomposer, .. }] => {
+            Some("No solver was distilled in this run, so nothing is shown about distilling the solver.".to_owned())
+        }
+        [Evidence { role: Role::Solver, .. }] => {
+            Some("No decomposer was distilled in this run, so nothing is shown about distilling it.".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What the sentences above hold for.
+fn scope(results: &Results) -> Option<String> {
+    let tested: Vec<String> = results
+        .datasets
+        .iter()
+        .filter(|used| used.split == "test")
+        .map(|used| format!("{} (test, {} rows)", used.dataset, number::count(used.rows)))
+        .collect();
+    (!tested.is_empty())
+        .then(|| format!("This holds for {} and these models; another task may differ.", tested.join(", ")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Sentences of the verdict: each says what was compared, both figures, the difference with its interval, and whether that
+//! is shown. The words follow the test, never the sign alone.
+
+use divvy_core::results::ArmResult;
+
+use super::evidence::{Evidence, Paired, Role, Shown, shown};
+use crate::number::{self, p_phrase, percent, points, points_interval};
+
+/// z for 97.5 % plus z for 80 %: a true difference of this many standard errors is found four times in five.
+const DETECTABLE_STANDARD_ERRORS: f64 = 1.96 + 0.842;
+
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Decomposer => "decomposer",
+        Role::Solver => "solver",
+    }
+}
+
+/// Everything the comparisons say about distilling one part, most important first.
+pub(crate) fn findings(evidence: &Evidence) -> Vec<String> {
+    let role = role_name(evidence.role);
+    let mut lines = vec![one_call(evidence), training(evidence, role)];
+    lines.extend(evidence.teacher.as_ref().map(teacher));
+    if evidence.role == Role::Decomposer {
+        lines.extend(evidence.ceiling.as_ref().map(ceiling));
+    }
+    lines.extend(evidence.one_call.as_ref().and_then(tokens));
+    lines.extend(evidence.one_call.as_ref().and_then(money));
+    lines.extend([&evidence.one_call, &evidence.training].into_iter().flatten().find_map(detectable));
+    if evidence.others > 0 {
+        let (arms, are) = if evidence.others == 1 { ("arm", "is") } else { ("arms", "are") };
+        lines.push(format!("{} more {arms} with a distilled {role} {are} in the table.", evidence.others));
+    }
+    lines
+}
+
+fn one_call(evidence: &Evidence) -> String {
+    let Some(pair) = &evidence.one_call else {
+        return format!("{} was not compared with answering in one call.", evidence.subject.arm);
+    };
+    let (a, b) = (&pair.a.arm, &pair.b.arm);
+    let lead = match pair.shown() {
+        Shown::Better => format!("{a} beats answering in one call ({b})"),
+        Shown::Worse => format!("Answering in one call ({b}) beats {a}"),
+        _ => format!("That {a} differs from answering in one call ({b}) is not shown"),
+    };
+    format!("{lead}: {}.", figures(pair))
+}
+
+fn training(evidence: &Evidence, role: &str) -> String {
+    let Some(pair) = &evidence.training else {
+        return format!("The distilled {role} was not compared with its untrained base.");
+    };
+    let lead = match pair.shown() {
+        Shown::Better => format!("Training the {role} helps"),
+        Shown::Worse => format!("Training the {role} hurts"),
+        _ => format!("That training the {role} changes anything is not shown"),
+    };
+    format!("{lead}: {} against its untrained base ({}), {}.", pair.a.arm, pair.b.arm, figures(pair))
+}
+
+fn teacher(pair: &Paired) -> String {
+    let lead = match pair.shown() {
+        Shown::Better => "The student beats its teacher’s decompositions".to_owned(),
+        Shown::Worse => "A gap to the teacher’s decompositions remains".to_owned(),
+        _ => "No gap to the teacher’s decompositions is shown".to_owned(),
+    };
+    let room = match pair.shown() {
+        Shown::NotShown if pair.ci.0 < 0.0 => {
+            format!("; the interval still allows a loss of {} points", percent(-pair.ci.0))
+        }
+        _ => String::new(),
+    };
+    format!("{lead}: {}{room}.", figures(pair))
+}
+
+fn ceiling(pair: &Paired) -> String {
+    let lead = match pair.shown() {
+        Shown::Better => "A student as good as the teacher would beat one call",
+        Shown::Worse => "Even the teacher’s decompositions lose to one call",
+        _ => "Even for the teacher’s decompositions no difference from one call is shown",
+    };
+    format!("{lead}: {}.", figures(pair))
+}
+
+/// `30.0 % against 12.0 %, +18.0 points (95 % interval +12.1 to +23.9, Holm p < 0.001, n = 300)`.
+fn figures(pair: &Paired) -> String {
+    format!(
+        "{} % against {} %, {} points (95 % interval {}, Holm {}, n = {})",
+        percent(pair.a.accuracy),
+        percent(pair.b.accuracy),
+        points(pair.difference),
+        points_interval(pair.ci),
+        p_phrase(pair.p_holm),
+        number::count(pair.n),
+    )
+}
+
+fn tokens(pair: &Paired) -> Option<String> {
+    let per_question = |arm: &ArmResult| number::ratio(arm.tokens_in + arm.tokens_out, arm.n);
+    let (a, b) = (per_question(pair.a)?, per_question(pair.b)?);
+    (b > 0.0).then(|| {
+        format!(
+            "It takes {} tokens a question, {} times the {} of {}.",
+            number::mean(pair.a.tokens_in + pair.a.tokens_out, pair.a.n),
+            number::decimal(a / b, 1),
+            number::mean(pair.b.tokens_in + pair.b.tokens_out, pair.b.n),
+            pair.b.arm,
+        )
+    })
+}
+
+fn money(pair: &Paired) -> Option<String> {
+    let price = |arm: &ArmResult| {
+        arm.cost_nanos.filter(|_| arm.n > 0).map(|nanos| number::dollars_per_thousand(Some(nanos), arm.n))
+    };
+    let (a, b) = (price(pair.a)?, price(pair.b)?);
+    Some(format!("A thousand questions cost ${a} against ${b}, training not counted."))
+}
+
+/// What this many questions could have shown; said only where nothing was.
+fn detectable(pair: &Paired) -> Option<String> {
+    if pair.n == 0 || pair.discordant == 0 || shown(Some(pair)) != Shown::NotShown {
+        return None;
+    }
+    let n = pair.n as f64;
+    let smallest = DETECTABLE_STANDARD_ERRORS * (pair.discordant as f64 / n / n).sqrt();
+    Some(format!(
+        "With {} questions, {} of them decided differently by {} and {}, a true difference below about {} points would \
+         often be missed (80 % power, before Holm).",
+        number::count(pair.n),
+        number::count(pair.discordant),
+        pair.a.arm,
+        pair.b.arm,
+        percent(smallest.min(1.0)),
+    ))
+}
