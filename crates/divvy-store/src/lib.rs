@@ -3,17 +3,24 @@
 //!
 //! This crate knows no HTTP and parses no reply: it keeps what it is given.
 
-mod artefacts;
-mod body;
-mod call_sql;
-mod calls;
-mod codec;
-pub mod error;
-mod items;
+mod rows;
+mod error;
+mod store;
 mod lock;
 mod migrations;
-pub mod rows;
-mod runs;
 mod statement;
-pub mod store;
 mod writer;
+mod body;
+mod codec;
+mod call_sql;
+mod calls;
+mod runs;
+mod items;
+mod artefacts;
+
+pub use error::StoreError;
+pub use rows::{
+    ArtefactRow, AttemptRecord, CallFilter, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow, RawReply, RunId,
+    RunRow, RunStatus, TestOpening,
+};
+pub use store::Store;
