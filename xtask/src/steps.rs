@@ -1,0 +1,87 @@
+//! The steps of `cargo xtask ci`, cheapest first. A step is a name, a line about it, and a function that runs it.
+
+use std::{env, process::Command};
+
+use anyhow::{Context, Result, bail};
+
+use crate::table;
+
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) run: fn() -> Result<Done>,
+}
+
+pub(crate) enum Done {
+    Passed,
+    /// With the reason.
+    Skipped(&'static str),
+}
+
+pub(crate) const TABLE: Step =
+    Step { name: "table", about: "crates import only what ARCHITECTURE.md allows", run: table::check };
+pub(crate) const TEST: Step = Step { name: "test", about: "every test of the workspace", run: test };
+
+pub(crate) const CI: &[Step] = &[
+    Step { name: "fmt", about: "rustfmt has nothing to change", run: fmt },
+    TABLE,
+    Step { name: "clippy", about: "no lint, in code and tests", run: clippy },
+    TEST,
+    Step { name: "docs", about: "documentation builds without a warning", run: docs },
+    Step { name: "deny", about: "licences, advisories and banned crates", run: deny },
+];
+
+fn fmt() -> Result<Done> {
+    cargo(&["fmt", "--all", "--check"], &[])
+}
+
+fn clippy() -> Result<Done> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
+}
+
+fn test() -> Result<Done> {
+    if installed("nextest") {
+        return cargo(&["nextest", "run", "--workspace", "--locked", "--profile", "ci"], &[]);
+    }
+    println!("cargo-nextest is not installed: cargo test instead");
+    cargo(&["test", "--workspace", "--locked", "--no-fail-fast"], &[])
+}
+
+fn docs() -> Result<Done> {
+    let arguments = ["doc", "--workspace", "--no-deps", "--document-private-items", "--locked"];
+    cargo(&arguments, &[("RUSTDOCFLAGS", "-D warnings")])
+}
+
+fn deny() -> Result<Done> {
+    if !installed("deny") {
+        return Ok(Done::Skipped("cargo-deny is not installed"));
+    }
+    // Advisories need a database from the network; licences and bans do not.
+    cargo(&["deny", "--locked", "--offline", "check", "licenses", "bans"], &[])
+}
+
+fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Done> {
+    let line = format!("cargo {}", arguments.join(" "));
+    println!("$ {line}");
+    let status = command().args(arguments).envs(variables.iter().copied()).status().with_context(|| line.clone())?;
+    if !status.success() {
+        bail!("`{line}` ended with {status}");
+    }
+    Ok(Done::Passed)
+}
+
+/// Whether `cargo NAME` exists.
+fn installed(name: &str) -> bool {
+    command().args([name, "--version"]).output().is_ok_and(|output| output.status.success())
+}
+
+/// The cargo that runs us, without the variables that it set for our own build.
+pub(crate) fn command() -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
