@@ -1,0 +1,199 @@
+//! One instance of a family: the drawn variables, the values of its steps, and the sentences written from them.
+
+use std::collections::BTreeMap;
+
+use super::{
+    bank::Table,
+    family::{Draw, Family, Pool, Style},
+    rng::Rng,
+    template::{capitalised, fill},
+    value::{Ratio, Value, preferred},
+};
+use crate::digest::Digest;
+
+type Bindings = BTreeMap<String, Value>;
+
+/// Draws before we give a family up; the tightest built-in family needs about a hundred.
+const TRIES: usize = 20_000;
+
+pub(super) struct Instance {
+    pub(super) drawn: Bindings,
+    /// Values of the steps, in order.
+    pub(super) values: Vec<Value>,
+}
+
+/// The words of an instance.
+pub(super) struct Wording {
+    pub(super) premise: Option<String>,
+    pub(super) text: String,
+    pub(super) subquestions: Vec<String>,
+}
+
+impl Instance {
+    /// Draws until every need holds and every step has a sensible value.
+    ///
+    /// # Panics
+    /// If the family cannot be satisfied: a mistake in its declaration, which the tests of every family catch.
+    pub(super) fn draw(family: &Family, tables: &BTreeMap<String, Table>, rng: &mut Rng) -> Self {
+        (0..TRIES)
+            .find_map(|_| Self::attempt(family, draw_all(&family.draws, tables, rng)))
+            .unwrap_or_else(|| panic!("family {}: no instance in {TRIES} draws", family.name))
+    }
+
+    fn attempt(family: &Family, drawn: Bindings) -> Option<Self> {
+        let mut known = drawn.clone();
+        let mut values = Vec::with_capacity(family.steps.len());
+        for step in &family.steps {
+            let value = step.value.eval(&|name| known.get(name).cloned())?;
+            if !sensible(&value, family.places) {
+                return None;
+            }
+            known.insert(step.name.clone(), value.clone());
+            values.push(value);
+        }
+        let lookup = |name: &str| known.get(name).cloned();
+        let holds = |value: Option<Value>| value == Some(Value::whole(1));
+        family.needs.iter().all(|need| holds(need.eval(&lookup))).then_some(Self { drawn, values })
+    }
+
+    /// What makes the instance itself, whatever its wording: the numbers of a story or passage (the same sum told of
+    /// other people is the same sum), all that was drawn of the world for facts; in no order, so that swapping two
+    /// names changes nothing.
+    pub(super) fn key(&self, family: &Family) -> Digest {
+        let counts = |value: &&Value| family.style == Style::Facts || value.number().is_some();
+        let mut parts: Vec<String> = self.drawn.values().filter(counts).map(Value::plain).collect();
+        parts.sort_unstable();
+        Digest::of("synth-instance/1", &(&family.name, parts))
+    }
+
+    /// Picks a wording. `None` when a sentence would have an empty cell.
+    ///
+    /// # Panics
+    /// If a sentence names an unknown variable: a mistake in the declaration, caught by the tests of every family.
+    pub(super) fn word(&self, family: &Family, rng: &mut Rng) -> Option<Wording> {
+        let ask = self.sentence(rng.pick::<String>(&family.ask))?;
+        let body = match family.tell.as_slice() {
+            [] => None,
+            tell => Some(self.body(rng.pick::<String>(tell), &family.noise, rng)?),
+        };
+        let subquestion = |step: &super::family::Step| match &step.subquestion {
+            Some(text) => self.sentence(text),
+            None => Some(ask.clone()),
+        };
+        let subquestions = family.steps.iter().map(subquestion).collect::<Option<Vec<_>>>()?;
+        let (premise, text) = match (family.style, body) {
+            (Style::Passage, body) => (body, ask),
+            (_, Some(body)) => (None, format!("{body} {ask}")),
+            (_, None) => (None, ask),
+        };
+        Some(Wording { premise, text, subquestions })
+    }
+
+    /// A telling, with a sentence of noise at every other `~` on average.
+    fn body(&self, tell: &str, noise: &[String], rng: &mut Rng) -> Option<String> {
+        let mut noise: Vec<&String> = noise.iter().collect();
+        let mut sentences = Vec::new();
+        for (index, part) in tell.split('~').enumerate() {
+            if index > 0 && !noise.is_empty() && rng.below(2) == 0 {
+                let chosen = noise.swap_remove(rng.below(noise.len()));
+                sentences.push(self.sentence(chosen)?);
+            }
+            sentences.push(self.sentence(part.trim())?);
+        }
+        sentences.retain(|sentence| !sentence.is_empty());
+        Some(sentences.join(" "))
+    }
+
+    fn sentence(&self, template: &str) -> Option<String> {
+        let filled = fill(template, &|name| self.drawn.get(name).cloned());
+        filled.unwrap_or_else(|mistake| panic!("{mistake}")).map(|text| sentence_case(&text))
+    }
+}
+
+/// A capital at the beginning and after every `. ` or `? `, whatever word a hole put there. The stop after a capital
+/// letter (`Washington, D.C. as`) ends no sentence.
+fn sentence_case(text: &str) -> String {
+    let ends = |before: &str| match before.trim_end().strip_suffix(['.', '?']) {
+        Some(rest) => !rest.ends_with(char::is_uppercase),
+        None => false,
+    };
+    let mut cased = String::with_capacity(text.len());
+    for piece in text.split_inclusive(' ') {
+        let opens = cased.is_empty() || ends(&cased);
+        cased.push_str(&if opens { capitalised(piece) } else { piece.to_owned() });
+    }
+    cased
+}
+
+/// Answers are positive, of a size that a person would use, and written exactly.
+fn sensible(value: &Value, places: u32) -> bool {
+    match value {
+        Value::Number(number) => Ratio::whole(0) < *number && *number < Ratio::whole(10_000_000) && number.fits(places),
+        Value::Text(text) => !text.is_empty(),
+        Value::Spans(spans) => !spans.is_empty(),
+    }
+}
+
+fn draw_all(draws: &[Draw], tables: &BTreeMap<String, Table>, rng: &mut Rng) -> Bindings {
+    let mut drawn = Bindings::new();
+    for Draw { names, from } in draws {
+        match from {
+            Pool::Range { low, high, by } => {
+                let count = high.sub(*low).and_then(|span| span.div(*by)).map_or(0, |steps| steps.floor()) + 1;
+                let count = usize::try_from(count).expect("a range goes up");
+                for (name, index) in names.iter().zip(distinct(count, names.len(), rng)) {
+                    let steps = Ratio::whole(i64::try_from(index).expect("a small range"));
+                    let value = by.mul(steps).and_then(|offset| low.add(offset)).expect("a small range");
+                    drawn.insert(name.clone(), Value::Number(value));
+                }
+            }
+            Pool::Words(words) => {
+                for (name, index) in names.iter().zip(distinct(words.len(), names.len(), rng)) {
+                    drawn.insert(name.clone(), Value::Text(words[index].clone()));
+                }
+            }
+            Pool::Table(table) => {
+                let Table { columns, rows } = tables
+                    .get(table)
+                    .unwrap_or_else(|| panic!("there is no table `{table}`; the tests draw every one"));
+                for (name, index) in names.iter().zip(distinct(rows.len(), names.len(), rng)) {
+                    bind(name, columns, &rows[index], tables, &mut drawn);
+                }
+            }
+        }
+    }
+    drawn
+}
+
+/// Binds the cells of a row as `name.column`; a column `country@country` binds the row it names as well.
+fn bind(name: &str, columns: &[String], row: &[String], tables: &BTreeMap<String, Table>, drawn: &mut Bindings) {
+    for (column, cell) in columns.iter().zip(row) {
+        let (column, target) = column.split_once('@').unwrap_or((column, ""));
+        let name = format!("{name}.{column}");
+        let mut value = cell_value(cell);
+        if let Some(table) = tables.get(target) {
+            let row = table.rows.iter().find(|row| preferred(&row[0]) == cell).unwrap_or_else(|| panic!("no {cell}"));
+            value = cell_value(&row[0]);
+            bind(&name, &table.columns, row, tables, drawn);
+        }
+        drawn.insert(name, value);
+    }
+}
+
+/// A cell that is an integer is a number.
+fn cell_value(cell: &str) -> Value {
+    cell.parse().map_or_else(|_| Value::Text(cell.to_owned()), Value::whole)
+}
+
+/// `count` different indices below `n`.
+fn distinct(n: usize, count: usize, rng: &mut Rng) -> Vec<usize> {
+    assert!(count <= n, "{count} different values asked of {n}");
+    let mut chosen = Vec::with_capacity(count);
+    while chosen.len() < count {
+        let index = rng.below(n);
+        if !chosen.contains(&index) {
+            chosen.push(index);
+        }
+    }
+    chosen
+}
