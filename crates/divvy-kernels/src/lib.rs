@@ -31,7 +31,7 @@ mod tile;
 
 pub use attention::{CachedQuery, Heads, attend_cached, attend_cached_batch, attention, attention_backward};
 pub use isa::{Isa, IsaError};
-pub use loss::{CrossEntropy, chunked_cross_entropy, linear_cross_entropy};
+pub use loss::{CrossEntropy, TakeGradient, chunked_cross_entropy, linear_cross_entropy};
 pub use mapped::MappedFile;
 pub use matmul::matmul;
 pub use norm::{rms_norm, rms_norm_backward};

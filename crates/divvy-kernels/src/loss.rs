@@ -47,6 +47,9 @@ pub fn linear_cross_entropy(
     chunked_cross_entropy(vocabulary, targets, weights, logits, Some(&mut back))
 }
 
+/// Takes the gradient `[rows, vocabulary]` of one chunk of logits.
+pub type TakeGradient<'a> = &'a mut dyn FnMut(Range<usize>, &[f32]);
+
 /// The same for any output layer: `logits(rows, buffer)` fills `[rows, vocabulary]`, `back(rows, dlogits)` receives the
 /// gradient of each chunk, in order, to pass it on to the hidden state and to accumulate the head's own gradient.
 ///
@@ -57,7 +60,7 @@ pub fn chunked_cross_entropy(
     targets: &[u32],
     weights: &[f32],
     mut logits: impl FnMut(Range<usize>, &mut [f32]),
-    mut back: Option<&mut dyn FnMut(Range<usize>, &[f32])>,
+    mut back: Option<TakeGradient>,
 ) -> CrossEntropy {
     assert_eq!(weights.len(), targets.len(), "cross entropy: one weight per row");
     if let Some(bad) = targets.iter().find(|target| **target as usize >= vocabulary) {

@@ -137,7 +137,7 @@ impl Right {
             match self {
                 Right::Pairs { at, panel: stride } => {
                     let line = at.add(panel * stride + k / 2 * 2 * PANEL).cast::<[u32; PANEL]>().read_unaligned();
-                    line.map(|pair| f32::from_bits(if k % 2 == 0 { pair << 16 } else { pair & 0xffff_0000 }))
+                    line.map(|pair| f32::from_bits(if k.is_multiple_of(2) { pair << 16 } else { pair & 0xffff_0000 }))
                 }
                 Right::Rows { at, panel: stride, row } => {
                     at.add(panel * stride + k * row).cast::<[f32; PANEL]>().read_unaligned()
@@ -321,6 +321,6 @@ mod tests {
         assert!(cut.iter().all(|strip| (5..=6).contains(&strip.len())));
         assert_eq!(cut.iter().map(|strip| strip.len()).sum::<usize>(), 32);
         assert_eq!(strips(3..3).count(), 0);
-        assert_eq!(strips(4..5).collect::<Vec<_>>(), [4..5]);
+        assert_eq!(strips(4..5).collect::<Vec<_>>(), vec![4..5; 1]);
     }
 }

@@ -1,0 +1,57 @@
+//! Prints GFLOP/s of the products by shape and batch, on the current instruction set and pool
+//! (`DIVVY_ISA`, `RAYON_NUM_THREADS`): `cargo run --release -p divvy-kernels --example gemm_bench [REPEATS]`.
+#![expect(clippy::print_stdout, reason = "a benchmark's output")]
+
+use divvy_kernels::{Isa, Packed, Write, matmul, mm_nt, mm_tn};
+use std::time::Instant;
+
+const SHAPES: [(usize, usize); 4] = [(576, 1536), (1536, 8960), (896, 4864), (151_936, 896)];
+
+fn main() {
+    let repeats = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
+    println!(
+        "{:?}, {} threads, best of {repeats}; GFLOP/s (GB/s of weights)",
+        Isa::current(),
+        rayon::current_num_threads()
+    );
+    for (n, k) in SHAPES {
+        let w = Packed::from_rows(n, k, |row, out| {
+            out.iter_mut().enumerate().for_each(|(i, v)| *v = ((row * 7 + i) % 13) as f32 - 6.0);
+        });
+        for m in [1, 2, 4, 8, 16, 32, 128, 512] {
+            if m * n > 1 << 26 {
+                continue;
+            }
+            let (x, mut y) = (vec![0.5f32; m * k], vec![0f32; m * n]);
+            let seconds = best(repeats, || matmul(&x, &w, &mut y, m, Write::Set));
+            let rate = |amount: usize| amount as f64 / seconds / 1e9;
+            println!("bf16 n={n:6} k={k:5} m={m:4}  {:8.1}  ({:5.1})", rate(2 * m * n * k), rate(w.bytes()));
+        }
+    }
+    lora(repeats);
+}
+
+/// The two products of a LoRA factor of rank 16 over 2,048 tokens.
+fn lora(repeats: usize) {
+    let (m, width, rank) = (2048, 576, 16);
+    let (x, a) = (vec![0.5f32; m * width], vec![0.5f32; rank * width]);
+    let (mut y, mut gradient) = (vec![0f32; m * rank], vec![0f32; rank * width]);
+    let rate = |seconds: f64| (2 * m * width * rank) as f64 / seconds / 1e9;
+    let forward = best(repeats, || mm_nt(&x, &a, &mut y, m, rank, width, 1.0, Write::Set));
+    let backward = best(repeats, || mm_tn(&y, &x, &mut gradient, m, rank, width, 1.0, Write::Set));
+    println!(
+        "f32 nt m={m} n={rank} k={width}  {:8.1}\nf32 tn m={m} n={rank} k={width}  {:8.1}",
+        rate(forward),
+        rate(backward)
+    );
+}
+
+fn best(repeats: usize, mut work: impl FnMut()) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..=repeats {
+        let start = Instant::now();
+        work();
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    best
+}

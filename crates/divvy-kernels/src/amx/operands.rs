@@ -1,0 +1,98 @@
+//! Operands in bf16: rows for the left, panels for the right, rounded from f32.
+
+use crate::dispatch::per_isa;
+use crate::packed::{DEPTH, Line, PANEL};
+use crate::{Isa, bf16};
+use rayon::prelude::*;
+
+/// Rows of a tile.
+pub(crate) const TILE: usize = 16;
+
+/// A bf16 matrix `[m, k]`, rows padded with zeros to whole tiles and `k` to whole lines.
+pub(crate) struct LeftTiles {
+    pub(crate) lines: Vec<Line>,
+    /// Lines from row to row: odd, so that the 16 rows of a tile fall into different cache sets.
+    pub(crate) stride: usize,
+    pub(crate) m: usize,
+}
+
+/// A bf16 matrix `[k, n]` in panels of 16 columns, as in [`crate::Packed`].
+#[derive(Clone, Copy)]
+pub(crate) struct RightPanels<'a> {
+    pub(crate) lines: &'a [Line],
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+}
+
+impl LeftTiles {
+    fn zeros(m: usize, k: usize) -> LeftTiles {
+        let stride = k.div_ceil(DEPTH) | 1;
+        LeftTiles { lines: vec![Line([0; DEPTH]); m.next_multiple_of(TILE) * stride], stride, m }
+    }
+
+    /// Rounds `x[m, k]`.
+    pub(crate) fn from_rows(x: &[f32], m: usize, k: usize) -> LeftTiles {
+        let mut tiles = LeftTiles::zeros(m, k);
+        let (isa, stride) = (Isa::detect(), tiles.stride);
+        let rows = tiles.lines.par_chunks_mut(stride).zip(x.par_chunks_exact(k));
+        rows.with_min_len((1 << 14) / k.max(1) + 1).for_each(|(lines, values)| round_row(isa, values, lines));
+        tiles
+    }
+
+    /// Rounds `x[k, m]` turned over.
+    pub(crate) fn from_columns(x: &[f32], m: usize, k: usize) -> LeftTiles {
+        let mut tiles = LeftTiles::zeros(m, k);
+        let stride = tiles.stride;
+        tiles.lines.par_chunks_mut(TILE * stride).enumerate().for_each(|(tile, lines)| {
+            let (first, count) = (tile * TILE, TILE.min(m - tile * TILE));
+            for (position, values) in x.chunks_exact(m).enumerate() {
+                for (row, value) in values[first..first + count].iter().enumerate() {
+                    lines[row * stride + position / DEPTH].0[position % DEPTH] = bf16::round(*value);
+                }
+            }
+        });
+        tiles
+    }
+}
+
+per_isa! {
+    fn round_row(values: &[f32], lines: &mut [Line]) = round_row_body
+}
+
+#[inline(always)]
+fn round_row_body(values: &[f32], lines: &mut [Line]) {
+    let mut chunks = values.chunks_exact(DEPTH);
+    let mut lines = lines.iter_mut();
+    for (chunk, line) in (&mut chunks).zip(&mut lines) {
+        for i in 0..DEPTH {
+            line.0[i] = bf16::round(chunk[i]);
+        }
+    }
+    if let Some(line) = lines.next() {
+        line.0.iter_mut().zip(chunks.remainder()).for_each(|(to, value)| *to = bf16::round(*value));
+    }
+}
+
+/// Rounds `alpha · right` to panels of `[k, n]`, where `at(k, column)` names an element of `values`.
+pub(crate) fn pack_right(values: &[f32], row: usize, column: usize, n: usize, k: usize, alpha: f32) -> Vec<Line> {
+    let depth = k.next_multiple_of(DEPTH) / 2;
+    let mut lines = vec![Line([0; 2 * PANEL]); n.div_ceil(PANEL) * depth];
+    lines.par_chunks_mut(depth).enumerate().for_each(|(panel, lines)| {
+        let (first, width) = (panel * PANEL, PANEL.min(n - panel * PANEL));
+        if column == 1 {
+            for position in 0..k {
+                let from = &values[position * row + first..][..width];
+                let to = &mut lines[position / 2].0;
+                from.iter().enumerate().for_each(|(c, value)| to[2 * c + position % 2] = bf16::round(alpha * value));
+            }
+            return;
+        }
+        for c in 0..width {
+            for position in 0..k {
+                let value = values[(first + c) * column + position * row];
+                lines[position / 2].0[2 * c + position % 2] = bf16::round(alpha * value);
+            }
+        }
+    });
+    lines
+}
