@@ -4,6 +4,8 @@ pub mod cache;
 pub mod catalogue;
 pub mod fetch;
 pub mod hash;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod pip;
 pub mod unzip;
 pub mod wheels;
