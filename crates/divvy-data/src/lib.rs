@@ -6,3 +6,4 @@
 //! reading order.
 
 pub mod models;
+pub mod questions;

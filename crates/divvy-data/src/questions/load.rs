@@ -1,0 +1,173 @@
+//! Questions from files: every file of a source read in order, each row parsed or reported with file, line and reason,
+//! then as many taken as were asked for. Row numbers count all rows of all files, readable or not, so that mending
+//! one row never renames another.
+
+use std::path::{Path, PathBuf};
+
+use divvy_core::{
+    question::{Question, Split},
+    recipe::{Columns, OnBadRow},
+};
+use thiserror::Error;
+
+use super::{
+    parse,
+    raw::{RawRow, read_rows},
+    sample::sample,
+};
+use crate::models::fetch::{FetchError, FetchSettings};
+
+/// Which questions to read, resolved from a recipe's `[data.…]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceSpec {
+    /// `synth`, `gsm8k`, `drop`, `bamboogle` or `rows`.
+    pub dataset: String,
+    pub split: Split,
+    /// Paths, relative to `base`, or `hf:org/name:file`.
+    pub files: Vec<String>,
+    pub base: PathBuf,
+    /// For `rows`.
+    pub columns: Option<Columns>,
+    pub on_bad_row: OnBadRow,
+    /// Take this many, chosen by `seed`; all when absent. `synth` needs it.
+    pub rows: Option<usize>,
+    pub seed: u64,
+}
+
+/// What was read, in file order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    pub questions: Vec<Question>,
+    /// Rows left out under [`OnBadRow::Skip`]; never silently.
+    pub skipped: Vec<BadRow>,
+}
+
+/// A row that is no question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadRow {
+    pub file: String,
+    /// The line; for Parquet and whole-file JSON, the row. From 1.
+    pub line: u64,
+    pub reason: String,
+}
+
+impl std::fmt::Display for BadRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}: {}", self.file, self.line, self.reason)
+    }
+}
+
+#[derive(Debug, Error)]
+pub enum DataError {
+    #[error(
+        "{0}; mend the row, or set `data.on_bad_row = \"skip\"` in the recipe to leave such rows out and list them"
+    )]
+    BadRow(BadRow),
+    #[error("{file}: {reason}")]
+    File { file: String, reason: String },
+    #[error("{files}: no usable row among {rows}; the first: {first}")]
+    NothingUsable { files: String, rows: usize, first: String },
+    #[error("data set `{dataset}` ({split}): {reason}")]
+    Spec { dataset: String, split: Split, reason: String },
+    #[error("{file}: {source}")]
+    Fetch { file: String, source: FetchError },
+}
+
+/// Reads, parses and samples. The hub, if a file names it, is reached as the environment says.
+///
+/// # Errors
+/// See [`DataError`]; under [`OnBadRow::Stop`] the first bad row is an error, under `Skip` only a source without any
+/// good row is.
+pub fn read_questions(spec: &SourceSpec) -> Result<Loaded, DataError> {
+    read_questions_with(&FetchSettings::from_env(), spec)
+}
+
+/// [`read_questions`] with the outside given.
+///
+/// # Errors
+/// As [`read_questions`].
+pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Result<Loaded, DataError> {
+    let wrong =
+        |reason: &str| DataError::Spec { dataset: spec.dataset.clone(), split: spec.split, reason: reason.to_owned() };
+    if spec.dataset == "synth" {
+        let rows = spec.rows.ok_or_else(|| wrong("it is generated, so say how many: rows = 400"))?;
+        let questions = divvy_core::synth::generate(spec.split, rows, spec.seed);
+        return Ok(Loaded { questions, skipped: Vec::new() });
+    }
+    let parser = parse::parser(spec).map_err(|reason| wrong(&reason))?;
+    if spec.files.is_empty() {
+        return Err(wrong("no file is named; add files = [\"…\"]"));
+    }
+    let mut loaded = Loaded::default();
+    let mut row = 0;
+    for file in &spec.files {
+        let path = locate(settings, spec, file)?;
+        read_file(&path, file, &mut row, parser.as_ref(), spec, &mut loaded)?;
+    }
+    if let (true, Some(first)) = (loaded.questions.is_empty(), loaded.skipped.first()) {
+        let files = spec.files.join(", ");
+        return Err(DataError::NothingUsable { files, rows: row, first: first.to_string() });
+    }
+    if let Some(wanted) = spec.rows {
+        loaded.questions = sample(loaded.questions, wanted, spec.seed);
+    }
+    Ok(loaded)
+}
+
+fn read_file(
+    path: &Path,
+    shown: &str,
+    row: &mut usize,
+    parser: &parse::Parser<'_>,
+    spec: &SourceSpec,
+    loaded: &mut Loaded,
+) -> Result<(), DataError> {
+    let raw_rows = read_rows(path).map_err(|reason| DataError::File { file: path.display().to_string(), reason })?;
+    for raw in raw_rows {
+        let line = raw.place;
+        match questions_of(raw, *row, parser) {
+            Ok(questions) => {
+                *row += questions.len();
+                loaded.questions.extend(questions);
+            }
+            Err(reason) => {
+                *row += 1;
+                let bad = BadRow { file: shown.to_owned(), line, reason };
+                match spec.on_bad_row {
+                    OnBadRow::Stop => return Err(DataError::BadRow(bad)),
+                    OnBadRow::Skip => loaded.skipped.push(bad),
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn questions_of(raw: RawRow, row: usize, parser: &parse::Parser<'_>) -> Result<Vec<Question>, String> {
+    let value = raw.value?;
+    parser(raw.key.as_deref(), &value, row)
+}
+
+/// The local path of a file, which may have to be fetched first.
+fn locate(settings: &FetchSettings, spec: &SourceSpec, file: &str) -> Result<PathBuf, DataError> {
+    let Some(name) = file.strip_prefix("hf:") else { return Ok(spec.base.join(file)) };
+    let fail = |source| DataError::Fetch { file: file.to_owned(), source };
+    let (repo, inner) = name.split_once(':').ok_or_else(|| DataError::File {
+        file: file.to_owned(),
+        reason: "a data file on the hub is written hf:org/name:path/in/repository.jsonl".to_owned(),
+    })?;
+    hub_data(settings, repo, inner).map_err(fail)
+}
+
+#[cfg(feature = "hub")]
+fn hub_data(settings: &FetchSettings, repo: &str, file: &str) -> Result<PathBuf, FetchError> {
+    crate::models::hub::fetch_data(settings, repo, file)
+}
+
+#[cfg(not(feature = "hub"))]
+fn hub_data(_settings: &FetchSettings, repo: &str, file: &str) -> Result<PathBuf, FetchError> {
+    Err(FetchError::NoHub(format!("hf:{repo}:{file}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Whole sources: good rows, bad rows under both policies, sampling, several files.
