@@ -61,9 +61,9 @@ fn outcome_columns(results: &Results) -> Vec<ArmColumn> {
         }));
     }
     columns.extend::<[ArmColumn; 3]>([
-        (Column::grouped("Without answer:", "none", ""), |_, arm| counted(arm.no_answer)),
-        (Column::grouped("Without answer:", "truncated", ""), |_, arm| counted(arm.truncated)),
-        (Column::grouped("Without answer:", "error", ""), |_, arm| counted(arm.errors)),
+        (Column::right("No answer", ""), |_, arm| counted(arm.no_answer)),
+        (Column::right("Truncated", ""), |_, arm| counted(arm.truncated)),
+        (Column::right("Errors", ""), |_, arm| counted(arm.errors)),
     ]);
     columns
 }

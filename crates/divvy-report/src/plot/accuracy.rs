@@ -98,7 +98,7 @@ fn points(results: &Results) -> Vec<Point> {
 }
 
 fn frame(points: &[Point], width: f64, height: f64) -> Frame {
-    let (left, right, top, bottom) = (44.0, width - 14.0, 16.0, height - 46.0);
+    let (left, right, top, bottom) = (44.0, width - 14.0, 30.0, height - 46.0);
     let most_tokens = points.iter().map(|point| point.tokens).fold(0.0, f64::max);
     let highest = points.iter().map(|point| point.ci.1.max(point.accuracy)).fold(0.0, f64::max);
     let x = Scale::new((0.0, round_up(most_tokens * 1.04, 6)), (left, right));
@@ -119,7 +119,7 @@ fn draw_axes(canvas: &mut Canvas, frame: &Frame, page: Page) {
     }
     canvas.line((frame.left, frame.bottom), (frame.right, frame.bottom), "axis");
     canvas.text((frame.right, frame.bottom + 38.0), Anchor::End, "title", "tokens per question, in and out →");
-    canvas.text((frame.left + 6.0, frame.top + 2.0), Anchor::Start, "title", "↑ accuracy, %");
+    canvas.text((frame.left, frame.top - 15.0), Anchor::Start, "title", "↑ accuracy, %");
 }
 
 /// Arms with more right answers than every arm that takes no more tokens.
@@ -158,8 +158,7 @@ fn draw_labels(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
         .iter()
         .map(|point| Wanted { at: at(point), size: (text_width(&point.label, FONT), FONT + 3.0) })
         .collect();
-    let mut obstacles =
-        vec![Box2 { left: frame.left, top: frame.top - 10.0, right: frame.left + 96.0, bottom: frame.top + 8.0 }];
+    let mut obstacles = Vec::new();
     for point in points {
         let (x, y) = at(point);
         obstacles.push(Box2 { left: x - 8.0, top: y - 8.0, right: x + 8.0, bottom: y + 8.0 });

@@ -20,8 +20,8 @@ pub(crate) enum Role {
 pub(crate) enum Shown {
     Better,
     Worse,
-    NotShown,
-    NotCompared,
+    Unclear,
+    Untested,
 }
 
 /// A comparison seen from `a`, whichever way round it was stored.
@@ -59,27 +59,27 @@ pub(crate) struct Evidence<'r> {
 impl Paired<'_> {
     pub(crate) fn shown(&self) -> Shown {
         if !self.p_holm.is_finite() || self.p_holm >= LEVEL || self.n == 0 {
-            Shown::NotShown
+            Shown::Unclear
         } else if self.difference > 0.0 {
             Shown::Better
         } else if self.difference < 0.0 {
             Shown::Worse
         } else {
-            Shown::NotShown
+            Shown::Unclear
         }
     }
 }
 
 pub(crate) fn shown(paired: Option<&Paired>) -> Shown {
-    paired.map_or(Shown::NotCompared, Paired::shown)
+    paired.map_or(Shown::Untested, Paired::shown)
 }
 
 impl Evidence<'_> {
     /// Worth distilling: better than one call; where that was not compared, better than untrained.
     pub(crate) fn pays(&self) -> Shown {
         match (shown(self.one_call.as_ref()), shown(self.training.as_ref())) {
-            (Shown::NotCompared, training) => training,
-            (Shown::Better, Shown::Worse) => Shown::NotShown,
+            (Shown::Untested, training) => training,
+            (Shown::Better, Shown::Worse) => Shown::Unclear,
             (one_call, _) => one_call,
         }
     }

@@ -91,15 +91,15 @@ fn withheld(results: &Results) -> Option<Verdict> {
 }
 
 fn answer(results: &Results, decomposer: Option<&Evidence>, solver: Option<&Evidence>) -> Answer {
-    let pays = |evidence: Option<&Evidence>| evidence.map_or(Shown::NotCompared, Evidence::pays);
+    let pays = |evidence: Option<&Evidence>| evidence.map_or(Shown::Untested, Evidence::pays);
     match (pays(decomposer), pays(solver)) {
         (Shown::Better, Shown::Better) => better_part(results, decomposer, solver),
         (Shown::Better, _) => Answer::Decomposer,
         (_, Shown::Better) if uses_both(results, solver) => Answer::Both,
         (_, Shown::Better) => Answer::Solver,
         (Shown::Worse, Shown::Worse) => Answer::Neither,
-        (Shown::Worse, Shown::NotCompared) if solver.is_none() => Answer::Neither,
-        (Shown::NotCompared, Shown::Worse) if decomposer.is_none() => Answer::Neither,
+        (Shown::Worse, Shown::Untested) if solver.is_none() => Answer::Neither,
+        (Shown::Untested, Shown::Worse) if decomposer.is_none() => Answer::Neither,
         _ => Answer::NotShown,
     }
 }

@@ -66,7 +66,7 @@ fn teacher(pair: &Paired) -> String {
         _ => "No gap to the teacher’s decompositions is shown".to_owned(),
     };
     let room = match pair.shown() {
-        Shown::NotShown if pair.ci.0 < 0.0 => {
+        Shown::Unclear if pair.ci.0 < 0.0 => {
             format!("; the interval still allows a loss of {} points", percent(-pair.ci.0))
         }
         _ => String::new(),
@@ -120,7 +120,7 @@ fn money(pair: &Paired) -> Option<String> {
 
 /// What this many questions could have shown; said only where nothing was.
 fn detectable(pair: &Paired) -> Option<String> {
-    if pair.n == 0 || pair.discordant == 0 || shown(Some(pair)) != Shown::NotShown {
+    if pair.n == 0 || pair.discordant == 0 || shown(Some(pair)) != Shown::Unclear {
         return None;
     }
     let n = pair.n as f64;
