@@ -18,7 +18,7 @@ type ArmColumn = (Column, fn(&Results, &ArmResult) -> Cell);
 /// Everything about an arm in one table: the page's form.
 pub(crate) fn arms(results: &Results) -> Table {
     let columns = outcome_columns(results).into_iter().chain(token_columns(results)).collect();
-    arm_table("arms", "Every arm on the same questions", results, columns)
+    arm_table("arms", "Every arm on the same questions; tokens are means per question", results, columns)
 }
 
 /// What became of the questions: the terminal's first table.
@@ -28,7 +28,12 @@ pub(crate) fn outcomes(results: &Results) -> Table {
 
 /// What it took: the terminal's second table.
 pub(crate) fn tokens(results: &Results) -> Table {
-    arm_table("tokens", "Tokens per question", results, token_columns(results))
+    arm_table(
+        "tokens",
+        "Tokens per question, and cost per 1,000 questions where known",
+        results,
+        token_columns(results),
+    )
 }
 
 fn arm_table(id: &'static str, caption: &str, results: &Results, columns: Vec<ArmColumn>) -> Table {
@@ -78,7 +83,7 @@ fn token_columns(results: &Results) -> Vec<ArmColumn> {
         (Column::grouped("Total", "out", ""), |_, arm| averaged(arm.tokens_out, arm.n)),
     ];
     if any_price(results) {
-        columns.push((Column::right("Cost", "$ per 1,000 questions"), |_, arm| {
+        columns.push((Column::right("Cost", "$ per 1,000"), |_, arm| {
             let dollars = arm.cost_nanos.map_or(f64::NAN, |nanos| nanos as f64 / arm.n.max(1) as f64);
             Cell::number(number::dollars_per_thousand(arm.cost_nanos, arm.n), dollars)
         }));

@@ -112,7 +112,7 @@ fn known_prices_appear_and_unknown_ones_are_a_dash() {
     let mut results = results();
     results.arms[1].cost_nanos = Some(300_000_000);
     let text = markdown(&results);
-    assert!(text.contains("Cost ($ per 1,000 questions)") && text.contains("1.00 |"), "{text}");
+    assert!(text.contains("Cost ($ per 1,000)") && text.contains("1.00 |"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("| direct/big") && line.ends_with("– |")), "{text}");
 }
 
