@@ -1,4 +1,4 @@
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 use super::*;
 use crate::{
@@ -42,10 +42,7 @@ fn equal_words_are_exact_whatever_case_and_commas() {
 
 #[test]
 fn signs_and_digits_count() {
-    assert_eq!(
-        kind_of((None, "What is 3 + 4 * 2?"), (None, "What is 3 * 4 + 2?")).map(|f| f.0),
-        Some(LeakKind::NearDuplicate)
-    );
+    assert_eq!(kind_of((None, "What is 3 + 4 * 2?"), (None, "What is 3 * 4 + 2?")), None);
     assert_eq!(kind_of((None, "What is 3 + 4?"), (None, "What is 3 - 4?")), None);
     assert_eq!(kind_of((None, "What is 3.5 + 4?"), (None, "What is 35 + 4?")), None);
 }
@@ -129,17 +126,18 @@ fn the_index_finds_what_comparing_all_pairs_finds() {
 
 #[test]
 fn synth_splits_do_not_leak() {
-    let train = synth::generate(Split::Train, 4000, 1);
-    let dev = synth::generate(Split::Dev, 300, 1);
-    let test = synth::generate(Split::Test, 500, 1);
-    let leaks = check(&[("train", &train), ("dev", &dev), ("test", &test)], &Rule::default());
-    let text = |id: &QuestionId| {
-        [&train, &dev, &test].into_iter().flatten().find(|q| q.id == *id).map(|q| format!("{:?} {}", q.premise, q.text))
-    };
-    for leak in leaks.iter().take(12) {
-        println!("{leak:?}\n  {}\n  {}", text(&leak.left).unwrap(), text(&leak.right).unwrap());
+    for seed in [1, 2] {
+        let sets = [(Split::Train, 3000), (Split::Dev, 300), (Split::Test, 500)];
+        let [train, dev, test] = sets.map(|(split, rows)| synth::generate(split, rows, seed));
+        let leaks = check(&[("train", &train), ("dev", &dev), ("test", &test)], &Rule::default());
+        assert!(leaks.is_empty(), "seed {seed}: {leaks:#?}");
     }
-    assert_eq!(leaks.len(), 0);
+}
+
+#[test]
+fn element_symbols_are_not_function_words() {
+    let ask = |pair: &str| format!("Which element has the higher atomic number, {pair}?");
+    assert_eq!(kind_of((None, &ask("Pb or S")), (None, &ask("Be or Pb"))), None);
 }
 
 #[test]

@@ -70,7 +70,6 @@ impl Expr {
     }
 
     /// Calls `see` with every variable's name.
-    #[cfg(test)]
     pub(super) fn vars(&self, see: &mut dyn FnMut(&str)) {
         match self {
             Self::Value(_) => {}

@@ -2,6 +2,8 @@
 //! the answer, and the sentences that tell and ask. The answer of an instance is the value of its last step, so it is
 //! right by construction; `check` says it once more in one expression, and a test compares the two.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use super::{expr::Expr, value::Ratio};
@@ -34,6 +36,8 @@ pub(super) struct Family {
     pub(super) draws: Vec<Draw>,
     pub(super) needs: Vec<Expr>,
     pub(super) steps: Vec<Step>,
+    /// Drawn variables that the steps use.
+    pub(super) needed: BTreeSet<String>,
     /// The story or passage; empty where the question stands alone.
     pub(super) tell: Vec<String>,
     pub(super) ask: Vec<String>,
@@ -101,14 +105,22 @@ impl Written {
         let read = || -> Result<_, String> {
             let draws = self.draw.iter().map(|line| draw(line)).collect::<Result<_, _>>()?;
             let needs = self.need.iter().map(|line| Expr::parse(line)).collect::<Result<_, _>>()?;
-            let steps = self.steps.iter().map(|line| step(line)).collect::<Result<_, _>>()?;
+            let steps = self.steps.iter().map(|line| step(line)).collect::<Result<Vec<_>, _>>()?;
             let check = self.check.as_deref().map(Expr::parse).transpose()?;
             Ok((draws, needs, steps, check))
         };
         let (draws, needs, steps, check) = read().map_err(|reason| format!("family {}: {reason}", self.name))?;
         let Self { name, side, tell, ask, noise, places, .. } = self;
-        Ok(Family { name, style, side, draws, needs, steps, tell, ask, noise, check, places })
+        let needed = needed(&steps);
+        Ok(Family { name, style, side, draws, needs, steps, needed, tell, ask, noise, check, places })
     }
+}
+
+fn needed(steps: &[Step]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    steps.iter().for_each(|step| step.value.vars(&mut |name| _ = names.insert(name.to_owned())));
+    names.retain(|name| steps.iter().all(|step| step.name != *name));
+    names
 }
 
 /// `a, b 3..9`, `price 0.5..4 by 0.25`, `crop in apples|pears`, `n person`.

@@ -9,15 +9,23 @@ use super::{
     template::{capitalised, fill},
     value::{Ratio, Value, preferred},
 };
-use crate::digest::Digest;
+use crate::{digest::Digest, question::Split};
 
 type Bindings = BTreeMap<String, Value>;
 
 /// Draws before we give a family up; the tightest built-in family needs about a hundred.
 const TRIES: usize = 20_000;
 
+/// One instance of facts in six belongs to dev.
+const DEV_SHARE: u64 = 6;
+
+/// Numbers of an instance that decide between train and dev.
+const DECIDING: usize = 4;
+
 pub(super) struct Instance {
     pub(super) drawn: Bindings,
+    /// Where in its range each number was drawn, from 0.
+    places: BTreeMap<String, usize>,
     /// Values of the steps, in order.
     pub(super) values: Vec<Value>,
 }
@@ -36,11 +44,11 @@ impl Instance {
     /// If the family cannot be satisfied: a mistake in its declaration, which the tests of every family catch.
     pub(super) fn draw(family: &Family, tables: &BTreeMap<String, Table>, rng: &mut Rng) -> Self {
         (0..TRIES)
-            .find_map(|_| Self::attempt(family, draw_all(&family.draws, tables, rng)))
+            .find_map(|_| Self::attempt(family, Drawn::of(&family.draws, tables, rng)))
             .unwrap_or_else(|| panic!("family {}: no instance in {TRIES} draws", family.name))
     }
 
-    fn attempt(family: &Family, drawn: Bindings) -> Option<Self> {
+    fn attempt(family: &Family, Drawn { drawn, places }: Drawn) -> Option<Self> {
         let mut known = drawn.clone();
         let mut values = Vec::with_capacity(family.steps.len());
         for step in &family.steps {
@@ -53,17 +61,47 @@ impl Instance {
         }
         let lookup = |name: &str| known.get(name).cloned();
         let holds = |value: Option<Value>| value == Some(Value::whole(1));
-        family.needs.iter().all(|need| holds(need.eval(&lookup))).then_some(Self { drawn, values })
+        family.needs.iter().all(|need| holds(need.eval(&lookup))).then_some(Self { drawn, places, values })
     }
 
-    /// What makes the instance itself, whatever its wording: the numbers of a story or passage (the same sum told of
-    /// other people is the same sum), all that was drawn of the world for facts; in no order, so that swapping two
-    /// names changes nothing.
+    /// What makes the instance itself, whatever its wording: of a story or passage the numbers that lead to the answer
+    /// (the same sum told of other people is the same sum), of facts all that was drawn; in no order, so that swapping
+    /// two names changes nothing.
     pub(super) fn key(&self, family: &Family) -> Digest {
-        let counts = |value: &&Value| family.style == Style::Facts || value.number().is_some();
-        let mut parts: Vec<String> = self.drawn.values().filter(counts).map(Value::plain).collect();
+        let counts = |name: &&String| family.style == Style::Facts || family.needed.contains(*name);
+        let names = self.drawn.keys().filter(counts);
+        let mut parts: Vec<String> = names.map(|name| self.drawn[name].plain()).collect();
         parts.sort_unstable();
         Digest::of("synth-instance/1", &(&family.name, parts))
+    }
+
+    /// The split of train and dev that the instance belongs to, `None` for neither.
+    ///
+    /// A dev story must not be a train story with one number changed. So of two neighbouring values of a variable one
+    /// counts for train and one for dev (a hash says which); dev takes the instances whose first numbers all count for
+    /// dev, train those where all but one count for train, and nobody the mixed ones. Facts have no such neighbours:
+    /// there the instance's own hash decides.
+    pub(super) fn side_split(&self, family: &Family) -> Option<Split> {
+        if family.style == Style::Facts {
+            let is_dev = self.key(family).seed().is_multiple_of(DEV_SHARE);
+            return Some(if is_dev { Split::Dev } else { Split::Train });
+        }
+        let numbers: Vec<(&String, usize)> =
+            family.needed.iter().filter_map(|name| Some((name, *self.places.get(name)?))).take(DECIDING).collect();
+        let counts_for_train = |(name, place): &&(&String, usize)| {
+            let pair = family
+                .name
+                .bytes()
+                .chain(name.bytes())
+                .fold(*place as u64 / 2, |sum, b| sum * 31 % (1 << 40) + u64::from(b));
+            (place + Rng::new(pair).below(2)) % 2 == 1
+        };
+        let train = numbers.iter().filter(counts_for_train).count();
+        match train {
+            0 => Some(Split::Dev),
+            _ if train + 1 >= numbers.len() => Some(Split::Train),
+            _ => None,
+        }
     }
 
     /// Picks a wording. `None` when a sentence would have an empty cell.
@@ -134,35 +172,51 @@ fn sensible(value: &Value, places: u32) -> bool {
     }
 }
 
-fn draw_all(draws: &[Draw], tables: &BTreeMap<String, Table>, rng: &mut Rng) -> Bindings {
-    let mut drawn = Bindings::new();
-    for Draw { names, from } in draws {
+struct Drawn {
+    drawn: Bindings,
+    places: BTreeMap<String, usize>,
+}
+
+impl Drawn {
+    fn of(draws: &[Draw], tables: &BTreeMap<String, Table>, rng: &mut Rng) -> Self {
+        let mut all = Self { drawn: Bindings::new(), places: BTreeMap::new() };
+        for Draw { names, from } in draws {
+            for (name, index) in names.iter().zip(distinct(from.size(tables), names.len(), rng)) {
+                all.take(name, index, from, tables);
+            }
+        }
+        all
+    }
+
+    fn take(&mut self, name: &str, index: usize, from: &Pool, tables: &BTreeMap<String, Table>) {
         match from {
-            Pool::Range { low, high, by } => {
-                let count = high.sub(*low).and_then(|span| span.div(*by)).map_or(0, |steps| steps.floor()) + 1;
-                let count = usize::try_from(count).expect("a range goes up");
-                for (name, index) in names.iter().zip(distinct(count, names.len(), rng)) {
-                    let steps = Ratio::whole(i64::try_from(index).expect("a small range"));
-                    let value = by.mul(steps).and_then(|offset| low.add(offset)).expect("a small range");
-                    drawn.insert(name.clone(), Value::Number(value));
-                }
+            Pool::Range { low, by, .. } => {
+                let steps = Ratio::whole(i64::try_from(index).expect("a small range"));
+                let value = by.mul(steps).and_then(|offset| low.add(offset)).expect("a small range");
+                self.places.insert(name.to_owned(), index);
+                self.drawn.insert(name.to_owned(), Value::Number(value));
             }
-            Pool::Words(words) => {
-                for (name, index) in names.iter().zip(distinct(words.len(), names.len(), rng)) {
-                    drawn.insert(name.clone(), Value::Text(words[index].clone()));
-                }
-            }
+            Pool::Words(words) => _ = self.drawn.insert(name.to_owned(), Value::Text(words[index].clone())),
             Pool::Table(table) => {
-                let Table { columns, rows } = tables
-                    .get(table)
-                    .unwrap_or_else(|| panic!("there is no table `{table}`; the tests draw every one"));
-                for (name, index) in names.iter().zip(distinct(rows.len(), names.len(), rng)) {
-                    bind(name, columns, &rows[index], tables, &mut drawn);
-                }
+                let Table { columns, rows } = &tables[table];
+                bind(name, columns, &rows[index], tables, &mut self.drawn);
             }
         }
     }
-    drawn
+}
+
+impl Pool {
+    /// How many values there are to draw from.
+    fn size(&self, tables: &BTreeMap<String, Table>) -> usize {
+        match self {
+            Self::Range { low, high, by } => {
+                let steps = high.sub(*low).and_then(|span| span.div(*by)).map_or(0, Ratio::floor);
+                usize::try_from(steps + 1).expect("a range goes up")
+            }
+            Self::Words(words) => words.len(),
+            Self::Table(table) => tables.get(table).unwrap_or_else(|| panic!("there is no table `{table}`")).rows.len(),
+        }
+    }
 }
 
 /// Binds the cells of a row as `name.column`; a column `country@country` binds the row it names as well.

@@ -6,9 +6,11 @@
 //! and dev share families and no instance. One example, written out:
 //!
 //! ```text
-//! synth/train/0  Nora bakes 6 trays of rolls with 8 rolls on each tray. She burns 5 of them and sells the rest for
-//!                $2 each. How much money does Nora take?                                              gold: 86
-//!   1. How many rolls does Nora bake?   2. How many rolls are left to sell?   3. How much money does Nora take?
+//! synth/train/0  A stall sells rolls for $3 apiece. Greta has worked there for 4 years. Today Greta baked 11 trays,
+//!                each holding 7 rolls, but dropped 18 on the floor and threw them away. All the others were sold.
+//!                How much money, in dollars, does Greta take?                                    gold: 177
+//!   1. How many rolls does Greta bake?   2. How many rolls are left to sell?
+//!   3. How much money, in dollars, does Greta take?
 //! ```
 
 mod bank;
@@ -46,8 +48,8 @@ const MIX: [Style; 4] = [Style::Arithmetic, Style::Passage, Style::Arithmetic, S
 /// story, of which there are millions.
 const PATIENCE: usize = 40;
 
-/// One train-side instance in six belongs to dev.
-const DEV_SHARE: u64 = 6;
+/// Draws of one family until an instance belongs to the split.
+const DRAWS: usize = 400;
 
 /// A family as `divvy data` lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,9 +92,9 @@ fn question(split: Split, row: usize, seed: u64, seen: &mut HashSet<String>) -> 
         let serves = |family: &&Family| family.style == style && family.side == side(split);
         let candidates: Vec<&Family> = BANK.families.iter().filter(serves).collect();
         let family = *rng.pick(&candidates);
-        let instance = Instance::draw(family, &BANK.tables, &mut rng);
+        let Some(instance) = draw(family, split, &mut rng) else { continue };
         let key = instance.key(family);
-        if !belongs(split, key.seed()) || seen.contains(key.hex()) {
+        if seen.contains(key.hex()) {
             continue;
         }
         let Some(wording) = instance.word(family, &mut rng) else { continue };
@@ -111,12 +113,10 @@ fn side(split: Split) -> Side {
     }
 }
 
-fn belongs(split: Split, key: u64) -> bool {
-    match split {
-        Split::Train => !key.is_multiple_of(DEV_SHARE),
-        Split::Dev => key.is_multiple_of(DEV_SHARE),
-        Split::Test => true,
-    }
+/// An instance for the split. `None` when it is not found soon: another family has its turn.
+fn draw(family: &Family, split: Split, rng: &mut Rng) -> Option<Instance> {
+    let belongs = |instance: &Instance| split == Split::Test || instance.side_split(family) == Some(split);
+    (0..DRAWS).map(|_| Instance::draw(family, &BANK.tables, rng)).find(belongs)
 }
 
 fn assemble(id: QuestionId, split: Split, family: &Family, instance: &Instance, wording: Wording) -> Question {
