@@ -20,4 +20,5 @@ pub mod records;
 pub mod results;
 pub mod scorers;
 pub mod screening;
+pub mod stats;
 pub mod synth;

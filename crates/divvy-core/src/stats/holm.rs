@@ -1,0 +1,29 @@
+//! Holm's step-down adjustment (Holm 1979): p-values of one table, so that the chance of even one false finding stays
+//! at the level.
+
+/// Adjusted p-values in the given order.
+#[must_use]
+pub fn adjust(p_values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
+    let mut adjusted = vec![0.0; p_values.len()];
+    let mut largest = 0.0_f64;
+    for (rank, index) in order.into_iter().enumerate() {
+        largest = largest.max(p_values[index] * (p_values.len() - rank) as f64).min(1.0);
+        adjusted[index] = largest;
+    }
+    adjusted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn by_hand() {
+        assert_eq!(adjust(&[0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02]);
+        assert_eq!(adjust(&[0.5, 0.9]), [1.0, 1.0]);
+        assert_eq!(adjust(&[0.2]), [0.2]);
+        assert!(adjust(&[]).is_empty());
+    }
+}

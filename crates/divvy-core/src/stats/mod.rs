@@ -1,0 +1,24 @@
+//! Statistics before adjectives: how sure a figure is, and whether two arms differ on the same questions.
+//!
+//! Accuracy has a Wilson interval; two arms are compared by exact McNemar with a score interval of the difference, all
+//! comparisons of a table together by Holm; partial credit and cost by seeded bootstrap, over clusters where questions
+//! share a passage or a family. Reference values in the tests come from SciPy 1.17.
+
+pub mod bootstrap;
+pub mod holm;
+pub mod mcnemar;
+pub mod paired;
+pub mod power;
+pub mod rng;
+pub mod wilson;
+
+/// Standard normal quantile of 0.975: all intervals are 95 %.
+pub const Z95: f64 = 1.959_963_984_540_054;
+
+/// Lower and upper end.
+pub type Interval = (f64, f64);
+
+#[cfg(test)]
+pub(crate) fn close(found: f64, expect: f64, relative: f64) {
+    assert!((found - expect).abs() <= relative * expect.abs().max(1e-300), "{found} is not {expect}");
+}
