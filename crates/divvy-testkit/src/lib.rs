@@ -1,1 +1,1 @@
-//! placeholder
+//! Stand-ins for tests: nothing in here is shipped.

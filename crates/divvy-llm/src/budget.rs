@@ -1,0 +1,178 @@
+//! Hard caps on what a command may spend. An estimate is reserved before a call and settled after it, so that calls in
+//! flight together never exceed a cap; at the cap the caller is told to stop, and what is finished stays finished.
+//! One [`Budget`] may be shared by the clients of several models.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use divvy_core::{chat::ChatRequest, cost::Prices, cost::show_dollars};
+use tokio::sync::Notify;
+
+use crate::{
+    client::Call,
+    error::{ChatError, ErrorKind},
+    layer::{Job, Layer},
+};
+
+/// `None`: no cap. Calls that the cache answers cost nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    pub calls: Option<u64>,
+    /// In and out together.
+    pub tokens: Option<u64>,
+    pub price_nanos: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cost {
+    calls: u64,
+    tokens: u64,
+    price_nanos: i64,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    settled: Cost,
+    reserved: Cost,
+}
+
+/// What may be spent, and what was.
+#[derive(Debug, Default)]
+pub struct Budget {
+    caps: Caps,
+    books: Mutex<Books>,
+    settled: Notify,
+}
+
+impl Budget {
+    #[must_use]
+    pub fn new(caps: Caps) -> Arc<Self> {
+        Arc::new(Self { caps, ..Self::default() })
+    }
+
+    /// Calls, tokens and nano-dollars spent so far, calls in flight not included.
+    #[must_use]
+    pub fn spent(&self) -> (u64, u64, i64) {
+        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        (books.settled.calls, books.settled.tokens, books.settled.price_nanos)
+    }
+
+    /// Waits while calls in flight hold what is left: most of them cost less than was reserved for them.
+    async fn reserve(self: &Arc<Self>, cost: Cost) -> Result<Reservation, ChatError> {
+        loop {
+            let changed = self.settled.notified();
+            {
+                let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+                if self.fits(&books, cost) {
+                    books.reserved = plus(books.reserved, cost);
+                    return Ok(Reservation { budget: self.clone(), cost, settle: Cost::default() });
+                }
+                if books.reserved.calls == 0 {
+                    return Err(self.exhausted(&books));
+                }
+            }
+            changed.await;
+        }
+    }
+
+    fn fits(&self, books: &Books, cost: Cost) -> bool {
+        let total = plus(plus(books.settled, books.reserved), cost);
+        self.caps.calls.is_none_or(|cap| total.calls <= cap)
+            && self.caps.tokens.is_none_or(|cap| total.tokens <= cap)
+            && self.caps.price_nanos.is_none_or(|cap| total.price_nanos <= cap)
+    }
+
+    fn exhausted(&self, books: &Books) -> ChatError {
+        let spent = books.settled;
+        let cap = |cap: Option<u64>| cap.map_or("no cap".to_owned(), |cap| format!("of {cap}"));
+        let money = self.caps.price_nanos.map_or("no cap".to_owned(), |cap| format!("of {}", show_dollars(cap)));
+        let message = format!(
+            "the budget does not allow another call: {} calls ({}), {} tokens ({}), {} ({money}); raise [budget] in the \
+             recipe and run the same command to go on",
+            spent.calls,
+            cap(self.caps.calls),
+            spent.tokens,
+            cap(self.caps.tokens),
+            show_dollars(spent.price_nanos),
+        );
+        ChatError::new(ErrorKind::BudgetExhausted, message)
+    }
+}
+
+fn plus(a: Cost, b: Cost) -> Cost {
+    Cost {
+        calls: a.calls + b.calls,
+        tokens: a.tokens + b.tokens,
+        price_nanos: a.price_nanos.saturating_add(b.price_nanos),
+    }
+}
+
+/// Given back when dropped, less what was settled.
+struct Reservation {
+    budget: Arc<Budget>,
+    cost: Cost,
+    settle: Cost,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut books = self.budget.books.lock().unwrap_or_else(PoisonError::into_inner);
+        books.reserved.calls -= self.cost.calls;
+        books.reserved.tokens -= self.cost.tokens;
+        books.reserved.price_nanos -= self.cost.price_nanos;
+        books.settled = plus(books.settled, self.settle);
+        drop(books);
+        self.budget.settled.notify_waiters();
+    }
+}
+
+pub(crate) struct Spend<L> {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) prices: Option<Prices>,
+    pub(crate) inner: L,
+}
+
+impl<L: Layer> Layer for Spend<L> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let estimate = self.estimate(&job.request)?;
+        let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
+        let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
+        let result = self.inner.call(job).await;
+        reservation.settle = match &result {
+            Ok(call) => actual(call, estimate),
+            Err(error) if error.may_be_charged() => estimate,
+            Err(_) => Cost::default(),
+        };
+        result
+    }
+}
+
+impl<L> Spend<L> {
+    /// The most it can cost: four bytes a token is low for English and high for nothing we send, so three are taken.
+    fn estimate(&self, request: &ChatRequest) -> Result<Cost, ChatError> {
+        let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
+        let tokens_in = (bytes as u64).div_ceil(3);
+        let tokens_out = u64::from(request.sampling.max_tokens);
+        let usage =
+            divvy_core::chat::Usage { tokens_in: Some(tokens_in), tokens_cached: None, tokens_out: Some(tokens_out) };
+        let price_nanos = self.prices.and_then(|prices| prices.cost(&usage));
+        if self.budget.caps.price_nanos.is_some() && price_nanos.is_none() {
+            let message = "a cap in money needs the price of every model; give it as `price` in [models.NAME]";
+            return Err(ChatError::new(ErrorKind::BudgetExhausted, message));
+        }
+        Ok(Cost { calls: 1, tokens: tokens_in + tokens_out, price_nanos: price_nanos.unwrap_or(0) })
+    }
+}
+
+/// What a provider did not report stays as estimated.
+fn actual(call: &Call, estimate: Cost) -> Cost {
+    if call.from_cache {
+        return Cost::default();
+    }
+    let usage = call.reply.usage;
+    let tokens = usage.tokens_in.zip(usage.tokens_out).map(|(tokens_in, tokens_out)| tokens_in + tokens_out);
+    Cost {
+        calls: 1,
+        tokens: tokens.unwrap_or(estimate.tokens),
+        price_nanos: call.price_nanos.unwrap_or(estimate.price_nanos),
+    }
+}

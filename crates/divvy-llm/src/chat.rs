@@ -1,0 +1,59 @@
+//! The one trait: a request in, a stream of deltas out. Dropping the stream or cancelling the token stops the model.
+
+use bytes::Bytes;
+use divvy_core::chat::{ChatRequest, Finish, Reply, Usage};
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{ChatError, ErrorKind};
+
+/// A piece of a reply, in the order of arrival. `Done` is the last; a stream that ends without it was cut off.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Delta {
+    /// The body as received. A backend with a wire format sends it before it parses it, or, when it streams, after the
+    /// last piece of text.
+    Raw(Bytes),
+    Text(String),
+    Done {
+        finish: Finish,
+        usage: Usage,
+    },
+}
+
+pub type Deltas = BoxStream<'static, Result<Delta, ChatError>>;
+
+/// A model that can be asked.
+pub trait Chat: Send + Sync {
+    /// Asks. Nothing happens before the stream is polled, and parsing happens after `Raw` was taken from it.
+    fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas;
+
+    /// Reads a body that was kept earlier; `None` for a model without a wire format.
+    fn reread(&self, _raw: &[u8]) -> Option<Result<Reply, ChatError>> {
+        None
+    }
+
+    /// Asks and waits for the whole reply.
+    fn complete(
+        &self,
+        request: ChatRequest,
+        cancel: CancellationToken,
+    ) -> BoxFuture<'static, Result<Reply, ChatError>> {
+        Box::pin(collect(self.start(request, cancel)))
+    }
+}
+
+/// The whole reply of a stream.
+///
+/// # Errors
+/// The stream's own, or [`ErrorKind::CutOff`] when it ends early.
+pub async fn collect(mut deltas: Deltas) -> Result<Reply, ChatError> {
+    let mut text = String::new();
+    while let Some(delta) = deltas.next().await {
+        match delta? {
+            Delta::Raw(_) => {}
+            Delta::Text(piece) => text.push_str(&piece),
+            Delta::Done { finish, usage } => return Ok(Reply { text, finish, usage }),
+        }
+    }
+    Err(ChatError::new(ErrorKind::CutOff, "the reply ended before the model said that it was done"))
+}

@@ -1,0 +1,117 @@
+//! The layers put together around one model. This is what a stage holds.
+
+use std::{sync::Arc, time::Duration};
+
+use divvy_core::{
+    chat::{ChatRequest, Reply},
+    cost::Prices,
+    digest::Digest,
+};
+use divvy_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    budget::{Budget, Spend},
+    cache::Cache,
+    chat::Chat,
+    clock::Clock,
+    error::ChatError,
+    layer::{Job, Layer},
+    ledger::Ledger,
+    limit::Limit,
+    retry::{Retry, RetryPolicy},
+    single_flight::SingleFlight,
+};
+
+/// A finished call, on record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub key: Digest,
+    pub reply: Reply,
+    /// It cost nothing now: it was made before, or somebody else is paying for it.
+    pub from_cache: bool,
+    /// What it cost when it was made; `None` when a price or a token count is unknown.
+    pub price_nanos: Option<i64>,
+    pub latency_ms: i64,
+}
+
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// For records and messages; not part of the call key.
+    pub model_name: String,
+    /// Who serves it; not part of the call key.
+    pub endpoint: Option<String>,
+    pub max_concurrency: usize,
+    pub retry: RetryPolicy,
+    /// For one call, all tries and pauses included.
+    pub deadline: Duration,
+    /// For one try. The rest of the deadline is for trying again.
+    pub attempt_timeout: Duration,
+    pub prices: Option<Prices>,
+    /// May be shared with other clients.
+    pub budget: Arc<Budget>,
+    pub clock: Clock,
+}
+
+impl ClientConfig {
+    /// No caps, no price, 32 requests in flight, ten minutes a call and five a try.
+    #[must_use]
+    pub fn new(model_name: impl Into<String>) -> Self {
+        Self {
+            model_name: model_name.into(),
+            endpoint: None,
+            max_concurrency: 32,
+            retry: RetryPolicy::default(),
+            deadline: Duration::from_mins(10),
+            attempt_timeout: Duration::from_mins(5),
+            prices: None,
+            budget: Arc::default(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+type Stack = Cache<SingleFlight<Spend<Retry<Limit<Ledger>>>>>;
+
+/// One model behind its layers. Share it by reference or `Arc`: its limit and its single flights are its own.
+pub struct Client {
+    stack: Stack,
+}
+
+impl Client {
+    #[must_use]
+    pub fn new(backend: Arc<dyn Chat>, store: Store, config: ClientConfig) -> Self {
+        let ledger = Ledger {
+            backend,
+            store: store.clone(),
+            clock: config.clock,
+            model_name: config.model_name,
+            endpoint: config.endpoint,
+            prices: config.prices,
+            timeout: config.attempt_timeout.min(config.deadline),
+        };
+        let limit = Limit::new(config.max_concurrency, ledger);
+        let retry = Retry { policy: config.retry, deadline: config.deadline, inner: limit };
+        let spend = Spend { budget: config.budget, prices: config.prices, inner: retry };
+        let single_flight = SingleFlight::new(store.clone(), spend);
+        Self { stack: Cache { store, inner: single_flight } }
+    }
+
+    /// Asks once, whatever it takes: a finished call is free, one in flight is shared, a failed try is repeated.
+    ///
+    /// # Errors
+    /// [`ChatError`] when it cannot be had; cancelling the token ends the wait at once.
+    pub async fn complete(&self, request: ChatRequest, cancel: &CancellationToken) -> Result<Call, ChatError> {
+        if cancel.is_cancelled() {
+            return Err(ChatError::cancelled());
+        }
+        let job = Job { key: call_key(&request), request: Arc::new(request), cancel: cancel.clone(), attempt: 1 };
+        self.stack.call(job).await
+    }
+}
+
+/// Identity of a call: model, messages, every sampling setting, seed and sample index. Not who serves it.
+#[must_use]
+pub fn call_key(request: &ChatRequest) -> Digest {
+    Digest::of("call/1", request)
+}

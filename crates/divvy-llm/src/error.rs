@@ -1,0 +1,118 @@
+//! Why a request got no reply: what happened, at which endpoint, and the way out. Clonable, since one answer may serve
+//! several callers. No message ever holds an API key.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ChatError {
+    pub kind: ErrorKind,
+    pub message: String,
+    pub status: Option<u16>,
+    /// How long the endpoint asked us to wait.
+    pub retry_after: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// 401, 403: the key.
+    Unauthorized,
+    /// 402, or a 429 that says the account's quota is used up.
+    Unpaid,
+    /// 404.
+    NotFound,
+    /// 400, 422 and other 4xx.
+    BadRequest,
+    ContextTooLong,
+    /// 429.
+    RateLimited,
+    /// 5xx, 408, 409, 425.
+    ServerError,
+    /// No connection.
+    Unreachable,
+    TimedOut,
+    /// The connection or the stream ended in the middle of a reply.
+    CutOff,
+    /// A body that is no chat completion.
+    Unreadable,
+    /// A completion without text.
+    Empty,
+    BudgetExhausted,
+    Cancelled,
+    /// The store cannot keep the reply.
+    Store,
+    /// The model itself failed or has no reply for this request (local, recorded, scripted).
+    Backend,
+}
+
+impl ChatError {
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), status: None, retry_after: None }
+    }
+
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(ErrorKind::Cancelled, "interrupted")
+    }
+
+    /// Short kebab-case word, for records to be grouped by.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self.kind {
+            ErrorKind::Unauthorized => "unauthorized",
+            ErrorKind::Unpaid => "unpaid",
+            ErrorKind::NotFound => "not-found",
+            ErrorKind::BadRequest => "bad-request",
+            ErrorKind::ContextTooLong => "context-too-long",
+            ErrorKind::RateLimited => "rate-limited",
+            ErrorKind::ServerError => "server-error",
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::TimedOut => "timed-out",
+            ErrorKind::CutOff => "cut-off",
+            ErrorKind::Unreadable => "unreadable",
+            ErrorKind::Empty => "empty-completion",
+            ErrorKind::BudgetExhausted => "budget",
+            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Store => "store",
+            ErrorKind::Backend => "backend",
+        }
+    }
+
+    /// The same request may succeed a little later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        use ErrorKind::{CutOff, Empty, RateLimited, ServerError, TimedOut, Unreachable, Unreadable};
+        matches!(self.kind, RateLimited | ServerError | Unreachable | TimedOut | CutOff | Unreadable | Empty)
+    }
+
+    /// Every further request would fail in the same way: the stage should stop.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        use ErrorKind::{NotFound, Store, Unauthorized, Unpaid, Unreachable};
+        matches!(self.kind, Unauthorized | Unpaid | NotFound | Unreachable | Store)
+    }
+
+    /// The endpoint may have worked, and charged, for a reply that we did not get or cannot read.
+    #[must_use]
+    pub fn may_be_charged(&self) -> bool {
+        use ErrorKind::{Cancelled, CutOff, Empty, TimedOut, Unreadable};
+        matches!(self.kind, TimedOut | CutOff | Unreadable | Empty | Cancelled)
+    }
+
+    #[must_use]
+    pub fn is_budget(&self) -> bool {
+        self.kind == ErrorKind::BudgetExhausted
+    }
+
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.kind == ErrorKind::Cancelled
+    }
+}
+
+impl From<divvy_store::StoreError> for ChatError {
+    fn from(error: divvy_store::StoreError) -> Self {
+        Self::new(ErrorKind::Store, error.to_string())
+    }
+}

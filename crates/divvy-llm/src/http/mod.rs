@@ -1,0 +1,195 @@
+//! A model behind an OpenAI-compatible endpoint: `POST {url}/chat/completions`, in one piece or streamed. One request,
+//! one try: everything that makes it reliable is a layer above. Reference:
+//! <https://platform.openai.com/docs/api-reference/chat/create>.
+
+mod key;
+mod refusal;
+mod sse;
+mod wire;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use divvy_core::chat::{ChatRequest, Reply};
+use futures::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    chat::{Chat, Delta, Deltas},
+    error::{ChatError, ErrorKind},
+};
+
+pub use key::ApiKey;
+use refusal::Place;
+
+/// Longest body that is read: a completion is some kilobytes; more is not one.
+const MOST_BYTES: usize = 64 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transfer {
+    /// The reply in one piece, parsed after it was kept.
+    #[default]
+    Whole,
+    /// Server-sent events: text as it is written, for people who watch.
+    Streamed,
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// `https://host/v1`, with or without `/chat/completions` behind it.
+    pub url: String,
+    /// The model's name there.
+    pub model: String,
+    pub api_key: ApiKey,
+    pub transfer: Transfer,
+}
+
+/// A clone shares the connections.
+#[derive(Clone)]
+pub struct HttpChat {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: reqwest::Client,
+    place: Place,
+    transfer: Transfer,
+}
+
+impl HttpChat {
+    /// # Errors
+    /// An API key that is asked for and not there; a URL that is none; a TLS set-up that does not work.
+    pub fn new(config: HttpConfig) -> Result<Self, ChatError> {
+        let place = Place::new(&config.url, config.model, config.api_key)?;
+        let client = client(&place)?;
+        Ok(Self { inner: Arc::new(Inner { client, place, transfer: config.transfer }) })
+    }
+
+    /// Where requests go.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.inner.place.base
+    }
+}
+
+fn client(place: &Place) -> Result<reqwest::Client, ChatError> {
+    // Fails when a provider is installed already, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("divvy/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT_TIMEOUT)
+        // A redirected POST would lose its body or take the key to another host.
+        .redirect(reqwest::redirect::Policy::none());
+    if !place.base.starts_with("https://") {
+        // Plain HTTP needs no certificates, and a bare machine may have none.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| {
+        let message =
+            format!("cannot set up TLS for {}: {error}; are the system's CA certificates installed?", place.base);
+        ChatError::new(ErrorKind::Unreachable, message)
+    })
+}
+
+impl Chat for HttpChat {
+    fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas {
+        let inner = self.inner.clone();
+        match inner.transfer {
+            Transfer::Whole => stream::once(whole(inner, request, cancel)).flat_map(parse_after_raw).boxed(),
+            Transfer::Streamed => stream::once(streamed(inner, request, cancel)).flatten().boxed(),
+        }
+    }
+
+    fn reread(&self, raw: &[u8]) -> Option<Result<Reply, ChatError>> {
+        let place = &self.inner.place;
+        Some(if sse::looks_like(raw) { sse::read(raw, place) } else { wire::read(raw, place) })
+    }
+}
+
+type Received = Result<(Arc<Inner>, Bytes), ChatError>;
+
+async fn whole(inner: Arc<Inner>, request: ChatRequest, cancel: CancellationToken) -> Received {
+    let exchange = async {
+        let response = inner.send(&request).await?;
+        inner.body(response).await
+    };
+    let body = cancel.run_until_cancelled(exchange).await.ok_or_else(ChatError::cancelled)??;
+    Ok((inner, body))
+}
+
+/// The raw body first; it is parsed when the next delta is asked for, and so after whoever keeps it has kept it.
+fn parse_after_raw(received: Received) -> Deltas {
+    let (inner, body) = match received {
+        Ok(received) => received,
+        Err(error) => return stream::iter([Err(error)]).boxed(),
+    };
+    let raw = stream::iter([Ok(Delta::Raw(body.clone()))]);
+    let parsed = stream::once(async move { wire::read(&body, &inner.place) }).flat_map(|reply| {
+        stream::iter(match reply {
+            Ok(reply) => {
+                vec![Ok(Delta::Text(reply.text)), Ok(Delta::Done { finish: reply.finish, usage: reply.usage })]
+            }
+            Err(error) => vec![Err(error)],
+        })
+    });
+    raw.chain(parsed).boxed()
+}
+
+async fn streamed(inner: Arc<Inner>, request: ChatRequest, cancel: CancellationToken) -> Deltas {
+    match cancel.run_until_cancelled(inner.send(&request)).await {
+        None => stream::iter([Err(ChatError::cancelled())]).boxed(),
+        Some(Err(error)) => stream::iter([Err(error)]).boxed(),
+        Some(Ok(response)) => {
+            let place = inner.place.clone();
+            let chunks = response.bytes_stream().map(move |chunk| chunk.map_err(|e| place.cut_off(&e)));
+            sse::deltas(chunks.boxed(), inner.place.clone(), cancel)
+        }
+    }
+}
+
+impl Inner {
+    /// Sends; returns when the head of a 200 is there, or with the error that the endpoint told.
+    async fn send(&self, request: &ChatRequest) -> Result<reqwest::Response, ChatError> {
+        let body = wire::body(request, &self.place.model, self.transfer == Transfer::Streamed);
+        let url = format!("{}/chat/completions", self.place.base);
+        let mut post = self.client.post(url).header("content-type", "application/json").body(body);
+        if let Some(key) = self.place.key() {
+            post = post.bearer_auth(key);
+        }
+        let response = post.send().await.map_err(|error| self.place.unreachable(&error))?;
+        if response.status() == reqwest::StatusCode::OK {
+            return Ok(response);
+        }
+        Err(self.refused(response).await)
+    }
+
+    async fn body(&self, mut response: reqwest::Response) -> Result<Bytes, ChatError> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.place.cut_off(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > MOST_BYTES {
+                return Err(self.place.unreadable(&body[..200], "it does not end"));
+            }
+        }
+        Ok(body.freeze())
+    }
+
+    async fn refused(&self, response: reqwest::Response) -> ChatError {
+        let status = response.status().as_u16();
+        let retry_after = refusal::retry_after(response.headers());
+        let body = self.body(response).await.unwrap_or_default();
+        let models = if status == 404 { self.models().await } else { None };
+        self.place.refused(status, retry_after, &body, models.as_deref())
+    }
+
+    /// Names of the models that the endpoint serves, if it tells.
+    async fn models(&self) -> Option<Vec<String>> {
+        let mut get = self.client.get(format!("{}/models", self.place.base)).timeout(Duration::from_secs(5));
+        if let Some(key) = self.place.key() {
+            get = get.bearer_auth(key);
+        }
+        let response = get.send().await.ok()?;
+        wire::model_names(&self.body(response).await.ok()?)
+    }
+}

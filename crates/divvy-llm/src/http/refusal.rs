@@ -1,0 +1,181 @@
+//! What an endpoint says instead of a reply, put into words that name the endpoint, the model and the way out.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+
+use super::key::{ApiKey, Secret};
+use crate::error::{ChatError, ErrorKind};
+
+/// Who is asked, for requests and for messages.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Without `/chat/completions` and without a slash at the end.
+    pub(super) base: Arc<str>,
+    pub(super) model: String,
+    api_key: ApiKey,
+    secret: Option<Secret>,
+}
+
+impl Place {
+    pub(super) fn new(url: &str, model: String, api_key: ApiKey) -> Result<Self, ChatError> {
+        let base = url.trim_end_matches('/');
+        let base = base.strip_suffix("/chat/completions").unwrap_or(base);
+        let parsed =
+            reqwest::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if parsed.is_none() {
+            let message = format!("`{url}` is no http(s) URL; an endpoint is written like https://api.example.com/v1");
+            return Err(ChatError::new(ErrorKind::NotFound, message));
+        }
+        let secret = api_key.read()?;
+        Ok(Self { base: base.into(), model, api_key, secret })
+    }
+
+    pub(super) fn key(&self) -> Option<&str> {
+        self.secret.as_ref().map(Secret::text)
+    }
+
+    fn error(&self, kind: ErrorKind, what: &str) -> ChatError {
+        ChatError::new(kind, format!("model `{}` at {}: {what}", self.model, self.base))
+    }
+
+    pub(super) fn unreachable(&self, error: &reqwest::Error) -> ChatError {
+        if error.is_connect() || error.is_builder() {
+            let what = format!("no connection ({}); is the server running, and is the URL right?", root(error));
+            return self.error(ErrorKind::Unreachable, &what);
+        }
+        self.cut_off(error)
+    }
+
+    pub(super) fn cut_off(&self, error: &reqwest::Error) -> ChatError {
+        let kind = if error.is_timeout() { ErrorKind::TimedOut } else { ErrorKind::CutOff };
+        self.error(kind, &format!("the connection broke before the reply was complete ({})", root(error)))
+    }
+
+    /// The stream ended, in good order, without its last event.
+    pub(super) fn ended_early(&self) -> ChatError {
+        self.error(ErrorKind::CutOff, "the stream ended before the reply was complete")
+    }
+
+    pub(super) fn unreadable(&self, body: &[u8], reason: &str) -> ChatError {
+        let what = format!(
+            "the reply is no chat completion ({reason}); is the URL that of an OpenAI-compatible API (…/v1)? It begins: {}",
+            excerpt(body)
+        );
+        self.error(ErrorKind::Unreadable, &what)
+    }
+
+    pub(super) fn empty(&self, detail: &str) -> ChatError {
+        self.error(ErrorKind::Empty, &format!("the completion is empty{detail}"))
+    }
+
+    pub(super) fn refused(
+        &self,
+        status: u16,
+        retry_after: Option<Duration>,
+        body: &[u8],
+        models: Option<&[String]>,
+    ) -> ChatError {
+        let told = Told::read(body);
+        let kind = told.kind(status);
+        let what = format!("HTTP {status}: {}{}", self.redact(&told.text), self.way_out(kind, models));
+        ChatError { status: Some(status), retry_after, ..self.error(kind, &what) }
+    }
+
+    fn way_out(&self, kind: ErrorKind, models: Option<&[String]>) -> String {
+        match kind {
+            ErrorKind::Unauthorized if self.api_key == ApiKey::None => {
+                "; it wants an API key: name the environment variable that holds it as `api_key_env` of the model"
+                    .to_owned()
+            }
+            ErrorKind::Unauthorized => format!("; check {}", self.api_key.place()),
+            ErrorKind::Unpaid => "; the account has no credit left, finished calls are kept".to_owned(),
+            ErrorKind::NotFound => match models {
+                Some(names) if !names.is_empty() => format!("; it serves: {}", list(names)),
+                _ => "; check `model` and that the URL ends where the API does (…/v1)".to_owned(),
+            },
+            ErrorKind::ContextTooLong => "; lower `max_tokens`, or use a model with a longer context".to_owned(),
+            _ => String::new(),
+        }
+    }
+
+    /// Some servers repeat the key in their complaint.
+    fn redact(&self, text: &str) -> String {
+        match self.key() {
+            Some(key) => text.replace(key, "[redacted]"),
+            None => text.to_owned(),
+        }
+    }
+}
+
+/// What an error body says, in any of the common shapes.
+struct Told {
+    text: String,
+    code: String,
+}
+
+impl Told {
+    fn read(body: &[u8]) -> Self {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let error = json.get("error").unwrap_or(&json);
+        let text = [error.get("message"), error.get("detail"), Some(error)]
+            .into_iter()
+            .flatten()
+            .find_map(Value::as_str)
+            .map_or_else(|| excerpt(body), str::to_owned);
+        let word = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
+        Self { text, code: format!("{} {}", word("code"), word("type")) }
+    }
+
+    fn kind(&self, status: u16) -> ErrorKind {
+        let lower = self.text.to_lowercase();
+        let too_long = ["context length", "context window", "context size", "maximum context", "too many tokens"];
+        match status {
+            _ if self.code.contains("context_length_exceeded") || self.code.contains("exceed_context_size") => {
+                ErrorKind::ContextTooLong
+            }
+            400 | 413 | 422 if too_long.iter().any(|words| lower.contains(words)) => ErrorKind::ContextTooLong,
+            401 | 403 => ErrorKind::Unauthorized,
+            402 => ErrorKind::Unpaid,
+            404 | 405 | 300..400 => ErrorKind::NotFound,
+            429 if self.code.contains("insufficient_quota") => ErrorKind::Unpaid,
+            429 => ErrorKind::RateLimited,
+            408 | 409 | 425 | 500.. => ErrorKind::ServerError,
+            _ => ErrorKind::BadRequest,
+        }
+    }
+}
+
+/// `Retry-After` in seconds (RFC 9110, 10.2.3), or OpenAI's finer `retry-after-ms`. The date form is rare and left out.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// The innermost cause: `Connection refused` rather than `error sending request for url …`.
+fn root(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+fn excerpt(body: &[u8]) -> String {
+    const MOST: usize = 200;
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * MOST)]);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None if line.is_empty() => "(nothing)".to_owned(),
+        None => line,
+    }
+}
+
+fn list(names: &[String]) -> String {
+    const MOST: usize = 10;
+    let shown = names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+}

@@ -1,0 +1,138 @@
+//! A streamed completion: server-sent events, each a piece of the reply, then `[DONE]`. Text goes on as it comes; the
+//! bytes are kept together and go on before the end, so that what is on record can be read again.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use divvy_core::chat::Reply;
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    refusal::Place,
+    wire::{self, Piece},
+};
+use crate::{
+    chat::{Delta, Deltas},
+    error::ChatError,
+};
+
+/// Is this body a stream of events rather than one JSON object?
+pub(super) fn looks_like(raw: &[u8]) -> bool {
+    let start = raw.trim_ascii_start();
+    start.starts_with(b"data:") || start.starts_with(b":") || start.starts_with(b"event:")
+}
+
+/// The whole reply of a kept stream.
+pub(super) fn read(raw: &[u8], place: &Place) -> Result<Reply, ChatError> {
+    let mut events = Events::default();
+    events.feed(raw, place)?;
+    if events.done { wire::reply(events.whole, place) } else { Err(place.ended_early()) }
+}
+
+/// Reads events out of bytes that may be cut anywhere.
+#[derive(Default)]
+struct Events {
+    /// The bytes of a line that is not complete yet.
+    rest: BytesMut,
+    whole: Piece,
+    fresh: VecDeque<String>,
+    done: bool,
+}
+
+impl Events {
+    fn feed(&mut self, bytes: &[u8], place: &Place) -> Result<(), ChatError> {
+        self.rest.extend_from_slice(bytes);
+        while let Some(end) = self.rest.iter().position(|&b| b == b'\n') {
+            let line = self.rest.split_to(end + 1);
+            self.line(line.trim_ascii(), place)?;
+        }
+        Ok(())
+    }
+
+    /// Comments, blank lines and other fields than `data` say nothing to us.
+    fn line(&mut self, line: &[u8], place: &Place) -> Result<(), ChatError> {
+        let Some(data) = line.strip_prefix(b"data:") else { return Ok(()) };
+        let data = data.trim_ascii();
+        if data == b"[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let piece = wire::piece(data, place)?;
+        if !piece.text.is_empty() {
+            self.whole.text.push_str(&piece.text);
+            self.fresh.push_back(piece.text);
+        }
+        self.whole.thought |= piece.thought;
+        self.whole.finish = piece.finish.or(self.whole.finish.take());
+        self.whole.usage = piece.usage.or(self.whole.usage);
+        Ok(())
+    }
+}
+
+struct Reading {
+    chunks: BoxStream<'static, Result<Bytes, ChatError>>,
+    place: Place,
+    cancel: CancellationToken,
+    events: Events,
+    raw: BytesMut,
+    /// What is still to be handed on at the end.
+    last: VecDeque<Result<Delta, ChatError>>,
+    ended: bool,
+}
+
+pub(super) fn deltas(
+    chunks: BoxStream<'static, Result<Bytes, ChatError>>,
+    place: Place,
+    cancel: CancellationToken,
+) -> Deltas {
+    let reading = Reading {
+        chunks,
+        place,
+        cancel,
+        events: Events::default(),
+        raw: BytesMut::new(),
+        last: VecDeque::new(),
+        ended: false,
+    };
+    stream::unfold(reading, |mut reading| async move { reading.next().await.map(|delta| (delta, reading)) }).boxed()
+}
+
+impl Reading {
+    async fn next(&mut self) -> Option<Result<Delta, ChatError>> {
+        loop {
+            if let Some(text) = self.events.fresh.pop_front() {
+                return Some(Ok(Delta::Text(text)));
+            }
+            if self.events.done && !self.ended {
+                self.end();
+            }
+            if self.ended {
+                return self.last.pop_front();
+            }
+            if let Err(error) = self.more().await {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        }
+    }
+
+    async fn more(&mut self) -> Result<(), ChatError> {
+        let chunk = self.cancel.run_until_cancelled(self.chunks.next()).await.ok_or_else(ChatError::cancelled)?;
+        let chunk = chunk.ok_or_else(|| self.place.ended_early())??;
+        self.raw.extend_from_slice(&chunk);
+        self.events.feed(&chunk, &self.place)
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.last.push_back(Ok(Delta::Raw(self.raw.split().freeze())));
+        self.last.push_back(match wire::reply(std::mem::take(&mut self.events.whole), &self.place) {
+            Ok(reply) => Ok(Delta::Done { finish: reply.finish, usage: reply.usage }),
+            Err(error) => Err(error),
+        });
+    }
+}

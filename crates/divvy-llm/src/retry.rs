@@ -1,0 +1,92 @@
+//! Tries again what may work a little later: exponential backoff with full jitter (Brooker, "Exponential Backoff And
+//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call.
+
+use std::time::Duration;
+
+use divvy_core::digest::derive_seed;
+use tokio::time::Instant;
+
+use crate::{
+    client::Call,
+    error::ChatError,
+    layer::{Job, Layer},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Tries of one call, the first included.
+    pub attempts: u32,
+    /// The first pause is drawn from 0 to this; every further one from twice as much.
+    pub base: Duration,
+    /// No pause is drawn longer than this. One that the endpoint asked for may be.
+    pub most: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 6, base: Duration::from_secs(1), most: Duration::from_secs(30) }
+    }
+}
+
+impl RetryPolicy {
+    /// Tries once.
+    pub const NEVER: Self = Self { attempts: 1, base: Duration::ZERO, most: Duration::ZERO };
+
+    /// The pause after try `attempt` (1 is the first). `random` is uniform over all numbers.
+    fn pause(&self, attempt: u32, asked: Option<Duration>, random: u64) -> Duration {
+        let doubled = self.base.saturating_mul(1 << (attempt - 1).min(16));
+        let drawn = doubled.min(self.most).mul_f64(random as f64 / u64::MAX as f64);
+        asked.map_or(drawn, |asked| asked.max(drawn))
+    }
+}
+
+pub(crate) struct Retry<L> {
+    pub(crate) policy: RetryPolicy,
+    /// For all tries of one call together.
+    pub(crate) deadline: Duration,
+    pub(crate) inner: L,
+}
+
+impl<L: Layer> Layer for Retry<L> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let deadline = Instant::now() + self.deadline;
+        let mut attempt = 1;
+        loop {
+            let error = match self.inner.call(Job { attempt, ..job.clone() }).await {
+                Ok(call) => return Ok(call),
+                Err(error) => error,
+            };
+            if !error.is_retryable() || attempt >= self.policy.attempts {
+                return Err(after(error, attempt));
+            }
+            // A draw from the key, not from a global generator: different calls spread out, the same one repeats.
+            let random = derive_seed(job.key.seed(), &format!("retry/{attempt}"));
+            let pause = self.policy.pause(attempt, error.retry_after, random);
+            if Instant::now() + pause >= deadline {
+                return Err(too_late(error, attempt, self.deadline));
+            }
+            tracing::debug!(%error, attempt, ?pause, "trying again");
+            let slept = job.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
+            slept.ok_or_else(ChatError::cancelled)?;
+            attempt += 1;
+        }
+    }
+}
+
+fn after(error: ChatError, attempts: u32) -> ChatError {
+    if attempts == 1 {
+        return error;
+    }
+    ChatError { message: format!("{} (after {attempts} tries)", error.message), ..error }
+}
+
+fn too_late(error: ChatError, attempts: u32, deadline: Duration) -> ChatError {
+    let seconds = deadline.as_secs();
+    ChatError {
+        message: format!("{} ({attempts} tries, and the {seconds} s for one request are used up)", error.message),
+        ..error
+    }
+}
+
+#[cfg(test)]
+mod tests;

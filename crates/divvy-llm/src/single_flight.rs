@@ -1,0 +1,105 @@
+//! An identical request in flight is shared: the first caller starts it, the others wait for the same reply. It goes
+//! on as long as anybody waits, and is cancelled when the last one has gone.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use divvy_core::digest::Digest;
+use divvy_store::Store;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cache::kept,
+    client::Call,
+    error::{ChatError, ErrorKind},
+    layer::{Job, Layer},
+};
+
+type Outcome = Option<Result<Call, ChatError>>;
+type Flights = Arc<Mutex<HashMap<Digest, Flight>>>;
+
+struct Flight {
+    outcome: watch::Receiver<Outcome>,
+    cancel: CancellationToken,
+    waiting: usize,
+}
+
+pub(crate) struct SingleFlight<L> {
+    store: Store,
+    flights: Flights,
+    inner: Arc<L>,
+}
+
+impl<L: Layer> SingleFlight<L> {
+    pub(crate) fn new(store: Store, inner: L) -> Self {
+        Self { store, flights: Flights::default(), inner: Arc::new(inner) }
+    }
+
+    /// Joins the flight of this key, or starts one. `true`: it was in flight already.
+    fn board(&self, job: &Job) -> (watch::Receiver<Outcome>, Seat, bool) {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = flights.contains_key(&job.key);
+        let flight = flights.entry(job.key.clone()).or_insert_with(|| self.take_off(job));
+        flight.waiting += 1;
+        let seat = Seat { flights: self.flights.clone(), key: job.key.clone(), cancel: flight.cancel.clone() };
+        (flight.outcome.clone(), seat, shared)
+    }
+
+    fn take_off(&self, job: &Job) -> Flight {
+        let (sender, outcome) = watch::channel(None);
+        let cancel = CancellationToken::new();
+        let job = Job { cancel: cancel.clone(), ..job.clone() };
+        let (store, inner) = (self.store.clone(), self.inner.clone());
+        tokio::spawn(async move {
+            // The flight before this one may have landed between our look into the cache and now.
+            let result = match kept(&store, &job).await {
+                Ok(Some(call)) => Ok(call),
+                Ok(None) => inner.call(job).await,
+                Err(error) => Err(error),
+            };
+            let _ = sender.send(Some(result));
+        });
+        Flight { outcome, cancel, waiting: 0 }
+    }
+}
+
+impl<L: Layer> Layer for SingleFlight<L> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let (mut outcome, _seat, shared) = self.board(&job);
+        let landed = job.cancel.run_until_cancelled(outcome.wait_for(Option::is_some)).await;
+        match landed {
+            None => Err(ChatError::cancelled()),
+            Some(Ok(outcome)) => {
+                let result = outcome.clone().expect("waited for it");
+                // Only the caller that started it has paid.
+                result.map(|call| Call { from_cache: call.from_cache || shared, ..call })
+            }
+            Some(Err(_)) => {
+                Err(ChatError::new(ErrorKind::Backend, "the model failed while it answered (a bug); see the log"))
+            }
+        }
+    }
+}
+
+/// A caller that waits. The last to leave takes the flight off the list, and stops it if it is still on its way.
+struct Seat {
+    flights: Flights,
+    key: Digest,
+    cancel: CancellationToken,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get_mut(&self.key) {
+            flight.waiting -= 1;
+            if flight.waiting == 0 {
+                flights.remove(&self.key);
+                self.cancel.cancel();
+            }
+        }
+    }
+}
