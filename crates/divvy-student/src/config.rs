@@ -129,7 +129,7 @@ impl ModelConfig {
             ("head dimension", self.head_dim, 1 << 10),
             ("feed-forward size", self.ffn, 1 << 18),
             ("vocabulary size", self.vocab, 1 << 21),
-            ("context length", self.context_length, 1 << 24),
+            ("context length", self.context_length, 1 << 20),
         ] {
             if value == 0 || value > most {
                 return bad(key, value.to_string(), &format!("between 1 and {most}"));

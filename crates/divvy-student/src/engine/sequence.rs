@@ -1,0 +1,116 @@
+//! One job under way: its tokens, its cache, and the text that is certain so far.
+
+use divvy_core::chat::{Finish, Usage};
+
+use super::{Event, EventKind, Job};
+use crate::cache::KvCache;
+use crate::model::Model;
+use crate::sampler::Sampler;
+use crate::tokenizer::Detokeniser;
+
+pub(super) struct Sequence {
+    pub(super) job: Job,
+    /// Prompt and reply.
+    pub(super) tokens: Vec<u32>,
+    pub(super) cache: KvCache,
+    /// Prompt tokens whose cache was copied.
+    pub(super) reused: usize,
+    /// Whether its prefix has been looked for.
+    pub(super) started: bool,
+    pub(super) finish: Option<Finish>,
+    sampler: Sampler,
+    detokeniser: Detokeniser,
+    text: String,
+    /// Bytes of `text` already handed out.
+    told: usize,
+    written: u32,
+}
+
+impl Sequence {
+    pub(super) fn new(job: Job, cache: KvCache) -> Self {
+        Self {
+            tokens: job.prompt.clone(),
+            cache,
+            reused: 0,
+            started: false,
+            finish: None,
+            sampler: Sampler::new(&job.sampling),
+            detokeniser: Detokeniser::default(),
+            text: String::new(),
+            told: 0,
+            written: 0,
+            job,
+        }
+    }
+
+    /// Tokens that have not been through the model.
+    pub(super) fn uncomputed(&self) -> usize {
+        self.tokens.len() - self.cache.len
+    }
+
+    /// Draws one token from `logits` and says what is new.
+    pub(super) fn advance(&mut self, logits: &mut [f32], model: &Model) -> Vec<Event> {
+        if self.job.sampling.max_tokens == 0 {
+            return self.end(Finish::Length);
+        }
+        let token = self.sampler.sample(logits);
+        self.written += 1;
+        if model.tokenizer.is_stop(token) {
+            self.text.push_str(&self.detokeniser.finish());
+            let cut = self.stop_at().unwrap_or(self.text.len());
+            self.text.truncate(cut);
+            return self.end(Finish::Stop);
+        }
+        self.tokens.push(token);
+        self.text.push_str(&self.detokeniser.push(model.tokenizer.token_bytes(token)));
+        if let Some(cut) = self.stop_at() {
+            self.text.truncate(cut);
+            return self.end(Finish::Stop);
+        }
+        if self.written == self.job.sampling.max_tokens || self.tokens.len() >= model.config.context_length {
+            self.text.push_str(&self.detokeniser.finish());
+            return self.end(Finish::Length);
+        }
+        let certain = self.certain();
+        vec![self.tell(certain)]
+    }
+
+    /// Where the earliest stop string begins. All text is searched: a stop string may span many tokens.
+    fn stop_at(&self) -> Option<usize> {
+        let stops = self.job.sampling.stop.iter().filter(|stop| !stop.is_empty());
+        let longest = stops.clone().map(String::len).max()?;
+        let mut from = self.told.saturating_sub(longest);
+        while !self.text.is_char_boundary(from) {
+            from -= 1;
+        }
+        stops.filter_map(|stop| self.text[from..].find(stop.as_str())).min().map(|at| from + at)
+    }
+
+    /// Length of the text that cannot become part of a stop string any more.
+    fn certain(&self) -> usize {
+        let begins = |stop: &String| {
+            let most = stop.len().min(self.text.len());
+            (1..=most).rev().find(|&n| stop.is_char_boundary(n) && self.text.ends_with(&stop[..n])).unwrap_or(0)
+        };
+        self.text.len() - self.job.sampling.stop.iter().map(begins).max().unwrap_or(0)
+    }
+
+    fn tell(&mut self, upto: usize) -> Event {
+        let upto = upto.max(self.told);
+        let delta = self.text[self.told..upto].to_owned();
+        self.told = upto;
+        Event { id: self.job.id, kind: EventKind::Text(delta) }
+    }
+
+    fn end(&mut self, finish: Finish) -> Vec<Event> {
+        let rest = self.tell(self.text.len());
+        let usage = Usage {
+            tokens_in: Some(self.job.prompt.len() as u64),
+            tokens_cached: Some(self.reused as u64),
+            tokens_out: Some(self.written.into()),
+        };
+        self.finish = Some(finish.clone());
+        let done = EventKind::Done { finish, usage, text: self.text.clone() };
+        vec![rest, Event { id: self.job.id, kind: done }]
+    }
+}

@@ -1,0 +1,189 @@
+//! The forward pass of inference: one ragged batch of new tokens of many sequences, each over its own cache. All
+//! sequences share every matrix product; a row's result has the same bits whatever else is in the batch.
+
+use divvy_kernels::{
+    CachedQuery, Direction, Heads, RopeTable, Write, attend_cached_batch, matmul, rms_norm, rope, swiglu,
+};
+
+use crate::adapter::{Adapter, Fused};
+use crate::cache::KvCache;
+use crate::config::ModelConfig;
+use crate::weights::{Layer, Weights};
+
+/// New tokens of one sequence; they extend `cache`.
+pub struct Span<'a> {
+    pub tokens: &'a [u32],
+    pub cache: &'a mut KvCache,
+    pub adapter: Option<&'a Adapter>,
+    /// Whether the logits after the last token are wanted.
+    pub logits: bool,
+}
+
+/// Buffers kept between passes, so that none is allocated and faulted in again.
+#[derive(Default)]
+pub struct Scratch {
+    x: Vec<f32>,
+    normed: Vec<f32>,
+    inv_rms: Vec<f32>,
+    qkv: Vec<f32>,
+    attended: Vec<f32>,
+    gate_up: Vec<f32>,
+    inner: Vec<f32>,
+    positions: Vec<u32>,
+}
+
+/// What a pass needs of a model.
+pub struct Network<'a> {
+    pub config: &'a ModelConfig,
+    pub weights: &'a Weights,
+    pub rope: &'a RopeTable,
+}
+
+impl Network<'_> {
+    /// Runs the spans and returns the wanted logits, `[spans that want them, vocab]`, in their order.
+    ///
+    /// # Panics
+    /// When a token is outside the vocabulary or a position outside the RoPE table.
+    pub fn forward(&self, spans: &mut [Span<'_>], scratch: &mut Scratch) -> Vec<f32> {
+        let rows: usize = spans.iter().map(|span| span.tokens.len()).sum();
+        scratch.size(self.config, rows);
+        self.embed(spans, scratch);
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            self.attention(index, layer, spans, scratch);
+            self.feed_forward(index, layer, spans, scratch);
+        }
+        for span in spans.iter_mut() {
+            span.cache.len += span.tokens.len();
+        }
+        self.logits(spans, scratch)
+    }
+
+    fn embed(&self, spans: &[Span<'_>], scratch: &mut Scratch) {
+        scratch.positions.clear();
+        let tokens = spans.iter().flat_map(|span| span.tokens);
+        for (token, row) in tokens.zip(scratch.x.chunks_exact_mut(self.config.hidden)) {
+            self.weights.embed.row(*token as usize, row);
+        }
+        for span in spans {
+            let first = span.cache.len;
+            scratch.positions.extend((first..first + span.tokens.len()).map(|position| position as u32));
+        }
+    }
+
+    fn attention(&self, index: usize, layer: &Layer, spans: &mut [Span<'_>], scratch: &mut Scratch) {
+        let Scratch { x, normed, inv_rms, qkv, attended, positions, .. } = scratch;
+        let (config, rows) = (self.config, positions.len());
+        rms_norm(x, &layer.attn_norm, config.rms_eps, normed, inv_rms);
+        matmul(normed, &layer.qkv, qkv, rows, Write::Set); // [rows, (q + 2kv)·d]
+        if let Some(bias) = &layer.qkv_bias {
+            for row in qkv.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
+            }
+        }
+        adapt(index, Fused::Qkv, config, spans, normed, qkv);
+        let (stride, query_width) = (config.qkv_width(), config.query_width());
+        rope(qkv, stride, config.query_heads, positions, self.rope, Direction::Forward);
+        rope(&mut qkv[query_width..], stride, config.kv_heads, positions, self.rope, Direction::Forward);
+        extend_caches(index, config, spans, qkv);
+        self.attend(index, spans, qkv, attended);
+        matmul(attended, &layer.out, x, rows, Write::Add);
+        adapt(index, Fused::Out, config, spans, attended, x);
+    }
+
+    fn attend(&self, index: usize, spans: &[Span<'_>], qkv: &[f32], attended: &mut [f32]) {
+        let config = self.config;
+        let heads = Heads { query: config.query_heads, kv: config.kv_heads, dim: config.head_dim };
+        let (mut qkv, mut attended) = (qkv, attended);
+        let mut jobs = Vec::with_capacity(spans.len());
+        for span in spans {
+            let (q, rest) = qkv.split_at(span.tokens.len() * config.qkv_width());
+            let (out, left) = attended.split_at_mut(span.tokens.len() * config.query_width());
+            (qkv, attended) = (rest, left);
+            let cache = &span.cache.layers[index];
+            let (keys, values) = (&cache.keys[..], &cache.values[..]);
+            jobs.push(CachedQuery {
+                q,
+                q_stride: config.qkv_width(),
+                keys,
+                values,
+                first_position: span.cache.len,
+                out,
+            });
+        }
+        attend_cached_batch(&mut jobs, &heads);
+    }
+
+    fn feed_forward(&self, index: usize, layer: &Layer, spans: &[Span<'_>], scratch: &mut Scratch) {
+        let Scratch { x, normed, inv_rms, gate_up, inner, positions, .. } = scratch;
+        let (config, rows) = (self.config, positions.len());
+        rms_norm(x, &layer.ffn_norm, config.rms_eps, normed, inv_rms);
+        matmul(normed, &layer.gate_up, gate_up, rows, Write::Set); // [rows, 2f]
+        adapt(index, Fused::GateUp, config, spans, normed, gate_up);
+        swiglu(gate_up, inner, config.ffn);
+        matmul(inner, &layer.down, x, rows, Write::Add);
+        adapt(index, Fused::Down, config, spans, inner, x);
+    }
+
+    /// Only last rows that somebody asked for go through the head, by far the largest matrix.
+    fn logits(&self, spans: &[Span<'_>], scratch: &mut Scratch) -> Vec<f32> {
+        let hidden = self.config.hidden;
+        let mut last = Vec::new();
+        let mut row = 0;
+        for span in spans {
+            row += span.tokens.len();
+            if span.logits {
+                last.extend_from_slice(&scratch.x[(row - 1) * hidden..row * hidden]);
+            }
+        }
+        let wanted = last.len() / hidden;
+        let mut logits = vec![0.0; wanted * self.config.vocab];
+        if wanted > 0 {
+            let (normed, inv_rms) = (&mut scratch.normed[..last.len()], &mut scratch.inv_rms[..wanted]);
+            rms_norm(&last, &self.weights.final_norm, self.config.rms_eps, normed, inv_rms);
+            matmul(normed, &self.weights.head, &mut logits, wanted, Write::Set);
+        }
+        logits
+    }
+}
+
+impl Scratch {
+    fn size(&mut self, config: &ModelConfig, rows: usize) {
+        self.x.resize(rows * config.hidden, 0.0);
+        self.normed.resize(rows * config.hidden, 0.0);
+        self.inv_rms.resize(rows, 0.0);
+        self.qkv.resize(rows * config.qkv_width(), 0.0);
+        self.attended.resize(rows * config.query_width(), 0.0);
+        self.gate_up.resize(rows * 2 * config.ffn, 0.0);
+        self.inner.resize(rows * config.ffn, 0.0);
+    }
+}
+
+/// Appends the new keys and values of every span to its cache of layer `index`.
+fn extend_caches(index: usize, config: &ModelConfig, spans: &mut [Span<'_>], qkv: &[f32]) {
+    let (keys, width) = (config.query_width(), config.kv_width());
+    let mut rows = qkv.chunks_exact(config.qkv_width());
+    for span in spans {
+        let cache = &mut span.cache.layers[index];
+        for row in rows.by_ref().take(span.tokens.len()) {
+            cache.keys.extend_from_slice(&row[keys..keys + width]);
+            cache.values.extend_from_slice(&row[keys + width..]);
+        }
+    }
+}
+
+/// Adds each span's adapter to its rows; neighbours with the same adapter go together.
+fn adapt(index: usize, fused: Fused, config: &ModelConfig, spans: &[Span<'_>], x: &[f32], y: &mut [f32]) {
+    let [outputs, inputs] = fused.shape(config);
+    let mut row = 0;
+    let same = |a: &Span<'_>, b: &Span<'_>| a.adapter.map(std::ptr::from_ref) == b.adapter.map(std::ptr::from_ref);
+    for group in spans.chunk_by(same) {
+        let end = row + group.iter().map(|span| span.tokens.len()).sum::<usize>();
+        if let Some(adapter) = group[0].adapter {
+            adapter.apply(index, fused, &x[row * inputs..end * inputs], &mut y[row * outputs..end * outputs]);
+        }
+        row = end;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! A loaded model: shape, weights, tokenizer, chat template and what identifies them. Read-only once loaded; engines
+//! and trainers share it behind an `Arc`.
+
+use std::path::Path;
+
+use divvy_core::chat::Message;
+use divvy_kernels::{MappedFile, RopeTable};
+
+use crate::config::ModelConfig;
+use crate::error::{LoadError, TextError};
+use crate::forward::Network;
+use crate::gguf::GgufFile;
+use crate::safetensors::{SafetensorsDir, read_config};
+use crate::template::ChatTemplate;
+use crate::tokenizer::TextTokenizer;
+use crate::weights::{TensorSource, Weights};
+
+/// Everything a local model is.
+pub struct Model {
+    pub config: ModelConfig,
+    pub weights: Weights,
+    pub tokenizer: TextTokenizer,
+    pub template: ChatTemplate,
+    /// Angles for every position of the context.
+    pub rope: RopeTable,
+    /// BLAKE3 of the weight files (and, of a directory, its configuration and tokenizer), 64 hex digits: part of the
+    /// model's identity.
+    pub content_hash: String,
+}
+
+impl Model {
+    /// Loads a GGUF file or a Hugging Face directory. Weights are expanded to bf16 in parallel.
+    ///
+    /// # Errors
+    /// [`LoadError`], whose message names file and key.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        if path.is_dir() { Self::load_directory(path) } else { Self::load_gguf(path) }
+    }
+
+    fn load_gguf(path: &Path) -> Result<Self, LoadError> {
+        let name = path.display().to_string();
+        let map = MappedFile::open(path).map_err(|error| LoadError::io(path, error))?;
+        if !map.starts_with(b"GGUF") {
+            return Err(LoadError::NotAModel { path: name });
+        }
+        let file = GgufFile::open(&name, map)?;
+        let config = file.config()?;
+        let tokenizer = TextTokenizer::from_gguf(&file.header, config.vocab)?;
+        let template = file.header.text("tokenizer.chat_template")?.to_owned();
+        let template = compile(&name, template)?;
+        let hash = || blake3::hash(file.bytes()).to_hex().to_string();
+        Self::assemble(config, &file, tokenizer, template, hash)
+    }
+
+    fn load_directory(dir: &Path) -> Result<Self, LoadError> {
+        let config = read_config(dir)?;
+        let files = SafetensorsDir::open(dir)?;
+        let tokenizer = TextTokenizer::from_directory(dir, config.vocab)?;
+        let template = compile(&dir.display().to_string(), directory_template(dir)?)?;
+        let hash = || {
+            let mut hasher = blake3::Hasher::new();
+            for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
+                hasher.update(&std::fs::read(dir.join(name)).unwrap_or_default());
+            }
+            files.files().for_each(|bytes| {
+                hasher.update(bytes);
+            });
+            hasher.finalize().to_hex().to_string()
+        };
+        Self::assemble(config, &files, tokenizer, template, hash)
+    }
+
+    /// Expands the weights and hashes the file at the same time.
+    fn assemble(
+        config: ModelConfig,
+        source: &dyn TensorSource,
+        tokenizer: TextTokenizer,
+        template: ChatTemplate,
+        hash: impl FnOnce() -> String + Send,
+    ) -> Result<Self, LoadError> {
+        let (weights, content_hash) = rayon::join(|| Weights::load(&config, source), hash);
+        let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
+        Ok(Self { weights: weights?, config, tokenizer, template, rope, content_hash })
+    }
+
+    #[must_use]
+    pub fn network(&self) -> Network<'_> {
+        Network { config: &self.config, weights: &self.weights, rope: &self.rope }
+    }
+
+    /// The chat template's text: part of the model's identity.
+    #[must_use]
+    pub fn template_text(&self) -> &str {
+        self.template.text()
+    }
+
+    /// Ids of a conversation up to and with the opening of the assistant's turn.
+    ///
+    /// # Errors
+    /// When the model's template refuses the messages.
+    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, TextError> {
+        self.template.encode(messages, &self.tokenizer)
+    }
+
+    /// Ids of a reply as the model should write it, its end token included.
+    ///
+    /// # Errors
+    /// When the tokenizer has no token for some byte.
+    pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let mut ids = self.tokenizer.encode(text)?;
+        ids.push(self.tokenizer.end_token());
+        Ok(ids)
+    }
+
+    /// Text of ids, control tokens left out.
+    #[must_use]
+    pub fn decode(&self, ids: &[u32]) -> String {
+        self.tokenizer.decode(ids)
+    }
+}
+
+fn compile(file: &str, text: String) -> Result<ChatTemplate, LoadError> {
+    ChatTemplate::new(text).map_err(|reason| LoadError::Template { file: file.to_owned(), reason })
+}
+
+/// `chat_template.jinja`, or the `chat_template` of `tokenizer_config.json`.
+fn directory_template(dir: &Path) -> Result<String, LoadError> {
+    if let Ok(text) = std::fs::read_to_string(dir.join("chat_template.jinja")) {
+        return Ok(text);
+    }
+    let path = dir.join("tokenizer_config.json");
+    let text = std::fs::read_to_string(&path).map_err(|error| LoadError::io(&path, error))?;
+    let file = path.display().to_string();
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| LoadError::corrupt(&file, "JSON", error.to_string()))?;
+    let template = json["chat_template"].as_str();
+    template.map(str::to_owned).ok_or_else(|| LoadError::missing(&file, "chat_template (or chat_template.jinja)"))
+}

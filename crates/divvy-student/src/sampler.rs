@@ -1,0 +1,143 @@
+//! The next token from logits. Greedy, or temperature and nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751)
+//! drawn from the job's own generator: same seed, same tokens, whatever else runs in the batch. Repetition penalty as
+//! in CTRL (Keskar et al. 2019, arXiv:1909.05858), over the tokens already written, not over the prompt.
+
+use divvy_core::chat::Sampling;
+use divvy_kernels::argmax;
+
+use crate::train::random::Random;
+
+/// State of one job's sampling.
+pub struct Sampler {
+    temperature: f32,
+    top_p: f32,
+    penalty: f32,
+    random: Random,
+    /// Distinct tokens already written.
+    written: Vec<u32>,
+}
+
+impl Sampler {
+    #[must_use]
+    pub fn new(sampling: &Sampling) -> Self {
+        Self {
+            temperature: sampling.temperature as f32,
+            top_p: sampling.top_p as f32,
+            penalty: sampling.repetition_penalty as f32,
+            random: Random::new(sampling.seed, SAMPLING),
+            written: Vec::new(),
+        }
+    }
+
+    /// Chooses a token and remembers it. Changes `logits` in place.
+    pub fn sample(&mut self, logits: &mut [f32]) -> u32 {
+        self.penalise(logits);
+        let token = if self.temperature > 0.0 { self.draw(logits) } else { argmax(logits) };
+        let token = token as u32;
+        if self.penalty != 1.0 && !self.written.contains(&token) {
+            self.written.push(token);
+        }
+        token
+    }
+
+    fn penalise(&self, logits: &mut [f32]) {
+        for &token in &self.written {
+            let logit = &mut logits[token as usize];
+            *logit = if *logit > 0.0 { *logit / self.penalty } else { *logit * self.penalty };
+        }
+    }
+
+    /// Walks the tokens from the likeliest down until the nucleus is full, then draws one of them.
+    fn draw(&mut self, logits: &mut [f32]) -> usize {
+        let best = logits[argmax(logits)];
+        let weight = |logit: f32| ((logit - best) / self.temperature).exp();
+        let total: f64 = logits.iter().map(|&logit| f64::from(weight(logit))).sum();
+        // Tokens this unlikely cannot be drawn with 24 random bits, and leaving them out makes the sort short.
+        let mut candidates: Vec<(f32, usize)> =
+            logits.iter().enumerate().map(|(token, &logit)| (weight(logit), token)).filter(|c| c.0 > 1e-9).collect();
+        candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let wanted = f64::from(self.top_p) * total;
+        let mut mass = 0.0;
+        let nucleus = candidates.iter().position(|candidate| {
+            mass += f64::from(candidate.0);
+            mass >= wanted
+        });
+        candidates.truncate(nucleus.map_or(candidates.len(), |last| last + 1));
+        let mut left = self.unit() * mass;
+        for &(weight, token) in &candidates {
+            left -= f64::from(weight);
+            if left < 0.0 {
+                return token;
+            }
+        }
+        candidates[candidates.len() - 1].1
+    }
+
+    /// Uniform in [0, 1).
+    fn unit(&mut self) -> f64 {
+        (self.random.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+/// Keeps this stream apart from the training's.
+const SAMPLING: u64 = 0x5341_4d50;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sampling(temperature: f64, top_p: f64, penalty: f64, seed: u64) -> Sampling {
+        Sampling { temperature, top_p, repetition_penalty: penalty, seed, ..Sampling::greedy(8) }
+    }
+
+    fn draws(sampling: &Sampling, logits: &[f32], n: usize) -> Vec<u32> {
+        let mut sampler = Sampler::new(sampling);
+        (0..n).map(|_| sampler.sample(&mut logits.to_vec())).collect()
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_the_largest() {
+        assert_eq!(draws(&sampling(0.0, 1.0, 1.0, 0), &[1.0, 3.0, 3.0], 2), [1, 1]);
+    }
+
+    #[test]
+    fn frequencies_follow_the_softmax() {
+        let logits = [0.7f32.ln(), 0.2f32.ln(), 0.1f32.ln()];
+        let drawn = draws(&sampling(1.0, 1.0, 1.0, 3), &logits, 20_000);
+        for (token, share) in [(0, 0.7), (1, 0.2), (2, 0.1)] {
+            let seen = drawn.iter().filter(|&&t| t == token).count() as f64 / 20_000.0;
+            assert!((seen - share).abs() < 0.015, "token {token}: {seen}");
+        }
+    }
+
+    #[test]
+    fn temperature_sharpens() {
+        let logits = [0.6f32.ln(), 0.4f32.ln()];
+        let drawn = draws(&sampling(0.5, 1.0, 1.0, 4), &logits, 20_000);
+        let seen = drawn.iter().filter(|&&t| t == 0).count() as f64 / 20_000.0;
+        assert!((seen - 0.36 / 0.52).abs() < 0.015, "{seen}");
+    }
+
+    #[test]
+    fn the_nucleus_is_the_smallest_set_that_reaches_top_p() {
+        let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+        let drawn = draws(&sampling(1.0, 0.75, 1.0, 5), &logits, 2_000);
+        assert!(drawn.contains(&0) && drawn.contains(&1) && !drawn.contains(&2));
+        assert!(draws(&sampling(1.0, 0.4, 1.0, 5), &logits, 200).iter().all(|&t| t == 0));
+    }
+
+    #[test]
+    fn seeds_repeat_and_differ() {
+        let logits = vec![0.0; 50];
+        let run = |seed| draws(&sampling(1.0, 1.0, 1.0, seed), &logits, 20);
+        assert_eq!(run(1), run(1));
+        assert_ne!(run(1), run(2));
+    }
+
+    #[test]
+    fn the_penalty_holds_back_what_was_written_and_only_that() {
+        let drawn = draws(&sampling(0.0, 1.0, 2.0, 0), &[3.0, 2.0, 1.0], 2);
+        assert_eq!(drawn, [0, 1]);
+        assert_eq!(draws(&sampling(0.0, 1.0, 2.0, 0), &[-1.0, -1.5], 2), [0, 1]);
+    }
+}
