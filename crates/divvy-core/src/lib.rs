@@ -7,6 +7,7 @@
 pub mod arm;
 pub mod chat;
 pub mod cost;
+pub mod datasets;
 pub mod decomposition;
 pub mod digest;
 pub mod extract;

@@ -59,7 +59,7 @@ impl FromStr for ModelSource {
         }
         match scheme {
             "hf" => hub(rest).ok_or_else(|| fail("a hub name is org/name, then perhaps :file")),
-            "pypi" => pypi(rest).map_err(|reason| fail(reason)),
+            "pypi" => pypi(rest).map_err(fail),
             "path" => Ok(Self::Path(rest.to_owned())),
             "recorded" => Ok(Self::Recorded(Some(rest.to_owned()))),
             "student" => Ok(Self::Student(rest.to_owned())),
@@ -81,7 +81,9 @@ fn hub(rest: &str) -> Option<ModelSource> {
 fn pypi(rest: &str) -> Result<ModelSource, &'static str> {
     let (package, version) = rest.split_once("==").ok_or("a wheel is pinned: package==version")?;
     let safe = |text: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.{}".contains(c)) && !text.starts_with('-')
+        !text.is_empty()
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.{}".contains(c))
+            && !text.starts_with('-')
     };
     if !safe(package) || !safe(version) {
         return Err("package and version hold letters, digits, `-`, `_`, `.` only");
