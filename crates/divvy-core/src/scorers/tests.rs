@@ -152,6 +152,38 @@ fn official_vectors() {
     }
 }
 
+/// Whole files as the official script reads them: golds through our reader of its format, mean over the questions.
+#[test]
+fn official_files() {
+    use crate::{
+        datasets::{RowContext, drop::parse_nested},
+        question::Split,
+    };
+    for row in shared_rows("official_eval_json_cases.jsonl").unwrap_or_default() {
+        let mut file = row["annotations"].clone();
+        let mut predictions = Vec::new();
+        for passage in file.as_object_mut().unwrap().values_mut() {
+            passage["passage"] = "P.".into();
+            for pair in passage["qa_pairs"].as_array_mut().unwrap() {
+                predictions
+                    .push(row["predictions"].get(pair["query_id"].as_str().unwrap()).map(spans).unwrap_or_default());
+                pair["question"] = "Q?".into();
+            }
+        }
+        let context = RowContext { dataset: "drop", split: Split::Test, row: 0 };
+        let questions = parse_nested(&file, &context).unwrap();
+        assert_eq!(questions.len(), predictions.len());
+        let graded: Vec<Metrics> = questions
+            .iter()
+            .zip(&predictions)
+            .map(|(question, predicted)| best_metrics(predicted, &question.as_ref().unwrap().golds))
+            .collect();
+        let mean = |figure: fn(&Metrics) -> f64| graded.iter().map(figure).sum::<f64>() / graded.len() as f64;
+        let expect = expected(&row);
+        assert_eq!((mean(|m| m.exact_match), mean(|m| m.f1)), (expect.exact_match, expect.f1), "{row}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_reply_panics(reply in any::<String>(), gold in any::<String>()) {
