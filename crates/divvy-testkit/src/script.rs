@@ -1,0 +1,60 @@
+//! What a scripted teacher says: an answer, or a fault. Also read from a file, one JSON object a line, for the
+//! stand-alone teacher: `{"say": "…"}`, `{"status": 429, "retry_after": 1}`, `{"fault": "hang"}`.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", untagged)]
+pub enum Step {
+    Say {
+        say: String,
+    },
+    /// An HTTP status with an error body in OpenAI's shape.
+    Status {
+        status: u16,
+        /// Seconds in the header `Retry-After`.
+        retry_after: Option<f64>,
+        message: Option<String>,
+    },
+    /// A 200 with just this body.
+    Body {
+        body: String,
+    },
+    Fault {
+        fault: Fault,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// Takes the request and never answers.
+    Hang,
+    /// Begins a 200 and drops the connection in the middle.
+    Cut,
+    /// A 200 that is no JSON.
+    Nonsense,
+    /// A completion without text.
+    Empty,
+    /// The answer of the rule, with `finish_reason: length`.
+    Truncated,
+    /// The answer of the rule, without `usage`.
+    NoUsage,
+}
+
+impl Step {
+    #[must_use]
+    pub fn say(text: impl Into<String>) -> Self {
+        Self::Say { say: text.into() }
+    }
+
+    #[must_use]
+    pub fn status(status: u16) -> Self {
+        Self::Status { status, retry_after: None, message: None }
+    }
+
+    #[must_use]
+    pub fn fault(fault: Fault) -> Self {
+        Self::Fault { fault }
+    }
+}
