@@ -52,7 +52,10 @@ fn socratic(lines: &[&str]) -> Result<Decomposition, RowError> {
         let subquestion = line.split_once(SOCRATIC).map(|(subquestion, _)| one_line(subquestion));
         match subquestion.filter(|subquestion| !subquestion.is_empty()) {
             None => {
-                return Err(fail(format!("line {} of the Socratic answer has no `subquestion ** solution`", index + 1)));
+                return Err(fail(format!(
+                    "line {} of the Socratic answer has no `subquestion ** solution`",
+                    index + 1
+                )));
             }
             Some(text) if texts.contains(&text) => {}
             Some(text) => texts.push(text),
