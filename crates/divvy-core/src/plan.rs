@@ -70,7 +70,7 @@ pub struct StudentPlan {
     pub method: Method,
     pub rank: usize,
     pub alpha: f64,
-    pub epochs: f64,
+    pub epochs: u64,
     pub learning_rate: f64,
     pub batch_rows: usize,
     pub warmup_ratio: f64,
@@ -303,7 +303,7 @@ impl Names<'_> {
             method: student.method,
             rank,
             alpha: student.alpha.unwrap_or(2.0 * rank as f64),
-            epochs: student.epochs.unwrap_or(3.0),
+            epochs: student.epochs.unwrap_or(3),
             learning_rate: student.learning_rate.unwrap_or(if full { 2e-4 } else { 1e-3 }),
             batch_rows: student.batch_rows.unwrap_or(16),
             warmup_ratio: student.warmup_ratio.unwrap_or(0.05),
@@ -315,7 +315,7 @@ impl Names<'_> {
         };
         let positive = [
             ("rank", rank as f64),
-            ("epochs", plan.epochs),
+            ("epochs", plan.epochs as f64),
             ("learning_rate", plan.learning_rate),
             ("batch_rows", plan.batch_rows as f64),
         ];

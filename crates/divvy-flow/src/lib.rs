@@ -1,1 +1,18 @@
-//! placeholder
+//! The stages of a run (collect, screen, train, evaluate) and the strategies that answer a question.
+//!
+//! Every stage works on items and is idempotent: what is done is in the store and is not done again. Models are reached
+//! through [`context::Models`], which the binary fills; training through [`train::Trainer`]. Nothing here knows HTTP,
+//! kernels or a terminal.
+
+pub mod error;
+pub mod progress;
+pub mod split;
+pub mod context;
+pub mod items;
+pub mod strategy;
+pub mod collect;
+pub mod screen;
+pub mod train;
+pub mod evaluate;
+pub mod results;
+pub mod estimate;

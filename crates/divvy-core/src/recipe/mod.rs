@@ -203,7 +203,7 @@ pub struct Student {
     pub method: Method,
     pub rank: Option<usize>,
     pub alpha: Option<f64>,
-    pub epochs: Option<f64>,
+    pub epochs: Option<u64>,
     pub learning_rate: Option<f64>,
     /// Rows of one optimiser step.
     pub batch_rows: Option<usize>,

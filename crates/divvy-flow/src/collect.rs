@@ -1,0 +1,105 @@
+//! Collect: the teacher's decompositions of every training and dev question. A recorded teacher costs nothing; a model
+//! is asked `samples` times. Every reply is in the store before it is parsed.
+
+use std::collections::HashMap;
+
+use divvy_core::{
+    chat::{Finish, Sampling},
+    decomposition::Decomposition,
+    digest::derive_seed,
+    plan::CollectPlan,
+    prompts::decompose::{self, Style},
+    question::{Question, QuestionId},
+    records::{Collected, ItemState, Stage},
+};
+use divvy_llm::ChatError;
+
+use crate::{
+    context::{Context, Ready},
+    error::FlowError,
+    items::{self, Done, ItemKey},
+};
+
+/// Recorded rows only touch the store, where many share one commit.
+const RECORDED_AT_ONCE: usize = 512;
+
+/// Runs the stage; what is settled already is not asked again.
+///
+/// # Errors
+/// See [`items::run`].
+pub async fn run(context: &Context) -> Result<(), FlowError> {
+    let plan = &context.plan.collect;
+    let questions: HashMap<&QuestionId, &Question> = questions(context).map(|question| (&question.id, question)).collect();
+    let settled = items::settled(context, Stage::Collect).await?;
+    let all = questions_in_order(context).flat_map(|id| (0..plan.samples).map(move |sample| (id, sample)));
+    let all: Vec<ItemKey> = all.map(|(id, sample)| ItemKey { question: id.clone(), sample, arm: String::new() }).collect();
+    let total = all.len() as u64;
+    let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
+    context.progress.start(Stage::Collect, &plan.teacher, total, total - todo.len() as u64);
+    let result = if context.is_recorded(&plan.teacher) {
+        items::run(context, Stage::Collect, todo, RECORDED_AT_ONCE, |key| {
+            let done = recorded(questions[&key.question]);
+            async move { Ok(done) }
+        })
+        .await
+    } else if todo.is_empty() {
+        Ok(())
+    } else {
+        let ready = context.models.get(&plan.teacher).await?;
+        let ready = &ready;
+        items::run(context, Stage::Collect, todo, ready.concurrency, |key| ask(context, plan, ready, questions[&key.question], key.sample)).await
+    };
+    context.progress.finish();
+    result
+}
+
+fn questions(context: &Context) -> impl Iterator<Item = &Question> {
+    context.questions.train.iter().chain(&context.questions.dev)
+}
+
+fn questions_in_order(context: &Context) -> impl Iterator<Item = &QuestionId> {
+    questions(context).map(|question| &question.id)
+}
+
+fn recorded(question: &Question) -> Done {
+    match &question.recorded {
+        Some(decomposition) => {
+            Done::new(ItemState::Done, &Collected { decomposition: decomposition.clone(), call: None }, Vec::new())
+        }
+        None => Done::new(ItemState::Rejected("no-recorded-decomposition".into()), &(), Vec::new()),
+    }
+}
+
+async fn ask(context: &Context, plan: &CollectPlan, ready: &Ready, question: &Question, sample: u32) -> Result<Done, ChatError> {
+    let sampling = Sampling {
+        temperature: plan.temperature,
+        seed: derive_seed(context.plan.seed, &format!("collect/{}/{sample}", question.id)),
+        ..Sampling::greedy(plan.max_tokens)
+    };
+    let call = context.ask(ready, decompose::messages(question, Style::default()), sampling, sample).await?;
+    let parsed = decompose::parse(&call.reply.text, &call.reply.finish, plan.max_subquestions);
+    Ok(match parsed.decomposition {
+        _ if call.reply.finish == Finish::Length => Done::new(ItemState::Rejected("truncated".into()), &(), vec![call]),
+        None => Done::new(ItemState::Rejected("malformed".into()), &(), vec![call]),
+        Some(decomposition) => {
+            let collected = Collected { decomposition, call: Some(call.key.hex().to_owned()) };
+            Done::new(ItemState::Done, &collected, vec![call])
+        }
+    })
+}
+
+/// What was collected and is usable, in a stable order.
+///
+/// # Errors
+/// The store's, or an unreadable record.
+pub async fn collected(context: &Context) -> Result<Vec<(ItemKey, Decomposition)>, FlowError> {
+    let settled = items::settled(context, Stage::Collect).await?;
+    let mut rows = Vec::new();
+    for (key, row) in settled {
+        if row.state == ItemState::Done {
+            rows.push((key, items::payload::<Collected>(&row)?.decomposition));
+        }
+    }
+    rows.sort_by(|a, b| (&a.0.question, a.0.sample).cmp(&(&b.0.question, b.0.sample)));
+    Ok(rows)
+}

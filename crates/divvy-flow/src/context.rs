@@ -1,0 +1,68 @@
+//! What every stage is given: the plan, its questions, the store, the models, and someone who watches.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use divvy_core::{
+    chat::{ChatRequest, Message, Sampling},
+    digest::Digest,
+    model::ModelId,
+    plan::{Plan, RECORDED, TEACHER},
+};
+use divvy_llm::{Call, Client};
+use divvy_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::{error::FlowError, progress::Progress, split::Splits, train::Artefact};
+
+pub struct Context {
+    pub plan: Plan,
+    pub digest: Digest,
+    pub questions: Splits,
+    pub store: Store,
+    pub models: Arc<dyn Models>,
+    pub progress: Arc<dyn Progress>,
+    pub cancel: CancellationToken,
+    /// Milliseconds since the epoch, UTC.
+    pub now: fn() -> i64,
+}
+
+/// A model that is ready to be asked.
+#[derive(Clone)]
+pub struct Ready {
+    pub client: Arc<Client>,
+    pub id: ModelId,
+    /// Requests worth having in flight at once.
+    pub concurrency: usize,
+}
+
+/// Models by name, opened when first asked for.
+#[async_trait]
+pub trait Models: Send + Sync {
+    /// `name` is a key of `[models]` or `student:NAME`.
+    async fn get(&self, name: &str) -> Result<Ready, FlowError>;
+    /// A student was trained, or found trained: from now on `student:NAME` can be asked for.
+    fn add_student(&self, name: &str, base: &str, artefact: &Artefact);
+}
+
+impl Context {
+    /// The teacher under its own name, everything else as it is.
+    #[must_use]
+    pub fn resolve<'a>(&'a self, name: &'a str) -> &'a str {
+        if name == TEACHER { &self.plan.collect.teacher } else { name }
+    }
+
+    #[must_use]
+    pub fn is_recorded(&self, name: &str) -> bool {
+        self.resolve(name) == RECORDED
+    }
+
+    /// Asks a model once; a finished identical call is free.
+    ///
+    /// # Errors
+    /// What [`Client::complete`] says.
+    pub async fn ask(&self, ready: &Ready, messages: Vec<Message>, sampling: Sampling, sample: u32) -> Result<Call, divvy_llm::ChatError> {
+        let request = ChatRequest { model: ready.id.clone(), messages, sampling, sample };
+        ready.client.complete(request, &self.cancel).await
+    }
+}

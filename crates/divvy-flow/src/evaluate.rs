@@ -1,0 +1,156 @@
+//! Evaluate: every arm answers every question of the split, each answer graded. The denominator is fixed: a question
+//! without an answer is a wrong one with a label of its own.
+
+use std::collections::HashMap;
+
+use divvy_core::{
+    arm::Arm,
+    decomposition::Decomposition,
+    plan::EvaluatePlan,
+    question::{Question, QuestionId},
+    recipe::EvalSplit,
+    records::{Grade, ItemState, Outcome, Stage},
+    scorers,
+};
+use divvy_llm::{Call, ChatError};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    context::{Context, Ready},
+    error::FlowError,
+    items::{self, Done, ItemKey},
+    strategy::{self, Answer, Opened},
+};
+
+/// The record of one answered question.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Graded {
+    pub grade: Grade,
+    pub decomposer_text: Option<String>,
+    pub decomposition: Option<Decomposition>,
+    pub malformed: bool,
+    pub reply: String,
+    pub decompose: Spent,
+    pub solve: Spent,
+}
+
+/// What one stage of an arm cost for one question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    pub tokens_in: u64,
+    pub tokens_cached: u64,
+    pub tokens_out: u64,
+    /// Nano-dollars; `None` when a price or a count is unknown and a call was made.
+    pub cost_nanos: Option<i64>,
+}
+
+impl Spent {
+    fn of(call: Option<&Call>) -> Self {
+        let Some(call) = call else { return Self { cost_nanos: Some(0), ..Self::default() } };
+        let usage = call.reply.usage;
+        Self {
+            tokens_in: usage.tokens_in.unwrap_or(0),
+            tokens_cached: usage.tokens_cached.unwrap_or(0),
+            tokens_out: usage.tokens_out.unwrap_or(0),
+            cost_nanos: call.price_nanos,
+        }
+    }
+}
+
+/// The questions of the split that is scored.
+#[must_use]
+pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a [Question] {
+    match plan.split {
+        EvalSplit::Dev => &context.questions.dev,
+        EvalSplit::Test => &context.questions.test,
+    }
+}
+
+/// Runs the stage, if the plan has one. Opening a test set is recorded.
+///
+/// # Errors
+/// [`FlowError::Input`] for questions without gold; else see [`items::run`].
+pub async fn run(context: &Context) -> Result<(), FlowError> {
+    let Some(plan) = &context.plan.evaluate else { return Ok(()) };
+    let questions = questions(context, plan);
+    refuse_without_gold(questions)?;
+    let settled = items::settled(context, Stage::Evaluate).await?;
+    let all: Vec<ItemKey> = plan.arms.iter().flat_map(|arm| questions.iter().map(|question| key(arm, &question.id))).collect();
+    let total = all.len() as u64;
+    let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
+    context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);
+    let result = if todo.is_empty() { Ok(()) } else { answer_all(context, plan, questions, todo).await };
+    context.progress.finish();
+    result
+}
+
+async fn answer_all(context: &Context, plan: &EvaluatePlan, questions: &[Question], todo: Vec<ItemKey>) -> Result<(), FlowError> {
+    if plan.split == EvalSplit::Test {
+        let dataset = context.plan.data.test.as_deref().unwrap_or_default();
+        context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
+    }
+    let by_id: HashMap<&QuestionId, &Question> = questions.iter().map(|question| (&question.id, question)).collect();
+    let opened = open(context, plan).await?;
+    let (opened, by_id) = (&opened, &by_id);
+    // Twice the solver's batch, so that it is full while decomposers write.
+    let concurrency = 2 * opened.values().map(|arm| arm.solver.concurrency).max().unwrap_or(1);
+    items::run(context, Stage::Evaluate, todo, concurrency, |key| answer_one(context, plan, &opened[&key.arm], by_id[&key.question])).await
+}
+
+fn refuse_without_gold(questions: &[Question]) -> Result<(), FlowError> {
+    match questions.iter().find(|question| question.golds.is_empty()) {
+        Some(question) => Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id))),
+        None => Ok(()),
+    }
+}
+
+fn key(arm: &Arm, question: &QuestionId) -> ItemKey {
+    ItemKey { question: question.clone(), sample: 0, arm: arm.slug() }
+}
+
+async fn open<'a>(context: &Context, plan: &'a EvaluatePlan) -> Result<HashMap<String, Opened<'a>>, FlowError> {
+    let mut opened = HashMap::new();
+    for arm in &plan.arms {
+        opened.insert(arm.slug(), open_arm(context, arm).await?);
+    }
+    Ok(opened)
+}
+
+/// Opens the models of one arm.
+///
+/// # Errors
+/// [`FlowError::Model`].
+pub async fn open_arm<'a>(context: &Context, arm: &'a Arm) -> Result<Opened<'a>, FlowError> {
+    let decomposer: Option<Ready> = match &arm.decomposer {
+        Some(name) if !context.is_recorded(name) => Some(context.models.get(context.resolve(name)).await?),
+        _ => None,
+    };
+    Ok(Opened { arm, decomposer, solver: context.models.get(context.resolve(&arm.solver)).await? })
+}
+
+async fn answer_one(context: &Context, plan: &EvaluatePlan, opened: &Opened<'_>, question: &Question) -> Result<Done, ChatError> {
+    if opened.arm.strategy.needs_decomposer() && opened.decomposer.is_none() && question.recorded.is_none() {
+        return Ok(Done::new(ItemState::Failed("no-recorded-decomposition".into()), &(), Vec::new()));
+    }
+    let answer = strategy::answer(context, plan, opened, question).await?;
+    let graded = grade(question, &answer);
+    let calls = answer.decompose_call.into_iter().chain(answer.solve_call).collect();
+    Ok(Done::new(ItemState::Done, &graded, calls))
+}
+
+fn grade(question: &Question, answer: &Answer) -> Graded {
+    let grade = if answer.malformed {
+        Grade { correct: false, score: 0.0, answer: None, outcome: Outcome::NoAnswer }
+    } else {
+        scorers::grade(question.scorer, &answer.reply, &answer.finish, &question.golds)
+    };
+    Graded {
+        grade,
+        decomposer_text: answer.decomposer_text.clone(),
+        decomposition: answer.decomposition.clone(),
+        malformed: answer.malformed,
+        reply: answer.reply.clone(),
+        decompose: Spent::of(answer.decompose_call.as_ref()),
+        solve: Spent::of(answer.solve_call.as_ref()),
+    }
+}

@@ -1,0 +1,178 @@
+//! The one loop of every stage: run what is pending, a bounded number at once, and record each outcome as it comes.
+
+use std::{collections::HashMap, future::Future};
+
+use divvy_core::{
+    chat::Usage,
+    digest::Digest,
+    question::QuestionId,
+    records::{ItemState, Stage},
+};
+use divvy_llm::{Call, ChatError};
+use divvy_store::ItemRow;
+use futures::{StreamExt, stream};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{context::Context, error::FlowError, progress::Tick};
+
+/// Most items in one commit.
+const COMMIT_AT_ONCE: usize = 256;
+
+/// Identity of an item within a stage of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ItemKey {
+    pub question: QuestionId,
+    pub sample: u32,
+    /// Arm slug; empty where a stage has none.
+    pub arm: String,
+}
+
+/// What became of one item.
+pub struct Done {
+    pub state: ItemState,
+    pub payload: String,
+    pub calls: Vec<Call>,
+}
+
+impl Done {
+    /// # Panics
+    /// If the payload is not plain JSON, which records are.
+    #[must_use]
+    pub fn new<P: Serialize>(state: ItemState, payload: &P, calls: Vec<Call>) -> Self {
+        Self { state, payload: serde_json::to_string(payload).expect("records are plain JSON"), calls }
+    }
+}
+
+/// Items of a stage that are settled: done or rejected. Failed ones are tried again.
+///
+/// # Errors
+/// The store's.
+pub async fn settled(context: &Context, stage: Stage) -> Result<HashMap<ItemKey, ItemRow>, FlowError> {
+    let rows = context.store.items(&context.digest, stage).await?;
+    let settled = rows.into_iter().filter(|row| matches!(row.state, ItemState::Done | ItemState::Rejected(_)));
+    Ok(settled.map(|row| (key_of(&row), row)).collect())
+}
+
+fn key_of(row: &ItemRow) -> ItemKey {
+    ItemKey { question: row.question.clone(), sample: row.sample, arm: row.arm.clone() }
+}
+
+/// Reads a payload back.
+///
+/// # Errors
+/// [`FlowError::Input`] if another version of the program wrote something else.
+pub fn payload<P: DeserializeOwned>(row: &ItemRow) -> Result<P, FlowError> {
+    serde_json::from_str(&row.payload_json).map_err(|error| {
+        FlowError::Input(format!("the store's record of {} is not readable by this version: {error}", row.question))
+    })
+}
+
+/// Runs `work` over `todo`, at most `concurrency` at once. A failed call fails its item and the stage goes on; the
+/// stage ends at an error that every further request would meet too.
+///
+/// # Errors
+/// [`FlowError`]: interrupted, budget, store, or an endpoint that cannot work.
+pub async fn run<F, W>(context: &Context, stage: Stage, todo: Vec<ItemKey>, concurrency: usize, work: W) -> Result<(), FlowError>
+where
+    W: Fn(ItemKey) -> F,
+    F: Future<Output = Result<Done, ChatError>>,
+{
+    let mut patience = Patience::new(stage, concurrency);
+    let finished = stream::iter(todo).map(|key| {
+        let outcome = work(key.clone());
+        async move { (key, outcome.await) }
+    });
+    let mut finished = finished.buffer_unordered(concurrency.max(1)).ready_chunks(COMMIT_AT_ONCE);
+    while let Some(chunk) = finished.next().await {
+        settle(context, stage, chunk, &mut patience).await?;
+    }
+    if context.cancel.is_cancelled() { Err(FlowError::Interrupted) } else { Ok(()) }
+}
+
+/// Records what finished together in one commit, then says whether the stage may go on.
+async fn settle(
+    context: &Context,
+    stage: Stage,
+    chunk: Vec<(ItemKey, Result<Done, ChatError>)>,
+    patience: &mut Patience,
+) -> Result<(), FlowError> {
+    let (mut rows, mut ticks, mut stop) = (Vec::new(), Vec::new(), Ok(()));
+    for (key, outcome) in chunk {
+        match patience.judge(outcome) {
+            Ok(done) => {
+                ticks.push(Tick { failed: matches!(done.state, ItemState::Failed(_)), ..spent(&done.calls) });
+                rows.push(row(context, stage, key, done));
+            }
+            Err(error) => stop = stop.and(Err(error)),
+        }
+    }
+    context.store.put_items(&rows).await?;
+    ticks.into_iter().for_each(|tick| context.progress.tick(tick));
+    stop
+}
+
+fn row(context: &Context, stage: Stage, key: ItemKey, done: Done) -> ItemRow {
+    ItemRow {
+        plan: context.digest.clone(),
+        stage,
+        question: key.question,
+        sample: key.sample,
+        arm: key.arm,
+        state: done.state,
+        payload_json: done.payload,
+        calls: done.calls.into_iter().map(|call| call.key).collect::<Vec<Digest>>(),
+        updated_ms: (context.now)(),
+    }
+}
+
+/// Tokens paid for now.
+fn spent(calls: &[Call]) -> Tick {
+    let fresh = calls.iter().filter(|call| !call.from_cache);
+    let usage = sum_usage(fresh.map(|call| call.reply.usage));
+    Tick { tokens_in: usage.0, tokens_out: usage.1, failed: false }
+}
+
+/// Tokens in and out; what a provider did not report adds nothing.
+#[must_use]
+pub fn sum_usage(usages: impl Iterator<Item = Usage>) -> (u64, u64) {
+    usages.fold((0, 0), |(tokens_in, tokens_out), usage| {
+        (tokens_in + usage.tokens_in.unwrap_or(0), tokens_out + usage.tokens_out.unwrap_or(0))
+    })
+}
+
+/// Tells a bad item from a bad endpoint.
+struct Patience {
+    stage: Stage,
+    in_a_row: usize,
+    limit: usize,
+}
+
+impl Patience {
+    fn new(stage: Stage, concurrency: usize) -> Self {
+        Self { stage, in_a_row: 0, limit: 2 * concurrency.max(4) }
+    }
+
+    fn judge(&mut self, outcome: Result<Done, ChatError>) -> Result<Done, FlowError> {
+        let error = match outcome {
+            Ok(done) => {
+                self.in_a_row = 0;
+                return Ok(done);
+            }
+            Err(error) => error,
+        };
+        if error.is_cancelled() {
+            return Err(FlowError::Interrupted);
+        }
+        if error.is_budget() {
+            return Err(FlowError::Budget(error.to_string()));
+        }
+        if error.is_fatal() {
+            return Err(FlowError::Chat { stage: self.stage, source: error });
+        }
+        self.in_a_row += 1;
+        if self.in_a_row >= self.limit {
+            return Err(FlowError::Failing { stage: self.stage, count: self.in_a_row, last: error.to_string() });
+        }
+        Ok(Done { state: ItemState::Failed(error.reason().to_owned()), payload: serde_json::Value::String(error.to_string()).to_string(), calls: Vec::new() })
+    }
+}

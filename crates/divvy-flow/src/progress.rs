@@ -1,0 +1,23 @@
+//! What a stage tells whoever watches. The binary draws bars; tests count.
+
+use divvy_core::records::{Stage, TrainPoint};
+
+/// One finished item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick {
+    /// Tokens of calls made now; cached calls count nothing.
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    pub failed: bool,
+}
+
+pub trait Progress: Send + Sync {
+    /// A stage begins: `done` of `total` items were finished by an earlier run.
+    fn start(&self, stage: Stage, label: &str, total: u64, done: u64);
+    fn tick(&self, tick: Tick);
+    /// A training step of `total` was taken.
+    fn train_step(&self, point: &TrainPoint, total: u64);
+    fn finish(&self);
+    /// A sentence worth reading, now.
+    fn note(&self, text: &str);
+}

@@ -1,0 +1,303 @@
+//! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
+
+use std::collections::{BTreeMap, HashMap};
+
+use divvy_core::{
+    arm::{Arm, Strategy},
+    plan::{EvaluatePlan, TEACHER},
+    question::Question,
+    records::{ItemState, Outcome, Stage},
+    results::{ArmResult, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice, TrainingSummary},
+    stats,
+};
+use divvy_store::ItemRow;
+
+use crate::{
+    context::Context,
+    error::FlowError,
+    evaluate::{self, Graded, Spent},
+    items, train,
+};
+
+/// Browsable examples an arm keeps in the report.
+const EXAMPLES: usize = 10;
+
+/// What the report needs beside the store.
+pub struct Heading {
+    /// RFC 3339.
+    pub created: String,
+    pub version: String,
+    /// Model name → source as written in the recipe.
+    pub sources: BTreeMap<String, String>,
+}
+
+/// Counts everything the plan has in the store so far.
+///
+/// # Errors
+/// The store's, or an unreadable record.
+pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
+    let arms = match &context.plan.evaluate {
+        Some(plan) => Some(grade_book(context, plan).await?),
+        None => None,
+    };
+    let evaluated: Vec<(ArmResult, Vec<bool>)> = arms.unwrap_or_default();
+    Ok(Results {
+        name: context.plan.name.clone(),
+        plan: context.digest.hex().to_owned(),
+        created: heading.created,
+        divvy_version: heading.version,
+        datasets: datasets(context),
+        models: models(context, &heading.sources),
+        comparisons: comparisons(context, &evaluated),
+        arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
+        screening: screening(context).await?,
+        training: training(context).await?,
+        stages: stages(context).await?,
+    })
+}
+
+fn datasets(context: &Context) -> Vec<DatasetUse> {
+    let test = context.plan.data.test.clone().unwrap_or_default();
+    [("train", &context.plan.data.train, &context.questions.train), ("dev", &context.plan.data.train, &context.questions.dev), ("test", &test, &context.questions.test)]
+        .into_iter()
+        .filter(|(_, _, questions)| !questions.is_empty())
+        .map(|(split, dataset, questions)| DatasetUse { dataset: dataset.clone(), split: split.to_owned(), rows: questions.len() as u64 })
+        .collect()
+}
+
+fn models(context: &Context, sources: &BTreeMap<String, String>) -> Vec<ModelUse> {
+    let ids = context.plan.models.iter();
+    ids.map(|(name, id)| ModelUse { name: name.clone(), source: sources.get(name).cloned().unwrap_or_default(), id: id.clone() }).collect()
+}
+
+/// Every arm with its right/wrong vector in question order; arms without a single row are left out.
+async fn grade_book(context: &Context, plan: &EvaluatePlan) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
+    let mut by_arm: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
+    for row in context.store.items(&context.digest, Stage::Evaluate).await? {
+        by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
+    }
+    let questions = evaluate::questions(context, plan);
+    plan.arms
+        .iter()
+        .filter_map(|arm| Some((arm, by_arm.get(&arm.slug())?)))
+        .map(|(arm, rows)| arm_result(arm, questions, rows))
+        .collect()
+}
+
+fn arm_result(arm: &Arm, questions: &[Question], rows: &HashMap<String, ItemRow>) -> Result<(ArmResult, Vec<bool>), FlowError> {
+    let mut tally = Tally::default();
+    for question in questions {
+        let graded = match rows.get(&question.id.0) {
+            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?),
+            _ => None,
+        };
+        tally.add(question, graded);
+    }
+    let right = tally.right.clone();
+    Ok((tally.result(arm), right))
+}
+
+/// Sums over the questions of one arm.
+#[derive(Default)]
+struct Tally {
+    right: Vec<bool>,
+    score: f64,
+    no_answer: u64,
+    truncated: u64,
+    errors: u64,
+    decompose: Sum,
+    solve: Sum,
+    malformed: u64,
+    subquestions: u64,
+    decomposed: u64,
+    steps: BTreeMap<u32, (u64, u64)>,
+    examples: Vec<Example>,
+}
+
+#[derive(Default)]
+struct Sum {
+    tokens_in: u64,
+    tokens_out: u64,
+    /// Becomes `None` for good at the first unknown price.
+    unknown: bool,
+    nanos: i64,
+}
+
+impl Sum {
+    fn add(&mut self, spent: Spent) {
+        self.tokens_in += spent.tokens_in;
+        self.tokens_out += spent.tokens_out;
+        match spent.cost_nanos {
+            Some(nanos) => self.nanos += nanos,
+            None => self.unknown = true,
+        }
+    }
+}
+
+impl Tally {
+    fn add(&mut self, question: &Question, graded: Option<Graded>) {
+        let correct = graded.as_ref().is_some_and(|graded| graded.grade.correct);
+        self.right.push(correct);
+        if let Some(steps) = question.steps {
+            let slice = self.steps.entry(steps).or_default();
+            slice.0 += 1;
+            slice.1 += u64::from(correct);
+        }
+        let Some(graded) = graded else {
+            self.errors += 1;
+            return;
+        };
+        self.score += graded.grade.score;
+        match graded.grade.outcome {
+            Outcome::Answered => {}
+            Outcome::NoAnswer => self.no_answer += 1,
+            Outcome::Truncated => self.truncated += 1,
+            Outcome::Error => self.errors += 1,
+        }
+        self.decompose.add(graded.decompose);
+        self.solve.add(graded.solve);
+        self.malformed += u64::from(graded.malformed);
+        if let Some(decomposition) = &graded.decomposition {
+            self.decomposed += 1;
+            self.subquestions += decomposition.steps().len() as u64;
+        }
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(example(question, graded));
+        }
+    }
+
+    fn result(self, arm: &Arm) -> ArmResult {
+        let n = self.right.len() as u64;
+        let correct = self.right.iter().filter(|right| **right).count() as u64;
+        let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
+        let two_stage = arm.strategy.needs_decomposer();
+        ArmResult {
+            arm: arm.slug(),
+            strategy: arm.strategy,
+            decomposer: arm.decomposer.clone(),
+            solver: arm.solver.clone(),
+            n,
+            correct,
+            accuracy: share(correct as f64),
+            ci: stats::wilson::interval(correct, n),
+            score: share(self.score),
+            no_answer: self.no_answer,
+            truncated: self.truncated,
+            errors: self.errors,
+            tokens_in: self.decompose.tokens_in + self.solve.tokens_in,
+            tokens_out: self.decompose.tokens_out + self.solve.tokens_out,
+            decompose_tokens_in: self.decompose.tokens_in,
+            decompose_tokens_out: self.decompose.tokens_out,
+            solve_tokens_in: self.solve.tokens_in,
+            solve_tokens_out: self.solve.tokens_out,
+            cost_nanos: (!self.decompose.unknown && !self.solve.unknown).then_some(self.decompose.nanos + self.solve.nanos),
+            well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
+            mean_subquestions: (two_stage && self.decomposed > 0).then(|| self.subquestions as f64 / self.decomposed as f64),
+            by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
+            examples: self.examples,
+        }
+    }
+}
+
+fn example(question: &Question, graded: Graded) -> Example {
+    let steps = graded.decomposition.as_ref().map(|steps| steps.steps().iter().map(|step| step.text.clone()).collect());
+    let malformed = graded.malformed.then(|| graded.decomposer_text.clone().into_iter().collect());
+    Example {
+        question_id: question.id.0.clone(),
+        premise: question.premise.clone(),
+        question: question.text.clone(),
+        gold: question.golds.iter().map(ToString::to_string).collect(),
+        subquestions: steps.or(malformed).unwrap_or_default(),
+        reply: graded.reply,
+        answer: graded.grade.answer,
+        correct: graded.grade.correct,
+        outcome: graded.grade.outcome,
+    }
+}
+
+/// Every two-stage arm against the single-stage ones and against the teacher's decompositions, every student against its
+/// untrained base; all on the same questions, Holm-adjusted together.
+fn comparisons(context: &Context, evaluated: &[(ArmResult, Vec<bool>)]) -> Vec<Comparison> {
+    let mut compared: Vec<Comparison> = Vec::new();
+    for (arm, right) in evaluated.iter().filter(|(arm, _)| arm.strategy == Strategy::TwoStage) {
+        for (other, other_right) in evaluated.iter().filter(|(other, _)| other.solver == arm.solver && is_reference(context, arm, other)) {
+            compared.push(compare(arm, right, other, other_right));
+        }
+    }
+    let adjusted = stats::holm::adjust(&compared.iter().map(|comparison| comparison.p_value).collect::<Vec<_>>());
+    for (comparison, p_holm) in compared.iter_mut().zip(adjusted) {
+        comparison.p_holm = p_holm;
+    }
+    compared
+}
+
+fn is_reference(context: &Context, arm: &ArmResult, other: &ArmResult) -> bool {
+    let base = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:")).and_then(|name| context.plan.students.get(name));
+    match (other.strategy, other.decomposer.as_deref()) {
+        (Strategy::Cot | Strategy::Direct, _) => true,
+        (Strategy::TwoStage, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
+        (Strategy::TwoStage, Some(name)) => base.is_some_and(|student| student.base == name),
+        _ => false,
+    }
+}
+
+fn compare(arm: &ArmResult, right: &[bool], other: &ArmResult, other_right: &[bool]) -> Comparison {
+    let paired = stats::paired::compare(right, other_right);
+    Comparison {
+        a: arm.arm.clone(),
+        b: other.arm.clone(),
+        n: paired.n,
+        only_a: paired.only_a,
+        only_b: paired.only_b,
+        difference: paired.difference,
+        ci: paired.ci,
+        p_value: paired.p_value,
+        p_holm: paired.p_value,
+    }
+}
+
+async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowError> {
+    let Some(plan) = &context.plan.screen else { return Ok(None) };
+    let rows = context.store.items(&context.digest, Stage::Screen).await?;
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for row in &rows {
+        let reason = match &row.state {
+            ItemState::Done => "correct".to_owned(),
+            ItemState::Rejected(reason) | ItemState::Failed(reason) => reason.clone(),
+            ItemState::Pending => "pending".to_owned(),
+        };
+        *reasons.entry(reason).or_default() += 1;
+    }
+    let kept = rows.iter().filter(|row| row.state == ItemState::Done).count() as u64;
+    let calls: Vec<_> = rows.iter().flat_map(|row| row.calls.iter().cloned()).collect();
+    let usages = context.store.call_usages(&calls).await?;
+    let (tokens_in, tokens_out) = items::sum_usage(usages.into_iter().map(|call| call.usage));
+    let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    Ok(Some(ScreeningSummary { solver: plan.solver.clone(), candidates: rows.len() as u64, kept, reasons, tokens_in, tokens_out }))
+}
+
+async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> {
+    let mut summaries = Vec::new();
+    for (name, plan) in &context.plan.students {
+        let key = train::key(context, name).await?;
+        let Some(record) = context.store.artefact(&key).await? else { continue };
+        let Ok(artefact) = serde_json::from_str::<train::Artefact>(&record.meta_json) else { continue };
+        summaries.push(TrainingSummary {
+            student: name.clone(),
+            base: plan.base.clone(),
+            target: plan.target.name().to_owned(),
+            method: format!("{:?}", plan.method).to_lowercase(),
+            rows: artefact.rows,
+            epochs: plan.epochs as f64,
+            wall_ms: artefact.wall_ms,
+            curve: context.store.metrics(&key).await?,
+        });
+    }
+    Ok(summaries)
+}
+
+async fn stages(context: &Context) -> Result<Vec<StageTime>, FlowError> {
+    let times = context.store.stage_times(&context.digest).await?;
+    Ok(times.into_iter().map(|(stage, wall_ms)| StageTime { stage: stage.name().to_owned(), wall_ms }).collect())
+}

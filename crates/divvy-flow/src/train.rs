@@ -1,0 +1,186 @@
+//! Train: every student of the plan learns to write the decompositions that were collected (SD-T) or kept (SD-R).
+//! A student that was trained on the same rows with the same settings is found, not trained again.
+
+use std::{
+    collections::HashMap,
+    ops::ControlFlow,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use divvy_core::{
+    chat::Message,
+    decomposition::Decomposition,
+    digest::Digest,
+    plan::StudentPlan,
+    prompts::decompose::{self, Style},
+    question::{Question, QuestionId},
+    recipe::Target,
+    records::{Stage, TrainPoint},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::{collect, context::Context, error::FlowError, screen};
+
+/// One row as text. The trainer tokenises it with the functions that inference uses.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    pub id: String,
+    pub prompt: Vec<Message>,
+    pub completion: String,
+}
+
+/// Everything a trainer needs; its digest is the student's identity before it exists.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Job {
+    pub base: String,
+    pub base_id: String,
+    /// Digest of the decomposition prompt and its parser: another prompt is another student.
+    pub prompt_id: String,
+    pub plan: StudentPlan,
+    pub seed: u64,
+    pub rows: Vec<Row>,
+    pub dev: Vec<Row>,
+}
+
+/// A trained student on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Artefact {
+    pub path: PathBuf,
+    /// Content hash of the adapter (or of the full weights): part of the student's model identity.
+    pub content: String,
+    pub rows: u64,
+    /// Rows left out because they were too long.
+    pub too_long: u64,
+    pub wall_ms: i64,
+}
+
+/// What a trainer reports after each optimiser step; it stops at [`ControlFlow::Break`], leaving a checkpoint.
+pub type Observe<'a> = dyn FnMut(&TrainPoint, u64) -> ControlFlow<()> + Send + 'a;
+
+/// Trains on the machine at hand, or hands over to another engine. The binary chooses.
+pub trait Trainer: Send + Sync {
+    /// Blocks until trained. `key` names the job's folder, where a cut run finds its checkpoint.
+    ///
+    /// # Errors
+    /// A sentence for people; [`Stopped::Interrupted`] after a break.
+    fn train(&self, key: &Digest, job: &Job, observe: &mut Observe<'_>) -> Result<Artefact, Stopped>;
+}
+
+#[derive(Debug)]
+pub enum Stopped {
+    Interrupted,
+    Failed(String),
+}
+
+/// Trains, or finds, every student of the plan.
+///
+/// # Errors
+/// [`FlowError::Train`], [`FlowError::Interrupted`], or the store's.
+pub async fn run(context: &Context, trainer: &Arc<dyn Trainer>) -> Result<(), FlowError> {
+    for (name, plan) in &context.plan.students {
+        let job = job(context, plan).await?;
+        let key = Digest::of("student/1", &job);
+        let artefact = match find(context, &key).await? {
+            Some(artefact) => artefact,
+            None => train_one(context, trainer, name, key.clone(), job).await?,
+        };
+        context.models.add_student(name, &plan.base, &artefact);
+    }
+    Ok(())
+}
+
+/// The student of that key, if it was trained and still lies where it was put.
+///
+/// # Errors
+/// The store's.
+pub async fn find(context: &Context, key: &Digest) -> Result<Option<Artefact>, FlowError> {
+    let Some(record) = context.store.artefact(key).await? else { return Ok(None) };
+    let artefact: Option<Artefact> = serde_json::from_str(&record.meta_json).ok();
+    Ok(artefact.filter(|artefact| artefact.path.exists()))
+}
+
+/// The key under which a student's artefact and loss curve are stored.
+///
+/// # Errors
+/// The store's.
+pub async fn key(context: &Context, name: &str) -> Result<Digest, FlowError> {
+    let plan = &context.plan.students[name];
+    Ok(Digest::of("student/1", &job(context, plan).await?))
+}
+
+async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
+    let all = collect::collected(context).await?;
+    let by_id = |questions: &[Question]| -> HashMap<QuestionId, Question> {
+        questions.iter().map(|question| (question.id.clone(), question.clone())).collect()
+    };
+    let (train, dev) = (by_id(&context.questions.train), by_id(&context.questions.dev));
+    let kept = match plan.target {
+        Target::SdT => None,
+        Target::SdR => Some(screen::verdicts(context).await?),
+    };
+    let keep = |key: &crate::items::ItemKey| kept.as_ref().is_none_or(|verdicts| verdicts.get(key).is_some_and(|verdict| verdict.keep));
+    let rows = all.iter().filter(|(key, _)| keep(key)).filter_map(|(key, steps)| Some(row(train.get(&key.question)?, steps))).collect();
+    let dev = all.iter().filter_map(|(key, steps)| Some(row(dev.get(&key.question)?, steps))).collect();
+    Ok(Job {
+        base: plan.base.clone(),
+        base_id: context.plan.models.get(&plan.base).cloned().unwrap_or_default(),
+        prompt_id: decompose::prompt_id(Style::default()).0.hex().to_owned(),
+        plan: plan.clone(),
+        seed: context.plan.seed,
+        rows,
+        dev,
+    })
+}
+
+fn row(question: &Question, decomposition: &Decomposition) -> Row {
+    Row { id: question.id.0.clone(), prompt: decompose::messages(question, Style::default()), completion: decompose::completion(decomposition) }
+}
+
+async fn train_one(context: &Context, trainer: &Arc<dyn Trainer>, name: &str, key: Digest, job: Job) -> Result<Artefact, FlowError> {
+    if job.rows.is_empty() {
+        let reason = "no rows to train on: see `divvy status` for why they were rejected".to_owned();
+        return Err(FlowError::Train { student: name.to_owned(), reason });
+    }
+    context.progress.start(Stage::Train, &format!("{name}: {} rows", job.rows.len()), 0, 0);
+    let trained = blocking(context, trainer, name, &key, job).await;
+    context.progress.finish();
+    let artefact = trained?;
+    let meta = serde_json::to_string(&artefact).expect("an artefact is plain JSON");
+    context.store.put_artefact(&key, "student", &artefact.path.to_string_lossy(), &meta, (context.now)()).await?;
+    Ok(artefact)
+}
+
+/// Training computes for minutes: it runs on a thread of its own, hears of Ctrl-C through the observer, and its log goes
+/// to the store as it is written, so that the curve of a cut run is whole after the resume.
+async fn blocking(context: &Context, trainer: &Arc<dyn Trainer>, name: &str, key: &Digest, job: Job) -> Result<Artefact, FlowError> {
+    let (points, log) = mpsc::unbounded_channel();
+    let (trainer, job_key, cancel, progress) =
+        (Arc::clone(trainer), key.clone(), context.cancel.clone(), Arc::clone(&context.progress));
+    let training = tokio::task::spawn_blocking(move || {
+        let mut observe = |point: &TrainPoint, total: u64| {
+            progress.train_step(point, total);
+            let logged = points.send(*point);
+            if cancel.is_cancelled() || logged.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        trainer.train(&job_key, &job, &mut observe)
+    });
+    write_log(context, key, log).await?;
+    let fail = |reason: String| FlowError::Train { student: name.to_owned(), reason };
+    match training.await {
+        Ok(Ok(artefact)) => Ok(artefact),
+        Ok(Err(Stopped::Interrupted)) => Err(FlowError::Interrupted),
+        Ok(Err(Stopped::Failed(reason))) => Err(fail(reason)),
+        Err(panic) => Err(fail(format!("the trainer stopped unexpectedly: {panic}"))),
+    }
+}
+
+async fn write_log(context: &Context, key: &Digest, mut log: mpsc::UnboundedReceiver<TrainPoint>) -> Result<(), FlowError> {
+    let mut batch = Vec::new();
+    while log.recv_many(&mut batch, 64).await > 0 {
+        context.store.put_metrics(key, &batch).await?;
+        batch.clear();
+    }
+    Ok(())
+}
