@@ -13,6 +13,8 @@ use super::fetch::{FetchError, io_error};
 
 /// Deflate cannot do better than about 1032 to 1; more is a bomb or a lie.
 const MAX_RATIO: u64 = 1100;
+/// Bytes that are copied at a time.
+const PIECE: usize = 1 << 20;
 /// The largest piece of a model that one wheel may hold.
 const MAX_BYTES: u64 = 16 << 30;
 
@@ -40,16 +42,18 @@ pub fn copy_model_piece(
         return Err(damaged(format!("`{name}` claims {size} bytes, more than its packed size can hold")));
     }
     let mut member = member.take(size + 1);
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = Vec::with_capacity(PIECE);
     let mut done = 0;
     loop {
+        buffer.clear();
         // The zip reader compares the CRC at the end, so a flipped bit is an error here.
-        let read = member.read(&mut buffer).map_err(|error| damaged(error.to_string()))?;
+        let read = member.by_ref().take(PIECE as u64).read_to_end(&mut buffer);
+        let read = read.map_err(|error| damaged(error.to_string()))? as u64;
         if read == 0 {
             break;
         }
-        out.write_all(&buffer[..read]).map_err(write_error)?;
-        done += read as u64;
+        out.write_all(&buffer).map_err(write_error)?;
+        done += read;
         on_bytes(done);
     }
     if done == size { Ok(name) } else { Err(damaged(format!("`{name}` has {done} bytes instead of {size}"))) }

@@ -1,17 +1,18 @@
 //! Questions from files: every file of a source read in order, each row parsed or reported with file, line and reason,
-//! then as many taken as were asked for. Row numbers count all rows of all files, readable or not, so that mending
-//! one row never renames another.
+//! then as many taken as were asked for. Questions are numbered over all files, and an unreadable row keeps its number,
+//! so that mending it renames no other.
 
-use std::path::{Path, PathBuf};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use divvy_core::{
-    question::{Question, Split},
+    datasets::{DatasetKind, UnknownDataset},
+    question::{Question, QuestionId, Split},
     recipe::{Columns, OnBadRow},
 };
 use thiserror::Error;
 
 use super::{
-    parse,
+    parse::{self, Parser},
     raw::{RawRow, read_rows},
     sample::sample,
 };
@@ -65,7 +66,7 @@ pub enum DataError {
     BadRow(BadRow),
     #[error("{file}: {reason}")]
     File { file: String, reason: String },
-    #[error("{files}: no usable row among {rows}; the first: {first}")]
+    #[error("{files}: no question in {rows} rows; {first}")]
     NothingUsable { files: String, rows: usize, first: String },
     #[error("data set `{dataset}` ({split}): {reason}")]
     Spec { dataset: String, split: Split, reason: String },
@@ -94,58 +95,79 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
         let questions = divvy_core::synth::generate(spec.split, rows, spec.seed);
         return Ok(Loaded { questions, skipped: Vec::new() });
     }
-    let parser = parse::parser(spec).map_err(|reason| wrong(&reason))?;
+    let kind: DatasetKind = spec.dataset.parse().map_err(|error: UnknownDataset| wrong(&error.to_string()))?;
     if spec.files.is_empty() {
         return Err(wrong("no file is named; add files = [\"…\"]"));
     }
-    let mut loaded = Loaded::default();
-    let mut row = 0;
-    for file in &spec.files {
-        let path = locate(settings, spec, file)?;
-        read_file(&path, file, &mut row, parser.as_ref(), spec, &mut loaded)?;
+    let files = spec.files.iter().map(|file| read_file(settings, spec, file)).collect::<Result<Vec<_>, _>>()?;
+    let parser = parse::parser(spec, kind, files.iter().flatten()).map_err(|reason| wrong(&reason))?;
+    let mut loading = Loading { spec, parser, row: 0, ids: BTreeSet::new(), loaded: Loaded::default() };
+    for (file, rows) in spec.files.iter().zip(files) {
+        rows.into_iter().try_for_each(|raw| loading.add(file, raw))?;
     }
-    if let (true, Some(first)) = (loaded.questions.is_empty(), loaded.skipped.first()) {
-        let files = spec.files.join(", ");
-        return Err(DataError::NothingUsable { files, rows: row, first: first.to_string() });
-    }
+    let mut loaded = loading.finish()?;
     if let Some(wanted) = spec.rows {
         loaded.questions = sample(loaded.questions, wanted, spec.seed);
     }
     Ok(loaded)
 }
 
-fn read_file(
-    path: &Path,
-    shown: &str,
-    row: &mut usize,
-    parser: &parse::Parser<'_>,
-    spec: &SourceSpec,
-    loaded: &mut Loaded,
-) -> Result<(), DataError> {
-    let raw_rows = read_rows(path).map_err(|reason| DataError::File { file: path.display().to_string(), reason })?;
-    for raw in raw_rows {
-        let line = raw.place;
-        match questions_of(raw, *row, parser) {
-            Ok(questions) => {
-                *row += questions.len();
-                loaded.questions.extend(questions);
-            }
-            Err(reason) => {
-                *row += 1;
-                let bad = BadRow { file: shown.to_owned(), line, reason };
-                match spec.on_bad_row {
-                    OnBadRow::Stop => return Err(DataError::BadRow(bad)),
-                    OnBadRow::Skip => loaded.skipped.push(bad),
+fn read_file(settings: &FetchSettings, spec: &SourceSpec, file: &str) -> Result<Vec<RawRow>, DataError> {
+    let path = locate(settings, spec, file)?;
+    read_rows(&path).map_err(|reason| DataError::File { file: path.display().to_string(), reason })
+}
+
+/// A source being read.
+struct Loading<'a> {
+    spec: &'a SourceSpec,
+    parser: Parser<'a>,
+    /// Number of the next question, readable or not.
+    row: usize,
+    ids: BTreeSet<QuestionId>,
+    loaded: Loaded,
+}
+
+impl Loading<'_> {
+    fn add(&mut self, file: &str, raw: RawRow) -> Result<(), DataError> {
+        let value = match raw.value {
+            Ok(value) => value,
+            Err(reason) => return self.reject(file, raw.place, reason),
+        };
+        for question in parse::questions(&self.parser, raw.key.as_deref(), &value, self.spec, self.row) {
+            match question {
+                Err(error) => self.reject(file, raw.place, error.reason)?,
+                Ok(question) if !self.ids.insert(question.id.clone()) => {
+                    self.reject(file, raw.place, format!("another row has its id, `{}`", question.id))?;
+                }
+                Ok(question) => {
+                    self.row += 1;
+                    self.loaded.questions.push(question);
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn questions_of(raw: RawRow, row: usize, parser: &parse::Parser<'_>) -> Result<Vec<Question>, String> {
-    let value = raw.value?;
-    parser(raw.key.as_deref(), &value, row)
+    fn reject(&mut self, file: &str, line: u64, reason: String) -> Result<(), DataError> {
+        self.row += 1;
+        let bad = BadRow { file: file.to_owned(), line, reason };
+        match self.spec.on_bad_row {
+            OnBadRow::Stop => Err(DataError::BadRow(bad)),
+            OnBadRow::Skip => {
+                self.loaded.skipped.push(bad);
+                Ok(())
+            }
+        }
+    }
+
+    /// A source of which nothing is usable is a mistake, whatever the policy.
+    fn finish(self) -> Result<Loaded, DataError> {
+        if !self.loaded.questions.is_empty() {
+            return Ok(self.loaded);
+        }
+        let first = self.loaded.skipped.first().map_or_else(|| "it is empty".to_owned(), BadRow::to_string);
+        Err(DataError::NothingUsable { files: self.spec.files.join(", "), rows: self.row, first })
+    }
 }
 
 /// The local path of a file, which may have to be fetched first.

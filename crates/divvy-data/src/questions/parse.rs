@@ -1,14 +1,88 @@
-//! From a raw row to questions: which parser of `divvy_core::datasets` a data set's name stands for.
+//! From raw rows to questions: which parser of `divvy_core::datasets` a data set's rows go to. A row may hold several
+//! questions (a passage of DROP's official file) or none (a row of DROP's passages file).
 
-use divvy_core::question::Question;
-use serde_json::Value;
+use divvy_core::{
+    datasets::{DatasetKind, RowContext, RowError, bamboogle, drop, gsm8k, rows},
+    question::Question,
+};
+use serde_json::{Map, Value};
 
-use super::load::SourceSpec;
+use super::{load::SourceSpec, raw::RawRow};
 
-/// Key of the row in its file if it has one, the row, and the number of its first question.
-pub(crate) type Parser<'a> = dyn Fn(Option<&str>, &Value, usize) -> Result<Vec<Question>, String> + 'a;
+/// A parser with what it has to know beside the row.
+pub(crate) enum Parser<'a> {
+    Gsm8k,
+    Bamboogle,
+    /// The passages of all files, so that their order does not matter.
+    Drop(drop::Passages),
+    Rows(&'a divvy_core::recipe::Columns),
+}
 
-/// The parser for the rows of `spec`, or why there is none.
-pub(crate) fn parser(spec: &SourceSpec) -> Result<Box<Parser<'_>>, String> {
-    Err(format!("no parser for {}", spec.dataset))
+/// The parser for the rows of `spec`, or why there is none. `raw` is asked for passages.
+pub(crate) fn parser<'a, 'r>(
+    spec: &'a SourceSpec,
+    kind: DatasetKind,
+    raw: impl Iterator<Item = &'r RawRow>,
+) -> Result<Parser<'a>, String> {
+    match kind {
+        DatasetKind::Synth => Err("it is generated and has no files".to_owned()),
+        DatasetKind::Gsm8k => Ok(Parser::Gsm8k),
+        DatasetKind::Bamboogle => Ok(Parser::Bamboogle),
+        DatasetKind::Drop => Ok(Parser::Drop(passages(raw))),
+        DatasetKind::Rows => {
+            spec.columns.as_ref().map(Parser::Rows).ok_or_else(|| {
+                "its columns are not named; add columns = { question = \"…\", answer = \"…\" }".to_owned()
+            })
+        }
+    }
+}
+
+/// The readable passages. An unreadable one is reported when its own row is parsed.
+fn passages<'r>(raw: impl Iterator<Item = &'r RawRow>) -> drop::Passages {
+    let passage_rows = raw.filter(|row| row.key.is_none()).filter_map(|row| row.value.as_ref().ok());
+    passage_rows.filter(|value| is_passage(value)).filter_map(|value| drop::parse_passage(value).ok()).collect()
+}
+
+/// A row of the passages file has a passage and asks nothing.
+fn is_passage(value: &Value) -> bool {
+    value.get("passage").is_some() && value.get("question").is_none()
+}
+
+/// The questions of one row, each readable or not. `row` is the number of the first.
+pub(crate) fn questions(
+    parser: &Parser<'_>,
+    key: Option<&str>,
+    value: &Value,
+    spec: &SourceSpec,
+    row: usize,
+) -> Vec<Result<Question, RowError>> {
+    let context = RowContext { dataset: &spec.dataset, split: spec.split, row };
+    match parser {
+        Parser::Gsm8k => vec![gsm8k::parse(value, &context)],
+        Parser::Bamboogle => vec![bamboogle_row(value, &context)],
+        Parser::Rows(columns) => vec![rows::parse(value, columns, &context)],
+        Parser::Drop(passages) => match key {
+            Some(key) => official_drop(key, value, &context),
+            None if is_passage(value) => drop::parse_passage(value).err().into_iter().map(Err).collect(),
+            None => vec![drop::parse_flat(value, passages, &context)],
+        },
+    }
+}
+
+/// One passage of the official file, as a file of that passage alone.
+fn official_drop(key: &str, value: &Value, context: &RowContext<'_>) -> Vec<Result<Question, RowError>> {
+    let file = Value::Object(Map::from_iter([(key.to_owned(), value.clone())]));
+    drop::parse_nested(&file, context).unwrap_or_else(|error| vec![Err(error)])
+}
+
+/// A JSON row, a CSV record under a header, or one without (its fields are numbered).
+fn bamboogle_row(value: &Value, context: &RowContext<'_>) -> Result<Question, RowError> {
+    let Some(object) = value.as_object() else { return bamboogle::parse(value, context) };
+    if object.contains_key("0") {
+        let field = |index: usize| object.get(&index.to_string()).and_then(Value::as_str);
+        let fields: Vec<&str> = (0..object.len()).map_while(field).collect();
+        return bamboogle::parse_csv(&fields, context);
+    }
+    let lower = object.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
+    bamboogle::parse(&Value::Object(lower.collect()), context)
 }

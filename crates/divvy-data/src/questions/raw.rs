@@ -9,6 +9,7 @@
 //! ```
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
@@ -156,8 +157,12 @@ fn number(rows: Vec<Value>) -> Vec<RawRow> {
 /// An object of objects is rows by key; an object with exactly one array of objects wraps its rows.
 fn keyed(mut map: Map<String, Value>) -> Result<Vec<RawRow>, String> {
     if map.values().all(Value::is_object) {
-        let rows = (1..).zip(map);
-        return Ok(rows.map(|(place, (key, value))| RawRow { place, key: Some(key), value: Ok(value) }).collect());
+        // Sorted: a JSON map's own order depends on how serde_json was built, and row numbers must not.
+        let sorted: BTreeMap<String, Value> = map.into_iter().collect();
+        return Ok((1..)
+            .zip(sorted)
+            .map(|(place, (key, value))| RawRow { place, key: Some(key), value: Ok(value) })
+            .collect());
     }
     let arrays: Vec<String> = map.iter().filter(|(_, value)| value.is_array()).map(|(key, _)| key.clone()).collect();
     match arrays.as_slice() {
