@@ -1,1 +1,120 @@
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+};
 
+use divvy_core::{
+    chat::{ChatRequest, Finish, Message, Reply, Sampling, Usage},
+    model::ModelId,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{client::call_key, error::ErrorKind};
+
+/// Fails with these, then succeeds; notes when it was asked.
+struct Failing {
+    errors: Mutex<VecDeque<ChatError>>,
+    asked: Arc<Mutex<Vec<Instant>>>,
+}
+
+impl Layer for Failing {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        self.asked.lock().unwrap().push(Instant::now());
+        let error = self.errors.lock().unwrap().pop_front();
+        let reply = Reply { text: "yes".into(), finish: Finish::Stop, usage: Usage::default() };
+        error.map_or(Ok(Call { key: job.key, reply, from_cache: false, price_nanos: None, latency_ms: 0 }), Err)
+    }
+}
+
+fn job() -> Job {
+    let request = ChatRequest {
+        model: ModelId::remote("test", "model"),
+        messages: vec![Message::user("hello")],
+        sampling: Sampling::greedy(8),
+        sample: 0,
+    };
+    Job { key: call_key(&request), request: Arc::new(request), cancel: CancellationToken::new(), attempt: 1 }
+}
+
+async fn try_with(errors: Vec<ChatError>, deadline: u64) -> (Result<Call, ChatError>, Vec<Duration>) {
+    let asked = Arc::<Mutex<Vec<Instant>>>::default();
+    let inner = Failing { errors: Mutex::new(errors.into()), asked: asked.clone() };
+    let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(deadline), inner };
+    let result = retry.call(job()).await;
+    let asked = asked.lock().unwrap();
+    let pauses = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    (result, pauses)
+}
+
+fn busy(retry_after: Option<u64>) -> ChatError {
+    let retry_after = retry_after.map(Duration::from_secs);
+    ChatError { retry_after, ..ChatError::new(ErrorKind::RateLimited, "busy") }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_are_drawn_below_a_doubling_bound() {
+    let (result, pauses) = try_with(vec![busy(None); 5], 600).await;
+    assert!(result.is_ok());
+    assert_eq!(pauses.len(), 5);
+    for (pause, bound) in pauses.iter().zip([1, 2, 4, 8, 16]) {
+        // The timer's grain is a millisecond.
+        assert!(*pause <= Duration::from_secs(bound) + Duration::from_millis(1), "{pauses:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_the_least_pause() {
+    let (result, pauses) = try_with(vec![busy(Some(40)), busy(Some(3))], 600).await;
+    assert!(result.is_ok());
+    assert!(pauses[0] >= Duration::from_secs(40) && pauses[1] >= Duration::from_secs(3), "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_number_of_tries_is_bounded_and_said() {
+    let (result, pauses) = try_with(vec![busy(None); 100], 600).await;
+    let error = result.unwrap_err();
+    assert_eq!(pauses.len() + 1, 6);
+    assert_eq!(error.kind, ErrorKind::RateLimited);
+    assert!(error.message.contains("after 6 tries"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_beyond_the_deadline_is_not_begun() {
+    let start = Instant::now();
+    let (result, pauses) = try_with(vec![busy(Some(3600))], 60).await;
+    assert!(result.unwrap_err().message.contains("60 s"));
+    assert!(pauses.is_empty() && start.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_will_not_get_better_is_not_tried_again() {
+    for kind in [ErrorKind::Unauthorized, ErrorKind::NotFound, ErrorKind::BadRequest, ErrorKind::ContextTooLong] {
+        let (result, pauses) = try_with(vec![ChatError::new(kind, "no")], 600).await;
+        assert_eq!(result.unwrap_err().message, "no");
+        assert!(pauses.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_ends_a_pause() {
+    let inner = Failing { errors: Mutex::new(vec![busy(Some(500)); 2].into()), asked: Arc::default() };
+    let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(3600), inner };
+    let job = job();
+    let cancel = job.cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        cancel.cancel();
+    });
+    let start = Instant::now();
+    assert!(retry.call(job).await.unwrap_err().is_cancelled());
+    assert!(start.elapsed() < Duration::from_secs(6));
+}
+
+#[test]
+fn the_draw_covers_the_range() {
+    let policy = RetryPolicy::default();
+    assert_eq!(policy.pause(1, None, 0), Duration::ZERO);
+    assert_eq!(policy.pause(1, None, u64::MAX), Duration::from_secs(1));
+    assert_eq!(policy.pause(60, None, u64::MAX), Duration::from_secs(30));
+}

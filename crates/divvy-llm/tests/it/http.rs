@@ -1,0 +1,211 @@
+use std::{sync::Arc, time::Duration};
+
+use divvy_core::chat::Finish;
+use divvy_llm::{ApiKey, Chat, ChatError, Delta, ErrorKind, HttpChat, HttpConfig, Transfer};
+use divvy_testkit::{
+    script::{Fault, Step},
+    teacher::{Lesson, Teacher},
+};
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::{bench, request};
+
+fn http(url: &str, transfer: Transfer) -> HttpChat {
+    let config = HttpConfig { url: url.into(), model: "teacher".into(), api_key: ApiKey::None, transfer };
+    HttpChat::new(config).unwrap()
+}
+
+/// One try, straight at the backend.
+async fn ask(chat: &HttpChat) -> Result<divvy_core::chat::Reply, ChatError> {
+    chat.complete(request("two words"), CancellationToken::new()).await
+}
+
+async fn fault(step: Step, transfer: Transfer) -> ChatError {
+    let teacher = Teacher::scripted([step]).await.unwrap();
+    ask(&http(&teacher.url(), transfer)).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_reply_comes_whole_and_streamed() {
+    let teacher = Teacher::scripted([]).await.unwrap();
+    for transfer in [Transfer::Whole, Transfer::Streamed] {
+        let reply = ask(&http(&teacher.url(), transfer)).await.unwrap();
+        assert_eq!((reply.text.as_str(), reply.finish), ("You said: two words", Finish::Stop));
+        assert_eq!((reply.usage.tokens_in, reply.usage.tokens_out), (Some(2), Some(4)));
+    }
+    let body = &teacher.asked()[0].body;
+    assert_eq!((&body["model"], &body["max_tokens"]), (&"teacher".into(), &16.into()));
+}
+
+#[tokio::test]
+async fn a_streamed_raw_body_can_be_read_again() {
+    let teacher = Teacher::scripted([]).await.unwrap();
+    for transfer in [Transfer::Whole, Transfer::Streamed] {
+        let chat = http(&teacher.url(), transfer);
+        let deltas: Vec<_> = chat.start(request("a"), CancellationToken::new()).collect().await;
+        let raw = deltas.iter().find_map(|d| if let Ok(Delta::Raw(raw)) = d { Some(raw.clone()) } else { None });
+        let reply = chat.reread(&raw.unwrap()).unwrap().unwrap();
+        assert_eq!(reply.text, "You said: a");
+    }
+}
+
+#[tokio::test]
+async fn missing_usage_is_unknown_and_length_is_kept() {
+    let teacher = Teacher::scripted([Step::fault(Fault::NoUsage), Step::fault(Fault::Truncated)]).await.unwrap();
+    let chat = http(&teacher.url(), Transfer::Whole);
+    assert_eq!(ask(&chat).await.unwrap().usage.tokens_in, None);
+    assert_eq!(ask(&chat).await.unwrap().finish, Finish::Length);
+}
+
+#[tokio::test]
+async fn every_fault_has_its_kind() {
+    for transfer in [Transfer::Whole, Transfer::Streamed] {
+        for (step, kind) in [
+            (Step::status(400), ErrorKind::BadRequest),
+            (Step::status(401), ErrorKind::Unauthorized),
+            (Step::status(402), ErrorKind::Unpaid),
+            (Step::status(404), ErrorKind::NotFound),
+            (Step::status(408), ErrorKind::ServerError),
+            (Step::status(429), ErrorKind::RateLimited),
+            (Step::status(500), ErrorKind::ServerError),
+            (Step::status(307), ErrorKind::NotFound),
+            (Step::fault(Fault::Cut), ErrorKind::CutOff),
+            (Step::fault(Fault::Empty), ErrorKind::Empty),
+        ] {
+            let error = fault(step.clone(), transfer).await;
+            assert_eq!(error.kind, kind, "{step:?} {transfer:?}: {error}");
+            assert!(error.message.contains("model `teacher` at http://127.0.0.1:"), "{error}");
+        }
+    }
+    assert_eq!(fault(Step::fault(Fault::Nonsense), Transfer::Whole).await.kind, ErrorKind::Unreadable);
+    assert_eq!(fault(Step::fault(Fault::Nonsense), Transfer::Streamed).await.kind, ErrorKind::CutOff);
+}
+
+#[tokio::test]
+async fn the_dialects_of_errors_are_understood() {
+    let too_long = r"This model's maximum context length is 4096 tokens.";
+    let step = Step::Status { status: 400, retry_after: None, message: Some(too_long.into()) };
+    let error = fault(step, Transfer::Whole).await;
+    assert_eq!(error.kind, ErrorKind::ContextTooLong);
+    assert!(error.message.contains("max_tokens"), "{error}");
+    let error = fault(Step::Status { status: 429, retry_after: Some(1.5), message: None }, Transfer::Whole).await;
+    assert_eq!((error.status, error.retry_after), (Some(429), Some(Duration::from_millis(1500))));
+    let body = r#"{"error": {"message": "upstream is down", "code": 502}}"#;
+    let error = fault(Step::Body { body: body.into() }, Transfer::Whole).await;
+    assert_eq!((error.kind, error.status), (ErrorKind::ServerError, Some(502)));
+    let thinking =
+        r#"{"choices": [{"message": {"content": null, "reasoning_content": "hm"}, "finish_reason": "stop"}]}"#;
+    let error = fault(Step::Body { body: thinking.into() }, Transfer::Whole).await;
+    assert!(error.kind == ErrorKind::Empty && error.message.contains("thought"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_model_is_told_which_there_are() {
+    let teacher = Teacher::start(Lesson { model: "gpt-x".into(), ..Lesson::default() }).await.unwrap();
+    let error = ask(&http(&teacher.url(), Transfer::Whole)).await.unwrap_err();
+    assert!(error.is_fatal() && error.message.contains("it serves: `gpt-x`"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_there_asks_whether_the_server_runs() {
+    let teacher = Teacher::scripted([]).await.unwrap();
+    let url = teacher.url();
+    drop(teacher);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let error = ask(&http(&url, Transfer::Whole)).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unreachable);
+    assert!(error.message.contains("is the server running"), "{error}");
+    let no_url =
+        HttpConfig { url: "localhost:80".into(), model: "m".into(), api_key: ApiKey::None, transfer: Transfer::Whole };
+    assert!(HttpChat::new(no_url).err().unwrap().message.contains("no http(s) URL"));
+}
+
+#[tokio::test]
+async fn keys_come_from_files_and_are_never_shown() {
+    let teacher = Teacher::start(Lesson { api_key: Some("sk-secret".into()), ..Lesson::default() }).await.unwrap();
+    let without = ask(&http(&teacher.url(), Transfer::Whole)).await.unwrap_err();
+    assert!(without.message.contains("api_key_env"), "{without}");
+    let workspace = divvy_testkit::workspace::Workspace::new();
+    let with = |text: &str| HttpConfig {
+        url: teacher.url(),
+        model: "teacher".into(),
+        api_key: ApiKey::File(workspace.write("key", text)),
+        transfer: Transfer::Whole,
+    };
+    let right = with("sk-secret\n");
+    assert!(!format!("{right:?}").contains("sk-secret"));
+    assert!(ask(&HttpChat::new(right).unwrap()).await.is_ok());
+    let wrong = ask(&HttpChat::new(with("sk-wrong")).unwrap()).await.unwrap_err();
+    assert!(wrong.message.contains("check the API key in") && !wrong.message.contains("sk-wrong"), "{wrong}");
+    let missing = HttpConfig { api_key: ApiKey::Env("DIVVY_TEST_NO_SUCH_KEY".into()), ..with("") };
+    let error = HttpChat::new(missing).err().unwrap();
+    assert!(error.message.contains("export DIVVY_TEST_NO_SUCH_KEY="), "{error}");
+}
+
+#[tokio::test]
+async fn faults_are_survived_and_every_attempt_is_on_record() {
+    let script = [
+        Step::status(500),
+        Step::Status { status: 429, retry_after: Some(0.01), message: None },
+        Step::fault(Fault::Cut),
+        Step::fault(Fault::Nonsense),
+        Step::fault(Fault::Empty),
+    ];
+    let teacher = Teacher::scripted(script).await.unwrap();
+    let bench = bench(Arc::new(http(&teacher.url(), Transfer::Whole)), |c| c).await;
+    let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+    assert_eq!(call.reply.text, "You said: a");
+    let attempts = bench.store.attempts(&call.key).await.unwrap();
+    let outcomes: Vec<_> = attempts.iter().map(|a| (a.number, a.outcome.as_str(), a.http_status)).collect();
+    let expected = [
+        (1, "server-error", Some(500)),
+        (2, "rate-limited", Some(429)),
+        (3, "cut-off", None),
+        (4, "unreadable", None),
+        (5, "empty-completion", None),
+        (6, "ok", None),
+    ];
+    assert_eq!(outcomes, expected);
+    // Whatever came with a 200 is kept as it came.
+    assert_eq!(bench.store.raw_replies(&call.key).await.unwrap().len(), 3);
+    assert_eq!(teacher.answered(), 1);
+}
+
+#[tokio::test]
+async fn a_paid_reply_that_was_never_parsed_is_read_instead_of_paid_again() {
+    let teacher = Teacher::scripted([]).await.unwrap();
+    let bench = bench(Arc::new(http(&teacher.url(), Transfer::Whole)), |c| c).await;
+    let key = divvy_llm::call_key(&request("a"));
+    let bytes = br#"{"choices": [{"message": {"content": "kept"}, "finish_reason": "stop"}]}"#.to_vec();
+    let raw = divvy_store::RawReply { key, number: 1, bytes, endpoint: None, received_ms: 0 };
+    bench.store.record_raw(&raw).await.unwrap();
+    let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+    assert_eq!((call.reply.text.as_str(), call.from_cache), ("kept", true));
+    assert!(teacher.asked().is_empty());
+    assert!(bench.store.call(&call.key).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn the_raw_body_comes_before_the_text() {
+    let teacher = Teacher::scripted([]).await.unwrap();
+    let chat = http(&teacher.url(), Transfer::Whole);
+    let mut deltas = chat.start(request("a"), CancellationToken::new());
+    assert!(matches!(deltas.next().await, Some(Ok(Delta::Raw(_)))));
+    assert!(matches!(deltas.next().await, Some(Ok(Delta::Text(_)))));
+}
+
+#[tokio::test]
+async fn a_hanging_endpoint_is_left_at_once_when_cancelled() {
+    let teacher = Teacher::scripted([Step::fault(Fault::Hang)]).await.unwrap();
+    let chat = http(&teacher.url(), Transfer::Whole);
+    let cancel = CancellationToken::new();
+    let stop = async {
+        while teacher.asked().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        cancel.cancel();
+    };
+    let (result, ()) = tokio::join!(chat.complete(request("a"), cancel.clone()), stop);
+    assert!(result.unwrap_err().is_cancelled());
+}
