@@ -49,31 +49,50 @@ pub(crate) struct TensorRef<'a> {
 }
 
 /// Writes a safetensors stream of f32 tensors, in the order given (callers sort where order is not meaningful).
-pub(crate) fn write_tensors(out: &mut dyn Write, metadata: &BTreeMap<String, String>, tensors: &[TensorRef<'_>]) -> io::Result<()> {
-    let header = header(metadata, tensors);
+pub(crate) fn write_tensors(
+    out: &mut dyn Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[TensorRef<'_>],
+) -> io::Result<()> {
+    write_as(out, metadata, tensors, "F32", f32::to_le_bytes)
+}
+
+/// The same, rounded to bf16.
+pub(crate) fn write_tensors_as_bf16(
+    out: &mut dyn Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[TensorRef<'_>],
+) -> io::Result<()> {
+    write_as(out, metadata, tensors, "BF16", |value| half::bf16::from_f32(value).to_le_bytes())
+}
+
+fn write_as<const WIDTH: usize>(
+    out: &mut dyn Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[TensorRef<'_>],
+    dtype: &str,
+    bytes_of: impl Fn(f32) -> [u8; WIDTH],
+) -> io::Result<()> {
+    let header = header(metadata, tensors, dtype, WIDTH);
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(header.as_bytes())?;
     let mut bytes = Vec::new();
-    for tensor in tensors {
-        for chunk in tensor.values.chunks(1 << 14) {
-            bytes.clear();
-            bytes.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
-            out.write_all(&bytes)?;
-        }
+    for chunk in tensors.iter().flat_map(|tensor| tensor.values.chunks(1 << 14)) {
+        bytes.clear();
+        bytes.extend(chunk.iter().flat_map(|&value| bytes_of(value)));
+        out.write_all(&bytes)?;
     }
     Ok(())
 }
 
-fn header(metadata: &BTreeMap<String, String>, tensors: &[TensorRef<'_>]) -> String {
+fn header(metadata: &BTreeMap<String, String>, tensors: &[TensorRef<'_>], dtype: &str, width: usize) -> String {
     let mut entries = Map::new();
     entries.insert("__metadata__".into(), json!(metadata));
     let mut offset = 0;
     for tensor in tensors {
-        let end = offset + 4 * tensor.values.len();
-        entries.insert(
-            tensor.name.clone(),
-            json!({"dtype": "F32", "shape": tensor.shape, "data_offsets": [offset, end]}),
-        );
+        let end = offset + width * tensor.values.len();
+        let entry = json!({"dtype": dtype, "shape": tensor.shape, "data_offsets": [offset, end]});
+        entries.insert(tensor.name.clone(), entry);
         offset = end;
     }
     let mut text = Value::Object(entries).to_string();
@@ -89,7 +108,8 @@ pub(crate) fn read_tensors(bytes: &[u8]) -> Result<TensorFile, String> {
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or("it is shorter than its header length")?;
     let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| "its header length is absurd")?;
     let (header, data) = rest.split_at_checked(length).ok_or("it ends inside its header")?;
-    let header: Map<String, Value> = serde_json::from_slice(header).map_err(|e| format!("its header is not JSON ({e})"))?;
+    let header: Map<String, Value> =
+        serde_json::from_slice(header).map_err(|e| format!("its header is not JSON ({e})"))?;
     let mut file = TensorFile::default();
     for (name, entry) in header {
         if name == "__metadata__" {

@@ -43,7 +43,14 @@ mod tests {
 
     #[test]
     fn streams_repeat_and_differ() {
-        let draw = |seed, purpose| (0..4).map({ let mut r = Random::new(seed, purpose); move |_| r.next() }).collect::<Vec<_>>();
+        let draw = |seed, purpose| {
+            (0..4)
+                .map({
+                    let mut r = Random::new(seed, purpose);
+                    move |_| r.next()
+                })
+                .collect::<Vec<_>>()
+        };
         assert_eq!(draw(1, 2), draw(1, 2));
         assert_ne!(draw(1, 2), draw(1, 3));
         assert_ne!(draw(1, 2), draw(2, 2));

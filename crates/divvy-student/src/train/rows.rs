@@ -130,8 +130,9 @@ mod tests {
     fn packing_loses_no_row_and_exceeds_no_limit() {
         let mut random = Random::new(5, 0);
         for _ in 0..200 {
-            let rows: Vec<TrainRow> =
-                (0..1 + random.below(20)).map(|_| row(1 + random.below(30) as u32, 1 + random.below(30) as u32, 1.0)).collect();
+            let rows: Vec<TrainRow> = (0..1 + random.below(20))
+                .map(|_| row(1 + random.below(30) as u32, 1 + random.below(30) as u32, 1.0))
+                .collect();
             let chosen = epoch_order(rows.len(), random.next(), 0);
             let bins = split_into_micro_batches(&rows, &chosen, 64);
             let size = |bin: &Vec<usize>| bin.iter().map(|&r| rows[r].inputs()).sum::<usize>();

@@ -1,0 +1,201 @@
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+use crate::config::Arch;
+
+fn config() -> ModelConfig {
+    ModelConfig {
+        arch: Arch::Llama,
+        layers: 2,
+        hidden: 24,
+        query_heads: 4,
+        kv_heads: 2,
+        head_dim: 6,
+        ffn: 40,
+        vocab: 50,
+        rope_theta: 10_000.0,
+        rms_eps: 1e-5,
+        qkv_bias: false,
+        tied: true,
+        context_length: 64,
+    }
+}
+
+fn settings() -> LoraSettings {
+    LoraSettings { rank: 3, alpha: 6.0, scaling: Scaling::RankStabilised }
+}
+
+/// An adapter that does something: B is random too.
+fn trained() -> Adapter {
+    let mut adapter = Adapter::new(&config(), settings(), 11);
+    let mut random = Random::new(12, 0);
+    for factors in adapter.layers.iter_mut().flatten() {
+        factors.b.iter_mut().for_each(|b| *b = random.symmetric(0.3));
+    }
+    adapter
+}
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("divvy-adapter-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn label() -> AdapterLabel {
+    AdapterLabel { base: "b".repeat(64), base_name: "tiny".into(), canary: vec![1, 2, 3], ..AdapterLabel::default() }
+}
+
+#[test]
+fn saved_and_loaded_it_is_the_same() {
+    let folder = Folder::new("same");
+    let adapter = trained();
+    let manifest = adapter.save(&folder.0, &label()).unwrap();
+    let first = fs::read(folder.0.join("adapter_model.safetensors")).unwrap();
+    let (loaded, read) = Adapter::load(&folder.0, &config(), &label().base).unwrap();
+    assert_eq!(loaded, adapter);
+    assert_eq!(read.unwrap(), manifest);
+    assert_eq!(loaded.digest(), adapter.digest());
+    adapter.save(&folder.0, &label()).unwrap();
+    assert_eq!(fs::read(folder.0.join("adapter_model.safetensors")).unwrap(), first, "same adapter, same bytes");
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 3, "no temporary file stays behind");
+}
+
+#[test]
+fn the_seed_decides_and_a_fresh_adapter_changes_nothing() {
+    let fresh = |seed| Adapter::new(&config(), settings(), seed);
+    assert_eq!(fresh(1), fresh(1));
+    assert_ne!(fresh(1).digest(), fresh(2).digest());
+    let factors = fresh(1).layers[1][6].clone();
+    assert!(factors.b.iter().all(|&b| b == 0.0));
+    let bound = 1.0 / (40f32).sqrt();
+    assert!(factors.a.iter().all(|a| a.abs() <= bound) && factors.a.iter().any(|a| a.abs() > bound / 2.0));
+}
+
+#[test]
+fn applied_equals_merged() {
+    let (config, adapter) = (config(), trained());
+    let mut random = Random::new(3, 0);
+    for fused in Fused::ALL {
+        let [outputs, inputs] = fused.shape(&config);
+        let x: Vec<f32> = (0..5 * inputs).map(|_| random.symmetric(1.0)).collect();
+        let mut y = vec![0.0; 5 * outputs];
+        adapter.apply(1, fused, &x, &mut y);
+        for row in 0..outputs {
+            let mut weights = vec![0.0; inputs];
+            adapter.merge_row(&config, 1, fused, row, &mut weights);
+            for (token, x) in x.chunks(inputs).enumerate() {
+                let want: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
+                assert!((y[token * outputs + row] - want).abs() < 1e-5, "{fused:?} row {row}");
+            }
+        }
+    }
+}
+
+#[test]
+fn another_base_is_refused_by_name() {
+    let folder = Folder::new("base");
+    trained().save(&folder.0, &label()).unwrap();
+    let error = Adapter::load(&folder.0, &config(), "cafe").unwrap_err();
+    assert!(matches!(error, AdapterError::WrongBase { .. }), "{error}");
+    assert!(error.to_string().contains("cafe"));
+}
+
+#[test]
+fn another_shape_is_refused_with_the_key() {
+    let folder = Folder::new("shape");
+    trained().save(&folder.0, &label()).unwrap();
+    let wider = ModelConfig { ffn: 44, ..config() };
+    let error = Adapter::load(&folder.0, &wider, &label().base).unwrap_err().to_string();
+    assert!(error.contains("mlp.gate_proj.lora_B") && error.contains("[40, 3]"), "{error}");
+    assert!(trained().check(&wider).unwrap_err().to_string().contains("mlp.gate_proj"));
+    let deeper = ModelConfig { layers: 3, ..config() };
+    let error = Adapter::load(&folder.0, &deeper, &label().base).unwrap_err().to_string();
+    assert!(error.contains("layers.2.self_attn.q_proj.lora_A.weight is missing"), "{error}");
+    let shallower = ModelConfig { layers: 1, ..config() };
+    let error = Adapter::load(&folder.0, &shallower, &label().base).unwrap_err().to_string();
+    assert!(error.contains("layers.1."), "{error}");
+}
+
+#[test]
+fn what_we_would_get_wrong_is_refused() {
+    let folder = Folder::new("dora");
+    trained().save(&folder.0, &label()).unwrap();
+    let path = folder.0.join("adapter_config.json");
+    let good = fs::read_to_string(&path).unwrap();
+    for (from, to, key) in [
+        ("\"bias\": \"none\"", "\"bias\": \"all\"", "bias"),
+        ("\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]", "modules_to_save"),
+        ("\"modules_to_save\": null", "\"use_dora\": true", "use_dora"),
+        ("\"LORA\"", "\"IA3\"", "peft_type"),
+        ("\"r\": 3", "\"r\": 0", "r is 0"),
+    ] {
+        assert!(good.contains(from), "{from} in {good}");
+        fs::write(&path, good.replace(from, to)).unwrap();
+        let error = Adapter::load(&folder.0, &config(), &label().base).unwrap_err().to_string();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn a_changed_factor_or_a_cut_file_is_noticed() {
+    let folder = Folder::new("damage");
+    trained().save(&folder.0, &label()).unwrap();
+    let path = folder.0.join("adapter_model.safetensors");
+    let good = fs::read(&path).unwrap();
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    for bytes in [&flipped[..], &good[..good.len() / 2], &good[..4]] {
+        fs::write(&path, bytes).unwrap();
+        let error = Adapter::load(&folder.0, &config(), &label().base).unwrap_err();
+        assert!(matches!(error, AdapterError::Corrupt { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_peft_adapter_on_some_projections_leaves_the_others_alone() {
+    let folder = Folder::new("subset");
+    let mut adapter = trained();
+    for factors in &mut adapter.layers {
+        for projection in Projection::ALL.into_iter().filter(|p| ![Projection::Query, Projection::Value].contains(p)) {
+            let factors = &mut factors[projection as usize];
+            factors.a.fill(0.0);
+            factors.b.fill(0.0);
+        }
+    }
+    fs::create_dir_all(&folder.0).unwrap();
+    fs::write(
+        folder.0.join("adapter_config.json"),
+        r#"{"peft_type":"LORA","r":3,"lora_alpha":6,"use_rslora":true,"target_modules":["q_proj","v_proj"],"bias":"none"}"#,
+    )
+    .unwrap();
+    let all = adapter.clone();
+    let refs: Vec<_> = all
+        .layers
+        .iter()
+        .enumerate()
+        .flat_map(|(layer, factors)| {
+            [Projection::Query, Projection::Value].into_iter().flat_map(move |p| {
+                let f = &factors[p as usize];
+                [('A', &f.a, vec![3, f.inputs]), ('B', &f.b, vec![f.outputs, 3])]
+                    .map(|(which, values, shape)| files::TensorRef { name: peft::key(layer, p, which), shape, values })
+            })
+        })
+        .collect();
+    let mut bytes = Vec::new();
+    files::write_tensors(&mut bytes, &Default::default(), &refs).unwrap();
+    fs::write(folder.0.join("adapter_model.safetensors"), bytes).unwrap();
+    let (loaded, manifest) = Adapter::load(&folder.0, &config(), "any base: PEFT does not say").unwrap();
+    assert_eq!(loaded, adapter);
+    assert!(manifest.is_none());
+}

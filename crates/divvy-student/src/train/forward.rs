@@ -1,0 +1,178 @@
+//! The forward pass of training: a whole micro-batch at once, keeping per layer what the backward pass needs and
+//! cannot recompute cheaply. Norms and the SwiGLU product are recomputed; they cost less than the memory.
+//! Shapes in comments: `t` tokens, `h` hidden, `d` head dimension, `q`/`kv` heads, `f` ffn width, `c` targets.
+
+use divvy_kernels::{Direction, Heads, RopeTable, Write, attention, rms_norm, rope, swiglu};
+
+use super::buffers::Buffers;
+use super::linear::{LoraMap, linear};
+use super::lora;
+use super::rows::MicroBatch;
+use super::settings::Activations;
+use crate::adapter::{Fused, LoraSettings};
+use crate::config::ModelConfig;
+use crate::weights::{Layer, Weights};
+
+/// What the model is made of at this step.
+#[derive(Clone, Copy)]
+pub(crate) struct Network<'a> {
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) weights: &'a Weights,
+    pub(crate) lora: Option<(LoraSettings, &'a [Vec<f32>])>,
+    pub(crate) rope: &'a RopeTable,
+}
+
+impl<'a> Network<'a> {
+    pub(crate) fn heads(&self) -> Heads {
+        Heads { query: self.config.query_heads, kv: self.config.kv_heads, dim: self.config.head_dim }
+    }
+
+    pub(crate) fn map(&self, layer: usize, fused: Fused) -> Option<LoraMap<'a>> {
+        self.lora.map(|(settings, values)| lora::map(values, &settings, layer, fused))
+    }
+}
+
+/// What a layer leaves for its backward pass.
+pub(crate) struct LayerTape {
+    /// `[t, h]`: the residual stream that came in.
+    pub(crate) input: Vec<f32>,
+    /// Everything else; absent when the layer will run again.
+    pub(crate) products: Option<Products>,
+}
+
+pub(crate) struct Products {
+    /// `[t]`
+    pub(crate) attn_inverse: Vec<f32>,
+    /// `[t, (q + 2kv)·d]`, rotated.
+    pub(crate) qkv: Vec<f32>,
+    /// `[t, q·d]`
+    pub(crate) attended: Vec<f32>,
+    /// `[t, q]`
+    pub(crate) lse: Vec<f32>,
+    /// `[t, h]`: the residual stream between the two blocks.
+    pub(crate) middle: Vec<f32>,
+    /// `[t]`
+    pub(crate) ffn_inverse: Vec<f32>,
+    /// `[t, 2f]`
+    pub(crate) gate_up: Vec<f32>,
+    /// LoRA's `x·Aᵀ` of the four fused matrices, in [`Fused::ALL`] order.
+    pub(crate) inner: [Vec<f32>; 4],
+}
+
+impl Products {
+    pub(crate) fn give_back(self, buffers: &mut Buffers) {
+        let Self { attn_inverse, qkv, attended, lse, middle, ffn_inverse, gate_up, inner } = self;
+        buffers.give_all([attn_inverse, qkv, attended, lse, middle, ffn_inverse, gate_up]);
+        buffers.give_all(inner);
+    }
+}
+
+/// What a forward pass leaves.
+pub(crate) struct Tape {
+    pub(crate) layers: Vec<LayerTape>,
+    /// `[c, h]`: the last residual stream at target positions, before the final norm.
+    pub(crate) last: Vec<f32>,
+    /// `[c]`
+    pub(crate) final_inverse: Vec<f32>,
+    /// `[c, h]`, after the final norm: what the head reads.
+    pub(crate) hidden: Vec<f32>,
+}
+
+/// Whether the pass will be followed by a backward pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    ForBackward(Activations),
+    Nothing,
+}
+
+pub(crate) fn forward(network: &Network<'_>, micro: &MicroBatch, keep: Keep, buffers: &mut Buffers) -> Tape {
+    let hidden = network.config.hidden;
+    let mut stream = buffers.take(micro.tokens.len() * hidden); // [t, h]
+    embed(network.weights, &micro.tokens, &mut stream);
+    let mut layers = Vec::with_capacity(network.config.layers);
+    for (index, layer) in network.weights.layers.iter().enumerate() {
+        let (products, output) = layer_forward(network, index, layer, micro, &stream, buffers);
+        let input = std::mem::replace(&mut stream, output);
+        match keep {
+            Keep::ForBackward(Activations::Keep) => layers.push(LayerTape { input, products: Some(products) }),
+            Keep::ForBackward(Activations::Recompute) => {
+                products.give_back(buffers);
+                layers.push(LayerTape { input, products: None });
+            }
+            Keep::Nothing => {
+                products.give_back(buffers);
+                buffers.give(input);
+            }
+        }
+    }
+    let last = gather(&stream, &micro.target_at, hidden, buffers); // [c, h]
+    buffers.give(stream);
+    let mut final_inverse = buffers.take(micro.target_at.len());
+    let mut normed = buffers.take(last.len());
+    rms_norm(&last, &network.weights.final_norm, network.config.rms_eps, &mut normed, &mut final_inverse);
+    Tape { layers, last, final_inverse, hidden: normed }
+}
+
+fn embed(weights: &Weights, tokens: &[u32], stream: &mut [f32]) {
+    let hidden = weights.embed.k();
+    for (row, &token) in stream.chunks_exact_mut(hidden).zip(tokens) {
+        weights.embed.row(token as usize, row);
+    }
+}
+
+fn gather(stream: &[f32], at: &[usize], width: usize, buffers: &mut Buffers) -> Vec<f32> {
+    let mut rows = buffers.take(at.len() * width);
+    for (row, &from) in rows.chunks_exact_mut(width).zip(at) {
+        row.copy_from_slice(&stream[from * width..][..width]);
+    }
+    rows
+}
+
+/// One decoder layer on `x` `[t, h]`: what the backward pass needs, and the residual stream that goes out.
+pub(crate) fn layer_forward(
+    network: &Network<'_>,
+    index: usize,
+    layer: &Layer,
+    micro: &MicroBatch,
+    x: &[f32],
+    buffers: &mut Buffers,
+) -> (Products, Vec<f32>) {
+    let (config, t) = (network.config, micro.tokens.len());
+    let mut normed = buffers.take(x.len());
+    let mut attn_inverse = buffers.take(t);
+    rms_norm(x, &layer.attn_norm, config.rms_eps, &mut normed, &mut attn_inverse);
+
+    let mut qkv = buffers.take(t * config.qkv_width());
+    let write = start_with_bias(&mut qkv, layer.qkv_bias.as_deref());
+    let qkv_inner = linear(&normed, &layer.qkv, network.map(index, Fused::Qkv), &mut qkv, t, write, buffers);
+    let rotated = config.query_heads + config.kv_heads;
+    rope(&mut qkv, config.qkv_width(), rotated, &micro.positions, network.rope, Direction::Forward);
+    let mut attended = buffers.take(t * config.query_width());
+    let mut lse = buffers.take(t * config.query_heads);
+    attention(&qkv, &network.heads(), &micro.starts, &mut attended, &mut lse);
+    let mut middle = buffers.copy_of(x);
+    let out_inner = linear(&attended, &layer.out, network.map(index, Fused::Out), &mut middle, t, Write::Add, buffers);
+
+    let mut ffn_inverse = buffers.take(t);
+    rms_norm(&middle, &layer.ffn_norm, config.rms_eps, &mut normed, &mut ffn_inverse);
+    let mut gate_up = buffers.take(t * 2 * config.ffn);
+    let map = network.map(index, Fused::GateUp);
+    let gate_up_inner = linear(&normed, &layer.gate_up, map, &mut gate_up, t, Write::Set, buffers);
+    buffers.give(normed);
+    let mut activated = buffers.take(t * config.ffn);
+    swiglu(&gate_up, &mut activated, config.ffn);
+    let mut output = buffers.copy_of(&middle);
+    let map = network.map(index, Fused::Down);
+    let down_inner = linear(&activated, &layer.down, map, &mut output, t, Write::Add, buffers);
+    buffers.give(activated);
+
+    let inner = [qkv_inner, out_inner, gate_up_inner, down_inner];
+    (Products { attn_inverse, qkv, attended, lse, middle, ffn_inverse, gate_up, inner }, output)
+}
+
+/// Fills `y` with the bias, if there is one, and says how the product is then written.
+fn start_with_bias(y: &mut [f32], bias: Option<&[f32]>) -> Write {
+    let Some(bias) = bias else { return Write::Set };
+    y.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+    Write::Add
+}

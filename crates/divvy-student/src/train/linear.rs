@@ -1,0 +1,79 @@
+//! One linear map `y = x·Wᵀ`, forward and backward: a frozen or trained base matrix W in bf16, and beside it, for
+//! LoRA, `y += s·(x·Aᵀ)·Bᵀ`. Fused matrices (qkv, gate and up) hold their projections' factors side by side: the A are
+//! stacked, so that x is read once, and the B form a block-diagonal matrix, kept transposed so that every product runs
+//! along rows.
+
+use divvy_kernels::{Packed, Write, matmul, mm_nn, mm_nt, mm_tn};
+
+use super::buffers::Buffers;
+
+/// The factors beside one fused matrix `[n, k]` of `parts` projections; `inner = parts · rank`.
+#[derive(Clone, Copy)]
+pub(crate) struct LoraMap<'a> {
+    /// `[inner, k]`
+    pub(crate) a: &'a [f32],
+    /// `[inner, n]`: Bᵀ, zero outside each part's own columns.
+    pub(crate) b: &'a [f32],
+    pub(crate) inner: usize,
+    pub(crate) scale: f32,
+}
+
+/// `y (+)= x·Wᵀ`, plus LoRA's share. Returns `x·Aᵀ` `[m, inner]` for the backward pass (empty without LoRA).
+pub(crate) fn linear(
+    x: &[f32],
+    w: &Packed,
+    lora: Option<LoraMap<'_>>,
+    y: &mut [f32],
+    m: usize,
+    write: Write,
+    buffers: &mut Buffers,
+) -> Vec<f32> {
+    matmul(x, w, y, m, write);
+    let Some(LoraMap { a, b, inner, scale }) = lora else { return Vec::new() };
+    let mut u = buffers.take(m * inner);
+    mm_nt(x, a, &mut u, m, inner, w.k(), 1.0, Write::Set);
+    mm_nn(&u, b, y, m, w.n(), inner, scale, Write::Add);
+    u
+}
+
+/// Where the gradient of a linear map goes.
+pub(crate) enum Sink<'a> {
+    Lora {
+        map: LoraMap<'a>,
+        /// `x·Aᵀ` from the forward pass.
+        u: &'a [f32],
+        da: &'a mut [f32],
+        db: &'a mut [f32],
+    },
+    /// `[n, k]`
+    Full { dw: &'a mut [f32] },
+}
+
+/// Adds the gradient to `sink` and, if wanted, writes `dx = dy·W`. `turned` is Wᵀ.
+pub(crate) fn linear_backward(
+    x: &[f32],
+    dy: &[f32],
+    turned: &Packed,
+    sink: Sink<'_>,
+    mut dx: Option<&mut [f32]>,
+    m: usize,
+    buffers: &mut Buffers,
+) {
+    let (n, k) = (turned.k(), turned.n());
+    if let Some(dx) = dx.as_deref_mut() {
+        matmul(dy, turned, dx, m, Write::Set);
+    }
+    match sink {
+        Sink::Full { dw } => mm_tn(dy, x, dw, m, n, k, 1.0, Write::Add),
+        Sink::Lora { map: LoraMap { a, b, inner, scale }, u, da, db } => {
+            let mut du = buffers.take(m * inner);
+            mm_nt(dy, b, &mut du, m, inner, n, scale, Write::Set);
+            mm_tn(u, dy, db, m, inner, n, scale, Write::Add);
+            mm_tn(&du, x, da, m, inner, k, 1.0, Write::Add);
+            if let Some(dx) = dx {
+                mm_nn(&du, a, dx, m, k, inner, 1.0, Write::Add);
+            }
+            buffers.give(du);
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The training loop: epochs of shuffled rows, optimiser steps of packed micro-batches, the dev loss, checkpoints, and
+//! an observer that sees every event and may stop the run at any of them.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use divvy_kernels::CrossEntropy;
+use serde::{Deserialize, Serialize};
+
+use super::checkpoint::{Checkpoint, fingerprint};
+use super::full::FullWeights;
+use super::rows::{MicroBatch, TrainRow, epoch_order, split_into_micro_batches};
+use super::schedule::{factor, warmup_steps};
+use super::settings::{Base, TrainConfig, TrainError};
+use super::trainer::Trainer;
+use crate::adapter::Adapter;
+
+/// One optimiser step, as logged.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Counts from 1.
+    pub step: u64,
+    pub epoch: u64,
+    /// Weighted mean over the step's target tokens, in nats, before the update.
+    pub loss: f64,
+    pub learning_rate: f64,
+    /// Before clipping.
+    pub grad_norm: f64,
+    /// Tokens of all rows in the step, prompt and completion.
+    pub tokens: u64,
+    pub target_tokens: u64,
+    /// Target tokens that were the model's first choice.
+    pub correct: u64,
+    pub tokens_per_second: f64,
+    /// Loss on the held-out rows after this step, where it was measured.
+    pub dev_loss: Option<f64>,
+}
+
+/// What the observer sees. Breaking at any event stops the run; its last finished step is checkpointed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TrainEvent {
+    Started {
+        steps: u64,
+        /// Steps a checkpoint had already finished.
+        resumed_at: u64,
+        rows: usize,
+        /// Rows left out because they are too long.
+        skipped: usize,
+        dev_rows: usize,
+        dev_skipped: usize,
+        parameters: usize,
+        /// Of one epoch, prompt and completion.
+        epoch_tokens: u64,
+    },
+    /// A micro-batch is done; `tokens` of the current step so far.
+    Progress {
+        step: u64,
+        tokens: u64,
+    },
+    Step(StepRecord),
+    Checkpointed {
+        step: u64,
+    },
+}
+
+/// What training made.
+pub enum TrainedWeights {
+    Adapter(Adapter),
+    Full(FullWeights),
+}
+
+pub struct Trained {
+    pub weights: TrainedWeights,
+    pub log: Vec<StepRecord>,
+    /// Rows left out because they are too long, of the training and of the dev set.
+    pub skipped: usize,
+    pub dev_skipped: usize,
+}
+
+/// Trains `base` on `rows`. With a checkpoint directory the run continues where it was stopped, to the same bytes as if
+/// it had not been; finished, it returns at once.
+///
+/// # Errors
+/// [`TrainError`]: bad settings or rows, nothing left to train on, a checkpoint that cannot be written or belongs to
+/// another run, divergence, or [`TrainError::Interrupted`] when the observer stopped it.
+pub fn train(
+    base: Base<'_>,
+    rows: &[TrainRow],
+    dev_rows: &[TrainRow],
+    config: &TrainConfig,
+    checkpoint_dir: Option<&Path>,
+    observe: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+) -> Result<Trained, TrainError> {
+    config.check()?;
+    let (rows, skipped) = admitted(&base, config, "training", rows)?;
+    let (dev_rows, dev_skipped) = admitted(&base, config, "dev", dev_rows)?;
+    if rows.is_empty() {
+        return Err(TrainError::NoRows { rows: skipped, skipped, limit: config.max_row_tokens });
+    }
+    let fingerprint = fingerprint(&base, config, &rows, &dev_rows);
+    let checkpoint = checkpoint_dir.map(|folder| Checkpoint::new(folder, fingerprint)).transpose()?;
+    let trainer = Trainer::new(base, config);
+    let mut run = Run { config, rows: &rows, dev_rows: &dev_rows, trainer, checkpoint, log: Vec::new(), observe };
+    run.resume()?;
+    run.started(skipped, dev_skipped)?;
+    while (run.log.len() as u64) < run.steps() {
+        run.step()?;
+    }
+    Ok(Trained { weights: run.trainer.into_weights(), log: run.log, skipped, dev_skipped })
+}
+
+/// The rows that fit, and how many are too long.
+fn admitted(
+    base: &Base<'_>,
+    config: &TrainConfig,
+    set: &'static str,
+    rows: &[TrainRow],
+) -> Result<(Vec<TrainRow>, usize), TrainError> {
+    let mut fitting = Vec::with_capacity(rows.len());
+    for (index, row) in rows.iter().enumerate() {
+        if config.admits(base.config, set, index, row)? {
+            fitting.push(row.clone());
+        }
+    }
+    let skipped = rows.len() - fitting.len();
+    Ok((fitting, skipped))
+}
+
+struct Run<'a> {
+    config: &'a TrainConfig,
+    rows: &'a [TrainRow],
+    dev_rows: &'a [TrainRow],
+    trainer: Trainer<'a>,
+    checkpoint: Option<Checkpoint>,
+    log: Vec<StepRecord>,
+    observe: &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+}
+
+impl Run<'_> {
+    fn steps_per_epoch(&self) -> u64 {
+        self.rows.len().div_ceil(self.config.batch_rows) as u64
+    }
+
+    fn steps(&self) -> u64 {
+        self.config.epochs * self.steps_per_epoch()
+    }
+
+    fn resume(&mut self) -> Result<(), TrainError> {
+        if let Some(checkpoint) = &self.checkpoint
+            && let Some(log) = checkpoint.read(&mut self.trainer.parameters)?
+        {
+            self.log = log;
+            self.trainer.refresh();
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, skipped: usize, dev_skipped: usize) -> Result<(), TrainError> {
+        self.tell(TrainEvent::Started {
+            steps: self.steps(),
+            resumed_at: self.log.len() as u64,
+            rows: self.rows.len(),
+            skipped,
+            dev_rows: self.dev_rows.len(),
+            dev_skipped,
+            parameters: self.trainer.parameters.count(),
+            epoch_tokens: self.rows.iter().map(|row| row.tokens() as u64).sum(),
+        })
+    }
+
+    /// Shows the observer an event; if it breaks, saves the last finished step and stops.
+    fn tell(&mut self, event: TrainEvent) -> Result<(), TrainError> {
+        if (self.observe)(event).is_continue() {
+            return Ok(());
+        }
+        let checkpoint = match &self.checkpoint {
+            Some(checkpoint) => {
+                checkpoint.write(&self.trainer.parameters, &self.log)?;
+                Some(checkpoint.path().to_owned())
+            }
+            None => None,
+        };
+        Err(TrainError::Interrupted { step: self.log.len() as u64, checkpoint })
+    }
+
+    /// One optimiser step, flat: gather, accumulate, clip, update, measure, log, save.
+    fn step(&mut self) -> Result<(), TrainError> {
+        let (done, began) = (self.log.len() as u64, Instant::now());
+        let (epoch, within) = (done / self.steps_per_epoch(), (done % self.steps_per_epoch()) as usize);
+        let order = epoch_order(self.rows.len(), self.config.seed, epoch);
+        let chosen = order.chunks(self.config.batch_rows).nth(within).expect("a step lies inside its epoch");
+        let total_weight: f64 = chosen.iter().map(|&row| self.rows[row].target_weight()).sum();
+        let mut sum = CrossEntropy::default();
+        let mut tokens = 0;
+        for part in split_into_micro_batches(self.rows, chosen, self.config.micro_tokens) {
+            let micro = MicroBatch::of(part.iter().map(|&row| &self.rows[row]), total_weight);
+            let loss = self.trainer.accumulate(&micro);
+            sum.loss_sum += loss.loss_sum;
+            sum.correct += loss.correct;
+            tokens += part.iter().map(|&row| self.rows[row].tokens() as u64).sum::<u64>();
+            self.tell(TrainEvent::Progress { step: done + 1, tokens })?;
+        }
+        let grad_norm = self.trainer.gradient_norm();
+        if !(sum.loss_sum.is_finite() && grad_norm.is_finite()) {
+            return Err(TrainError::Diverged { step: done + 1, loss: sum.loss_sum, grad_norm });
+        }
+        let learning_rate = self.learning_rate(done);
+        self.trainer.step(self.config, grad_norm, learning_rate, done + 1);
+        let tokens_per_second = tokens as f64 / began.elapsed().as_secs_f64();
+        let due = |every: u64| (every > 0 && (done + 1).is_multiple_of(every)) || done + 1 == self.steps();
+        let (evaluate, save) = (due(self.config.eval_every_steps), due(self.config.checkpoint_every_steps));
+        let record = StepRecord {
+            step: done + 1,
+            epoch,
+            loss: sum.loss_sum,
+            learning_rate,
+            grad_norm,
+            tokens,
+            target_tokens: chosen.iter().map(|&row| self.rows[row].completion.len() as u64).sum(),
+            correct: sum.correct as u64,
+            tokens_per_second,
+            dev_loss: if evaluate { self.dev_loss() } else { None },
+        };
+        self.log.push(record);
+        if save {
+            self.save(done + 1)?;
+        }
+        self.tell(TrainEvent::Step(record))
+    }
+
+    fn learning_rate(&self, done: u64) -> f64 {
+        let TrainConfig { schedule, warmup_ratio, min_lr_ratio, learning_rate, .. } = *self.config;
+        let warmup = warmup_steps(warmup_ratio, self.steps());
+        learning_rate * factor(schedule, done, self.steps(), warmup, min_lr_ratio)
+    }
+
+    /// Weighted mean loss over the dev rows; `None` when there are none.
+    fn dev_loss(&mut self) -> Option<f64> {
+        let all: Vec<usize> = (0..self.dev_rows.len()).collect();
+        if all.is_empty() {
+            return None;
+        }
+        let total: f64 = self.dev_rows.iter().map(TrainRow::target_weight).sum();
+        let parts = split_into_micro_batches(self.dev_rows, &all, self.config.micro_tokens);
+        let micro = |part: &Vec<usize>| MicroBatch::of(part.iter().map(|&row| &self.dev_rows[row]), total);
+        Some(parts.iter().map(micro).map(|micro| self.trainer.measure(&micro).loss_sum).sum())
+    }
+
+    fn save(&mut self, step: u64) -> Result<(), TrainError> {
+        let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
+        checkpoint.write(&self.trainer.parameters, &self.log)?;
+        self.tell(TrainEvent::Checkpointed { step })
+    }
+}

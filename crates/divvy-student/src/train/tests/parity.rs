@@ -1,0 +1,189 @@
+//! Logits, losses, every gradient at step 0, and ten AdamW steps, against PyTorch.
+
+use divvy_kernels::{Isa, Write, matmul};
+
+use super::fixture::{Curve, Fixture, LORA, NAMES, settings};
+use crate::adapter::{Fused, Scaling};
+use crate::config::Projection;
+use crate::train::buffers::Buffers;
+use crate::train::forward::{Keep, Network, forward};
+use crate::train::full::{FullIndex, Slot};
+use crate::train::lora;
+use crate::train::rows::{MicroBatch, TrainRow};
+use crate::train::trainer::Trainer;
+use crate::train::{Activations, Method, TrainConfig};
+
+/// 1e-4 of the largest value; on AMX activations are rounded to bf16, so a hundred times that.
+fn tolerance() -> f32 {
+    if Isa::current() == Isa::Amx { 3e-2 } else { 1e-4 }
+}
+
+fn assert_close(what: &str, got: &[f32], want: &[f32]) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let largest = want.iter().fold(0f32, |max, x| max.max(x.abs()));
+    let worst = got.iter().zip(want).fold(0f32, |max, (g, w)| max.max((g - w).abs()));
+    assert!(worst <= tolerance() * largest, "{what}: off by {worst}, largest value {largest}");
+}
+
+fn assert_near(what: &str, got: f64, want: f64) {
+    assert_within(1.0, what, got, want);
+}
+
+fn assert_within(slack: f64, what: &str, got: f64, want: f64) {
+    let allowed = slack * f64::from(tolerance()) * want.abs();
+    assert!((got - want).abs() <= allowed, "{what}: {got}, PyTorch says {want}");
+}
+
+fn all_rows(rows: &[TrainRow]) -> MicroBatch {
+    MicroBatch::of(rows.iter(), rows.iter().map(TrainRow::target_weight).sum())
+}
+
+#[test]
+fn logits() {
+    for name in NAMES {
+        let fixture = Fixture::load(name);
+        let row = &fixture.report.rows[1];
+        let all: Vec<u32> = row.prompt.iter().chain(&row.completion).copied().collect();
+        let micro = MicroBatch {
+            positions: (0..all.len() as u32).collect(),
+            starts: vec![0, all.len()],
+            target_at: (0..all.len()).collect(),
+            tokens: all,
+            ..MicroBatch::default()
+        };
+        let rope = divvy_kernels::RopeTable::new(fixture.config.head_dim, fixture.config.rope_theta, 64);
+        let network = Network { config: &fixture.config, weights: &fixture.weights, lora: None, rope: &rope };
+        let tape = forward(&network, &micro, Keep::Nothing, &mut Buffers::default());
+        let mut logits = vec![0.0; micro.tokens.len() * fixture.config.vocab];
+        matmul(&tape.hidden, &fixture.weights.head, &mut logits, micro.tokens.len(), Write::Set);
+        assert_close(name, &logits, &fixture.reference.tensors["logits"].values);
+    }
+}
+
+fn lora_trainer<'a>(fixture: &'a Fixture, config: &TrainConfig, scaling: Scaling) -> Trainer<'a> {
+    let mut trainer = Trainer::new(fixture.base(), config);
+    trainer.parameters = lora::parameters(&fixture.config, &fixture.adapter(scaling));
+    trainer
+}
+
+#[test]
+fn every_lora_gradient() {
+    for name in NAMES {
+        let fixture = Fixture::load(name);
+        for activations in [Activations::Keep, Activations::Recompute] {
+            let config = TrainConfig { activations, ..settings(Method::Lora(LORA)) };
+            let mut trainer = lora_trainer(&fixture, &config, Scaling::Plain);
+            let loss = trainer.accumulate(&all_rows(&fixture.report.rows));
+            assert_near(name, loss.loss_sum, fixture.report.lora_loss);
+            assert_near("gradient norm", trainer.gradient_norm(), fixture.report.lora_curve.grad_norms[0]);
+            let gradients = lora::adapter(&fixture.config, LORA, &trainer.parameters.gradients);
+            for layer in 0..fixture.config.layers {
+                for p in Projection::ALL {
+                    let key = |which| {
+                        format!("lora.grad.base_model.model.model.layers.{layer}.{}.lora_{which}.weight", p.module())
+                    };
+                    let factors = gradients.factors(layer, p);
+                    assert_close(&key('A'), &factors.a, &fixture.reference.tensors[&key('A')].values);
+                    assert_close(&key('B'), &factors.b, &fixture.reference.tensors[&key('B')].values);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rank_stabilised_loss() {
+    for name in NAMES {
+        let fixture = Fixture::load(name);
+        let method = Method::Lora(crate::adapter::LoraSettings { scaling: Scaling::RankStabilised, ..LORA });
+        let mut trainer = lora_trainer(&fixture, &settings(method), Scaling::RankStabilised);
+        assert_near(name, trainer.measure(&all_rows(&fixture.report.rows)).loss_sum, fixture.report.rslora_loss);
+    }
+}
+
+#[test]
+fn every_full_gradient() {
+    for name in NAMES {
+        let fixture = Fixture::load(name);
+        let mut trainer = Trainer::new(fixture.base(), &settings(Method::Full));
+        let loss = trainer.accumulate(&all_rows(&fixture.report.rows));
+        assert_near(name, loss.loss_sum, fixture.report.full_loss);
+        let index = FullIndex::new(&fixture.config);
+        let mut checked = 0;
+        let mut check = |slot, rows: std::ops::Range<usize>, width: usize, key: String| {
+            let gradient = &trainer.parameters.gradients[index.of(slot).unwrap()];
+            let want = &fixture.reference.tensors[&format!("full.grad.{key}")].values;
+            assert_close(&key, &gradient[rows.start * width..rows.end * width], want);
+            checked += 1;
+        };
+        let config = &fixture.config;
+        let h = config.hidden;
+        check(Slot::Embed, 0..config.vocab, h, "model.embed_tokens.weight".into());
+        check(Slot::FinalNorm, 0..1, h, "model.norm.weight".into());
+        if !config.tied {
+            check(Slot::Head, 0..config.vocab, h, "lm_head.weight".into());
+        }
+        for layer in 0..config.layers {
+            let key = |module: &str| format!("model.layers.{layer}.{module}");
+            check(Slot::AttnNorm(layer), 0..1, h, key("input_layernorm.weight"));
+            check(Slot::FfnNorm(layer), 0..1, h, key("post_attention_layernorm.weight"));
+            for fused in Fused::ALL {
+                for &p in fused.parts() {
+                    let ([outputs, inputs], first) = (config.projection_shape(p), config.fused_offset(p));
+                    check(
+                        Slot::Matrix(layer, fused),
+                        first..first + outputs,
+                        inputs,
+                        key(&format!("{}.weight", p.module())),
+                    );
+                    if fused == Fused::Qkv && config.qkv_bias {
+                        check(Slot::QkvBias(layer), first..first + outputs, 1, key(&format!("{}.bias", p.module())));
+                    }
+                }
+            }
+        }
+        let all = fixture.reference.tensors.keys().filter(|key| key.starts_with("full.grad.")).count();
+        assert_eq!(checked, all, "every gradient of the reference was looked at");
+    }
+}
+
+/// Ten optimiser steps on all rows, as the loop takes them.
+fn check_curve(
+    slack: f64,
+    what: &str,
+    trainer: &mut Trainer<'_>,
+    config: &TrainConfig,
+    rows: &[TrainRow],
+    want: &Curve,
+) {
+    let micro = all_rows(rows);
+    for (step, (&loss, &norm)) in want.losses.iter().zip(&want.grad_norms).enumerate() {
+        let what = format!("{what} step {step}");
+        assert_within(slack, &what, trainer.accumulate(&micro).loss_sum, loss);
+        let got = trainer.gradient_norm();
+        assert_within(slack, &what, got, norm);
+        let factor = crate::train::schedule::factor(config.schedule, step as u64, 10, 2, config.min_lr_ratio);
+        trainer.step(config, got, config.learning_rate * factor, step as u64 + 1);
+    }
+}
+
+#[test]
+fn ten_lora_steps() {
+    for name in NAMES {
+        let fixture = Fixture::load(name);
+        let config = settings(Method::Lora(LORA));
+        let mut trainer = lora_trainer(&fixture, &config, Scaling::Plain);
+        check_curve(1.0, name, &mut trainer, &config, &fixture.report.rows, &fixture.report.lora_curve);
+    }
+}
+
+#[test]
+fn ten_full_steps() {
+    for name in NAMES {
+        let fixture = Fixture::load(name);
+        let config = settings(Method::Full);
+        let mut trainer = Trainer::new(fixture.base(), &config);
+        // A master that lies on the edge between two bf16 values may be rounded the other way by its last bit.
+        check_curve(50.0, name, &mut trainer, &config, &fixture.report.rows, &fixture.report.full_curve_rounded);
+    }
+}
