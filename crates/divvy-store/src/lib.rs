@@ -3,20 +3,20 @@
 //!
 //! This crate knows no HTTP and parses no reply: it keeps what it is given.
 
-mod rows;
-mod error;
-mod store;
-mod lock;
-mod migrations;
-mod statement;
-mod writer;
+mod artefacts;
 mod body;
-mod codec;
 mod call_sql;
 mod calls;
-mod runs;
+mod codec;
+mod error;
 mod items;
-mod artefacts;
+mod lock;
+mod migrations;
+mod rows;
+mod runs;
+mod statement;
+mod store;
+mod writer;
 
 pub use error::StoreError;
 pub use rows::{

@@ -1,0 +1,195 @@
+use divvy_core::{
+    chat::Usage,
+    digest::Digest,
+    question::{Gold, Question, QuestionId, ScorerKind, Split},
+    records::{ItemState, Stage, TrainPoint},
+};
+use divvy_store::{AttemptRecord, CallFilter, ItemRow, RawReply, RunStatus, Store, StoreError};
+
+use crate::{call, key};
+
+async fn fresh() -> (tempfile::TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store.db")).await.unwrap();
+    (directory, store)
+}
+
+#[tokio::test]
+async fn the_first_record_of_a_call_wins() {
+    let (_directory, store) = fresh().await;
+    assert_eq!(store.call(&key(1)).await.unwrap(), None);
+    store.record_call(call(1)).await.unwrap();
+    let mut other = call(2);
+    other.key = key(1);
+    store.record_call(other).await.unwrap();
+    assert_eq!(store.call(&key(1)).await.unwrap(), Some(call(1)));
+}
+
+#[tokio::test]
+async fn a_call_comes_back_as_it_was_even_with_nothing_known() {
+    let (_directory, store) = fresh().await;
+    let mut bare = call(1);
+    bare.reply.text = String::new();
+    bare.reply.finish = divvy_core::chat::Finish::Other("content_filter".into());
+    bare.reply.usage = Usage::default();
+    (bare.raw_reply, bare.price_nanos, bare.endpoint) = (Vec::new(), None, None);
+    store.record_call(bare.clone()).await.unwrap();
+    assert_eq!(store.call(&key(1)).await.unwrap(), Some(bare));
+}
+
+#[tokio::test]
+async fn calls_are_listed_and_summed() {
+    let (_directory, store) = fresh().await;
+    for number in 1..=3 {
+        store.record_call(call(number)).await.unwrap();
+    }
+    let mut unknown = call(4);
+    unknown.model_name = "other".into();
+    (unknown.reply.usage, unknown.price_nanos) = (Usage::default(), None);
+    store.record_call(unknown).await.unwrap();
+    let filter = async |filter: CallFilter| {
+        let calls = store.calls(&filter).await.unwrap();
+        calls.into_iter().map(|call| call.created_ms).collect::<Vec<_>>()
+    };
+    assert_eq!(filter(CallFilter::default()).await, [1, 2, 3, 4]);
+    assert_eq!(filter(CallFilter { model_name: Some("teacher".into()), ..CallFilter::default() }).await, [1, 2, 3]);
+    assert_eq!(filter(CallFilter { since_ms: Some(2), limit: Some(2), ..CallFilter::default() }).await, [2, 3]);
+    let totals = store.call_totals().await.unwrap();
+    assert_eq!((totals[1].model_name.as_str(), totals[1].calls, totals[1].tokens_out), ("teacher", 3, 6));
+    assert_eq!((totals[1].price_nanos, totals[1].unknown_usage), (Some(4_500), 0));
+    assert_eq!((totals[0].price_nanos, totals[0].unknown_usage), (None, 1));
+    let usages = store.call_usages(&[key(3), key(99), key(1)]).await.unwrap();
+    assert_eq!(usages.iter().map(|u| u.usage.tokens_out).collect::<Vec<_>>(), [Some(3), Some(1)]);
+}
+
+#[tokio::test]
+async fn attempts_and_raw_replies_pile_up() {
+    let (_directory, store) = fresh().await;
+    let attempt = |number, outcome: &str| AttemptRecord {
+        key: key(1),
+        number,
+        outcome: outcome.into(),
+        http_status: Some(429),
+        message: "wait".into(),
+        usage: Usage::default(),
+        started_ms: 5,
+        latency_ms: 6,
+    };
+    let (first, second) = (attempt(1, "rate-limited"), attempt(2, "ok"));
+    store.record_attempt(&first).await.unwrap();
+    store.record_call_with_attempt(&call(1), &second).await.unwrap();
+    assert_eq!(store.attempts(&key(1)).await.unwrap(), [first, second]);
+    assert_eq!(store.attempt_counts().await.unwrap(), [("ok".into(), 1), ("rate-limited".into(), 1)]);
+    let raw =
+        |number, bytes: &[u8]| RawReply { key: key(1), number, bytes: bytes.to_vec(), endpoint: None, received_ms: 7 };
+    let raws = [raw(1, b"\xff\x00 no text"), raw(2, b"")];
+    for raw in &raws {
+        store.record_raw(raw).await.unwrap();
+    }
+    assert_eq!(store.raw_replies(&key(1)).await.unwrap(), raws);
+    assert!(store.raw_replies(&key(2)).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn plans_runs_and_times() {
+    let (_directory, store) = fresh().await;
+    let plan = key(1);
+    store.put_plan(&plan, "{}").await.unwrap();
+    store.put_plan(&plan, "{}").await.unwrap();
+    assert_eq!(store.plan(&plan).await.unwrap().as_deref(), Some("{}"));
+    let first = store.begin_run(&plan, "quickstart", "0.0.0", 10).await.unwrap();
+    let second = store.begin_run(&plan, "quickstart", "0.0.0", 20).await.unwrap();
+    store.end_run(first, RunStatus::Interrupted, 15).await.unwrap();
+    let runs = store.runs().await.unwrap();
+    assert_eq!(runs.iter().map(|run| run.id).collect::<Vec<_>>(), [second, first]);
+    assert_eq!((runs[1].status, runs[1].ended_ms), (RunStatus::Interrupted, Some(15)));
+    assert_eq!(store.latest_run("quickstart").await.unwrap(), Some(runs[0].clone()));
+    assert_eq!(store.latest_run("other").await.unwrap(), None);
+    for (stage, ms) in [(Stage::Screen, 5), (Stage::Collect, 7), (Stage::Screen, 6)] {
+        store.add_stage_time(&plan, stage, ms).await.unwrap();
+    }
+    assert_eq!(store.stage_times(&plan).await.unwrap(), [(Stage::Screen, 11), (Stage::Collect, 7)]);
+    store.record_test_opening(&plan, "gsm8k", 200, 30).await.unwrap();
+    let openings = store.test_openings().await.unwrap();
+    assert_eq!((openings[0].dataset.as_str(), openings[0].rows, openings[0].opened_ms), ("gsm8k", 200, 30));
+}
+
+fn item(question: &str, state: ItemState) -> ItemRow {
+    ItemRow {
+        plan: key(1),
+        stage: Stage::Evaluate,
+        question: QuestionId(question.into()),
+        sample: 0,
+        arm: "cot/solver".into(),
+        state,
+        payload_json: r#"{"correct":true}"#.into(),
+        calls: vec![key(5), key(6)],
+        updated_ms: 9,
+    }
+}
+
+#[tokio::test]
+async fn an_item_has_the_state_it_was_given_last() {
+    let (_directory, store) = fresh().await;
+    store.put_plan(&key(1), "{}").await.unwrap();
+    store.put_item(&item("q/test/2", ItemState::Pending)).await.unwrap();
+    store
+        .put_items(&[item("q/test/1", ItemState::Rejected("truncated".into())), item("q/test/2", ItemState::Done)])
+        .await
+        .unwrap();
+    let other_sample = ItemRow { sample: 1, ..item("q/test/2", ItemState::Failed("timed-out".into())) };
+    store.put_item(&other_sample).await.unwrap();
+    let expected =
+        [item("q/test/1", ItemState::Rejected("truncated".into())), item("q/test/2", ItemState::Done), other_sample];
+    assert_eq!(store.items(&key(1), Stage::Evaluate).await.unwrap(), expected);
+    assert!(store.items(&key(1), Stage::Collect).await.unwrap().is_empty());
+    assert!(store.items(&key(2), Stage::Evaluate).await.unwrap().is_empty());
+    let counts = store.item_counts(&key(1)).await.unwrap();
+    let counts: Vec<_> = counts.into_iter().map(|count| (count.state, count.items)).collect();
+    let expected = [
+        (ItemState::Done, 1),
+        (ItemState::Failed("timed-out".into()), 1),
+        (ItemState::Rejected("truncated".into()), 1),
+    ];
+    assert_eq!(counts, expected);
+    let no_plan = ItemRow { plan: key(2), ..item("q", ItemState::Done) };
+    assert!(matches!(store.put_item(&no_plan).await, Err(StoreError::Refused { .. })));
+}
+
+#[tokio::test]
+async fn artefacts_metrics_and_questions() {
+    let (_directory, store) = fresh().await;
+    store.put_artefact(&key(1), "student", "a/old", "{}", 1).await.unwrap();
+    store.put_artefact(&key(1), "student", "a/new", r#"{"rows":3}"#, 2).await.unwrap();
+    let artefact = store.artefact(&key(1)).await.unwrap().unwrap();
+    assert_eq!((artefact.path.as_str(), artefact.meta_json.as_str()), ("a/new", r#"{"rows":3}"#));
+    assert_eq!(store.artefact(&key(2)).await.unwrap(), None);
+    let point = |step, loss| TrainPoint {
+        step,
+        loss,
+        learning_rate: 1e-4,
+        grad_norm: 0.1 + 0.2,
+        tokens: 512,
+        tokens_per_second: 1.0 / 3.0,
+        dev_loss: None,
+    };
+    store.put_metrics(&key(1), &[point(2, 1.5), point(1, 2.0)]).await.unwrap();
+    store.put_metrics(&key(1), &[point(2, 1.25)]).await.unwrap();
+    assert_eq!(store.metrics(&key(1)).await.unwrap(), [point(1, 2.0), point(2, 1.25)]);
+    let question = Question {
+        id: QuestionId::new("synth", Split::Dev, 3),
+        dataset: "synth".into(),
+        split: Split::Dev,
+        premise: None,
+        text: "How many?".into(),
+        golds: vec![Gold::single("3")],
+        scorer: ScorerKind::Numeric,
+        steps: Some(2),
+        recorded: None,
+        cluster: None,
+    };
+    store.put_questions(std::slice::from_ref(&question)).await.unwrap();
+    assert_eq!(store.question(&question.id).await.unwrap(), Some(question));
+    let digest = Digest::of_bytes(b"none");
+    assert_eq!(store.question(&QuestionId(digest.hex().into())).await.unwrap(), None);
+}
