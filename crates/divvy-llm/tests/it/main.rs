@@ -1,5 +1,7 @@
 //! The client against models that misbehave: a scripted one in this process, and a teacher on loopback.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic; the lint spares only the tests themselves")]
+
 mod http;
 mod layers;
 
