@@ -45,7 +45,7 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// For one call, all tries and pauses included.
     pub deadline: Duration,
-    /// For one try. The rest of the deadline is for trying again.
+    /// For one try; never more than half the deadline where another try may follow.
     pub attempt_timeout: Duration,
     pub prices: Option<Prices>,
     /// May be shared with other clients.
@@ -69,6 +69,12 @@ impl ClientConfig {
             clock: Clock::system(),
         }
     }
+
+    /// A try that hangs must leave time for the next.
+    fn one_try(&self) -> Duration {
+        let most = if self.retry.attempts > 1 { self.deadline / 2 } else { self.deadline };
+        self.attempt_timeout.min(most)
+    }
 }
 
 type Stack = Cache<SingleFlight<Spend<Retry<Limit<Ledger>>>>>;
@@ -88,7 +94,7 @@ impl Client {
             model_name: config.model_name,
             endpoint: config.endpoint,
             prices: config.prices,
-            timeout: config.attempt_timeout.min(config.deadline),
+            timeout: config.one_try(),
         };
         let limit = Limit::new(config.max_concurrency, ledger);
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: limit };

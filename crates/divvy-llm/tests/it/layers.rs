@@ -129,6 +129,18 @@ async fn a_slow_model_times_out_and_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_short_deadline_leaves_time_for_a_second_try() {
+    let model = Arc::new(Scripted::steps([Step::Hang, Step::Say("at last".into())]));
+    let bench = bench(model, |mut c| {
+        c.deadline = Duration::from_secs(2);
+        c
+    })
+    .await;
+    let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+    assert_eq!(call.reply.text, "at last");
+}
+
+#[tokio::test]
 async fn no_more_than_the_limit_are_in_flight() {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     struct Counting(Arc<AtomicUsize>, Arc<AtomicUsize>);
