@@ -87,6 +87,7 @@ pub struct Client {
 impl Client {
     #[must_use]
     pub fn new(backend: Arc<dyn Chat>, store: Store, config: ClientConfig) -> Self {
+        let timeout = config.one_try();
         let ledger = Ledger {
             backend,
             store: store.clone(),
@@ -94,7 +95,7 @@ impl Client {
             model_name: config.model_name,
             endpoint: config.endpoint,
             prices: config.prices,
-            timeout: config.one_try(),
+            timeout,
         };
         let limit = Limit::new(config.max_concurrency, ledger);
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: limit };
