@@ -1,1 +1,46 @@
-fn main() {}
+//! The program: reads the command line, opens a session, runs a stage, shows what came of it. All logic lives in the
+//! libraries; this crate wires them, draws progress, and hosts local models behind `Chat`.
+
+mod cli;
+mod session;
+mod questions;
+mod models;
+mod host;
+mod trainer;
+mod progress;
+mod clock;
+mod output;
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use divvy_flow::error::FlowError;
+
+use crate::{cli::Cli, output::say_error};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = if cli.verbose { "divvy=debug,warn" } else { "warn" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("DIVVY_LOG").unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime needs threads and a poller");
+    let outcome = runtime.block_on(commands::dispatch(cli));
+    // A local model may still be at work on its own thread: do not wait for it.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say_error(&error);
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// 1 failed, 2 bad usage or recipe, 3 stopped at a budget, 130 interrupted.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let flow = error.downcast_ref::<FlowError>().map(FlowError::exit_code);
+    let recipe = error.is::<divvy_core::recipe::RecipeError>().then_some(2);
+    let usage = error.is::<output::Usage>().then_some(2);
+    flow.or(recipe).or(usage).unwrap_or(1)
+}

@@ -1,0 +1,169 @@
+//! The command line, flag for flag. What the flags mean is decided in `commands`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Which part of an LLM's reasoning can a small model of yours take over? Measure it on your task.
+#[derive(Debug, Parser)]
+#[command(name = "divvy", version, max_term_width = 100, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// Log what happens inside (or set DIVVY_LOG to a tracing filter)
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+/// Where a recipe, its data and its records lie.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Place {
+    /// The recipe
+    #[arg(default_value = "divvy.toml")]
+    pub recipe: PathBuf,
+    /// Folder that the recipe's data files are relative to [default: the recipe's own]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Folder of the store, the trained students and the reports
+    #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
+    pub store: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a commented recipe to start from
+    #[command(after_help = "Examples:\n  divvy init\n  divvy init my-task.toml")]
+    Init {
+        /// Where to write it
+        #[arg(default_value = "divvy.toml")]
+        path: PathBuf,
+    },
+    /// Run all stages of a recipe: collect, screen, train, evaluate, report. Resumes where it stopped
+    #[command(after_help = "Examples:\n  divvy run recipes/quickstart.toml\n  divvy run recipes/quickstart.toml --dry-run\n  divvy run recipes/gsm8k.toml --data ~/data")]
+    Run {
+        #[command(flatten)]
+        place: Place,
+        /// Show the resolved plan, the calls and an estimate of tokens, money and time, and stop
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Collect the teacher's decompositions
+    #[command(after_help = "Example:\n  divvy collect recipes/quickstart.toml")]
+    Collect {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Screen the collected decompositions with the solver (collects first what is missing)
+    #[command(after_help = "Example:\n  divvy screen recipes/quickstart.toml")]
+    Screen {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Train the students (collects and screens first what is missing)
+    #[command(after_help = "Example:\n  divvy train recipes/quickstart.toml")]
+    Train {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Evaluate every arm (trains first what is missing)
+    #[command(after_help = "Example:\n  divvy eval recipes/quickstart.toml")]
+    Eval {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the results of a recipe, finished or not
+    #[command(after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --json\n  divvy report recipes/quickstart.toml --html report.html")]
+    Report {
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+        /// Also write one self-contained HTML page
+        #[arg(long, value_name = "FILE")]
+        html: Option<PathBuf>,
+    },
+    /// Answer one question with an arm of a recipe
+    #[command(after_help = "Examples:\n  divvy ask \"Ann has 3 boxes of 12 pens and gives 7 away. How many are left?\" --recipe recipes/quickstart.toml\n  divvy ask \"…\" --arm cot/qwen --recipe recipes/quickstart.toml --json")]
+    Ask {
+        question: String,
+        /// A passage that the question is about
+        #[arg(long)]
+        premise: Option<String>,
+        /// The arm, as `divvy report` names it [default: the first two-stage arm with a student, else the last arm]
+        #[arg(long)]
+        arm: Option<String>,
+        /// The recipe
+        #[arg(long, default_value = "divvy.toml")]
+        recipe: PathBuf,
+        #[arg(long, value_name = "DIR")]
+        data: Option<PathBuf>,
+        #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
+        store: PathBuf,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy a trained student out of the store: a PEFT adapter directory that vLLM and PEFT load
+    #[command(after_help = "Example:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter")]
+    Export {
+        #[command(flatten)]
+        place: Place,
+        /// Name under [students]
+        #[arg(long)]
+        student: String,
+        /// Folder to write
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
+    /// What every stage of a recipe has done, rejected, failed and left
+    #[command(after_help = "Examples:\n  divvy status recipes/quickstart.toml\n  divvy status recipes/quickstart.toml --json")]
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the data sets, or preview one
+    #[command(after_help = "Examples:\n  divvy data\n  divvy data synth --rows 3\n  divvy data gsm8k --file train_socratic.jsonl --json")]
+    Data {
+        /// The data set to preview
+        dataset: Option<String>,
+        /// Its files
+        #[arg(long = "file", value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Questions to show
+        #[arg(long, default_value_t = 5)]
+        rows: usize,
+        /// For synth
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print JSON Lines for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// List known and cached models, or fetch one
+    #[command(after_help = "Examples:\n  divvy models\n  divvy models fetch smollm2-135m\n  divvy models fetch hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf")]
+    Models {
+        #[command(subcommand)]
+        action: Option<ModelsAction>,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsAction {
+    /// List known and cached models
+    List,
+    /// Download a model, check its hash, keep it in the cache
+    Fetch {
+        /// A name from `divvy models`, or a source
+        model: String,
+        /// Expected SHA-256 of the file
+        #[arg(long)]
+        sha256: Option<String>,
+    },
+}

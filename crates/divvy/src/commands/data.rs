@@ -1,0 +1,67 @@
+//! `divvy data`: which data sets there are, and what one looks like once read.
+
+use std::path::PathBuf;
+
+use divvy_core::{question::{Question, Split}, recipe::OnBadRow, synth};
+use divvy_data::questions::load::{SourceSpec, read_questions};
+
+use crate::output::{Usage, print};
+
+const SETS: [(&str, &str); 5] = [
+    ("synth", "generated: arithmetic stories, passages, two-hop facts; no file needed"),
+    ("gsm8k", "GSM8K JSONL, plain or Socratic (whose steps are a recorded teacher)"),
+    ("drop", "DROP: the official nested JSON, or flattened JSONL"),
+    ("bamboogle", "Bamboogle CSV or JSONL"),
+    ("rows", "any JSONL, CSV or Parquet file; the recipe says which column is what"),
+];
+
+pub(crate) fn run(dataset: Option<&str>, files: &[PathBuf], rows: usize, seed: u64, json: bool) -> anyhow::Result<()> {
+    let Some(dataset) = dataset else { return list(json) };
+    if !SETS.iter().any(|(name, _)| *name == dataset) {
+        let names: Vec<&str> = SETS.iter().map(|(name, _)| *name).collect();
+        return Err(Usage(format!("unknown data set `{dataset}`; there are {}", names.join(", "))).into());
+    }
+    if dataset == "rows" {
+        return Err(Usage("`rows` needs a column mapping, which a recipe holds; preview it with `divvy run RECIPE --dry-run`".to_owned()).into());
+    }
+    let loaded = read_questions(&SourceSpec {
+        dataset: dataset.to_owned(),
+        split: Split::Train,
+        files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
+        base: PathBuf::new(),
+        columns: None,
+        on_bad_row: OnBadRow::Stop,
+        rows: Some(rows),
+        seed,
+    })?;
+    for question in &loaded.questions {
+        print(&if json { serde_json::to_string(question)? } else { show(question) })?;
+    }
+    Ok(())
+}
+
+fn list(json: bool) -> anyhow::Result<()> {
+    if json {
+        let sets: Vec<_> = SETS.iter().map(|(name, about)| serde_json::json!({ "dataset": name, "about": about })).collect();
+        return Ok(print(&serde_json::to_string_pretty(&sets)?)?);
+    }
+    let families = synth::families();
+    for (name, about) in SETS {
+        print(&format!("{name:<10} {about}"))?;
+    }
+    Ok(print(&format!("\n`synth` has {} problem families; `divvy data synth` shows some of its questions.", families.len()))?)
+}
+
+fn show(question: &Question) -> String {
+    let mut text = format!("{}\n", question.id);
+    if let Some(premise) = &question.premise {
+        text.push_str(&format!("  passage   {premise}\n"));
+    }
+    text.push_str(&format!("  question  {}\n", question.text));
+    for (at, step) in question.recorded.iter().flat_map(|steps| steps.steps()).enumerate() {
+        text.push_str(&format!("  step {:<4} {}\n", at + 1, step.text));
+    }
+    let golds: Vec<String> = question.golds.iter().map(ToString::to_string).collect();
+    text.push_str(&format!("  gold      {}\n", golds.join(" | ")));
+    text
+}

@@ -1,0 +1,34 @@
+//! One file a command. Each takes what was typed and returns; errors are printed once, in `main`.
+
+mod ask;
+mod data;
+mod export;
+mod init;
+mod models;
+mod report;
+mod run;
+mod status;
+
+use crate::cli::{Cli, Command};
+
+pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    use divvy_core::records::Stage;
+    match cli.command {
+        Command::Init { path } => init::run(&path),
+        Command::Run { place, dry_run: true } => run::dry(&place).await,
+        Command::Run { place, dry_run: false } => run::all(&place).await,
+        Command::Collect { place } => run::until(&place, Stage::Collect).await,
+        Command::Screen { place } => run::until(&place, Stage::Screen).await,
+        Command::Train { place } => run::until(&place, Stage::Train).await,
+        Command::Eval { place } => run::until(&place, Stage::Evaluate).await,
+        Command::Report { place, json, html } => report::run(&place, json, html.as_deref()).await,
+        Command::Ask { question, premise, arm, recipe, data, store, json } => {
+            let place = crate::cli::Place { recipe, data, store };
+            ask::run(&place, ask::Asked { question, premise, arm, json }).await
+        }
+        Command::Export { place, student, out } => export::run(&place, &student, &out).await,
+        Command::Status { place, json } => status::run(&place, json).await,
+        Command::Data { dataset, files, rows, seed, json } => data::run(dataset.as_deref(), &files, rows, seed, json),
+        Command::Models { action, json } => models::run(action, json),
+    }
+}

@@ -1,0 +1,105 @@
+//! `divvy run` and its single stages: each stage does what is missing and nothing twice.
+
+use std::time::Instant;
+
+use divvy_core::records::Stage;
+use divvy_flow::{collect, error::FlowError, estimate, evaluate, screen, train};
+use divvy_store::RunStatus;
+
+use crate::{
+    cli::Place,
+    clock,
+    commands::report,
+    output::{print, say},
+    progress::thousands,
+    session::{Access, Session, read_recipe, short, stop_on_ctrl_c},
+};
+
+const STAGES: [Stage; 4] = [Stage::Collect, Stage::Screen, Stage::Train, Stage::Evaluate];
+
+/// All stages, then the report: Markdown on stdout, the page in the store's folder.
+pub(crate) async fn all(place: &Place) -> anyhow::Result<()> {
+    let session = stages(place, Stage::Evaluate).await?;
+    let results = session.results().await?;
+    let path = session.folder.join("reports").join(format!("{}.html", report::file_name(&results.name)));
+    report::write_page(&results, &path)?;
+    print(&divvy_report::markdown(&results))?;
+    say(&format!("report: {}", path.display()));
+    session.context.store.close().await?;
+    Ok(())
+}
+
+/// The stages up to `last`.
+pub(crate) async fn until(place: &Place, last: Stage) -> anyhow::Result<()> {
+    let session = stages(place, last).await?;
+    session.context.store.close().await?;
+    Ok(())
+}
+
+async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
+    let session = Session::open(place, Access::Run).await?;
+    let context = &session.context;
+    stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
+    let plan_json = serde_json::to_string(&context.plan)?;
+    context.store.put_plan(&context.digest, &plan_json).await?;
+    let run = context.store.begin_run(&context.digest, &context.plan.name, env!("CARGO_PKG_VERSION"), clock::now_ms()).await?;
+    say(&format!("{}: plan {}, store {}", context.plan.name, short(&context.digest), context.store.path().display()));
+    let outcome = up_to(&session, last).await;
+    context.store.end_run(run, status_of(&outcome), clock::now_ms()).await?;
+    outcome?;
+    Ok(session)
+}
+
+async fn up_to(session: &Session, last: Stage) -> Result<(), FlowError> {
+    for stage in STAGES.into_iter().take_while(|stage| *stage <= last) {
+        let began = Instant::now();
+        let outcome = one(session, stage).await;
+        let wall_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        session.context.store.add_stage_time(&session.context.digest, stage, wall_ms).await?;
+        outcome?;
+    }
+    Ok(())
+}
+
+async fn one(session: &Session, stage: Stage) -> Result<(), FlowError> {
+    let context = &session.context;
+    match stage {
+        Stage::Collect => collect::run(context).await,
+        Stage::Screen => screen::run(context).await,
+        Stage::Train => train::run(context, &session.trainer).await,
+        Stage::Evaluate => evaluate::run(context).await,
+    }
+}
+
+fn status_of(outcome: &Result<(), FlowError>) -> RunStatus {
+    match outcome {
+        Ok(()) => RunStatus::Done,
+        Err(FlowError::Interrupted) => RunStatus::Interrupted,
+        Err(FlowError::Budget(_)) => RunStatus::Stopped,
+        Err(_) => RunStatus::Failed,
+    }
+}
+
+/// The resolved plan, the calls, and an estimate; nothing is asked, fetched or written.
+pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
+    let (recipe, plan) = read_recipe(place)?;
+    let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(Into::into).unwrap_or_default());
+    let questions = crate::questions::load(&recipe, &data)?;
+    print(&serde_json::to_string_pretty(&plan)?)?;
+    let lines = estimate::estimate(&plan, &questions);
+    let cost = |line: &estimate::Estimate| -> Option<i64> {
+        let price = recipe.models.get(&line.model)?.price.as_ref()?;
+        divvy_core::cost::Prices::parse(price).ok()?.cost(&line.usage())
+    };
+    say(&format!("{:<9} {:<16} {:>9} {:>13} {:>13}  {}", "stage", "model", "calls", "tokens in", "tokens out", "price"));
+    for line in &lines {
+        let price = cost(line).map_or_else(|| "–".to_owned(), divvy_core::cost::show_dollars);
+        say(&format!("{:<9} {:<16} {:>9} {:>13} {:>13}  {price}", line.stage, line.model, thousands(line.calls), thousands(line.tokens_in), thousands(line.tokens_out)));
+    }
+    let tokens: u64 = lines.iter().map(|line| line.tokens_in / 4 + line.tokens_out).sum();
+    say(&format!(
+        "time on this machine with local models: about {} minutes at 100 tokens a second (rough; repeated instructions are computed once, finished calls are free)",
+        tokens / 6000 + 1
+    ));
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! `divvy status`: what every stage has done, rejected, failed and left, and what was paid.
+
+use divvy_core::records::{ItemState, Stage};
+use divvy_flow::evaluate;
+use divvy_store::{CallTotal, ItemCount};
+use serde_json::{Value, json};
+
+use crate::{
+    cli::Place,
+    output::print,
+    progress::thousands,
+    session::{Access, Session, short},
+};
+
+pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
+    let session = Session::open(place, Access::Look).await?;
+    let context = &session.context;
+    let counts = context.store.item_counts(&context.digest).await?;
+    let totals = context.store.call_totals().await?;
+    let expected = expected(&session);
+    if as_json {
+        let value = json!({ "plan": context.digest.hex(), "stages": stages(&counts, &expected), "calls": totals.iter().map(call).collect::<Vec<_>>() });
+        return Ok(print(&serde_json::to_string_pretty(&value)?)?);
+    }
+    let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
+    for (stage, total) in &expected {
+        text.push_str(&stage_lines(*stage, *total, &counts));
+    }
+    text.push_str("\ncalls in this store, all runs together\n");
+    totals.iter().for_each(|total| text.push_str(&call_line(total)));
+    Ok(print(&text)?)
+}
+
+/// Items that each stage of the plan has.
+fn expected(session: &Session) -> Vec<(Stage, u64)> {
+    let (plan, questions) = (&session.context.plan, &session.context.questions);
+    let (train, dev) = (questions.train.len() as u64, questions.dev.len() as u64);
+    let samples = u64::from(plan.collect.samples);
+    let mut stages = vec![(Stage::Collect, (train + dev) * samples)];
+    if let Some(screen) = &plan.screen {
+        stages.push((Stage::Screen, train.min(screen.rows.map_or(u64::MAX, |rows| rows as u64)) * samples));
+    }
+    if let Some(plan) = &plan.evaluate {
+        stages.push((Stage::Evaluate, (plan.arms.len() * evaluate::questions(&session.context, plan).len()) as u64));
+    }
+    stages
+}
+
+/// done, then each reason, then what is left.
+fn tally(stage: Stage, total: u64, counts: &[ItemCount]) -> Vec<(String, u64)> {
+    let mut lines: Vec<(String, u64)> = Vec::new();
+    for count in counts.iter().filter(|count| count.stage == stage) {
+        let word = match &count.state {
+            ItemState::Done => "done".to_owned(),
+            ItemState::Pending => continue,
+            ItemState::Rejected(reason) => format!("rejected: {reason}"),
+            ItemState::Failed(reason) => format!("failed: {reason}"),
+        };
+        match lines.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, items)) => *items += count.items,
+            None => lines.push((word, count.items)),
+        }
+    }
+    let seen: u64 = lines.iter().map(|(_, items)| items).sum();
+    lines.push(("pending".to_owned(), total.saturating_sub(seen)));
+    lines
+}
+
+fn stage_lines(stage: Stage, total: u64, counts: &[ItemCount]) -> String {
+    let lines = tally(stage, total, counts);
+    let shown: Vec<String> = lines.iter().map(|(word, items)| format!("{:>10} {word}\n", thousands(*items))).collect();
+    format!("{} ({})\n{}", stage.name(), thousands(total), shown.concat())
+}
+
+fn stages(counts: &[ItemCount], expected: &[(Stage, u64)]) -> Vec<Value> {
+    let stage = |(stage, total): &(Stage, u64)| {
+        let states: serde_json::Map<String, Value> = tally(*stage, *total, counts).into_iter().map(|(word, items)| (word, json!(items))).collect();
+        json!({ "stage": stage.name(), "items": total, "states": states })
+    };
+    expected.iter().map(stage).collect()
+}
+
+fn call(total: &CallTotal) -> Value {
+    json!({
+        "model": total.model_name, "calls": total.calls, "tokens_in": total.tokens_in, "tokens_out": total.tokens_out,
+        "unknown_usage": total.unknown_usage, "cost_nanos": total.price_nanos,
+    })
+}
+
+fn call_line(total: &CallTotal) -> String {
+    let price = total.price_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
+    let (calls, tokens_in, tokens_out) = (thousands(total.calls), thousands(total.tokens_in), thousands(total.tokens_out));
+    format!("{calls:>10} {:<20} {tokens_in} tokens in, {tokens_out} out, {price}\n", total.model_name)
+}

@@ -1,0 +1,211 @@
+//! Local models behind `Chat`: each loaded base lives on a thread of its own that steps the engine while there is work.
+//! A base is loaded once, when first asked, whatever number of adapters run on it; requests of all arms share its batch.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc as std_mpsc},
+};
+
+use divvy_core::chat::ChatRequest;
+use divvy_llm::{Chat, ChatError, Delta, Deltas, ErrorKind};
+use divvy_student::{
+    adapter::Adapter,
+    engine::{Engine, EngineConfig, Event, EventKind, Job},
+    model::Model,
+};
+use futures::stream::StreamExt;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// What a student adds to its base.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Overlay {
+    /// A PEFT directory.
+    Adapter(PathBuf),
+    /// A directory of full weights; tokenizer and template are the base's.
+    Full(PathBuf),
+}
+
+/// Every base in use, by path.
+#[derive(Default)]
+pub(crate) struct Hosts {
+    models: Mutex<HashMap<PathBuf, Arc<OnceLock<Result<Arc<Model>, String>>>>>,
+    threads: Mutex<HashMap<(PathBuf, Option<PathBuf>), Host>>,
+}
+
+#[derive(Clone)]
+struct Host {
+    work: std_mpsc::Sender<Work>,
+}
+
+/// One request on its way to the engine's thread.
+struct Work {
+    request: ChatRequest,
+    adapter: Option<PathBuf>,
+    deltas: mpsc::UnboundedSender<Result<Delta, ChatError>>,
+    cancel: CancellationToken,
+}
+
+impl Hosts {
+    /// The model at `path`, loaded by whoever asks first while the others wait.
+    ///
+    /// # Errors
+    /// Why it cannot be loaded.
+    pub(crate) fn model(&self, path: &Path) -> Result<Arc<Model>, String> {
+        let cell = Arc::clone(self.models.lock().unwrap_or_else(PoisonError::into_inner).entry(path.to_owned()).or_default());
+        cell.get_or_init(|| Model::load(path).map(Arc::new).map_err(|error| error.to_string())).clone()
+    }
+
+    /// A chat with the base at `path`, perhaps with an overlay. Nothing is loaded yet.
+    pub(crate) fn chat(self: &Arc<Self>, name: &str, path: &Path, overlay: Option<Overlay>, batch: usize) -> LocalChat {
+        let (full, adapter) = match overlay {
+            Some(Overlay::Full(full)) => (Some(full), None),
+            Some(Overlay::Adapter(adapter)) => (None, Some(adapter)),
+            None => (None, None),
+        };
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (path.to_owned(), full);
+        let host = threads.entry(key.clone()).or_insert_with(|| start(Arc::clone(self), name, key, batch)).clone();
+        LocalChat { name: name.to_owned(), host, adapter }
+    }
+
+    fn open(&self, (path, full): &(PathBuf, Option<PathBuf>)) -> Result<Arc<Model>, String> {
+        match full {
+            None => self.model(path),
+            Some(folder) => Model::load_overlay(path, folder).map(Arc::new).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+fn start(hosts: Arc<Hosts>, name: &str, key: (PathBuf, Option<PathBuf>), batch: usize) -> Host {
+    let (work, inbox) = std_mpsc::channel();
+    let thread = std::thread::Builder::new().name(format!("model {name}"));
+    let name = name.to_owned();
+    thread.spawn(move || serve(&hosts, &name, &key, batch, &inbox)).expect("the system starts threads");
+    Host { work }
+}
+
+/// The thread: waits for work, loads at the first, steps while there is some.
+fn serve(hosts: &Hosts, name: &str, key: &(PathBuf, Option<PathBuf>), batch: usize, inbox: &std_mpsc::Receiver<Work>) {
+    let Ok(first) = inbox.recv() else { return };
+    let model = match hosts.open(key) {
+        Ok(model) => model,
+        Err(reason) => return refuse_all(name, &reason, first, inbox),
+    };
+    let config = EngineConfig { max_sequences: batch, ..EngineConfig::default() };
+    let mut desk = Desk { engine: Engine::new(Arc::clone(&model), config), model, name: name.to_owned(), live: HashMap::new(), adapters: HashMap::new(), next: 0 };
+    desk.take(first);
+    loop {
+        if desk.engine.is_idle() {
+            let Ok(work) = inbox.recv() else { return };
+            desk.take(work);
+        }
+        while let Ok(work) = inbox.try_recv() {
+            desk.take(work);
+        }
+        desk.drop_cancelled();
+        let events = desk.engine.step();
+        events.into_iter().for_each(|event| desk.pass_on(event));
+    }
+}
+
+fn refuse_all(name: &str, reason: &str, first: Work, inbox: &std_mpsc::Receiver<Work>) {
+    let mut next = Some(first);
+    while let Some(work) = next.or_else(|| inbox.recv().ok()) {
+        // A receiver that is gone asked no more.
+        let _ = work.deltas.send(Err(broken(name, reason)));
+        next = None;
+    }
+}
+
+/// The model itself cannot answer.
+fn broken(name: &str, reason: &str) -> ChatError {
+    ChatError::new(ErrorKind::Backend, format!("model `{name}`: {reason}"))
+}
+
+/// This one request cannot be answered.
+fn refused(name: &str, error: &dyn std::fmt::Display) -> ChatError {
+    ChatError::new(ErrorKind::BadRequest, format!("model `{name}`: {error}"))
+}
+
+/// What the engine's thread keeps of its live requests.
+struct Desk {
+    engine: Engine,
+    model: Arc<Model>,
+    name: String,
+    live: HashMap<u64, (mpsc::UnboundedSender<Result<Delta, ChatError>>, CancellationToken)>,
+    adapters: HashMap<PathBuf, Result<Arc<Adapter>, String>>,
+    next: u64,
+}
+
+impl Desk {
+    fn take(&mut self, work: Work) {
+        let id = self.next;
+        self.next += 1;
+        match self.submit(id, &work) {
+            Ok(()) => {
+                self.live.insert(id, (work.deltas, work.cancel));
+            }
+            Err(error) => {
+                let _ = work.deltas.send(Err(error));
+            }
+        }
+    }
+
+    fn submit(&mut self, id: u64, work: &Work) -> Result<(), ChatError> {
+        let prompt = self.model.encode_chat(&work.request.messages).map_err(|error| refused(&self.name, &error))?;
+        let adapter = match &work.adapter {
+            Some(path) => Some(self.adapter(path).map_err(|reason| broken(&self.name, &reason))?),
+            None => None,
+        };
+        let job = Job { id, prompt, sampling: work.request.sampling.clone(), adapter };
+        self.engine.submit(job).map_err(|error| refused(&self.name, &error))
+    }
+
+    fn adapter(&mut self, path: &Path) -> Result<Arc<Adapter>, String> {
+        let model = &self.model;
+        let load = || Adapter::load(path, &model.config, &model.content_hash).map(|(adapter, _)| Arc::new(adapter)).map_err(|error| error.to_string());
+        self.adapters.entry(path.to_owned()).or_insert_with(load).clone()
+    }
+
+    fn drop_cancelled(&mut self) {
+        let gone: Vec<u64> = self.live.iter().filter(|(_, (deltas, cancel))| cancel.is_cancelled() || deltas.is_closed()).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.engine.cancel(id);
+            self.live.remove(&id);
+        }
+    }
+
+    fn pass_on(&mut self, event: Event) {
+        let delta = match event.kind {
+            EventKind::Text(text) => Delta::Text(text),
+            EventKind::Done { finish, usage, .. } => Delta::Done { finish, usage },
+        };
+        let done = matches!(delta, Delta::Done { .. });
+        if let Some((deltas, _)) = self.live.get(&event.id) {
+            let _ = deltas.send(Ok(delta));
+        }
+        if done {
+            self.live.remove(&event.id);
+        }
+    }
+}
+
+/// One local model, with or without an adapter.
+pub(crate) struct LocalChat {
+    name: String,
+    host: Host,
+    adapter: Option<PathBuf>,
+}
+
+impl Chat for LocalChat {
+    fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas {
+        let (deltas, stream) = mpsc::unbounded_channel();
+        let work = Work { request, adapter: self.adapter.clone(), deltas, cancel };
+        if let Err(std_mpsc::SendError(work)) = self.host.work.send(work) {
+            let _ = work.deltas.send(Err(broken(&self.name, "its thread has ended")));
+        }
+        futures::stream::unfold(stream, |mut stream| async move { Some((stream.recv().await?, stream)) }).boxed()
+    }
+}

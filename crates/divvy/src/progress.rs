@@ -1,0 +1,150 @@
+//! Progress on the terminal: one bar a stage with items, tokens, rate and time left; plain lines where stderr is no
+//! terminal.
+
+use std::{
+    io::IsTerminal,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use divvy_core::records::{Stage, TrainPoint};
+use divvy_flow::progress::{Progress, Tick};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::output::say;
+
+/// Without a terminal a line is written this often at most.
+const QUIET: Duration = Duration::from_secs(15);
+
+pub(crate) struct Terminal {
+    state: Mutex<Option<Bar>>,
+}
+
+struct Bar {
+    label: String,
+    bar: ProgressBar,
+    tokens_in: u64,
+    tokens_out: u64,
+    failed: u64,
+    began: Instant,
+    last_line: Instant,
+}
+
+impl Terminal {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(None) }
+    }
+
+    fn with(&self, act: impl FnOnce(&mut Bar)) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(bar) = state.as_mut() {
+            act(bar);
+        }
+    }
+}
+
+impl Bar {
+    fn begin(label: String, total: u64, done: u64) -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(total) } else { ProgressBar::hidden() };
+        bar.set_length(total);
+        bar.set_style(style());
+        bar.set_prefix(label.clone());
+        bar.set_position(done);
+        bar.reset_eta();
+        bar.enable_steady_tick(Duration::from_millis(250));
+        let now = Instant::now();
+        Self { label, bar, tokens_in: 0, tokens_out: 0, failed: 0, began: now, last_line: now }
+    }
+
+    fn show(&mut self, message: String) {
+        self.bar.set_message(message);
+        if self.bar.is_hidden() && self.last_line.elapsed() >= QUIET {
+            self.last_line = Instant::now();
+            self.line();
+        }
+    }
+
+    fn line(&self) {
+        let total = self.bar.length().unwrap_or(0);
+        say(&format!("{} {}/{total} {}", self.label, self.bar.position(), self.bar.message()));
+    }
+
+    fn counts(&self) -> String {
+        let seconds = self.began.elapsed().as_secs_f64().max(0.001);
+        let rate = self.tokens_out as f64 / seconds;
+        let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
+        format!("{} tokens in, {} out, {rate:.0} out/s{failed}", thousands(self.tokens_in), thousands(self.tokens_out))
+    }
+}
+
+fn style() -> ProgressStyle {
+    const TEMPLATE: &str = "{prefix} {wide_bar} {pos}/{len}  {msg}  {elapsed} gone, {eta} left";
+    ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed")
+}
+
+impl Progress for Terminal {
+    fn start(&self, stage: Stage, label: &str, total: u64, done: u64) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let bar = Bar::begin(format!("{:<8} {label}", stage.name()), total, done);
+        if total > 0 && done == total {
+            bar.bar.set_message("all done before");
+        }
+        *state = Some(bar);
+    }
+
+    fn tick(&self, tick: Tick) {
+        self.with(|bar| {
+            bar.tokens_in += tick.tokens_in;
+            bar.tokens_out += tick.tokens_out;
+            bar.failed += u64::from(tick.failed);
+            bar.bar.inc(1);
+            bar.show(bar.counts());
+        });
+    }
+
+    fn train_step(&self, point: &TrainPoint, total: u64) {
+        self.with(|bar| {
+            if bar.bar.length() != Some(total) {
+                bar.bar.set_length(total);
+                bar.bar.set_position(point.step.saturating_sub(1));
+                bar.bar.reset_eta();
+            }
+            bar.bar.set_position(point.step);
+            let dev = point.dev_loss.map_or_else(String::new, |loss| format!(", dev {loss:.3}"));
+            bar.show(format!("loss {:.3}{dev}, {:.0} tokens/s", point.loss, point.tokens_per_second));
+        });
+    }
+
+    fn finish(&self) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(bar) = state.take() {
+            if bar.bar.is_hidden() {
+                bar.line();
+            }
+            bar.bar.abandon();
+        }
+    }
+
+    fn note(&self, text: &str) {
+        say(text);
+    }
+}
+
+/// `12,345`
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let head = digits.len() % 3;
+    let mut groups: Vec<&str> = if head > 0 { vec![&digits[..head]] } else { Vec::new() };
+    groups.extend((head..digits.len()).step_by(3).map(|at| &digits[at..at + 3]));
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn digits_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(thousands), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

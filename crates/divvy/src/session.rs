@@ -1,0 +1,138 @@
+//! A session: one recipe with its plan, questions, models and store, ready for the stages.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use anyhow::Context as _;
+use divvy_core::{
+    digest::Digest,
+    plan::Plan,
+    recipe::Recipe,
+    results::Results,
+};
+use divvy_flow::{
+    context::Context,
+    error::FlowError,
+    progress::Progress,
+    results::{self, Heading},
+    train::{self, Trainer},
+};
+use divvy_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    cli::Place,
+    clock,
+    host::Hosts,
+    models::{self, Registry, Resolved},
+    progress::Terminal,
+    questions,
+    trainer::Native,
+};
+
+/// What the session may do to the store, and whether it may fetch models.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Writes, fetches.
+    Run,
+    /// Reads beside a running program, stays offline.
+    Look,
+}
+
+pub(crate) struct Session {
+    pub(crate) context: Context,
+    pub(crate) trainer: Arc<dyn Trainer>,
+    pub(crate) recipe: Recipe,
+    pub(crate) folder: PathBuf,
+}
+
+/// A recipe read and resolved, before any model or store is touched.
+pub(crate) fn read_recipe(place: &Place) -> anyhow::Result<(Recipe, Plan)> {
+    let origin = place.recipe.display().to_string();
+    let text = std::fs::read_to_string(&place.recipe).map_err(|error| {
+        let hint = if error.kind() == std::io::ErrorKind::NotFound { "; `divvy init` writes one to start from" } else { "" };
+        crate::output::Usage(format!("cannot read the recipe `{origin}`: {error}{hint}"))
+    })?;
+    let recipe = Recipe::parse(&text, &origin)?;
+    let plan = Plan::resolve(&recipe, &origin)?;
+    Ok((recipe, plan))
+}
+
+impl Session {
+    pub(crate) async fn open(place: &Place, access: Access) -> anyhow::Result<Self> {
+        let (recipe, plan) = read_recipe(place)?;
+        let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(PathBuf::from).unwrap_or_default());
+        let questions = questions::load(&recipe, &data)?;
+        let names = plan.models_in_use();
+        let resolved = tokio::task::block_in_place(|| models::resolve(&recipe, &names, access == Access::Look))?;
+        let ids = resolved.iter().map(|(name, model)| (name.clone(), model.id.0.hex().to_owned())).collect();
+        let content = questions.content().into_iter().map(|(split, digest)| (split.to_owned(), digest.hex().to_owned())).collect();
+        let plan = plan.with_inputs(ids, content);
+        let store = open_store(place, access).await?;
+        let hosts = Arc::new(Hosts::default());
+        let trainer = Native { hosts: Arc::clone(&hosts), folder: place.store.join("students"), bases: bases(&resolved) };
+        let context = Context {
+            digest: plan.digest(),
+            models: Arc::new(Registry::new(store.clone(), resolved, hosts, recipe.budget.clone())),
+            plan,
+            questions,
+            store,
+            progress: Arc::new(Terminal::new()),
+            cancel: CancellationToken::new(),
+            now: clock::now_ms,
+        };
+        Ok(Self { context, trainer: Arc::new(trainer), recipe, folder: place.store.clone() })
+    }
+
+    /// Figures of this plan as they stand in the store.
+    pub(crate) async fn results(&self) -> Result<Results, FlowError> {
+        let sources = self.recipe.models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect();
+        let runs = self.context.store.runs().await?;
+        let created = runs.iter().filter(|run| run.plan == self.context.digest).map(|run| run.started_ms).min().unwrap_or(0);
+        let heading = Heading { created: clock::rfc3339(created), version: env!("CARGO_PKG_VERSION").to_owned(), sources };
+        results::read(&self.context, heading).await
+    }
+
+    /// Makes trained students known without training any.
+    pub(crate) async fn find_students(&self) -> Result<(), FlowError> {
+        for (name, plan) in &self.context.plan.students {
+            if let Some(artefact) = train::find(&self.context, &train::key(&self.context, name).await?).await? {
+                self.context.models.add_student(name, &plan.base, &artefact);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bases(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, PathBuf> {
+    resolved.iter().filter_map(|(name, model)| Some((name.clone(), model.path.clone()?))).collect()
+}
+
+async fn open_store(place: &Place, access: Access) -> anyhow::Result<Store> {
+    let path = place.store.join("divvy.db");
+    match access {
+        Access::Run => Ok(Store::open(&path).await?),
+        Access::Look if !path.exists() => {
+            anyhow::bail!("there is no store at `{}` yet; `divvy run` makes one, or name another with --store", path.display())
+        }
+        Access::Look => Store::open_read(&path).await.context("opening the store to read"),
+    }
+}
+
+/// Ctrl-C once: stop cleanly, keep everything. Twice: stop now; what is committed is safe anyway.
+pub(crate) fn stop_on_ctrl_c(cancel: CancellationToken, progress: Arc<dyn Progress>) {
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_err() {
+            return;
+        }
+        progress.note("stopping; what is finished is kept (Ctrl-C again to stop at once)");
+        cancel.cancel();
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+}
+
+/// A plan's digest as people see it.
+pub(crate) fn short(digest: &Digest) -> &str {
+    digest.short()
+}

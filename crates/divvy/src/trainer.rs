@@ -1,0 +1,143 @@
+//! Trains a student on this machine with divvy-student: rows become token ids through the very functions that inference
+//! uses, and the result is a directory named by the job's digest.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Instant,
+};
+
+use divvy_core::{digest::Digest, recipe, records::TrainPoint};
+use divvy_flow::train::{Artefact, Job, Observe, Row, Stopped, Trainer};
+use divvy_student::{
+    adapter::{AdapterLabel, LoraSettings, Scaling},
+    model::Model,
+    train::{self, Activations, Base, Method, Schedule, StepRecord, TrainConfig, TrainError, TrainEvent, TrainRow, Trained, TrainedWeights},
+};
+
+use crate::host::Hosts;
+
+/// Most tokens in one forward and backward pass: enough to keep the matrix kernels busy, about a gigabyte of
+/// activations for a model of 135 million parameters.
+const MICRO_TOKENS: usize = 1024;
+
+pub(crate) struct Native {
+    pub(crate) hosts: Arc<Hosts>,
+    /// `STORE/students`
+    pub(crate) folder: PathBuf,
+    /// Base name in the recipe → file.
+    pub(crate) bases: std::collections::BTreeMap<String, PathBuf>,
+}
+
+impl Trainer for Native {
+    fn train(&self, key: &Digest, job: &Job, observe: &mut Observe<'_>) -> Result<Artefact, Stopped> {
+        let path = self.bases.get(&job.base).ok_or_else(|| Stopped::Failed(format!("`{}` is not a local model", job.base)))?;
+        let model = self.hosts.model(path).map_err(|error| Stopped::Failed(error.to_string()))?;
+        let began = Instant::now();
+        let folder = self.folder.join(key.short());
+        let trained = run(&model, job, &folder.join("checkpoint"), observe)?;
+        let content = save(&trained, &folder, &label(&model, job)?).map_err(failed)?;
+        // The adapter stands: the optimiser's state is of no more use.
+        let _ = std::fs::remove_dir_all(folder.join("checkpoint"));
+        Ok(Artefact {
+            path: std::path::absolute(&folder).unwrap_or(folder),
+            content,
+            rows: (job.rows.len() - trained.skipped) as u64,
+            too_long: trained.skipped as u64,
+            wall_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
+        })
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Stopped {
+    Stopped::Failed(error.to_string())
+}
+
+fn run(model: &Model, job: &Job, checkpoint: &Path, observe: &mut Observe<'_>) -> Result<Trained, Stopped> {
+    let rows = tokenise(model, &job.rows)?;
+    let dev = tokenise(model, &job.dev)?;
+    let base = Base { config: &model.config, weights: &model.weights, hash: &model.content_hash };
+    let mut total = 0;
+    let mut watch = |event: TrainEvent| match event {
+        TrainEvent::Started { steps, .. } => {
+            total = steps;
+            ControlFlow::Continue(())
+        }
+        TrainEvent::Step(record) => observe(&point(&record), total),
+        TrainEvent::Progress { .. } | TrainEvent::Checkpointed { .. } => ControlFlow::Continue(()),
+    };
+    train::train(base, &rows, &dev, &config(job), Some(checkpoint), &mut watch).map_err(|error| match error {
+        TrainError::Interrupted { .. } => Stopped::Interrupted,
+        other => failed(other),
+    })
+}
+
+fn tokenise(model: &Model, rows: &[Row]) -> Result<Vec<TrainRow>, Stopped> {
+    let ids = |row: &Row| {
+        let prompt = model.encode_chat(&row.prompt)?;
+        Ok(TrainRow { prompt, completion: model.encode_completion(&row.completion)?, weight: 1.0 })
+    };
+    rows.iter().map(|row| ids(row).map_err(|error: divvy_student::error::TextError| failed(format!("{}: {error}", row.id)))).collect()
+}
+
+fn config(job: &Job) -> TrainConfig {
+    let plan = &job.plan;
+    TrainConfig {
+        method: match plan.method {
+            recipe::Method::Lora => Method::Lora(LoraSettings { rank: plan.rank, alpha: plan.alpha as f32, scaling: Scaling::Plain }),
+            recipe::Method::Full => Method::Full,
+        },
+        epochs: plan.epochs,
+        batch_rows: plan.batch_rows,
+        micro_tokens: MICRO_TOKENS.max(plan.max_row_tokens),
+        max_row_tokens: plan.max_row_tokens,
+        learning_rate: plan.learning_rate,
+        schedule: Schedule::Cosine,
+        warmup_ratio: plan.warmup_ratio,
+        min_lr_ratio: 0.0,
+        weight_decay: plan.weight_decay as f32,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        max_grad_norm: plan.max_grad_norm,
+        seed: job.seed,
+        checkpoint_every_steps: plan.checkpoint_every,
+        eval_every_steps: plan.eval_every,
+        activations: Activations::Keep,
+    }
+}
+
+fn point(record: &StepRecord) -> TrainPoint {
+    TrainPoint {
+        step: record.step,
+        loss: record.loss,
+        learning_rate: record.learning_rate,
+        grad_norm: record.grad_norm,
+        tokens: record.tokens,
+        tokens_per_second: record.tokens_per_second,
+        dev_loss: record.dev_loss,
+    }
+}
+
+/// A text whose ids whoever serves the adapter must reproduce.
+const CANARY: &str = "Ann has 3 boxes of 12 pens.\n1. How many pens does Ann have in all?";
+
+fn label(model: &Model, job: &Job) -> Result<AdapterLabel, Stopped> {
+    Ok(AdapterLabel {
+        base: model.content_hash.clone(),
+        base_name: job.base.clone(),
+        prompt: job.prompt_id.clone(),
+        template: Digest::of("template/1", &model.template_text()).hex().to_owned(),
+        canary: model.encode_completion(CANARY).map_err(failed)?,
+        train: serde_json::to_value(&job.plan).map_err(failed)?,
+    })
+}
+
+/// Returns the content digest.
+fn save(trained: &Trained, folder: &Path, label: &AdapterLabel) -> Result<String, divvy_student::adapter::AdapterError> {
+    match &trained.weights {
+        TrainedWeights::Adapter(adapter) => Ok(adapter.save(folder, label)?.digest),
+        TrainedWeights::Full(full) => full.save(folder, label),
+    }
+}
