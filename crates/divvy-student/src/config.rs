@@ -135,11 +135,11 @@ impl ModelConfig {
                 return bad(key, value.to_string(), &format!("between 1 and {most}"));
             }
         }
-        if self.query_heads % self.kv_heads != 0 {
+        if !self.query_heads.is_multiple_of(self.kv_heads) {
             let heads = format!("{} for {} key/value heads", self.query_heads, self.kv_heads);
             return bad("attention heads", heads, "a multiple of the key/value heads");
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return bad("head dimension", self.head_dim.to_string(), "even, as RoPE turns pairs");
         }
         if !(self.rope_theta.is_finite() && self.rope_theta >= 1.0) {

@@ -17,3 +17,6 @@ pub mod quant;
 pub mod adapter;
 pub mod train;
 pub mod error;
+
+#[cfg(test)]
+mod testing;

@@ -1,1 +1,178 @@
-//! Tests of the engine.
+//! Scheduling must never show in a reply: same job, same tokens, alone, in company, after cache reuse.
+
+use std::collections::HashMap;
+
+use super::*;
+use crate::adapter::{LoraSettings, Scaling};
+use crate::testing::tiny_model;
+
+fn model() -> Arc<Model> {
+    Arc::new(tiny_model("tiny-qwen2"))
+}
+
+fn sampling(seed: u64, max_tokens: u32) -> Sampling {
+    Sampling { temperature: 1.0, top_p: 0.95, repetition_penalty: 1.1, seed, ..Sampling::greedy(max_tokens) }
+}
+
+fn job(id: u64, prompt: Vec<u32>, sampling: Sampling) -> Job {
+    Job { id, prompt, sampling, adapter: None }
+}
+
+fn prompt(seed: u32, len: u32) -> Vec<u32> {
+    (0..len).map(|i| 3 + (seed * 31 + i * i * 7 + i) % 98).collect()
+}
+
+/// id → (deltas joined, text, finish, usage)
+type Replies = HashMap<u64, (String, String, Finish, Usage)>;
+
+fn drain(engine: &mut Engine, replies: &mut Replies) {
+    let mut told: HashMap<u64, String> = HashMap::new();
+    while !engine.is_idle() {
+        for event in engine.step() {
+            match event.kind {
+                EventKind::Text(text) => told.entry(event.id).or_default().push_str(&text),
+                EventKind::Done { finish, usage, text } => {
+                    let told = told.remove(&event.id).unwrap_or_default();
+                    assert!(replies.insert(event.id, (told, text, finish, usage)).is_none());
+                }
+            }
+        }
+    }
+}
+
+fn run(jobs: Vec<Job>, config: EngineConfig) -> Replies {
+    let mut engine = Engine::new(model(), config);
+    jobs.into_iter().for_each(|job| engine.submit(job).unwrap());
+    let mut replies = HashMap::new();
+    drain(&mut engine, &mut replies);
+    replies
+}
+
+fn jobs() -> Vec<Job> {
+    (0..9).map(|i| job(i, prompt(i as u32 / 3, 5 + 9 * (i as u32 % 4)), sampling(i, 12))).collect()
+}
+
+#[test]
+fn replies_do_not_depend_on_the_batch() {
+    let alone: Replies = jobs().into_iter().flat_map(|job| run(vec![job], EngineConfig::default())).collect();
+    for (max_sequences, prefill_chunk) in [(1, 256), (3, 4), (32, 256), (4, 1)] {
+        let together = run(jobs(), EngineConfig { max_sequences, prefill_chunk, max_cached_tokens: 1000 });
+        for (id, reply) in &alone {
+            let other = &together[id];
+            assert_eq!((&reply.1, &reply.2), (&other.1, &other.2), "job {id}, {max_sequences}, {prefill_chunk}");
+            assert_eq!(other.0, other.1, "deltas add up to the text");
+            assert_eq!(reply.3.tokens_out, other.3.tokens_out);
+        }
+    }
+    assert!(alone.values().map(|reply| &reply.1).collect::<std::collections::BTreeSet<_>>().len() > 4);
+}
+
+#[test]
+fn a_shared_prefix_is_computed_once_and_changes_nothing() {
+    let jobs = |shared: u32| {
+        (0..5).map(move |i| {
+            let prompt = [prompt(1, shared), prompt(10 + i, 7)].concat();
+            job(i.into(), prompt, sampling(i.into(), 10))
+        })
+    };
+    let reused = run(jobs(40).collect(), EngineConfig::default());
+    for job in jobs(40) {
+        let fresh = run(vec![job.clone()], EngineConfig::default());
+        assert_eq!(fresh[&job.id].1, reused[&job.id].1);
+        assert_eq!(fresh[&job.id].3.tokens_cached, Some(0));
+    }
+    let mut cached: Vec<u64> = reused.values().map(|reply| reply.3.tokens_cached.unwrap()).collect();
+    cached.sort_unstable();
+    assert_eq!(cached[0], 0, "somebody computes it");
+    assert!(cached[1..].iter().all(|&n| n >= 40), "{cached:?}");
+}
+
+#[test]
+fn finished_sequences_lend_their_cache_to_the_same_adapter_only() {
+    let model = model();
+    let settings = LoraSettings { rank: 2, alpha: 4.0, scaling: Scaling::Plain };
+    let adapter = Arc::new(Adapter::new(&model.config, settings, 1));
+    let mut engine = Engine::new(Arc::clone(&model), EngineConfig::default());
+    let mut replies = Replies::new();
+    for (id, adapter) in [(0, None), (1, None), (2, Some(adapter.clone())), (3, Some(adapter))] {
+        engine.submit(Job { adapter, ..job(id, prompt(3, 30), Sampling::greedy(5)) }).unwrap();
+        drain(&mut engine, &mut replies);
+    }
+    let cached: Vec<_> = (0..4).map(|id| replies[&id].3.tokens_cached.unwrap()).collect();
+    assert_eq!(cached, [0, 29, 0, 29]);
+    assert_eq!(replies[&0].1, replies[&1].1);
+    assert_eq!(replies[&0].1, replies[&2].1, "a fresh adapter changes nothing");
+}
+
+#[test]
+fn the_pool_keeps_to_its_size() {
+    let config = EngineConfig { max_cached_tokens: 20, ..EngineConfig::default() };
+    let mut engine = Engine::new(model(), config);
+    for id in 0..2 {
+        engine.submit(job(id, prompt(3, 30), Sampling::greedy(2))).unwrap();
+        let mut replies = Replies::new();
+        drain(&mut engine, &mut replies);
+        assert_eq!(replies[&id].3.tokens_cached, Some(0));
+    }
+}
+
+#[test]
+fn text_is_cut_before_a_stop_string_and_never_told_beyond() {
+    let free = run(vec![job(0, prompt(2, 9), sampling(5, 40))], EngineConfig::default()).remove(&0).unwrap();
+    let text = free.1;
+    assert!(text.is_ascii() && text.len() > 12, "{text:?}");
+    let stop = text[6..9].to_owned();
+    let at = text.find(&stop).unwrap();
+    let sampling = Sampling { stop: vec!["\u{1F600}".into(), stop], ..sampling(5, 40) };
+    let cut = run(vec![job(0, prompt(2, 9), sampling)], EngineConfig::default()).remove(&0).unwrap();
+    assert_eq!(cut.1, text[..at]);
+    assert_eq!(cut.0, cut.1);
+    assert_eq!(cut.2, Finish::Stop);
+}
+
+#[test]
+fn length_is_the_job_limit_or_the_context() {
+    let replies = run(
+        vec![job(0, prompt(2, 9), Sampling::greedy(3)), job(1, prompt(2, 9), Sampling::greedy(0))],
+        EngineConfig::default(),
+    );
+    assert_eq!((&replies[&0].2, replies[&0].3.tokens_out), (&Finish::Length, Some(3)));
+    assert_eq!((&replies[&1].2, replies[&1].3.tokens_out), (&Finish::Length, Some(0)));
+    let full = run(vec![job(0, prompt(2, 126), Sampling::greedy(50))], EngineConfig::default());
+    assert!(full[&0].3.tokens_out.unwrap() <= 2, "{:?}", full[&0]);
+}
+
+#[test]
+fn what_cannot_run_is_refused_with_its_lengths() {
+    let mut engine = Engine::new(model(), EngineConfig::default());
+    let submit = |engine: &mut Engine, prompt| engine.submit(job(7, prompt, Sampling::greedy(3)));
+    assert_eq!(submit(&mut engine, vec![]), Err(SubmitError::EmptyPrompt));
+    let error = submit(&mut engine, prompt(1, 128)).unwrap_err();
+    assert_eq!(error, SubmitError::PromptTooLong { prompt: 128, context: 128 });
+    assert_eq!(submit(&mut engine, vec![101]), Err(SubmitError::UnknownToken { id: 101, vocab: 101 }));
+    submit(&mut engine, vec![5]).unwrap();
+    assert_eq!(submit(&mut engine, vec![5]), Err(SubmitError::DuplicateId { id: 7 }));
+    let other = Arc::new(tiny_model("tiny-llama"));
+    let settings = LoraSettings { rank: 2, alpha: 4.0, scaling: Scaling::Plain };
+    let mut adapter = Adapter::new(&other.config, settings, 1);
+    adapter.layers.pop();
+    let foreign = Job { adapter: Some(Arc::new(adapter)), ..job(8, vec![5], Sampling::greedy(1)) };
+    assert!(matches!(engine.submit(foreign), Err(SubmitError::Adapter { .. })));
+}
+
+#[test]
+fn a_cancelled_job_is_silent_and_the_others_go_on() {
+    let jobs = || (0..3).map(|id| job(id, prompt(1, 40), sampling(id, 8)));
+    let undisturbed = run(jobs().collect(), EngineConfig::default());
+    let mut engine = Engine::new(model(), EngineConfig { prefill_chunk: 16, ..EngineConfig::default() });
+    jobs().for_each(|job| engine.submit(job).unwrap());
+    assert!(engine.step().is_empty());
+    engine.cancel(0); // the one whose prefix the others wait for
+    engine.cancel(99);
+    let mut replies = Replies::new();
+    drain(&mut engine, &mut replies);
+    assert_eq!(replies.len(), 2);
+    assert_eq!(replies[&1].1, undisturbed[&1].1);
+    assert_eq!(replies[&2].1, undisturbed[&2].1);
+    assert!(replies[&1].3.tokens_cached >= Some(16), "what was computed for the cancelled one is kept");
+}

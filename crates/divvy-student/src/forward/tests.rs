@@ -1,1 +1,86 @@
-//! Tests of the forward.
+//! Logits against transformers; and that neither caching, chunking nor company changes a single bit.
+
+use std::collections::HashMap;
+
+use safetensors::SafeTensors;
+
+use super::*;
+use crate::adapter::{LoraSettings, Scaling};
+use crate::model::Model;
+use crate::testing::{fixture, tiny_model};
+
+/// Row 1 of the reference and its logits `[tokens, vocab]`.
+fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
+    let json = std::fs::read_to_string(fixture(name).join("reference.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let row = &json["rows"][1];
+    let ids = |key: &str| row[key].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect::<Vec<_>>();
+    let bytes = std::fs::read(fixture(name).join("reference.safetensors")).unwrap();
+    let logits = SafeTensors::deserialize(&bytes).unwrap().tensor("logits").unwrap().data().to_vec();
+    let logits = logits.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    ([ids("prompt"), ids("completion")].concat(), logits)
+}
+
+/// Logits after every chunk, the sequence fed in chunks of `size`.
+fn chunked(model: &Model, tokens: &[u32], size: usize) -> HashMap<usize, Vec<f32>> {
+    let (mut cache, mut scratch) = (KvCache::new(&model.config), Scratch::default());
+    let mut after = HashMap::new();
+    for tokens in tokens.chunks(size) {
+        let span = Span { tokens, cache: &mut cache, adapter: None, logits: true };
+        let logits = model.network().forward(&mut [span], &mut scratch);
+        after.insert(cache.len, logits);
+    }
+    after
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    for name in ["tiny-llama", "tiny-qwen2"] {
+        let (model, (tokens, want)) = (tiny_model(name), reference(name));
+        let got = chunked(&model, &tokens, 1);
+        for (at, want) in want.chunks_exact(model.config.vocab).enumerate() {
+            let worst = got[&(at + 1)].iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst < 1e-3, "{name}, position {at}: off by {worst}");
+        }
+    }
+}
+
+#[test]
+fn cached_chunked_and_whole_agree_to_the_bit() {
+    for name in ["tiny-llama", "tiny-qwen2"] {
+        let model = tiny_model(name);
+        let tokens: Vec<u32> = (0..100).map(|i| (i * 37 + 11) % 101).collect();
+        let single = chunked(&model, &tokens, 1);
+        for size in [3, 16, 64, 70, 100] {
+            for (len, logits) in chunked(&model, &tokens, size) {
+                assert!(logits == single[&len], "{name}: chunks of {size}, {len} tokens");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_its_company_or_their_adapters() {
+    let model = tiny_model("tiny-qwen2");
+    let mut adapter = Adapter::new(&model.config, LoraSettings { rank: 4, alpha: 8.0, scaling: Scaling::Plain }, 1);
+    for factors in adapter.layers.iter_mut().flatten() {
+        factors.b.iter_mut().enumerate().for_each(|(i, value)| *value = (i % 7) as f32 * 0.02 - 0.05);
+    }
+    let prompts: [Vec<u32>; 4] = [vec![5, 6, 7], (0..70).collect(), vec![9], vec![5, 6, 7]];
+    let adapters = [None, Some(&adapter), Some(&adapter), Some(&adapter)];
+    let run = |which: &[usize]| {
+        let mut caches: Vec<KvCache> = which.iter().map(|_| KvCache::new(&model.config)).collect();
+        let mut spans: Vec<Span<'_>> = which
+            .iter()
+            .zip(&mut caches)
+            .map(|(&i, cache)| Span { tokens: &prompts[i], cache, adapter: adapters[i], logits: true })
+            .collect();
+        model.network().forward(&mut spans, &mut Scratch::default())
+    };
+    let together = run(&[0, 1, 2, 3]);
+    for (i, logits) in together.chunks_exact(model.config.vocab).enumerate() {
+        assert!(logits == run(&[i]), "sequence {i}");
+    }
+    let rows: Vec<_> = together.chunks_exact(model.config.vocab).collect();
+    assert_ne!(rows[0], rows[3], "the adapter changes something");
+}

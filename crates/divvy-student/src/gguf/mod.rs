@@ -112,7 +112,7 @@ impl GgufFile {
     }
 }
 
-fn tensor_name(slot: Slot) -> String {
+pub(crate) fn tensor_name(slot: Slot) -> String {
     let part = |projection| match projection {
         Projection::Query => "attn_q",
         Projection::Key => "attn_k",

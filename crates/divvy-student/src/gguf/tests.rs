@@ -1,1 +1,165 @@
-//! Hostile and well-formed GGUF headers.
+//! Well-formed files load to the same model as safetensors; hostile ones yield errors that name the place.
+
+use std::path::Path;
+
+use divvy_core::chat::Message;
+use proptest::prelude::*;
+
+use super::*;
+use crate::cache::KvCache;
+use crate::forward::{Scratch, Span};
+use crate::model::Model;
+use crate::safetensors::read_config;
+use crate::testing::{fixture, gguf_bytes, metadata, tiny_model, write_gguf};
+
+fn load(bytes: &[u8]) -> Result<Model, LoadError> {
+    let file = tempfile::NamedTempFile::with_suffix(".gguf").unwrap();
+    std::fs::write(file.path(), bytes).unwrap();
+    Model::load(file.path())
+}
+
+fn message(result: Result<Model, LoadError>) -> String {
+    result.err().expect("must be refused").to_string()
+}
+
+fn logits(model: &Model, tokens: &[u32]) -> Vec<f32> {
+    let mut cache = KvCache::new(&model.config);
+    let span = Span { tokens, cache: &mut cache, adapter: None, logits: true };
+    model.network().forward(&mut [span], &mut Scratch::default())
+}
+
+#[test]
+fn a_gguf_file_is_the_same_model_as_its_safetensors() {
+    for name in ["tiny-llama", "tiny-qwen2"] {
+        let (from_gguf, reference) = (load(&gguf_bytes(name)).unwrap(), tiny_model(name));
+        assert_eq!(from_gguf.config, reference.config);
+        let tokens = [3, 50, 7, 7, 99];
+        assert!(logits(&from_gguf, &tokens) == logits(&reference, &tokens), "{name}");
+        let ids = from_gguf.encode_chat(&[Message::user("the")]).unwrap();
+        assert_eq!(ids, reference.encode_chat(&[Message::user("the")]).unwrap());
+        assert_eq!(from_gguf.content_hash, blake3::hash(&gguf_bytes(name)).to_hex().to_string());
+    }
+}
+
+/// Bytes before the first tensor.
+fn header_len(bytes: &[u8]) -> usize {
+    let header = Header::parse("x", bytes).unwrap();
+    header.tensors.values().map(|info| info.start).min().unwrap()
+}
+
+#[test]
+fn truncation_anywhere_is_an_error() {
+    let bytes = gguf_bytes("tiny-llama");
+    for len in (0..header_len(&bytes)).chain([bytes.len() - 1]) {
+        assert!(Header::parse("x", &bytes[..len]).is_err(), "cut at {len}");
+    }
+}
+
+#[test]
+fn no_flipped_bit_of_the_header_panics() {
+    let bytes = gguf_bytes("tiny-qwen2");
+    let config = read_config(&fixture("tiny-qwen2")).unwrap();
+    for at in 0..header_len(&bytes) {
+        for bit in 0..8 {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 1 << bit;
+            let Ok(header) = Header::parse("x", &bytes) else { continue };
+            if let Ok(arch) = header.arch() {
+                let _ = header.config(arch);
+                if at % 16 == 0 {
+                    let _ = crate::tokenizer::TextTokenizer::from_gguf(&header, config.vocab);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn noise_behind_the_magic_is_an_error_or_a_header(noise in proptest::collection::vec(any::<u8>(), 0..256)) {
+        let _ = Header::parse("x", &[b"GGUF\x03\0\0\0".as_slice(), &noise].concat());
+    }
+
+    #[test]
+    fn overwritten_stretches_never_panic(at in 0usize..4000, noise in proptest::collection::vec(any::<u8>(), 1..16)) {
+        let mut bytes = gguf_bytes("tiny-llama");
+        bytes[at..at + noise.len()].copy_from_slice(&noise);
+        let _ = Header::parse("x", &bytes).map(|header| header.arch().map(|arch| header.config(arch)));
+    }
+}
+
+#[test]
+fn absurd_counts_and_lengths_are_refused_at_once() {
+    let head = |tensors: u64, entries: u64, rest: &[u8]| {
+        [b"GGUF\x03\0\0\0", &tensors.to_le_bytes()[..], &entries.to_le_bytes(), rest].concat()
+    };
+    let error = |bytes: &[u8]| Header::parse("m.gguf", bytes).unwrap_err().to_string();
+    assert!(error(&head(u64::MAX, 0, &[])).contains("tensor count"));
+    assert!(error(&head(0, 1 << 40, &[])).contains("metadata count"));
+    assert!(error(&head(0, 1, &u64::MAX.to_le_bytes())).contains("metadata key"));
+    let array = [&1u64.to_le_bytes()[..], b"k", &9u32.to_le_bytes(), &4u32.to_le_bytes(), &(1u64 << 60).to_le_bytes()];
+    assert!(error(&head(0, 1, &array.concat())).contains("m.gguf: k: "));
+}
+
+fn refused(change: impl Fn(&mut std::collections::BTreeMap<String, Value>)) -> String {
+    let mut metadata = metadata(&read_config(&fixture("tiny-llama")).unwrap());
+    change(&mut metadata);
+    let embed = ("token_embd.weight".to_owned(), vec![101, 48], vec![0.0; 101 * 48]);
+    message(load(&write_gguf(&metadata, &[embed])))
+}
+
+#[test]
+fn bad_metadata_is_named() {
+    let set = |key: &'static str, value: Value| refused(move |m| drop(m.insert(key.into(), value.clone())));
+    let error = set("general.architecture", Value::Text("gemma3".into()));
+    assert!(error.contains("gemma3") && error.contains("llama, qwen2"), "{error}");
+    for (key, value, word) in [
+        ("llama.block_count", Value::Int(0), "layers"),
+        ("llama.block_count", Value::Int(1 << 30), "layers"),
+        ("llama.attention.head_count_kv", Value::Int(4), "key/value heads"),
+        ("llama.context_length", Value::Text("long".into()), "llama.context_length"),
+        ("llama.rope.freq_base", Value::Float(f64::NAN), "rope theta"),
+        ("llama.rope.scaling.type", Value::Text("yarn".into()), "yarn"),
+        ("general.alignment", Value::Int(7), "general.alignment"),
+        ("tokenizer.ggml.pre", Value::Text("dbrx".into()), "dbrx"),
+        ("tokenizer.ggml.model", Value::Text("llama".into()), "gpt2"),
+        ("tokenizer.ggml.eos_token_id", Value::Int(500), "500"),
+        ("tokenizer.ggml.merges", Value::Texts(vec!["x".into()]), "merge"),
+        ("tokenizer.ggml.token_type", Value::Ints(vec![1]), "1 types"),
+        ("tokenizer.chat_template", Value::Text("{% for".into()), "chat template"),
+    ] {
+        let error = set(key, value);
+        assert!(error.contains(word) && error.contains(".gguf"), "{key}: {error}");
+    }
+    let missing = refused(|m| drop(m.remove("llama.feed_forward_length")));
+    assert!(missing.contains("llama.feed_forward_length is missing"), "{missing}");
+}
+
+#[test]
+fn tensors_that_are_absent_misshapen_or_misplaced_are_named() {
+    assert!(refused(|_| ()).contains("output_norm.weight") || refused(|_| ()).contains("blk.0"));
+    let metadata = metadata(&read_config(&fixture("tiny-llama")).unwrap());
+    let narrow = ("token_embd.weight".to_owned(), vec![101, 32], vec![0.0; 101 * 32]);
+    let error = message(load(&write_gguf(&metadata, &[narrow])));
+    assert!(error.contains("token_embd.weight") && error.contains("[101, 32]"), "{error}");
+    let one = |name: &str| (name.to_owned(), vec![8], vec![0.0; 8]);
+    let good = write_gguf(&metadata, &[one("aaaa"), one("bbbb")]);
+    let place = |offset: u64| {
+        let mut bytes = good.clone();
+        let at = bytes.windows(4).position(|window| window == b"bbbb").unwrap() + 4 + 4 + 8 + 4;
+        bytes[at..at + 8].copy_from_slice(&offset.to_le_bytes());
+        Header::parse("x", &bytes).unwrap_err().to_string()
+    };
+    assert!(place(0).contains("overlaps"));
+    assert!(place(4).contains("alignment"));
+    assert!(place(1 << 20).contains("bbbb") && place(u64::MAX - 31).contains("bbbb"));
+}
+
+#[test]
+fn what_is_no_model_is_refused() {
+    assert!(message(load(b"hello")).contains("not a model"));
+    assert!(message(load(b"")).contains("not a model"));
+    assert!(message(Model::load(Path::new("/nowhere/m.gguf"))).contains("/nowhere/m.gguf"));
+    assert!(message(load(b"GGUF\x01\0\0\0")).contains("version 1"));
+    assert!(message(load(b"GGUF\0\0\0\x03")).contains("version"));
+}

@@ -1,1 +1,50 @@
-//! Tests of the block formats.
+//! Block formats against the `gguf` Python package's own expansion (tests/fixtures/make_quant_fixtures.py).
+
+use super::*;
+use crate::testing::fixture;
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn every_block_format_expands_like_the_reference() {
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(fixture("quants.json")).unwrap()).unwrap();
+    let formats = json.as_object().unwrap();
+    assert_eq!(formats.len(), 8);
+    for (name, case) in formats {
+        let dtype = TYPES.iter().find(|entry| entry.2 == name).unwrap().0;
+        let want: Vec<f32> = case["values"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
+        let mut got = vec![0.0; want.len()];
+        dequantise(dtype, &unhex(case["bytes"].as_str().unwrap()), &mut got);
+        for (at, (got, want)) in got.iter().zip(&want).enumerate() {
+            assert!((got - want).abs() <= 1e-6 * want.abs().max(1e-3), "{name}[{at}]: {got} instead of {want}");
+        }
+    }
+}
+
+#[test]
+fn plain_floats() {
+    let mut out = [0.0; 2];
+    dequantise(TensorType::F16, &[0x00, 0x3C, 0x00, 0xC0], &mut out);
+    assert_eq!(out, [1.0, -2.0]);
+    dequantise(TensorType::BF16, &[0x80, 0x3F, 0x00, 0xC0], &mut out);
+    assert_eq!(out, [1.0, -2.0]);
+    dequantise(TensorType::F32, &[0, 0, 0x80, 0x3F, 0, 0, 0, 0xC0], &mut out);
+    assert_eq!(out, [1.0, -2.0]);
+}
+
+#[test]
+fn partial_blocks_and_overflow_have_no_size() {
+    assert_eq!(TensorType::Q4K.bytes_of(512), Some(288));
+    assert_eq!(TensorType::Q4K.bytes_of(511), None);
+    assert_eq!(TensorType::F32.bytes_of(usize::MAX), None);
+}
+
+#[test]
+fn interleaved_rows_are_found() {
+    // One head of six rows, stored as pairs (0, 3), (1, 4), (2, 5).
+    assert_eq!((0..6).map(|row| interleaved_row(row, 6)).collect::<Vec<_>>(), [0, 2, 4, 1, 3, 5]);
+    assert_eq!(interleaved_row(9, 6), 7);
+}

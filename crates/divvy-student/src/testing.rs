@@ -1,0 +1,189 @@
+//! For this crate's tests: the tiny reference models as they lie in `tests/fixtures`, with a tokenizer made up for
+//! them, and a writer of GGUF files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use divvy_kernels::RopeTable;
+
+use crate::config::{Arch, ModelConfig};
+use crate::gguf::{Header, Value};
+use crate::model::Model;
+use crate::quant::TensorView;
+use crate::safetensors::{SafetensorsDir, read_config};
+use crate::template::ChatTemplate;
+use crate::tokenizer::TextTokenizer;
+use crate::weights::{Slot, TensorSource, Weights};
+use crate::{config::Projection, gguf};
+
+pub(crate) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Models from the registries, where the tester has put them; says loudly when not.
+pub(crate) fn real_model(file: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("DIVVY_TEST_MODELS").map(|dir| Path::new(&dir).join(file));
+    let found = path.filter(|path| path.is_file());
+    if found.is_none() {
+        println!("SKIPPED: {file} not found; set DIVVY_TEST_MODELS to the directory that holds it");
+    }
+    found
+}
+
+/// 101 tokens: ASCII letters by themselves, space and newline in the byte alphabet, a few merges, three controls.
+fn vocabulary() -> (Vec<String>, Vec<i64>, Vec<String>) {
+    let mut tokens: Vec<String> = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned).into();
+    tokens.extend(('!'..='~').map(String::from));
+    tokens.extend(["Ġ", "Ċ", "th", "the"].map(str::to_owned));
+    let types = (0..tokens.len()).map(|id| if id < 3 { 3 } else { 1 }).collect();
+    (tokens, types, vec!["t h".into(), "th e".into()])
+}
+
+pub(crate) fn tokenizer_metadata() -> BTreeMap<String, Value> {
+    let (tokens, types, merges) = vocabulary();
+    let entries = [
+        ("tokenizer.ggml.model", Value::Text("gpt2".into())),
+        ("tokenizer.ggml.pre", Value::Text("smollm".into())),
+        ("tokenizer.ggml.tokens", Value::Texts(tokens)),
+        ("tokenizer.ggml.token_type", Value::Ints(types)),
+        ("tokenizer.ggml.merges", Value::Texts(merges)),
+        ("tokenizer.ggml.eos_token_id", Value::Int(2)),
+        ("tokenizer.chat_template", Value::Text(CHATML.into())),
+    ];
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+pub(crate) fn tiny_tokenizer() -> TextTokenizer {
+    let header = Header { file: "tiny".into(), metadata: tokenizer_metadata(), tensors: Default::default() };
+    TextTokenizer::from_gguf(&header, 101).unwrap()
+}
+
+pub(crate) fn tiny_model(name: &str) -> Model {
+    let dir = fixture(name);
+    let config = read_config(&dir).unwrap();
+    let weights = Weights::load(&config, &SafetensorsDir::open(&dir).unwrap()).unwrap();
+    let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
+    let template = ChatTemplate::new(CHATML.into()).unwrap();
+    Model { config, weights, tokenizer: tiny_tokenizer(), template, rope, content_hash: name.into() }
+}
+
+/// All slots of a model with this shape.
+pub(crate) fn slots(config: &ModelConfig) -> Vec<Slot> {
+    let mut slots = vec![Slot::Embed, Slot::FinalNorm];
+    slots.extend((!config.tied).then_some(Slot::Head));
+    for layer in 0..config.layers {
+        slots.extend([Slot::AttnNorm(layer), Slot::FfnNorm(layer)]);
+        slots.extend(Projection::ALL.map(|projection| Slot::Matrix(layer, projection)));
+        let biased = [Projection::Query, Projection::Key, Projection::Value];
+        slots.extend(biased.iter().filter(|_| config.qkv_bias).map(|&projection| Slot::Bias(layer, projection)));
+    }
+    slots
+}
+
+/// The model in `fixtures/name` as the bytes of a GGUF file with f32 tensors.
+pub(crate) fn gguf_bytes(name: &str) -> Vec<u8> {
+    let dir = fixture(name);
+    let config = read_config(&dir).unwrap();
+    let source = SafetensorsDir::open(&dir).unwrap();
+    let tensors = slots(&config).into_iter().map(|slot| {
+        let view = source.tensor(slot).unwrap();
+        (gguf::tensor_name(slot), view.shape.clone(), values(&config, slot, &view))
+    });
+    write_gguf(&metadata(&config), &tensors.collect::<Vec<_>>())
+}
+
+/// All values of a tensor, query and key rows interleaved where the family's GGUF files interleave them.
+fn values(config: &ModelConfig, slot: Slot, view: &TensorView<'_>) -> Vec<f32> {
+    let width = view.shape[view.shape.len() - 1];
+    let rows = if view.shape.len() == 2 { view.shape[0] } else { 1 };
+    let interleaved =
+        config.arch == Arch::Llama && matches!(slot, Slot::Matrix(_, Projection::Query | Projection::Key));
+    let mut out = vec![0.0; rows * width];
+    for (row, out) in out.chunks_exact_mut(width).enumerate() {
+        let (head, within) = (row / config.head_dim, row % config.head_dim);
+        let split = head * config.head_dim + within / 2 + within % 2 * (config.head_dim / 2);
+        view.read_row(if interleaved { split } else { row }, out);
+    }
+    out
+}
+
+pub(crate) fn metadata(config: &ModelConfig) -> BTreeMap<String, Value> {
+    let mut metadata = tokenizer_metadata();
+    metadata.insert("general.architecture".into(), Value::Text(config.arch.to_string()));
+    for (key, value) in [
+        ("block_count", config.layers),
+        ("embedding_length", config.hidden),
+        ("attention.head_count", config.query_heads),
+        ("attention.head_count_kv", config.kv_heads),
+        ("feed_forward_length", config.ffn),
+        ("context_length", config.context_length),
+    ] {
+        metadata.insert(format!("{}.{key}", config.arch), Value::Int(value as i64));
+    }
+    for (key, value) in [("rope.freq_base", config.rope_theta), ("attention.layer_norm_rms_epsilon", config.rms_eps)] {
+        metadata.insert(format!("{}.{key}", config.arch), Value::Float(value.into()));
+    }
+    metadata
+}
+
+pub(crate) fn write_gguf(metadata: &BTreeMap<String, Value>, tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
+    let mut out = b"GGUF\x03\0\0\0".to_vec();
+    out.extend((tensors.len() as u64).to_le_bytes());
+    out.extend((metadata.len() as u64).to_le_bytes());
+    for (key, value) in metadata {
+        put_text(&mut out, key);
+        put_value(&mut out, value);
+    }
+    let mut offset = 0;
+    for (name, shape, values) in tensors {
+        put_text(&mut out, name);
+        out.extend((shape.len() as u32).to_le_bytes());
+        shape.iter().rev().for_each(|&size| out.extend((size as u64).to_le_bytes()));
+        out.extend(0u32.to_le_bytes());
+        out.extend((offset as u64).to_le_bytes());
+        offset += (values.len() * 4).next_multiple_of(32);
+    }
+    for (.., values) in tensors {
+        out.resize(out.len().next_multiple_of(32), 0);
+        values.iter().for_each(|value| out.extend(value.to_le_bytes()));
+    }
+    out
+}
+
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+fn put_value(out: &mut Vec<u8>, value: &Value) {
+    let list = |out: &mut Vec<u8>, kind: u32, len: usize| {
+        out.extend(9u32.to_le_bytes());
+        out.extend(kind.to_le_bytes());
+        out.extend((len as u64).to_le_bytes());
+    };
+    match value {
+        Value::Int(value) => {
+            out.extend(4u32.to_le_bytes());
+            out.extend((*value as u32).to_le_bytes());
+        }
+        Value::Float(value) => {
+            out.extend(6u32.to_le_bytes());
+            out.extend((*value as f32).to_le_bytes());
+        }
+        Value::Text(text) => {
+            out.extend(8u32.to_le_bytes());
+            put_text(out, text);
+        }
+        Value::Ints(values) => {
+            list(out, 5, values.len());
+            values.iter().for_each(|&value| out.extend((value as i32).to_le_bytes()));
+        }
+        Value::Texts(texts) => {
+            list(out, 8, texts.len());
+            texts.iter().for_each(|text| put_text(out, text));
+        }
+        other => unreachable!("no test writes {other:?}"),
+    }
+}
