@@ -91,6 +91,7 @@ pub struct Factors {
 pub struct Adapter {
     pub settings: LoraSettings,
     pub layers: Vec<[Factors; 7]>,
+    layout: apply::Layout,
 }
 
 impl Adapter {
@@ -107,7 +108,13 @@ impl Adapter {
                 Factors { a, b: vec![0.0; outputs * settings.rank], inputs, outputs }
             })
         });
-        Self { settings, layers: layers.collect() }
+        Self::of(settings, layers.collect())
+    }
+
+    /// An adapter with these factors.
+    #[must_use]
+    pub fn of(settings: LoraSettings, layers: Vec<[Factors; 7]>) -> Self {
+        Self { settings, layers, layout: apply::Layout::default() }
     }
 
     #[must_use]

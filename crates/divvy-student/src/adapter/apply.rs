@@ -1,53 +1,93 @@
 //! An adapter at inference: what it adds to the output of a fused base matrix, for the rows of a batch that use it.
+//! Decoding brings few rows, so the factors are packed once, in bf16 like the base: per fused matrix the A of its
+//! projections stacked, the B as blocks of one matrix, zero elsewhere.
 
-use divvy_kernels::{Write, mm_nt};
-use rayon::prelude::*;
+use std::sync::OnceLock;
+
+use divvy_kernels::{Packed, Write, matmul};
 
 use super::{Adapter, Factors, Fused};
 use crate::config::ModelConfig;
 
+/// The factors beside one fused matrix `[outputs, inputs]`; `inner = projections · rank`.
+#[derive(Clone)]
+struct Laid {
+    /// `[inner, inputs]`, times the adapter's scale.
+    a: Packed,
+    /// `[outputs, inner]`
+    b: Packed,
+}
+
+/// Made when an adapter is first applied; follows from its factors, so it takes no part in comparisons.
+#[derive(Clone, Default)]
+pub(super) struct Layout(OnceLock<Vec<[Laid; 4]>>);
+
+impl PartialEq for Layout {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl std::fmt::Debug for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.get().is_some() { "Layout(made)" } else { "Layout(not made)" })
+    }
+}
+
 impl Adapter {
     /// `y += s·B·(A·x)` for `m` rows, each projection into its own columns. `x` is `[m, inputs]`, `y` is
     /// `[m, outputs of the fused matrix]`, already holding the base's product. A row's result does not depend on the
-    /// other rows, so callers may pass any slice of a batch.
+    /// other rows, so callers may pass any slice of a batch. The factors must not change after the first call.
     ///
     /// # Panics
     /// When the slices are not whole rows of these widths.
     pub fn apply(&self, layer: usize, fused: Fused, x: &[f32], y: &mut [f32]) {
-        let parts = fused.parts().iter().map(|&part| self.factors(layer, part));
-        let width: usize = parts.clone().map(|factors| factors.outputs).sum();
-        let m = y.len() / width;
-        assert_eq!(y.len(), m * width, "y holds whole rows of {width}");
-        let mut first = 0;
-        for factors in parts {
-            let delta = self.delta(factors, x, m);
-            add_columns(&delta, factors.outputs, y, width, first);
-            first += factors.outputs;
-        }
+        let Laid { a, b } = &self.layout.0.get_or_init(|| self.lay_out())[layer][fused as usize];
+        let m = y.len() / b.n();
+        let mut u = vec![0.0; m * a.n()];
+        matmul(x, a, &mut u, m, Write::Set);
+        matmul(&u, b, y, m, Write::Add);
     }
 
-    /// `s·B·(A·x)`, `[m, outputs]`.
-    fn delta(&self, factors: &Factors, x: &[f32], m: usize) -> Vec<f32> {
-        let rank = self.settings.rank;
-        assert_eq!(x.len(), m * factors.inputs, "x holds {m} rows of {}", factors.inputs);
-        let mut inner = vec![0.0; m * rank];
-        mm_nt(x, &factors.a, &mut inner, m, rank, factors.inputs, 1.0, Write::Set);
-        let mut delta = vec![0.0; m * factors.outputs];
-        mm_nt(&inner, &factors.b, &mut delta, m, factors.outputs, rank, self.settings.scale(), Write::Set);
-        delta
+    fn lay_out(&self) -> Vec<[Laid; 4]> {
+        (0..self.layers.len()).map(|layer| Fused::ALL.map(|fused| self.lay_out_one(layer, fused))).collect()
     }
 
-    /// The merged weight row `row` of a fused matrix: base row in `values`, adapter's share added in place.
+    fn lay_out_one(&self, layer: usize, fused: Fused) -> Laid {
+        let (rank, scale) = (self.settings.rank, self.settings.scale());
+        let parts: Vec<&Factors> = fused.parts().iter().map(|&part| self.factors(layer, part)).collect();
+        let (inner, inputs) = (parts.len() * rank, parts[0].inputs);
+        let outputs = parts.iter().map(|factors| factors.outputs).sum();
+        let a = Packed::from_rows(inner, inputs, |row, values| {
+            let from = &parts[row / rank].a[row % rank * inputs..][..inputs];
+            values.iter_mut().zip(from).for_each(|(value, a)| *value = scale * a);
+        });
+        let b = Packed::from_rows(outputs, inner, |row, values| {
+            let (mut part, mut within) = (0, row);
+            while within >= parts[part].outputs {
+                within -= parts[part].outputs;
+                part += 1;
+            }
+            values.fill(0.0);
+            values[part * rank..][..rank].copy_from_slice(&parts[part].b[within * rank..][..rank]);
+        });
+        Laid { a, b }
+    }
+
+    /// Adds the adapter's share to row `row` of a fused base matrix, for merged export.
+    ///
+    /// # Panics
+    /// When the matrix has no such row.
     pub fn merge_row(&self, config: &ModelConfig, layer: usize, fused: Fused, row: usize, values: &mut [f32]) {
-        let mut row = row;
+        let mut within = row;
         for &part in fused.parts() {
             let factors = self.factors(layer, part);
-            if row < factors.outputs {
-                return self.add_row(factors, row, values);
+            if within < factors.outputs {
+                return self.add_row(factors, within, values);
             }
-            row -= factors.outputs;
+            within -= factors.outputs;
         }
-        panic!("row lies behind the {:?} outputs of {fused:?}", fused.shape(config)[0]);
+        panic!("row {row} of {fused:?}, which has {} outputs", fused.shape(config)[0]);
     }
 
     fn add_row(&self, factors: &Factors, row: usize, values: &mut [f32]) {
@@ -57,17 +97,5 @@ impl Adapter {
                 *value += scale * b * a;
             }
         }
-    }
-}
-
-/// Adds `delta[m, outputs]` to columns `first..` of `y[m, width]`.
-fn add_columns(delta: &[f32], outputs: usize, y: &mut [f32], width: usize, first: usize) {
-    let add = |(row, values): (&mut [f32], &[f32])| {
-        row[first..first + outputs].iter_mut().zip(values).for_each(|(out, value)| *out += value);
-    };
-    if y.len() < 1 << 16 {
-        y.chunks_mut(width).zip(delta.chunks(outputs)).for_each(add);
-    } else {
-        y.par_chunks_mut(width).zip(delta.par_chunks(outputs)).with_min_len(16).for_each(add);
     }
 }

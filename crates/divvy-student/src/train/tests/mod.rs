@@ -2,5 +2,6 @@
 //! accumulated and whole, resumed and uninterrupted.
 
 mod fixture;
+mod generation;
 mod guarantees;
 mod parity;
