@@ -51,16 +51,22 @@ impl Matrix {
         }
     }
 
+    /// Copies rows `first..first + count` times `factor` to the rows from `to` on.
+    pub(crate) fn copy_to(&mut self, to: usize, rows: Rows, first: usize, count: usize, dim: usize, factor: f32) {
+        for (index, to) in self.values[to * self.width..].chunks_exact_mut(self.width).take(count).enumerate() {
+            let from = rows.row(first + index, dim);
+            to.iter_mut().zip(from).for_each(|(to, value)| *to = factor * value);
+        }
+    }
+
     /// Copies the same rows as columns: `self[d, i] = rows[first + i][d]`; zeros in the columns behind them.
     pub(crate) fn copy_turned(&mut self, rows: Rows, first: usize, count: usize, dim: usize) {
         let width = self.width;
-        for index in 0..width {
-            if index < count {
-                let from = rows.row(first + index, dim);
-                from.iter().enumerate().for_each(|(d, value)| self.values[d * width + index] = *value);
-            } else {
-                (0..dim).for_each(|d| self.values[d * width + index] = 0.0);
-            }
+        let sources: Vec<&[f32]> = (first..first + count).map(|index| rows.row(index, dim)).collect();
+        for (d, to) in self.values.chunks_exact_mut(width).enumerate().take(dim) {
+            let (seen, behind) = to.split_at_mut(count);
+            seen.iter_mut().zip(&sources).for_each(|(to, from)| *to = from[d]);
+            behind.fill(0.0);
         }
     }
 }

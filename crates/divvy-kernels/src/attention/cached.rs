@@ -70,13 +70,15 @@ pub fn attend_cached_batch(jobs: &mut [CachedQuery], heads: &Heads) {
         }
     }
     tasks.into_par_iter().with_max_len(1).for_each(|(queries, pair, kv, start, count, position, out)| {
-        for head in kv * heads.group()..(kv + 1) * heads.group() {
-            let positions = position + start..position + start + count;
-            let result = attend(isa, queries(head), pair, heads, positions, start);
+        let group = kv * heads.group()..(kv + 1) * heads.group();
+        let positions = position + start..position + start + count;
+        let queries: Vec<Rows> = group.clone().map(queries).collect();
+        let result = attend(isa, &queries, pair, heads, positions, start);
+        for (head, first) in group.zip((0..).step_by(count)) {
             for row in 0..count {
                 // SAFETY: each (query, head) belongs to one task, and the jobs' borrows outlive the tasks.
                 let to = unsafe { out.slice(((start + row) * heads.query + head) * heads.dim, heads.dim) };
-                to.copy_from_slice(&result.out.row(row)[..heads.dim]);
+                to.copy_from_slice(&result.out.row(first + row)[..heads.dim]);
             }
         }
     });

@@ -29,9 +29,11 @@ pub fn attention(qkv: &[f32], heads: &Heads, sequence_starts: &[usize], out: &mu
             stride: heads.joint(),
         };
         let keys = [rows(heads.query + kv), rows(heads.query + heads.kv + kv)];
-        for head in kv * heads.group()..(kv + 1) * heads.group() {
-            let result = attend(isa, rows(head), keys, heads, block.clone(), block.start);
-            for (index, position) in block.clone().enumerate() {
+        let group = kv * heads.group()..(kv + 1) * heads.group();
+        let queries: Vec<Rows> = group.clone().map(rows).collect();
+        let result = attend(isa, &queries, keys, heads, block.clone(), block.start);
+        for (head, first) in group.zip((0..).step_by(block.len())) {
+            for (index, position) in (first..).zip(block.clone()) {
                 let token = sequence.start + position;
                 // SAFETY: each (token, query head) belongs to one task, and the borrows outlive the tasks.
                 unsafe {
@@ -57,28 +59,30 @@ fn tasks(sequence_starts: &[usize], heads: &Heads) -> Vec<(Range<usize>, usize, 
     tasks
 }
 
-/// Attention of one block of queries of one head.
+/// Attention of one block of queries of several heads.
 pub(super) struct Attended {
-    /// `[queries, dim]`
+    /// `[heads · queries, dim]`
     pub(super) out: Matrix,
     pub(super) max: Vec<f32>,
     pub(super) sum: Vec<f32>,
 }
 
-/// Attention of the queries `first_row..` of `queries`, which stand at `positions`, over the keys at positions up to
-/// their own.
+/// Attention of the queries `first_row..` of each of `queries`, the heads that share these keys, which stand at
+/// `positions`, over the keys at positions up to their own. Keys and values are packed once for all of them.
 pub(super) fn attend(
     isa: Isa,
-    queries: Rows,
+    queries: &[Rows],
     [keys, values]: [Rows; 2],
     heads: &Heads,
     positions: Range<usize>,
     first_row: usize,
 ) -> Attended {
-    let (rows, dim) = (positions.len(), heads.dim);
+    let (rows, dim) = (queries.len() * positions.len(), heads.dim);
     let mut result = Attended { out: Matrix::new(rows, dim), max: vec![f32::NEG_INFINITY; rows], sum: vec![0.0; rows] };
     let mut query = Matrix::new(rows, dim);
-    query.copy(queries, first_row, rows, dim, heads.scale());
+    for (&head, to) in queries.iter().zip((0..).step_by(positions.len())) {
+        query.copy_to(to, head, first_row, positions.len(), dim, heads.scale());
+    }
     let (mut turned, mut value) = (Matrix::new(dim, BLOCK), Matrix::new(BLOCK, dim));
     let mut scores = Matrix::new(rows, BLOCK);
     for from in (0..positions.end).step_by(BLOCK) {
@@ -86,7 +90,7 @@ pub(super) fn attend(
         turned.copy_turned(keys, from, count, dim);
         value.copy(values, from, count, dim, 1.0);
         product(isa, &query, &turned, &mut scores, rows, dim, Write::Set);
-        for (row, position) in positions.clone().enumerate() {
+        for (row, position) in queries.iter().flat_map(|_| positions.clone()).enumerate() {
             let seen = (position + 1).saturating_sub(from).min(count);
             let (out, scores) = (result.out.row_mut(row), scores.row_mut(row));
             fold_in(isa, scores, seen, &mut result.max[row], &mut result.sum[row], out);

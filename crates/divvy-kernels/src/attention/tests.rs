@@ -60,7 +60,7 @@ fn every_instruction_set_agrees_with_the_formula() {
     let rows = |head: usize| block::Rows { values: &qkv, offset: head * 24, stride: 72 };
     let expected = naive(&qkv, &heads, &[0, 100]);
     for isa in crate::testing::isas() {
-        let result = forward::attend(isa, rows(0), [rows(1), rows(2)], &heads, 60..100, 60);
+        let result = forward::attend(isa, &[rows(0)], [rows(1), rows(2)], &heads, 60..100, 60);
         for row in 0..40 {
             assert_close(&result.out.row(row)[..24], &expected[(60 + row) * 24..][..24], 1e-5, &format!("{isa:?}"));
         }
