@@ -1,22 +1,23 @@
 //! A small language model on the CPU: load it from a GGUF file or a safetensors directory, talk to it, train it.
 //!
-//! Synchronous throughout; who wants a model behind a queue hosts an engine on a thread. Modules in reading order.
+//! Synchronous throughout; who wants a model behind a queue hosts an engine on a thread. To read it: `model` loads,
+//! `forward` and `cache` run it, `engine` batches jobs, `train` changes it.
 
-pub mod model;
-pub mod config;
-pub mod weights;
-pub mod forward;
-pub mod cache;
-pub mod engine;
-pub mod sampler;
-pub mod tokenizer;
-pub mod template;
-pub mod gguf;
-pub mod safetensors;
-pub mod quant;
 pub mod adapter;
-pub mod train;
+pub mod cache;
+pub mod config;
+pub mod engine;
 pub mod error;
+pub mod forward;
+pub mod gguf;
+pub mod model;
+pub mod quant;
+pub mod safetensors;
+pub mod sampler;
+pub mod template;
+pub mod tokenizer;
+pub mod train;
+pub mod weights;
 
 #[cfg(test)]
 mod testing;

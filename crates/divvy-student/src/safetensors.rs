@@ -217,3 +217,6 @@ fn tensor_name(slot: Slot) -> String {
         Slot::Bias(layer, part) => format!("{}.bias", projection(layer, part)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+//! Shards load like one file; damaged and foreign directories are refused by name.
+
+use ::safetensors::tensor::{TensorView as Raw, serialize_to_file};
+
+use super::*;
+use crate::testing::{fixture, slots};
+
+/// A copy of a fixture's directory that a test may damage.
+fn copy(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(fixture(name).join(file), dir.path().join(file)).unwrap();
+    }
+    dir
+}
+
+fn open_error(dir: &Path) -> String {
+    SafetensorsDir::open(dir).err().expect("must be refused").to_string()
+}
+
+fn config_error(change: impl Fn(&mut serde_json::Value)) -> String {
+    let dir = copy("tiny-llama");
+    let path = dir.path().join("config.json");
+    let mut json = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut json);
+    std::fs::write(&path, json.to_string()).unwrap();
+    read_config(dir.path()).expect_err("must be refused").to_string()
+}
+
+#[test]
+fn shards_hold_the_same_tensors() {
+    let dir = copy("tiny-qwen2");
+    let config = read_config(dir.path()).unwrap();
+    let whole = SafetensorsDir::open(dir.path()).unwrap();
+    let (mut shards, mut index) = ([Vec::new(), Vec::new()], serde_json::Map::new());
+    for (i, slot) in slots(&config).into_iter().enumerate() {
+        let view = whole.tensor(slot).unwrap();
+        index.insert(view.name.clone(), format!("part-{}.safetensors", i % 2).into());
+        shards[i % 2].push((view.name, Raw::new(Dtype::BF16, view.shape.clone(), view.bytes).unwrap()));
+    }
+    let split = tempfile::tempdir().unwrap();
+    for (i, shard) in shards.into_iter().enumerate() {
+        serialize_to_file(shard, None, &split.path().join(format!("part-{i}.safetensors"))).unwrap();
+    }
+    let index = serde_json::json!({ "weight_map": index }).to_string();
+    std::fs::write(split.path().join("model.safetensors.index.json"), index).unwrap();
+    let parts = SafetensorsDir::open(split.path()).unwrap();
+    for slot in slots(&config) {
+        assert_eq!(parts.tensor(slot).unwrap().bytes, whole.tensor(slot).unwrap().bytes, "{slot:?}");
+    }
+    std::fs::remove_file(split.path().join("part-1.safetensors")).unwrap();
+    assert!(open_error(split.path()).contains("part-1.safetensors"));
+}
+
+#[test]
+fn damaged_weights_are_refused() {
+    let dir = copy("tiny-llama");
+    let path = dir.path().join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    for len in [0, 7, 8, 100, bytes.len() - 1] {
+        std::fs::write(&path, &bytes[..len]).unwrap();
+        assert!(open_error(dir.path()).contains("model.safetensors"), "cut at {len}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    assert!(open_error(dir.path()).contains("model.safetensors"));
+    let index = r#"{"weight_map": {"a": "../../etc/passwd"}}"#;
+    std::fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+    assert!(open_error(dir.path()).contains("not a plain file name"));
+}
+
+#[test]
+fn configurations_we_would_run_wrongly_are_refused() {
+    let gemma = config_error(|json| json["model_type"] = "gemma3".into());
+    assert!(gemma.contains("gemma3") && gemma.contains("llama, qwen2"), "{gemma}");
+    for (key, value, word) in [
+        ("rope_scaling", serde_json::json!({"rope_type": "yarn"}), "yarn"),
+        ("attention_bias", true.into(), "bias"),
+        ("use_sliding_window", true.into(), "sliding"),
+        ("hidden_size", (-1).into(), "config.json"),
+        ("num_hidden_layers", 0.into(), "layers"),
+        ("num_key_value_heads", 5.into(), "key/value heads"),
+        ("rms_norm_eps", 7.into(), "epsilon"),
+    ] {
+        let error = config_error(|json| json[key] = value.clone());
+        assert!(error.contains(word), "{key}: {error}");
+    }
+}
