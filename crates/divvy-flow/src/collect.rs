@@ -29,10 +29,12 @@ const RECORDED_AT_ONCE: usize = 512;
 /// See [`items::run`].
 pub async fn run(context: &Context) -> Result<(), FlowError> {
     let plan = &context.plan.collect;
-    let questions: HashMap<&QuestionId, &Question> = questions(context).map(|question| (&question.id, question)).collect();
+    let questions: HashMap<&QuestionId, &Question> =
+        questions(context).map(|question| (&question.id, question)).collect();
     let settled = items::settled(context, Stage::Collect).await?;
     let all = questions_in_order(context).flat_map(|id| (0..plan.samples).map(move |sample| (id, sample)));
-    let all: Vec<ItemKey> = all.map(|(id, sample)| ItemKey { question: id.clone(), sample, arm: String::new() }).collect();
+    let all: Vec<ItemKey> =
+        all.map(|(id, sample)| ItemKey { question: id.clone(), sample, arm: String::new() }).collect();
     let total = all.len() as u64;
     let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
     context.progress.start(Stage::Collect, &plan.teacher, total, total - todo.len() as u64);
@@ -47,7 +49,10 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     } else {
         let ready = context.models.get(&plan.teacher).await?;
         let ready = &ready;
-        items::run(context, Stage::Collect, todo, ready.concurrency, |key| ask(context, plan, ready, questions[&key.question], key.sample)).await
+        items::run(context, Stage::Collect, todo, ready.concurrency, |key| {
+            ask(context, plan, ready, questions[&key.question], key.sample)
+        })
+        .await
     };
     context.progress.finish();
     result
@@ -70,7 +75,13 @@ fn recorded(question: &Question) -> Done {
     }
 }
 
-async fn ask(context: &Context, plan: &CollectPlan, ready: &Ready, question: &Question, sample: u32) -> Result<Done, ChatError> {
+async fn ask(
+    context: &Context,
+    plan: &CollectPlan,
+    ready: &Ready,
+    question: &Question,
+    sample: u32,
+) -> Result<Done, ChatError> {
     let sampling = Sampling {
         temperature: plan.temperature,
         seed: derive_seed(context.plan.seed, &format!("collect/{}/{sample}", question.id)),

@@ -61,7 +61,13 @@ impl Context {
     ///
     /// # Errors
     /// What [`Client::complete`] says.
-    pub async fn ask(&self, ready: &Ready, messages: Vec<Message>, sampling: Sampling, sample: u32) -> Result<Call, divvy_llm::ChatError> {
+    pub async fn ask(
+        &self,
+        ready: &Ready,
+        messages: Vec<Message>,
+        sampling: Sampling,
+        sample: u32,
+    ) -> Result<Call, divvy_llm::ChatError> {
         let request = ChatRequest { model: ready.id.clone(), messages, sampling, sample };
         ready.client.complete(request, &self.cancel).await
     }

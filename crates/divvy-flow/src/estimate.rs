@@ -3,11 +3,15 @@
 use divvy_core::{
     arm::Strategy,
     chat::{Message, Usage},
-    plan::{EvaluatePlan, Plan, RECORDED, TEACHER},
-    recipe::EvalSplit,
-    prompts::{cot, decompose::{self, Style}, direct, two_stage},
-    question::Question,
     decomposition::Decomposition,
+    plan::{EvaluatePlan, Plan, RECORDED, TEACHER},
+    prompts::{
+        cot,
+        decompose::{self, Style},
+        direct, two_stage,
+    },
+    question::Question,
+    recipe::EvalSplit,
 };
 
 use crate::split::Splits;
@@ -40,10 +44,19 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
     let train = &questions.train;
     if plan.collect.teacher != RECORDED {
         let asked = train.iter().chain(&questions.dev);
-        lines.push(line("collect", &plan.collect.teacher, asked.map(|question| decompose::messages(question, Style::default())), plan.collect.max_tokens, plan.collect.samples));
+        lines.push(line(
+            "collect",
+            &plan.collect.teacher,
+            asked.map(|question| decompose::messages(question, Style::default())),
+            plan.collect.max_tokens,
+            plan.collect.samples,
+        ));
     }
     if let Some(screen) = &plan.screen {
-        let screened = train.iter().take(screen.rows.unwrap_or(usize::MAX)).map(|question| two_stage::messages(question, &guess(question)));
+        let screened = train
+            .iter()
+            .take(screen.rows.unwrap_or(usize::MAX))
+            .map(|question| two_stage::messages(question, &guess(question)));
         lines.push(line("screen", &screen.solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
     }
     if let Some(evaluate) = &plan.evaluate {
@@ -63,11 +76,21 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Esti
     for arm in &plan.arms {
         let stage = "evaluate";
         match arm.strategy {
-            Strategy::Direct => lines.push(line(stage, &arm.solver, questions.iter().map(direct::messages), plan.direct_tokens, 1)),
-            Strategy::Cot => lines.push(line(stage, &arm.solver, questions.iter().map(cot::messages), plan.solve_tokens, 1)),
+            Strategy::Direct => {
+                lines.push(line(stage, &arm.solver, questions.iter().map(direct::messages), plan.direct_tokens, 1))
+            }
+            Strategy::Cot => {
+                lines.push(line(stage, &arm.solver, questions.iter().map(cot::messages), plan.solve_tokens, 1))
+            }
             Strategy::TwoStage => {
                 if let Some(decomposer) = arm.decomposer.as_deref().map(resolve).filter(|name| name != RECORDED) {
-                    lines.push(line(stage, &decomposer, questions.iter().map(|question| decompose::messages(question, Style::default())), plan.decompose_tokens, 1));
+                    lines.push(line(
+                        stage,
+                        &decomposer,
+                        questions.iter().map(|question| decompose::messages(question, Style::default())),
+                        plan.decompose_tokens,
+                        1,
+                    ));
                 }
                 let solved = questions.iter().map(|question| two_stage::messages(question, &guess(question)));
                 lines.push(line(stage, &arm.solver, solved, plan.solve_tokens, 1));
@@ -82,11 +105,23 @@ fn guess(question: &Question) -> Decomposition {
     question.recorded.clone().unwrap_or_else(|| Decomposition::from_texts(vec![question.text.clone(); 3]))
 }
 
-fn line(stage: &'static str, model: &str, prompts: impl Iterator<Item = Vec<Message>>, max_tokens: u32, samples: u32) -> Estimate {
+fn line(
+    stage: &'static str,
+    model: &str,
+    prompts: impl Iterator<Item = Vec<Message>>,
+    max_tokens: u32,
+    samples: u32,
+) -> Estimate {
     let (mut calls, mut bytes) = (0, 0);
     for prompt in prompts {
         calls += u64::from(samples);
         bytes += u64::from(samples) * prompt.iter().map(|message| message.content.len() as u64).sum::<u64>();
     }
-    Estimate { stage, model: model.to_owned(), calls, tokens_in: bytes / BYTES_A_TOKEN, tokens_out: calls * u64::from(max_tokens) / 3 }
+    Estimate {
+        stage,
+        model: model.to_owned(),
+        calls,
+        tokens_in: bytes / BYTES_A_TOKEN,
+        tokens_out: calls * u64::from(max_tokens) / 3,
+    }
 }

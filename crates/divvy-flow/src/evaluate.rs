@@ -75,7 +75,8 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let questions = questions(context, plan);
     refuse_without_gold(questions)?;
     let settled = items::settled(context, Stage::Evaluate).await?;
-    let all: Vec<ItemKey> = plan.arms.iter().flat_map(|arm| questions.iter().map(|question| key(arm, &question.id))).collect();
+    let all: Vec<ItemKey> =
+        plan.arms.iter().flat_map(|arm| questions.iter().map(|question| key(arm, &question.id))).collect();
     let total = all.len() as u64;
     let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
     context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);
@@ -84,7 +85,12 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     result
 }
 
-async fn answer_all(context: &Context, plan: &EvaluatePlan, questions: &[Question], todo: Vec<ItemKey>) -> Result<(), FlowError> {
+async fn answer_all(
+    context: &Context,
+    plan: &EvaluatePlan,
+    questions: &[Question],
+    todo: Vec<ItemKey>,
+) -> Result<(), FlowError> {
     if plan.split == EvalSplit::Test {
         let dataset = context.plan.data.test.as_deref().unwrap_or_default();
         context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
@@ -94,12 +100,17 @@ async fn answer_all(context: &Context, plan: &EvaluatePlan, questions: &[Questio
     let (opened, by_id) = (&opened, &by_id);
     // Twice the solver's batch, so that it is full while decomposers write.
     let concurrency = 2 * opened.values().map(|arm| arm.solver.concurrency).max().unwrap_or(1);
-    items::run(context, Stage::Evaluate, todo, concurrency, |key| answer_one(context, plan, &opened[&key.arm], by_id[&key.question])).await
+    items::run(context, Stage::Evaluate, todo, concurrency, |key| {
+        answer_one(context, plan, &opened[&key.arm], by_id[&key.question])
+    })
+    .await
 }
 
 fn refuse_without_gold(questions: &[Question]) -> Result<(), FlowError> {
     match questions.iter().find(|question| question.golds.is_empty()) {
-        Some(question) => Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id))),
+        Some(question) => {
+            Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)))
+        }
         None => Ok(()),
     }
 }
@@ -128,7 +139,12 @@ pub async fn open_arm<'a>(context: &Context, arm: &'a Arm) -> Result<Opened<'a>,
     Ok(Opened { arm, decomposer, solver: context.models.get(context.resolve(&arm.solver)).await? })
 }
 
-async fn answer_one(context: &Context, plan: &EvaluatePlan, opened: &Opened<'_>, question: &Question) -> Result<Done, ChatError> {
+async fn answer_one(
+    context: &Context,
+    plan: &EvaluatePlan,
+    opened: &Opened<'_>,
+    question: &Question,
+) -> Result<Done, ChatError> {
     if opened.arm.strategy.needs_decomposer() && opened.decomposer.is_none() && question.recorded.is_none() {
         return Ok(Done::new(ItemState::Failed("no-recorded-decomposition".into()), &(), Vec::new()));
     }

@@ -72,7 +72,13 @@ pub fn payload<P: DeserializeOwned>(row: &ItemRow) -> Result<P, FlowError> {
 ///
 /// # Errors
 /// [`FlowError`]: interrupted, budget, store, or an endpoint that cannot work.
-pub async fn run<F, W>(context: &Context, stage: Stage, todo: Vec<ItemKey>, concurrency: usize, work: W) -> Result<(), FlowError>
+pub async fn run<F, W>(
+    context: &Context,
+    stage: Stage,
+    todo: Vec<ItemKey>,
+    concurrency: usize,
+    work: W,
+) -> Result<(), FlowError>
 where
     W: Fn(ItemKey) -> F,
     F: Future<Output = Result<Done, ChatError>>,
@@ -173,6 +179,10 @@ impl Patience {
         if self.in_a_row >= self.limit {
             return Err(FlowError::Failing { stage: self.stage, count: self.in_a_row, last: error.to_string() });
         }
-        Ok(Done { state: ItemState::Failed(error.reason().to_owned()), payload: serde_json::Value::String(error.to_string()).to_string(), calls: Vec::new() })
+        Ok(Done {
+            state: ItemState::Failed(error.reason().to_owned()),
+            payload: serde_json::Value::String(error.to_string()).to_string(),
+            calls: Vec::new(),
+        })
     }
 }

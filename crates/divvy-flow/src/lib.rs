@@ -4,15 +4,15 @@
 //! through [`context::Models`], which the binary fills; training through [`train::Trainer`]. Nothing here knows HTTP,
 //! kernels or a terminal.
 
-pub mod error;
-pub mod progress;
-pub mod split;
-pub mod context;
-pub mod items;
-pub mod strategy;
 pub mod collect;
-pub mod screen;
-pub mod train;
-pub mod evaluate;
-pub mod results;
+pub mod context;
+pub mod error;
 pub mod estimate;
+pub mod evaluate;
+pub mod items;
+pub mod progress;
+pub mod results;
+pub mod screen;
+pub mod split;
+pub mod strategy;
+pub mod train;

@@ -7,7 +7,10 @@ use divvy_core::{
     plan::{EvaluatePlan, TEACHER},
     question::Question,
     records::{ItemState, Outcome, Stage},
-    results::{ArmResult, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice, TrainingSummary},
+    results::{
+        ArmResult, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
+        TrainingSummary,
+    },
     stats,
 };
 use divvy_store::ItemRow;
@@ -58,16 +61,29 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
 
 fn datasets(context: &Context) -> Vec<DatasetUse> {
     let test = context.plan.data.test.clone().unwrap_or_default();
-    [("train", &context.plan.data.train, &context.questions.train), ("dev", &context.plan.data.train, &context.questions.dev), ("test", &test, &context.questions.test)]
-        .into_iter()
-        .filter(|(_, _, questions)| !questions.is_empty())
-        .map(|(split, dataset, questions)| DatasetUse { dataset: dataset.clone(), split: split.to_owned(), rows: questions.len() as u64 })
-        .collect()
+    [
+        ("train", &context.plan.data.train, &context.questions.train),
+        ("dev", &context.plan.data.train, &context.questions.dev),
+        ("test", &test, &context.questions.test),
+    ]
+    .into_iter()
+    .filter(|(_, _, questions)| !questions.is_empty())
+    .map(|(split, dataset, questions)| DatasetUse {
+        dataset: dataset.clone(),
+        split: split.to_owned(),
+        rows: questions.len() as u64,
+    })
+    .collect()
 }
 
 fn models(context: &Context, sources: &BTreeMap<String, String>) -> Vec<ModelUse> {
     let ids = context.plan.models.iter();
-    ids.map(|(name, id)| ModelUse { name: name.clone(), source: sources.get(name).cloned().unwrap_or_default(), id: id.clone() }).collect()
+    ids.map(|(name, id)| ModelUse {
+        name: name.clone(),
+        source: sources.get(name).cloned().unwrap_or_default(),
+        id: id.clone(),
+    })
+    .collect()
 }
 
 /// Every arm with its right/wrong vector in question order; arms without a single row are left out.
@@ -84,7 +100,11 @@ async fn grade_book(context: &Context, plan: &EvaluatePlan) -> Result<Vec<(ArmRe
         .collect()
 }
 
-fn arm_result(arm: &Arm, questions: &[Question], rows: &HashMap<String, ItemRow>) -> Result<(ArmResult, Vec<bool>), FlowError> {
+fn arm_result(
+    arm: &Arm,
+    questions: &[Question],
+    rows: &HashMap<String, ItemRow>,
+) -> Result<(ArmResult, Vec<bool>), FlowError> {
     let mut tally = Tally::default();
     for question in questions {
         let graded = match rows.get(&question.id.0) {
@@ -190,9 +210,11 @@ impl Tally {
             decompose_tokens_out: self.decompose.tokens_out,
             solve_tokens_in: self.solve.tokens_in,
             solve_tokens_out: self.solve.tokens_out,
-            cost_nanos: (!self.decompose.unknown && !self.solve.unknown).then_some(self.decompose.nanos + self.solve.nanos),
+            cost_nanos: (!self.decompose.unknown && !self.solve.unknown)
+                .then_some(self.decompose.nanos + self.solve.nanos),
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
-            mean_subquestions: (two_stage && self.decomposed > 0).then(|| self.subquestions as f64 / self.decomposed as f64),
+            mean_subquestions: (two_stage && self.decomposed > 0)
+                .then(|| self.subquestions as f64 / self.decomposed as f64),
             by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
             examples: self.examples,
         }
@@ -220,7 +242,9 @@ fn example(question: &Question, graded: Graded) -> Example {
 fn comparisons(context: &Context, evaluated: &[(ArmResult, Vec<bool>)]) -> Vec<Comparison> {
     let mut compared: Vec<Comparison> = Vec::new();
     for (arm, right) in evaluated.iter().filter(|(arm, _)| arm.strategy == Strategy::TwoStage) {
-        for (other, other_right) in evaluated.iter().filter(|(other, _)| other.solver == arm.solver && is_reference(context, arm, other)) {
+        for (other, other_right) in
+            evaluated.iter().filter(|(other, _)| other.solver == arm.solver && is_reference(context, arm, other))
+        {
             compared.push(compare(arm, right, other, other_right));
         }
     }
@@ -232,7 +256,11 @@ fn comparisons(context: &Context, evaluated: &[(ArmResult, Vec<bool>)]) -> Vec<C
 }
 
 fn is_reference(context: &Context, arm: &ArmResult, other: &ArmResult) -> bool {
-    let base = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:")).and_then(|name| context.plan.students.get(name));
+    let base = arm
+        .decomposer
+        .as_deref()
+        .and_then(|name| name.strip_prefix("student:"))
+        .and_then(|name| context.plan.students.get(name));
     match (other.strategy, other.decomposer.as_deref()) {
         (Strategy::Cot | Strategy::Direct, _) => true,
         (Strategy::TwoStage, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
@@ -274,7 +302,14 @@ async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowEr
     let (tokens_in, tokens_out) = items::sum_usage(usages.into_iter().map(|call| call.usage));
     let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
     reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    Ok(Some(ScreeningSummary { solver: plan.solver.clone(), candidates: rows.len() as u64, kept, reasons, tokens_in, tokens_out }))
+    Ok(Some(ScreeningSummary {
+        solver: plan.solver.clone(),
+        candidates: rows.len() as u64,
+        kept,
+        reasons,
+        tokens_in,
+        tokens_out,
+    }))
 }
 
 async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> {

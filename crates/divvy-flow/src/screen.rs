@@ -29,11 +29,13 @@ use crate::{
 /// [`FlowError::Input`] when training questions have no gold answers; else see [`items::run`].
 pub async fn run(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.screen else { return Ok(()) };
-    let questions: HashMap<&QuestionId, &Question> = context.questions.train.iter().map(|question| (&question.id, question)).collect();
+    let questions: HashMap<&QuestionId, &Question> =
+        context.questions.train.iter().map(|question| (&question.id, question)).collect();
     refuse_without_gold(&context.questions.train)?;
     let candidates = candidates(context, plan).await?;
     let settled = items::settled(context, Stage::Screen).await?;
-    let todo: Vec<ItemKey> = candidates.iter().map(|(key, _)| key.clone()).filter(|key| !settled.contains_key(key)).collect();
+    let todo: Vec<ItemKey> =
+        candidates.iter().map(|(key, _)| key.clone()).filter(|key| !settled.contains_key(key)).collect();
     let total = candidates.len() as u64;
     context.progress.start(Stage::Screen, &plan.solver, total, total - todo.len() as u64);
     let result = if todo.is_empty() {
@@ -68,7 +70,8 @@ fn refuse_without_gold(train: &[Question]) -> Result<(), FlowError> {
 /// which the seed has shuffled.
 async fn candidates(context: &Context, plan: &ScreenPlan) -> Result<Vec<(ItemKey, Decomposition)>, FlowError> {
     let limit = plan.rows.unwrap_or(usize::MAX);
-    let order: HashMap<&QuestionId, usize> = context.questions.train.iter().take(limit).enumerate().map(|(at, question)| (&question.id, at)).collect();
+    let order: HashMap<&QuestionId, usize> =
+        context.questions.train.iter().take(limit).enumerate().map(|(at, question)| (&question.id, at)).collect();
     let mut rows = collect::collected(context).await?;
     rows.retain(|(key, _)| order.contains_key(&key.question));
     rows.sort_by_key(|(key, _)| (order[&key.question], key.sample));

@@ -24,7 +24,9 @@ impl Splits {
     pub fn carve(mut train: Vec<Question>, test: Vec<Question>, dev_rows: usize, seed: u64) -> Result<Self, FlowError> {
         if dev_rows >= train.len() {
             let rows = train.len();
-            return Err(FlowError::Input(format!("data.dev_rows is {dev_rows}, but train has only {rows} rows to carve from")));
+            return Err(FlowError::Input(format!(
+                "data.dev_rows is {dev_rows}, but train has only {rows} rows to carve from"
+            )));
         }
         train.sort_by_key(|question| derive_seed(seed, &question.id.0));
         let mut dev: Vec<Question> = train.drain(..dev_rows).collect();
@@ -39,7 +41,8 @@ impl Splits {
     /// # Errors
     /// [`FlowError::Input`] naming the rows, when leaks are refused.
     pub fn check_leaks(&mut self, policy: OnLeak) -> Result<Vec<String>, FlowError> {
-        let leaks = leak::check(&[("train", &self.train), ("dev", &self.dev), ("test", &self.test)], &leak::Rule::default());
+        let leaks =
+            leak::check(&[("train", &self.train), ("dev", &self.dev), ("test", &self.test)], &leak::Rule::default());
         if leaks.is_empty() {
             return Ok(Vec::new());
         }
@@ -52,7 +55,8 @@ impl Splits {
 
     /// Leaves out the training and dev rows that leak, never a test row.
     fn drop_leaks(&mut self, leaks: &[Leak]) -> String {
-        let leaking = |question: &Question| leaks.iter().any(|leak| leak.left == question.id || leak.right == question.id);
+        let leaking =
+            |question: &Question| leaks.iter().any(|leak| leak.left == question.id || leak.right == question.id);
         let before = self.train.len() + self.dev.len();
         self.train.retain(|question| !leaking(question));
         if leaks.iter().any(|leak| self.test.iter().any(|test| test.id == leak.left || test.id == leak.right)) {

@@ -7,7 +7,11 @@ use divvy_core::{
     decomposition::Decomposition,
     digest::derive_seed,
     plan::EvaluatePlan,
-    prompts::{cot, decompose::{self, Style}, direct, two_stage},
+    prompts::{
+        cot,
+        decompose::{self, Style},
+        direct, two_stage,
+    },
     question::Question,
 };
 use divvy_llm::{Call, ChatError};
@@ -41,7 +45,12 @@ pub struct Opened<'a> {
 ///
 /// # Errors
 /// A call that failed for good.
-pub async fn answer(context: &Context, plan: &EvaluatePlan, opened: &Opened<'_>, question: &Question) -> Result<Answer, ChatError> {
+pub async fn answer(
+    context: &Context,
+    plan: &EvaluatePlan,
+    opened: &Opened<'_>,
+    question: &Question,
+) -> Result<Answer, ChatError> {
     match opened.arm.strategy {
         Strategy::Direct => single(context, opened, direct::messages(question), plan.direct_tokens, question).await,
         Strategy::Cot => single(context, opened, cot::messages(question), plan.solve_tokens, question).await,
@@ -68,7 +77,12 @@ async fn single(
     })
 }
 
-async fn two_stages(context: &Context, plan: &EvaluatePlan, opened: &Opened<'_>, question: &Question) -> Result<Answer, ChatError> {
+async fn two_stages(
+    context: &Context,
+    plan: &EvaluatePlan,
+    opened: &Opened<'_>,
+    question: &Question,
+) -> Result<Answer, ChatError> {
     let (decompose_call, decomposition) = decomposition(context, plan, opened, question).await?;
     let decomposer_text = decompose_call.as_ref().map(|call| call.reply.text.clone());
     let Some(decomposition) = decomposition else {
@@ -103,15 +117,16 @@ async fn decomposition(
     question: &Question,
 ) -> Result<(Option<Call>, Option<Decomposition>), ChatError> {
     let Some(decomposer) = &opened.decomposer else { return Ok((None, question.recorded.clone())) };
-    let sampling = Sampling {
-        repetition_penalty: plan.repetition_penalty,
-        ..greedy(context, plan.decompose_tokens, question)
-    };
+    let sampling =
+        Sampling { repetition_penalty: plan.repetition_penalty, ..greedy(context, plan.decompose_tokens, question) };
     let call = context.ask(decomposer, decompose::messages(question, Style::default()), sampling, 0).await?;
     let parsed = decompose::parse(&call.reply.text, &call.reply.finish, plan.max_subquestions);
     Ok((Some(call), parsed.decomposition))
 }
 
 fn greedy(context: &Context, max_tokens: u32, question: &Question) -> Sampling {
-    Sampling { seed: derive_seed(context.plan.seed, &format!("evaluate/{}", question.id)), ..Sampling::greedy(max_tokens) }
+    Sampling {
+        seed: derive_seed(context.plan.seed, &format!("evaluate/{}", question.id)),
+        ..Sampling::greedy(max_tokens)
+    }
 }

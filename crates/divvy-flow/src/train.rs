@@ -1,12 +1,7 @@
 //! Train: every student of the plan learns to write the decompositions that were collected (SD-T) or kept (SD-R).
 //! A student that was trained on the same rows with the same settings is found, not trained again.
 
-use std::{
-    collections::HashMap,
-    ops::ControlFlow,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{collections::HashMap, ops::ControlFlow, path::PathBuf, sync::Arc};
 
 use divvy_core::{
     chat::Message,
@@ -120,8 +115,14 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
         Target::SdT => None,
         Target::SdR => Some(screen::verdicts(context).await?),
     };
-    let keep = |key: &crate::items::ItemKey| kept.as_ref().is_none_or(|verdicts| verdicts.get(key).is_some_and(|verdict| verdict.keep));
-    let rows = all.iter().filter(|(key, _)| keep(key)).filter_map(|(key, steps)| Some(row(train.get(&key.question)?, steps))).collect();
+    let keep = |key: &crate::items::ItemKey| {
+        kept.as_ref().is_none_or(|verdicts| verdicts.get(key).is_some_and(|verdict| verdict.keep))
+    };
+    let rows = all
+        .iter()
+        .filter(|(key, _)| keep(key))
+        .filter_map(|(key, steps)| Some(row(train.get(&key.question)?, steps)))
+        .collect();
     let dev = all.iter().filter_map(|(key, steps)| Some(row(dev.get(&key.question)?, steps))).collect();
     Ok(Job {
         base: plan.base.clone(),
@@ -135,10 +136,20 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
 }
 
 fn row(question: &Question, decomposition: &Decomposition) -> Row {
-    Row { id: question.id.0.clone(), prompt: decompose::messages(question, Style::default()), completion: decompose::completion(decomposition) }
+    Row {
+        id: question.id.0.clone(),
+        prompt: decompose::messages(question, Style::default()),
+        completion: decompose::completion(decomposition),
+    }
 }
 
-async fn train_one(context: &Context, trainer: &Arc<dyn Trainer>, name: &str, key: Digest, job: Job) -> Result<Artefact, FlowError> {
+async fn train_one(
+    context: &Context,
+    trainer: &Arc<dyn Trainer>,
+    name: &str,
+    key: Digest,
+    job: Job,
+) -> Result<Artefact, FlowError> {
     if job.rows.is_empty() {
         let reason = "no rows to train on: see `divvy status` for why they were rejected".to_owned();
         return Err(FlowError::Train { student: name.to_owned(), reason });
@@ -154,7 +165,13 @@ async fn train_one(context: &Context, trainer: &Arc<dyn Trainer>, name: &str, ke
 
 /// Training computes for minutes: it runs on a thread of its own, hears of Ctrl-C through the observer, and its log goes
 /// to the store as it is written, so that the curve of a cut run is whole after the resume.
-async fn blocking(context: &Context, trainer: &Arc<dyn Trainer>, name: &str, key: &Digest, job: Job) -> Result<Artefact, FlowError> {
+async fn blocking(
+    context: &Context,
+    trainer: &Arc<dyn Trainer>,
+    name: &str,
+    key: &Digest,
+    job: Job,
+) -> Result<Artefact, FlowError> {
     let (points, log) = mpsc::unbounded_channel();
     let (trainer, job_key, cancel, progress) =
         (Arc::clone(trainer), key.clone(), context.cancel.clone(), Arc::clone(&context.progress));
@@ -176,7 +193,11 @@ async fn blocking(context: &Context, trainer: &Arc<dyn Trainer>, name: &str, key
     }
 }
 
-async fn write_log(context: &Context, key: &Digest, mut log: mpsc::UnboundedReceiver<TrainPoint>) -> Result<(), FlowError> {
+async fn write_log(
+    context: &Context,
+    key: &Digest,
+    mut log: mpsc::UnboundedReceiver<TrainPoint>,
+) -> Result<(), FlowError> {
     let mut batch = Vec::new();
     while log.recv_many(&mut batch, 64).await > 0 {
         context.store.put_metrics(key, &batch).await?;

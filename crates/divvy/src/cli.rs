@@ -39,7 +39,9 @@ pub(crate) enum Command {
         path: PathBuf,
     },
     /// Run all stages of a recipe: collect, screen, train, evaluate, report. Resumes where it stopped
-    #[command(after_help = "Examples:\n  divvy run recipes/quickstart.toml\n  divvy run recipes/quickstart.toml --dry-run\n  divvy run recipes/gsm8k.toml --data ~/data")]
+    #[command(
+        after_help = "Examples:\n  divvy run recipes/quickstart.toml\n  divvy run recipes/quickstart.toml --dry-run\n  divvy run recipes/gsm8k.toml --data ~/data"
+    )]
     Run {
         #[command(flatten)]
         place: Place,
@@ -72,7 +74,9 @@ pub(crate) enum Command {
         place: Place,
     },
     /// Print the results of a recipe, finished or not
-    #[command(after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --json\n  divvy report recipes/quickstart.toml --html report.html")]
+    #[command(
+        after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --json\n  divvy report recipes/quickstart.toml --html report.html"
+    )]
     Report {
         #[command(flatten)]
         place: Place,
@@ -84,7 +88,9 @@ pub(crate) enum Command {
         html: Option<PathBuf>,
     },
     /// Answer one question with an arm of a recipe
-    #[command(after_help = "Examples:\n  divvy ask \"Ann has 3 boxes of 12 pens and gives 7 away. How many are left?\" --recipe recipes/quickstart.toml\n  divvy ask \"…\" --arm cot/qwen --recipe recipes/quickstart.toml --json")]
+    #[command(
+        after_help = "Examples:\n  divvy ask \"Ann has 3 boxes of 12 pens and gives 7 away. How many are left?\" --recipe recipes/quickstart.toml\n  divvy ask \"…\" --arm cot/qwen --recipe recipes/quickstart.toml --json"
+    )]
     Ask {
         question: String,
         /// A passage that the question is about
@@ -117,7 +123,9 @@ pub(crate) enum Command {
         out: PathBuf,
     },
     /// What every stage of a recipe has done, rejected, failed and left
-    #[command(after_help = "Examples:\n  divvy status recipes/quickstart.toml\n  divvy status recipes/quickstart.toml --json")]
+    #[command(
+        after_help = "Examples:\n  divvy status recipes/quickstart.toml\n  divvy status recipes/quickstart.toml --json"
+    )]
     Status {
         #[command(flatten)]
         place: Place,
@@ -126,7 +134,9 @@ pub(crate) enum Command {
         json: bool,
     },
     /// List the data sets, or preview one
-    #[command(after_help = "Examples:\n  divvy data\n  divvy data synth --rows 3\n  divvy data gsm8k --file train_socratic.jsonl --json")]
+    #[command(
+        after_help = "Examples:\n  divvy data\n  divvy data synth --rows 3\n  divvy data gsm8k --file train_socratic.jsonl --json"
+    )]
     Data {
         /// The data set to preview
         dataset: Option<String>,
@@ -144,7 +154,9 @@ pub(crate) enum Command {
         json: bool,
     },
     /// List known and cached models, or fetch one
-    #[command(after_help = "Examples:\n  divvy models\n  divvy models fetch smollm2-135m\n  divvy models fetch hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf")]
+    #[command(
+        after_help = "Examples:\n  divvy models\n  divvy models fetch smollm2-135m\n  divvy models fetch hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf"
+    )]
     Models {
         #[command(subcommand)]
         action: Option<ModelsAction>,

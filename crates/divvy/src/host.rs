@@ -53,7 +53,8 @@ impl Hosts {
     /// # Errors
     /// Why it cannot be loaded.
     pub(crate) fn model(&self, path: &Path) -> Result<Arc<Model>, String> {
-        let cell = Arc::clone(self.models.lock().unwrap_or_else(PoisonError::into_inner).entry(path.to_owned()).or_default());
+        let cell =
+            Arc::clone(self.models.lock().unwrap_or_else(PoisonError::into_inner).entry(path.to_owned()).or_default());
         cell.get_or_init(|| Model::load(path).map(Arc::new).map_err(|error| error.to_string())).clone()
     }
 
@@ -94,7 +95,14 @@ fn serve(hosts: &Hosts, name: &str, key: &(PathBuf, Option<PathBuf>), batch: usi
         Err(reason) => return refuse_all(name, &reason, first, inbox),
     };
     let config = EngineConfig { max_sequences: batch, ..EngineConfig::default() };
-    let mut desk = Desk { engine: Engine::new(Arc::clone(&model), config), model, name: name.to_owned(), live: HashMap::new(), adapters: HashMap::new(), next: 0 };
+    let mut desk = Desk {
+        engine: Engine::new(Arc::clone(&model), config),
+        model,
+        name: name.to_owned(),
+        live: HashMap::new(),
+        adapters: HashMap::new(),
+        next: 0,
+    };
     desk.take(first);
     loop {
         if desk.engine.is_idle() {
@@ -165,12 +173,21 @@ impl Desk {
 
     fn adapter(&mut self, path: &Path) -> Result<Arc<Adapter>, String> {
         let model = &self.model;
-        let load = || Adapter::load(path, &model.config, &model.content_hash).map(|(adapter, _)| Arc::new(adapter)).map_err(|error| error.to_string());
+        let load = || {
+            Adapter::load(path, &model.config, &model.content_hash)
+                .map(|(adapter, _)| Arc::new(adapter))
+                .map_err(|error| error.to_string())
+        };
         self.adapters.entry(path.to_owned()).or_insert_with(load).clone()
     }
 
     fn drop_cancelled(&mut self) {
-        let gone: Vec<u64> = self.live.iter().filter(|(_, (deltas, cancel))| cancel.is_cancelled() || deltas.is_closed()).map(|(id, _)| *id).collect();
+        let gone: Vec<u64> = self
+            .live
+            .iter()
+            .filter(|(_, (deltas, cancel))| cancel.is_cancelled() || deltas.is_closed())
+            .map(|(id, _)| *id)
+            .collect();
         for id in gone {
             self.engine.cancel(id);
             self.live.remove(&id);

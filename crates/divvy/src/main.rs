@@ -2,15 +2,15 @@
 //! libraries; this crate wires them, draws progress, and hosts local models behind `Chat`.
 
 mod cli;
-mod session;
-mod questions;
-mod models;
-mod host;
-mod trainer;
-mod progress;
 mod clock;
-mod output;
 mod commands;
+mod host;
+mod models;
+mod output;
+mod progress;
+mod questions;
+mod session;
+mod trainer;
 
 use std::process::ExitCode;
 
@@ -24,7 +24,8 @@ fn main() -> ExitCode {
     let level = if cli.verbose { "divvy=debug,warn" } else { "warn" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("DIVVY_LOG").unwrap_or_else(|_| level.into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime needs threads and a poller");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime needs threads and a poller");
     let outcome = runtime.block_on(commands::dispatch(cli));
     // A local model may still be at work on its own thread: do not wait for it.
     runtime.shutdown_background();

@@ -23,7 +23,10 @@ use divvy_flow::{
 use divvy_llm::{ApiKey, Budget, Caps, Chat, Client, ClientConfig, HttpChat, HttpConfig, RetryPolicy, Transfer};
 use divvy_store::Store;
 
-use crate::{host::{Hosts, Overlay}, output::say};
+use crate::{
+    host::{Hosts, Overlay},
+    progress::FetchBar,
+};
 
 /// Sequences in a local batch, requests in flight at an endpoint, unless the recipe says otherwise.
 const LOCAL_BATCH: usize = 32;
@@ -67,7 +70,9 @@ fn resolve_one(name: &str, model: &recipe::Model, cache: &Cache, offline: bool) 
             let (path, weights) = local(name, model, &source, cache, offline)?;
             Ok(resolved(ModelId::local(&weights, None, "", NUMERICS), Some(path), Some(weights)))
         }
-        ModelSource::Recorded(None) | ModelSource::Student(_) => anyhow::bail!("models.{name}: `{source}` is not a model"),
+        ModelSource::Recorded(None) | ModelSource::Student(_) => {
+            anyhow::bail!("models.{name}: `{source}` is not a model")
+        }
     }
 }
 
@@ -77,20 +82,24 @@ fn provider(url: &str) -> String {
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
-fn local(name: &str, model: &recipe::Model, source: &ModelSource, cache: &Cache, offline: bool) -> anyhow::Result<(PathBuf, String)> {
+fn local(
+    name: &str,
+    model: &recipe::Model,
+    source: &ModelSource,
+    cache: &Cache,
+    offline: bool,
+) -> anyhow::Result<(PathBuf, String)> {
     let cached = cache.lookup(source);
     if offline && cached.is_none() && !matches!(source, ModelSource::Path(_)) {
-        anyhow::bail!("models.{name}: `{source}` is not in the cache yet; `divvy models fetch '{}'` downloads it", model.source);
+        anyhow::bail!(
+            "models.{name}: `{source}` is not in the cache yet; `divvy models fetch '{}'` downloads it",
+            model.source
+        );
     }
-    let mut shown = String::new();
-    let mut show = |progress: fetch::Progress| {
-        let line = format!("{:?} {}", progress.phase, progress.what);
-        if line != shown && progress.phase != fetch::Phase::Verifying {
-            say(&line.to_lowercase());
-        }
-        shown = line;
-    };
-    let path = fetch::fetch(source, model.sha256.as_deref(), cache, &mut show).with_context(|| format!("models.{name}"))?;
+    let bar = FetchBar::default();
+    let path = fetch::fetch(source, model.sha256.as_deref(), cache, &mut |progress| bar.show(&progress))
+        .with_context(|| format!("models.{name}"))?;
+    bar.finish();
     let weights = match cache.lookup(source) {
         Some(cached) => cached.sha256,
         None => content_of(&path).with_context(|| format!("models.{name}: cannot read `{}`", path.display()))?,
@@ -103,7 +112,8 @@ fn content_of(path: &Path) -> std::io::Result<String> {
     if path.is_file() {
         return divvy_data::models::hash::sha256_file(path, &mut |_| {});
     }
-    let mut files: Vec<PathBuf> = std::fs::read_dir(path)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(path)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
     files.sort();
     let mut listing = Vec::new();
     for file in files {
@@ -124,7 +134,12 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(store: Store, resolved: BTreeMap<String, Resolved>, hosts: Arc<Hosts>, budget: recipe::Budget) -> Self {
+    pub(crate) fn new(
+        store: Store,
+        resolved: BTreeMap<String, Resolved>,
+        hosts: Arc<Hosts>,
+        budget: recipe::Budget,
+    ) -> Self {
         let budget = Budget::new(Caps { calls: budget.calls, tokens: budget.tokens, price_nanos: None });
         Self { store, resolved, hosts, budget, students: Mutex::default(), clients: Mutex::default() }
     }
@@ -139,7 +154,8 @@ impl Registry {
         match (&model.source, &model.path) {
             (ModelSource::Endpoint { url }, _) => {
                 let chat = self.endpoint(url, &model.recipe).map_err(|error| fail(error.to_string()))?;
-                self.ready(name, model, Arc::new(chat), model.id.clone(), concurrency.unwrap_or(REMOTE_CONCURRENCY)).map_err(fail)
+                self.ready(name, model, Arc::new(chat), model.id.clone(), concurrency.unwrap_or(REMOTE_CONCURRENCY))
+                    .map_err(fail)
             }
             (ModelSource::Recorded(_), Some(file)) => {
                 let chat = divvy_llm::Recorded::open(file).map_err(|error| fail(error.to_string()))?;
@@ -178,8 +194,21 @@ impl Registry {
         Some(self.ready(student, model, Arc::new(chat), id, batch).map_err(fail))
     }
 
-    fn ready(&self, name: &str, model: &Resolved, chat: Arc<dyn Chat>, id: ModelId, concurrency: usize) -> Result<Ready, String> {
-        let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse).transpose().map_err(|error| format!("price: {error}"))?;
+    fn ready(
+        &self,
+        name: &str,
+        model: &Resolved,
+        chat: Arc<dyn Chat>,
+        id: ModelId,
+        concurrency: usize,
+    ) -> Result<Ready, String> {
+        let prices = model
+            .recipe
+            .price
+            .as_ref()
+            .map(divvy_core::cost::Prices::parse)
+            .transpose()
+            .map_err(|error| format!("price: {error}"))?;
         let endpoint = match &model.source {
             ModelSource::Endpoint { url } => Some(url.clone()),
             _ => None,
@@ -188,7 +217,8 @@ impl Registry {
         (config.prices, config.budget, config.max_concurrency) = (prices, Arc::clone(&self.budget), concurrency);
         if endpoint.is_none() {
             // A local model answers when its turn comes, and a second try would fail as the first did.
-            (config.deadline, config.attempt_timeout, config.retry) = (LOCAL_DEADLINE, LOCAL_DEADLINE, RetryPolicy::NEVER);
+            (config.deadline, config.attempt_timeout, config.retry) =
+                (LOCAL_DEADLINE, LOCAL_DEADLINE, RetryPolicy::NEVER);
         }
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
         config.endpoint = endpoint;

@@ -8,6 +8,7 @@ use std::{
 };
 
 use divvy_core::records::{Stage, TrainPoint};
+use divvy_data::models::fetch;
 use divvy_flow::progress::{Progress, Tick};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -128,6 +129,50 @@ impl Progress for Terminal {
     fn note(&self, text: &str) {
         say(text);
     }
+}
+
+/// A model on its way into the cache: one line that moves on a terminal, one line a package elsewhere.
+#[derive(Default)]
+pub(crate) struct FetchBar {
+    state: Mutex<Option<(String, ProgressBar)>>,
+}
+
+impl FetchBar {
+    pub(crate) fn show(&self, progress: &fetch::Progress) {
+        let label = format!("{:?} {}", progress.phase, progress.what).to_lowercase();
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if state.as_ref().is_none_or(|(shown, _)| *shown != label) {
+            if let Some((_, bar)) = state.take() {
+                bar.finish_and_clear();
+            }
+            *state = Some((label.clone(), fetch_bar(&label, progress)));
+        }
+        if let Some((_, bar)) = state.as_ref() {
+            bar.set_position(progress.done);
+        }
+    }
+
+    pub(crate) fn finish(&self) {
+        if let Some((_, bar)) = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Hashing a file that is already here is too quick to be worth a line.
+fn fetch_bar(label: &str, progress: &fetch::Progress) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        if progress.phase == fetch::Phase::Downloading {
+            say(label);
+        }
+        return ProgressBar::hidden();
+    }
+    let bar = progress.total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    let template =
+        if progress.total.is_some() { "{msg} {wide_bar} {bytes}/{total_bytes}" } else { "{spinner} {msg} {bytes}" };
+    bar.set_style(ProgressStyle::with_template(template).expect("the template is well-formed"));
+    bar.set_message(label.to_owned());
+    bar
 }
 
 /// `12,345`

@@ -3,12 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use divvy_core::{
-    digest::Digest,
-    plan::Plan,
-    recipe::Recipe,
-    results::Results,
-};
+use divvy_core::{digest::Digest, plan::Plan, recipe::Recipe, results::Results};
 use divvy_flow::{
     context::Context,
     error::FlowError,
@@ -49,7 +44,8 @@ pub(crate) struct Session {
 pub(crate) fn read_recipe(place: &Place) -> anyhow::Result<(Recipe, Plan)> {
     let origin = place.recipe.display().to_string();
     let text = std::fs::read_to_string(&place.recipe).map_err(|error| {
-        let hint = if error.kind() == std::io::ErrorKind::NotFound { "; `divvy init` writes one to start from" } else { "" };
+        let hint =
+            if error.kind() == std::io::ErrorKind::NotFound { "; `divvy init` writes one to start from" } else { "" };
         crate::output::Usage(format!("cannot read the recipe `{origin}`: {error}{hint}"))
     })?;
     let recipe = Recipe::parse(&text, &origin)?;
@@ -65,11 +61,16 @@ impl Session {
         let names = plan.models_in_use();
         let resolved = tokio::task::block_in_place(|| models::resolve(&recipe, &names, access == Access::Look))?;
         let ids = resolved.iter().map(|(name, model)| (name.clone(), model.id.0.hex().to_owned())).collect();
-        let content = questions.content().into_iter().map(|(split, digest)| (split.to_owned(), digest.hex().to_owned())).collect();
+        let content = questions
+            .content()
+            .into_iter()
+            .map(|(split, digest)| (split.to_owned(), digest.hex().to_owned()))
+            .collect();
         let plan = plan.with_inputs(ids, content);
         let store = open_store(place, access).await?;
         let hosts = Arc::new(Hosts::default());
-        let trainer = Native { hosts: Arc::clone(&hosts), folder: place.store.join("students"), bases: bases(&resolved) };
+        let trainer =
+            Native { hosts: Arc::clone(&hosts), folder: place.store.join("students"), bases: bases(&resolved) };
         let context = Context {
             digest: plan.digest(),
             models: Arc::new(Registry::new(store.clone(), resolved, hosts, recipe.budget.clone())),
@@ -87,8 +88,10 @@ impl Session {
     pub(crate) async fn results(&self) -> Result<Results, FlowError> {
         let sources = self.recipe.models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect();
         let runs = self.context.store.runs().await?;
-        let created = runs.iter().filter(|run| run.plan == self.context.digest).map(|run| run.started_ms).min().unwrap_or(0);
-        let heading = Heading { created: clock::rfc3339(created), version: env!("CARGO_PKG_VERSION").to_owned(), sources };
+        let created =
+            runs.iter().filter(|run| run.plan == self.context.digest).map(|run| run.started_ms).min().unwrap_or(0);
+        let heading =
+            Heading { created: clock::rfc3339(created), version: env!("CARGO_PKG_VERSION").to_owned(), sources };
         results::read(&self.context, heading).await
     }
 
@@ -112,7 +115,10 @@ async fn open_store(place: &Place, access: Access) -> anyhow::Result<Store> {
     match access {
         Access::Run => Ok(Store::open(&path).await?),
         Access::Look if !path.exists() => {
-            anyhow::bail!("there is no store at `{}` yet; `divvy run` makes one, or name another with --store", path.display())
+            anyhow::bail!(
+                "there is no store at `{}` yet; `divvy run` makes one, or name another with --store",
+                path.display()
+            )
         }
         Access::Look => Store::open_read(&path).await.context("opening the store to read"),
     }

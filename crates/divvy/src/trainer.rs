@@ -13,7 +13,10 @@ use divvy_flow::train::{Artefact, Job, Observe, Row, Stopped, Trainer};
 use divvy_student::{
     adapter::{AdapterLabel, LoraSettings, Scaling},
     model::Model,
-    train::{self, Activations, Base, Method, Schedule, StepRecord, TrainConfig, TrainError, TrainEvent, TrainRow, Trained, TrainedWeights},
+    train::{
+        self, Activations, Base, Method, Schedule, StepRecord, TrainConfig, TrainError, TrainEvent, TrainRow, Trained,
+        TrainedWeights,
+    },
 };
 
 use crate::host::Hosts;
@@ -32,7 +35,8 @@ pub(crate) struct Native {
 
 impl Trainer for Native {
     fn train(&self, key: &Digest, job: &Job, observe: &mut Observe<'_>) -> Result<Artefact, Stopped> {
-        let path = self.bases.get(&job.base).ok_or_else(|| Stopped::Failed(format!("`{}` is not a local model", job.base)))?;
+        let path =
+            self.bases.get(&job.base).ok_or_else(|| Stopped::Failed(format!("`{}` is not a local model", job.base)))?;
         let model = self.hosts.model(path).map_err(|error| Stopped::Failed(error.to_string()))?;
         let began = Instant::now();
         let folder = self.folder.join(key.short());
@@ -78,14 +82,18 @@ fn tokenise(model: &Model, rows: &[Row]) -> Result<Vec<TrainRow>, Stopped> {
         let prompt = model.encode_chat(&row.prompt)?;
         Ok(TrainRow { prompt, completion: model.encode_completion(&row.completion)?, weight: 1.0 })
     };
-    rows.iter().map(|row| ids(row).map_err(|error: divvy_student::error::TextError| failed(format!("{}: {error}", row.id)))).collect()
+    rows.iter()
+        .map(|row| ids(row).map_err(|error: divvy_student::error::TextError| failed(format!("{}: {error}", row.id))))
+        .collect()
 }
 
 fn config(job: &Job) -> TrainConfig {
     let plan = &job.plan;
     TrainConfig {
         method: match plan.method {
-            recipe::Method::Lora => Method::Lora(LoraSettings { rank: plan.rank, alpha: plan.alpha as f32, scaling: Scaling::Plain }),
+            recipe::Method::Lora => {
+                Method::Lora(LoraSettings { rank: plan.rank, alpha: plan.alpha as f32, scaling: Scaling::Plain })
+            }
             recipe::Method::Full => Method::Full,
         },
         epochs: plan.epochs,
@@ -135,7 +143,11 @@ fn label(model: &Model, job: &Job) -> Result<AdapterLabel, Stopped> {
 }
 
 /// Returns the content digest.
-fn save(trained: &Trained, folder: &Path, label: &AdapterLabel) -> Result<String, divvy_student::adapter::AdapterError> {
+fn save(
+    trained: &Trained,
+    folder: &Path,
+    label: &AdapterLabel,
+) -> Result<String, divvy_student::adapter::AdapterError> {
     match &trained.weights {
         TrainedWeights::Adapter(adapter) => Ok(adapter.save(folder, label)?.digest),
         TrainedWeights::Full(full) => full.save(folder, label),

@@ -34,12 +34,20 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
     let context = &session.context;
     stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
     session.find_students().await?;
-    let plan = context.plan.evaluate.as_ref().ok_or_else(|| Usage("the recipe has no [evaluate], so it has no arms".to_owned()))?;
+    let plan = context
+        .plan
+        .evaluate
+        .as_ref()
+        .ok_or_else(|| Usage("the recipe has no [evaluate], so it has no arms".to_owned()))?;
     let arm = choose(plan, asked.arm.as_deref())?;
     if arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name)) {
-        return Err(Usage(format!("--arm: the recorded teacher of `{arm}` knows its own questions only; choose another arm")).into());
+        return Err(Usage(format!(
+            "--arm: the recorded teacher of `{arm}` knows its own questions only; choose another arm"
+        ))
+        .into());
     }
-    let question = question(&asked, session.context.questions.train.first().map_or(ScorerKind::Exact, |first| first.scorer));
+    let question =
+        question(&asked, session.context.questions.train.first().map_or(ScorerKind::Exact, |first| first.scorer));
     let opened = evaluate::open_arm(context, arm).await?;
     let answer = strategy::answer(context, plan, &opened, &question).await?;
     let text = if asked.json { serde_json::to_string_pretty(&as_json(arm, &answer))? } else { as_text(arm, &answer) };
@@ -50,12 +58,21 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
 
 fn choose<'a>(plan: &'a EvaluatePlan, wanted: Option<&str>) -> anyhow::Result<&'a Arm> {
     let Some(wanted) = wanted else {
-        let student = |arm: &&Arm| arm.strategy == Strategy::TwoStage && arm.decomposer.as_deref().is_some_and(|name| name.starts_with("student:"));
-        return plan.arms.iter().find(student).or(plan.arms.last()).ok_or_else(|| Usage("the recipe has no arms".to_owned()).into());
+        let student = |arm: &&Arm| {
+            arm.strategy == Strategy::TwoStage
+                && arm.decomposer.as_deref().is_some_and(|name| name.starts_with("student:"))
+        };
+        return plan
+            .arms
+            .iter()
+            .find(student)
+            .or(plan.arms.last())
+            .ok_or_else(|| Usage("the recipe has no arms".to_owned()).into());
     };
     plan.arms.iter().find(|arm| arm.slug() == wanted).ok_or_else(|| {
         let slugs: Vec<String> = plan.arms.iter().map(Arm::slug).collect();
-        let near = nearest(wanted, slugs.iter().map(String::as_str)).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let near = nearest(wanted, slugs.iter().map(String::as_str))
+            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
         Usage(format!("--arm: there is no `{wanted}`{near} The recipe has {}", slugs.join(", "))).into()
     })
 }
@@ -84,7 +101,9 @@ fn as_text(arm: &Arm, answer: &Answer) -> String {
                 text.push_str(&format!("step {:<4} {}\n", at + 1, step.text));
             }
         }
-        None if answer.malformed => text.push_str("steps     the decomposer wrote nothing usable, so the solver was not asked\n"),
+        None if answer.malformed => {
+            text.push_str("steps     the decomposer wrote nothing usable, so the solver was not asked\n")
+        }
         None => {}
     }
     text.push_str(&format!("\n{}\n\n", answer.reply.trim()));
@@ -104,11 +123,18 @@ fn spent(stage: &str, call: &Call) -> String {
     let usage = call.reply.usage;
     let price = call.price_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
     let cached = if call.from_cache { ", from the store" } else { "" };
-    format!("{stage:<9} {} tokens in, {} out, {price}, {:.1} s{cached}\n", count(usage.tokens_in), count(usage.tokens_out), call.latency_ms as f64 / 1000.0)
+    format!(
+        "{stage:<9} {} tokens in, {} out, {price}, {:.1} s{cached}\n",
+        count(usage.tokens_in),
+        count(usage.tokens_out),
+        call.latency_ms as f64 / 1000.0
+    )
 }
 
 fn as_json(arm: &Arm, answer: &Answer) -> Value {
-    let call = |call: &Option<Call>| call.as_ref().map(|call| json!({ "usage": call.reply.usage, "cost_nanos": call.price_nanos, "latency_ms": call.latency_ms, "from_cache": call.from_cache }));
+    let call = |call: &Option<Call>| {
+        call.as_ref().map(|call| json!({ "usage": call.reply.usage, "cost_nanos": call.price_nanos, "latency_ms": call.latency_ms, "from_cache": call.from_cache }))
+    };
     json!({
         "arm": arm.slug(),
         "subquestions": answer.decomposition.as_ref().map(|steps| steps.steps().iter().map(|step| step.text.clone()).collect::<Vec<_>>()),

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use divvy_core::{question::{Question, Split}, recipe::OnBadRow, synth};
+use divvy_core::{
+    question::{Question, Split},
+    recipe::OnBadRow,
+    synth,
+};
 use divvy_data::questions::load::{SourceSpec, read_questions};
 
 use crate::output::{Usage, print};
@@ -22,7 +26,11 @@ pub(crate) fn run(dataset: Option<&str>, files: &[PathBuf], rows: usize, seed: u
         return Err(Usage(format!("unknown data set `{dataset}`; there are {}", names.join(", "))).into());
     }
     if dataset == "rows" {
-        return Err(Usage("`rows` needs a column mapping, which a recipe holds; preview it with `divvy run RECIPE --dry-run`".to_owned()).into());
+        return Err(Usage(
+            "`rows` needs a column mapping, which a recipe holds; preview it with `divvy run RECIPE --dry-run`"
+                .to_owned(),
+        )
+        .into());
     }
     let loaded = read_questions(&SourceSpec {
         dataset: dataset.to_owned(),
@@ -42,14 +50,18 @@ pub(crate) fn run(dataset: Option<&str>, files: &[PathBuf], rows: usize, seed: u
 
 fn list(json: bool) -> anyhow::Result<()> {
     if json {
-        let sets: Vec<_> = SETS.iter().map(|(name, about)| serde_json::json!({ "dataset": name, "about": about })).collect();
+        let sets: Vec<_> =
+            SETS.iter().map(|(name, about)| serde_json::json!({ "dataset": name, "about": about })).collect();
         return Ok(print(&serde_json::to_string_pretty(&sets)?)?);
     }
     let families = synth::families();
     for (name, about) in SETS {
         print(&format!("{name:<10} {about}"))?;
     }
-    Ok(print(&format!("\n`synth` has {} problem families; `divvy data synth` shows some of its questions.", families.len()))?)
+    Ok(print(&format!(
+        "\n`synth` has {} problem families; `divvy data synth` shows some of its questions.",
+        families.len()
+    ))?)
 }
 
 fn show(question: &Question) -> String {

@@ -15,7 +15,9 @@ pub(crate) async fn run(place: &Place, student: &str, out: &Path) -> anyhow::Res
     let context = &session.context;
     if !context.plan.students.contains_key(student) {
         let known: Vec<&str> = context.plan.students.keys().map(String::as_str).collect();
-        return Err(Usage(format!("--student: the recipe has no student `{student}`; it has {}", known.join(", "))).into());
+        return Err(
+            Usage(format!("--student: the recipe has no student `{student}`; it has {}", known.join(", "))).into()
+        );
     }
     let key = divvy_flow::train::key(context, student).await?;
     let Some(artefact) = divvy_flow::train::find(context, &key).await? else {

@@ -10,7 +10,11 @@ const RECIPE: &str = include_str!("../../templates/divvy.toml");
 
 pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
     if path.exists() {
-        return Err(Usage(format!("`{}` is already there; choose another name, it is not overwritten", path.display())).into());
+        return Err(Usage(format!(
+            "`{}` is already there; choose another name, it is not overwritten",
+            path.display()
+        ))
+        .into());
     }
     std::fs::write(path, RECIPE).with_context(|| format!("cannot write `{}`", path.display()))?;
     say(&format!("wrote {}; `divvy run {} --dry-run` shows what it would do", path.display(), path.display()));

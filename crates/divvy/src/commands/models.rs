@@ -4,10 +4,7 @@ use anyhow::Context as _;
 use divvy_core::model::ModelSource;
 use divvy_data::models::{cache::Cache, catalogue, fetch};
 
-use crate::{
-    cli::ModelsAction,
-    output::{print, say},
-};
+use crate::{cli::ModelsAction, output::print, progress::FetchBar};
 
 pub(crate) fn run(action: Option<ModelsAction>, json: bool) -> anyhow::Result<()> {
     match action.unwrap_or(ModelsAction::List) {
@@ -27,7 +24,14 @@ fn list(json: bool) -> anyhow::Result<()> {
     }
     print("known models\n")?;
     for known in catalogue::CATALOGUE {
-        print(&format!("  {:<20} {:>5}  {:>7}  {:<11} {}", known.name, known.parameters, megabytes(known.bytes), known.licence, known.about))?;
+        print(&format!(
+            "  {:<20} {:>5}  {:>7}  {:<11} {}",
+            known.name,
+            known.parameters,
+            megabytes(known.bytes),
+            known.licence,
+            known.about
+        ))?;
         known.sources.iter().try_for_each(|source| print(&format!("  {:<20} source = \"{source}\"", "")))?;
     }
     print(&format!("\ncached under {}\n", cache.root.display()))?;
@@ -48,18 +52,13 @@ fn fetch_one(model: &str, sha256: Option<&str>, json: bool) -> anyhow::Result<()
     let named = catalogue::find(model).and_then(|known| known.parsed().next());
     let source: ModelSource = match named {
         Some(source) => source,
-        None => model.parse().with_context(|| format!("`{model}` is neither a known model (see `divvy models`) nor a source"))?,
+        None => model
+            .parse()
+            .with_context(|| format!("`{model}` is neither a known model (see `divvy models`) nor a source"))?,
     };
-    let mut last = String::new();
-    let mut show = |progress: fetch::Progress| {
-        let total = progress.total.map_or_else(String::new, |total| format!(" of {}", megabytes(total)));
-        let line = format!("{:?} {} {}{total}", progress.phase, progress.what, megabytes(progress.done)).to_lowercase();
-        if line != last {
-            say(&line);
-        }
-        last = line;
-    };
-    let path = fetch::fetch(&source, sha256, &Cache::from_env()?, &mut show)?;
+    let bar = FetchBar::default();
+    let path = fetch::fetch(&source, sha256, &Cache::from_env()?, &mut |progress| bar.show(&progress))?;
+    bar.finish();
     let path = path.display().to_string();
     Ok(print(&if json { serde_json::json!({ "source": source.to_string(), "path": path }).to_string() } else { path })?)
 }

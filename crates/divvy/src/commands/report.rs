@@ -21,7 +21,11 @@ pub(crate) async fn run(place: &Place, json: bool, html: Option<&Path>) -> anyho
     if results.arms.is_empty() && results.screening.is_none() {
         say(&format!("nothing is recorded yet for this plan; `divvy run {}` does the work", place.recipe.display()));
     }
-    let text = if json { serde_json::to_string_pretty(&divvy_report::json(&results))? } else { divvy_report::markdown(&results) };
+    let text = if json {
+        serde_json::to_string_pretty(&divvy_report::json(&results))?
+    } else {
+        divvy_report::markdown(&results)
+    };
     Ok(print(&text)?)
 }
 
@@ -32,7 +36,8 @@ pub(crate) fn write_page(results: &Results, path: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
     }
     let beside = path.with_extension("html.partial");
-    std::fs::write(&beside, divvy_report::html(results)).with_context(|| format!("cannot write `{}`", beside.display()))?;
+    std::fs::write(&beside, divvy_report::html(results))
+        .with_context(|| format!("cannot write `{}`", beside.display()))?;
     std::fs::rename(&beside, path).with_context(|| format!("cannot write `{}`", path.display()))
 }
 

@@ -42,7 +42,10 @@ async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
     stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
     let plan_json = serde_json::to_string(&context.plan)?;
     context.store.put_plan(&context.digest, &plan_json).await?;
-    let run = context.store.begin_run(&context.digest, &context.plan.name, env!("CARGO_PKG_VERSION"), clock::now_ms()).await?;
+    let run = context
+        .store
+        .begin_run(&context.digest, &context.plan.name, env!("CARGO_PKG_VERSION"), clock::now_ms())
+        .await?;
     say(&format!("{}: plan {}, store {}", context.plan.name, short(&context.digest), context.store.path().display()));
     let outcome = up_to(&session, last).await;
     context.store.end_run(run, status_of(&outcome), clock::now_ms()).await?;
@@ -91,10 +94,20 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
         let price = recipe.models.get(&line.model)?.price.as_ref()?;
         divvy_core::cost::Prices::parse(price).ok()?.cost(&line.usage())
     };
-    say(&format!("{:<9} {:<16} {:>9} {:>13} {:>13}  {}", "stage", "model", "calls", "tokens in", "tokens out", "price"));
+    say(&format!(
+        "{:<9} {:<16} {:>9} {:>13} {:>13}  {}",
+        "stage", "model", "calls", "tokens in", "tokens out", "price"
+    ));
     for line in &lines {
         let price = cost(line).map_or_else(|| "–".to_owned(), divvy_core::cost::show_dollars);
-        say(&format!("{:<9} {:<16} {:>9} {:>13} {:>13}  {price}", line.stage, line.model, thousands(line.calls), thousands(line.tokens_in), thousands(line.tokens_out)));
+        say(&format!(
+            "{:<9} {:<16} {:>9} {:>13} {:>13}  {price}",
+            line.stage,
+            line.model,
+            thousands(line.calls),
+            thousands(line.tokens_in),
+            thousands(line.tokens_out)
+        ));
     }
     let tokens: u64 = lines.iter().map(|line| line.tokens_in / 4 + line.tokens_out).sum();
     say(&format!(

@@ -74,7 +74,8 @@ fn stage_lines(stage: Stage, total: u64, counts: &[ItemCount]) -> String {
 
 fn stages(counts: &[ItemCount], expected: &[(Stage, u64)]) -> Vec<Value> {
     let stage = |(stage, total): &(Stage, u64)| {
-        let states: serde_json::Map<String, Value> = tally(*stage, *total, counts).into_iter().map(|(word, items)| (word, json!(items))).collect();
+        let states: serde_json::Map<String, Value> =
+            tally(*stage, *total, counts).into_iter().map(|(word, items)| (word, json!(items))).collect();
         json!({ "stage": stage.name(), "items": total, "states": states })
     };
     expected.iter().map(stage).collect()
@@ -89,6 +90,7 @@ fn call(total: &CallTotal) -> Value {
 
 fn call_line(total: &CallTotal) -> String {
     let price = total.price_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
-    let (calls, tokens_in, tokens_out) = (thousands(total.calls), thousands(total.tokens_in), thousands(total.tokens_out));
+    let (calls, tokens_in, tokens_out) =
+        (thousands(total.calls), thousands(total.tokens_in), thousands(total.tokens_out));
     format!("{calls:>10} {:<20} {tokens_in} tokens in, {tokens_out} out, {price}\n", total.model_name)
 }
