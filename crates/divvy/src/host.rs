@@ -30,9 +30,12 @@ pub(crate) enum Overlay {
 /// Every base in use, by path.
 #[derive(Default)]
 pub(crate) struct Hosts {
-    models: Mutex<HashMap<PathBuf, Arc<OnceLock<Result<Arc<Model>, String>>>>>,
+    models: Mutex<HashMap<PathBuf, Slot>>,
     threads: Mutex<HashMap<(PathBuf, Option<PathBuf>), Host>>,
 }
+
+/// A model on its way: whoever asks first loads it, the others wait.
+type Slot = Arc<OnceLock<Result<Arc<Model>, String>>>;
 
 #[derive(Clone)]
 struct Host {
@@ -127,9 +130,9 @@ fn refuse_all(name: &str, reason: &str, first: Work, inbox: &std_mpsc::Receiver<
     }
 }
 
-/// The model itself cannot answer.
+/// The model itself cannot answer, so no further request can be answered either: the stage has to stop.
 fn broken(name: &str, reason: &str) -> ChatError {
-    ChatError::new(ErrorKind::Backend, format!("model `{name}`: {reason}"))
+    ChatError::new(ErrorKind::Unreachable, format!("model `{name}`: {reason}"))
 }
 
 /// This one request cannot be answered.

@@ -15,6 +15,7 @@ mod trainer;
 use std::process::ExitCode;
 
 use clap::Parser;
+use divvy_data::questions::load::DataError;
 use divvy_flow::error::FlowError;
 
 use crate::{cli::Cli, output::say_error};
@@ -43,5 +44,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let flow = error.downcast_ref::<FlowError>().map(FlowError::exit_code);
     let recipe = error.is::<divvy_core::recipe::RecipeError>().then_some(2);
     let usage = error.is::<output::Usage>().then_some(2);
-    flow.or(recipe).or(usage).unwrap_or(1)
+    let data =
+        error.downcast_ref::<DataError>().map(|error| if matches!(error, DataError::Fetch { .. }) { 1 } else { 2 });
+    flow.or(recipe).or(usage).or(data).unwrap_or(1)
 }

@@ -84,7 +84,7 @@ fn status_of(outcome: &Result<(), FlowError>) -> RunStatus {
 }
 
 /// The resolved plan, the calls, and an estimate; nothing is asked, fetched or written.
-pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
+pub(crate) fn dry(place: &Place) -> anyhow::Result<()> {
     let (recipe, plan) = read_recipe(place)?;
     let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(Into::into).unwrap_or_default());
     let questions = crate::questions::load(&recipe, &data)?;
