@@ -1,5 +1,6 @@
 //! Stand-ins for tests, on loopback, one module each: what divvy talks to, with its faults. Nothing in here is shipped.
 
+pub mod checkpoint;
 pub mod script;
 pub mod teacher;
 pub mod workspace;

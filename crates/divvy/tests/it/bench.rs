@@ -1,0 +1,182 @@
+//! A workspace of its own for each test, with a teacher on a free port, and the program run inside it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use divvy_store::{CallFilter, Store};
+use divvy_testkit::{
+    teacher::{Lesson, Teacher},
+    workspace::Workspace,
+};
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+/// Longest wait for anything; a test that meets it fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Bench {
+    pub(crate) teacher: Teacher,
+    pub(crate) workspace: Workspace,
+    runtime: Runtime,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Bench {
+    pub(crate) fn new(lesson: Lesson) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let teacher = runtime.block_on(Teacher::start(lesson)).unwrap();
+        Self { teacher, workspace: Workspace::new(), runtime }
+    }
+
+    /// For tests in which nobody is asked.
+    pub(crate) fn idle() -> Self {
+        Self::new(Lesson::default())
+    }
+
+    /// Writes `recipe.toml`; `URL` in the text becomes the teacher's address, `HERE` the workspace.
+    pub(crate) fn recipe(&self, text: &str) -> &Self {
+        let here = self.workspace.path().display().to_string();
+        self.workspace.write("recipe.toml", &text.replace("URL", &self.teacher.url()).replace("HERE", &here));
+        self
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.workspace.file(name)
+    }
+
+    /// The program in the workspace, as a person would start it there. A backtrace is asked for, so that one which
+    /// shows is noticed.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_divvy"));
+        command.args(arguments).current_dir(self.workspace.path());
+        command.env("DIVVY_CACHE", self.file("cache")).env("RUST_BACKTRACE", "1");
+        command.env_remove("DIVVY_LOG").env_remove("DIVVY_STORE");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        ended(self.command(arguments).spawn().unwrap())
+    }
+
+    /// Runs and expects success.
+    #[track_caller]
+    pub(crate) fn done(&self, arguments: &[&str]) -> Ended {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+        ended
+    }
+
+    /// Runs and expects JSON on stdout.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let ended = self.done(arguments);
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    }
+
+    /// Starts `divvy run recipe.toml` and comes back when the teacher has heard `requests` requests in all.
+    #[track_caller]
+    pub(crate) fn run_until(&self, requests: usize) -> Child {
+        let mut child = self.command(&["run", "recipe.toml"]).spawn().unwrap();
+        wait_for(&mut child, || self.teacher.asked().len() >= requests);
+        child
+    }
+
+    /// The messages of every call that is committed in the store.
+    pub(crate) fn committed(&self) -> Vec<Value> {
+        self.runtime.block_on(async {
+            let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
+            let calls = store.calls(&CallFilter::default()).await.unwrap();
+            store.close().await.unwrap();
+            let messages = |json: &str| serde_json::from_str::<Value>(json).unwrap()["messages"].clone();
+            calls.iter().map(|call| messages(&call.request_json)).collect()
+        })
+    }
+
+    /// Outcomes of all attempts in the store, with how often each occurred.
+    pub(crate) fn attempts(&self) -> Vec<(String, u64)> {
+        self.runtime.block_on(async {
+            let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
+            store.attempt_counts().await.unwrap()
+        })
+    }
+
+    /// How often the teacher heard these messages.
+    pub(crate) fn heard(&self, messages: &Value) -> usize {
+        self.teacher.asked().iter().filter(|asked| asked.body["messages"] == *messages).count()
+    }
+
+    /// Requests that the teacher had heard before.
+    pub(crate) fn repeats(&self) -> usize {
+        let asked = self.teacher.asked();
+        let bodies: std::collections::BTreeSet<String> = asked.iter().map(|asked| asked.body.to_string()).collect();
+        asked.len() - bodies.len()
+    }
+}
+
+impl Ended {
+    /// One clear message on stderr that names what is wrong and the way out; no data, no panic, no backtrace.
+    #[track_caller]
+    pub(crate) fn complains(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        assert_eq!(self.stderr.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{self:?}");
+        assert!(!self.stderr.contains("panicked") && !self.stderr.to_lowercase().contains("backtrace"), "{self:?}");
+        assert_eq!(self.stdout, "", "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "`{word}` is not in: {}", self.stderr);
+        }
+    }
+}
+
+pub(crate) fn ended(child: Child) -> Ended {
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Polls until something is so. Fails when the program ends before, or nothing happens for a minute.
+#[track_caller]
+pub(crate) fn wait_for(child: &mut Child, so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !so() {
+        if let Some(status) = child.try_wait().unwrap() {
+            let mut stderr = String::new();
+            std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut stderr).unwrap();
+            assert!(so(), "the program ended with {status} before it was to be stopped: {stderr}");
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "nothing happens");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// What Ctrl-C sends.
+pub(crate) fn interrupt(child: &Child) {
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// Every file below a folder, by name.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}

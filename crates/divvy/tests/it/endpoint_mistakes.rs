@@ -1,0 +1,89 @@
+//! Endpoints that are not there, or refuse: the command stops at once, names the endpoint, and says what to change.
+
+use divvy_testkit::teacher::Lesson;
+
+use crate::{
+    bench::{Bench, files_below},
+    school::{self, RECIPE},
+};
+
+const KEY_VARIABLE: &str = "DIVVY_TEST_API_KEY";
+const KEY: &str = "sk-secret-4711";
+
+fn with(line: &str) -> String {
+    RECIPE.replace("concurrency = 4", &format!("concurrency = 4\n{line}"))
+}
+
+#[test]
+fn nobody_at_the_address() {
+    let bench = Bench::new(school::lesson());
+    // A port that was free a moment ago, and on which nobody listens.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("http://127.0.0.1:{port}/v1");
+    bench.recipe(&with("timeout_seconds = 1").replace("URL", &url));
+    bench.run(&["run", "recipe.toml"]).complains(1, &[&url, "no connection", "is the server running"]);
+}
+
+#[test]
+fn a_refused_key_names_its_variable_and_never_itself() {
+    let bench = Bench::new(Lesson { api_key: Some("sk-another".to_owned()), ..school::lesson() });
+    bench.recipe(&with(&format!("api_key_env = \"{KEY_VARIABLE}\"")));
+    let child = bench.command(&["run", "recipe.toml", "--verbose"]).env(KEY_VARIABLE, KEY).spawn().unwrap();
+    let ended = crate::bench::ended(child);
+    ended.complains(1, &["HTTP 401", KEY_VARIABLE]);
+    assert!(!ended.stderr.contains(KEY), "the key is shown: {}", ended.stderr);
+    assert!(bench.teacher.asked().len() <= school::CONCURRENCY, "it went on asking");
+}
+
+#[test]
+fn a_key_is_used_and_kept_nowhere() {
+    let bench = Bench::new(Lesson { api_key: Some(KEY.to_owned()), ..school::lesson() });
+    bench.recipe(&with(&format!("api_key_env = \"{KEY_VARIABLE}\"")));
+    let child = bench.command(&["run", "recipe.toml", "--verbose"]).env(KEY_VARIABLE, KEY).spawn().unwrap();
+    let ended = crate::bench::ended(child);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let files = files_below(bench.workspace.path());
+    assert!(files.iter().any(|file| file.ends_with("divvy.db")));
+    for file in files {
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(!bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes()), "the key is in {}", file.display());
+    }
+}
+
+#[test]
+fn a_key_that_is_wanted_and_not_named() {
+    let bench = Bench::new(Lesson { api_key: Some(KEY.to_owned()), ..school::lesson() });
+    bench.recipe(RECIPE).run(&["run", "recipe.toml"]).complains(1, &["HTTP 401", "api_key_env"]);
+}
+
+#[test]
+fn a_key_variable_that_is_not_set() {
+    let bench = Bench::new(school::lesson());
+    bench.recipe(&with(&format!("api_key_env = \"{KEY_VARIABLE}\"")));
+    let ended = bench.run(&["run", "recipe.toml"]);
+    ended.complains(1, &[KEY_VARIABLE, "is not set", "export"]);
+    assert_eq!(bench.teacher.asked().len(), 0);
+}
+
+#[test]
+fn a_model_that_is_not_served_is_answered_with_those_that_are() {
+    let bench = Bench::new(school::lesson());
+    bench.recipe(&RECIPE.replace("model = \"teacher\"", "model = \"nobody\""));
+    bench.run(&["run", "recipe.toml"]).complains(1, &["HTTP 404", "`nobody`", "it serves: `teacher`"]);
+    assert!(bench.teacher.asked().len() <= school::CONCURRENCY, "it went on asking");
+}
+
+#[test]
+fn an_endpoint_that_says_nothing_at_all_stops_the_stage() {
+    let bench = Bench::new(Lesson { rule: Box::new(|_| String::new()), ..school::lesson() });
+    bench.recipe(&with("timeout_seconds = 1"));
+    bench.run(&["run", "recipe.toml"]).complains(1, &["collect", "in a row failed", "the completion is empty"]);
+}
+
+#[test]
+fn an_endpoint_that_is_a_web_page_is_recognised() {
+    let page = divvy_testkit::script::Step::Body { body: "<html>Welcome</html>".to_owned() };
+    let bench = Bench::new(Lesson { script: vec![page; 500], ..school::lesson() });
+    bench.recipe(&with("timeout_seconds = 1"));
+    bench.run(&["run", "recipe.toml"]).complains(1, &["no chat completion", "OpenAI-compatible"]);
+}

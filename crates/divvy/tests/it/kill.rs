@@ -1,0 +1,106 @@
+//! Stopped at any time, by force or by Ctrl-C, the same command goes on: no call that is in the store is made again, and
+//! at most the calls that were in flight are.
+
+use std::time::Duration;
+
+use divvy_testkit::teacher::Lesson;
+use serde_json::{Value, json};
+
+use crate::{
+    bench::{Bench, ended, interrupt},
+    school::{self, CONCURRENCY, RECIPE, REQUESTS, TEST, TRAIN},
+};
+
+/// Slow enough that a stop falls into the middle of things.
+fn slow() -> Bench {
+    let bench = Bench::new(Lesson { latency: Duration::from_millis(25), ..school::lesson() });
+    bench.recipe(RECIPE);
+    bench
+}
+
+/// What the store holds, with how often each was heard so far.
+fn heard(bench: &Bench) -> Vec<(Value, usize)> {
+    bench.committed().into_iter().map(|messages| (messages.clone(), bench.heard(&messages))).collect()
+}
+
+/// Runs to the end; what was committed at each stop has not been heard since.
+#[track_caller]
+fn finish(bench: &Bench, committed: &[(Value, usize)], stops: usize) {
+    bench.done(&["run", "recipe.toml"]);
+    for (messages, times) in committed {
+        assert_eq!(bench.heard(messages), *times, "a committed call was repeated: {messages}");
+    }
+    assert!(bench.repeats() <= stops * CONCURRENCY, "{} repeats after {stops} stops", bench.repeats());
+    assert_eq!(bench.teacher.asked().len() - bench.repeats(), REQUESTS);
+    assert_eq!(bench.committed().len(), REQUESTS);
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    let correct: Vec<&Value> = report["arms"].as_array().unwrap().iter().map(|arm| &arm["correct"]).collect();
+    assert_eq!(correct, [&json!(TEST / 2), &json!(TEST), &json!(TEST)], "{report}");
+}
+
+#[test]
+fn killed_at_several_places_no_committed_call_is_repeated() {
+    let bench = slow();
+    let mut committed = Vec::new();
+    let places = [2, 9, 17, 30, 45];
+    for place in places {
+        let mut child = bench.run_until(place);
+        child.kill().unwrap();
+        assert_eq!(child.wait().unwrap().code(), None, "killed, not finished");
+        committed.extend(heard(&bench));
+    }
+    assert!(committed.len() > places.len(), "the kills came before anything was committed");
+    finish(&bench, &committed, places.len());
+}
+
+#[test]
+fn a_kill_in_each_stage_alone_loses_nothing() {
+    for place in [5, 16, 40] {
+        let bench = slow();
+        let mut child = bench.run_until(place);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let committed = heard(&bench);
+        assert!(committed.len() + CONCURRENCY >= place.min(bench.teacher.answered()), "{} of {place}", committed.len());
+        finish(&bench, &committed, 1);
+    }
+}
+
+#[test]
+fn a_report_of_a_half_finished_run_keeps_its_denominators() {
+    let bench = slow();
+    let mut child = bench.run_until(2 * TRAIN + 10);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    let arms = report["arms"].as_array().unwrap();
+    assert!(!arms.is_empty() && arms.iter().all(|arm| arm["n"] == json!(TEST)), "{report}");
+    let correct: u64 = arms.iter().map(|arm| arm["correct"].as_u64().unwrap()).sum();
+    assert!(correct < (2 * TEST + TEST / 2) as u64, "nothing was missing: {report}");
+}
+
+#[test]
+fn ctrl_c_stops_cleanly_and_the_same_command_goes_on() {
+    let bench = slow();
+    for place in [6, 20] {
+        let child = bench.run_until(place);
+        interrupt(&child);
+        let stopped = ended(child);
+        stopped.complains(130, &["stopping", "interrupted", "run the same command to go on"]);
+    }
+    finish(&bench, &heard(&bench), 2);
+}
+
+#[test]
+fn a_second_run_on_a_store_in_use_is_refused_and_reading_is_not() {
+    let bench = Bench::new(Lesson { latency: Duration::from_secs(600), ..school::lesson() });
+    bench.recipe(RECIPE);
+    let mut first = bench.run_until(1);
+    let second = bench.run(&["run", "recipe.toml"]);
+    let status = bench.run(&["status", "recipe.toml", "--json"]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    second.complains(1, &["divvy.db", "in use by another divvy", "name another store"]);
+    assert_eq!(status.code, Some(0), "{status:?}");
+    assert!(bench.teacher.asked().len() <= CONCURRENCY, "the second run asked too");
+}

@@ -1,0 +1,17 @@
+//! The real program, end to end, against a scripted teacher on loopback: what a person types, what comes back, and that
+//! nothing which was paid for is ever paid for again.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic; the lint spares only the tests themselves")]
+
+mod bench; // a folder, a teacher, and the program run in it
+mod school; // what the teacher knows
+
+mod asking; // `divvy ask`, `init`, `--dry-run`: the small commands
+mod budget; // stopped at a cap
+mod data_mistakes; // rows and splits that cannot be used
+mod endpoint_mistakes; // endpoints that refuse
+mod kill; // SIGKILL and Ctrl-C, then the same command
+mod model_mistakes; // files that are no models
+mod pipeline; // collect, screen, evaluate, report, with faults in between
+mod recipe_mistakes; // recipes that cannot be run
+mod student; // a tiny model trained, interrupted, used and exported

@@ -1,0 +1,183 @@
+//! A model of some thousand parameters goes the whole way: trained, interrupted, resumed, measured, asked, exported.
+
+use std::path::PathBuf;
+
+use divvy_testkit::checkpoint;
+use serde_json::{Value, json};
+
+use crate::{
+    bench::{Bench, ended, files_below, interrupt, wait_for},
+    school::{self, TEST, TRAIN},
+};
+
+const RECIPE: &str = r#"
+name = "tiny"
+seed = 7
+
+[data.train]
+dataset = "synth"
+rows = 12
+
+[data.test]
+dataset = "synth"
+rows = 8
+
+[models.big]
+source = "URL"
+model = "teacher"
+concurrency = 4
+
+[models.tiny]
+source = "path:HERE/tiny"
+concurrency = 8
+
+[collect]
+teacher = "recorded"
+
+[screen]
+solver = "big"
+
+[students.sd-r]
+base = "tiny"
+target = "SD-R"
+rank = 4
+epochs = 12
+batch_rows = 2
+learning_rate = 0.01
+checkpoint_every = 1
+max_row_tokens = 3000
+
+[evaluate]
+solvers = ["tiny"]
+strategies = ["direct", "two-stage"]
+decomposers = ["tiny", "student:sd-r", "teacher"]
+direct_tokens = 8
+solve_tokens = 8
+decompose_tokens = 16
+"#;
+
+/// Kept rows two by two, twelve times over.
+const KEPT: usize = TRAIN - TRAIN.div_ceil(4);
+const STEPS: usize = 12 * KEPT.div_ceil(2);
+
+fn bench() -> Bench {
+    let bench = Bench::new(school::lesson());
+    checkpoint::write_tiny(&bench.file("tiny")).unwrap();
+    bench.recipe(RECIPE);
+    bench
+}
+
+/// Files of that name in a store's students.
+fn students(bench: &Bench, store: &str, name: &str) -> Vec<PathBuf> {
+    files_below(&bench.file(store).join("students")).into_iter().filter(|file| file.ends_with(name)).collect()
+}
+
+fn adapter(bench: &Bench, store: &str) -> Vec<u8> {
+    let files = students(bench, store, "adapter_model.safetensors");
+    assert_eq!(files.len(), 1, "{files:?}");
+    std::fs::read(&files[0]).unwrap()
+}
+
+#[test]
+fn trained_interrupted_resumed_measured_asked_and_exported() {
+    let bench = bench();
+    let mut child = bench.command(&["run", "recipe.toml"]).spawn().unwrap();
+    wait_for(&mut child, || !students(&bench, "runs", "checkpoint.safetensors").is_empty());
+    interrupt(&child);
+    ended(child).complains(130, &["interrupted", "run the same command to go on"]);
+    assert!(students(&bench, "runs", "adapter_model.safetensors").is_empty(), "the interrupt came too late");
+
+    let finished = bench.done(&["run", "recipe.toml"]);
+    assert!(finished.stdout.contains("two-stage/sd-r/tiny"), "{finished:?}");
+    assert_eq!(bench.teacher.asked().len(), TRAIN, "each row is screened once");
+    check_report(&bench.json(&["report", "recipe.toml", "--json"]));
+
+    let before = adapter(&bench, "runs");
+    bench.done(&["train", "recipe.toml", "--store", "other"]);
+    assert!(before == adapter(&bench, "other"), "the interrupted run became another student");
+
+    let trained =
+        |bench: &Bench| students(bench, "runs", "adapter_model.safetensors")[0].metadata().unwrap().modified();
+    let when = trained(&bench).unwrap();
+    let (asked, again) = (bench.teacher.asked().len(), bench.done(&["run", "recipe.toml"]));
+    assert_eq!(bench.teacher.asked().len(), asked);
+    assert_eq!(trained(&bench).unwrap(), when, "trained again: {again:?}");
+    ask(&bench);
+    export(&bench, &before);
+}
+
+fn check_report(report: &Value) {
+    let arms = report["arms"].as_array().unwrap();
+    let slugs: Vec<&str> = arms.iter().map(|arm| arm["arm"].as_str().unwrap()).collect();
+    assert_eq!(slugs, ["direct/tiny", "two-stage/tiny/tiny", "two-stage/sd-r/tiny", "two-stage/teacher/tiny"]);
+    assert!(arms.iter().all(|arm| arm["n"] == json!(TEST)), "{report}");
+    assert_eq!(report["screening"]["kept"], json!(KEPT));
+    let training = &report["training"][0];
+    assert_eq!((&training["student"], &training["rows"]), (&json!("sd-r"), &json!(KEPT)), "{training}");
+    let curve = training["curve"].as_array().unwrap();
+    let steps: Vec<u64> = curve.iter().map(|point| point["step"].as_u64().unwrap()).collect();
+    assert_eq!(steps, (1..=STEPS as u64).collect::<Vec<_>>(), "the curve has gaps");
+    let loss = |at: usize| curve[at]["loss"].as_f64().unwrap();
+    assert!(loss(STEPS - 1) < loss(0), "{} after {}", loss(STEPS - 1), loss(0));
+}
+
+fn ask(bench: &Bench) {
+    let question = "Ann has 3 boxes of 12 pens. How many pens has she?";
+    let answer = bench.json(&["ask", question, "--recipe", "recipe.toml", "--json"]);
+    let chosen = bench.json(&["ask", question, "--arm", "two-stage/sd-r/tiny", "--recipe", "recipe.toml", "--json"]);
+    assert_eq!(chosen["arm"], json!("two-stage/sd-r/tiny"));
+    assert_eq!(answer["arm"], chosen["arm"], "the arm with a student is the default");
+    assert_eq!(answer["reply"], chosen["reply"]);
+}
+
+fn export(bench: &Bench, adapter: &[u8]) {
+    let arguments = ["export", "recipe.toml", "--student", "sd-r", "--out", "out"];
+    bench.done(&arguments);
+    let config: Value = serde_json::from_slice(&std::fs::read(bench.file("out/adapter_config.json")).unwrap()).unwrap();
+    assert_eq!((&config["peft_type"], &config["r"]), (&json!("LORA"), &json!(4)), "{config}");
+    assert!(std::fs::read(bench.file("out/adapter_model.safetensors")).unwrap() == adapter);
+    bench.run(&arguments).complains(2, &["--out", "already there"]);
+}
+
+#[test]
+fn killed_in_training_the_run_goes_on_from_its_checkpoint() {
+    let bench = bench();
+    let mut child = bench.command(&["train", "recipe.toml"]).spawn().unwrap();
+    wait_for(&mut child, || !students(&bench, "runs", "checkpoint.safetensors").is_empty());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    bench.done(&["train", "recipe.toml"]);
+    bench.done(&["train", "recipe.toml", "--store", "other"]);
+    assert!(adapter(&bench, "runs") == adapter(&bench, "other"), "the killed run became another student");
+    assert!(students(&bench, "runs", "checkpoint.safetensors").is_empty(), "a finished student needs no checkpoint");
+}
+
+#[test]
+fn nothing_kept_is_nothing_to_train_on() {
+    let wrong = divvy_testkit::teacher::Lesson {
+        rule: Box::new(|_| "The answer is: 987654321".to_owned()),
+        ..divvy_testkit::teacher::Lesson::default()
+    };
+    let bench = Bench::new(wrong);
+    checkpoint::write_tiny(&bench.file("tiny")).unwrap();
+    bench.recipe(RECIPE).run(&["run", "recipe.toml"]).complains(1, &["sd-r", "no rows to train on", "divvy status"]);
+}
+
+#[test]
+fn a_question_longer_than_the_context_fails_alone() {
+    let bench = bench();
+    let long = "one word after another ".repeat(checkpoint::CONTEXT / 20);
+    let rows = [long.as_str(), "Two cats meet three dogs.", "A boat sails north."].map(|passage| {
+        json!({ "q": format!("What is said of {}?", &passage[..9]), "a": "nothing", "p": passage }).to_string() + "\n"
+    });
+    bench.workspace.write("test.jsonl", &rows.concat());
+    let test = "[data.test]\ndataset = \"rows\"\nfiles = [\"test.jsonl\"]\n\
+                columns = { question = \"q\", answer = \"a\", premise = \"p\" }\n";
+    let (before, after) = RECIPE.split_once("[data.test]\ndataset = \"synth\"\nrows = 8\n").unwrap();
+    let (after, _) = after.split_once("[students.sd-r]").unwrap();
+    let evaluate = "[evaluate]\nsolvers = [\"tiny\"]\nstrategies = [\"direct\"]\ndirect_tokens = 4\n";
+    bench.recipe(&format!("{before}{test}{after}{evaluate}")).done(&["run", "recipe.toml"]);
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    let arm = &report["arms"][0];
+    assert_eq!((&arm["n"], &arm["errors"]), (&json!(3), &json!(1)), "{arm}");
+}
