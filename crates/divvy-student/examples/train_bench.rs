@@ -1,7 +1,8 @@
 //! Measures LoRA training: `train_bench MODEL [STEPS] [MICRO_TOKENS]`, or `train_bench random:smollm2-135m …` for
 //! random weights of that shape. Rows are random tokens, 190 of prompt and 64 of completion, eight to a step.
 //!
-//! Prints tokens per second of each step, and what the frozen base's matrix products alone would allow.
+//! Prints tokens per second of each step, what the frozen base's matrix products alone would allow, and tokens per
+//! second of processor time, which a busy machine does not blur.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -42,11 +43,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         ControlFlow::Continue(())
     };
+    let began = processor_seconds();
     let trained = train(base, &rows, &[], &settings(micro_tokens), None, &mut observe)?;
     let mut speeds: Vec<f64> = trained.log.iter().map(|step| step.tokens_per_second).collect();
     speeds.sort_by(f64::total_cmp);
     println!("median {:.0}, best {:.0} tokens/s", speeds[speeds.len() / 2], speeds[speeds.len() - 1]);
+    if let (Some(began), Some(ended)) = (began, processor_seconds()) {
+        let tokens: u64 = trained.log.iter().map(|step| step.tokens).sum();
+        println!("{:.0} tokens per second of processor time", tokens as f64 / (ended - began));
+    }
     Ok(())
+}
+
+/// User and system time of this process so far, where the system has a `/proc` (at its usual 100 ticks a second).
+fn processor_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let fields: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / 100.0)
 }
 
 fn settings(micro_tokens: usize) -> TrainConfig {

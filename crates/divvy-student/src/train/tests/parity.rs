@@ -13,25 +13,39 @@ use crate::train::rows::{MicroBatch, TrainRow};
 use crate::train::trainer::Trainer;
 use crate::train::{Activations, Method, TrainConfig};
 
-/// 1e-4 of the largest value; on AMX activations are rounded to bf16, so a hundred times that.
-fn tolerance() -> f32 {
-    if Isa::current() == Isa::Amx { 3e-2 } else { 1e-4 }
+/// A relative tolerance: what f32 allows, and what is left of it on AMX, where both operands of every product are
+/// rounded to bf16.
+#[derive(Clone, Copy)]
+struct Tolerance {
+    f32: f64,
+    amx: f64,
 }
 
+const TIGHT: Tolerance = Tolerance { f32: 1e-4, amx: 3e-2 };
+/// For a whole gradient, as a distance: on AMX it has been through some dozens of rounded products.
+const GRADIENT: Tolerance = Tolerance { f32: 1e-4, amx: 8e-2 };
+
+impl Tolerance {
+    fn here(self) -> f64 {
+        if Isa::current() == Isa::Amx { self.amx } else { self.f32 }
+    }
+}
+
+/// Euclidean distance relative to the length of `want`.
 fn assert_close(what: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{what}");
-    let largest = want.iter().fold(0f32, |max, x| max.max(x.abs()));
-    let worst = got.iter().zip(want).fold(0f32, |max, (g, w)| max.max((g - w).abs()));
-    assert!(worst <= tolerance() * largest, "{what}: off by {worst}, largest value {largest}");
+    let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let distance = length(&mut got.iter().zip(want).map(|(g, w)| f64::from(g - w)));
+    let whole = length(&mut want.iter().map(|&w| f64::from(w)));
+    assert!(distance <= GRADIENT.here() * whole, "{what}: off by {distance}, length {whole}");
 }
 
 fn assert_near(what: &str, got: f64, want: f64) {
-    assert_within(1.0, what, got, want);
+    assert_within(TIGHT, what, got, want);
 }
 
-fn assert_within(slack: f64, what: &str, got: f64, want: f64) {
-    let allowed = slack * f64::from(tolerance()) * want.abs();
-    assert!((got - want).abs() <= allowed, "{what}: {got}, PyTorch says {want}");
+fn assert_within(tolerance: Tolerance, what: &str, got: f64, want: f64) {
+    assert!((got - want).abs() <= tolerance.here() * want.abs(), "{what}: {got}, PyTorch says {want}");
 }
 
 fn all_rows(rows: &[TrainRow]) -> MicroBatch {
@@ -149,7 +163,7 @@ fn every_full_gradient() {
 
 /// Ten optimiser steps on all rows, as the loop takes them.
 fn check_curve(
-    slack: f64,
+    tolerance: impl Fn(usize) -> Tolerance,
     what: &str,
     trainer: &mut Trainer<'_>,
     config: &TrainConfig,
@@ -159,9 +173,9 @@ fn check_curve(
     let micro = all_rows(rows);
     for (step, (&loss, &norm)) in want.losses.iter().zip(&want.grad_norms).enumerate() {
         let what = format!("{what} step {step}");
-        assert_within(slack, &what, trainer.accumulate(&micro).loss_sum, loss);
+        assert_within(tolerance(step), &what, trainer.accumulate(&micro).loss_sum, loss);
         let got = trainer.gradient_norm();
-        assert_within(slack, &what, got, norm);
+        assert_within(tolerance(step), &what, got, norm);
         let factor = crate::train::schedule::factor(config.schedule, step as u64, 10, 2, config.min_lr_ratio);
         trainer.step(config, got, config.learning_rate * factor, step as u64 + 1);
     }
@@ -173,17 +187,20 @@ fn ten_lora_steps() {
         let fixture = Fixture::load(name);
         let config = settings(Method::Lora(LORA));
         let mut trainer = lora_trainer(&fixture, &config, Scaling::Plain);
-        check_curve(1.0, name, &mut trainer, &config, &fixture.report.rows, &fixture.report.lora_curve);
+        check_curve(|_| TIGHT, name, &mut trainer, &config, &fixture.report.rows, &fixture.report.lora_curve);
     }
 }
 
+/// A master that lies on the edge between two bf16 values may be rounded the other way by its last bit, and one step
+/// later the runs are two runs: only the first steps are compared closely.
 #[test]
 fn ten_full_steps() {
+    let tolerance =
+        |step| if step < 3 { Tolerance { f32: 2e-3, amx: 3e-2 } } else { Tolerance { f32: 3e-2, amx: 2e-1 } };
     for name in NAMES {
         let fixture = Fixture::load(name);
         let config = settings(Method::Full);
         let mut trainer = Trainer::new(fixture.base(), &config);
-        // A master that lies on the edge between two bf16 values may be rounded the other way by its last bit.
-        check_curve(50.0, name, &mut trainer, &config, &fixture.report.rows, &fixture.report.full_curve_rounded);
+        check_curve(tolerance, name, &mut trainer, &config, &fixture.report.rows, &fixture.report.full_curve_rounded);
     }
 }
