@@ -21,6 +21,12 @@ fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
     ([ids("prompt"), ids("completion")].concat(), logits)
 }
 
+/// In logits: what f32 allows, and what is left of it on AMX, where products round their input to bf16 (0.058 under
+/// emulation).
+fn tolerance() -> f32 {
+    if divvy_kernels::Isa::current() == divvy_kernels::Isa::Amx { 0.2 } else { 1e-3 }
+}
+
 /// Logits after every chunk, the sequence fed in chunks of `size`.
 fn chunked(model: &Model, tokens: &[u32], size: usize) -> HashMap<usize, Vec<f32>> {
     let (mut cache, mut scratch) = (KvCache::new(&model.config), Scratch::default());
@@ -40,7 +46,7 @@ fn logits_are_those_of_transformers() {
         let got = chunked(&model, &tokens, 1);
         for (at, want) in want.chunks_exact(model.config.vocab).enumerate() {
             let worst = got[&(at + 1)].iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < 1e-3, "{name}, position {at}: off by {worst}");
+            assert!(worst < tolerance(), "{name}, position {at}: off by {worst}");
         }
     }
 }
