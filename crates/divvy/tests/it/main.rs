@@ -11,7 +11,9 @@ mod budget; // stopped at a cap
 mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
 mod kill; // SIGKILL and Ctrl-C, then the same command
+mod listing; // `divvy data` and `divvy models`
 mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod recipe_mistakes; // recipes that cannot be run
+mod reuse; // another recipe on the same store pays for what is new
 mod student; // a tiny model trained, interrupted, used and exported

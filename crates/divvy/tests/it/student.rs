@@ -41,7 +41,7 @@ solver = "big"
 base = "tiny"
 target = "SD-R"
 rank = 4
-epochs = 12
+epochs = 6
 batch_rows = 2
 learning_rate = 0.01
 checkpoint_every = 1
@@ -56,9 +56,9 @@ solve_tokens = 8
 decompose_tokens = 16
 "#;
 
-/// Kept rows two by two, twelve times over.
+/// Kept rows two by two, six times over.
 const KEPT: usize = TRAIN - TRAIN.div_ceil(4);
-const STEPS: usize = 12 * KEPT.div_ceil(2);
+const STEPS: usize = 6 * KEPT.div_ceil(2);
 
 fn bench() -> Bench {
     let bench = Bench::new(school::lesson());
