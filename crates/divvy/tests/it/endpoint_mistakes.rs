@@ -14,6 +14,13 @@ fn with(line: &str) -> String {
     RECIPE.replace("concurrency = 4", &format!("concurrency = 4\n{line}"))
 }
 
+/// What was in flight, and what had taken the place of the first refused before the stage heard of it.
+#[track_caller]
+fn gave_up_at_once(bench: &Bench) {
+    let asked = bench.teacher.asked().len();
+    assert!(asked <= 2 * school::CONCURRENCY, "{asked} requests to an endpoint that refuses all");
+}
+
 #[test]
 fn nobody_at_the_address() {
     let bench = Bench::new(school::lesson());
@@ -32,7 +39,7 @@ fn a_refused_key_names_its_variable_and_never_itself() {
     let ended = crate::bench::ended(child);
     ended.complains(1, &["HTTP 401", KEY_VARIABLE]);
     assert!(!ended.stderr.contains(KEY), "the key is shown: {}", ended.stderr);
-    assert!(bench.teacher.asked().len() <= school::CONCURRENCY, "it went on asking");
+    gave_up_at_once(&bench);
 }
 
 #[test]
@@ -70,7 +77,7 @@ fn a_model_that_is_not_served_is_answered_with_those_that_are() {
     let bench = Bench::new(school::lesson());
     bench.recipe(&RECIPE.replace("model = \"teacher\"", "model = \"nobody\""));
     bench.run(&["run", "recipe.toml"]).complains(1, &["HTTP 404", "`nobody`", "it serves: `teacher`"]);
-    assert!(bench.teacher.asked().len() <= school::CONCURRENCY, "it went on asking");
+    gave_up_at_once(&bench);
 }
 
 #[test]
