@@ -68,6 +68,9 @@ impl Context {
         sampling: Sampling,
         sample: u32,
     ) -> Result<Call, divvy_llm::ChatError> {
+        // A greedy reply has no use for a seed: without one, equal requests are one call.
+        let seed = if sampling.temperature > 0.0 { sampling.seed } else { 0 };
+        let sampling = Sampling { seed, ..sampling };
         let request = ChatRequest { model: ready.id.clone(), messages, sampling, sample };
         ready.client.complete(request, &self.cancel).await
     }

@@ -115,7 +115,7 @@ pub(crate) enum Command {
     Export {
         #[command(flatten)]
         place: Place,
-        /// Name under [students]
+        /// Name under the recipe's students table
         #[arg(long)]
         student: String,
         /// Folder to write

@@ -9,8 +9,8 @@ const SYSTEM: &str = "You solve problems step by step.";
 pub fn messages(question: &Question) -> Vec<Message> {
     let form = answer_form(question.scorer);
     let user = format!(
-        "Answer the question. Think step by step, in short sentences. Then end with this line:\nThe answer is: \
-         X\nwhere {form}.\n\n{}",
+        "Answer the question. First reason step by step and write down every calculation. On the last line give the \
+         final answer in this form:\nThe answer is: X\nwhere {form}.\n\n{}\n\nReason step by step.",
         material(question)
     );
     vec![Message::system(SYSTEM), Message::user(user)]
@@ -36,11 +36,14 @@ mod tests {
         assert_eq!(system, "You solve problems step by step.");
         assert_eq!(
             user,
-            "Answer the question. Think step by step, in short sentences. Then end with this line:\n\
+            "Answer the question. First reason step by step and write down every calculation. On the last line give \
+             the final answer in this form:\n\
              The answer is: X\n\
              where X is one number, in digits, without a unit.\n\
              \n\
-             Question: Ann has 3 pens and buys 4. How many?"
+             Question: Ann has 3 pens and buys 4. How many?\n\
+             \n\
+             Reason step by step."
         );
     }
 }

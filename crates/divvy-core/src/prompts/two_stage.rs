@@ -21,8 +21,9 @@ pub fn messages(question: &Question, decomposition: &Decomposition) -> Vec<Messa
     }
     let references = if steps.iter().any(|step| !step.refs.is_empty()) { REFERENCES } else { "" };
     let user = format!(
-        "Answer the subquestions one by one, in short sentences, then use them to answer the question.{references} End \
-         with this line:\nThe answer is: X\nwhere {}.\n\n{}\n\nSubquestions:\n{}",
+        "Answer the question by answering its subquestions one by one.{references} For each subquestion write its \
+         number, the calculation and the answer. On the last line give the final answer in this form:\nThe answer is: \
+         X\nwhere {}.\n\n{}\n\nSubquestions:\n{}\n\nBegin with subquestion 1.",
         answer_form(question.scorer),
         material(question),
         numbered(steps)
@@ -63,8 +64,9 @@ mod tests {
         assert_eq!(system, "You solve problems step by step.");
         assert_eq!(
             user,
-            "Answer the subquestions one by one, in short sentences, then use them to answer the question. In a \
-             subquestion, #1 stands for the answer to subquestion 1, #2 for that to 2, and so on. End with this line:\n\
+            "Answer the question by answering its subquestions one by one. In a subquestion, #1 stands for the answer \
+             to subquestion 1, #2 for that to 2, and so on. For each subquestion write its number, the calculation and \
+             the answer. On the last line give the final answer in this form:\n\
              The answer is: X\n\
              where X is one number, in digits, without a unit.\n\
              \n\
@@ -72,7 +74,9 @@ mod tests {
              \n\
              Subquestions:\n\
              1. How many does Ann buy?\n\
-             2. What is 3 plus #1?"
+             2. What is 3 plus #1?\n\
+             \n\
+             Begin with subquestion 1."
         );
     }
 
