@@ -3,15 +3,14 @@
 use super::{PromptId, answer_form, material};
 use crate::{chat::Message, question::Question};
 
-const SYSTEM: &str = "You solve problems step by step.";
+const SYSTEM: &str = "You are a careful assistant.";
 
 #[must_use]
 pub fn messages(question: &Question) -> Vec<Message> {
-    let form = answer_form(question.scorer);
     let user = format!(
-        "Answer the question. First reason step by step and write down every calculation. On the last line give the \
-         final answer in this form:\nThe answer is: X\nwhere {form}.\n\n{}\n\nReason step by step.",
-        material(question)
+        "{}\n\nReason step by step in short sentences. Then answer on a last line: \"The answer is: X\", where {}.",
+        material(question),
+        answer_form(question.scorer)
     );
     vec![Message::system(SYSTEM), Message::user(user)]
 }
@@ -33,17 +32,13 @@ mod tests {
     fn rendered() {
         let messages = messages(&question(None, "Ann has 3 pens and\nbuys 4. How many?", ScorerKind::Numeric));
         let (system, user) = texts(&messages);
-        assert_eq!(system, "You solve problems step by step.");
+        assert_eq!(system, "You are a careful assistant.");
         assert_eq!(
             user,
-            "Answer the question. First reason step by step and write down every calculation. On the last line give \
-             the final answer in this form:\n\
-             The answer is: X\n\
-             where X is one number, in digits, without a unit.\n\
+            "Question: Ann has 3 pens and buys 4. How many?\n\
              \n\
-             Question: Ann has 3 pens and buys 4. How many?\n\
-             \n\
-             Reason step by step."
+             Reason step by step in short sentences. Then answer on a last line: \"The answer is: X\", where X is one \
+             number, in digits, without a unit."
         );
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     question::Question,
 };
 
-const SYSTEM: &str = "You solve problems step by step.";
+const SYSTEM: &str = "You are a careful assistant.";
 
 /// Said only where a subquestion uses a reference, so that other data sets keep the shorter prompt.
 const REFERENCES: &str = " In a subquestion, #1 stands for the answer to subquestion 1, #2 for that to 2, and so on.";
@@ -21,12 +21,11 @@ pub fn messages(question: &Question, decomposition: &Decomposition) -> Vec<Messa
     }
     let references = if steps.iter().any(|step| !step.refs.is_empty()) { REFERENCES } else { "" };
     let user = format!(
-        "Answer the question by answering its subquestions one by one.{references} For each subquestion write its \
-         number, the calculation and the answer. On the last line give the final answer in this form:\nThe answer is: \
-         X\nwhere {}.\n\n{}\n\nSubquestions:\n{}\n\nBegin with subquestion 1.",
-        answer_form(question.scorer),
+        "{}\n\nSubquestions:\n{}\n\nAnswer each subquestion in turn on a line of its own, with its \
+         calculation.{references} Then answer the question on a last line: \"The answer is: X\", where {}.",
         material(question),
-        numbered(steps)
+        numbered(steps),
+        answer_form(question.scorer)
     );
     vec![Message::system(SYSTEM), Message::user(user)]
 }
@@ -61,22 +60,18 @@ mod tests {
         let d = Decomposition::from_texts(["How many does Ann buy?", "What is 3 plus #1?"]);
         let messages = messages(&q, &d);
         let (system, user) = texts(&messages);
-        assert_eq!(system, "You solve problems step by step.");
+        assert_eq!(system, "You are a careful assistant.");
         assert_eq!(
             user,
-            "Answer the question by answering its subquestions one by one. In a subquestion, #1 stands for the answer \
-             to subquestion 1, #2 for that to 2, and so on. For each subquestion write its number, the calculation and \
-             the answer. On the last line give the final answer in this form:\n\
-             The answer is: X\n\
-             where X is one number, in digits, without a unit.\n\
-             \n\
-             Question: Ann has 3 pens and buys twice as many. How many has she?\n\
+            "Question: Ann has 3 pens and buys twice as many. How many has she?\n\
              \n\
              Subquestions:\n\
              1. How many does Ann buy?\n\
              2. What is 3 plus #1?\n\
              \n\
-             Begin with subquestion 1."
+             Answer each subquestion in turn on a line of its own, with its calculation. In a subquestion, #1 stands for \
+             the answer to subquestion 1, #2 for that to 2, and so on. Then answer the question on a last line: \"The \
+             answer is: X\", where X is one number, in digits, without a unit."
         );
     }
 
