@@ -9,7 +9,9 @@ pub enum Isa {
     Portable,
     /// 256-bit f32 with fused multiply-add.
     Avx2,
-    /// AVX2, and Intel's bf16 matrix tiles for products.
+    /// AVX2, and the bf16 dot products of AVX-512 (`AVX512_BF16`) for products.
+    Avx512,
+    /// The same with Intel's bf16 matrix tiles for products.
     Amx,
 }
 
@@ -17,7 +19,7 @@ pub enum Isa {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IsaError {
     #[error(
-        "DIVVY_ISA=`{0}` is not an instruction set: use portable, avx2 or amx, or unset it to use the best one found"
+        "DIVVY_ISA=`{0}` is not an instruction set: use portable, avx2, avx512 or amx, or unset it to use the best one found"
     )]
     Unknown(String),
     #[error("DIVVY_ISA={asked:?} is not available on this machine, the best one found is {best:?}: unset DIVVY_ISA")]
@@ -51,15 +53,21 @@ impl Isa {
             "" => return Ok(best),
             "portable" => Isa::Portable,
             "avx2" => Isa::Avx2,
+            "avx512" => Isa::Avx512,
             "amx" => Isa::Amx,
             other => return Err(IsaError::Unknown(other.to_owned())),
         };
         if asked <= best { Ok(asked) } else { Err(IsaError::Unavailable { asked, best }) }
     }
 
+    /// Whether products with bf16 weights round the activations to bf16 too (and sum in f32).
+    pub fn rounds(self) -> bool {
+        self >= Isa::Avx512
+    }
+
     /// All instruction sets that this machine can run.
     pub fn available() -> impl Iterator<Item = Isa> {
-        [Isa::Portable, Isa::Avx2, Isa::Amx].into_iter().filter(|isa| *isa <= Isa::detect())
+        [Isa::Portable, Isa::Avx2, Isa::Avx512, Isa::Amx].into_iter().filter(|isa| *isa <= Isa::detect())
     }
 }
 
@@ -68,7 +76,10 @@ fn detect() -> Isa {
     if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
         return Isa::Portable;
     }
-    if crate::amx::available() { Isa::Amx } else { Isa::Avx2 }
+    if !crate::avx512::available() {
+        return Isa::Avx2;
+    }
+    if crate::amx::available() { Isa::Amx } else { Isa::Avx512 }
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -1,6 +1,6 @@
 //! CPU kernels for training and running small decoder language models: matrix products with bf16 weights, RMS norm,
 //! rotary embedding, SwiGLU, causal attention, fused linear + cross-entropy and AdamW, each with its hand-written
-//! backward, dispatched by the detected instruction set (portable, AVX2+FMA, AMX). It does not know what a model is.
+//! backward, dispatched by the detected instruction set (portable, AVX2+FMA, AVX-512 bf16, AMX). It does not know what a model is.
 //!
 //! Activations are row-major `f32`; shapes are asserted, so a wrong length is a panic that names the operand.
 //! Every kernel runs on the current rayon pool. A result depends neither on the number of threads nor, for row-wise
@@ -11,6 +11,7 @@
 
 mod amx;
 mod attention;
+mod avx512;
 mod bf16;
 mod dispatch;
 mod isa;
@@ -19,6 +20,7 @@ mod mapped;
 mod math;
 mod matmul;
 mod norm;
+mod operands;
 mod optimiser;
 mod packed;
 mod products;

@@ -1,10 +1,11 @@
 //! `y (+)= x · Wᵀ` with packed bf16 weights. Work is cut into tasks of output columns (and of rows, when columns are
 //! few); within a task `k` is cut so that the rows in use stay in the second-level cache while panels stream past.
 
+use crate::Write;
 use crate::dispatch::Shared;
+use crate::operands::{self, LeftTiles, RightPanels};
 use crate::packed::{Line, PANEL, Packed};
-use crate::tile::{Dest, Left, Right, panels_for, strips, tile, tile_edge};
-use crate::{Isa, Write};
+use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile, tile_edge};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -15,8 +16,8 @@ const RESIDENT: usize = 1 << 16;
 
 /// `y[m, n] = x[m, k] · W[n, k]ᵀ` (or `+=`), on the instruction set for which `w` was packed.
 ///
-/// Row `i` of `y` has the same bits whatever `m` and the number of threads. On [`Isa::Amx`] `x` is rounded to bf16 and
-/// products are summed in f32; otherwise `x` is used as it is.
+/// Row `i` of `y` has the same bits whatever `m` and the number of threads. Where [`Isa::rounds`] `x` is rounded to bf16
+/// and products are summed in f32; otherwise `x` is used as it is.
 ///
 /// # Panics
 /// When `x` is not `m * w.k()` or `y` not `m * w.n()` long.
@@ -26,8 +27,9 @@ pub fn matmul(x: &[f32], w: &Packed, y: &mut [f32], m: usize, write: Write) {
     if m == 0 {
         return;
     }
-    if w.isa == Isa::Amx {
-        return crate::amx::matmul(x, w, y, m, write);
+    if w.isa.rounds() {
+        let right = RightPanels { lines: &w.lines, n: w.n(), k: w.k() };
+        return operands::product(w.isa, &LeftTiles::from_rows(x, m, w.k()), right, y, write);
     }
     if w.k().is_multiple_of(2) {
         return product(x, w.k(), w, y, m, write);
@@ -122,7 +124,7 @@ unsafe fn sweep(
         let lines: &[Line] =
             &w.lines[panel * per_panel + from / 2..(panel + count - 1) * per_panel + (from + depth) / 2];
         let right = Right::Pairs { at: lines.as_ptr().cast(), panel: per_panel * 2 * PANEL };
-        for strip in strips(rows.clone()) {
+        for strip in strips(rows.clone(), ROWS) {
             let left = Left { at: x[strip.start * k + from..].as_ptr(), row: k, step: 1 };
             // SAFETY: the strip lies in x and in this task's rows of y, the lines cover the depth of these panels, and a
             // panel that sticks out of n goes through the edge version.
@@ -142,6 +144,7 @@ unsafe fn sweep(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Isa;
     use crate::testing::{assert_close, isas, product as naive, random, widen};
 
     const SHAPES: [(usize, usize, usize); 8] =
@@ -156,7 +159,7 @@ mod tests {
                 let mut y = random(m * n, 3);
                 let before = y.clone();
                 matmul(&x, &packed, &mut y, m, Write::Add);
-                let x = if isa == Isa::Amx { widen(&x) } else { x };
+                let x = if isa.rounds() { widen(&x) } else { x };
                 let expected = naive(&x, &widen(&w), m, n, k);
                 let expected: Vec<f64> = expected.iter().zip(&before).map(|(a, b)| a + f64::from(*b)).collect();
                 assert_close(&y, &expected, 2e-6 * (k as f64).sqrt() * 4.0, &format!("{isa:?} {m}x{n}x{k}"));

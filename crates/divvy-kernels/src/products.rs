@@ -1,12 +1,13 @@
 //! Products of f32 matrices: LoRA factors, full fine-tuning, weight gradients. The right operand is packed into panels
-//! block by block, scaled by `alpha` on the way, so all three forms share one loop. On AMX both operands are rounded to
-//! bf16 first, whatever the shape, so that a row's bits do not depend on its batch.
+//! block by block, scaled by `alpha` on the way, so all three forms share one loop. On AMX both operands are
+//! rounded to bf16 first, whatever the shape, so that a row's bits do not depend on its batch; AVX-512 stays with f32,
+//! because for the narrow factors of LoRA rounding costs more than it saves (a fifth of the speed, measured).
 
 use crate::dispatch::Shared;
 use crate::matmul::for_each_task;
 use crate::packed::PANEL;
-use crate::tile::{Dest, Left, Right, strips, tile, tile_edge};
-use crate::{Isa, Write, amx};
+use crate::tile::{Dest, Left, ROWS, Right, strips, tile, tile_edge};
+use crate::{Isa, Write, amx, operands};
 use std::ops::Range;
 
 /// Depth of one packed block of a panel: 32 KB.
@@ -65,7 +66,7 @@ fn product(isa: Isa, left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 
         return;
     }
     if isa == Isa::Amx {
-        return tiles(left, right, y, [m, n, k], alpha, write);
+        return rounded(left, right, y, [m, n, k], alpha, write);
     }
     let y = Shared::new(y);
     for_each_task(m, n.div_ceil(PANEL), k * PANEL, |rows, panels| {
@@ -82,11 +83,11 @@ fn product(isa: Isa, left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 
     });
 }
 
-/// The same on AMX: both operands are rounded to bf16, the right one after the factor `alpha`; sums are f32.
-fn tiles(left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 3], alpha: f32, write: Write) {
-    let lines = amx::pack_right(right.values, right.row, right.column, n, k, alpha);
-    let from = if left.column == 1 { amx::LeftTiles::from_rows } else { amx::LeftTiles::from_columns };
-    amx::product(&from(left.values, m, k), amx::RightPanels { lines: &lines, n, k }, y, write);
+/// The same with both operands rounded to bf16, the right one after the factor `alpha`; sums are f32.
+fn rounded(left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 3], alpha: f32, write: Write) {
+    let lines = operands::pack_right(right.values, right.row, right.column, n, k, alpha);
+    let from = if left.column == 1 { operands::LeftTiles::from_rows } else { operands::LeftTiles::from_columns };
+    amx::product(&from(left.values, m, k), operands::RightPanels { lines: &lines, n, k }, y, write);
 }
 
 /// Copies rows `from..` of one panel of 16 columns, zeros behind column `n`.
@@ -132,7 +133,7 @@ unsafe fn sweep(
 ) {
     let (depth, width) = (packed.len() / PANEL, PANEL.min(n - panel * PANEL));
     let right = Right::Rows { at: packed.as_ptr(), panel: 0, row: PANEL };
-    for strip in strips(rows) {
+    for strip in strips(rows, ROWS) {
         let at = left.values[strip.start * left.row + from * left.column..].as_ptr();
         let left = Left { at, row: left.row, step: left.column };
         // SAFETY: the strip lies in the left matrix and in this task's part of y; a narrow panel takes the edge version.

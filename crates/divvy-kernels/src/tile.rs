@@ -34,10 +34,10 @@ pub(crate) struct Dest {
     pub(crate) row: usize,
 }
 
-/// Cuts rows into strips of at most [`ROWS`], as equal as can be: a last strip of one row would be slow.
-pub(crate) fn strips(rows: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+/// Cuts rows into strips of at most `most`, as equal as can be: a last strip of one row would be slow.
+pub(crate) fn strips(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
     let (start, len) = (rows.start, rows.len());
-    let count = len.div_ceil(ROWS);
+    let count = len.div_ceil(most);
     (0..count).map(move |i| start + i * len / count..start + (i + 1) * len / count)
 }
 
@@ -315,11 +315,11 @@ mod tests {
 
     #[test]
     fn strips_are_even_and_cover_all_rows() {
-        let lengths = |rows| strips(rows).map(|strip| strip.len()).collect::<Vec<_>>();
+        let lengths = |rows| strips(rows, ROWS).map(|strip| strip.len()).collect::<Vec<_>>();
         assert_eq!(lengths(3..12), [3, 3, 3]);
         assert_eq!(lengths(0..32), [4; 8]);
         assert_eq!(lengths(0..5), [2, 3]);
         assert!(lengths(3..3).is_empty());
-        assert_eq!(strips(4..9).last(), Some(6..9));
+        assert_eq!(strips(4..9, ROWS).last(), Some(6..9));
     }
 }

@@ -9,21 +9,17 @@
 mod emulator;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod kernel;
-mod operands;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod product;
 
-pub(crate) use operands::{LeftTiles, RightPanels, pack_right};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub(crate) use {kernel::available, product::product};
 
-use crate::{Packed, Write};
-
-/// `y[m, n] (+)= x[m, k] · W[n, k]ᵀ`; the caller checked the shapes.
-pub(crate) fn matmul(x: &[f32], w: &Packed, y: &mut [f32], m: usize, write: Write) {
-    let left = LeftTiles::from_rows(x, m, w.k());
-    product(&left, RightPanels { lines: &w.lines, n: w.n(), k: w.k() }, y, write);
-}
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+use crate::{
+    Write,
+    operands::{LeftTiles, RightPanels},
+};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub(crate) fn available() -> bool {
@@ -56,6 +52,7 @@ pub(crate) fn emulate() -> bool {
 mod tests {
     use super::*;
     use crate::testing::{random, widen};
+    use crate::{Packed, Write, matmul};
 
     /// Values whose products and sums are exact in f32: any mistake in a tile shows as a difference, not as noise.
     fn exact(len: usize, seed: u64) -> Vec<f32> {

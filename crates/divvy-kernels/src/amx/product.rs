@@ -2,10 +2,10 @@
 //! scratch square for the tiles that stick out of the result.
 
 use super::kernel::{Call, Tiles, one_by_two, two_by_two};
-use super::operands::{LeftTiles, RightPanels, TILE};
 use crate::Write;
 use crate::dispatch::Shared;
 use crate::matmul::for_each_task;
+use crate::operands::{LeftTiles, RightPanels, TILE};
 use crate::packed::{DEPTH, PANEL};
 use std::ops::Range;
 

@@ -2,7 +2,7 @@
 //! kernels of `tile`.
 
 use crate::packed::PANEL;
-use crate::tile::{Dest, Left, Right, panels_for, strips, tile};
+use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile};
 use crate::{Isa, Write};
 
 /// Rows of one head inside joint rows: row `i` begins at `values[offset + i * stride]`.
@@ -107,7 +107,7 @@ fn multiply(isa: Isa, left: Left, right: &Matrix, out: &mut Matrix, rows: usize,
     let panels = right.width / PANEL;
     let from = Right::Rows { at: right.values.as_ptr(), panel: PANEL, row: right.width };
     let to = Dest { at: out.values.as_mut_ptr(), row: out.width };
-    for strip in strips(0..rows) {
+    for strip in strips(0..rows, ROWS) {
         let left = Left { at: left.at.wrapping_add(strip.start * left.row), ..left };
         let to = Dest { at: to.at.wrapping_add(strip.start * to.row), ..to };
         let mut panel = 0;

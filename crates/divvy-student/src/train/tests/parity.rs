@@ -27,7 +27,7 @@ const GRADIENT: Tolerance = Tolerance { f32: 1e-4, amx: 8e-2 };
 
 impl Tolerance {
     fn here(self) -> f64 {
-        if Isa::current() == Isa::Amx { self.amx } else { self.f32 }
+        if Isa::current().rounds() { self.amx } else { self.f32 }
     }
 }
 

@@ -1,8 +1,9 @@
-//! Operands in bf16: rows for the left, panels for the right, rounded from f32.
+//! Products with both operands in bf16 and f32 sums, for AVX-512 and AMX: rows for the left, panels for the right, rounded
+//! from f32.
 
 use crate::dispatch::per_isa;
 use crate::packed::{DEPTH, Line, PANEL};
-use crate::{Isa, bf16};
+use crate::{Isa, Write, amx, avx512, bf16};
 use rayon::prelude::*;
 
 /// Rows of a tile.
@@ -22,6 +23,15 @@ pub(crate) struct RightPanels<'a> {
     pub(crate) lines: &'a [Line],
     pub(crate) n: usize,
     pub(crate) k: usize,
+}
+
+/// `y[m, n] (+)= left · right` on an instruction set that [`Isa::rounds`].
+pub(crate) fn product(isa: Isa, left: &LeftTiles, right: RightPanels, y: &mut [f32], write: Write) {
+    match isa {
+        Isa::Amx => amx::product(left, right, y, write),
+        Isa::Avx512 => avx512::product(left, right, y, write),
+        Isa::Avx2 | Isa::Portable => unreachable!("{isa:?} keeps the left operand in f32"),
+    }
 }
 
 impl LeftTiles {

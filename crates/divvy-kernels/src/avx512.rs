@@ -1,0 +1,176 @@
+//! AVX-512 with bf16 dot products (`AVX512_BF16`): products of bf16 pairs with f32 sums, half the instructions of f32.
+//! Up to 6 rows × 4 panels of 16 columns have their sums in registers. Each element is one chain over the pairs of `k`
+//! in rising order, so that its value does not depend on how rows, columns and `k` are cut into calls.
+
+use crate::Write;
+use crate::operands::{LeftTiles, RightPanels};
+
+/// Whether the processor has the instructions.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn available() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+}
+
+/// `y[m, n] (+)= left · right`.
+///
+/// # Panics
+/// When `y` is not `m * n` long.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn product(left: &LeftTiles, right: RightPanels, y: &mut [f32], write: Write) {
+    x86::product(left, right, y, write);
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn product(_left: &LeftTiles, _right: RightPanels, _y: &mut [f32], _write: Write) {
+    unreachable!("no machine of this kind is said to have AVX-512")
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::*;
+    use crate::dispatch::Shared;
+    use crate::matmul::for_each_task;
+    use crate::packed::{DEPTH, PANEL};
+    use crate::tile::{Dest, strips};
+    use std::arch::x86_64::*;
+    use std::ops::Range;
+
+    /// Rows of one kernel call: 6 × 4 sums, 4 panels and a pair of the left fit the 32 registers.
+    const ROWS: usize = 6;
+    /// Panels of one kernel call.
+    const GROUP: usize = 4;
+    /// Pairs of `k` in one pass: a group's part of 128 KB stays in the second-level cache while the rows go by.
+    const PAIRS: usize = 512;
+
+    pub(super) fn product(left: &LeftTiles, right: RightPanels, y: &mut [f32], write: Write) {
+        assert_eq!(y.len(), left.m * right.n, "avx512: y is [m, n]");
+        let job = Job { left, right, y: Shared::new(y) };
+        for_each_task(left.m, right.n.div_ceil(PANEL), right.k * PANEL, |rows, panels| job.run(rows, panels, write));
+    }
+
+    struct Job<'a> {
+        left: &'a LeftTiles,
+        right: RightPanels<'a>,
+        y: Shared,
+    }
+
+    impl Job<'_> {
+        fn run(&self, rows: Range<usize>, panels: Range<usize>, write: Write) {
+            let total = self.right.k.div_ceil(2);
+            for from in (0..total).step_by(PAIRS) {
+                let pairs = from..(from + PAIRS).min(total);
+                let write = if from == 0 { write } else { Write::Add };
+                let mut panel = panels.start;
+                while panel < panels.end {
+                    let count = if panels.end - panel >= GROUP { GROUP } else { 1 };
+                    for strip in strips(rows.clone(), ROWS) {
+                        self.strip(strip, panel, count, pairs.clone(), write);
+                    }
+                    panel += count;
+                }
+            }
+        }
+
+        fn strip(&self, rows: Range<usize>, panel: usize, count: usize, pairs: Range<usize>, write: Write) {
+            let (n, depth) = (self.right.n, self.right.k.next_multiple_of(DEPTH) / 2);
+            let lines = &self.right.lines[panel * depth + pairs.start..(panel + count - 1) * depth + pairs.end];
+            let left = &self.left.lines[rows.start * self.left.stride..rows.end * self.left.stride];
+            let call = Call {
+                left: left.as_ptr().cast::<i32>().wrapping_add(pairs.start),
+                left_row: self.left.stride * PANEL,
+                right: lines.as_ptr().cast(),
+                right_panel: depth * PANEL,
+                pairs: pairs.len(),
+                // SAFETY: within y, because the rows and the first column of the panel are.
+                dest: Dest { at: unsafe { self.y.pointer(rows.start * n + panel * PANEL) }, row: n },
+                last: (n - (panel + count - 1) * PANEL).min(PANEL),
+                write,
+            };
+            // SAFETY: only reached where the instructions are; the slices bound what is read, the mask of the last panel
+            // what is written, and this task owns these rows × panels.
+            unsafe { call.run(rows.len(), count) }
+        }
+    }
+
+    /// Operands of one kernel call; distances in pairs of bf16 on the left and the right.
+    struct Call {
+        left: *const i32,
+        left_row: usize,
+        right: *const i32,
+        right_panel: usize,
+        pairs: usize,
+        dest: Dest,
+        /// Columns that exist in the last panel.
+        last: usize,
+        write: Write,
+    }
+
+    impl Call {
+        /// # Safety
+        /// All elements named by the shapes are valid and `dest` is not shared.
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        unsafe fn run(&self, rows: usize, panels: usize) {
+            // SAFETY: passed on.
+            unsafe {
+                match (rows, panels) {
+                    (1, GROUP) => self.shape::<1, GROUP>(),
+                    (2, GROUP) => self.shape::<2, GROUP>(),
+                    (3, GROUP) => self.shape::<3, GROUP>(),
+                    (4, GROUP) => self.shape::<4, GROUP>(),
+                    (5, GROUP) => self.shape::<5, GROUP>(),
+                    (6, GROUP) => self.shape::<6, GROUP>(),
+                    (1, 1) => self.shape::<1, 1>(),
+                    (2, 1) => self.shape::<2, 1>(),
+                    (3, 1) => self.shape::<3, 1>(),
+                    (4, 1) => self.shape::<4, 1>(),
+                    (5, 1) => self.shape::<5, 1>(),
+                    (6, 1) => self.shape::<6, 1>(),
+                    _ => unreachable!("{rows} rows by {panels} panels"),
+                }
+            }
+        }
+
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        unsafe fn shape<const R: usize, const C: usize>(&self) {
+            let mut sums = [[_mm512_setzero_ps(); C]; R];
+            // SAFETY: the caller's shapes bound every access.
+            unsafe {
+                if self.write == Write::Add {
+                    self.each::<R, C>(|r, c, mask, at| sums[r][c] = _mm512_maskz_loadu_ps(mask, at));
+                }
+                for pair in 0..self.pairs {
+                    let mut columns = [_mm512_setzero_si512(); C];
+                    for c in 0..C {
+                        columns[c] = _mm512_load_si512(self.right.add(c * self.right_panel + pair * PANEL).cast());
+                    }
+                    for r in 0..R {
+                        let row = _mm512_set1_epi32(*self.left.add(r * self.left_row + pair));
+                        for c in 0..C {
+                            sums[r][c] = _mm512_dpbf16_ps(sums[r][c], bf16(row), bf16(columns[c]));
+                        }
+                    }
+                }
+                self.each::<R, C>(|r, c, mask, at| _mm512_mask_storeu_ps(at, mask, sums[r][c]));
+            }
+        }
+
+        /// Calls `visit(row, panel, columns that exist, first element)` for each vector of the destination.
+        #[inline(always)]
+        fn each<const R: usize, const C: usize>(&self, mut visit: impl FnMut(usize, usize, __mmask16, *mut f32)) {
+            for r in 0..R {
+                for c in 0..C {
+                    let width = if c + 1 == C { self.last } else { PANEL };
+                    let mask = (0xffff_u32 >> (PANEL - width)) as __mmask16;
+                    visit(r, c, mask, self.dest.at.wrapping_add(r * self.dest.row + c * PANEL));
+                }
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn bf16(pairs: __m512i) -> __m512bh {
+        // SAFETY: both are 64 bytes without invalid values.
+        unsafe { std::mem::transmute(pairs) }
+    }
+}
