@@ -30,6 +30,8 @@ pub struct DatasetUse {
     pub dataset: String,
     pub split: String,
     pub rows: u64,
+    /// Plans of this store that have looked at the answers of this test set; 0 for other splits.
+    pub opened_by: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

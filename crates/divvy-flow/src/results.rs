@@ -1,6 +1,6 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::{Arm, Strategy},
@@ -49,7 +49,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         plan: context.digest.hex().to_owned(),
         created: heading.created,
         divvy_version: heading.version,
-        datasets: datasets(context),
+        datasets: datasets(context).await?,
         models: models(context, &heading.sources),
         comparisons: comparisons(context, &evaluated),
         arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
@@ -59,9 +59,12 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
     })
 }
 
-fn datasets(context: &Context) -> Vec<DatasetUse> {
+async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
     let test = context.plan.data.test.clone().unwrap_or_default();
-    [
+    let openings = context.store.test_openings().await?;
+    let seen = openings.iter().filter(|opening| opening.dataset == test).map(|opening| &opening.plan);
+    let plans = seen.collect::<HashSet<_>>().len() as u64;
+    let used = [
         ("train", &context.plan.data.train, &context.questions.train),
         ("dev", &context.plan.data.train, &context.questions.dev),
         ("test", &test, &context.questions.test),
@@ -72,8 +75,10 @@ fn datasets(context: &Context) -> Vec<DatasetUse> {
         dataset: dataset.clone(),
         split: split.to_owned(),
         rows: questions.len() as u64,
+        opened_by: if split == "test" { plans } else { 0 },
     })
-    .collect()
+    .collect();
+    Ok(used)
 }
 
 fn models(context: &Context, sources: &BTreeMap<String, String>) -> Vec<ModelUse> {

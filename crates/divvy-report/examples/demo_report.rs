@@ -132,7 +132,7 @@ fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_h
 }
 
 fn used(dataset: &str, split: &str, rows: u64) -> DatasetUse {
-    DatasetUse { dataset: dataset.to_owned(), split: split.to_owned(), rows }
+    DatasetUse { dataset: dataset.to_owned(), split: split.to_owned(), rows, opened_by: u64::from(split == "test") }
 }
 
 fn model(name: &str, source: &str) -> ModelUse {

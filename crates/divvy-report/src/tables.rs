@@ -255,12 +255,19 @@ fn timed(milliseconds: i64) -> Cell {
 }
 
 pub(crate) fn datasets(results: &Results) -> Option<Table> {
-    let row =
-        |used: &DatasetUse| vec![Cell::text(used.dataset.clone()), Cell::text(used.split.clone()), counted(used.rows)];
+    let row = |used: &DatasetUse| {
+        let opened = if used.split == "test" { counted(used.opened_by) } else { Cell::text(DASH) };
+        vec![Cell::text(used.dataset.clone()), Cell::text(used.split.clone()), counted(used.rows), opened]
+    };
     (!results.datasets.is_empty()).then(|| Table {
         id: "datasets",
         caption: "Data sets".to_owned(),
-        columns: vec![Column::left("Data set"), Column::left("Split"), Column::right("Rows", "")],
+        columns: vec![
+            Column::left("Data set"),
+            Column::left("Split"),
+            Column::right("Rows", ""),
+            Column::right("Opened by", "plans"),
+        ],
         rows: results.datasets.iter().map(row).collect(),
     })
 }

@@ -79,7 +79,7 @@ pub(crate) fn results() -> Results {
         plan: "ab".repeat(32),
         created: "2026-01-01T00:00:00Z".to_owned(),
         divvy_version: "0.0.0".to_owned(),
-        datasets: vec![DatasetUse { dataset: "synth".to_owned(), split: "test".to_owned(), rows: 300 }],
+        datasets: vec![DatasetUse { dataset: "synth".to_owned(), split: "test".to_owned(), rows: 300, opened_by: 1 }],
         models: vec![ModelUse { name: "big".to_owned(), source: "path:big.gguf".to_owned(), id: "cd".repeat(32) }],
         arms: vec![
             arm("direct/big", Strategy::Direct, None, 60),

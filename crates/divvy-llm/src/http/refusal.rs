@@ -79,7 +79,8 @@ impl Place {
     ) -> ChatError {
         let told = Told::read(body);
         let kind = told.kind(status);
-        let what = format!("HTTP {status}: {}{}", self.redact(&told.text), self.way_out(kind, models));
+        let told = self.redact(&told.text);
+        let what = format!("HTTP {status}: {}{}", told.trim_end_matches('.'), self.way_out(kind, models));
         ChatError { status: Some(status), retry_after, ..self.error(kind, &what) }
     }
 

@@ -181,8 +181,16 @@ fn scope(results: &Results) -> Option<String> {
         .filter(|used| used.split == "test")
         .map(|used| format!("{} (test, {} rows)", used.dataset, number::count(used.rows)))
         .collect();
-    (!tested.is_empty())
-        .then(|| format!("This holds for {} and these models; another task may differ.", tested.join(", ")))
+    (!tested.is_empty()).then(|| {
+        let holds = format!("This holds for {} and these models; another task may differ.", tested.join(", "));
+        [Some(holds), opened_often(results)].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    })
+}
+
+/// A test set that guided choices is no test set any more.
+fn opened_often(results: &Results) -> Option<String> {
+    let most = results.datasets.iter().map(|used| used.opened_by).max().filter(|plans| *plans > 1)?;
+    Some(format!("{most} plans have looked at this test set: a choice made among them is no longer measured by it."))
 }
 
 #[cfg(test)]

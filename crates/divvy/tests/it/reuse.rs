@@ -35,6 +35,9 @@ fn each_recipe_reports_its_own_figures() {
     bench.done(&["run", fewer]);
     let n = |recipe: &str| bench.json(&["report", recipe, "--json"])["arms"][0]["n"].as_u64().unwrap();
     assert_eq!((n("recipe.toml"), n(fewer)), (TEST as u64, 5));
+    let data = bench.json(&["report", "recipe.toml", "--json"])["datasets"].clone();
+    let test = data.as_array().unwrap().iter().find(|used| used["split"] == "test").unwrap();
+    assert_eq!(test["opened_by"], 2, "both plans have looked at the test set");
 }
 
 #[test]
