@@ -17,6 +17,11 @@ pub struct Splits {
 }
 
 impl Splits {
+    /// The questions of every split.
+    pub fn all(&self) -> impl Iterator<Item = &Question> {
+        self.train.iter().chain(&self.dev).chain(&self.test)
+    }
+
     /// Carves `dev_rows` questions from `train`, chosen by the seed whatever their order.
     ///
     /// # Errors

@@ -68,19 +68,25 @@ impl Store {
         rows.iter().map(|row| item_count(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// Keeps questions under their ids, so that a store can be read without its data files. The newest text of an id
-    /// wins.
+    /// Keeps a plan's questions under their ids, so that a store can be read without its data files. A plan's digest
+    /// covers their text, so that what is there already is the same.
     ///
     /// # Errors
     /// When the store cannot write.
-    pub async fn put_questions(&self, questions: &[Question]) -> Result<(), StoreError> {
-        self.write(questions.iter().map(question_statement).collect()).await.map(|_| ())
+    pub async fn put_questions(
+        &self,
+        plan: &Digest,
+        questions: impl IntoIterator<Item = &Question>,
+    ) -> Result<(), StoreError> {
+        let statements = questions.into_iter().map(|question| question_statement(plan, question)).collect();
+        self.write(statements).await.map(|_| ())
     }
 
     /// # Errors
     /// When the store cannot be read.
-    pub async fn question(&self, id: &QuestionId) -> Result<Option<Question>, StoreError> {
-        let json: Option<String> = sqlx::query_scalar("SELECT json FROM question WHERE id = ?")
+    pub async fn question(&self, plan: &Digest, id: &QuestionId) -> Result<Option<Question>, StoreError> {
+        let json: Option<String> = sqlx::query_scalar("SELECT json FROM question WHERE plan = ? AND id = ?")
+            .bind(blob(plan))
             .bind(id.0.clone())
             .fetch_optional(&mut *self.reader().await)
             .await
@@ -108,8 +114,9 @@ fn item_statement(item: &ItemRow) -> Statement {
     .int(item.updated_ms)
 }
 
-fn question_statement(question: &Question) -> Statement {
-    Statement::new("INSERT INTO question (id, json) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET json = excluded.json")
+fn question_statement(plan: &Digest, question: &Question) -> Statement {
+    Statement::new("INSERT INTO question (plan, id, json) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+        .blob(blob(plan))
         .text(question.id.0.clone())
         .text(serde_json::to_string(question).expect("a question is plain JSON"))
 }

@@ -10,17 +10,22 @@ use sqlx::{
 
 use crate::error::StoreError;
 
-const STEPS: [(i64, &str, &str); 1] = [(1, "init", include_str!("../migrations/0001_init.sql"))];
+type Step = (i64, &'static str, &'static str);
 
-fn migrator() -> Migrator {
-    let step = |&(version, name, sql): &(i64, &'static str, &'static str)| {
+const STEPS: [Step; 2] = [
+    (1, "init", include_str!("../migrations/0001_init.sql")),
+    (2, "question by plan", include_str!("../migrations/0002_question_by_plan.sql")),
+];
+
+fn migrator(steps: &[Step]) -> Migrator {
+    let step = |&(version, name, sql): &Step| {
         Migration::new(version, Cow::Borrowed(name), MigrationType::Simple, SqlStr::from_static(sql), false)
     };
-    Migrator::with_migrations(STEPS.iter().map(step).collect())
+    Migrator::with_migrations(steps.iter().map(step).collect())
 }
 
 pub(crate) async fn migrate(path: &Path, connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    migrator().run(connection).await.map_err(|error| match &error {
+    migrator(&STEPS).run(connection).await.map_err(|error| match &error {
         MigrateError::VersionMissing(_) | MigrateError::VersionMismatch(_) | MigrateError::VersionTooNew(..) => {
             StoreError::Newer { path: path.to_owned(), detail: error.to_string() }
         }
@@ -48,5 +53,28 @@ pub(crate) async fn check(path: &Path, connection: &mut SqliteConnection) -> Res
             action: "be read",
             detail: format!("its schema is {version}, ours is {ours}; any run on it brings it up to date"),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::Connection;
+
+    #[tokio::test]
+    async fn an_older_store_is_brought_up_to_date_and_keeps_its_plans() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        migrator(&STEPS[..1]).run(&mut connection).await.unwrap();
+        sqlx::raw_sql("INSERT INTO plan (digest, json) VALUES (x'01', '{}')").execute(&mut connection).await.unwrap();
+        let old = check(Path::new("s"), &mut connection).await.unwrap_err();
+        assert!(old.to_string().contains("any run on it brings it up to date"), "{old}");
+        migrate(Path::new("s"), &mut connection).await.unwrap();
+        check(Path::new("s"), &mut connection).await.unwrap();
+        let plans: i64 = sqlx::query_scalar("SELECT count(*) FROM plan").fetch_one(&mut connection).await.unwrap();
+        assert_eq!(plans, 1);
+        sqlx::raw_sql("INSERT INTO question (plan, id, json) VALUES (x'01', 'q', '{}')")
+            .execute(&mut connection)
+            .await
+            .unwrap();
     }
 }

@@ -70,23 +70,14 @@ impl Model {
         Self::assemble(config, &files, tokenizer, template, hash)
     }
 
-    /// A fully fine-tuned model: weights and shape from `weights` (a safetensors directory), tokenizer and chat template
-    /// from the model it was trained from.
+    /// Writes tokenizer and chat template into a directory, so that weights trained from this model stand there as a
+    /// model of their own.
     ///
     /// # Errors
-    /// [`LoadError`], whose message names file and key.
-    pub fn load_overlay(base: &Path, weights: &Path) -> Result<Self, LoadError> {
-        let config = read_config(weights)?;
-        let files = SafetensorsDir::open(weights)?;
-        let Self { tokenizer, template, .. } = Self::load(base)?;
-        let hash = || {
-            let mut hasher = blake3::Hasher::new();
-            files.files().for_each(|bytes| {
-                hasher.update(bytes);
-            });
-            hasher.finalize().to_hex().to_string()
-        };
-        Self::assemble(config, &files, tokenizer, template, hash)
+    /// What the system said about one of the files.
+    pub fn save_text(&self, folder: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(folder)?;
+        self.tokenizer.save(folder, self.template.text())
     }
 
     /// Expands the weights and hashes the file at the same time.

@@ -18,20 +18,11 @@ use futures::stream::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// What a student adds to its base.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Overlay {
-    /// A PEFT directory.
-    Adapter(PathBuf),
-    /// A directory of full weights; tokenizer and template are the base's.
-    Full(PathBuf),
-}
-
-/// Every base in use, by path.
+/// Every model in use, by path.
 #[derive(Default)]
 pub(crate) struct Hosts {
     models: Mutex<HashMap<PathBuf, Slot>>,
-    threads: Mutex<HashMap<(PathBuf, Option<PathBuf>), Host>>,
+    threads: Mutex<HashMap<PathBuf, Host>>,
 }
 
 /// A model on its way: whoever asks first loads it, the others wait.
@@ -61,39 +52,27 @@ impl Hosts {
         cell.get_or_init(|| Model::load(path).map(Arc::new).map_err(|error| error.to_string())).clone()
     }
 
-    /// A chat with the base at `path`, perhaps with an overlay. Nothing is loaded yet.
-    pub(crate) fn chat(self: &Arc<Self>, name: &str, path: &Path, overlay: Option<Overlay>, batch: usize) -> LocalChat {
-        let (full, adapter) = match overlay {
-            Some(Overlay::Full(full)) => (Some(full), None),
-            Some(Overlay::Adapter(adapter)) => (None, Some(adapter)),
-            None => (None, None),
-        };
+    /// A chat with the model at `path`, perhaps under an adapter (a PEFT directory). Nothing is loaded yet.
+    pub(crate) fn chat(self: &Arc<Self>, name: &str, path: &Path, adapter: Option<PathBuf>, batch: usize) -> LocalChat {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (path.to_owned(), full);
-        let host = threads.entry(key.clone()).or_insert_with(|| start(Arc::clone(self), name, key, batch)).clone();
+        let start = || start(Arc::clone(self), name, path.to_owned(), batch);
+        let host = threads.entry(path.to_owned()).or_insert_with(start).clone();
         LocalChat { name: name.to_owned(), host, adapter }
-    }
-
-    fn open(&self, (path, full): &(PathBuf, Option<PathBuf>)) -> Result<Arc<Model>, String> {
-        match full {
-            None => self.model(path),
-            Some(folder) => Model::load_overlay(path, folder).map(Arc::new).map_err(|error| error.to_string()),
-        }
     }
 }
 
-fn start(hosts: Arc<Hosts>, name: &str, key: (PathBuf, Option<PathBuf>), batch: usize) -> Host {
+fn start(hosts: Arc<Hosts>, name: &str, path: PathBuf, batch: usize) -> Host {
     let (work, inbox) = std_mpsc::channel();
     let thread = std::thread::Builder::new().name(format!("model {name}"));
     let name = name.to_owned();
-    thread.spawn(move || serve(&hosts, &name, &key, batch, &inbox)).expect("the system starts threads");
+    thread.spawn(move || serve(&hosts, &name, &path, batch, &inbox)).expect("the system starts threads");
     Host { work }
 }
 
 /// The thread: waits for work, loads at the first, steps while there is some.
-fn serve(hosts: &Hosts, name: &str, key: &(PathBuf, Option<PathBuf>), batch: usize, inbox: &std_mpsc::Receiver<Work>) {
+fn serve(hosts: &Hosts, name: &str, path: &Path, batch: usize, inbox: &std_mpsc::Receiver<Work>) {
     let Ok(first) = inbox.recv() else { return };
-    let model = match hosts.open(key) {
+    let model = match hosts.model(path) {
         Ok(model) => model,
         Err(reason) => return refuse_all(name, &reason, first, inbox),
     };

@@ -23,10 +23,7 @@ use divvy_flow::{
 use divvy_llm::{ApiKey, Budget, Caps, Chat, Client, ClientConfig, HttpChat, HttpConfig, RetryPolicy, Transfer};
 use divvy_store::Store;
 
-use crate::{
-    host::{Hosts, Overlay},
-    progress::FetchBar,
-};
+use crate::{host::Hosts, progress::FetchBar};
 
 /// Sequences in a local batch, requests in flight at an endpoint, unless the recipe says otherwise.
 const LOCAL_BATCH: usize = 32;
@@ -185,12 +182,13 @@ impl Registry {
         let fail = |reason: String| FlowError::Model { name: format!("student:{student}"), reason };
         let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", NUMERICS);
         let batch = model.recipe.concurrency.unwrap_or(LOCAL_BATCH);
-        let overlay = if artefact.path.join("adapter_config.json").exists() {
-            Overlay::Adapter(artefact.path.clone())
+        let base_path = model.path.as_deref()?;
+        // Full weights stand alone; an adapter needs its base.
+        let chat = if artefact.path.join("adapter_config.json").exists() {
+            self.hosts.chat(&base, base_path, Some(artefact.path), batch)
         } else {
-            Overlay::Full(artefact.path.clone())
+            self.hosts.chat(student, &artefact.path, None, batch)
         };
-        let chat = self.hosts.chat(&base, model.path.as_deref()?, Some(overlay), batch);
         Some(self.ready(student, model, Arc::new(chat), id, batch).map_err(fail))
     }
 

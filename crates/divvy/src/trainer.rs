@@ -41,8 +41,8 @@ impl Trainer for Native {
         let began = Instant::now();
         let folder = self.folder.join(key.short());
         let trained = run(&model, job, &folder.join("checkpoint"), observe)?;
-        let content = save(&trained, &folder, &label(&model, job)?).map_err(failed)?;
-        // The adapter stands: the optimiser's state is of no more use.
+        let content = save(&trained, &model, &folder, &label(&model, job)?)?;
+        // The student stands: the optimiser's state is of no more use.
         let _ = std::fs::remove_dir_all(folder.join("checkpoint"));
         Ok(Artefact {
             path: std::path::absolute(&folder).unwrap_or(folder),
@@ -142,14 +142,13 @@ fn label(model: &Model, job: &Job) -> Result<AdapterLabel, Stopped> {
     })
 }
 
-/// Returns the content digest.
-fn save(
-    trained: &Trained,
-    folder: &Path,
-    label: &AdapterLabel,
-) -> Result<String, divvy_student::adapter::AdapterError> {
+/// An adapter beside its base, or full weights with the base's tokenizer. Returns the content digest.
+fn save(trained: &Trained, base: &Model, folder: &Path, label: &AdapterLabel) -> Result<String, Stopped> {
     match &trained.weights {
-        TrainedWeights::Adapter(adapter) => Ok(adapter.save(folder, label)?.digest),
-        TrainedWeights::Full(full) => full.save(folder, label),
+        TrainedWeights::Adapter(adapter) => Ok(adapter.save(folder, label).map_err(failed)?.digest),
+        TrainedWeights::Full(full) => {
+            base.save_text(folder).map_err(failed)?;
+            full.save(folder, label).map_err(failed)
+        }
     }
 }

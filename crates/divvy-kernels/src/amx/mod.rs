@@ -50,7 +50,6 @@ pub(crate) fn emulate() -> bool {
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod tests {
-    use super::*;
     use crate::testing::{random, widen};
     use crate::{Packed, Write, matmul};
 

@@ -151,10 +151,10 @@ async fn logged(directory: &Path, n: u32) -> (PathBuf, Vec<u8>) {
 
 /// Calls that are there when the log is `log`; they must be the first ones, without a gap.
 async fn recovered(copy: &Path, log: &[u8]) -> u32 {
-    let torn = copy.with_file_name("torn.db");
+    // A name for each log: the file of the one before may still be on its way to being closed.
+    let torn = copy.with_file_name(format!("torn-{}.db", log.len()));
     fs::copy(copy, &torn).unwrap();
-    fs::write(torn.with_file_name("torn.db-wal"), log).unwrap();
-    let _ = fs::remove_file(torn.with_file_name("torn.db-shm"));
+    fs::write(torn.with_extension("db-wal"), log).unwrap();
     let store = Store::open(&torn).await.unwrap();
     let calls = store.calls(&CallFilter::default()).await.unwrap();
     for (number, found) in calls.iter().enumerate() {

@@ -1,6 +1,5 @@
 use divvy_core::{
     chat::Usage,
-    digest::Digest,
     question::{Gold, Question, QuestionId, ScorerKind, Split},
     records::{ItemState, Stage, TrainPoint},
 };
@@ -188,8 +187,15 @@ async fn artefacts_metrics_and_questions() {
         recorded: None,
         cluster: None,
     };
-    store.put_questions(std::slice::from_ref(&question)).await.unwrap();
-    assert_eq!(store.question(&question.id).await.unwrap(), Some(question));
-    let digest = Digest::of_bytes(b"none");
-    assert_eq!(store.question(&QuestionId(digest.hex().into())).await.unwrap(), None);
+    let (one, other) = (key(7), key(8));
+    for plan in [&one, &other] {
+        store.put_plan(plan, "{}").await.unwrap();
+    }
+    let changed = Question { text: "How few?".into(), ..question.clone() };
+    store.put_questions(&one, [&question]).await.unwrap();
+    store.put_questions(&one, [&question]).await.unwrap();
+    store.put_questions(&other, [&changed]).await.unwrap();
+    assert_eq!(store.question(&one, &question.id).await.unwrap(), Some(question));
+    assert_eq!(store.question(&other, &changed.id).await.unwrap(), Some(changed));
+    assert_eq!(store.question(&one, &QuestionId("none".into())).await.unwrap(), None);
 }

@@ -42,6 +42,41 @@ fn qwen2_ids_are_those_of_the_reference() {
     check_parity("qwen2.5-coder-0.5b-q4_k_m.gguf", "tokenizer-qwen2.json");
 }
 
+/// Ids, specials and endings survive being written as a Hugging Face directory.
+fn check_saved(tokenizer: &TextTokenizer, vocab: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    tokenizer.save(folder.path(), CHATML).unwrap();
+    let read = TextTokenizer::from_directory(folder.path(), vocab).unwrap();
+    let by_id = |tokenizer: &TextTokenizer| {
+        let mut specials = tokenizer.specials().to_vec();
+        specials.sort_by_key(|special| special.id);
+        specials
+    };
+    assert_eq!(by_id(&read), by_id(tokenizer));
+    assert_eq!(
+        (read.end_token(), &read.stops, &read.bos_text),
+        (tokenizer.end_token(), &tokenizer.stops, &tokenizer.bos_text)
+    );
+    for text in ["the 12 cats, 3.50 €", "  \n\tx = 1234567;", "Grüße, 数字 42", "<|im_end|> is text"] {
+        let ids = tokenizer.encode(text).unwrap();
+        assert_eq!(read.encode(text).unwrap(), ids, "{text:?}");
+        assert_eq!(read.decode(&ids), tokenizer.decode(&ids));
+    }
+    let messages = [Message::system("s"), Message::user("hello")];
+    let template = ChatTemplate::new(CHATML.into()).unwrap();
+    assert_eq!(template.encode(&messages, &read).unwrap(), template.encode(&messages, tokenizer).unwrap());
+}
+
+#[test]
+fn a_tokenizer_survives_being_saved() {
+    check_saved(&tiny_tokenizer(), 101);
+    for (model, vocab) in [("SmolLM2-135M-Instruct.Q4_1.gguf", 49_152), ("qwen2.5-coder-0.5b-q4_k_m.gguf", 151_936)] {
+        if let Some(path) = real_model(model) {
+            check_saved(&of_gguf(&path), vocab);
+        }
+    }
+}
+
 #[test]
 fn special_tokens_come_from_the_template_alone() {
     let (tokenizer, template) = (tiny_tokenizer(), ChatTemplate::new(CHATML.into()).unwrap());

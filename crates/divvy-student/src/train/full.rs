@@ -157,7 +157,7 @@ impl FullWeights {
     }
 
     /// Writes `model.safetensors` (bf16), `config.json` and, last, `divvy.json`. Tokenizer and chat template are those
-    /// of the base and are for the caller to put beside it.
+    /// of the base: [`Model::save_text`](crate::model::Model::save_text) puts them beside it.
     ///
     /// # Errors
     /// The file and what the system said.

@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use divvy_core::{
+    digest::Digest,
+    question::{Question, QuestionId},
+};
 use divvy_store::{CallFilter, Store};
 use divvy_testkit::{
     teacher::{Lesson, Teacher},
@@ -108,6 +112,15 @@ impl Bench {
         self.runtime.block_on(async {
             let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
             store.attempt_counts().await.unwrap()
+        })
+    }
+
+    /// A question as the store keeps it for a plan.
+    pub(crate) fn stored(&self, plan: &Value, id: QuestionId) -> Option<Question> {
+        let plan = Digest::from_hex(plan.as_str().unwrap()).unwrap();
+        self.runtime.block_on(async {
+            let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
+            store.question(&plan, &id).await.unwrap()
         })
     }
 

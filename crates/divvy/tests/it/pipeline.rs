@@ -1,5 +1,6 @@
 //! A whole run: every stage, a report with fixed denominators, faults on the way, and a second run that costs nothing.
 
+use divvy_core::question::{QuestionId, Split};
 use divvy_testkit::script::{Fault, Step};
 use serde_json::{Value, json};
 
@@ -37,7 +38,10 @@ fn every_stage_runs_and_a_second_run_asks_nothing() {
     bench.recipe(RECIPE);
     let first = bench.done(&["run", "recipe.toml"]);
     assert_eq!((bench.teacher.asked().len(), bench.repeats()), (REQUESTS, 0));
-    check_report(&bench.json(&["report", "recipe.toml", "--json"]));
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    check_report(&report);
+    let kept = bench.stored(&report["plan"], QuestionId::new("synth", Split::Test, 1));
+    assert!(kept.is_some_and(|question| !question.golds.is_empty()), "the store holds the questions of its plans");
 
     assert!(first.stdout.contains("two-stage") && first.stdout.contains('|'), "{first:?}");
     assert!(first.stderr.contains("school: plan ") && first.stderr.contains("report: "), "{first:?}");

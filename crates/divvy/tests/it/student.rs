@@ -140,6 +140,25 @@ fn export(bench: &Bench, adapter: &[u8]) {
 }
 
 #[test]
+fn a_fully_trained_student_is_exported_as_a_model_of_its_own() {
+    let bench = bench();
+    let full =
+        RECIPE.replace("rank = 4\n", "method = \"full\"\n").replace("learning_rate = 0.01", "learning_rate = 0.002");
+    bench.recipe(&full).done(&["run", "recipe.toml"]);
+    let question = "Ann has 3 boxes of 12 pens. How many pens has she?";
+    let arm = |name: &str| format!("two-stage/{name}/tiny");
+    let trained = bench.json(&["ask", question, "--arm", &arm("sd-r"), "--recipe", "recipe.toml", "--json"]);
+    bench.done(&["export", "recipe.toml", "--student", "sd-r", "--out", "out"]);
+    let alone = RECIPE.replace("[collect]", "[models.alone]\nsource = \"path:HERE/out\"\n\n[collect]");
+    bench.recipe(&alone.replace("decomposers = [", "decomposers = [\"alone\", "));
+    let exported = bench.json(&["ask", question, "--arm", &arm("alone"), "--recipe", "recipe.toml", "--json"]);
+    for part in ["subquestions", "malformed", "reply"] {
+        assert_eq!(exported[part], trained[part], "{part}");
+    }
+    assert!(trained["malformed"] != trained["subquestions"], "the student wrote nothing: {trained}");
+}
+
+#[test]
 fn killed_in_training_the_run_goes_on_from_its_checkpoint() {
     let bench = bench();
     let mut child = bench.command(&["train", "recipe.toml"]).spawn().unwrap();

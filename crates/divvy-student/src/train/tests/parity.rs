@@ -13,21 +13,21 @@ use crate::train::rows::{MicroBatch, TrainRow};
 use crate::train::trainer::Trainer;
 use crate::train::{Activations, Method, TrainConfig};
 
-/// A relative tolerance: what f32 allows, and what is left of it on AMX, where both operands of every product are
-/// rounded to bf16.
+/// A relative tolerance: what f32 allows, and what is left of it where both operands of every product are
+/// rounded to bf16 (AVX-512, AMX).
 #[derive(Clone, Copy)]
 struct Tolerance {
     f32: f64,
-    amx: f64,
+    rounded: f64,
 }
 
-const TIGHT: Tolerance = Tolerance { f32: 1e-4, amx: 3e-2 };
-/// For a whole gradient, as a distance: on AMX it has been through some dozens of rounded products.
-const GRADIENT: Tolerance = Tolerance { f32: 1e-4, amx: 8e-2 };
+const TIGHT: Tolerance = Tolerance { f32: 1e-4, rounded: 3e-2 };
+/// For a whole gradient, as a distance: rounded, it has been through some dozens of rounded products.
+const GRADIENT: Tolerance = Tolerance { f32: 1e-4, rounded: 8e-2 };
 
 impl Tolerance {
     fn here(self) -> f64 {
-        if Isa::current().rounds() { self.amx } else { self.f32 }
+        if Isa::current().rounds() { self.rounded } else { self.f32 }
     }
 }
 
@@ -181,13 +181,15 @@ fn check_curve(
     }
 }
 
+/// Rounded, the runs part slowly: only the first steps are compared closely.
 #[test]
 fn ten_lora_steps() {
+    let tolerance = |step| if step < 3 { TIGHT } else { Tolerance { rounded: 1e-1, ..TIGHT } };
     for name in NAMES {
         let fixture = Fixture::load(name);
         let config = settings(Method::Lora(LORA));
         let mut trainer = lora_trainer(&fixture, &config, Scaling::Plain);
-        check_curve(|_| TIGHT, name, &mut trainer, &config, &fixture.report.rows, &fixture.report.lora_curve);
+        check_curve(tolerance, name, &mut trainer, &config, &fixture.report.rows, &fixture.report.lora_curve);
     }
 }
 
@@ -196,7 +198,7 @@ fn ten_lora_steps() {
 #[test]
 fn ten_full_steps() {
     let tolerance =
-        |step| if step < 3 { Tolerance { f32: 2e-3, amx: 3e-2 } } else { Tolerance { f32: 3e-2, amx: 2e-1 } };
+        |step| if step < 3 { Tolerance { f32: 2e-3, rounded: 3e-2 } } else { Tolerance { f32: 3e-2, rounded: 2e-1 } };
     for name in NAMES {
         let fixture = Fixture::load(name);
         let config = settings(Method::Full);
