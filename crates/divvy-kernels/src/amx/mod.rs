@@ -1,5 +1,5 @@
 //! Intel AMX: products of bf16 matrix tiles with f32 sums. The left operand is rounded to bf16 rows, the right one lies
-//! in the panels of `packed`; two row tiles meet two panels in each kernel call. Needs AMX and AVX2, no AVX-512.
+//! in the panels of `packed`; two row tiles meet two panels in each kernel call. The code itself needs AMX and AVX2 only.
 //!
 //! Where it was run: the tests run this code on every x86-64 Linux machine, on one without AMX under the emulator of
 //! `emulator.rs`, which traps and interprets exactly the instructions used here. The kernel's instruction sequence was
