@@ -30,7 +30,7 @@ pub struct DatasetUse {
     pub dataset: String,
     pub split: String,
     pub rows: u64,
-    /// Plans of this store that have looked at the answers of this test set; 0 for other splits.
+    /// Plans of this store that were scored on test rows of this data set, whichever rows; 0 for other splits.
     pub opened_by: u64,
 }
 

@@ -3,8 +3,9 @@
 //!
 //! The prompts whose reply is short (decompose, direct) have their fixed instruction first, where a prefix cache serves
 //! it, and the question's own text last. Those that ask for reasoning have the question first: small solvers keep to
-//! what they read last (LOG.md). Everywhere the text stands behind delimiters that it cannot close. Every prompt has an explicit system message: chat templates insert their own
-//! default where there is none, and training and inference would differ.
+//! what they read last (LOG.md). Everywhere the text stands behind delimiters that it cannot close. Every prompt has an
+//! explicit system message: chat templates insert their own default where there is none, and training and inference
+//! would differ.
 
 pub mod cot;
 pub mod decompose;

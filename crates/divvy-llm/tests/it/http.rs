@@ -104,7 +104,8 @@ async fn the_dialects_of_errors_are_understood() {
 async fn a_wrong_model_is_told_which_there_are() {
     let teacher = Teacher::start(Lesson { model: "gpt-x".into(), ..Lesson::default() }).await.unwrap();
     let error = ask(&http(&teacher.url(), Transfer::Whole)).await.unwrap_err();
-    assert!(error.is_fatal() && error.message.contains("it serves: `gpt-x`"), "{error}");
+    assert!(error.is_fatal() && error.message.contains("; it serves: `gpt-x`"), "{error}");
+    assert!(!error.message.contains(".;"), "one sentence, not two run together: {error}");
 }
 
 #[tokio::test]

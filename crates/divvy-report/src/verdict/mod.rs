@@ -190,7 +190,10 @@ fn scope(results: &Results) -> Option<String> {
 /// A test set that guided choices is no test set any more.
 fn opened_often(results: &Results) -> Option<String> {
     let most = results.datasets.iter().map(|used| used.opened_by).max().filter(|plans| *plans > 1)?;
-    Some(format!("{most} plans have looked at this test set: a choice made among them is no longer measured by it."))
+    Some(format!(
+        "{most} plans of this store have looked at test rows of this data set: a choice made among them is not measured by \
+         rows that they share."
+    ))
 }
 
 #[cfg(test)]

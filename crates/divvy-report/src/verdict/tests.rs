@@ -105,8 +105,9 @@ fn withheld_without_questions_or_with_failing_infrastructure() {
 #[test]
 fn a_test_set_opened_by_several_plans_is_said_to_be_worn() {
     let mut results = results();
-    let says =
-        |results: &Results| verdict(results).findings.iter().any(|finding| finding.contains("plans have looked"));
+    let says = |results: &Results| {
+        verdict(results).findings.iter().any(|finding| finding.contains("plans of this store have looked"))
+    };
     assert!(!says(&results));
     results.datasets[0].opened_by = 3;
     assert!(says(&results));
