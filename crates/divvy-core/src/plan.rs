@@ -12,7 +12,8 @@ use crate::{
     arm::{Arm, Strategy},
     digest::Digest,
     model::ModelSource,
-    recipe::{self, EvalSplit, Method, Recipe, RecipeError, Rule, Target},
+    prompts::decompose::Style,
+    recipe::{self, EvalSplit, Method, Numerics, Recipe, RecipeError, Rule, StudentPrompt, Target},
 };
 
 /// What the recipe's `[collect] teacher` is called when it is used as a decomposer.
@@ -67,6 +68,8 @@ pub struct ScreenPlan {
 pub struct StudentPlan {
     pub base: String,
     pub target: Target,
+    /// The prompt it is trained on and asked with.
+    pub style: Style,
     pub method: Method,
     pub rank: usize,
     pub alpha: f64,
@@ -125,6 +128,13 @@ impl Plan {
     #[must_use]
     pub fn digest(&self) -> Digest {
         Digest::of("plan/1", self)
+    }
+
+    /// How a decomposer is asked: a student with the prompt it was trained on.
+    #[must_use]
+    pub fn style(&self, decomposer: &str) -> Style {
+        let student = decomposer.strip_prefix("student:").and_then(|name| self.students.get(name));
+        student.map_or_else(Style::default, |student| student.style)
     }
 
     /// Names from `[models]` that this plan talks to, or trains from.
@@ -213,6 +223,12 @@ impl Names<'_> {
                     return self
                         .fail(&format!("models.{name}.model"), "an endpoint serves many models: write model = \"…\"");
                 }
+                Ok(ModelSource::Endpoint { .. }) if model.numerics != Numerics::Exact => {
+                    return self.fail(
+                        &format!("models.{name}.numerics"),
+                        "an endpoint decides on its numerics itself; leave this key to local models",
+                    );
+                }
                 Ok(ModelSource::Student(_)) => {
                     return self.fail(&key, "a student is used by its name, `student:NAME`, not defined as a model");
                 }
@@ -300,6 +316,10 @@ impl Names<'_> {
         let plan = StudentPlan {
             base: student.base.clone(),
             target: student.target,
+            style: match student.prompt {
+                StudentPrompt::Instruction => Style::default(),
+                StudentPrompt::Question => Style::QuestionOnly,
+            },
             method: student.method,
             rank,
             alpha: student.alpha.unwrap_or(2.0 * rank as f64),

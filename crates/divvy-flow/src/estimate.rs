@@ -87,7 +87,7 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Esti
                     lines.push(line(
                         stage,
                         &decomposer,
-                        questions.iter().map(|question| decompose::messages(question, Style::default())),
+                        questions.iter().map(|question| decompose::messages(question, whole.style(&decomposer))),
                         plan.decompose_tokens,
                         1,
                     ));

@@ -7,11 +7,7 @@ use divvy_core::{
     decomposition::Decomposition,
     digest::derive_seed,
     plan::EvaluatePlan,
-    prompts::{
-        cot,
-        decompose::{self, Style},
-        direct, two_stage,
-    },
+    prompts::{cot, decompose, direct, two_stage},
     question::Question,
 };
 use divvy_llm::{Call, ChatError};
@@ -119,7 +115,8 @@ async fn decomposition(
     let Some(decomposer) = &opened.decomposer else { return Ok((None, question.recorded.clone())) };
     let sampling =
         Sampling { repetition_penalty: plan.repetition_penalty, ..greedy(context, plan.decompose_tokens, question) };
-    let call = context.ask(decomposer, decompose::messages(question, Style::default()), sampling, 0).await?;
+    let style = context.plan.style(opened.arm.decomposer.as_deref().unwrap_or_default());
+    let call = context.ask(decomposer, decompose::messages(question, style), sampling, 0).await?;
     let parsed = decompose::parse(&call.reply.text, &call.reply.finish, plan.max_subquestions);
     Ok((Some(call), parsed.decomposition))
 }

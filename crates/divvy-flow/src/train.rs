@@ -121,13 +121,13 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
     let rows = all
         .iter()
         .filter(|(key, _)| keep(key))
-        .filter_map(|(key, steps)| Some(row(train.get(&key.question)?, steps)))
+        .filter_map(|(key, steps)| Some(row(train.get(&key.question)?, steps, plan.style)))
         .collect();
-    let dev = all.iter().filter_map(|(key, steps)| Some(row(dev.get(&key.question)?, steps))).collect();
+    let dev = all.iter().filter_map(|(key, steps)| Some(row(dev.get(&key.question)?, steps, plan.style))).collect();
     Ok(Job {
         base: plan.base.clone(),
         base_id: context.plan.models.get(&plan.base).cloned().unwrap_or_default(),
-        prompt_id: decompose::prompt_id(Style::default()).0.hex().to_owned(),
+        prompt_id: decompose::prompt_id(plan.style).0.hex().to_owned(),
         plan: plan.clone(),
         seed: context.plan.seed,
         rows,
@@ -135,10 +135,10 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
     })
 }
 
-fn row(question: &Question, decomposition: &Decomposition) -> Row {
+fn row(question: &Question, decomposition: &Decomposition, style: Style) -> Row {
     Row {
         id: question.id.0.clone(),
-        prompt: decompose::messages(question, Style::default()),
+        prompt: decompose::messages(question, style),
         completion: decompose::completion(decomposition),
     }
 }

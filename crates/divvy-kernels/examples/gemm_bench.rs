@@ -1,12 +1,13 @@
-//! Prints GFLOP/s of the products by shape and batch, on the current instruction set and pool
-//! With one thread the time is processor time, so that a busy machine does not blur it. (`DIVVY_ISA`, `RAYON_NUM_THREADS`): `cargo run --release -p divvy-kernels --example gemm_bench [REPEATS]`.
+//! Prints GFLOP/s of the products by shape and batch, in bf16 and in 8 bits, on the current instruction set and pool
+//! (`DIVVY_ISA`, `RAYON_NUM_THREADS`): `cargo run --release -p divvy-kernels --example gemm_bench [REPEATS]`.
+//! With one thread the time is processor time, so that a busy machine does not blur it.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
-use divvy_kernels::{Isa, Packed, Write, matmul, mm_nt, mm_tn};
+use divvy_kernels::{Isa, Packed, Packed8, Write, matmul, matmul8, mm_nt, mm_tn};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-const SHAPES: [(usize, usize); 4] = [(576, 1536), (1536, 8960), (896, 4864), (151_936, 896)];
+const SHAPES: [(usize, usize); 5] = [(576, 1536), (1536, 8960), (17_920, 1536), (896, 4864), (151_936, 896)];
 
 fn main() {
     let repeats = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
@@ -16,17 +17,21 @@ fn main() {
         rayon::current_num_threads()
     );
     for (n, k) in SHAPES {
-        let w = Packed::from_rows(n, k, |row, out| {
+        let fill = |row: usize, out: &mut [f32]| {
             out.iter_mut().enumerate().for_each(|(i, v)| *v = ((row * 7 + i) % 13) as f32 - 6.0);
-        });
+        };
+        let (w, eight) = (Packed::from_rows(n, k, fill), Packed8::from_rows(n, k, fill));
         for m in [1, 2, 4, 8, 16, 32, 128, 512] {
             if m * n > 1 << 26 {
                 continue;
             }
             let (x, mut y) = (vec![0.5f32; m * k], vec![0f32; m * n]);
-            let seconds = best(repeats, || matmul(&x, &w, &mut y, m, Write::Set));
-            let rate = |amount: usize| amount as f64 / seconds / 1e9;
-            println!("bf16 n={n:6} k={k:5} m={m:4}  {:8.1}  ({:5.1})", rate(2 * m * n * k), rate(w.bytes()));
+            let wide = best(repeats, || matmul(&x, &w, &mut y, m, Write::Set));
+            let narrow = best(repeats, || matmul8(&x, &eight, &mut y, m, Write::Set));
+            for (name, bytes, seconds) in [("bf16", w.bytes(), wide), ("int8", n * k, narrow)] {
+                let rate = |amount: usize| amount as f64 / seconds / 1e9;
+                println!("{name} n={n:6} k={k:5} m={m:4}  {:8.1}  ({:5.1})", rate(2 * m * n * k), rate(bytes));
+            }
         }
     }
     lora(repeats);

@@ -3,7 +3,7 @@
 //! in rising order, so that its value does not depend on how rows, columns and `k` are cut into calls.
 
 use crate::Write;
-use crate::operands::{LeftTiles, RightPanels};
+use crate::operands::Term;
 
 /// Whether the processor has the instructions.
 #[cfg(target_arch = "x86_64")]
@@ -11,17 +11,17 @@ pub(crate) fn available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
 }
 
-/// `y[m, n] (+)= left · right`.
+/// `y[m, n] (+)= sum of left · right`.
 ///
 /// # Panics
-/// When `y` is not `m * n` long.
+/// When `y` is not `m * n` long, or the terms differ in these.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn product(left: &LeftTiles, right: RightPanels, y: &mut [f32], write: Write) {
-    x86::product(left, right, y, write);
+pub(crate) fn product(terms: &[Term], y: &mut [f32], write: Write) {
+    x86::product(terms, y, write);
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn product(_left: &LeftTiles, _right: RightPanels, _y: &mut [f32], _write: Write) {
+pub(crate) fn product(_terms: &[Term], _y: &mut [f32], _write: Write) {
     unreachable!("no machine of this kind is said to have AVX-512")
 }
 
@@ -42,42 +42,60 @@ mod x86 {
     /// Pairs of `k` in one pass: a group's part of 128 KB stays in the second-level cache while the rows go by.
     const PAIRS: usize = 512;
 
-    pub(super) fn product(left: &LeftTiles, right: RightPanels, y: &mut [f32], write: Write) {
-        assert_eq!(y.len(), left.m * right.n, "avx512: y is [m, n]");
-        let job = Job { left, right, y: Shared::new(y) };
-        for_each_task(left.m, right.n.div_ceil(PANEL), right.k * PANEL, |rows, panels| job.run(rows, panels, write));
+    pub(super) fn product(terms: &[Term], y: &mut [f32], write: Write) {
+        let (m, n) = (terms[0].left.m, terms[0].right.n);
+        assert!(terms.iter().all(|term| (term.left.m, term.right.n) == (m, n)), "avx512: every term is [m, n]");
+        assert_eq!(y.len(), m * n, "avx512: y is [m, n]");
+        let work = terms.iter().map(|term| term.right.k).sum::<usize>() * PANEL;
+        let job = Job { terms, n, y: Shared::new(y) };
+        for_each_task(m, n.div_ceil(PANEL), work, |rows, panels| job.run(rows, panels, write));
     }
 
     struct Job<'a> {
-        left: &'a LeftTiles,
-        right: RightPanels<'a>,
+        terms: &'a [Term<'a>],
+        n: usize,
         y: Shared,
     }
 
     impl Job<'_> {
+        /// Group by group of panels, so that its part of `y` is still in the cache when the next pass adds to it.
         fn run(&self, rows: Range<usize>, panels: Range<usize>, write: Write) {
-            let total = self.right.k.div_ceil(2);
-            for from in (0..total).step_by(PAIRS) {
-                let pairs = from..(from + PAIRS).min(total);
-                let write = if from == 0 { write } else { Write::Add };
-                let mut panel = panels.start;
-                while panel < panels.end {
-                    let count = if panels.end - panel >= GROUP { GROUP } else { 1 };
+            let mut panel = panels.start;
+            while panel < panels.end {
+                let count = if panels.end - panel >= GROUP { GROUP } else { 1 };
+                self.group(&rows, panel, count, write);
+                panel += count;
+            }
+        }
+
+        fn group(&self, rows: &Range<usize>, panel: usize, count: usize, mut write: Write) {
+            for term in self.terms {
+                let total = term.right.k.div_ceil(2);
+                for from in (0..total).step_by(PAIRS) {
+                    let pairs = from..(from + PAIRS).min(total);
                     for strip in strips(rows.clone(), ROWS) {
-                        self.strip(strip, panel, count, pairs.clone(), write);
+                        self.strip(term, strip, panel, count, pairs.clone(), write);
                     }
-                    panel += count;
+                    write = Write::Add;
                 }
             }
         }
 
-        fn strip(&self, rows: Range<usize>, panel: usize, count: usize, pairs: Range<usize>, write: Write) {
-            let (n, depth) = (self.right.n, self.right.k.next_multiple_of(DEPTH) / 2);
-            let lines = &self.right.lines[panel * depth + pairs.start..(panel + count - 1) * depth + pairs.end];
-            let left = &self.left.lines[rows.start * self.left.stride..rows.end * self.left.stride];
+        fn strip(
+            &self,
+            term: &Term,
+            rows: Range<usize>,
+            panel: usize,
+            count: usize,
+            pairs: Range<usize>,
+            write: Write,
+        ) {
+            let (n, depth) = (self.n, term.right.k.next_multiple_of(DEPTH) / 2);
+            let lines = &term.right.lines[panel * depth + pairs.start..(panel + count - 1) * depth + pairs.end];
+            let left = &term.left.lines[rows.start * term.left.stride..rows.end * term.left.stride];
             let call = Call {
                 left: left.as_ptr().cast::<i32>().wrapping_add(pairs.start),
-                left_row: self.left.stride * PANEL,
+                left_row: term.left.stride * PANEL,
                 right: lines.as_ptr().cast(),
                 right_panel: depth * PANEL,
                 pairs: pairs.len(),

@@ -14,6 +14,8 @@ mod attention;
 mod avx512;
 mod bf16;
 mod dispatch;
+mod input;
+mod int8;
 mod isa;
 mod loss;
 mod mapped;
@@ -32,6 +34,8 @@ mod testing;
 mod tile;
 
 pub use attention::{CachedQuery, Heads, attend_cached, attend_cached_batch, attention, attention_backward};
+pub use input::{Input, LowRank};
+pub use int8::{Packed8, eight_bits_pay, matmul8};
 pub use isa::{Isa, IsaError};
 pub use loss::{CrossEntropy, TakeGradient, chunked_cross_entropy, linear_cross_entropy};
 pub use mapped::MappedFile;

@@ -3,7 +3,7 @@
 
 use crate::Write;
 use crate::dispatch::Shared;
-use crate::operands::{self, LeftTiles, RightPanels};
+use crate::operands::{self, LeftTiles, RightPanels, Term};
 use crate::packed::{Line, PANEL, Packed};
 use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile, tile_edge};
 use rayon::prelude::*;
@@ -28,8 +28,9 @@ pub fn matmul(x: &[f32], w: &Packed, y: &mut [f32], m: usize, write: Write) {
         return;
     }
     if w.isa.rounds() {
+        let left = &LeftTiles::from_rows(x, m, w.k());
         let right = RightPanels { lines: &w.lines, n: w.n(), k: w.k() };
-        return operands::product(w.isa, &LeftTiles::from_rows(x, m, w.k()), right, y, write);
+        return operands::product(w.isa, &[Term { left, right }], y, write);
     }
     if w.k().is_multiple_of(2) {
         return product(x, w.k(), w, y, m, write);

@@ -5,11 +5,12 @@ use crate::dispatch::per_isa;
 use crate::packed::{DEPTH, Line, PANEL};
 use crate::{Isa, Write, amx, avx512, bf16};
 use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Rows of a tile.
 pub(crate) const TILE: usize = 16;
 
-/// A bf16 matrix `[m, k]`, rows padded with zeros to whole tiles and `k` to whole lines.
+/// A bf16 matrix `[m, k]`, rows padded to whole tiles, and `k` with zeros to whole lines.
 pub(crate) struct LeftTiles {
     pub(crate) lines: Vec<Line>,
     /// Lines from row to row: odd, so that the 16 rows of a tile fall into different cache sets.
@@ -25,24 +26,70 @@ pub(crate) struct RightPanels<'a> {
     pub(crate) k: usize,
 }
 
-/// `y[m, n] (+)= left · right` on an instruction set that [`Isa::rounds`].
-pub(crate) fn product(isa: Isa, left: &LeftTiles, right: RightPanels, y: &mut [f32], write: Write) {
+/// One product of a sum of products into the same `y[m, n]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Term<'a> {
+    pub(crate) left: &'a LeftTiles,
+    pub(crate) right: RightPanels<'a>,
+}
+
+/// `y[m, n] (+)= sum of left · right` on an instruction set that [`Isa::rounds`].
+pub(crate) fn product(isa: Isa, terms: &[Term], y: &mut [f32], write: Write) {
     match isa {
-        Isa::Amx => amx::product(left, right, y, write),
-        Isa::Avx512 => avx512::product(left, right, y, write),
+        Isa::Amx => {
+            for (index, Term { left, right }) in terms.iter().enumerate() {
+                amx::product(left, *right, y, if index == 0 { write } else { Write::Add });
+            }
+        }
+        Isa::Avx512 => avx512::product(terms, y, write),
         Isa::Avx2 | Isa::Portable => unreachable!("{isa:?} keeps the left operand in f32"),
     }
 }
 
+thread_local! {
+    /// Lines of dropped operands: fresh pages for each product would cost a tenth of its time.
+    static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Operands that one thread has alive at a time, at most.
+const KEPT: usize = 4;
+
+impl Drop for LeftTiles {
+    fn drop(&mut self) {
+        let lines = std::mem::take(&mut self.lines);
+        // During the thread's end there is no list any more; then the lines just go.
+        let _ = FREE.try_with(|free| {
+            let mut free = free.borrow_mut();
+            free.push(lines);
+            free.sort_by_key(Vec::capacity);
+            if free.len() > KEPT {
+                free.remove(0);
+            }
+        });
+    }
+}
+
+/// `len` lines of unspecified content.
+fn take(len: usize) -> Vec<Line> {
+    let kept = FREE.with_borrow_mut(|free| {
+        let at = free.iter().position(|lines| lines.capacity() >= len)?;
+        Some(free.remove(at))
+    });
+    let mut lines = kept.unwrap_or_default();
+    lines.resize(len, Line([0; DEPTH]));
+    lines
+}
+
 impl LeftTiles {
-    fn zeros(m: usize, k: usize) -> LeftTiles {
+    /// Rows behind `m`, and the line that makes the stride odd, stay unspecified: no result depends on them.
+    fn unspecified(m: usize, k: usize) -> LeftTiles {
         let stride = k.div_ceil(DEPTH) | 1;
-        LeftTiles { lines: vec![Line([0; DEPTH]); m.next_multiple_of(TILE) * stride], stride, m }
+        LeftTiles { lines: take(m.next_multiple_of(TILE) * stride), stride, m }
     }
 
     /// Rounds `x[m, k]`.
     pub(crate) fn from_rows(x: &[f32], m: usize, k: usize) -> LeftTiles {
-        let mut tiles = LeftTiles::zeros(m, k);
+        let mut tiles = LeftTiles::unspecified(m, k);
         let (isa, stride) = (Isa::detect(), tiles.stride);
         let rows = tiles.lines.par_chunks_mut(stride).zip(x.par_chunks_exact(k));
         rows.with_min_len((1 << 14) / k.max(1) + 1).for_each(|(lines, values)| round_row(isa, values, lines));
@@ -51,9 +98,10 @@ impl LeftTiles {
 
     /// Rounds `x[k, m]` turned over.
     pub(crate) fn from_columns(x: &[f32], m: usize, k: usize) -> LeftTiles {
-        let mut tiles = LeftTiles::zeros(m, k);
+        let mut tiles = LeftTiles::unspecified(m, k);
         let stride = tiles.stride;
         tiles.lines.par_chunks_mut(TILE * stride).enumerate().for_each(|(tile, lines)| {
+            lines.fill(Line([0; DEPTH]));
             let (first, count) = (tile * TILE, TILE.min(m - tile * TILE));
             for (position, values) in x.chunks_exact(m).enumerate() {
                 for (row, value) in values[first..first + count].iter().enumerate() {
@@ -79,7 +127,8 @@ fn round_row_body(values: &[f32], lines: &mut [Line]) {
         }
     }
     if let Some(line) = lines.next() {
-        line.0.iter_mut().zip(chunks.remainder()).for_each(|(to, value)| *to = bf16::round(*value));
+        let rest = chunks.remainder();
+        line.0 = std::array::from_fn(|i| rest.get(i).map_or(0, |value| bf16::round(*value)));
     }
 }
 

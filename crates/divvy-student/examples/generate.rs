@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use divvy_core::chat::{Message, Sampling};
 use divvy_student::engine::{Engine, EngineConfig, EventKind, Job};
+use divvy_student::matrix::Numerics;
 use divvy_student::model::Model;
 
 const PROMPT: &str =
@@ -17,15 +18,17 @@ const PROMPT: &str =
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let Some(path) = arguments.get(1) else {
-        eprintln!("usage: generate MODEL [BATCH] [TOKENS] [PROMPT]");
+        eprintln!("usage: generate MODEL [BATCH] [TOKENS] [PROMPT] [int8]");
         std::process::exit(2);
     };
     let batch: u64 = arguments.get(2).map_or(Ok(1), |text| text.parse())?;
     let tokens: u32 = arguments.get(3).map_or(Ok(128), |text| text.parse())?;
     let prompt = arguments.get(4).map_or(PROMPT, String::as_str);
 
+    let numerics = if arguments.iter().any(|word| word == "int8") { Numerics::Int8 } else { Numerics::Exact };
+
     let begin = Instant::now();
-    let model = Arc::new(Model::load(std::path::Path::new(path))?);
+    let model = Arc::new(Model::load_as(std::path::Path::new(path), numerics)?);
     println!("loaded in {:.2} s, {}", begin.elapsed().as_secs_f64(), model.content_hash);
 
     let mut engine = Engine::new(Arc::clone(&model), EngineConfig { max_sequences: 32, ..EngineConfig::default() });

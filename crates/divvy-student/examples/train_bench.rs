@@ -12,6 +12,7 @@ use std::time::Instant;
 use divvy_kernels::{Packed, Write, matmul};
 use divvy_student::adapter::{Fused, LoraSettings, Scaling};
 use divvy_student::config::{Arch, ModelConfig};
+use divvy_student::matrix::Matrix;
 use divvy_student::model::Model;
 use divvy_student::train::{Activations, Base, Method, Schedule, TrainConfig, TrainEvent, TrainRow, train};
 use divvy_student::weights::{Layer, Weights};
@@ -133,15 +134,16 @@ fn random_weights(config: &ModelConfig) -> Weights {
             }
         })
     };
+    let layer = |fused: Fused| Matrix::Exact(matrix(fused.shape(config)));
     let norm = || vec![1.0; config.hidden];
     let layers = (0..config.layers).map(|_| Layer {
         attn_norm: norm(),
-        qkv: matrix(Fused::Qkv.shape(config)),
+        qkv: layer(Fused::Qkv),
         qkv_bias: None,
-        out: matrix(Fused::Out.shape(config)),
+        out: layer(Fused::Out),
         ffn_norm: norm(),
-        gate_up: matrix(Fused::GateUp.shape(config)),
-        down: matrix(Fused::Down.shape(config)),
+        gate_up: layer(Fused::GateUp),
+        down: layer(Fused::Down),
     });
     let layers = layers.collect();
     let embed = Arc::new(matrix([config.vocab, config.hidden]));
@@ -164,6 +166,6 @@ fn products_alone(config: &ModelConfig, weights: &Weights, tokens: usize) -> f64
         best.fold(f64::INFINITY, f64::min)
     };
     let of_layer: f64 =
-        [&layer.qkv, &layer.out, &layer.gate_up, &layer.down].map(|w| both_ways(w, tokens)).iter().sum();
+        [&layer.qkv, &layer.out, &layer.gate_up, &layer.down].map(|w| both_ways(w.exact(), tokens)).iter().sum();
     tokens as f64 / (config.layers as f64 * of_layer + both_ways(&weights.head, targets))
 }

@@ -74,7 +74,7 @@ impl Network<'_> {
         let Scratch { x, normed, inv_rms, qkv, attended, positions, .. } = scratch;
         let (config, rows) = (self.config, positions.len());
         rms_norm(x, &layer.attn_norm, config.rms_eps, normed, inv_rms);
-        matmul(normed, &layer.qkv, qkv, rows, Write::Set); // [rows, (q + 2kv)·d]
+        layer.qkv.matmul(normed, qkv, rows, Write::Set); // [rows, (q + 2kv)·d]
         if let Some(bias) = &layer.qkv_bias {
             for row in qkv.chunks_exact_mut(bias.len()) {
                 row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
@@ -86,7 +86,7 @@ impl Network<'_> {
         rope(&mut qkv[query_width..], stride, config.kv_heads, positions, self.rope, Direction::Forward);
         extend_caches(index, config, spans, qkv);
         self.attend(index, spans, qkv, attended);
-        matmul(attended, &layer.out, x, rows, Write::Add);
+        layer.out.matmul(attended, x, rows, Write::Add);
         adapt(index, Fused::Out, config, spans, attended, x);
     }
 
@@ -117,10 +117,10 @@ impl Network<'_> {
         let Scratch { x, normed, inv_rms, gate_up, inner, positions, .. } = scratch;
         let (config, rows) = (self.config, positions.len());
         rms_norm(x, &layer.ffn_norm, config.rms_eps, normed, inv_rms);
-        matmul(normed, &layer.gate_up, gate_up, rows, Write::Set); // [rows, 2f]
+        layer.gate_up.matmul(normed, gate_up, rows, Write::Set); // [rows, 2f]
         adapt(index, Fused::GateUp, config, spans, normed, gate_up);
         swiglu(gate_up, inner, config.ffn);
-        matmul(inner, &layer.down, x, rows, Write::Add);
+        layer.down.matmul(inner, x, rows, Write::Add);
         adapt(index, Fused::Down, config, spans, inner, x);
     }
 

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod error;
 pub mod forward;
 pub mod gguf;
+pub mod matrix;
 pub mod model;
 pub mod quant;
 pub mod safetensors;

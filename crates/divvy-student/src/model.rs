@@ -10,6 +10,7 @@ use crate::config::ModelConfig;
 use crate::error::{LoadError, TextError};
 use crate::forward::Network;
 use crate::gguf::GgufFile;
+use crate::matrix::Numerics;
 use crate::safetensors::{SafetensorsDir, read_config};
 use crate::template::ChatTemplate;
 use crate::tokenizer::TextTokenizer;
@@ -29,15 +30,23 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a GGUF file or a Hugging Face directory. Weights are expanded to bf16 in parallel.
+    /// Loads a GGUF file or a Hugging Face directory with exact weights: for training, and where nothing else is said.
     ///
     /// # Errors
     /// [`LoadError`], whose message names file and key.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        if path.is_dir() { Self::load_directory(path) } else { Self::load_gguf(path) }
+        Self::load_as(path, Numerics::Exact)
     }
 
-    fn load_gguf(path: &Path) -> Result<Self, LoadError> {
+    /// Loads a GGUF file or a Hugging Face directory. Weights are brought into their form in parallel.
+    ///
+    /// # Errors
+    /// As for [`Model::load`].
+    pub fn load_as(path: &Path, numerics: Numerics) -> Result<Self, LoadError> {
+        if path.is_dir() { Self::load_directory(path, numerics) } else { Self::load_gguf(path, numerics) }
+    }
+
+    fn load_gguf(path: &Path, numerics: Numerics) -> Result<Self, LoadError> {
         let name = path.display().to_string();
         let map = MappedFile::open(path).map_err(|error| LoadError::io(path, error))?;
         if !map.starts_with(b"GGUF") {
@@ -49,10 +58,10 @@ impl Model {
         let template = file.header.text("tokenizer.chat_template")?.to_owned();
         let template = compile(&name, template)?;
         let hash = || blake3::hash(file.bytes()).to_hex().to_string();
-        Self::assemble(config, &file, tokenizer, template, hash)
+        Self::assemble(config, &file, numerics, tokenizer, template, hash)
     }
 
-    fn load_directory(dir: &Path) -> Result<Self, LoadError> {
+    fn load_directory(dir: &Path, numerics: Numerics) -> Result<Self, LoadError> {
         let config = read_config(dir)?;
         let files = SafetensorsDir::open(dir)?;
         let tokenizer = TextTokenizer::from_directory(dir, config.vocab)?;
@@ -67,7 +76,7 @@ impl Model {
             });
             hasher.finalize().to_hex().to_string()
         };
-        Self::assemble(config, &files, tokenizer, template, hash)
+        Self::assemble(config, &files, numerics, tokenizer, template, hash)
     }
 
     /// Writes tokenizer and chat template into a directory, so that weights trained from this model stand there as a
@@ -84,11 +93,12 @@ impl Model {
     fn assemble(
         config: ModelConfig,
         source: &dyn TensorSource,
+        numerics: Numerics,
         tokenizer: TextTokenizer,
         template: ChatTemplate,
         hash: impl FnOnce() -> String + Send,
     ) -> Result<Self, LoadError> {
-        let (weights, content_hash) = rayon::join(|| Weights::load(&config, source), hash);
+        let (weights, content_hash) = rayon::join(|| Weights::load(&config, source, numerics), hash);
         let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
         Ok(Self { weights: weights?, config, tokenizer, template, rope, content_hash })
     }

@@ -8,6 +8,7 @@ use divvy_kernels::RopeTable;
 
 use crate::config::{Arch, ModelConfig};
 use crate::gguf::{Header, Value};
+use crate::matrix::Numerics;
 use crate::model::Model;
 use crate::quant::TensorView;
 use crate::safetensors::{SafetensorsDir, read_config};
@@ -61,9 +62,13 @@ pub(crate) fn tiny_tokenizer() -> TextTokenizer {
 }
 
 pub(crate) fn tiny_model(name: &str) -> Model {
+    tiny_model_as(name, Numerics::Exact)
+}
+
+pub(crate) fn tiny_model_as(name: &str, numerics: Numerics) -> Model {
     let dir = fixture(name);
     let config = read_config(&dir).unwrap();
-    let weights = Weights::load(&config, &SafetensorsDir::open(&dir).unwrap()).unwrap();
+    let weights = Weights::load(&config, &SafetensorsDir::open(&dir).unwrap(), numerics).unwrap();
     let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
     let template = ChatTemplate::new(CHATML.into()).unwrap();
     Model { config, weights, tokenizer: tiny_tokenizer(), template, rope, content_hash: name.into() }

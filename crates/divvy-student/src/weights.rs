@@ -8,6 +8,7 @@ use divvy_kernels::Packed;
 
 use crate::config::{ModelConfig, Projection};
 use crate::error::LoadError;
+use crate::matrix::{Matrix, Numerics};
 use crate::quant::TensorView;
 
 /// One decoder layer. `[rows, columns]` = `[outputs, inputs]`; `d` head dimension, `q`/`kv` heads, `f` ffn width.
@@ -15,17 +16,17 @@ pub struct Layer {
     /// `[hidden]`, before attention.
     pub attn_norm: Vec<f32>,
     /// `[(q + 2kv)·d, hidden]`: rows of the query, then key, then value heads, each head in half-split RoPE order.
-    pub qkv: Packed,
+    pub qkv: Matrix,
     /// `[(q + 2kv)·d]`, where the family has one.
     pub qkv_bias: Option<Vec<f32>>,
     /// `[hidden, q·d]`
-    pub out: Packed,
+    pub out: Matrix,
     /// `[hidden]`, before the feed-forward block.
     pub ffn_norm: Vec<f32>,
     /// `[2f, hidden]`: gate rows, then up rows.
-    pub gate_up: Packed,
+    pub gate_up: Matrix,
     /// `[hidden, f]`
-    pub down: Packed,
+    pub down: Matrix,
 }
 
 /// All weights of a model.
@@ -61,29 +62,31 @@ pub trait TensorSource: Sync {
 }
 
 impl Weights {
-    /// Reads every tensor the configuration asks for.
+    /// Reads every tensor the configuration asks for, the layers' matrices in this form.
     ///
     /// # Errors
     /// A missing tensor or one of another shape than the configuration says, by name.
-    pub fn load(config: &ModelConfig, source: &dyn TensorSource) -> Result<Self, LoadError> {
-        let embed = Arc::new(matrix(source, &[(Slot::Embed, config.vocab)], config.hidden)?);
-        let head = if config.tied {
-            Arc::clone(&embed)
-        } else {
-            Arc::new(matrix(source, &[(Slot::Head, config.vocab)], config.hidden)?)
-        };
-        let layers = (0..config.layers).map(|index| Layer::load(config, source, index)).collect::<Result<_, _>>()?;
+    pub fn load(config: &ModelConfig, source: &dyn TensorSource, numerics: Numerics) -> Result<Self, LoadError> {
+        let embed = Arc::new(table(source, Slot::Embed, config)?);
+        let head = if config.tied { Arc::clone(&embed) } else { Arc::new(table(source, Slot::Head, config)?) };
+        let layers =
+            (0..config.layers).map(|index| Layer::load(config, source, index, numerics)).collect::<Result<_, _>>()?;
         let final_norm = vector(source, Slot::FinalNorm, config.hidden)?;
         Ok(Self { embed, layers, final_norm, head })
     }
 }
 
 impl Layer {
-    fn load(config: &ModelConfig, source: &dyn TensorSource, index: usize) -> Result<Self, LoadError> {
+    fn load(
+        config: &ModelConfig,
+        source: &dyn TensorSource,
+        index: usize,
+        numerics: Numerics,
+    ) -> Result<Self, LoadError> {
         let fused = |parts: &[Projection]| {
             let slots: Vec<(Slot, usize)> =
                 parts.iter().map(|&p| (Slot::Matrix(index, p), config.projection_shape(p)[0])).collect();
-            matrix(source, &slots, config.projection_shape(parts[0])[1])
+            matrix(source, &slots, config.projection_shape(parts[0])[1], numerics)
         };
         let qkv_parts = [Projection::Query, Projection::Key, Projection::Value];
         let qkv_bias = if config.qkv_bias {
@@ -107,8 +110,20 @@ impl Layer {
     }
 }
 
+/// Embedding or head: `[vocab, hidden]`.
+fn table(source: &dyn TensorSource, slot: Slot, config: &ModelConfig) -> Result<Packed, LoadError> {
+    let view = source.tensor(slot)?;
+    view.expect_shape(&[config.vocab, config.hidden])?;
+    Ok(Packed::from_rows(config.vocab, config.hidden, |row, out| view.read_row(row, out)))
+}
+
 /// Stacks tensors of `columns` columns on top of each other and packs them.
-fn matrix(source: &dyn TensorSource, parts: &[(Slot, usize)], columns: usize) -> Result<Packed, LoadError> {
+fn matrix(
+    source: &dyn TensorSource,
+    parts: &[(Slot, usize)],
+    columns: usize,
+    numerics: Numerics,
+) -> Result<Matrix, LoadError> {
     let mut views = Vec::with_capacity(parts.len());
     let mut rows = 0;
     for &(slot, part_rows) in parts {
@@ -117,7 +132,7 @@ fn matrix(source: &dyn TensorSource, parts: &[(Slot, usize)], columns: usize) ->
         views.push((rows, view));
         rows += part_rows;
     }
-    Ok(Packed::from_rows(rows, columns, |row, out| {
+    Ok(Matrix::from_rows(numerics, rows, columns, |row, out| {
         let (first, view) = views.iter().rev().find(|(first, _)| *first <= row).expect("the first part starts at 0");
         view.read_row(row - first, out);
     }))

@@ -12,18 +12,21 @@ use divvy_llm::{Chat, ChatError, Delta, Deltas, ErrorKind};
 use divvy_student::{
     adapter::Adapter,
     engine::{Engine, EngineConfig, Event, EventKind, Job},
+    matrix::Numerics,
     model::Model,
 };
 use futures::stream::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Every model in use, by path.
+/// Every model in use. One that is trained from and asked in 8 bits is loaded in both forms.
 #[derive(Default)]
 pub(crate) struct Hosts {
-    models: Mutex<HashMap<PathBuf, Slot>>,
-    threads: Mutex<HashMap<PathBuf, Host>>,
+    models: Mutex<HashMap<Form, Slot>>,
+    threads: Mutex<HashMap<Form, Host>>,
 }
+
+type Form = (PathBuf, Numerics);
 
 /// A model on its way: whoever asks first loads it, the others wait.
 type Slot = Arc<OnceLock<Result<Arc<Model>, String>>>;
@@ -46,33 +49,41 @@ impl Hosts {
     ///
     /// # Errors
     /// Why it cannot be loaded.
-    pub(crate) fn model(&self, path: &Path) -> Result<Arc<Model>, String> {
-        let cell =
-            Arc::clone(self.models.lock().unwrap_or_else(PoisonError::into_inner).entry(path.to_owned()).or_default());
-        cell.get_or_init(|| Model::load(path).map(Arc::new).map_err(|error| error.to_string())).clone()
+    pub(crate) fn model(&self, path: &Path, numerics: Numerics) -> Result<Arc<Model>, String> {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let cell = Arc::clone(models.entry((path.to_owned(), numerics)).or_default());
+        drop(models);
+        cell.get_or_init(|| Model::load_as(path, numerics).map(Arc::new).map_err(|error| error.to_string())).clone()
     }
 
     /// A chat with the model at `path`, perhaps under an adapter (a PEFT directory). Nothing is loaded yet.
-    pub(crate) fn chat(self: &Arc<Self>, name: &str, path: &Path, adapter: Option<PathBuf>, batch: usize) -> LocalChat {
+    pub(crate) fn chat(
+        self: &Arc<Self>,
+        name: &str,
+        (path, numerics): (&Path, Numerics),
+        adapter: Option<PathBuf>,
+        batch: usize,
+    ) -> LocalChat {
+        let form = (path.to_owned(), numerics);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let start = || start(Arc::clone(self), name, path.to_owned(), batch);
-        let host = threads.entry(path.to_owned()).or_insert_with(start).clone();
+        let start = || start(Arc::clone(self), name, form.clone(), batch);
+        let host = threads.entry(form.clone()).or_insert_with(start).clone();
         LocalChat { name: name.to_owned(), host, adapter }
     }
 }
 
-fn start(hosts: Arc<Hosts>, name: &str, path: PathBuf, batch: usize) -> Host {
+fn start(hosts: Arc<Hosts>, name: &str, form: Form, batch: usize) -> Host {
     let (work, inbox) = std_mpsc::channel();
     let thread = std::thread::Builder::new().name(format!("model {name}"));
     let name = name.to_owned();
-    thread.spawn(move || serve(&hosts, &name, &path, batch, &inbox)).expect("the system starts threads");
+    thread.spawn(move || serve(&hosts, &name, &form, batch, &inbox)).expect("the system starts threads");
     Host { work }
 }
 
 /// The thread: waits for work, loads at the first, steps while there is some.
-fn serve(hosts: &Hosts, name: &str, path: &Path, batch: usize, inbox: &std_mpsc::Receiver<Work>) {
+fn serve(hosts: &Hosts, name: &str, (path, numerics): &Form, batch: usize, inbox: &std_mpsc::Receiver<Work>) {
     let Ok(first) = inbox.recv() else { return };
-    let model = match hosts.model(path) {
+    let model = match hosts.model(path, *numerics) {
         Ok(model) => model,
         Err(reason) => return refuse_all(name, &reason, first, inbox),
     };

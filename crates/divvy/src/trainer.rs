@@ -12,6 +12,7 @@ use divvy_core::{digest::Digest, recipe, records::TrainPoint};
 use divvy_flow::train::{Artefact, Job, Observe, Row, Stopped, Trainer};
 use divvy_student::{
     adapter::{AdapterLabel, LoraSettings, Scaling},
+    matrix::Numerics,
     model::Model,
     train::{
         self, Activations, Base, Method, Schedule, StepRecord, TrainConfig, TrainError, TrainEvent, TrainRow, Trained,
@@ -37,7 +38,7 @@ impl Trainer for Native {
     fn train(&self, key: &Digest, job: &Job, observe: &mut Observe<'_>) -> Result<Artefact, Stopped> {
         let path =
             self.bases.get(&job.base).ok_or_else(|| Stopped::Failed(format!("`{}` is not a local model", job.base)))?;
-        let model = self.hosts.model(path).map_err(|error| Stopped::Failed(error.to_string()))?;
+        let model = self.hosts.model(path, Numerics::Exact).map_err(|error| Stopped::Failed(error.to_string()))?;
         let began = Instant::now();
         let folder = self.folder.join(key.short());
         let trained = run(&model, job, &folder.join("checkpoint"), observe)?;

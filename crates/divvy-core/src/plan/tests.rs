@@ -38,6 +38,15 @@ fn the_digest_changes_with_content_and_not_with_place() {
 }
 
 #[test]
+fn a_student_is_asked_as_it_was_trained() {
+    let students = "[students.short]\nbase = \"small\"\ntarget = \"SD-T\"\nprompt = \"question\"\n\
+                    [students.long]\nbase = \"small\"\ntarget = \"SD-T\"\n";
+    let plan = Plan::resolve(&recipe(students), "r.toml").unwrap();
+    assert_eq!(plan.style("student:short"), Style::QuestionOnly);
+    assert_eq!([plan.style("student:long"), plan.style("small"), plan.style("teacher")], [Style::Free; 3]);
+}
+
+#[test]
 fn names_are_checked() {
     refused("[screen]\nsolver = \"bgi\"", "did you mean `big`?");
     refused("[students.s]\nbase = \"small\"\ntarget = \"SD-R\"", "add [screen]");
@@ -48,4 +57,8 @@ fn names_are_checked() {
     );
     refused("[screen]\nsolver = \"big\"\nsamples = 3", "set a temperature");
     refused("[screen]\nsolver = \"big\"\nrule = \"threshold\"", "needs one, between 0 and 1");
+    refused(
+        "[models.api]\nsource = \"http://x/v1\"\nmodel = \"m\"\nnumerics = \"fast\"",
+        "`models.api.numerics`: an endpoint decides",
+    );
 }

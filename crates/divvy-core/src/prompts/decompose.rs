@@ -15,29 +15,34 @@ pub const NO_DECOMPOSITION: &str = "No decomposition";
 /// Raised when the same reply would be read differently.
 const PARSER_VERSION: u32 = 1;
 
-/// Whether the instruction names a limit. The paper says three (two for Bamboogle); what a student is trained on decides
-/// better, so the default names none.
+/// How much the decomposer is told. A limit is the paper's (three subquestions, two for Bamboogle); what a student is
+/// trained on decides better, so the default names none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Style {
     #[default]
     Free,
     AtMost(u32),
+    /// No instruction: a student that was trained to decompose needs none, and a third of its input is saved.
+    QuestionOnly,
 }
 
 #[must_use]
 pub fn messages(question: &Question, style: Style) -> Vec<Message> {
-    let limit = match style {
-        Style::Free => String::new(),
-        Style::AtMost(most) => format!(" Write at most {most}."),
+    let user = match style {
+        Style::Free => instruction("") + &material(question),
+        Style::AtMost(most) => instruction(&format!(" Write at most {most}.")) + &material(question),
+        Style::QuestionOnly => material(question),
     };
-    let user = format!(
+    vec![Message::system(SYSTEM), Message::user(user)]
+}
+
+fn instruction(limit: &str) -> String {
+    format!(
         "Break the question into the most helpful subquestions, in the order to answer them. Write one subquestion per \
          line, numbered 1., 2., 3. Do not answer them.{limit} If no subquestions are needed, write: \
-         {NO_DECOMPOSITION}\n\n{}",
-        material(question)
-    );
-    vec![Message::system(SYSTEM), Message::user(user)]
+         {NO_DECOMPOSITION}\n\n"
+    )
 }
 
 /// The training target: numbered lines, or [`NO_DECOMPOSITION`]. Line breaks inside a subquestion become spaces.
@@ -87,6 +92,13 @@ mod tests {
              \n\
              Question: How much older is Bo than Ann?"
         );
+    }
+
+    #[test]
+    fn the_question_alone() {
+        let q = question(None, "How many?", ScorerKind::Numeric);
+        let messages = messages(&q, Style::QuestionOnly);
+        assert_eq!(texts(&messages), ("You break questions into subquestions.", "Question: How many?"));
     }
 
     #[test]

@@ -146,6 +146,7 @@ pub(crate) mod tests {
         let ids = [
             decompose::prompt_id(decompose::Style::Free),
             decompose::prompt_id(decompose::Style::AtMost(3)),
+            decompose::prompt_id(decompose::Style::QuestionOnly),
             direct::prompt_id(),
             cot::prompt_id(),
             two_stage::prompt_id(),

@@ -108,6 +108,9 @@ pub struct Model {
     pub model: Option<String>,
     /// For an endpoint: the environment variable that holds the API key. The key itself never stands in a recipe.
     pub api_key_env: Option<String>,
+    /// For a local model.
+    #[serde(default)]
+    pub numerics: Numerics,
     /// Expected SHA-256 of the weights file.
     pub sha256: Option<String>,
     /// Requests in flight (endpoint) or sequences in a batch (local).
@@ -116,6 +119,17 @@ pub struct Model {
     pub price: Option<Price>,
     /// Seconds one request may take, all retries included.
     pub timeout_seconds: Option<u64>,
+}
+
+/// How closely a local model keeps to its stored numbers when it answers. Training is always exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Numerics {
+    #[default]
+    Exact,
+    /// Products in 8 bits where the processor gains by them. Some answers differ from the exact ones, so what was done
+    /// is part of the model's identity.
+    Fast,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -193,12 +207,25 @@ pub enum Method {
     Full,
 }
 
+/// What a student reads, in training and ever after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StudentPrompt {
+    /// What every other decomposer reads.
+    #[default]
+    Instruction,
+    /// The question without the instruction: fewer tokens to train on and to pay for.
+    Question,
+}
+
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Student {
     /// A local model from `[models]`.
     pub base: String,
     pub target: Target,
+    #[serde(default)]
+    pub prompt: StudentPrompt,
     #[serde(default)]
     pub method: Method,
     pub rank: Option<usize>,

@@ -26,7 +26,7 @@ pub(crate) struct Turned {
 impl Turned {
     pub(crate) fn of(weights: &Weights) -> Self {
         let turn = |layer: &crate::weights::Layer| {
-            [layer.qkv.transposed(), layer.out.transposed(), layer.gate_up.transposed(), layer.down.transposed()]
+            [&layer.qkv, &layer.out, &layer.gate_up, &layer.down].map(|matrix| matrix.exact().transposed())
         };
         Self { layers: weights.layers.iter().map(turn).collect(), head: weights.head.transposed() }
     }

@@ -144,26 +144,27 @@ pub(crate) fn layer_forward(
 
     let mut qkv = buffers.take(t * config.qkv_width());
     let write = start_with_bias(&mut qkv, layer.qkv_bias.as_deref());
-    let qkv_inner = linear(&normed, &layer.qkv, network.map(index, Fused::Qkv), &mut qkv, t, write, buffers);
+    let qkv_inner = linear(&normed, layer.qkv.exact(), network.map(index, Fused::Qkv), &mut qkv, t, write, buffers);
     let rotated = config.query_heads + config.kv_heads;
     rope(&mut qkv, config.qkv_width(), rotated, &micro.positions, network.rope, Direction::Forward);
     let mut attended = buffers.take(t * config.query_width());
     let mut lse = buffers.take(t * config.query_heads);
     attention(&qkv, &network.heads(), &micro.starts, &mut attended, &mut lse);
     let mut middle = buffers.copy_of(x);
-    let out_inner = linear(&attended, &layer.out, network.map(index, Fused::Out), &mut middle, t, Write::Add, buffers);
+    let out_inner =
+        linear(&attended, layer.out.exact(), network.map(index, Fused::Out), &mut middle, t, Write::Add, buffers);
 
     let mut ffn_inverse = buffers.take(t);
     rms_norm(&middle, &layer.ffn_norm, config.rms_eps, &mut normed, &mut ffn_inverse);
     let mut gate_up = buffers.take(t * 2 * config.ffn);
     let map = network.map(index, Fused::GateUp);
-    let gate_up_inner = linear(&normed, &layer.gate_up, map, &mut gate_up, t, Write::Set, buffers);
+    let gate_up_inner = linear(&normed, layer.gate_up.exact(), map, &mut gate_up, t, Write::Set, buffers);
     buffers.give(normed);
     let mut activated = buffers.take(t * config.ffn);
     swiglu(&gate_up, &mut activated, config.ffn);
     let mut output = buffers.copy_of(&middle);
     let map = network.map(index, Fused::Down);
-    let down_inner = linear(&activated, &layer.down, map, &mut output, t, Write::Add, buffers);
+    let down_inner = linear(&activated, layer.down.exact(), map, &mut output, t, Write::Add, buffers);
     buffers.give(activated);
 
     let inner = [qkv_inner, out_inner, gate_up_inner, down_inner];

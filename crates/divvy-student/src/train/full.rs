@@ -15,6 +15,7 @@ use super::parameters::{Decay, Parameters};
 use crate::adapter::Fused;
 use crate::adapter::files::{TensorRef, write_atomic, write_tensors_as_bf16};
 use crate::config::{Arch, ModelConfig};
+use crate::matrix::Matrix;
 use crate::weights::{Layer, Weights};
 
 /// A weight by its place in the model.
@@ -69,12 +70,13 @@ pub(crate) fn parameters(config: &ModelConfig, weights: &Weights) -> Parameters 
     };
     for (index, layer) in weights.layers.iter().enumerate() {
         let name = |name: &str| format!("layers.{index}.{name}");
+        let fused = |fused: Fused| fused.shape(config);
         push(name("attn_norm"), &[hidden], layer.attn_norm.clone());
-        push(name("qkv"), &[layer.qkv.n(), layer.qkv.k()], unpack(&layer.qkv));
-        push(name("out"), &[layer.out.n(), layer.out.k()], unpack(&layer.out));
+        push(name("qkv"), &fused(Fused::Qkv), unpack(layer.qkv.exact()));
+        push(name("out"), &fused(Fused::Out), unpack(layer.out.exact()));
         push(name("ffn_norm"), &[hidden], layer.ffn_norm.clone());
-        push(name("gate_up"), &[layer.gate_up.n(), layer.gate_up.k()], unpack(&layer.gate_up));
-        push(name("down"), &[layer.down.n(), layer.down.k()], unpack(&layer.down));
+        push(name("gate_up"), &fused(Fused::GateUp), unpack(layer.gate_up.exact()));
+        push(name("down"), &fused(Fused::Down), unpack(layer.down.exact()));
         if let Some(bias) = &layer.qkv_bias {
             push(name("qkv_bias"), &[bias.len()], bias.clone());
         }
@@ -104,7 +106,7 @@ pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>]) -> Weights {
         let values = get(slot).expect("every model has its matrices");
         Packed::from_rows(values.len() / k, k, |row, out| out.copy_from_slice(&values[row * k..][..k]))
     };
-    let matrix = |layer, fused: Fused| pack(Slot::Matrix(layer, fused), fused.shape(config)[1]);
+    let matrix = |layer, fused: Fused| Matrix::Exact(pack(Slot::Matrix(layer, fused), fused.shape(config)[1]));
     let layers = (0..config.layers).map(|layer| Layer {
         attn_norm: vector(Slot::AttnNorm(layer)),
         qkv: matrix(layer, Fused::Qkv),

@@ -3,7 +3,7 @@
 //! stacked, so that x is read once, and the B form a block-diagonal matrix, kept transposed so that every product runs
 //! along rows.
 
-use divvy_kernels::{Packed, Write, matmul, mm_nn, mm_nt, mm_tn};
+use divvy_kernels::{Input, LowRank, Packed, Write, mm_tn};
 
 use super::buffers::Buffers;
 
@@ -28,11 +28,14 @@ pub(crate) fn linear(
     write: Write,
     buffers: &mut Buffers,
 ) -> Vec<f32> {
-    matmul(x, w, y, m, write);
-    let Some(LoraMap { a, b, inner, scale }) = lora else { return Vec::new() };
+    let x = Input::new(x, m, w.k());
+    let Some(LoraMap { a, b, inner, scale }) = lora else {
+        x.matmul(w, None, y, write);
+        return Vec::new();
+    };
     let mut u = buffers.take(m * inner);
-    mm_nt(x, a, &mut u, m, inner, w.k(), 1.0, Write::Set);
-    mm_nn(&u, b, y, m, w.n(), inner, scale, Write::Add);
+    x.mm_nt(a, &mut u, inner, 1.0);
+    x.matmul(w, Some(LowRank { u: &u, b, inner, alpha: scale }), y, write);
     u
 }
 
@@ -55,23 +58,26 @@ pub(crate) fn linear_backward(
     dy: &[f32],
     turned: &Packed,
     sink: Sink<'_>,
-    mut dx: Option<&mut [f32]>,
+    dx: Option<&mut [f32]>,
     m: usize,
     buffers: &mut Buffers,
 ) {
     let (n, k) = (turned.k(), turned.n());
-    if let Some(dx) = dx.as_deref_mut() {
-        matmul(dy, turned, dx, m, Write::Set);
-    }
     match sink {
-        Sink::Full { dw } => mm_tn(dy, x, dw, m, n, k, 1.0, Write::Add),
+        Sink::Full { dw } => {
+            mm_tn(dy, x, dw, m, n, k, 1.0, Write::Add);
+            if let Some(dx) = dx {
+                Input::new(dy, m, n).matmul(turned, None, dx, Write::Set);
+            }
+        }
         Sink::Lora { map: LoraMap { a, b, inner, scale }, u, da, db } => {
+            let from = Input::new(dy, m, n);
             let mut du = buffers.take(m * inner);
-            mm_nt(dy, b, &mut du, m, inner, n, scale, Write::Set);
+            from.mm_nt(b, &mut du, inner, scale);
             mm_tn(u, dy, db, m, inner, n, scale, Write::Add);
             mm_tn(&du, x, da, m, inner, k, 1.0, Write::Add);
             if let Some(dx) = dx {
-                mm_nn(&du, a, dx, m, k, inner, 1.0, Write::Add);
+                from.matmul(turned, Some(LowRank { u: &du, b: a, inner, alpha: 1.0 }), dx, Write::Set);
             }
             buffers.give(du);
         }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use crate::adapter::files::{TensorFile, read_tensors};
 use crate::adapter::{Adapter, Factors, LoraSettings, Scaling};
 use crate::config::{ModelConfig, Projection};
+use crate::matrix::Numerics;
 use crate::safetensors::{SafetensorsDir, read_config};
 use crate::testing;
 use crate::train::{Activations, Base, Method, Schedule, TrainConfig, TrainRow};
@@ -41,7 +42,7 @@ impl Fixture {
         let folder = testing::fixture(name);
         let read = |file: &str| std::fs::read(folder.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
         let config = read_config(&folder).unwrap();
-        let weights = Weights::load(&config, &SafetensorsDir::open(&folder).unwrap()).unwrap();
+        let weights = Weights::load(&config, &SafetensorsDir::open(&folder).unwrap(), Numerics::Exact).unwrap();
         let reference = read_tensors(&read("reference.safetensors")).unwrap();
         Self { config, weights, reference, report: serde_json::from_slice(&read("reference.json")).unwrap() }
     }

@@ -10,6 +10,7 @@ use super::fixture::{Fixture, LORA, NAMES, settings};
 use crate::adapter::{Adapter, AdapterLabel, Scaling};
 use crate::cache::KvCache;
 use crate::forward::{Network, Scratch, Span};
+use crate::matrix::Numerics;
 use crate::safetensors::{SafetensorsDir, read_config};
 use crate::testing;
 use crate::train::{Method, TrainConfig, TrainRow, TrainedWeights, train};
@@ -63,7 +64,8 @@ fn full_weights_learnt_by_heart_recite_after_saving() {
         let folder = tempfile::tempdir().unwrap();
         full.save(folder.path(), &AdapterLabel::default()).unwrap();
         assert_eq!(read_config(folder.path()).unwrap(), fixture.config);
-        let loaded = Weights::load(&fixture.config, &SafetensorsDir::open(folder.path()).unwrap()).unwrap();
+        let loaded =
+            Weights::load(&fixture.config, &SafetensorsDir::open(folder.path()).unwrap(), Numerics::Exact).unwrap();
         for row in &fixture.report.rows {
             assert_eq!(greedy(&fixture, &full.weights(), None, row), row.completion);
             assert_eq!(greedy(&fixture, &loaded, None, row), row.completion);

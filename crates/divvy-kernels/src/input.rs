@@ -1,0 +1,160 @@
+//! Rows that several products read, as with a frozen matrix and the low-rank factors beside it (LoRA, arXiv
+//! 2106.09685): where the instruction set rounds, they are rounded once.
+
+use crate::operands::{self, LeftTiles, RightPanels, Term};
+use crate::{Isa, Packed, Write, matmul, mm_nn, mm_nt};
+
+/// Rows `x[m, k]`.
+pub struct Input<'a> {
+    values: &'a [f32],
+    m: usize,
+    k: usize,
+    isa: Isa,
+    rounded: Option<LeftTiles>,
+}
+
+/// A second, narrow product `alpha · u[m, inner] · b[inner, n]` into the result of a wide one.
+#[derive(Clone, Copy)]
+pub struct LowRank<'a> {
+    pub u: &'a [f32],
+    pub b: &'a [f32],
+    pub inner: usize,
+    pub alpha: f32,
+}
+
+impl<'a> Input<'a> {
+    /// # Panics
+    /// When `values` is not `m * k` long.
+    pub fn new(values: &'a [f32], m: usize, k: usize) -> Self {
+        Self::new_for(Isa::current(), values, m, k)
+    }
+
+    fn new_for(isa: Isa, values: &'a [f32], m: usize, k: usize) -> Self {
+        assert_eq!(values.len(), m * k, "input: x is [m, k] = [{m}, {k}]");
+        let rounded = (isa.rounds() && m > 0).then(|| LeftTiles::from_rows(values, m, k));
+        Self { values, m, k, isa, rounded }
+    }
+
+    /// `y[m, n] (+)= x · W[n, k]ᵀ (+ alpha · u · b)`. Row `i` has the same bits whatever `m` and the number of threads.
+    ///
+    /// # Panics
+    /// When a shape does not fit, or `w` was packed for another instruction set.
+    pub fn matmul(&self, w: &Packed, beside: Option<LowRank>, y: &mut [f32], write: Write) {
+        let [m, n, k] = [self.m, w.n(), self.k];
+        assert_eq!((w.k(), w.isa), (k, self.isa), "input: w is [n, k] = [{n}, {k}] on {:?}", self.isa);
+        assert_eq!(y.len(), m * n, "input: y is [m, n] = [{m}, {n}]");
+        let Some(left) = &self.rounded else {
+            matmul(self.values, w, y, m, write);
+            if let Some(LowRank { u, b, inner, alpha }) = beside {
+                mm_nn(u, b, y, m, n, inner, alpha, Write::Add);
+            }
+            return;
+        };
+        let wide = Term { left, right: RightPanels { lines: &w.lines, n, k } };
+        let Some(LowRank { u, b, inner, alpha }) = beside else {
+            return operands::product(self.isa, &[wide], y, write);
+        };
+        let left = LeftTiles::from_rows(u, m, inner);
+        let lines = operands::pack_right(b, n, 1, n, inner, alpha);
+        let narrow = Term { left: &left, right: RightPanels { lines: &lines, n, k: inner } };
+        operands::product(self.isa, &[wide, narrow], y, write);
+    }
+
+    /// `y[m, n] = alpha · x · w[n, k]ᵀ` with factors in f32. Row `i` has the same bits whatever `m` and the number of threads.
+    ///
+    /// # Panics
+    /// When a slice does not have its shape's length.
+    pub fn mm_nt(&self, w: &[f32], y: &mut [f32], n: usize, alpha: f32) {
+        let [m, k] = [self.m, self.k];
+        let Some(left) = &self.rounded else {
+            return mm_nt(self.values, w, y, m, n, k, alpha, Write::Set);
+        };
+        assert_eq!(w.len(), n * k, "input: w is [n, k] = [{n}, {k}]");
+        let lines = operands::pack_right(w, 1, k, n, k, alpha);
+        let term = Term { left, right: RightPanels { lines: &lines, n, k } };
+        operands::product(self.isa, &[term], y, Write::Set);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, isas, product as naive, random, widen};
+
+    fn seen_by(isa: Isa, values: &[f32]) -> Vec<f32> {
+        if isa.rounds() { widen(values) } else { values.to_vec() }
+    }
+
+    fn packed(isa: Isa, w: &[f32], n: usize, k: usize) -> Packed {
+        Packed::from_rows_for(isa, n, k, |row, out| out.copy_from_slice(&w[row * k..][..k]))
+    }
+
+    #[test]
+    fn the_narrow_product_is_added_to_the_wide_one() {
+        for isa in isas() {
+            for [m, n, k, inner] in [[1, 1, 1, 1], [5, 70, 33, 16], [40, 130, 1100, 48]] {
+                let (x, w) = (random(m * k, 1), random(n * k, 2));
+                let (u, b) = (random(m * inner, 3), random(inner * n, 4));
+                let mut y = random(m * n, 5);
+                let turned: Vec<f32> = (0..n * inner).map(|i| 0.5 * b[i % inner * n + i / inner]).collect();
+                let wide = naive(&seen_by(isa, &x), &widen(&w), m, n, k);
+                let narrow = naive(&seen_by(isa, &u), &seen_by(isa, &turned), m, n, inner);
+                let expected: Vec<f64> =
+                    wide.iter().zip(&narrow).zip(&y).map(|((a, b), c)| a + b + f64::from(*c)).collect();
+                let beside = LowRank { u: &u, b: &b, inner, alpha: 0.5 };
+                Input::new_for(isa, &x, m, k).matmul(&packed(isa, &w, n, k), Some(beside), &mut y, Write::Add);
+                assert_close(&y, &expected, 8e-6 * (k as f64).sqrt(), &format!("{isa:?} {m}x{n}x{k}+{inner}"));
+            }
+        }
+    }
+
+    #[test]
+    fn factors_agree_with_a_naive_product() {
+        for isa in isas() {
+            for [m, n, k] in [[1, 1, 1], [7, 16, 576], [40, 48, 33]] {
+                let (x, w) = (random(m * k, 6), random(n * k, 7));
+                let half: Vec<f32> = w.iter().map(|value| 0.5 * value).collect();
+                let mut y = vec![f32::NAN; m * n];
+                Input::new_for(isa, &x, m, k).mm_nt(&w, &mut y, n, 0.5);
+                let expected = naive(&seen_by(isa, &x), &seen_by(isa, &half), m, n, k);
+                assert_close(&y, &expected, 8e-6 * (k as f64).sqrt(), &format!("{isa:?} {m}x{n}x{k}"));
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_alone_and_in_a_batch() {
+        for isa in isas() {
+            let [m, n, k, inner] = [33, 100, 1031, 48];
+            let (x, w) = (random(m * k, 8), random(n * k, 9));
+            let (u, b) = (random(m * inner, 10), random(inner * n, 11));
+            let w = packed(isa, &w, n, k);
+            let run = |m: usize| {
+                let mut y = vec![0.0; m * n];
+                let beside = LowRank { u: &u[..m * inner], b: &b, inner, alpha: 2.0 };
+                Input::new_for(isa, &x[..m * k], m, k).matmul(&w, Some(beside), &mut y, Write::Set);
+                y
+            };
+            let all = run(m);
+            for some in [1, 2, 5, 16] {
+                assert_eq!(run(some), all[..some * n], "{isa:?} batch of {some}");
+            }
+        }
+    }
+
+    /// The lines of a dropped input, full of other numbers, serve the next one.
+    #[test]
+    fn used_memory_does_not_show() {
+        for isa in isas() {
+            let (x, w) = (random(5 * 40, 12), packed(isa, &random(3 * 40, 13), 3, 40));
+            let run = || {
+                let mut y = [0.0; 15];
+                Input::new_for(isa, &x, 5, 40).matmul(&w, None, &mut y, Write::Set);
+                y
+            };
+            let fresh = run();
+            drop(Input::new_for(isa, &vec![f32::NAN; 64 * 640], 64, 640));
+            assert_eq!(run(), fresh, "{isa:?}");
+        }
+    }
+}

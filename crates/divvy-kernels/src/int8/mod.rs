@@ -1,0 +1,87 @@
+//! Products in 8 bits for generation: weights and activations as whole numbers with a scale for each block of 256, the
+//! way llama.cpp treats activations beside its block formats (`Q8_K`). Half the bytes of bf16 and, on AVX-512 VNNI, half
+//! the instructions. Sums within a block are exact and blocks are added in order by single f32 operations, so every
+//! instruction set gives the same bits.
+
+mod packed;
+mod portable;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
+use crate::dispatch::Shared;
+use crate::matmul::for_each_task;
+use crate::{Isa, Write};
+pub use packed::Packed8;
+use packed::{BLOCK, PANEL, Rows8};
+use std::ops::Range;
+
+/// Which kernel runs. The order is that of speed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kernel {
+    /// Compiled for the instruction set; see `per_isa!`.
+    Portable(Isa),
+    #[cfg(target_arch = "x86_64")]
+    Vnni,
+}
+
+impl Kernel {
+    fn current() -> Self {
+        let isa = Isa::current();
+        #[cfg(target_arch = "x86_64")]
+        if isa >= Isa::Avx512 && vnni::available() {
+            return Self::Vnni;
+        }
+        Self::Portable(isa)
+    }
+}
+
+/// Whether products in 8 bits are faster here than those in bf16: only with VNNI, and not beside the tiles of AMX.
+pub fn eight_bits_pay() -> bool {
+    Isa::current() != Isa::Amx && !matches!(Kernel::current(), Kernel::Portable(_))
+}
+
+/// `y[m, n] (+)= x[m, k] · W[n, k]ᵀ`, both rounded to 8 bits. Row `i` has the same bits whatever `m`, the number of threads
+/// and the instruction set.
+///
+/// # Panics
+/// When `x` is not `m * w.k()` or `y` not `m * w.n()` long.
+pub fn matmul8(x: &[f32], w: &Packed8, y: &mut [f32], m: usize, write: Write) {
+    product(Kernel::current(), x, w, y, m, write);
+}
+
+fn product(kernel: Kernel, x: &[f32], w: &Packed8, y: &mut [f32], m: usize, write: Write) {
+    assert_eq!(x.len(), m * w.k(), "matmul8: x is [m, k] = [{m}, {}]", w.k());
+    assert_eq!(y.len(), m * w.n(), "matmul8: y is [m, n] = [{m}, {}]", w.n());
+    if m == 0 {
+        return;
+    }
+    let job = Job { left: &Rows8::of(x, m, w.k()), right: w, y: Shared::new(y), write };
+    for_each_task(m, w.n().div_ceil(PANEL), w.k() * PANEL / 2, |rows, panels| match kernel {
+        Kernel::Portable(isa) => portable::run(isa, &job, rows, panels),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Vnni => vnni::run(&job, rows, panels),
+    });
+}
+
+/// One product; tasks share it and write disjoint rows × panels.
+struct Job<'a> {
+    left: &'a Rows8,
+    right: &'a Packed8,
+    y: Shared,
+    write: Write,
+}
+
+impl Job<'_> {
+    /// Columns of `panel` that exist.
+    fn width(&self, panel: usize) -> usize {
+        PANEL.min(self.right.n() - panel * PANEL)
+    }
+
+    /// Groups of four `k` of each block.
+    fn blocks(&self) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let (groups, step) = (self.right.groups(), BLOCK / 4);
+        (0..groups.div_ceil(step)).map(move |block| (block, block * step..((block + 1) * step).min(groups)))
+    }
+}
