@@ -75,8 +75,9 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let questions = questions(context, plan);
     refuse_without_gold(questions)?;
     let settled = items::settled(context, Stage::Evaluate).await?;
+    // Question by question: its prompts begin alike, and a solver with a prefix cache reads the question once for all arms.
     let all: Vec<ItemKey> =
-        plan.arms.iter().flat_map(|arm| questions.iter().map(|question| key(arm, &question.id))).collect();
+        questions.iter().flat_map(|question| plan.arms.iter().map(|arm| key(arm, &question.id))).collect();
     let total = all.len() as u64;
     let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
     context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);

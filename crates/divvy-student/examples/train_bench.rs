@@ -147,7 +147,7 @@ fn random_weights(config: &ModelConfig) -> Weights {
     });
     let layers = layers.collect();
     let embed = Arc::new(matrix([config.vocab, config.hidden]));
-    Weights { head: Arc::clone(&embed), embed, layers, final_norm: norm() }
+    Weights { head: Arc::clone(&embed), embed, layers, final_norm: norm(), rounded_head: None }
 }
 
 /// Tokens per second if a step were nothing but `x·Wᵀ` and `dy·W` of every base matrix, and of the head for targets.

@@ -216,12 +216,12 @@ impl Engine {
             }
         }
         let model = &self.model;
-        self.live
-            .par_iter_mut()
-            .with_max_len(1)
-            .zip(row_of)
+        let live = self.live.par_iter_mut().with_max_len(1).zip(row_of);
+        let events = live
             .flat_map_iter(|(sequence, row)| row.map(|row| sequence.advance(row, model)).unwrap_or_default())
-            .collect()
+            .collect();
+        self.scratch.logits = logits;
+        events
     }
 
     fn retire(&mut self, sequence: Sequence) {

@@ -2,7 +2,7 @@
 //! sequences share every matrix product; a row's result has the same bits whatever else is in the batch.
 
 use divvy_kernels::{
-    CachedQuery, Direction, Heads, RopeTable, Write, attend_cached_batch, matmul, rms_norm, rope, swiglu,
+    CachedQuery, Direction, Heads, RopeTable, Write, attend_cached_batch, matmul, matmul8, rms_norm, rope, swiglu,
 };
 
 use crate::adapter::{Adapter, Fused};
@@ -30,6 +30,8 @@ pub struct Scratch {
     gate_up: Vec<f32>,
     inner: Vec<f32>,
     positions: Vec<u32>,
+    /// What the last pass returned, once its reader gives it back.
+    pub logits: Vec<f32>,
 }
 
 /// What a pass needs of a model.
@@ -136,11 +138,15 @@ impl Network<'_> {
             }
         }
         let wanted = last.len() / hidden;
-        let mut logits = vec![0.0; wanted * self.config.vocab];
+        let mut logits = std::mem::take(&mut scratch.logits);
+        logits.resize(wanted * self.config.vocab, 0.0);
         if wanted > 0 {
             let (normed, inv_rms) = (&mut scratch.normed[..last.len()], &mut scratch.inv_rms[..wanted]);
             rms_norm(&last, &self.weights.final_norm, self.config.rms_eps, normed, inv_rms);
-            matmul(normed, &self.weights.head, &mut logits, wanted, Write::Set);
+            match &self.weights.rounded_head {
+                Some(head) => matmul8(normed, head, &mut logits, wanted, Write::Set),
+                None => matmul(normed, &self.weights.head, &mut logits, wanted, Write::Set),
+            }
         }
         logits
     }

@@ -8,7 +8,7 @@ pub enum Numerics {
     /// Weights in bf16, which hold the stored numbers to three digits, sums in f32.
     #[default]
     Exact,
-    /// Weights and activations of the layers in 8 bits with a scale for each 256 values; embedding and head exact.
+    /// Weights and activations in 8 bits with a scale for each 256 values; attention and the embedding stay exact.
     Int8,
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use divvy_kernels::Packed;
+use divvy_kernels::{Packed, Packed8};
 
 use crate::config::{ModelConfig, Projection};
 use crate::error::LoadError;
@@ -38,6 +38,8 @@ pub struct Weights {
     pub final_norm: Vec<f32>,
     /// `[vocab, hidden]`; the same allocation as `embed` when the model is tied.
     pub head: Arc<Packed>,
+    /// The head as inference in 8 bits reads it.
+    pub rounded_head: Option<Packed8>,
 }
 
 /// Name of a tensor, free of any file format's spelling.
@@ -69,10 +71,12 @@ impl Weights {
     pub fn load(config: &ModelConfig, source: &dyn TensorSource, numerics: Numerics) -> Result<Self, LoadError> {
         let embed = Arc::new(table(source, Slot::Embed, config)?);
         let head = if config.tied { Arc::clone(&embed) } else { Arc::new(table(source, Slot::Head, config)?) };
+        let rounded_head = (numerics == Numerics::Int8)
+            .then(|| Packed8::from_rows(config.vocab, config.hidden, |row, out| head.row(row, out)));
         let layers =
             (0..config.layers).map(|index| Layer::load(config, source, index, numerics)).collect::<Result<_, _>>()?;
         let final_norm = vector(source, Slot::FinalNorm, config.hidden)?;
-        Ok(Self { embed, layers, final_norm, head })
+        Ok(Self { embed, layers, final_norm, head, rounded_head })
     }
 }
 

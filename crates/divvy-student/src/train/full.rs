@@ -119,7 +119,7 @@ pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>]) -> Weights {
     let layers = layers.collect();
     let embed = Arc::new(pack(Slot::Embed, config.hidden));
     let head = if config.tied { Arc::clone(&embed) } else { Arc::new(pack(Slot::Head, config.hidden)) };
-    Weights { embed, layers, final_norm: vector(Slot::FinalNorm), head }
+    Weights { embed, layers, final_norm: vector(Slot::FinalNorm), head, rounded_head: None }
 }
 
 /// A fully fine-tuned model: the f32 masters.
