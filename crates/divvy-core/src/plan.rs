@@ -223,11 +223,8 @@ impl Names<'_> {
                     return self
                         .fail(&format!("models.{name}.model"), "an endpoint serves many models: write model = \"…\"");
                 }
-                Ok(ModelSource::Endpoint { .. }) if model.numerics != Numerics::Exact => {
-                    return self.fail(
-                        &format!("models.{name}.numerics"),
-                        "an endpoint decides on its numerics itself; leave this key to local models",
-                    );
+                Ok(ModelSource::Endpoint { .. } | ModelSource::Recorded(_)) if model.numerics != Numerics::Exact => {
+                    return self.fail(&format!("models.{name}.numerics"), "this key is for local models alone");
                 }
                 Ok(ModelSource::Student(_)) => {
                     return self.fail(&key, "a student is used by its name, `student:NAME`, not defined as a model");

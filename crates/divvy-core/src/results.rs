@@ -38,6 +38,8 @@ pub struct DatasetUse {
 pub struct ModelUse {
     pub name: String,
     pub source: String,
+    /// `exact` or `fast`; `None` where an endpoint decides.
+    pub numerics: Option<String>,
     pub id: String,
 }
 

@@ -41,6 +41,8 @@ pub struct Ready {
 pub trait Models: Send + Sync {
     /// `name` is a key of `[models]` or `student:NAME`.
     async fn get(&self, name: &str) -> Result<Ready, FlowError>;
+    /// Identity of what a student is trained from: the base's weights, however it answers.
+    fn base(&self, name: &str) -> String;
     /// A student was trained, or found trained: from now on `student:NAME` can be asked for.
     fn add_student(&self, name: &str, base: &str, artefact: &Artefact);
 }

@@ -75,7 +75,8 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let questions = questions(context, plan);
     refuse_without_gold(questions)?;
     let settled = items::settled(context, Stage::Evaluate).await?;
-    // Question by question: its prompts begin alike, and a solver with a prefix cache reads the question once for all arms.
+    // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
+    // for all of them.
     let all: Vec<ItemKey> =
         questions.iter().flat_map(|question| plan.arms.iter().map(|arm| key(arm, &question.id))).collect();
     let total = all.len() as u64;

@@ -104,7 +104,7 @@ async fn settle(
 ) -> Result<(), FlowError> {
     let (mut rows, mut ticks, mut stop) = (Vec::new(), Vec::new(), Ok(()));
     for (key, outcome) in chunk {
-        match patience.judge(outcome) {
+        match patience.judge(&key.arm, outcome) {
             Ok(done) => {
                 ticks.push(Tick { failed: matches!(done.state, ItemState::Failed(_)), ..spent(&done.calls) });
                 rows.push(row(context, stage, key, done));
@@ -146,22 +146,22 @@ pub fn sum_usage(usages: impl Iterator<Item = Usage>) -> (u64, u64) {
     })
 }
 
-/// Tells a bad item from a bad endpoint.
+/// Tells a bad item from a bad endpoint. Arm by arm, because one that works says nothing about another's models.
 struct Patience {
     stage: Stage,
-    in_a_row: usize,
+    in_a_row: HashMap<String, usize>,
     limit: usize,
 }
 
 impl Patience {
     fn new(stage: Stage, concurrency: usize) -> Self {
-        Self { stage, in_a_row: 0, limit: 2 * concurrency.max(4) }
+        Self { stage, in_a_row: HashMap::new(), limit: 2 * concurrency.max(4) }
     }
 
-    fn judge(&mut self, outcome: Result<Done, ChatError>) -> Result<Done, FlowError> {
+    fn judge(&mut self, arm: &str, outcome: Result<Done, ChatError>) -> Result<Done, FlowError> {
         let error = match outcome {
             Ok(done) => {
-                self.in_a_row = 0;
+                self.in_a_row.remove(arm);
                 return Ok(done);
             }
             Err(error) => error,
@@ -175,9 +175,10 @@ impl Patience {
         if error.is_fatal() {
             return Err(FlowError::Chat { stage: self.stage, source: error });
         }
-        self.in_a_row += 1;
-        if self.in_a_row >= self.limit {
-            return Err(FlowError::Failing { stage: self.stage, count: self.in_a_row, last: error.to_string() });
+        let in_a_row = self.in_a_row.entry(arm.to_owned()).or_default();
+        *in_a_row += 1;
+        if *in_a_row >= self.limit {
+            return Err(FlowError::Failing { stage: self.stage, count: *in_a_row, last: error.to_string() });
         }
         Ok(Done {
             state: ItemState::Failed(error.reason().to_owned()),

@@ -32,6 +32,8 @@ pub struct Heading {
     pub version: String,
     /// Model name → source as written in the recipe.
     pub sources: BTreeMap<String, String>,
+    /// Name of a local model → its numerics profile.
+    pub numerics: BTreeMap<String, String>,
 }
 
 /// Counts everything the plan has in the store so far.
@@ -47,10 +49,10 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
+        datasets: datasets(context).await?,
+        models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
-        datasets: datasets(context).await?,
-        models: models(context, &heading.sources),
         comparisons: comparisons(context, &evaluated),
         arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
         screening: screening(context).await?,
@@ -81,11 +83,12 @@ async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
     Ok(used)
 }
 
-fn models(context: &Context, sources: &BTreeMap<String, String>) -> Vec<ModelUse> {
+fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
     let ids = context.plan.models.iter();
     ids.map(|(name, id)| ModelUse {
         name: name.clone(),
-        source: sources.get(name).cloned().unwrap_or_default(),
+        source: heading.sources.get(name).cloned().unwrap_or_default(),
+        numerics: heading.numerics.get(name).cloned(),
         id: id.clone(),
     })
     .collect()

@@ -126,7 +126,7 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
     let dev = all.iter().filter_map(|(key, steps)| Some(row(dev.get(&key.question)?, steps, plan.style))).collect();
     Ok(Job {
         base: plan.base.clone(),
-        base_id: context.plan.models.get(&plan.base).cloned().unwrap_or_default(),
+        base_id: context.models.base(&plan.base),
         prompt_id: decompose::prompt_id(plan.style).0.hex().to_owned(),
         plan: plan.clone(),
         seed: context.plan.seed,

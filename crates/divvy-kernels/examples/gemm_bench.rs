@@ -3,7 +3,7 @@
 //! With one thread the time is processor time, so that a busy machine does not blur it.
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
-use divvy_kernels::{Isa, Packed, Packed8, Write, matmul, matmul8, mm_nt, mm_tn};
+use divvy_kernels::{Input, Isa, Packed, Packed8, Write, matmul, matmul8, mm_tn};
 use std::sync::LazyLock;
 use std::time::Instant;
 
@@ -37,13 +37,13 @@ fn main() {
     lora(repeats);
 }
 
-/// The two products of a LoRA factor of rank 16 over 2,048 tokens.
+/// The two products of a LoRA factor of rank 16 over 2,048 tokens, as training runs them.
 fn lora(repeats: usize) {
     let (m, width, rank) = (2048, 576, 16);
     let (x, a) = (vec![0.5f32; m * width], vec![0.5f32; rank * width]);
     let (mut y, mut gradient) = (vec![0f32; m * rank], vec![0f32; rank * width]);
     let rate = |seconds: f64| (2 * m * width * rank) as f64 / seconds / 1e9;
-    let forward = best(repeats, || mm_nt(&x, &a, &mut y, m, rank, width, 1.0, Write::Set));
+    let forward = best(repeats, || Input::new(&x, m, width).mm_nt(&a, &mut y, rank, 1.0));
     let backward = best(repeats, || mm_tn(&y, &x, &mut gradient, m, rank, width, 1.0, Write::Set));
     println!(
         "f32 nt m={m} n={rank} k={width}  {:8.1}\nf32 tn m={m} n={rank} k={width}  {:8.1}",

@@ -2,7 +2,8 @@
 //! 2106.09685): where the instruction set rounds, they are rounded once.
 
 use crate::operands::{self, LeftTiles, RightPanels, Term};
-use crate::{Isa, Packed, Write, matmul, mm_nn, mm_nt};
+use crate::products::{mm_nn_for, mm_nt_for};
+use crate::{Isa, Packed, Write, matmul};
 
 /// Rows `x[m, k]`.
 pub struct Input<'a> {
@@ -43,10 +44,15 @@ impl<'a> Input<'a> {
         let [m, n, k] = [self.m, w.n(), self.k];
         assert_eq!((w.k(), w.isa), (k, self.isa), "input: w is [n, k] = [{n}, {k}] on {:?}", self.isa);
         assert_eq!(y.len(), m * n, "input: y is [m, n] = [{m}, {n}]");
+        let beside = beside.filter(|low| low.inner > 0);
+        if let Some(LowRank { u, b, inner, .. }) = beside {
+            assert_eq!(u.len(), m * inner, "input: u is [m, inner] = [{m}, {inner}]");
+            assert_eq!(b.len(), inner * n, "input: b is [inner, n] = [{inner}, {n}]");
+        }
         let Some(left) = &self.rounded else {
             matmul(self.values, w, y, m, write);
             if let Some(LowRank { u, b, inner, alpha }) = beside {
-                mm_nn(u, b, y, m, n, inner, alpha, Write::Add);
+                mm_nn_for(self.isa, u, b, y, m, n, inner, alpha, Write::Add);
             }
             return;
         };
@@ -60,14 +66,14 @@ impl<'a> Input<'a> {
         operands::product(self.isa, &[wide, narrow], y, write);
     }
 
-    /// `y[m, n] = alpha · x · w[n, k]ᵀ` with factors in f32. Row `i` has the same bits whatever `m` and the number of threads.
+    /// `y[m, n] = alpha · x · w[n, k]ᵀ`; factors that are not packed are rounded as `x` is. Row `i` has the same bits whatever `m` and the number of threads.
     ///
     /// # Panics
     /// When a slice does not have its shape's length.
     pub fn mm_nt(&self, w: &[f32], y: &mut [f32], n: usize, alpha: f32) {
         let [m, k] = [self.m, self.k];
         let Some(left) = &self.rounded else {
-            return mm_nt(self.values, w, y, m, n, k, alpha, Write::Set);
+            return mm_nt_for(self.isa, self.values, w, y, m, n, k, alpha, Write::Set);
         };
         assert_eq!(w.len(), n * k, "input: w is [n, k] = [{n}, {k}]");
         let lines = operands::pack_right(w, 1, k, n, k, alpha);
@@ -153,7 +159,8 @@ mod tests {
                 y
             };
             let fresh = run();
-            drop(Input::new_for(isa, &vec![f32::NAN; 64 * 640], 64, 640));
+            // As many lines as 5 × 40 take, so that these are the ones used next.
+            drop(Input::new_for(isa, &[f32::NAN; 16 * 96], 16, 96));
             assert_eq!(run(), fresh, "{isa:?}");
         }
     }

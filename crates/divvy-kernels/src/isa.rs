@@ -60,7 +60,7 @@ impl Isa {
         if asked <= best { Ok(asked) } else { Err(IsaError::Unavailable { asked, best }) }
     }
 
-    /// Whether products with bf16 weights round the activations to bf16 too (and sum in f32).
+    /// Whether products with bf16 weights round the activations, and the factors of LoRA, to bf16 too (and sum in f32).
     pub fn rounds(self) -> bool {
         self >= Isa::Avx512
     }

@@ -1,7 +1,8 @@
 //! Products of f32 matrices: LoRA factors, full fine-tuning, weight gradients. The right operand is packed into panels
 //! block by block, scaled by `alpha` on the way, so all three forms share one loop. On AMX both operands are
 //! rounded to bf16 first, whatever the shape, so that a row's bits do not depend on its batch; AVX-512 stays with f32,
-//! because for the narrow factors of LoRA rounding costs more than it saves (a fifth of the speed, measured).
+//! because rounding wide rows for one narrow factor costs more than it saves (a fifth of the speed, measured). Where the
+//! rows are rounded anyway, as beside a matrix, see `input`.
 
 use crate::dispatch::Shared;
 use crate::matmul::for_each_task;
@@ -26,11 +27,25 @@ struct View<'a> {
 /// # Panics
 /// When a slice does not have its shape's length.
 pub fn mm_nt(x: &[f32], w: &[f32], y: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, write: Write) {
+    mm_nt_for(Isa::current(), x, w, y, m, n, k, alpha, write);
+}
+
+pub(crate) fn mm_nt_for(
+    isa: Isa,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    write: Write,
+) {
     assert_eq!(x.len(), m * k, "mm_nt: x is [m, k] = [{m}, {k}]");
     assert_eq!(w.len(), n * k, "mm_nt: w is [n, k] = [{n}, {k}]");
     assert_eq!(y.len(), m * n, "mm_nt: y is [m, n] = [{m}, {n}]");
     let (left, right) = (View { values: x, row: k, column: 1 }, View { values: w, row: 1, column: k });
-    product(Isa::current(), left, right, y, [m, n, k], alpha, write);
+    product(isa, left, right, y, [m, n, k], alpha, write);
 }
 
 /// `y[m, n] (+)= alpha · x[m, k] · w[k, n]`. Row `i` has the same bits whatever `m` and the number of threads.
@@ -38,11 +53,25 @@ pub fn mm_nt(x: &[f32], w: &[f32], y: &mut [f32], m: usize, n: usize, k: usize, 
 /// # Panics
 /// When a slice does not have its shape's length.
 pub fn mm_nn(x: &[f32], w: &[f32], y: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, write: Write) {
+    mm_nn_for(Isa::current(), x, w, y, m, n, k, alpha, write);
+}
+
+pub(crate) fn mm_nn_for(
+    isa: Isa,
+    x: &[f32],
+    w: &[f32],
+    y: &mut [f32],
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    write: Write,
+) {
     assert_eq!(x.len(), m * k, "mm_nn: x is [m, k] = [{m}, {k}]");
     assert_eq!(w.len(), k * n, "mm_nn: w is [k, n] = [{k}, {n}]");
     assert_eq!(y.len(), m * n, "mm_nn: y is [m, n] = [{m}, {n}]");
     let (left, right) = (View { values: x, row: k, column: 1 }, View { values: w, row: n, column: 1 });
-    product(Isa::current(), left, right, y, [m, n, k], alpha, write);
+    product(isa, left, right, y, [m, n, k], alpha, write);
 }
 
 /// `c[n, k] (+)= alpha · a[m, n]ᵀ · b[m, k]`: a weight gradient, summed over the `m` rows in order.

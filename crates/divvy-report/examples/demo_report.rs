@@ -136,7 +136,12 @@ fn used(dataset: &str, split: &str, rows: u64) -> DatasetUse {
 }
 
 fn model(name: &str, source: &str) -> ModelUse {
-    ModelUse { name: name.to_owned(), source: source.to_owned(), id: "89abcdef".repeat(8) }
+    ModelUse {
+        name: name.to_owned(),
+        source: source.to_owned(),
+        numerics: Some("exact".to_owned()),
+        id: "89abcdef".repeat(8),
+    }
 }
 
 fn training(student: &str, target: &str, rows: u64, scale: f64) -> TrainingSummary {

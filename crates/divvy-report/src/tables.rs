@@ -275,12 +275,13 @@ pub(crate) fn datasets(results: &Results) -> Option<Table> {
 pub(crate) fn models(results: &Results) -> Option<Table> {
     let row = |model: &ModelUse| {
         let id: String = model.id.chars().take(12).collect();
-        vec![Cell::text(model.name.clone()), Cell::text(model.source.clone()), Cell::text(id)]
+        let numerics = model.numerics.clone().unwrap_or_else(|| "–".to_owned());
+        vec![Cell::text(model.name.clone()), Cell::text(model.source.clone()), Cell::text(numerics), Cell::text(id)]
     };
     (!results.models.is_empty()).then(|| Table {
         id: "models",
         caption: "Models".to_owned(),
-        columns: vec![Column::left("Name"), Column::left("Source"), Column::left("Id")],
+        columns: vec![Column::left("Name"), Column::left("Source"), Column::left("Numerics"), Column::left("Id")],
         rows: results.models.iter().map(row).collect(),
     })
 }

@@ -80,7 +80,12 @@ pub(crate) fn results() -> Results {
         created: "2026-01-01T00:00:00Z".to_owned(),
         divvy_version: "0.0.0".to_owned(),
         datasets: vec![DatasetUse { dataset: "synth".to_owned(), split: "test".to_owned(), rows: 300, opened_by: 1 }],
-        models: vec![ModelUse { name: "big".to_owned(), source: "path:big.gguf".to_owned(), id: "cd".repeat(32) }],
+        models: vec![ModelUse {
+            name: "big".to_owned(),
+            source: "path:big.gguf".to_owned(),
+            numerics: Some("fast".to_owned()),
+            id: "cd".repeat(32),
+        }],
         arms: vec![
             arm("direct/big", Strategy::Direct, None, 60),
             arm(COT, Strategy::Cot, None, 120),

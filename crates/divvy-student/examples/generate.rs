@@ -16,7 +16,8 @@ const PROMPT: &str =
 
 #[expect(clippy::print_stdout, clippy::print_stderr, reason = "an example talks to its user")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().collect();
+    let (words, arguments): (Vec<String>, Vec<String>) = std::env::args().partition(|word| word == "int8");
+    let numerics = if words.is_empty() { Numerics::Exact } else { Numerics::Int8 };
     let Some(path) = arguments.get(1) else {
         eprintln!("usage: generate MODEL [BATCH] [TOKENS] [PROMPT] [int8]");
         std::process::exit(2);
@@ -24,8 +25,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let batch: u64 = arguments.get(2).map_or(Ok(1), |text| text.parse())?;
     let tokens: u32 = arguments.get(3).map_or(Ok(128), |text| text.parse())?;
     let prompt = arguments.get(4).map_or(PROMPT, String::as_str);
-
-    let numerics = if arguments.iter().any(|word| word == "int8") { Numerics::Int8 } else { Numerics::Exact };
 
     let begin = Instant::now();
     let model = Arc::new(Model::load_as(std::path::Path::new(path), numerics)?);

@@ -134,7 +134,7 @@ fn random_weights(config: &ModelConfig) -> Weights {
             }
         })
     };
-    let layer = |fused: Fused| Matrix::Exact(matrix(fused.shape(config)));
+    let layer = |fused: Fused| Matrix::Exact(Arc::new(matrix(fused.shape(config))));
     let norm = || vec![1.0; config.hidden];
     let layers = (0..config.layers).map(|_| Layer {
         attn_norm: norm(),
@@ -147,7 +147,7 @@ fn random_weights(config: &ModelConfig) -> Weights {
     });
     let layers = layers.collect();
     let embed = Arc::new(matrix([config.vocab, config.hidden]));
-    Weights { head: Arc::clone(&embed), embed, layers, final_norm: norm(), rounded_head: None }
+    Weights { head: Matrix::Exact(Arc::clone(&embed)), embed, layers, final_norm: norm() }
 }
 
 /// Tokens per second if a step were nothing but `x·Wᵀ` and `dy·W` of every base matrix, and of the head for targets.
@@ -167,5 +167,5 @@ fn products_alone(config: &ModelConfig, weights: &Weights, tokens: usize) -> f64
     };
     let of_layer: f64 =
         [&layer.qkv, &layer.out, &layer.gate_up, &layer.down].map(|w| both_ways(w.exact(), tokens)).iter().sum();
-    tokens as f64 / (config.layers as f64 * of_layer + both_ways(&weights.head, targets))
+    tokens as f64 / (config.layers as f64 * of_layer + both_ways(weights.head.exact(), targets))
 }

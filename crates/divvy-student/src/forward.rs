@@ -1,9 +1,7 @@
 //! The forward pass of inference: one ragged batch of new tokens of many sequences, each over its own cache. All
 //! sequences share every matrix product; a row's result has the same bits whatever else is in the batch.
 
-use divvy_kernels::{
-    CachedQuery, Direction, Heads, RopeTable, Write, attend_cached_batch, matmul, matmul8, rms_norm, rope, swiglu,
-};
+use divvy_kernels::{CachedQuery, Direction, Heads, RopeTable, Write, attend_cached_batch, rms_norm, rope, swiglu};
 
 use crate::adapter::{Adapter, Fused};
 use crate::cache::KvCache;
@@ -143,10 +141,7 @@ impl Network<'_> {
         if wanted > 0 {
             let (normed, inv_rms) = (&mut scratch.normed[..last.len()], &mut scratch.inv_rms[..wanted]);
             rms_norm(&last, &self.weights.final_norm, self.config.rms_eps, normed, inv_rms);
-            match &self.weights.rounded_head {
-                Some(head) => matmul8(normed, head, &mut logits, wanted, Write::Set),
-                None => matmul(normed, &self.weights.head, &mut logits, wanted, Write::Set),
-            }
+            self.weights.head.matmul(normed, &mut logits, wanted, Write::Set);
         }
         logits
     }

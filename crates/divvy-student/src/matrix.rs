@@ -1,14 +1,17 @@
 //! A weight matrix of a layer, in one of the two forms that inference knows. Training reads exact ones.
 
+use std::sync::Arc;
+
 use divvy_kernels::{Packed, Packed8, Write, eight_bits_pay, matmul, matmul8};
 
 /// How close a model's products are to its stored numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Numerics {
-    /// Weights in bf16, which hold the stored numbers to three digits, sums in f32.
+    /// Weights in bf16, which hold the stored numbers to three digits; activations in f32, or in bf16 where the
+    /// instruction set rounds them; sums in f32.
     #[default]
     Exact,
-    /// Weights and activations in 8 bits with a scale for each 256 values; attention and the embedding stay exact.
+    /// Weights and activations in 8 bits with a scale for each 256 values. Attention, embedding and adapters stay exact.
     Int8,
 }
 
@@ -18,20 +21,12 @@ impl Numerics {
     pub fn fastest() -> Self {
         if eight_bits_pay() { Self::Int8 } else { Self::Exact }
     }
-
-    /// Part of a model's identity.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Exact => "exact",
-            Self::Int8 => "int8",
-        }
-    }
 }
 
 /// `W[n, k]`, `n` outputs by `k` inputs.
 pub enum Matrix {
-    Exact(Packed),
+    /// Shared where head and embedding are one.
+    Exact(Arc<Packed>),
     Int8(Packed8),
 }
 
@@ -39,7 +34,7 @@ impl Matrix {
     /// Packs `n` rows of `k` values: `fill(row, values)` is called once for each row, from several threads.
     pub fn from_rows(numerics: Numerics, n: usize, k: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         match numerics {
-            Numerics::Exact => Self::Exact(Packed::from_rows(n, k, fill)),
+            Numerics::Exact => Self::Exact(Arc::new(Packed::from_rows(n, k, fill))),
             Numerics::Int8 => Self::Int8(Packed8::from_rows(n, k, fill)),
         }
     }

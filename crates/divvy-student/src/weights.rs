@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use divvy_kernels::{Packed, Packed8};
+use divvy_kernels::Packed;
 
 use crate::config::{ModelConfig, Projection};
 use crate::error::LoadError;
@@ -36,10 +36,8 @@ pub struct Weights {
     pub layers: Vec<Layer>,
     /// `[hidden]`
     pub final_norm: Vec<f32>,
-    /// `[vocab, hidden]`; the same allocation as `embed` when the model is tied.
-    pub head: Arc<Packed>,
-    /// The head as inference in 8 bits reads it.
-    pub rounded_head: Option<Packed8>,
+    /// `[vocab, hidden]`; the same allocation as `embed` when the model is tied and exact.
+    pub head: Matrix,
 }
 
 /// Name of a tensor, free of any file format's spelling.
@@ -64,19 +62,22 @@ pub trait TensorSource: Sync {
 }
 
 impl Weights {
-    /// Reads every tensor the configuration asks for, the layers' matrices in this form.
+    /// Reads every tensor the configuration asks for, the matrices in this form.
     ///
     /// # Errors
     /// A missing tensor or one of another shape than the configuration says, by name.
     pub fn load(config: &ModelConfig, source: &dyn TensorSource, numerics: Numerics) -> Result<Self, LoadError> {
-        let embed = Arc::new(table(source, Slot::Embed, config)?);
-        let head = if config.tied { Arc::clone(&embed) } else { Arc::new(table(source, Slot::Head, config)?) };
-        let rounded_head = (numerics == Numerics::Int8)
-            .then(|| Packed8::from_rows(config.vocab, config.hidden, |row, out| head.row(row, out)));
+        let embed = view(source, Slot::Embed, config.vocab, config.hidden)?;
+        let embed = Arc::new(Packed::from_rows(config.vocab, config.hidden, |row, out| embed.read_row(row, out)));
+        let head = match (config.tied, numerics) {
+            (false, _) => matrix(source, &[(Slot::Head, config.vocab)], config.hidden, numerics)?,
+            (true, Numerics::Exact) => Matrix::Exact(Arc::clone(&embed)),
+            (true, Numerics::Int8) => matrix(source, &[(Slot::Embed, config.vocab)], config.hidden, numerics)?,
+        };
         let layers =
             (0..config.layers).map(|index| Layer::load(config, source, index, numerics)).collect::<Result<_, _>>()?;
         let final_norm = vector(source, Slot::FinalNorm, config.hidden)?;
-        Ok(Self { embed, layers, final_norm, head, rounded_head })
+        Ok(Self { embed, layers, final_norm, head })
     }
 }
 
@@ -114,11 +115,10 @@ impl Layer {
     }
 }
 
-/// Embedding or head: `[vocab, hidden]`.
-fn table(source: &dyn TensorSource, slot: Slot, config: &ModelConfig) -> Result<Packed, LoadError> {
+fn view(source: &dyn TensorSource, slot: Slot, rows: usize, columns: usize) -> Result<TensorView<'_>, LoadError> {
     let view = source.tensor(slot)?;
-    view.expect_shape(&[config.vocab, config.hidden])?;
-    Ok(Packed::from_rows(config.vocab, config.hidden, |row, out| view.read_row(row, out)))
+    view.expect_shape(&[rows, columns])?;
+    Ok(view)
 }
 
 /// Stacks tensors of `columns` columns on top of each other and packs them.
@@ -131,9 +131,7 @@ fn matrix(
     let mut views = Vec::with_capacity(parts.len());
     let mut rows = 0;
     for &(slot, part_rows) in parts {
-        let view = source.tensor(slot)?;
-        view.expect_shape(&[part_rows, columns])?;
-        views.push((rows, view));
+        views.push((rows, view(source, slot, part_rows, columns)?));
         rows += part_rows;
     }
     Ok(Matrix::from_rows(numerics, rows, columns, |row, out| {

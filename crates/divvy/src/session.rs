@@ -38,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) trainer: Arc<dyn Trainer>,
     pub(crate) recipe: Recipe,
     pub(crate) folder: PathBuf,
+    /// Name of a local model → its numerics profile.
+    numerics: BTreeMap<String, String>,
 }
 
 /// A recipe read and resolved, before any model or store is touched.
@@ -68,6 +70,7 @@ impl Session {
             .collect();
         let plan = plan.with_inputs(ids, content);
         let store = open_store(place, access).await?;
+        let numerics = numerics(&resolved);
         let hosts = Arc::new(Hosts::default());
         let trainer =
             Native { hosts: Arc::clone(&hosts), folder: place.store.join("students"), bases: bases(&resolved) };
@@ -81,7 +84,7 @@ impl Session {
             cancel: CancellationToken::new(),
             now: clock::now_ms,
         };
-        Ok(Self { context, trainer: Arc::new(trainer), recipe, folder: place.store.clone() })
+        Ok(Self { context, trainer: Arc::new(trainer), recipe, folder: place.store.clone(), numerics })
     }
 
     /// Figures of this plan as they stand in the store.
@@ -90,8 +93,12 @@ impl Session {
         let runs = self.context.store.runs().await?;
         let created =
             runs.iter().filter(|run| run.plan == self.context.digest).map(|run| run.started_ms).min().unwrap_or(0);
-        let heading =
-            Heading { created: clock::rfc3339(created), version: env!("CARGO_PKG_VERSION").to_owned(), sources };
+        let heading = Heading {
+            created: clock::rfc3339(created),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sources,
+            numerics: self.numerics.clone(),
+        };
         results::read(&self.context, heading).await
     }
 
@@ -104,6 +111,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+fn numerics(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, String> {
+    let local = resolved.iter().filter(|(_, model)| model.weights.is_some());
+    local.map(|(name, model)| (name.clone(), model.recipe.numerics.name().to_owned())).collect()
 }
 
 fn bases(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, PathBuf> {

@@ -59,6 +59,6 @@ fn names_are_checked() {
     refused("[screen]\nsolver = \"big\"\nrule = \"threshold\"", "needs one, between 0 and 1");
     refused(
         "[models.api]\nsource = \"http://x/v1\"\nmodel = \"m\"\nnumerics = \"fast\"",
-        "`models.api.numerics`: an endpoint decides",
+        "`models.api.numerics`: this key is for local models",
     );
 }

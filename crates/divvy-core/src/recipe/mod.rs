@@ -127,9 +127,19 @@ pub struct Model {
 pub enum Numerics {
     #[default]
     Exact,
-    /// Products in 8 bits where the processor gains by them. Some answers differ from the exact ones, so what was done
-    /// is part of the model's identity.
+    /// Products in 8 bits where the processor gains by them. Some answers differ from the exact ones, so the profile is
+    /// part of the model's identity.
     Fast,
+}
+
+impl Numerics {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Fast => "fast",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

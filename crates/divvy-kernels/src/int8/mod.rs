@@ -17,7 +17,7 @@ pub use packed::Packed8;
 use packed::{BLOCK, PANEL, Rows8};
 use std::ops::Range;
 
-/// Which kernel runs. The order is that of speed.
+/// Which kernel runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kernel {
     /// Compiled for the instruction set; see `per_isa!`.
@@ -30,7 +30,8 @@ impl Kernel {
     fn current() -> Self {
         let isa = Isa::current();
         #[cfg(target_arch = "x86_64")]
-        if isa >= Isa::Avx512 && vnni::available() {
+        // Forcing a lesser instruction set forces this too; older processors have VNNI without the dot products of bf16.
+        if (isa >= Isa::Avx512 || isa == Isa::detect()) && vnni::available() {
             return Self::Vnni;
         }
         Self::Portable(isa)
@@ -57,7 +58,12 @@ fn product(kernel: Kernel, x: &[f32], w: &Packed8, y: &mut [f32], m: usize, writ
     if m == 0 {
         return;
     }
-    let job = Job { left: &Rows8::of(x, m, w.k()), right: w, y: Shared::new(y), write };
+    let rounder = match kernel {
+        Kernel::Portable(isa) => isa,
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Vnni => Isa::detect(),
+    };
+    let job = Job { left: &Rows8::of(rounder, x, m, w.k()), right: w, y: Shared::new(y), write };
     for_each_task(m, w.n().div_ceil(PANEL), w.k() * PANEL / 2, |rows, panels| match kernel {
         Kernel::Portable(isa) => portable::run(isa, &job, rows, panels),
         #[cfg(target_arch = "x86_64")]

@@ -81,13 +81,16 @@ impl Packed8 {
 fn put_column(values: &[f32], column: usize, lines: &mut [Line], beside: &mut [Beside]) {
     for (block, (values, beside)) in values.chunks(BLOCK).zip(beside).enumerate() {
         let (scale, inverse) = scale_of(values);
+        beside.scale[column] = scale;
+        if inverse == 0.0 {
+            continue;
+        }
         let mut sum = 0;
         for (i, value) in values.iter().enumerate() {
             let whole = round(*value, inverse);
             sum += whole;
             lines[block * BLOCK / 4 + i / 4].0[4 * column + i % 4] = whole as i8;
         }
-        beside.scale[column] = scale;
         beside.shift[column] = sum * i32::from(ZERO);
     }
 }
@@ -96,15 +99,14 @@ fn put_column(values: &[f32], column: usize, lines: &mut [Line], beside: &mut [B
 pub(super) struct Rows8 {
     pub(super) values: Vec<u8>,
     pub(super) scales: Vec<f32>,
-    /// Bytes from row to row: whole groups of four, and not a power of two, so that rows fall into different cache sets.
+    /// Bytes from row to row: an odd number of cache lines, so that rows fall into different cache sets.
     pub(super) stride: usize,
 }
 
 impl Rows8 {
-    pub(super) fn of(x: &[f32], m: usize, k: usize) -> Rows8 {
-        let (stride, blocks) = (k.next_multiple_of(64) + 64, k.div_ceil(BLOCK));
+    pub(super) fn of(isa: Isa, x: &[f32], m: usize, k: usize) -> Rows8 {
+        let (stride, blocks) = ((k.div_ceil(64) | 1) * 64, k.div_ceil(BLOCK));
         let mut rows = Rows8 { values: vec![ZERO; m * stride], scales: vec![0.0; m * blocks], stride };
-        let isa = Isa::detect();
         let work =
             rows.values.par_chunks_mut(stride).zip(rows.scales.par_chunks_mut(blocks)).zip(x.par_chunks_exact(k));
         work.with_min_len((1 << 14) / k + 1).for_each(|((values, scales), x)| round_row(isa, x, values, scales));
@@ -121,24 +123,34 @@ fn round_row_body(x: &[f32], values: &mut [u8], scales: &mut [f32]) {
     for ((x, values), stored) in x.chunks(BLOCK).zip(values.chunks_mut(BLOCK)).zip(scales) {
         let (scale, inverse) = scale_of(x);
         *stored = scale;
+        if inverse == 0.0 {
+            continue;
+        }
         for (value, x) in values.iter_mut().zip(x) {
             *value = (round(*x, inverse) + i32::from(ZERO)) as u8;
         }
     }
 }
 
-/// What one step is worth, and how many steps one is worth; both zero where all values are.
+/// What one step is worth, and how many steps one is worth. Without steps (the second is zero) the block stays zero, or
+/// is not a number where one of the values is none or infinite.
 #[inline(always)]
 fn scale_of(values: &[f32]) -> (f32, f32) {
-    let mut lanes = [0f32; 16];
+    // As bits, positive floats are ordered like whole numbers, with infinity and NaN (which f32's `max` drops) above all.
+    let mut lanes = [0u32; 16];
     let (chunks, rest) = values.as_chunks::<16>();
     for chunk in chunks {
         for i in 0..16 {
-            lanes[i] = lanes[i].max(chunk[i].abs());
+            lanes[i] = lanes[i].max(chunk[i].abs().to_bits());
         }
     }
-    let largest = lanes.iter().chain(rest).fold(0f32, |most, value| most.max(value.abs()));
-    if largest > f32::MIN_POSITIVE * MOST { (largest / MOST, MOST / largest) } else { (0.0, 0.0) }
+    let rest = rest.iter().map(|value| value.abs().to_bits());
+    let largest = f32::from_bits(lanes.into_iter().chain(rest).fold(0, u32::max));
+    match largest {
+        _ if !largest.is_finite() => (f32::NAN, 0.0),
+        _ if largest > f32::MIN_POSITIVE * MOST => (largest / MOST, MOST / largest),
+        _ => (0.0, 0.0),
+    }
 }
 
 /// The nearest whole number, ties to even; adding and subtracting 1.5 · 2²³ rounds without a call.

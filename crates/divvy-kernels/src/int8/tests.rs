@@ -35,7 +35,7 @@ fn close_to_the_product_in_full_precision() {
 
 #[test]
 fn whole_numbers_come_out_exactly() {
-    let (m, n, k) = (5, 40, 300);
+    let (m, n, k) = (5, 40, 301);
     let whole = |len: usize, by: usize| -> Vec<f32> { (0..len).map(|i| (i * by % 255) as f32 - 127.0).collect() };
     let (x, mut w) = (whole(m * k, 7), whole(n * k, 11));
     // With its largest possible value in each block, a row's step is exactly one.
@@ -91,8 +91,35 @@ fn rows_of_zeros_give_zeros() {
     matmul8(&random(40, 8), &w, &mut y, 1, Write::Set);
     assert_eq!(y, [0.0; 3]);
     let w = packed(&random(3 * 40, 9), 3, 40);
+    y.fill(f32::NAN);
     matmul8(&[0.0; 40], &w, &mut y, 1, Write::Set);
     assert_eq!(y, [0.0; 3]);
+}
+
+#[test]
+fn what_is_not_a_number_shows() {
+    let w = packed(&random(3 * 300, 10), 3, 300);
+    for bad in [f32::NAN, f32::INFINITY] {
+        for at in [0, 17, 299] {
+            let mut x = random(300, 11);
+            x[at] = bad;
+            for kernel in kernels() {
+                let mut y = [0.0; 3];
+                product(kernel, &x, &w, &mut y, 1, Write::Set);
+                assert!(y.iter().all(|value| value.is_nan()), "{kernel:?}: {bad} at {at} gives {y:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_are_rounded_alike_by_every_instruction_set() {
+    let x = random(3 * 301, 12);
+    let plain = Rows8::of(Isa::Portable, &x, 3, 301);
+    for isa in Isa::available() {
+        let rows = Rows8::of(isa, &x, 3, 301);
+        assert!(rows.values == plain.values && rows.scales == plain.scales, "{isa:?}");
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl Turned {
         let turn = |layer: &crate::weights::Layer| {
             [&layer.qkv, &layer.out, &layer.gate_up, &layer.down].map(|matrix| matrix.exact().transposed())
         };
-        Self { layers: weights.layers.iter().map(turn).collect(), head: weights.head.transposed() }
+        Self { layers: weights.layers.iter().map(turn).collect(), head: weights.head.exact().transposed() }
     }
 }
 
@@ -64,7 +64,7 @@ impl Backward<'_> {
     }
 
     fn head(&mut self, hidden: &[f32], dhidden: &mut [f32]) -> CrossEntropy {
-        let (head, turned) = (&*self.network.weights.head, &self.turned.head);
+        let (head, turned) = (self.network.weights.head.exact(), &self.turned.head);
         let (targets, weights) = (&self.micro.targets, &self.micro.weights);
         let Some(dhead) = gradient_of(self.gradients, self.full, Slot::Head) else {
             return linear_cross_entropy(hidden, head, targets, weights, Some((turned, dhidden)));

@@ -84,7 +84,7 @@ pub(crate) fn parameters(config: &ModelConfig, weights: &Weights) -> Parameters 
     push("final_norm".into(), &[hidden], weights.final_norm.clone());
     push("embed".into(), &[config.vocab, hidden], unpack(&weights.embed));
     if !config.tied {
-        push("head".into(), &[config.vocab, hidden], unpack(&weights.head));
+        push("head".into(), &[config.vocab, hidden], unpack(weights.head.exact()));
     }
     all
 }
@@ -104,7 +104,7 @@ pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>]) -> Weights {
     let vector = |slot| get(slot).expect("every model has its norms").clone();
     let pack = |slot, k| {
         let values = get(slot).expect("every model has its matrices");
-        Packed::from_rows(values.len() / k, k, |row, out| out.copy_from_slice(&values[row * k..][..k]))
+        Arc::new(Packed::from_rows(values.len() / k, k, |row, out| out.copy_from_slice(&values[row * k..][..k])))
     };
     let matrix = |layer, fused: Fused| Matrix::Exact(pack(Slot::Matrix(layer, fused), fused.shape(config)[1]));
     let layers = (0..config.layers).map(|layer| Layer {
@@ -117,9 +117,9 @@ pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>]) -> Weights {
         down: matrix(layer, Fused::Down),
     });
     let layers = layers.collect();
-    let embed = Arc::new(pack(Slot::Embed, config.hidden));
-    let head = if config.tied { Arc::clone(&embed) } else { Arc::new(pack(Slot::Head, config.hidden)) };
-    Weights { embed, layers, final_norm: vector(Slot::FinalNorm), head, rounded_head: None }
+    let embed = pack(Slot::Embed, config.hidden);
+    let head = Matrix::Exact(if config.tied { Arc::clone(&embed) } else { pack(Slot::Head, config.hidden) });
+    Weights { embed, layers, final_norm: vector(Slot::FinalNorm), head }
 }
 
 /// A fully fine-tuned model: the f32 masters.

@@ -59,7 +59,8 @@ impl<'a> Trainer<'a> {
     pub(crate) fn measure(&mut self, micro: &MicroBatch) -> CrossEntropy {
         let network = network(&self.base, self.packed.as_ref(), self.method, &self.parameters.values, &self.rope);
         let tape = forward(&network, micro, Keep::Nothing, &mut self.buffers);
-        let loss = linear_cross_entropy(&tape.hidden, &network.weights.head, &micro.targets, &micro.weights, None);
+        let loss =
+            linear_cross_entropy(&tape.hidden, network.weights.head.exact(), &micro.targets, &micro.weights, None);
         self.buffers.give_all([tape.last, tape.final_inverse, tape.hidden]);
         loss
     }

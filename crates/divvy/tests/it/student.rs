@@ -159,6 +159,38 @@ fn a_fully_trained_student_is_exported_as_a_model_of_its_own() {
 }
 
 #[test]
+fn a_student_of_the_question_alone_reads_less_in_training_and_after() {
+    let bench = bench();
+    let read = |recipe: &str| {
+        bench.recipe(recipe).done(&["run", "recipe.toml"]);
+        let report = bench.json(&["report", "recipe.toml", "--json"]);
+        let asked = |arm: usize| report["arms"][arm]["decompose_tokens_in"].as_u64().unwrap();
+        [report["training"][0]["curve"][0]["tokens"].as_u64().unwrap(), asked(2), asked(1)]
+    };
+    let long = read(RECIPE);
+    let short = read(&RECIPE.replace("target = \"SD-R\"", "target = \"SD-R\"\nprompt = \"question\""));
+    assert!(short[0] < long[0] && short[1] < long[1], "{short:?} against {long:?}");
+    assert_eq!(long[1], long[2], "student and base read the same");
+    assert_eq!(short[2], long[2], "the base still needs its instruction");
+}
+
+#[test]
+fn fast_numerics_make_another_model_and_the_same_student() {
+    let bench = bench();
+    let model = |recipe: &str| {
+        bench.recipe(recipe).done(&["run", "recipe.toml"]);
+        let report = bench.json(&["report", "recipe.toml", "--json"]);
+        report["models"].as_array().unwrap().iter().find(|model| model["name"] == json!("tiny")).unwrap().clone()
+    };
+    let exact = model(RECIPE);
+    let before = adapter(&bench, "runs");
+    let fast = model(&RECIPE.replace("[models.tiny]", "[models.tiny]\nnumerics = \"fast\""));
+    assert_eq!((&exact["numerics"], &fast["numerics"]), (&json!("exact"), &json!("fast")));
+    assert_ne!(exact["id"], fast["id"]);
+    assert!(before == adapter(&bench, "runs"), "the student was trained again");
+}
+
+#[test]
 fn killed_in_training_the_run_goes_on_from_its_checkpoint() {
     let bench = bench();
     let mut child = bench.command(&["train", "recipe.toml"]).spawn().unwrap();
