@@ -51,6 +51,7 @@ fn run(steps: &[Step]) -> Result<()> {
         let seconds = start.elapsed().as_secs_f64();
         let verdict = match outcome {
             Ok(steps::Done::Passed) => "passed".to_owned(),
+            Ok(steps::Done::PassedWithout(what)) => format!("passed, SKIPPED tests over {what}"),
             Ok(steps::Done::Skipped(why)) => format!("skipped ({why})"),
             Err(error) => {
                 failed.push(step.name);

@@ -207,6 +207,9 @@ impl Names<'_> {
             return Ok(());
         }
         let error = RecipeError::at_key(self.origin, key, format!("no model is called `{name}`"));
+        if name == RECORDED {
+            return Err(error.hint(format!("the recorded teacher goes by the name of its role, `{TEACHER}`")));
+        }
         let known = self.recipe.models.keys().map(String::as_str);
         Err(match recipe::nearest(name, known) {
             Some(near) => error.hint(format!("did you mean `{near}`?")),

@@ -23,11 +23,30 @@ use crate::{
 /// Recorded rows only touch the store, where many share one commit.
 const RECORDED_AT_ONCE: usize = 512;
 
+/// Refuses a recorded teacher that has recorded nothing.
+///
+/// # Errors
+/// [`FlowError::Input`].
+pub fn check(context: &Context) -> Result<(), FlowError> {
+    let train = &context.questions.train;
+    if !context.is_recorded(&context.plan.collect.teacher) || train.iter().any(|question| question.recorded.is_some()) {
+        return Ok(());
+    }
+    let dataset = &context.plan.data.train;
+    Err(FlowError::Input(format!(
+        "collect.teacher: none of the {} training questions of `{dataset}` comes with a decomposition, so there is nothing \
+         recorded; take files that have them (gsm8k: the Socratic ones; rows: name the column `decomposition`), or a \
+         model as the teacher",
+        train.len()
+    )))
+}
+
 /// Runs the stage; what is settled already is not asked again.
 ///
 /// # Errors
 /// See [`items::run`].
 pub async fn run(context: &Context) -> Result<(), FlowError> {
+    check(context)?;
     let plan = &context.plan.collect;
     let questions: HashMap<&QuestionId, &Question> =
         questions(context).map(|question| (&question.id, question)).collect();

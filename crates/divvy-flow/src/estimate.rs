@@ -4,14 +4,14 @@ use divvy_core::{
     arm::Strategy,
     chat::{Message, Usage},
     decomposition::Decomposition,
-    plan::{EvaluatePlan, Plan, RECORDED, TEACHER},
+    plan::{EvaluatePlan, Plan, RECORDED, StudentPlan, TEACHER},
     prompts::{
         cot,
         decompose::{self, Style},
         direct, two_stage,
     },
     question::Question,
-    recipe::EvalSplit,
+    recipe::{EvalSplit, Target},
 };
 
 use crate::split::Splits;
@@ -21,6 +21,7 @@ use crate::split::Splits;
 pub struct Estimate {
     pub stage: &'static str,
     pub model: String,
+    /// In training: rows, each epoch anew.
     pub calls: u64,
     pub tokens_in: u64,
     /// If every reply used a third of its limit, which is what greedy answers to short questions do (rough).
@@ -59,10 +60,26 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
             .map(|question| two_stage::messages(question, &guess(question)));
         lines.push(line("screen", &screen.solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
     }
+    lines.extend(plan.students.iter().map(|(name, student)| training(plan, name, student, train)));
     if let Some(evaluate) = &plan.evaluate {
         lines.extend(evaluation(plan, evaluate, questions));
     }
     lines
+}
+
+/// Rows and tokens that a student sees in all its epochs; of screened rows, as if all were kept.
+fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &[Question]) -> Estimate {
+    let most = match (student.target, &plan.screen) {
+        (Target::SdR, Some(screen)) => screen.rows.unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let rows = train.iter().take(most).map(|question| {
+        let mut row = decompose::messages(question, student.style);
+        row.push(Message::user(decompose::completion(&guess(question))));
+        row
+    });
+    let once = line("train", name, rows, 0, 1);
+    Estimate { calls: once.calls * student.epochs, tokens_in: once.tokens_in * student.epochs, ..once }
 }
 
 fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Estimate> {

@@ -72,8 +72,8 @@ pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a [Question
 /// [`FlowError::Input`] for questions without gold; else see [`items::run`].
 pub async fn run(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(()) };
+    check(context)?;
     let questions = questions(context, plan);
-    refuse_without_gold(questions)?;
     let settled = items::settled(context, Stage::Evaluate).await?;
     // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
     // for all of them.
@@ -108,8 +108,13 @@ async fn answer_all(
     .await
 }
 
-fn refuse_without_gold(questions: &[Question]) -> Result<(), FlowError> {
-    match questions.iter().find(|question| question.golds.is_empty()) {
+/// Refuses what cannot be scored, before anything is paid for.
+///
+/// # Errors
+/// [`FlowError::Input`] naming a question without a gold answer.
+pub fn check(context: &Context) -> Result<(), FlowError> {
+    let Some(plan) = &context.plan.evaluate else { return Ok(()) };
+    match questions(context, plan).iter().find(|question| question.golds.is_empty()) {
         Some(question) => {
             Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)))
         }

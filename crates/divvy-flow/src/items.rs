@@ -1,6 +1,9 @@
 //! The one loop of every stage: run what is pending, a bounded number at once, and record each outcome as it comes.
 
-use std::{collections::HashMap, future::Future};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::Future,
+};
 
 use divvy_core::{
     chat::Usage,
@@ -92,7 +95,7 @@ where
     while let Some(chunk) = finished.next().await {
         settle(context, stage, chunk, &mut patience).await?;
     }
-    if context.cancel.is_cancelled() { Err(FlowError::Interrupted) } else { Ok(()) }
+    if context.cancel.is_cancelled() { Err(FlowError::Interrupted) } else { patience.sum_up(context).await }
 }
 
 /// Records what finished together in one commit, then says whether the stage may go on.
@@ -149,19 +152,29 @@ pub fn sum_usage(usages: impl Iterator<Item = Usage>) -> (u64, u64) {
 /// Tells a bad item from a bad endpoint. Arm by arm, because one that works says nothing about another's models.
 struct Patience {
     stage: Stage,
-    in_a_row: HashMap<String, usize>,
+    arms: BTreeMap<String, Record>,
     limit: usize,
+}
+
+/// How an arm has fared in this command.
+#[derive(Default)]
+struct Record {
+    succeeded: bool,
+    in_a_row: usize,
+    failed: usize,
+    last: String,
 }
 
 impl Patience {
     fn new(stage: Stage, concurrency: usize) -> Self {
-        Self { stage, in_a_row: HashMap::new(), limit: 2 * concurrency.max(4) }
+        Self { stage, arms: BTreeMap::new(), limit: 2 * concurrency.max(4) }
     }
 
     fn judge(&mut self, arm: &str, outcome: Result<Done, ChatError>) -> Result<Done, FlowError> {
         let error = match outcome {
             Ok(done) => {
-                self.in_a_row.remove(arm);
+                let record = self.arms.entry(arm.to_owned()).or_default();
+                (record.succeeded, record.in_a_row) = (true, 0);
                 return Ok(done);
             }
             Err(error) => error,
@@ -175,15 +188,34 @@ impl Patience {
         if error.is_fatal() {
             return Err(FlowError::Chat { stage: self.stage, source: error });
         }
-        let in_a_row = self.in_a_row.entry(arm.to_owned()).or_default();
-        *in_a_row += 1;
-        if *in_a_row >= self.limit {
-            return Err(FlowError::Failing { stage: self.stage, count: *in_a_row, last: error.to_string() });
+        let record = self.arms.entry(arm.to_owned()).or_default();
+        record.in_a_row += 1;
+        record.failed += 1;
+        record.last = error.to_string();
+        if record.in_a_row >= self.limit {
+            return Err(FlowError::Failing { stage: self.stage, count: record.in_a_row, last: record.last.clone() });
         }
         Ok(Done {
             state: ItemState::Failed(error.reason().to_owned()),
             payload: serde_json::Value::String(error.to_string()).to_string(),
             calls: Vec::new(),
         })
+    }
+
+    /// Says what failed. An arm that has never answered anything, now or before, is an error.
+    async fn sum_up(&self, context: &Context) -> Result<(), FlowError> {
+        let failed: usize = self.arms.values().map(|record| record.failed).sum();
+        let Some((_, any)) = self.arms.iter().find(|(_, record)| record.failed > 0) else { return Ok(()) };
+        let settled = settled(context, self.stage).await?;
+        for (arm, Record { failed, last, .. }) in self.arms.iter().filter(|(_, record)| !record.succeeded) {
+            if *failed > 0 && !settled.keys().any(|key| key.arm == *arm) {
+                return Err(FlowError::Failing { stage: self.stage, count: *failed, last: last.clone() });
+            }
+        }
+        let stage = self.stage.name();
+        context
+            .progress
+            .note(&format!("{stage}: {failed} failed, one with: {}; the same command asks only those again", any.last));
+        Ok(())
     }
 }

@@ -29,9 +29,9 @@ use crate::{
 /// [`FlowError::Input`] when training questions have no gold answers; else see [`items::run`].
 pub async fn run(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.screen else { return Ok(()) };
+    check(context)?;
     let questions: HashMap<&QuestionId, &Question> =
         context.questions.train.iter().map(|question| (&question.id, question)).collect();
-    refuse_without_gold(&context.questions.train)?;
     let candidates = candidates(context, plan).await?;
     let settled = items::settled(context, Stage::Screen).await?;
     let todo: Vec<ItemKey> =
@@ -54,7 +54,15 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     result
 }
 
-fn refuse_without_gold(train: &[Question]) -> Result<(), FlowError> {
+/// Refuses what cannot be screened, before anything is paid for.
+///
+/// # Errors
+/// [`FlowError::Input`] naming a question without a gold answer.
+pub fn check(context: &Context) -> Result<(), FlowError> {
+    if context.plan.screen.is_none() {
+        return Ok(());
+    }
+    let train = &context.questions.train;
     let without: Vec<&Question> = train.iter().filter(|question| question.golds.is_empty()).collect();
     let Some(first) = without.first() else { return Ok(()) };
     Err(FlowError::Input(format!(

@@ -1,6 +1,10 @@
 //! A session: one recipe with its plan, questions, models and store, ready for the stages.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use divvy_core::{digest::Digest, plan::Plan, recipe::Recipe, results::Results};
@@ -19,6 +23,7 @@ use crate::{
     clock,
     host::Hosts,
     models::{self, Registry, Resolved},
+    output::say,
     progress::Terminal,
     questions,
     trainer::Native,
@@ -100,6 +105,25 @@ impl Session {
             numerics: self.numerics.clone(),
         };
         results::read(&self.context, heading).await
+    }
+
+    /// Where a plan is new, its author may look for what was done under an earlier one.
+    pub(crate) async fn mention_other_plans(&self) -> Result<(), FlowError> {
+        let (own, name) = (&self.context.digest, &self.context.plan.name);
+        let runs = self.context.store.runs().await?;
+        let others: BTreeSet<String> = runs
+            .iter()
+            .filter(|run| run.plan != *own && run.name == *name)
+            .map(|run| short(&run.plan).to_owned())
+            .collect();
+        if !others.is_empty() {
+            let others: Vec<String> = others.into_iter().collect();
+            say(&format!(
+                "the store holds other plans called `{name}` ({}): the recipe, its data, a model or divvy has changed since",
+                others.join(", ")
+            ));
+        }
+        Ok(())
     }
 
     /// Makes trained students known without training any.

@@ -56,6 +56,10 @@ fn names_are_checked() {
         "add [students.x]",
     );
     refused("[screen]\nsolver = \"big\"\nsamples = 3", "set a temperature");
+    refused(
+        "[evaluate]\nsolvers = [\"big\"]\nstrategies = [\"two-stage\"]\ndecomposers = [\"recorded\"]",
+        "the name of its role, `teacher`",
+    );
     refused("[screen]\nsolver = \"big\"\nrule = \"threshold\"", "needs one, between 0 and 1");
     refused(
         "[models.api]\nsource = \"http://x/v1\"\nmodel = \"m\"\nnumerics = \"fast\"",

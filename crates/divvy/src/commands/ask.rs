@@ -72,7 +72,7 @@ fn choose<'a>(plan: &'a EvaluatePlan, wanted: Option<&str>) -> anyhow::Result<&'
     plan.arms.iter().find(|arm| arm.slug() == wanted).ok_or_else(|| {
         let slugs: Vec<String> = plan.arms.iter().map(Arm::slug).collect();
         let near = nearest(wanted, slugs.iter().map(String::as_str))
-            .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            .map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
         Usage(format!("--arm: there is no `{wanted}`{near} The recipe has {}", slugs.join(", "))).into()
     })
 }

@@ -25,6 +25,15 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<()> {
 mod tests {
     use divvy_core::{plan::Plan, recipe::Recipe};
 
+    /// A reader copies what the README shows.
+    #[test]
+    fn the_recipe_of_the_readme_is_valid() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+        let (_, after) = readme.split_once("```toml\n").unwrap();
+        let recipe = Recipe::parse(after.split_once("```").unwrap().0, "README.md").unwrap();
+        Plan::resolve(&recipe, "README.md").unwrap();
+    }
+
     #[test]
     fn the_template_is_a_valid_recipe() {
         let recipe = Recipe::parse(super::RECIPE, "divvy.toml").unwrap();

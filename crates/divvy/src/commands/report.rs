@@ -8,7 +8,7 @@ use divvy_core::results::Results;
 use crate::{
     cli::Place,
     output::{print, say},
-    session::{Access, Session},
+    session::{Access, Session, short},
 };
 
 pub(crate) async fn run(place: &Place, json: bool, html: Option<&Path>) -> anyhow::Result<()> {
@@ -18,8 +18,13 @@ pub(crate) async fn run(place: &Place, json: bool, html: Option<&Path>) -> anyho
         write_page(&results, path)?;
         say(&format!("report: {}", path.display()));
     }
-    if results.arms.is_empty() && results.screening.is_none() {
-        say(&format!("nothing is recorded yet for this plan; `divvy run {}` does the work", place.recipe.display()));
+    if results.arms.is_empty() && results.screening.as_ref().is_none_or(|screening| screening.candidates == 0) {
+        say(&format!(
+            "nothing is recorded yet for plan {}; `divvy run {}` does the work",
+            short(&session.context.digest),
+            place.recipe.display()
+        ));
+        session.mention_other_plans().await?;
     }
     let text = if json {
         serde_json::to_string_pretty(&divvy_report::json(&results))?

@@ -28,7 +28,11 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     }
     text.push_str("\ncalls in this store, all runs together\n");
     totals.iter().for_each(|total| text.push_str(&call_line(total)));
-    Ok(print(&text)?)
+    print(&text)?;
+    if counts.is_empty() {
+        session.mention_other_plans().await?;
+    }
+    Ok(())
 }
 
 /// Items that each stage of the plan has.

@@ -100,6 +100,23 @@ fn screening_without_gold_answers_says_what_to_write() {
         RECIPE.replacen("columns = { question = \"q\", answer = \"a\" }", "columns = { question = \"q\" }", 1);
     let bench = bench(&without, TRAIN, TEST);
     bench.run(&["run", "recipe.toml"]).complains(2, &["gold", "rows/train/", "name the answer column", "SD-T"]);
+    assert_eq!(bench.teacher.asked().len(), 0, "nothing is paid for what cannot be screened");
+}
+
+#[test]
+fn scoring_without_gold_answers_is_refused_before_anything_is_paid() {
+    let (before, after) = RECIPE.rsplit_once("columns = { question = \"q\", answer = \"a\" }").unwrap();
+    let bench = bench(&format!("{before}columns = {{ question = \"q\" }}{after}"), TRAIN, TEST);
+    bench.run(&["run", "recipe.toml"]).complains(2, &["no gold answer", "rows/test/"]);
+    assert_eq!(bench.teacher.asked().len(), 0);
+}
+
+#[test]
+fn a_recorded_teacher_that_recorded_nothing() {
+    let (before, after) = RECIPE.split_once("teacher = \"big\"").unwrap();
+    let bench = bench(&format!("{before}teacher = \"recorded\"{after}"), TRAIN, TEST);
+    bench.run(&["run", "recipe.toml"]).complains(2, &["collect.teacher", "nothing recorded", "model as the teacher"]);
+    assert_eq!(bench.teacher.asked().len(), 0);
 }
 
 #[test]

@@ -87,6 +87,14 @@ fn an_endpoint_that_says_nothing_at_all_stops_the_stage() {
     bench.run(&["run", "recipe.toml"]).complains(1, &["collect", "in a row failed", "the completion is empty"]);
 }
 
+/// Too few rows to lose patience with, and none of them answered.
+#[test]
+fn an_arm_without_a_single_answer_is_an_error_however_few_its_rows() {
+    let bench = Bench::new(Lesson { rule: Box::new(|_| String::new()), ..school::lesson() });
+    bench.recipe(&with("timeout_seconds = 1").replace("concurrency = 4", "concurrency = 40"));
+    bench.run(&["run", "recipe.toml"]).complains(1, &["collect: 12 requests", "the completion is empty"]);
+}
+
 #[test]
 fn an_endpoint_that_is_a_web_page_is_recognised() {
     let page = divvy_testkit::script::Step::Body { body: "<html>Welcome</html>".to_owned() };
