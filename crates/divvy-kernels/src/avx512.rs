@@ -28,7 +28,7 @@ pub(crate) fn product(_terms: &[Term], _y: &mut [f32], _write: Write) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
-    use crate::dispatch::Shared;
+    use crate::dispatch::{Shared, by_shape};
     use crate::matmul::for_each_task;
     use crate::packed::{DEPTH, PANEL};
     use crate::tile::{Dest, strips};
@@ -129,23 +129,7 @@ mod x86 {
         #[target_feature(enable = "avx512f,avx512bf16")]
         unsafe fn run(&self, rows: usize, panels: usize) {
             // SAFETY: passed on.
-            unsafe {
-                match (rows, panels) {
-                    (1, GROUP) => self.shape::<1, GROUP>(),
-                    (2, GROUP) => self.shape::<2, GROUP>(),
-                    (3, GROUP) => self.shape::<3, GROUP>(),
-                    (4, GROUP) => self.shape::<4, GROUP>(),
-                    (5, GROUP) => self.shape::<5, GROUP>(),
-                    (6, GROUP) => self.shape::<6, GROUP>(),
-                    (1, 1) => self.shape::<1, 1>(),
-                    (2, 1) => self.shape::<2, 1>(),
-                    (3, 1) => self.shape::<3, 1>(),
-                    (4, 1) => self.shape::<4, 1>(),
-                    (5, 1) => self.shape::<5, 1>(),
-                    (6, 1) => self.shape::<6, 1>(),
-                    _ => unreachable!("{rows} rows by {panels} panels"),
-                }
-            }
+            unsafe { by_shape!(self, rows, panels) }
         }
 
         #[target_feature(enable = "avx512f,avx512bf16")]

@@ -27,6 +27,29 @@ macro_rules! per_isa {
 }
 pub(crate) use per_isa;
 
+/// Calls `$call.shape::<ROWS, PANELS>()` for 1 to 6 rows of one panel or of four.
+macro_rules! by_shape {
+    ($call:ident, $rows:ident, $panels:ident) => {
+        match ($rows, $panels) {
+            (1, 4) => $call.shape::<1, 4>(),
+            (2, 4) => $call.shape::<2, 4>(),
+            (3, 4) => $call.shape::<3, 4>(),
+            (4, 4) => $call.shape::<4, 4>(),
+            (5, 4) => $call.shape::<5, 4>(),
+            (6, 4) => $call.shape::<6, 4>(),
+            (1, 1) => $call.shape::<1, 1>(),
+            (2, 1) => $call.shape::<2, 1>(),
+            (3, 1) => $call.shape::<3, 1>(),
+            (4, 1) => $call.shape::<4, 1>(),
+            (5, 1) => $call.shape::<5, 1>(),
+            (6, 1) => $call.shape::<6, 1>(),
+            _ => unreachable!("{} rows by {} panels", $rows, $panels),
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+pub(crate) use by_shape;
+
 /// A buffer that several tasks write at the same time, each its own part.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared {

@@ -2,7 +2,7 @@
 //! 2106.09685): where the instruction set rounds, they are rounded once.
 
 use crate::operands::{self, LeftTiles, RightPanels, Term};
-use crate::products::{mm_nn_for, mm_nt_for};
+use crate::products::{mm_nn, mm_nt};
 use crate::{Isa, Packed, Write, matmul};
 
 /// Rows `x[m, k]`.
@@ -52,7 +52,7 @@ impl<'a> Input<'a> {
         let Some(left) = &self.rounded else {
             matmul(self.values, w, y, m, write);
             if let Some(LowRank { u, b, inner, alpha }) = beside {
-                mm_nn_for(self.isa, u, b, y, m, n, inner, alpha, Write::Add);
+                mm_nn(self.isa, u, b, y, m, n, inner, alpha, Write::Add);
             }
             return;
         };
@@ -73,7 +73,7 @@ impl<'a> Input<'a> {
     pub fn mm_nt(&self, w: &[f32], y: &mut [f32], n: usize, alpha: f32) {
         let [m, k] = [self.m, self.k];
         let Some(left) = &self.rounded else {
-            return mm_nt_for(self.isa, self.values, w, y, m, n, k, alpha, Write::Set);
+            return mm_nt(self.isa, self.values, w, y, m, n, k, alpha, Write::Set);
         };
         assert_eq!(w.len(), n * k, "input: w is [n, k] = [{n}, {k}]");
         let lines = operands::pack_right(w, 1, k, n, k, alpha);

@@ -26,11 +26,7 @@ struct View<'a> {
 ///
 /// # Panics
 /// When a slice does not have its shape's length.
-pub fn mm_nt(x: &[f32], w: &[f32], y: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, write: Write) {
-    mm_nt_for(Isa::current(), x, w, y, m, n, k, alpha, write);
-}
-
-pub(crate) fn mm_nt_for(
+pub(crate) fn mm_nt(
     isa: Isa,
     x: &[f32],
     w: &[f32],
@@ -52,11 +48,7 @@ pub(crate) fn mm_nt_for(
 ///
 /// # Panics
 /// When a slice does not have its shape's length.
-pub fn mm_nn(x: &[f32], w: &[f32], y: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, write: Write) {
-    mm_nn_for(Isa::current(), x, w, y, m, n, k, alpha, write);
-}
-
-pub(crate) fn mm_nn_for(
+pub(crate) fn mm_nn(
     isa: Isa,
     x: &[f32],
     w: &[f32],
@@ -229,6 +221,8 @@ mod tests {
     }
 
     type Form = fn(&[f32], &[f32], &mut [f32], usize, usize, usize, f32, Write);
+    const NT: Form = |x, w, y, m, n, k, alpha, write| mm_nt(Isa::current(), x, w, y, m, n, k, alpha, write);
+    const NN: Form = |x, w, y, m, n, k, alpha, write| mm_nn(Isa::current(), x, w, y, m, n, k, alpha, write);
 
     #[test]
     fn the_three_forms_agree_on_the_same_matrices() {
@@ -239,8 +233,8 @@ mod tests {
             form(a, b, &mut y, s[0], s[1], s[2], 1.0, Write::Set);
             y
         };
-        let nt = run(mm_nt, &x, &w, [m, n, k]);
-        assert_eq!(nt, run(mm_nn, &x, &turn(&w, n, k), [m, n, k]));
+        let nt = run(NT, &x, &w, [m, n, k]);
+        assert_eq!(nt, run(NN, &x, &turn(&w, n, k), [m, n, k]));
         assert_eq!(nt, run(mm_tn, &turn(&x, m, k), &turn(&w, n, k), [k, m, n]));
     }
 
@@ -249,8 +243,8 @@ mod tests {
         let (m, n, k) = (33, 24, 700);
         let (x, w) = (random(m * k, 1), random(n * k, 2));
         let (mut all, mut one) = (vec![0.0; m * n], vec![0.0; n]);
-        mm_nt(&x, &w, &mut all, m, n, k, 2.0, Write::Set);
-        mm_nt(&x[..k], &w, &mut one, 1, n, k, 2.0, Write::Set);
+        NT(&x, &w, &mut all, m, n, k, 2.0, Write::Set);
+        NT(&x[..k], &w, &mut one, 1, n, k, 2.0, Write::Set);
         assert_eq!(one, all[..n]);
     }
 

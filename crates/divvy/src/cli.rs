@@ -135,11 +135,15 @@ pub(crate) enum Command {
     },
     /// List the data sets, or preview one
     #[command(
-        after_help = "Examples:\n  divvy data\n  divvy data synth --rows 3\n  divvy data gsm8k --file train_socratic.jsonl --json"
+        after_help = "Examples:\n  divvy data\n  divvy data synth --rows 3\n  divvy data gsm8k --file train_socratic.jsonl --json\n  divvy data my-task.toml --rows 2"
     )]
     Data {
-        /// The data set to preview
+        /// The data set to preview, or a recipe, of which each split is shown
+        #[arg(value_name = "DATASET|RECIPE.toml")]
         dataset: Option<String>,
+        /// For a recipe: folder that its data files are relative to [default: the recipe's own]
+        #[arg(long = "data", value_name = "DIR")]
+        folder: Option<PathBuf>,
         /// Its files
         #[arg(long = "file", value_name = "FILE")]
         files: Vec<PathBuf>,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -48,9 +48,9 @@ pub(crate) struct Session {
 }
 
 /// A recipe read and resolved, before any model or store is touched.
-pub(crate) fn read_recipe(place: &Place) -> anyhow::Result<(Recipe, Plan)> {
-    let origin = place.recipe.display().to_string();
-    let text = std::fs::read_to_string(&place.recipe).map_err(|error| {
+pub(crate) fn read_recipe(path: &Path) -> anyhow::Result<(Recipe, Plan)> {
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
         let hint =
             if error.kind() == std::io::ErrorKind::NotFound { "; `divvy init` writes one to start from" } else { "" };
         crate::output::Usage(format!("cannot read the recipe `{origin}`: {error}{hint}"))
@@ -62,7 +62,7 @@ pub(crate) fn read_recipe(place: &Place) -> anyhow::Result<(Recipe, Plan)> {
 
 impl Session {
     pub(crate) async fn open(place: &Place, access: Access) -> anyhow::Result<Self> {
-        let (recipe, plan) = read_recipe(place)?;
+        let (recipe, plan) = read_recipe(&place.recipe)?;
         let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(PathBuf::from).unwrap_or_default());
         let questions = questions::load(&recipe, &data)?;
         let names = plan.models_in_use();

@@ -3,6 +3,7 @@
 
 use super::packed::{Beside, Line, PANEL};
 use super::{Job, Write};
+use crate::dispatch::by_shape;
 use crate::tile::strips;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -82,23 +83,7 @@ impl Call {
     #[target_feature(enable = "avx512f,avx512vnni")]
     unsafe fn run(&self, rows: usize, panels: usize) {
         // SAFETY: passed on.
-        unsafe {
-            match (rows, panels) {
-                (1, GROUP) => self.shape::<1, GROUP>(),
-                (2, GROUP) => self.shape::<2, GROUP>(),
-                (3, GROUP) => self.shape::<3, GROUP>(),
-                (4, GROUP) => self.shape::<4, GROUP>(),
-                (5, GROUP) => self.shape::<5, GROUP>(),
-                (6, GROUP) => self.shape::<6, GROUP>(),
-                (1, 1) => self.shape::<1, 1>(),
-                (2, 1) => self.shape::<2, 1>(),
-                (3, 1) => self.shape::<3, 1>(),
-                (4, 1) => self.shape::<4, 1>(),
-                (5, 1) => self.shape::<5, 1>(),
-                (6, 1) => self.shape::<6, 1>(),
-                _ => unreachable!("{rows} rows by {panels} panels"),
-            }
-        }
+        unsafe { by_shape!(self, rows, panels) }
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]

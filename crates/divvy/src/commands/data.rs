@@ -1,6 +1,6 @@
 //! `divvy data`: which data sets there are, and what one looks like once read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use divvy_core::{
     question::{Question, Split},
@@ -9,7 +9,11 @@ use divvy_core::{
 };
 use divvy_data::questions::load::{SourceSpec, read_questions};
 
-use crate::output::{Usage, print};
+use crate::{
+    output::{Usage, print},
+    questions,
+    session::read_recipe,
+};
 
 const SETS: [(&str, &str); 5] = [
     ("synth", "generated: arithmetic stories, passages, two-hop facts; no file needed"),
@@ -19,7 +23,30 @@ const SETS: [(&str, &str); 5] = [
     ("rows", "any JSONL, CSV or Parquet file; the recipe says which column is what"),
 ];
 
-pub(crate) fn run(dataset: Option<&str>, files: &[PathBuf], rows: usize, seed: u64, json: bool) -> anyhow::Result<()> {
+/// What is asked of `divvy data`.
+pub(crate) struct Preview<'a> {
+    pub(crate) files: &'a [PathBuf],
+    pub(crate) rows: usize,
+    pub(crate) seed: u64,
+    pub(crate) json: bool,
+}
+
+/// Questions of each split, as the stages will see them.
+pub(crate) fn of_recipe(path: &Path, folder: Option<&Path>, preview: &Preview<'_>) -> anyhow::Result<()> {
+    let (recipe, _) = read_recipe(path)?;
+    let folder = folder.or(path.parent()).unwrap_or(Path::new(""));
+    let splits = questions::load(&recipe, folder)?;
+    for (name, split) in [("train", &splits.train), ("dev", &splits.dev), ("test", &splits.test)] {
+        if !preview.json && !split.is_empty() {
+            print(&format!("{name}: {} questions\n", split.len()))?;
+        }
+        show_all(split.iter().take(preview.rows), preview.json)?;
+    }
+    Ok(())
+}
+
+pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Result<()> {
+    let &Preview { files, rows, seed, json } = preview;
     let Some(dataset) = dataset else { return list(json) };
     if !SETS.iter().any(|(name, _)| *name == dataset) {
         let names: Vec<&str> = SETS.iter().map(|(name, _)| *name).collect();
@@ -27,8 +54,7 @@ pub(crate) fn run(dataset: Option<&str>, files: &[PathBuf], rows: usize, seed: u
     }
     if dataset == "rows" {
         return Err(Usage(
-            "`rows` needs a column mapping, which a recipe holds; preview it with `divvy run RECIPE --dry-run`"
-                .to_owned(),
+            "`rows` needs a column mapping, which a recipe holds; preview it with `divvy data RECIPE.toml`".to_owned(),
         )
         .into());
     }
@@ -42,7 +68,11 @@ pub(crate) fn run(dataset: Option<&str>, files: &[PathBuf], rows: usize, seed: u
         rows: Some(rows),
         seed,
     })?;
-    for question in &loaded.questions {
+    show_all(loaded.questions.iter(), json)
+}
+
+fn show_all<'q>(questions: impl Iterator<Item = &'q Question>, json: bool) -> anyhow::Result<()> {
+    for question in questions {
         print(&if json { serde_json::to_string(question)? } else { show(question) })?;
     }
     Ok(())

@@ -28,7 +28,15 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Export { place, student, out } => export::run(&place, &student, &out).await,
         Command::Status { place, json } => status::run(&place, json).await,
-        Command::Data { dataset, files, rows, seed, json } => data::run(dataset.as_deref(), &files, rows, seed, json),
+        Command::Data { dataset, folder, files, rows, seed, json } => {
+            let preview = data::Preview { files: &files, rows, seed, json };
+            match dataset.as_deref() {
+                Some(recipe) if recipe.ends_with(".toml") => {
+                    data::of_recipe(recipe.as_ref(), folder.as_deref(), &preview)
+                }
+                dataset => data::run(dataset, &preview),
+            }
+        }
         Command::Models { action, json } => models::run(action, json),
     }
 }

@@ -102,7 +102,7 @@ fn status_of(outcome: &Result<(), FlowError>) -> RunStatus {
 
 /// The resolved plan, the calls, and an estimate; nothing is asked, fetched or written.
 pub(crate) fn dry(place: &Place) -> anyhow::Result<()> {
-    let (recipe, plan) = read_recipe(place)?;
+    let (recipe, plan) = read_recipe(&place.recipe)?;
     let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(Into::into).unwrap_or_default());
     let questions = crate::questions::load(&recipe, &data)?;
     print(&serde_json::to_string_pretty(&plan)?)?;

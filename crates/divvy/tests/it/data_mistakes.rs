@@ -95,6 +95,14 @@ fn no_usable_row_is_a_mistake_even_when_skipping() {
 }
 
 #[test]
+fn a_recipe_s_own_rows_are_previewed_split_by_split() {
+    let ended = bench(RECIPE, TRAIN, TEST).done(&["data", "recipe.toml", "--rows", "1"]);
+    for part in ["train: 2 questions", "test: ", "rows/train/", "rows/test/", "gold"] {
+        assert!(ended.stdout.contains(part), "{part} is not in {ended:?}");
+    }
+}
+
+#[test]
 fn screening_without_gold_answers_says_what_to_write() {
     let without =
         RECIPE.replacen("columns = { question = \"q\", answer = \"a\" }", "columns = { question = \"q\" }", 1);
