@@ -1,7 +1,11 @@
 //! `divvy status`: what every stage has done, rejected, failed and left, and what was paid.
 
 use divvy_core::records::{ItemState, Stage};
-use divvy_flow::evaluate;
+use divvy_flow::{
+    error::FlowError,
+    evaluate,
+    train::{self, Artefact},
+};
 use divvy_store::{CallTotal, ItemCount};
 use serde_json::{Value, json};
 
@@ -17,15 +21,16 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     let context = &session.context;
     let counts = context.store.item_counts(&context.digest).await?;
     let totals = context.store.call_totals().await?;
-    let expected = expected(&session);
+    let (expected, students) = (expected(&session), students(&session).await?);
     if as_json {
-        let value = json!({ "plan": context.digest.hex(), "stages": stages(&counts, &expected), "calls": totals.iter().map(call).collect::<Vec<_>>() });
+        let value = json!({ "plan": context.digest.hex(), "stages": stages(&counts, &expected), "students": students.iter().map(student).collect::<Vec<_>>(), "calls": totals.iter().map(call).collect::<Vec<_>>() });
         return Ok(print(&serde_json::to_string_pretty(&value)?)?);
     }
     let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
     for (stage, total) in &expected {
         text.push_str(&stage_lines(*stage, *total, &counts));
     }
+    students.iter().for_each(|student| text.push_str(&student_line(student)));
     text.push_str("\ncalls in this store, all runs together\n");
     totals.iter().for_each(|total| text.push_str(&call_line(total)));
     print(&text)?;
@@ -48,6 +53,39 @@ fn expected(session: &Session) -> Vec<(Stage, u64)> {
         stages.push((Stage::Evaluate, (plan.arms.len() * evaluate::questions(&session.context, plan).len()) as u64));
     }
     stages
+}
+
+type Student = (String, Option<Artefact>);
+
+/// Every student of the plan, with what its training left, once it has ended.
+async fn students(session: &Session) -> Result<Vec<Student>, FlowError> {
+    let mut students = Vec::new();
+    for name in session.context.plan.students.keys() {
+        let key = train::key(&session.context, name).await?;
+        students.push((name.clone(), train::find(&session.context, &key).await?));
+    }
+    Ok(students)
+}
+
+fn student((name, artefact): &Student) -> Value {
+    let artefact = artefact.as_ref();
+    json!({
+        "student": name, "trained": artefact.is_some(), "rows": artefact.map(|artefact| artefact.rows),
+        "too_long": artefact.map(|artefact| artefact.too_long), "wall_ms": artefact.map(|artefact| artefact.wall_ms),
+    })
+}
+
+fn student_line((name, artefact): &Student) -> String {
+    match artefact {
+        None => format!("train {name}: not trained yet\n"),
+        Some(Artefact { rows, too_long, .. }) => {
+            format!(
+                "train {name}: trained on {} rows, {} too long and left out\n",
+                thousands(*rows),
+                thousands(*too_long)
+            )
+        }
+    }
 }
 
 /// done, then each reason, then what is left.

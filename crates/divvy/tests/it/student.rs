@@ -102,6 +102,8 @@ fn trained_interrupted_resumed_measured_asked_and_exported() {
     let (asked, again) = (bench.teacher.asked().len(), bench.done(&["run", "recipe.toml"]));
     assert_eq!(bench.teacher.asked().len(), asked);
     assert_eq!(trained(&bench).unwrap(), when, "trained again: {again:?}");
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    assert_eq!((&status["students"][0]["trained"], &status["students"][0]["rows"]), (&json!(true), &json!(KEPT)));
     ask(&bench);
     export(&bench, &before);
 }
