@@ -58,7 +58,9 @@ pub fn read_rows(path: &Path) -> Result<Vec<RawRow>, String> {
 
 fn describe(error: &std::io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::NotFound => {
+            "there is no such file (a recipe's files lie beside it, or in the folder that --data names)".to_owned()
+        }
         std::io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
         _ => error.to_string(),
     }

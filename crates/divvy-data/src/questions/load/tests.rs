@@ -63,7 +63,8 @@ fn mistakes_in_the_recipe_say_what_to_write() {
     };
     check("synth", &[], "rows = 400");
     check("gsm8k", &[], "files = [");
-    check("gsm8k", &["train.jsonl"], "/nowhere/train.jsonl: there is no such file");
+    check("gsm8k", &["train.jsonl"], "/nowhere/train.jsonl: there is no such file (a recipe's files lie beside it");
+    check("gsm8k", &["train.jsonl"], "--data");
     check("gms8k", &["train.jsonl"], "unknown data set `gms8k`");
     check("gsm8k", &["hf:org/name"], "hf:org/name:path");
     let dir = folder(&[("a.jsonl", "{}")]);
