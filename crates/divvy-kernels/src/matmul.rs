@@ -16,8 +16,8 @@ const RESIDENT: usize = 1 << 16;
 
 /// `y[m, n] = x[m, k] · W[n, k]ᵀ` (or `+=`), on the instruction set for which `w` was packed.
 ///
-/// Row `i` of `y` has the same bits whatever `m` and the number of threads. Where [`Isa::rounds`](crate::Isa::rounds) `x` is rounded to bf16
-/// and products are summed in f32; otherwise `x` is used as it is.
+/// Row `i` of `y` has the same bits whatever `m` and the number of threads. Where the instruction set
+/// [rounds](crate::Isa::rounds), `x` is rounded to bf16 and products are summed in f32; otherwise `x` is used as it is.
 ///
 /// # Panics
 /// When `x` is not `m * w.k()` or `y` not `m * w.n()` long.

@@ -33,6 +33,17 @@ fn check_report(report: &Value) {
 }
 
 #[test]
+fn a_changed_recipe_is_told_of_the_plan_before_it() {
+    let bench = Bench::new(school::lesson());
+    bench.recipe(RECIPE).done(&["run", "recipe.toml"]);
+    bench.recipe(&RECIPE.replace("seed = 7", "seed = 8"));
+    for command in ["report", "status"] {
+        let ended = bench.done(&[command, "recipe.toml"]);
+        assert!(ended.stderr.contains("other plans called `school`"), "{command}: {ended:?}");
+    }
+}
+
+#[test]
 fn every_stage_runs_and_a_second_run_asks_nothing() {
     let bench = Bench::new(school::lesson());
     bench.recipe(RECIPE);

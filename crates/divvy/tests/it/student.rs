@@ -229,7 +229,12 @@ fn a_question_longer_than_the_context_fails_alone() {
     let (before, after) = RECIPE.split_once("[data.test]\ndataset = \"synth\"\nrows = 8\n").unwrap();
     let (after, _) = after.split_once("[students.sd-r]").unwrap();
     let evaluate = "[evaluate]\nsolvers = [\"tiny\"]\nstrategies = [\"direct\"]\ndirect_tokens = 4\n";
-    bench.recipe(&format!("{before}{test}{after}{evaluate}")).done(&["run", "recipe.toml"]);
+    bench.recipe(&format!("{before}{test}{after}{evaluate}"));
+    // The second time it is the only one asked, and still no reason to call the model broken.
+    for _ in 0..2 {
+        let ended = bench.done(&["run", "recipe.toml"]);
+        assert!(ended.stderr.contains("evaluate: 1 failed, one with: "), "{ended:?}");
+    }
     let report = bench.json(&["report", "recipe.toml", "--json"]);
     let arm = &report["arms"][0];
     assert_eq!((&arm["n"], &arm["errors"]), (&json!(3), &json!(1)), "{arm}");
