@@ -19,6 +19,8 @@ pub struct Results {
     pub arms: Vec<ArmResult>,
     /// Paired comparisons on the same questions, in the recipe's order.
     pub comparisons: Vec<Comparison>,
+    /// `None` before anything was collected.
+    pub collection: Option<CollectionSummary>,
     pub screening: Option<ScreeningSummary>,
     pub training: Vec<TrainingSummary>,
     /// Wall time of each stage that ran, in milliseconds.
@@ -105,6 +107,19 @@ pub struct Comparison {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CollectionSummary {
+    pub teacher: String,
+    /// Questions × samples asked, of train and dev.
+    pub candidates: u64,
+    /// Replies that are decompositions.
+    pub usable: u64,
+    /// Reason → rows that are not usable, largest first.
+    pub reasons: Vec<(String, u64)>,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScreeningSummary {
     pub solver: String,
     pub candidates: u64,
@@ -123,6 +138,8 @@ pub struct TrainingSummary {
     pub target: String,
     pub method: String,
     pub rows: u64,
+    /// Rows left out because they were longer than `max_row_tokens`.
+    pub too_long: u64,
     pub epochs: f64,
     pub wall_ms: i64,
     pub curve: Vec<TrainPoint>,

@@ -8,8 +8,8 @@ use divvy_core::{
     question::Question,
     records::{ItemState, Outcome, Stage},
     results::{
-        ArmResult, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary,
+        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime,
+        StepSlice, TrainingSummary,
     },
     stats,
 };
@@ -55,6 +55,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         divvy_version: heading.version,
         comparisons: comparisons(context, &evaluated),
         arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
+        collection: collection(context).await?,
         screening: screening(context).await?,
         training: training(context).await?,
         stages: stages(context).await?,
@@ -292,32 +293,61 @@ fn compare(arm: &ArmResult, right: &[bool], other: &ArmResult, other_right: &[bo
     }
 }
 
-async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowError> {
-    let Some(plan) = &context.plan.screen else { return Ok(None) };
-    let rows = context.store.items(&context.digest, Stage::Screen).await?;
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    for row in &rows {
-        let reason = match &row.state {
-            ItemState::Done => "correct".to_owned(),
-            ItemState::Rejected(reason) | ItemState::Failed(reason) => reason.clone(),
-            ItemState::Pending => "pending".to_owned(),
-        };
-        *reasons.entry(reason).or_default() += 1;
+async fn collection(context: &Context) -> Result<Option<CollectionSummary>, FlowError> {
+    let rows = context.store.items(&context.digest, Stage::Collect).await?;
+    if rows.is_empty() {
+        return Ok(None);
     }
-    let kept = rows.iter().filter(|row| row.state == ItemState::Done).count() as u64;
-    let calls: Vec<_> = rows.iter().flat_map(|row| row.calls.iter().cloned()).collect();
-    let usages = context.store.call_usages(&calls).await?;
-    let (tokens_in, tokens_out) = items::sum_usage(usages.into_iter().map(|call| call.usage));
-    let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
-    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    Ok(Some(ScreeningSummary {
-        solver: plan.solver.clone(),
+    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
+    Ok(Some(CollectionSummary {
+        teacher: context.plan.collect.teacher.clone(),
         candidates: rows.len() as u64,
-        kept,
-        reasons,
+        usable: done(&rows),
+        reasons: reasons(rows.iter().filter(|row| row.state != ItemState::Done)),
         tokens_in,
         tokens_out,
     }))
+}
+
+async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowError> {
+    let Some(plan) = &context.plan.screen else { return Ok(None) };
+    let rows = context.store.items(&context.digest, Stage::Screen).await?;
+    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
+    Ok(Some(ScreeningSummary {
+        solver: plan.solver.clone(),
+        candidates: rows.len() as u64,
+        kept: done(&rows),
+        reasons: reasons(rows.iter()),
+        tokens_in,
+        tokens_out,
+    }))
+}
+
+fn done(rows: &[ItemRow]) -> u64 {
+    rows.iter().filter(|row| row.state == ItemState::Done).count() as u64
+}
+
+/// Reason → rows, largest first.
+fn reasons<'a>(rows: impl Iterator<Item = &'a ItemRow>) -> Vec<(String, u64)> {
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for row in rows {
+        let reason = match &row.state {
+            ItemState::Done => "correct",
+            ItemState::Rejected(reason) | ItemState::Failed(reason) => reason,
+            ItemState::Pending => "pending",
+        };
+        *reasons.entry(reason.to_owned()).or_default() += 1;
+    }
+    let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    reasons
+}
+
+/// In and out, of every call behind these rows.
+async fn tokens(context: &Context, rows: &[ItemRow]) -> Result<(u64, u64), FlowError> {
+    let calls: Vec<_> = rows.iter().flat_map(|row| row.calls.iter().cloned()).collect();
+    let usages = context.store.call_usages(&calls).await?;
+    Ok(items::sum_usage(usages.into_iter().map(|call| call.usage)))
 }
 
 async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> {
@@ -332,6 +362,7 @@ async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> 
             target: plan.target.name().to_owned(),
             method: format!("{:?}", plan.method).to_lowercase(),
             rows: artefact.rows,
+            too_long: artefact.too_long,
             epochs: plan.epochs as f64,
             wall_ms: artefact.wall_ms,
             curve: context.store.metrics(&key).await?,

@@ -1,7 +1,7 @@
 //! Screen: the solver answers each training question with its decomposition; the verdict decides whether the row may
 //! teach (the paper's rejection sampling, section 3). Rows are kept or rejected, each with a reason; none is dropped.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use divvy_core::{
     chat::Sampling,
@@ -15,6 +15,7 @@ use divvy_core::{
     screening::{self, KeepRule},
 };
 use divvy_llm::ChatError;
+use divvy_store::ItemRow;
 
 use crate::{
     collect,
@@ -74,12 +75,28 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
     )))
 }
 
-/// Collected decompositions of training questions, cut to the plan's number of questions in the split's own order,
-/// which the seed has shuffled.
+/// The training questions that are screened, in the split's own order, which the seed has shuffled.
+fn screened<'a>(context: &'a Context, plan: &ScreenPlan) -> &'a [Question] {
+    let train = &context.questions.train;
+    &train[..plan.rows.unwrap_or(train.len()).min(train.len())]
+}
+
+/// Items of this stage: what was asked for, less what the teacher has not given a decomposition for.
+///
+/// # Errors
+/// The store's.
+pub async fn expected(context: &Context, plan: &ScreenPlan) -> Result<u64, FlowError> {
+    let asked: HashSet<&QuestionId> = screened(context, plan).iter().map(|question| &question.id).collect();
+    let collected = items::settled(context, Stage::Collect).await?;
+    let rejected = |(key, row): &(&ItemKey, &ItemRow)| row.state != ItemState::Done && asked.contains(&key.question);
+    let rejected = collected.iter().filter(rejected).count() as u64;
+    Ok((asked.len() as u64 * u64::from(context.plan.collect.samples)).saturating_sub(rejected))
+}
+
+/// Collected decompositions of the screened questions.
 async fn candidates(context: &Context, plan: &ScreenPlan) -> Result<Vec<(ItemKey, Decomposition)>, FlowError> {
-    let limit = plan.rows.unwrap_or(usize::MAX);
     let order: HashMap<&QuestionId, usize> =
-        context.questions.train.iter().take(limit).enumerate().map(|(at, question)| (&question.id, at)).collect();
+        screened(context, plan).iter().enumerate().map(|(at, question)| (&question.id, at)).collect();
     let mut rows = collect::collected(context).await?;
     rows.retain(|(key, _)| order.contains_key(&key.question));
     rows.sort_by_key(|(key, _)| (order[&key.question], key.sample));

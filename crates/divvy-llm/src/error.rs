@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use divvy_core::chat::Usage;
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ChatError {
@@ -11,6 +13,8 @@ pub struct ChatError {
     pub status: Option<u16>,
     /// How long the endpoint asked us to wait.
     pub retry_after: Option<Duration>,
+    /// Tokens that the endpoint says it charged all the same.
+    pub usage: Usage,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +52,7 @@ pub enum ErrorKind {
 impl ChatError {
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, retry_after: None }
+        Self { kind, message: message.into(), status: None, retry_after: None, usage: Usage::default() }
     }
 
     #[must_use]

@@ -59,9 +59,7 @@ impl Layer for Ledger {
                 Ok(paid(call, false))
             }
             Err(error) => {
-                self.store
-                    .record_attempt(&attempt(&job, Some(&error), Usage::default(), started_ms, latency_ms))
-                    .await?;
+                self.store.record_attempt(&attempt(&job, Some(&error), error.usage, started_ms, latency_ms)).await?;
                 Err(error)
             }
         }

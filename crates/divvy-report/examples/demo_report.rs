@@ -5,8 +5,8 @@ use divvy_core::{
     arm::Strategy,
     records::{Outcome, TrainPoint},
     results::{
-        ArmResult, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary,
+        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime,
+        StepSlice, TrainingSummary,
     },
 };
 
@@ -49,6 +49,14 @@ fn results() -> Results {
         ],
         arms,
         comparisons,
+        collection: Some(CollectionSummary {
+            teacher: "big".to_owned(),
+            candidates: 1_020,
+            usable: 1_000,
+            reasons: vec![("malformed".to_owned(), 15), ("truncated".to_owned(), 5)],
+            tokens_in: 200_000,
+            tokens_out: 60_000,
+        }),
         screening: Some(ScreeningSummary {
             solver: "qwen-1.5b".to_owned(),
             candidates: 2_400,
@@ -165,6 +173,7 @@ fn training(student: &str, target: &str, rows: u64, scale: f64) -> TrainingSumma
         target: target.to_owned(),
         method: "LoRA r = 16".to_owned(),
         rows,
+        too_long: 3,
         epochs: 2.0,
         wall_ms: 201_000,
         curve: (1..=240).map(point).collect(),

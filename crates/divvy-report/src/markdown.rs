@@ -21,6 +21,7 @@ pub fn markdown(results: &Results) -> String {
     let optional = [
         tables::decompositions(results),
         tables::steps_across(results),
+        tables::collection(results),
         tables::screening(results),
         tables::training(results),
         tables::stages(results),

@@ -184,21 +184,33 @@ pub(crate) fn decompositions(results: &Results) -> Option<Table> {
     })
 }
 
+/// From questions asked to decompositions that can be used, with every reason; `None` before anything was collected.
+pub(crate) fn collection(results: &Results) -> Option<Table> {
+    let collection = results.collection.as_ref()?;
+    let caption = format!("Collected from {}", roles::plain(&collection.teacher));
+    Some(funnel("collection", caption, collection.candidates, ("usable", collection.usable), &collection.reasons))
+}
+
 /// From candidates to kept rows, with every reason; `None` when the run did not screen.
 pub(crate) fn screening(results: &Results) -> Option<Table> {
     let screening = results.screening.as_ref()?;
+    let caption = format!("Screening funnel, answered by {}", roles::plain(&screening.solver));
+    Some(funnel("screening", caption, screening.candidates, ("kept", screening.kept), &screening.reasons))
+}
+
+fn funnel(id: &'static str, caption: String, all: u64, kept: (&str, u64), reasons: &[(String, u64)]) -> Table {
     let row = |label: &str, rows: u64| {
-        let share = number::ratio(rows, screening.candidates).unwrap_or(f64::NAN);
+        let share = number::ratio(rows, all).unwrap_or(f64::NAN);
         vec![Cell::text(label), counted(rows), Cell::number(number::percent(share), share)]
     };
-    let mut rows = vec![row("candidates", screening.candidates), row("kept", screening.kept)];
-    rows.extend(screening.reasons.iter().map(|(reason, count)| row(&format!("reason: {reason}"), *count)));
-    Some(Table {
-        id: "screening",
-        caption: format!("Screening funnel, answered by {}", roles::plain(&screening.solver)),
+    let mut rows = vec![row("candidates", all), row(kept.0, kept.1)];
+    rows.extend(reasons.iter().map(|(reason, count)| row(&format!("reason: {reason}"), *count)));
+    Table {
+        id,
+        caption,
         columns: vec![Column::left("Rows"), Column::right("Count", ""), Column::right("Of candidates", "%")],
         rows,
-    })
+    }
 }
 
 pub(crate) fn training(results: &Results) -> Option<Table> {
@@ -212,6 +224,7 @@ pub(crate) fn training(results: &Results) -> Option<Table> {
             Column::left("Target"),
             Column::left("Method"),
             Column::right("Rows", ""),
+            Column::right("Too long", ""),
             Column::right("Epochs", ""),
             Column::right("Steps", ""),
             Column::right("Final loss", "nats/token"),
@@ -232,6 +245,7 @@ fn training_row(training: &TrainingSummary) -> Vec<Cell> {
         Cell::text(training.target.clone()),
         Cell::text(training.method.clone()),
         counted(training.rows),
+        counted(training.too_long),
         Cell::number(number::decimal(training.epochs, 1), training.epochs),
         last.map_or(Cell::text(DASH), |point| counted(point.step)),
         Cell::number(number::decimal(loss, 3), loss),

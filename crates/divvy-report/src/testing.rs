@@ -4,8 +4,8 @@ use divvy_core::{
     arm::Strategy,
     records::{Outcome, TrainPoint},
     results::{
-        ArmResult, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary,
+        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime,
+        StepSlice, TrainingSummary,
     },
 };
 
@@ -98,6 +98,14 @@ pub(crate) fn results() -> Results {
             comparison(UNTRAINED, DISTILLED, -0.3, 0.0001),
             comparison(DISTILLED, TEACHER, -0.02, 0.6),
         ],
+        collection: Some(CollectionSummary {
+            teacher: "big".to_owned(),
+            candidates: 1_020,
+            usable: 1_000,
+            reasons: vec![("malformed".to_owned(), 15), ("truncated".to_owned(), 5)],
+            tokens_in: 200_000,
+            tokens_out: 60_000,
+        }),
         screening: Some(ScreeningSummary {
             solver: "big".to_owned(),
             candidates: 1_000,
@@ -126,6 +134,7 @@ fn training() -> TrainingSummary {
         base: "small".to_owned(),
         target: "SD-R".to_owned(),
         method: "LoRA r=16".to_owned(),
+        too_long: 3,
         rows: 640,
         epochs: 2.0,
         wall_ms: 240_000,

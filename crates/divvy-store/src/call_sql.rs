@@ -9,7 +9,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 use crate::{
     body,
     codec::{blob, digest, finish, finish_text, undecodable},
-    rows::{AttemptRecord, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{AttemptRecord, AttemptTotal, CallRecord, CallTotal, CallUsage, RawReply},
     statement::Statement,
 };
 
@@ -41,6 +41,10 @@ pub(crate) const TOTALS: &str = "SELECT model_name, count(*) AS calls, sum(coale
         sum(tokens_in IS NULL OR tokens_out IS NULL) AS unknown_usage,
         CASE WHEN count(price_nanos) = count(*) THEN sum(price_nanos) END AS price_nanos
     FROM call GROUP BY model_name ORDER BY model_name";
+
+pub(crate) const ATTEMPTS: &str = "SELECT outcome, count(*) AS attempts, sum(coalesce(tokens_in, 0)) AS tokens_in,
+        sum(coalesce(tokens_out, 0)) AS tokens_out
+    FROM attempt GROUP BY outcome ORDER BY attempts DESC, outcome";
 
 pub(crate) fn call_statements(call: &CallRecord) -> Vec<Statement> {
     let (keep_request, request) = body::keep(call.request_json.as_bytes());
@@ -117,8 +121,22 @@ pub(crate) fn call_usage(key: &Digest, row: &SqliteRow) -> Result<CallUsage, sql
     })
 }
 
+pub(crate) fn attempt_total(row: &SqliteRow) -> Result<AttemptTotal, sqlx::Error> {
+    let count = |column| count(row, column);
+    Ok(AttemptTotal {
+        outcome: row.try_get("outcome")?,
+        attempts: count("attempts")?,
+        tokens_in: count("tokens_in")?,
+        tokens_out: count("tokens_out")?,
+    })
+}
+
+fn count(row: &SqliteRow, column: &str) -> Result<u64, sqlx::Error> {
+    row.try_get::<i64, _>(column).map(i64::unsigned_abs)
+}
+
 pub(crate) fn call_total(row: &SqliteRow) -> Result<CallTotal, sqlx::Error> {
-    let count = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let count = |column| count(row, column);
     Ok(CallTotal {
         model_name: row.try_get("model_name")?,
         calls: count("calls")?,

@@ -6,12 +6,12 @@ use divvy_core::digest::Digest;
 use crate::{
     body,
     call_sql::{
-        CALL_BY_KEY, CALLS, TOTALS, attempt, attempt_statement, call_record, call_statements, call_total, call_usage,
-        raw_reply,
+        ATTEMPTS, CALL_BY_KEY, CALLS, TOTALS, attempt, attempt_statement, attempt_total, call_record, call_statements,
+        call_total, call_usage, raw_reply,
     },
     codec::blob,
     error::StoreError,
-    rows::{AttemptRecord, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{AttemptRecord, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
     statement::Statement,
     store::Store,
 };
@@ -145,16 +145,12 @@ impl Store {
         rows.iter().map(|row| attempt(key, row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// How many attempts ended in each way, most frequent first.
+    /// How attempts ended, most frequent first.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn attempt_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as("SELECT outcome, count(*) AS n FROM attempt GROUP BY outcome ORDER BY n DESC, outcome")
-                .fetch_all(&mut *self.reader().await)
-                .await
-                .map_err(|e| self.unreadable(&e))?;
-        Ok(rows.into_iter().map(|(outcome, n)| (outcome, n.unsigned_abs())).collect())
+    pub async fn attempt_totals(&self) -> Result<Vec<AttemptTotal>, StoreError> {
+        let rows = sqlx::query(ATTEMPTS).fetch_all(&mut *self.reader().await).await.map_err(|e| self.unreadable(&e))?;
+        rows.iter().map(|row| attempt_total(row).map_err(|e| self.unreadable(&e))).collect()
     }
 }

@@ -20,7 +20,7 @@ mod writer;
 
 pub use error::StoreError;
 pub use rows::{
-    ArtefactRow, AttemptRecord, CallFilter, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow, RawReply, RunId,
-    RunRow, RunStatus, TestOpening,
+    ArtefactRow, AttemptRecord, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow,
+    RawReply, RunId, RunRow, RunStatus, TestOpening,
 };
 pub use store::Store;

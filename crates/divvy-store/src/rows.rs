@@ -81,6 +81,16 @@ pub struct CallTotal {
     pub price_nanos: Option<i64>,
 }
 
+/// How often attempts ended in one way, and what they cost as far as the endpoint said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptTotal {
+    /// `ok`, or the reason of the failure.
+    pub outcome: String,
+    pub attempts: u64,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+}
+
 /// The unit of truth of a run: one (plan, stage, question, sample, arm). Putting it again replaces its state; the
 /// earlier states stay in the history.
 #[derive(Clone, Debug, PartialEq)]

@@ -46,14 +46,37 @@ pub(crate) struct Resolved {
     pub(crate) numerics: Numerics,
 }
 
-/// Fetches what must be local and says what every model in use is.
-pub(crate) fn resolve(recipe: &Recipe, names: &[String], offline: bool) -> anyhow::Result<BTreeMap<String, Resolved>> {
+/// Fetches what must be local and says what every model in use is. Files lie where the recipe, in `folder`, sees them.
+pub(crate) fn resolve(
+    recipe: &Recipe,
+    folder: &Path,
+    names: &[String],
+    offline: bool,
+) -> anyhow::Result<BTreeMap<String, Resolved>> {
     let cache = Cache::from_env()?;
-    names.iter().map(|name| Ok((name.clone(), resolve_one(name, &recipe.models[name], &cache, offline)?))).collect()
+    let one = |name: &String| resolve_one(name, &recipe.models[name], folder, &cache, offline);
+    names.iter().map(|name| Ok((name.clone(), one(name)?))).collect()
 }
 
-fn resolve_one(name: &str, model: &recipe::Model, cache: &Cache, offline: bool) -> anyhow::Result<Resolved> {
+/// A file's name is relative to the recipe, wherever the command was typed.
+fn seen_from(folder: &Path, source: ModelSource) -> ModelSource {
+    let at = |file: String| folder.join(file).to_string_lossy().into_owned();
+    match source {
+        ModelSource::Path(file) => ModelSource::Path(at(file)),
+        ModelSource::Recorded(Some(file)) => ModelSource::Recorded(Some(at(file))),
+        other => other,
+    }
+}
+
+fn resolve_one(
+    name: &str,
+    model: &recipe::Model,
+    folder: &Path,
+    cache: &Cache,
+    offline: bool,
+) -> anyhow::Result<Resolved> {
     let source: ModelSource = model.source.parse().context("the plan has checked the sources")?;
+    let source = seen_from(folder, source);
     let numerics = match model.numerics {
         recipe::Numerics::Exact => Numerics::Exact,
         recipe::Numerics::Fast => Numerics::fastest(),

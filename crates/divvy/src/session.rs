@@ -66,7 +66,9 @@ impl Session {
         let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(PathBuf::from).unwrap_or_default());
         let questions = questions::load(&recipe, &data)?;
         let names = plan.models_in_use();
-        let resolved = tokio::task::block_in_place(|| models::resolve(&recipe, &names, access == Access::Look))?;
+        let folder = place.recipe.parent().unwrap_or(Path::new(""));
+        let resolved =
+            tokio::task::block_in_place(|| models::resolve(&recipe, folder, &names, access == Access::Look))?;
         let ids = resolved.iter().map(|(name, model)| (name.clone(), model.id.0.hex().to_owned())).collect();
         let content = questions
             .content()

@@ -37,6 +37,56 @@ fn numbered(steps: &[Subquestion]) -> String {
     lines.join("\n")
 }
 
+/// What the solver answered to each subquestion: the lines under its number, or, where no line has one, as many lines
+/// before the final answer as there are subquestions. `None` where the reply has nothing for it.
+#[must_use]
+pub fn sub_answers(reply: &str, steps: &[Subquestion]) -> Vec<Option<String>> {
+    let lines: Vec<&str> = reply.lines().map(str::trim).filter(|line| !line.is_empty() && !is_final(line)).collect();
+    let mut answers = vec![None::<String>; steps.len()];
+    let mut current = None;
+    for line in &lines {
+        match mark(line).filter(|(number, _)| answers.get(*number).is_some_and(Option::is_none)) {
+            Some((number, rest)) => {
+                answers[number] = Some(without_question(rest, &steps[number].text).to_owned());
+                current = Some(number);
+            }
+            None => {
+                let Some(Some(answer)) = current.map(|number: usize| &mut answers[number]) else { continue };
+                *answer = format!("{answer} {line}").trim().to_owned();
+            }
+        }
+    }
+    if current.is_none() && lines.len() == steps.len() {
+        return lines.into_iter().map(|line| Some(line.to_owned())).collect();
+    }
+    answers.into_iter().map(|answer| answer.filter(|text| !text.is_empty())).collect()
+}
+
+fn is_final(line: &str) -> bool {
+    line.trim_start_matches(['*', '#', ' ']).to_ascii_lowercase().starts_with("the answer is")
+}
+
+/// `2. …`, `**2)** …`, `#2: …`, `Subquestion 2: …`: the number from 0, and what follows it.
+fn mark(line: &str) -> Option<(usize, &str)> {
+    const LABELS: [&str; 3] = ["subquestion", "answer", "step"];
+    let line = line.trim_start_matches(['*', '#', '-', ' ']);
+    let label =
+        LABELS.iter().find(|label| line.get(..label.len()).is_some_and(|start| start.eq_ignore_ascii_case(label)));
+    let line = label.map_or(line, |label| line[label.len()..].trim_start());
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number: usize = line[..line.len() - rest.len()].parse().ok()?;
+    let rest = rest.trim_start_matches('*');
+    let rest = rest.strip_prefix(['.', ')', ':'])?;
+    // `3.5 litres` is a figure, not the third answer.
+    let glued = rest.starts_with(|c: char| c.is_ascii_digit());
+    (number > 0 && !glued).then(|| (number - 1, rest.trim_start_matches(['*', ' '])))
+}
+
+/// Many solvers repeat the subquestion before they answer it.
+fn without_question<'a>(text: &'a str, question: &str) -> &'a str {
+    text.strip_prefix(question.trim()).unwrap_or(text).trim_start_matches(['*', ':', ' '])
+}
+
 #[must_use]
 pub fn prompt_id() -> PromptId {
     let steps = Decomposition::from_texts(["SUBQUESTION", "SUBQUESTION #1"]);
@@ -73,6 +123,33 @@ mod tests {
              the answer to subquestion 1, #2 for that to 2, and so on. Then answer the question on a last line: \"The \
              answer is: X\", where X is one number, in digits, without a unit."
         );
+    }
+
+    fn sub_answers_of(reply: &str) -> Vec<Option<String>> {
+        let steps = Decomposition::from_texts(["How many does Ann buy?", "What is 3 plus #1?"]);
+        sub_answers(reply, steps.steps())
+    }
+
+    #[test]
+    fn sub_answers_stand_under_their_number() {
+        let both = vec![Some("3 * 2 = 6".to_owned()), Some("3 + 6 = 9".to_owned())];
+        for reply in [
+            "1. 3 * 2 = 6\n2. 3 + 6 = 9\nThe answer is: 9",
+            "**1.** How many does Ann buy? 3 * 2 = 6\n\n**2)** 3 + 6\n   = 9\n**The answer is: 9**",
+            "Subquestion 1: 3 * 2 = 6\nstep 2. 3 + 6 = 9",
+            "#1: 3 * 2 = 6\n#2: 3 + 6 = 9",
+            "3 * 2 = 6\n3 + 6 = 9\nThe answer is: 9",
+        ] {
+            assert_eq!(sub_answers_of(reply), both, "{reply}");
+        }
+    }
+
+    #[test]
+    fn a_sub_answer_that_is_not_there_is_none() {
+        assert_eq!(sub_answers_of("2. 3 + 6 = 9\nThe answer is: 9"), [None, Some("3 + 6 = 9".to_owned())]);
+        assert_eq!(sub_answers_of("Ann has nine.\nThe answer is: 9"), [None, None]);
+        assert_eq!(sub_answers_of(""), [None, None]);
+        assert_eq!(sub_answers_of("1.\n3.5 litres, 7. 0) 9."), [Some("3.5 litres, 7. 0) 9.".to_owned()), None]);
     }
 
     #[test]

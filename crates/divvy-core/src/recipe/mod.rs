@@ -102,7 +102,7 @@ pub struct Columns {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// See [`crate::model::ModelSource`].
+    /// See [`crate::model::ModelSource`]; a file's path is relative to the recipe's folder.
     pub source: String,
     /// For an endpoint: the model's name there.
     pub model: Option<String>,

@@ -107,7 +107,7 @@ pub(super) fn reply(piece: Piece, place: &Place) -> Result<Reply, ChatError> {
     let finish = piece.finish.unwrap_or(Finish::Stop);
     if piece.text.trim().is_empty() && finish != Finish::Length {
         let detail = if piece.thought { ": the model thought but said nothing; raise `max_tokens`" } else { "" };
-        return Err(place.empty(detail));
+        return Err(ChatError { usage: piece.usage.unwrap_or_default(), ..place.empty(detail) });
     }
     Ok(Reply { text: piece.text, finish, usage: piece.usage.unwrap_or_default() })
 }

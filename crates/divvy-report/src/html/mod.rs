@@ -94,6 +94,7 @@ fn sections(results: &Results) -> Vec<Section> {
     sections.extend(examples::html(results).map(|body| ("examples", "Examples", body)));
     sections.extend(figures::training(results).map(|body| ("training-section", "Training", body)));
     let optional = |table: Option<Table>| table.as_ref().map(table::html);
+    sections.extend(optional(tables::collection(results)).map(|body| ("collection-section", "Collection", body)));
     sections.extend(optional(tables::screening(results)).map(|body| ("screening-section", "Screening", body)));
     let run: String = [tables::datasets(results), tables::models(results), tables::stages(results)]
         .into_iter()

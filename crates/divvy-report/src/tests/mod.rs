@@ -16,7 +16,7 @@ fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
     assert!(text.contains(row), "{text}");
     assert!(text.contains("| Arm (steps)           | 1 (n = 75) |"), "{text}");
     assert!(text.contains("| cot/big               |       40.0 |"), "{text}");
-    assert!(text.contains("| sd-r    | small | SD-R   | LoRA r=16 |  640 |    2.0 |    40 |"), "{text}");
+    assert!(text.contains("| sd-r    | small | SD-R   | LoRA r=16 |  640 |        3 |    2.0 |    40 |"), "{text}");
     for block in text.split("\n\n").filter(|block| block.starts_with('|')) {
         let widths: Vec<usize> = block.trim_end().lines().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{block}");
@@ -45,7 +45,7 @@ fn json_has_the_stable_shape_and_reads_back() {
 fn the_page_is_well_formed_complete_and_loads_nothing() {
     let page = html(&results());
     markup::check(&page);
-    for id in ["plot", "arms", "comparisons", "steps", "examples", "training", "screening", "stages"] {
+    for id in ["plot", "arms", "comparisons", "steps", "examples", "training", "collection", "screening", "stages"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
     assert_eq!(page.matches("<article").count(), 10, "every example is in the page");
@@ -91,7 +91,7 @@ fn a_report_without_arms_one_arm_or_no_rows_is_still_a_report() {
     bare.arms.clear();
     bare.comparisons.clear();
     bare.training.clear();
-    (bare.screening, bare.stages) = (None, Vec::new());
+    (bare.collection, bare.screening, bare.stages) = (None, None, Vec::new());
     let mut single = results();
     single.arms.truncate(1);
     let mut unanswered = results();

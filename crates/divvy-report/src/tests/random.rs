@@ -33,6 +33,10 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
             field.push_str(text);
         }
     }
+    if let Some(collection) = &mut results.collection {
+        collection.teacher.push_str(text);
+        collection.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
+    }
     if let Some(screening) = &mut results.screening {
         screening.solver.push_str(text);
         screening.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
@@ -104,7 +108,7 @@ prop_compose! {
             divvy_core::records::TrainPoint { step, loss, learning_rate, dev_loss, ..point }
         }).collect();
         if !keep {
-            results.screening = None;
+            (results.collection, results.screening) = (None, None);
             results.training.clear();
         }
         poisoned(results, &text)

@@ -82,7 +82,10 @@ fn withheld(results: &Results) -> Option<Verdict> {
     } else {
         let line = |arm: &&ArmResult| {
             let (errors, n) = (number::count(arm.errors), number::count(arm.n));
-            format!("{}: {errors} of {n} questions ended in an error. Run it again: only those are repeated.", arm.arm)
+            format!(
+                "{}: {errors} of {n} questions ended in an error; `divvy status` has the reasons, and running again repeats only those.",
+                arm.arm
+            )
         };
         let headline = "No verdict: more than 1 % of the rows failed for reasons outside the models.".to_owned();
         (headline, failed.iter().map(line).collect())

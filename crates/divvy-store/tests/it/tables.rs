@@ -74,11 +74,14 @@ async fn attempts_and_raw_replies_pile_up() {
         started_ms: 5,
         latency_ms: 6,
     };
-    let (first, second) = (attempt(1, "rate-limited"), attempt(2, "ok"));
+    let charged = Usage { tokens_in: Some(7), tokens_cached: None, tokens_out: Some(0) };
+    let (first, second) = (AttemptRecord { usage: charged, ..attempt(1, "empty-completion") }, attempt(2, "ok"));
     store.record_attempt(&first).await.unwrap();
     store.record_call_with_attempt(&call(1), &second).await.unwrap();
     assert_eq!(store.attempts(&key(1)).await.unwrap(), [first, second]);
-    assert_eq!(store.attempt_counts().await.unwrap(), [("ok".into(), 1), ("rate-limited".into(), 1)]);
+    let totals = store.attempt_totals().await.unwrap();
+    let totals: Vec<_> = totals.iter().map(|total| (total.outcome.as_str(), total.attempts, total.tokens_in)).collect();
+    assert_eq!(totals, [("empty-completion", 1, 7), ("ok", 1, 0)]);
     let raw =
         |number, bytes: &[u8]| RawReply { key: key(1), number, bytes: bytes.to_vec(), endpoint: None, received_ms: 7 };
     let raws = [raw(1, b"\xff\x00 no text"), raw(2, b"")];

@@ -3,6 +3,7 @@
 use divvy_core::{
     arm::{Arm, Strategy},
     plan::EvaluatePlan,
+    prompts::two_stage,
     question::{Question, QuestionId, ScorerKind, Split},
     recipe::nearest,
 };
@@ -94,11 +95,13 @@ fn question(asked: &Asked, scorer: ScorerKind) -> Question {
 
 fn as_text(arm: &Arm, answer: &Answer) -> String {
     let mut text = format!("arm       {arm}\n");
+    let sub_answers = sub_answers(answer);
     match &answer.decomposition {
         Some(decomposition) if decomposition.steps().is_empty() => text.push_str("steps     no decomposition needed\n"),
         Some(decomposition) => {
-            for (at, step) in decomposition.steps().iter().enumerate() {
+            for (at, (step, sub_answer)) in decomposition.steps().iter().zip(&sub_answers).enumerate() {
                 text.push_str(&format!("step {:<4} {}\n", at + 1, step.text));
+                text.extend(sub_answer.as_ref().map(|sub_answer| format!("          {sub_answer}\n")));
             }
         }
         None if answer.malformed => {
@@ -106,12 +109,23 @@ fn as_text(arm: &Arm, answer: &Answer) -> String {
         }
         None => {}
     }
-    text.push_str(&format!("\n{}\n\n", answer.reply.trim()));
-    text.push_str(&format!("answer    {}\n", final_answer(answer).unwrap_or_else(|| "none".to_owned())));
+    // The reply says nothing more where every sub-answer was found in it.
+    if sub_answers.is_empty() || sub_answers.iter().any(Option::is_none) {
+        text.push_str(&format!("\n{}\n", answer.reply.trim()));
+    }
+    text.push_str(&format!("\nanswer    {}\n", final_answer(answer).unwrap_or_else(|| "none".to_owned())));
     for (stage, call) in [("decompose", &answer.decompose_call), ("solve", &answer.solve_call)] {
         text.extend(call.as_ref().map(|call| spent(stage, call)));
     }
     text
+}
+
+/// One a subquestion.
+fn sub_answers(answer: &Answer) -> Vec<Option<String>> {
+    answer
+        .decomposition
+        .as_ref()
+        .map_or_else(Vec::new, |decomposition| two_stage::sub_answers(&answer.reply, decomposition.steps()))
 }
 
 fn final_answer(answer: &Answer) -> Option<String> {
@@ -138,6 +152,7 @@ fn as_json(arm: &Arm, answer: &Answer) -> Value {
     json!({
         "arm": arm.slug(),
         "subquestions": answer.decomposition.as_ref().map(|steps| steps.steps().iter().map(|step| step.text.clone()).collect::<Vec<_>>()),
+        "sub_answers": sub_answers(answer),
         "malformed": answer.malformed,
         "reply": answer.reply,
         "answer": final_answer(answer),

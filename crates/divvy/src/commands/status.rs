@@ -3,10 +3,10 @@
 use divvy_core::records::{ItemState, Stage};
 use divvy_flow::{
     error::FlowError,
-    evaluate,
+    evaluate, screen,
     train::{self, Artefact},
 };
-use divvy_store::{CallTotal, ItemCount};
+use divvy_store::{AttemptTotal, CallTotal, ItemCount};
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,9 +21,11 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     let context = &session.context;
     let counts = context.store.item_counts(&context.digest).await?;
     let totals = context.store.call_totals().await?;
-    let (expected, students) = (expected(&session), students(&session).await?);
+    let mut failed = context.store.attempt_totals().await?;
+    failed.retain(|attempt| attempt.outcome != "ok");
+    let (expected, students) = (expected(&session).await?, students(&session).await?);
     if as_json {
-        let value = json!({ "plan": context.digest.hex(), "stages": stages(&counts, &expected), "students": students.iter().map(student).collect::<Vec<_>>(), "calls": totals.iter().map(call).collect::<Vec<_>>() });
+        let value = json!({ "plan": context.digest.hex(), "stages": stages(&counts, &expected), "students": students.iter().map(student).collect::<Vec<_>>(), "calls": totals.iter().map(call).collect::<Vec<_>>(), "failed_attempts": failed.iter().map(attempt).collect::<Vec<_>>() });
         return Ok(print(&serde_json::to_string_pretty(&value)?)?);
     }
     let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
@@ -33,6 +35,10 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     students.iter().for_each(|student| text.push_str(&student_line(student)));
     text.push_str("\ncalls in this store, all runs together\n");
     totals.iter().for_each(|total| text.push_str(&call_line(total)));
+    if !failed.is_empty() {
+        text.push_str("\nattempts that came to nothing, all runs together\n");
+        failed.iter().for_each(|total| text.push_str(&attempt_line(total)));
+    }
     print(&text)?;
     if counts.is_empty() {
         session.mention_other_plans().await?;
@@ -41,18 +47,17 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
 }
 
 /// Items that each stage of the plan has.
-fn expected(session: &Session) -> Vec<(Stage, u64)> {
+async fn expected(session: &Session) -> Result<Vec<(Stage, u64)>, FlowError> {
     let (plan, questions) = (&session.context.plan, &session.context.questions);
     let (train, dev) = (questions.train.len() as u64, questions.dev.len() as u64);
-    let samples = u64::from(plan.collect.samples);
-    let mut stages = vec![(Stage::Collect, (train + dev) * samples)];
+    let mut stages = vec![(Stage::Collect, (train + dev) * u64::from(plan.collect.samples))];
     if let Some(screen) = &plan.screen {
-        stages.push((Stage::Screen, train.min(screen.rows.map_or(u64::MAX, |rows| rows as u64)) * samples));
+        stages.push((Stage::Screen, screen::expected(&session.context, screen).await?));
     }
     if let Some(plan) = &plan.evaluate {
         stages.push((Stage::Evaluate, (plan.arms.len() * evaluate::questions(&session.context, plan).len()) as u64));
     }
-    stages
+    Ok(stages)
 }
 
 type Student = (String, Option<Artefact>);
@@ -128,6 +133,19 @@ fn call(total: &CallTotal) -> Value {
         "model": total.model_name, "calls": total.calls, "tokens_in": total.tokens_in, "tokens_out": total.tokens_out,
         "unknown_usage": total.unknown_usage, "cost_nanos": total.price_nanos,
     })
+}
+
+fn attempt(total: &AttemptTotal) -> Value {
+    json!({
+        "outcome": total.outcome, "attempts": total.attempts, "tokens_in": total.tokens_in, "tokens_out": total.tokens_out,
+    })
+}
+
+/// What an endpoint did not report is not known to have been charged.
+fn attempt_line(total: &AttemptTotal) -> String {
+    let (attempts, tokens_in, tokens_out) =
+        (thousands(total.attempts), thousands(total.tokens_in), thousands(total.tokens_out));
+    format!("{attempts:>10} {:<20} {tokens_in} tokens in, {tokens_out} out reported\n", total.outcome)
 }
 
 fn call_line(total: &CallTotal) -> String {

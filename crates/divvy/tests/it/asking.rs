@@ -2,9 +2,11 @@
 
 use serde_json::json;
 
+use divvy_testkit::teacher::{Asked, Lesson};
+
 use crate::{
     bench::Bench,
-    school::{self, RECIPE, TEST, TRAIN},
+    school::{self, Manner, RECIPE, TEST, TRAIN},
 };
 
 const QUESTION: &str = "Ann has 40 pens and gets 2 more. How many pens has she?";
@@ -29,6 +31,24 @@ fn ask_shows_steps_answer_and_tokens() {
     let two_stage = bench.done(&["ask", QUESTION, "--arm", "two-stage/teacher/big", "--recipe", "recipe.toml"]);
     assert!(two_stage.stdout.contains("two-stage/teacher/big"), "{two_stage:?}");
     assert!(two_stage.stdout.contains("tokens in"), "{two_stage:?}");
+}
+
+#[test]
+fn each_subquestion_has_its_sub_answer() {
+    let otherwise = school::lesson().rule;
+    let steps = "1. Which facts matter here? 40 and 2\n2. What follows from them? 40 + 2 = 42\nThe answer is: 42";
+    let rule = move |asked: &Asked| match Manner::of(asked) {
+        Manner::TwoStage => steps.to_owned(),
+        _ => otherwise(asked),
+    };
+    let bench = Bench::new(Lesson { rule: Box::new(rule), ..Lesson::default() });
+    bench.recipe(RECIPE);
+    let arguments = ["ask", QUESTION, "--arm", "two-stage/teacher/big", "--recipe", "recipe.toml"];
+    let shown = bench.done(&arguments).stdout;
+    assert!(shown.contains("step 1    Which facts matter here?\n          40 and 2\nstep 2"), "{shown}");
+    assert!(!shown.contains("The answer is"), "the reply has nothing more to say: {shown}");
+    let answer = bench.json(&[&arguments[..], &["--json"]].concat());
+    assert_eq!(answer["sub_answers"], json!(["40 and 2", "40 + 2 = 42"]));
 }
 
 #[test]

@@ -111,7 +111,8 @@ impl Bench {
     pub(crate) fn attempts(&self) -> Vec<(String, u64)> {
         self.runtime.block_on(async {
             let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
-            store.attempt_counts().await.unwrap()
+            let totals = store.attempt_totals().await.unwrap();
+            totals.into_iter().map(|total| (total.outcome, total.attempts)).collect()
         })
     }
 

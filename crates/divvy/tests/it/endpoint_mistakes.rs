@@ -85,6 +85,10 @@ fn an_endpoint_that_says_nothing_at_all_stops_the_stage() {
     let bench = Bench::new(Lesson { rule: Box::new(|_| String::new()), ..school::lesson() });
     bench.recipe(&with("timeout_seconds = 1"));
     bench.run(&["run", "recipe.toml"]).complains(1, &["collect", "in a row failed", "the completion is empty"]);
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    let failed = &status["failed_attempts"][0];
+    assert_eq!(failed["outcome"], "empty-completion", "{status}");
+    assert!(failed["tokens_in"].as_u64().unwrap() > 0, "what was charged for nothing is on record: {status}");
 }
 
 /// Too few rows to lose patience with, and none of them answered.

@@ -28,6 +28,15 @@ fn a_model_path_that_is_not_there() {
 }
 
 #[test]
+fn a_model_path_is_seen_from_the_recipe() {
+    let bench = Bench::new(school::lesson());
+    bench.recipe(&with_local("none.gguf", "").replace("path:HERE/", "path:"));
+    std::fs::create_dir(bench.file("recipes")).unwrap();
+    std::fs::rename(bench.file("recipe.toml"), bench.file("recipes/recipe.toml")).unwrap();
+    bench.run(&["run", "recipes/recipe.toml"]).complains(1, &["models.local", "recipes/none.gguf", "no such file"]);
+}
+
+#[test]
 fn a_wrong_hash_is_refused_before_anything_is_asked() {
     let bench = Bench::new(school::lesson());
     bench.workspace.write("weights.gguf", "GGUF but not really");
