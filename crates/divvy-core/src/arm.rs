@@ -14,12 +14,17 @@ pub enum Strategy {
     Cot,
     /// A decomposer writes all subquestions, one solver call answers them all (the paper's static two-stage).
     TwoStage,
+    /// A decomposer writes all subquestions; each is a solver call that sees the answers before it, then the question is.
+    Sequential,
+    /// The decomposer asks one subquestion at a time and sees each answer before the next (the paper's dynamic). Its
+    /// decomposer is a model that follows instructions: students and recorded teachers write whole decompositions.
+    SelfAsk,
 }
 
 impl Strategy {
     #[must_use]
     pub fn needs_decomposer(self) -> bool {
-        matches!(self, Self::TwoStage)
+        matches!(self, Self::TwoStage | Self::Sequential | Self::SelfAsk)
     }
 }
 
@@ -29,6 +34,8 @@ impl fmt::Display for Strategy {
             Self::Direct => "direct",
             Self::Cot => "cot",
             Self::TwoStage => "two-stage",
+            Self::Sequential => "sequential",
+            Self::SelfAsk => "self-ask",
         })
     }
 }

@@ -66,10 +66,11 @@ pub struct ChatRequest {
 }
 
 /// Why a model stopped writing.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finish {
     /// The end token or a stop string.
+    #[default]
     Stop,
     /// `max_tokens` or the context was used up: the text is truncated.
     Length,

@@ -396,7 +396,24 @@ impl Names<'_> {
         if decomposers.is_empty() {
             return self.fail("evaluate.decomposers", format!("`{strategy}` needs at least one decomposer"));
         }
-        Ok(decomposers.iter().map(|decomposer| arm(Some(decomposer))).collect())
+        let arms: Vec<Arm> =
+            decomposers.iter().filter(|name| self.fits(strategy, name)).map(|name| arm(Some(name))).collect();
+        if arms.is_empty() {
+            return self.fail(
+                "evaluate.decomposers",
+                format!(
+                    "`{strategy}` needs a decomposer that is a model of [models]: students and a recorded teacher write whole \
+                     decompositions"
+                ),
+            );
+        }
+        Ok(arms)
+    }
+
+    /// The grid has no arm for a decomposer that cannot do what the strategy asks of it.
+    fn fits(&self, strategy: Strategy, decomposer: &str) -> bool {
+        let recorded = decomposer == TEACHER && self.recipe.collect.teacher == RECORDED;
+        strategy != Strategy::SelfAsk || !(recorded || decomposer.starts_with("student:"))
     }
 
     fn decomposer(&self, name: &str) -> Result<(), RecipeError> {

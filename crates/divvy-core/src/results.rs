@@ -160,6 +160,8 @@ pub struct Example {
     pub gold: Vec<String>,
     /// Subquestions as the decomposer wrote them; empty for single-stage arms.
     pub subquestions: Vec<String>,
+    /// One a subquestion, where the solver's replies have it; may be empty.
+    pub sub_answers: Vec<Option<String>>,
     /// The solver's raw reply.
     pub reply: String,
     pub answer: Option<String>,

@@ -1,14 +1,16 @@
 //! Before a run: how many calls the plan needs and roughly how many tokens, from prompts that are rendered for real.
 
 use divvy_core::{
-    arm::Strategy,
+    arm::{Arm, Strategy},
     chat::{Message, Usage},
-    decomposition::Decomposition,
+    decomposition::{Decomposition, Subquestion},
     plan::{EvaluatePlan, Plan, RECORDED, StudentPlan, TEACHER},
     prompts::{
         cot,
         decompose::{self, Style},
-        direct, two_stage,
+        direct, self_ask,
+        stepwise::{self, Known},
+        two_stage,
     },
     question::Question,
     recipe::{EvalSplit, Target},
@@ -87,34 +89,55 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Esti
         EvalSplit::Dev => &questions.dev,
         EvalSplit::Test => &questions.test,
     };
-    let teacher = whole.collect.teacher.as_str();
-    let resolve = |name: &'_ str| if name == TEACHER { teacher.to_owned() } else { name.to_owned() };
-    let mut lines = Vec::new();
-    for arm in &plan.arms {
-        let stage = "evaluate";
-        match arm.strategy {
-            Strategy::Direct => {
-                lines.push(line(stage, &arm.solver, questions.iter().map(direct::messages), plan.direct_tokens, 1))
-            }
-            Strategy::Cot => {
-                lines.push(line(stage, &arm.solver, questions.iter().map(cot::messages), plan.solve_tokens, 1))
-            }
-            Strategy::TwoStage => {
-                if let Some(decomposer) = arm.decomposer.as_deref().map(resolve).filter(|name| name != RECORDED) {
-                    lines.push(line(
-                        stage,
-                        &decomposer,
-                        questions.iter().map(|question| decompose::messages(question, whole.style(&decomposer))),
-                        plan.decompose_tokens,
-                        1,
-                    ));
-                }
-                let solved = questions.iter().map(|question| two_stage::messages(question, &guess(question)));
-                lines.push(line(stage, &arm.solver, solved, plan.solve_tokens, 1));
-            }
+    plan.arms.iter().flat_map(|arm| arm_lines(whole, plan, arm, questions)).collect()
+}
+
+fn arm_lines(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Vec<Estimate> {
+    let solver =
+        |prompts: Vec<Vec<Message>>, max_tokens| line("evaluate", &arm.solver, prompts.into_iter(), max_tokens, 1);
+    let each =
+        |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>| questions.iter().flat_map(prompts).collect::<Vec<_>>();
+    let solved = match arm.strategy {
+        Strategy::Direct => solver(each(&|question| vec![direct::messages(question)]), plan.direct_tokens),
+        Strategy::Cot => solver(each(&|question| vec![cot::messages(question)]), plan.solve_tokens),
+        Strategy::TwoStage => {
+            solver(each(&|question| vec![two_stage::messages(question, &guess(question))]), plan.solve_tokens)
         }
+        Strategy::Sequential | Strategy::SelfAsk => solver(each(&step_by_step), plan.solve_tokens),
+    };
+    decomposing(whole, plan, arm, questions).into_iter().chain([solved]).collect()
+}
+
+/// `None` for single-stage arms and for a recorded teacher.
+fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Option<Estimate> {
+    let name = arm.decomposer.as_deref()?;
+    let name = if name == TEACHER { &whole.collect.teacher } else { name };
+    if name == RECORDED {
+        return None;
     }
-    lines
+    let style = whole.style(name);
+    let prompts = questions.iter().flat_map(|question| match arm.strategy {
+        Strategy::SelfAsk => (0..=guess(question).steps().len())
+            .map(|at| self_ask::messages(question, &guessed(question)[..at]))
+            .collect(),
+        _ => vec![decompose::messages(question, style)],
+    });
+    Some(line("evaluate", name, prompts, plan.decompose_tokens, 1))
+}
+
+/// The solver's prompts of the strategies with one call a subquestion.
+fn step_by_step(question: &Question) -> Vec<Vec<Message>> {
+    let known = guessed(question);
+    let steps = known.iter().enumerate();
+    let asked = steps.map(|(at, step)| stepwise::subquestion(question, &known[..at], &step.subquestion));
+    asked.chain([stepwise::conclusion(question, &known)]).collect()
+}
+
+/// A sub-answer is a few words.
+fn guessed(question: &Question) -> Vec<Known> {
+    let steps = guess(question);
+    let known = |step: &Subquestion| Known { subquestion: step.text.clone(), answer: Some("an answer".to_owned()) };
+    steps.steps().iter().map(known).collect()
 }
 
 /// Where no decomposition is known yet, one of typical size stands in.

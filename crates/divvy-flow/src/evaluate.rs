@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use divvy_core::{
     arm::Arm,
+    chat::Usage,
     decomposition::Decomposition,
     plan::EvaluatePlan,
     question::{Question, QuestionId},
@@ -28,6 +29,9 @@ pub struct Graded {
     pub grade: Grade,
     pub decomposer_text: Option<String>,
     pub decomposition: Option<Decomposition>,
+    /// One a subquestion; empty in the records of earlier versions.
+    #[serde(default)]
+    pub sub_answers: Vec<Option<String>>,
     pub malformed: bool,
     pub reply: String,
     pub decompose: Spent,
@@ -45,14 +49,13 @@ pub struct Spent {
 }
 
 impl Spent {
-    fn of(call: Option<&Call>) -> Self {
-        let Some(call) = call else { return Self { cost_nanos: Some(0), ..Self::default() } };
-        let usage = call.reply.usage;
+    fn of(calls: &[Call]) -> Self {
+        let sum = |of: fn(&Usage) -> Option<u64>| calls.iter().filter_map(|call| of(&call.reply.usage)).sum();
         Self {
-            tokens_in: usage.tokens_in.unwrap_or(0),
-            tokens_cached: usage.tokens_cached.unwrap_or(0),
-            tokens_out: usage.tokens_out.unwrap_or(0),
-            cost_nanos: call.price_nanos,
+            tokens_in: sum(|usage| usage.tokens_in),
+            tokens_cached: sum(|usage| usage.tokens_cached),
+            tokens_out: sum(|usage| usage.tokens_out),
+            cost_nanos: calls.iter().map(|call| call.price_nanos).sum(),
         }
     }
 }
@@ -157,7 +160,7 @@ async fn answer_one(
     }
     let answer = strategy::answer(context, plan, opened, question).await?;
     let graded = grade(question, &answer);
-    let calls = answer.decompose_call.into_iter().chain(answer.solve_call).collect();
+    let calls = answer.decompose_calls.into_iter().chain(answer.solve_calls).collect();
     Ok(Done::new(ItemState::Done, &graded, calls))
 }
 
@@ -171,9 +174,10 @@ fn grade(question: &Question, answer: &Answer) -> Graded {
         grade,
         decomposer_text: answer.decomposer_text.clone(),
         decomposition: answer.decomposition.clone(),
+        sub_answers: answer.sub_answers.clone(),
         malformed: answer.malformed,
         reply: answer.reply.clone(),
-        decompose: Spent::of(answer.decompose_call.as_ref()),
-        solve: Spent::of(answer.solve_call.as_ref()),
+        decompose: Spent::of(&answer.decompose_calls),
+        solve: Spent::of(&answer.solve_calls),
     }
 }

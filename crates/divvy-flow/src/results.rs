@@ -239,6 +239,7 @@ fn example(question: &Question, graded: Graded) -> Example {
         question: question.text.clone(),
         gold: question.golds.iter().map(ToString::to_string).collect(),
         subquestions: steps.or(malformed).unwrap_or_default(),
+        sub_answers: graded.sub_answers,
         reply: graded.reply,
         answer: graded.grade.answer,
         correct: graded.grade.correct,
@@ -246,11 +247,11 @@ fn example(question: &Question, graded: Graded) -> Example {
     }
 }
 
-/// Every two-stage arm against the single-stage ones and against the teacher's decompositions, every student against its
-/// untrained base; all on the same questions, Holm-adjusted together.
+/// Every arm that decomposes against the single-stage ones and against the teacher's decompositions, every student against
+/// its untrained base, every other strategy against two-stage with the same decomposer; all on the same questions, Holm-adjusted together.
 fn comparisons(context: &Context, evaluated: &[(ArmResult, Vec<bool>)]) -> Vec<Comparison> {
     let mut compared: Vec<Comparison> = Vec::new();
-    for (arm, right) in evaluated.iter().filter(|(arm, _)| arm.strategy == Strategy::TwoStage) {
+    for (arm, right) in evaluated.iter().filter(|(arm, _)| arm.strategy.needs_decomposer()) {
         for (other, other_right) in
             evaluated.iter().filter(|(other, _)| other.solver == arm.solver && is_reference(context, arm, other))
         {
@@ -272,8 +273,10 @@ fn is_reference(context: &Context, arm: &ArmResult, other: &ArmResult) -> bool {
         .and_then(|name| context.plan.students.get(name));
     match (other.strategy, other.decomposer.as_deref()) {
         (Strategy::Cot | Strategy::Direct, _) => true,
-        (Strategy::TwoStage, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
-        (Strategy::TwoStage, Some(name)) => base.is_some_and(|student| student.base == name),
+        (Strategy::TwoStage, _) if arm.strategy != Strategy::TwoStage => arm.decomposer == other.decomposer,
+        (strategy, _) if strategy != arm.strategy => false,
+        (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
+        (_, Some(name)) => base.is_some_and(|student| student.base == name),
         _ => false,
     }
 }

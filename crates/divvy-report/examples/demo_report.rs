@@ -195,6 +195,7 @@ fn example(arm: &str, index: u64, decomposed: bool, correct: bool) -> Example {
         question: format!("A stall receives {crates} crates of {each} pears and sells {sold}. How many pears are left? (invented for {arm})"),
         gold: vec![left.to_string()],
         subquestions: if decomposed { steps.into() } else { Vec::new() },
+        sub_answers: Vec::new(),
         reply: format!("{crates} × {each} = {}.\n{} − {sold} = {answer}.\nThe answer is: {answer}", crates * each, crates * each),
         answer: (!truncated).then(|| answer.to_string()),
         correct,

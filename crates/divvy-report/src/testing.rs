@@ -44,6 +44,7 @@ pub(crate) fn example(id: &str, correct: bool) -> Example {
         question: "How many boxes are left?".to_owned(),
         gold: vec!["12".to_owned()],
         subquestions: vec!["How many were there?".to_owned()],
+        sub_answers: vec![Some("3 + 9 = 12".to_owned())],
         reply: "The answer is: 12".to_owned(),
         answer: Some("12".to_owned()),
         correct,

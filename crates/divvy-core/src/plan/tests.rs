@@ -18,6 +18,23 @@ fn refused(extra: &str, expect: &str) {
 }
 
 #[test]
+fn self_ask_has_arms_for_models_that_can_ask_on() {
+    let slugs = |teacher: &str, decomposers: &str| {
+        let students = "[students.sd-r]\nbase = \"small\"\ntarget = \"SD-T\"\n";
+        let evaluate = "[evaluate]\nsolvers = [\"big\"]\nstrategies = [\"self-ask\"]\n";
+        let mut recipe = recipe(&format!("{students}{evaluate}decomposers = [{decomposers}]"));
+        recipe.collect.teacher = teacher.to_owned();
+        let plan = Plan::resolve(&recipe, "r.toml").map_err(|error| error.to_string())?;
+        Ok::<_, String>(plan.evaluate.unwrap().arms.iter().map(Arm::slug).collect::<Vec<_>>())
+    };
+    let all = "\"small\", \"student:sd-r\", \"teacher\"";
+    assert_eq!(slugs("big", all).unwrap(), ["self-ask/small/big", "self-ask/teacher/big"]);
+    assert_eq!(slugs("recorded", all).unwrap(), ["self-ask/small/big"]);
+    let refusal = slugs("recorded", "\"student:sd-r\", \"teacher\"").unwrap_err();
+    assert!(refusal.contains("evaluate.decomposers") && refusal.contains("whole decompositions"), "{refusal}");
+}
+
+#[test]
 fn arms_are_strategies_times_decomposers() {
     let plan = Plan::resolve(&recipe(FULL), "r.toml").unwrap();
     let slugs: Vec<String> = plan.evaluate.as_ref().unwrap().arms.iter().map(Arm::slug).collect();

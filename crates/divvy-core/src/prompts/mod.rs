@@ -1,7 +1,7 @@
 //! Prompts: each file writes one prompt and, where the reply has a form of its own, reads it back, so that the two never
 //! drift apart. Final answers are read by [`crate::extract`].
 //!
-//! The prompts whose reply is short (decompose, direct) have their fixed instruction first, where a prefix cache serves
+//! The prompts whose reply is short (decompose, self-ask, direct) have their fixed instruction first, where a prefix cache serves
 //! it, and the question's own text last. Those that ask for reasoning have the question first: small solvers keep to
 //! what they read last (LOG.md). Everywhere the text stands behind delimiters that it cannot close. Every prompt has an
 //! explicit system message: chat templates insert their own default where there is none, and training and inference
@@ -11,6 +11,8 @@ pub mod cot;
 pub mod decompose;
 pub mod direct;
 mod parse;
+pub mod self_ask;
+pub mod stepwise;
 pub mod two_stage;
 
 use std::fmt;
@@ -150,6 +152,8 @@ pub(crate) mod tests {
             direct::prompt_id(),
             cot::prompt_id(),
             two_stage::prompt_id(),
+            self_ask::prompt_id(),
+            stepwise::prompt_id(),
         ];
         for (i, a) in ids.iter().enumerate() {
             assert!(ids[i + 1..].iter().all(|b| a != b));

@@ -242,7 +242,7 @@ fn says_none(text: &str) -> bool {
     plain == none || (plain.starts_with(&none) && plain.len() <= none.len() + 12 && !text.contains('?'))
 }
 
-fn letters_and_digits(text: &str) -> String {
+pub(super) fn letters_and_digits(text: &str) -> String {
     text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 

@@ -260,7 +260,7 @@ pub struct Evaluate {
     /// Names from `[models]`.
     pub solvers: Vec<String>,
     pub strategies: Vec<Strategy>,
-    /// For `two-stage`: names from `[models]`, `student:NAME`, or `teacher`.
+    /// For `two-stage`, `sequential` and `self-ask`: names from `[models]`, `student:NAME`, or `teacher`.
     #[serde(default)]
     pub decomposers: Vec<String>,
     /// Which split is scored: `dev` while you tune, `test` for the final table.

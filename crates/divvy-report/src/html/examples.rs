@@ -40,7 +40,8 @@ fn group(index: usize, arm: &ArmResult) -> String {
 
 fn example(example: &Example) -> String {
     let (state, words) = verdict_words(example);
-    let subquestions: String = example.subquestions.iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
+    let answers = example.sub_answers.iter().map(Option::as_deref).chain(std::iter::repeat(None));
+    let subquestions: String = example.subquestions.iter().zip(answers).map(subquestion).collect();
     let list = if subquestions.is_empty() { String::new() } else { format!("<ol>{subquestions}</ol>") };
     let mut fields = String::new();
     fields.push_str(&field("Premise", example.premise.as_deref().map(prose)));
@@ -57,6 +58,11 @@ fn example(example: &Example) -> String {
         escape(&example.question_id),
         escape(&example.question_id),
     )
+}
+
+fn subquestion((line, answer): (&String, Option<&str>)) -> String {
+    let answer = answer.map_or_else(String::new, |answer| format!("<br><em>{}</em>", escape(answer)));
+    format!("<li>{}{answer}</li>", escape(line))
 }
 
 /// State in words and a sign, not in colour alone.

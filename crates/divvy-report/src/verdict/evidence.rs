@@ -117,8 +117,8 @@ fn decomposed_by(results: &Results, arm: &ArmResult, part: Part) -> bool {
 
 fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Evidence<'r> {
     let one_call = best_one_call(results, subject, role);
-    let teacher =
-        results.arms.iter().find(|arm| arm.solver == subject.solver && decomposed_by(results, arm, Part::Teacher));
+    let alike = |arm: &&ArmResult| arm.solver == subject.solver && arm.strategy == subject.strategy;
+    let teacher = results.arms.iter().filter(alike).find(|arm| decomposed_by(results, arm, Part::Teacher));
     Evidence {
         role,
         subject,

@@ -2,8 +2,8 @@
 
 use divvy_core::{
     arm::{Arm, Strategy},
+    chat::Usage,
     plan::EvaluatePlan,
-    prompts::two_stage,
     question::{Question, QuestionId, ScorerKind, Split},
     recipe::nearest,
 };
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::Place,
-    output::{Usage, print},
+    output::{self, print},
     session::{Access, Session, stop_on_ctrl_c},
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct Asked {
 
 pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
     if asked.question.trim().is_empty() {
-        return Err(Usage("the question is empty".to_owned()).into());
+        return Err(output::Usage("the question is empty".to_owned()).into());
     }
     let session = Session::open(place, Access::Run).await?;
     let context = &session.context;
@@ -39,10 +39,10 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
         .plan
         .evaluate
         .as_ref()
-        .ok_or_else(|| Usage("the recipe has no [evaluate], so it has no arms".to_owned()))?;
+        .ok_or_else(|| output::Usage("the recipe has no [evaluate], so it has no arms".to_owned()))?;
     let arm = choose(plan, asked.arm.as_deref())?;
     if arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name)) {
-        return Err(Usage(format!(
+        return Err(output::Usage(format!(
             "--arm: the recorded teacher of `{arm}` knows its own questions only; choose another arm"
         ))
         .into());
@@ -68,13 +68,13 @@ fn choose<'a>(plan: &'a EvaluatePlan, wanted: Option<&str>) -> anyhow::Result<&'
             .iter()
             .find(student)
             .or(plan.arms.last())
-            .ok_or_else(|| Usage("the recipe has no arms".to_owned()).into());
+            .ok_or_else(|| output::Usage("the recipe has no arms".to_owned()).into());
     };
     plan.arms.iter().find(|arm| arm.slug() == wanted).ok_or_else(|| {
         let slugs: Vec<String> = plan.arms.iter().map(Arm::slug).collect();
         let near = nearest(wanted, slugs.iter().map(String::as_str))
             .map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
-        Usage(format!("--arm: there is no `{wanted}`{near} The recipe has {}", slugs.join(", "))).into()
+        output::Usage(format!("--arm: there is no `{wanted}`{near} The recipe has {}", slugs.join(", "))).into()
     })
 }
 
@@ -95,11 +95,11 @@ fn question(asked: &Asked, scorer: ScorerKind) -> Question {
 
 fn as_text(arm: &Arm, answer: &Answer) -> String {
     let mut text = format!("arm       {arm}\n");
-    let sub_answers = sub_answers(answer);
+    let sub_answers = &answer.sub_answers;
     match &answer.decomposition {
         Some(decomposition) if decomposition.steps().is_empty() => text.push_str("steps     no decomposition needed\n"),
         Some(decomposition) => {
-            for (at, (step, sub_answer)) in decomposition.steps().iter().zip(&sub_answers).enumerate() {
+            for (at, (step, sub_answer)) in decomposition.steps().iter().zip(sub_answers).enumerate() {
                 text.push_str(&format!("step {:<4} {}\n", at + 1, step.text));
                 text.extend(sub_answer.as_ref().map(|sub_answer| format!("          {sub_answer}\n")));
             }
@@ -114,49 +114,72 @@ fn as_text(arm: &Arm, answer: &Answer) -> String {
         text.push_str(&format!("\n{}\n", answer.reply.trim()));
     }
     text.push_str(&format!("\nanswer    {}\n", final_answer(answer).unwrap_or_else(|| "none".to_owned())));
-    for (stage, call) in [("decompose", &answer.decompose_call), ("solve", &answer.solve_call)] {
-        text.extend(call.as_ref().map(|call| spent(stage, call)));
+    for (stage, calls) in [("decompose", &answer.decompose_calls), ("solve", &answer.solve_calls)] {
+        text.extend(Spending::of(calls).map(|spending| spending.line(stage)));
     }
     text
-}
-
-/// One a subquestion.
-fn sub_answers(answer: &Answer) -> Vec<Option<String>> {
-    answer
-        .decomposition
-        .as_ref()
-        .map_or_else(Vec::new, |decomposition| two_stage::sub_answers(&answer.reply, decomposition.steps()))
 }
 
 fn final_answer(answer: &Answer) -> Option<String> {
     divvy_core::extract::final_answer(&answer.reply).map(|extracted| extracted.text)
 }
 
-fn spent(stage: &str, call: &Call) -> String {
-    let count = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
-    let usage = call.reply.usage;
-    let price = call.price_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
-    let cached = if call.from_cache { ", from the store" } else { "" };
-    format!(
-        "{stage:<9} {} tokens in, {} out, {price}, {:.1} s{cached}\n",
-        count(usage.tokens_in),
-        count(usage.tokens_out),
-        call.latency_ms as f64 / 1000.0
-    )
+/// All calls of one stage together.
+struct Spending {
+    calls: usize,
+    usage: Usage,
+    cost_nanos: Option<i64>,
+    latency_ms: i64,
+    from_cache: bool,
+}
+
+impl Spending {
+    /// `None` where the stage made no call. A figure that one call does not have, the sum does not have.
+    fn of(calls: &[Call]) -> Option<Self> {
+        let sum = |of: fn(&Usage) -> Option<u64>| calls.iter().map(|call| of(&call.reply.usage)).sum();
+        (!calls.is_empty()).then(|| Self {
+            calls: calls.len(),
+            usage: Usage {
+                tokens_in: sum(|usage| usage.tokens_in),
+                tokens_cached: sum(|usage| usage.tokens_cached),
+                tokens_out: sum(|usage| usage.tokens_out),
+            },
+            cost_nanos: calls.iter().map(|call| call.price_nanos).sum(),
+            latency_ms: calls.iter().map(|call| call.latency_ms).sum(),
+            from_cache: calls.iter().all(|call| call.from_cache),
+        })
+    }
+
+    fn as_json(&self) -> Value {
+        json!({
+            "calls": self.calls, "usage": self.usage, "cost_nanos": self.cost_nanos, "latency_ms": self.latency_ms,
+            "from_cache": self.from_cache,
+        })
+    }
+
+    fn line(&self, stage: &str) -> String {
+        let count = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
+        let price = self.cost_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
+        let calls = if self.calls == 1 { String::new() } else { format!("{} calls, ", self.calls) };
+        let cached = if self.from_cache { ", from the store" } else { "" };
+        format!(
+            "{stage:<9} {calls}{} tokens in, {} out, {price}, {:.1} s{cached}\n",
+            count(self.usage.tokens_in),
+            count(self.usage.tokens_out),
+            self.latency_ms as f64 / 1000.0
+        )
+    }
 }
 
 fn as_json(arm: &Arm, answer: &Answer) -> Value {
-    let call = |call: &Option<Call>| {
-        call.as_ref().map(|call| json!({ "usage": call.reply.usage, "cost_nanos": call.price_nanos, "latency_ms": call.latency_ms, "from_cache": call.from_cache }))
-    };
     json!({
         "arm": arm.slug(),
         "subquestions": answer.decomposition.as_ref().map(|steps| steps.steps().iter().map(|step| step.text.clone()).collect::<Vec<_>>()),
-        "sub_answers": sub_answers(answer),
+        "sub_answers": answer.sub_answers,
         "malformed": answer.malformed,
         "reply": answer.reply,
         "answer": final_answer(answer),
-        "decompose": call(&answer.decompose_call),
-        "solve": call(&answer.solve_call),
+        "decompose": Spending::of(&answer.decompose_calls).map(|spending| spending.as_json()),
+        "solve": Spending::of(&answer.solve_calls).map(|spending| spending.as_json()),
     })
 }

@@ -1,0 +1,114 @@
+//! The decomposer's prompt where it hears each answer before it asks on (Self-Ask, arXiv 2210.03350, without its
+//! demonstrations), and the parser of its reply: the next subquestion, or that what is known is enough.
+
+use super::{
+    PromptId, material,
+    parse::{letters_and_digits, parse},
+    stepwise::{Known, so_far},
+};
+use crate::{
+    chat::{Finish, Message},
+    question::Question,
+};
+
+const SYSTEM: &str = "You break questions into subquestions.";
+
+/// What a decomposer says when it has nothing more to ask.
+const ENOUGH: &str = "Enough";
+
+/// Raised when the same reply would be read differently.
+const PARSER_VERSION: u32 = 1;
+
+/// What a decomposer wants next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    Ask(String),
+    /// It said so, or it repeats what was answered already.
+    Enough,
+    Unreadable,
+}
+
+#[must_use]
+pub fn messages(question: &Question, known: &[Known]) -> Vec<Message> {
+    let user = format!(
+        "A question is answered with the help of subquestions that are asked one at a time. Write the one subquestion \
+         that helps most now, on one line. Do not answer it. When what is known is enough to answer the question, write: \
+         {ENOUGH}\n\n{}{}",
+        material(question),
+        so_far(known)
+    );
+    vec![Message::system(SYSTEM), Message::user(user)]
+}
+
+/// Reads a reply. Of several subquestions the first that was not asked yet counts.
+#[must_use]
+pub fn parse_next(reply: &str, finish: &Finish, known: &[Known]) -> Next {
+    let first = reply.lines().map(letters_and_digits).find(|line| !line.is_empty());
+    if first.is_some_and(|line| line.starts_with(&letters_and_digits(ENOUGH))) {
+        return Next::Enough;
+    }
+    let Some(decomposition) = parse(reply, finish, usize::MAX).decomposition else { return Next::Unreadable };
+    let asked =
+        |text: &str| known.iter().any(|known| letters_and_digits(&known.subquestion) == letters_and_digits(text));
+    let new = decomposition.steps().iter().find(|step| !asked(&step.text));
+    new.map_or(Next::Enough, |step| Next::Ask(step.text.clone()))
+}
+
+#[must_use]
+pub fn prompt_id() -> PromptId {
+    let known = [Known { subquestion: "SUBQUESTION".to_owned(), answer: None }];
+    PromptId::of("self-ask", PARSER_VERSION, |question| [messages(question, &[]), messages(question, &known)].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        prompts::tests::{question, texts},
+        question::ScorerKind,
+    };
+
+    fn known() -> [Known; 1] {
+        [Known { subquestion: "How many does Ann buy?".to_owned(), answer: Some("6".to_owned()) }]
+    }
+
+    #[test]
+    fn rendered() {
+        let q = question(None, "Ann has 3 pens and buys twice as many. How many has she?", ScorerKind::Numeric);
+        let messages = messages(&q, &known());
+        let (system, user) = texts(&messages);
+        assert_eq!(system, "You break questions into subquestions.");
+        assert_eq!(
+            user,
+            "A question is answered with the help of subquestions that are asked one at a time. Write the one subquestion \
+             that helps most now, on one line. Do not answer it. When what is known is enough to answer the question, \
+             write: Enough\n\
+             \n\
+             Question: Ann has 3 pens and buys twice as many. How many has she?\n\
+             \n\
+             Answered so far:\n\
+             1. How many does Ann buy?\n\
+             Answer: 6"
+        );
+    }
+
+    #[test]
+    fn replies() {
+        let ask = |text: &str| Next::Ask(text.to_owned());
+        let cases = [
+            ("What is 3 plus 6?", ask("What is 3 plus 6?")),
+            ("2. What is 3 plus 6?", ask("What is 3 plus 6?")),
+            ("Next subquestion:\nWhat is 3 plus 6?\n", ask("What is 3 plus 6?")),
+            ("1. How many does Ann buy?\n2. What is 3 plus 6?", ask("What is 3 plus 6?")),
+            ("How many does Ann buy?", Next::Enough),
+            ("Enough", Next::Enough),
+            ("**Enough.** Ann has nine.", Next::Enough),
+            ("No decomposition", Next::Enough),
+            ("", Next::Unreadable),
+            ("Ann has nine pens.", Next::Unreadable),
+        ];
+        for (reply, next) in cases {
+            assert_eq!(parse_next(reply, &Finish::Stop, &known()), next, "{reply}");
+        }
+    }
+}
