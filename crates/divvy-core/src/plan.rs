@@ -305,11 +305,16 @@ impl Names<'_> {
 
     fn student(&self, name: &str, student: &recipe::Student) -> Result<StudentPlan, RecipeError> {
         self.model(&format!("students.{name}.base"), &student.base)?;
-        if student.target == Target::SdR && self.recipe.screen.is_none() {
+        let target = student.target;
+        if target.needs_screening() && self.recipe.screen.is_none() {
+            let other = if target == Target::SdR { "SD-T" } else { "SE-A-direct" };
             return self.fail(
                 &format!("students.{name}.target"),
-                "SD-R is trained on screened rows: add [screen], or write SD-T",
+                format!("{} is trained on screened rows: add [screen], or write {other}", target.name()),
             );
+        }
+        if student.prompt == StudentPrompt::Question && !target.decomposes() {
+            return self.fail(&format!("students.{name}.prompt"), "this key is for decomposers alone");
         }
         let rank = student.rank.unwrap_or(16);
         let full = student.method == Method::Full;
@@ -373,15 +378,20 @@ impl Names<'_> {
             }
         }
         for solver in &evaluate.solvers {
-            self.model("evaluate.solvers", solver)?;
+            self.part("evaluate.solvers", solver, |target| target.solves().is_some())?;
         }
-        for decomposer in &evaluate.decomposers {
-            self.decomposer(decomposer)?;
+        for decomposer in evaluate.decomposers.iter().filter(|name| *name != TEACHER) {
+            self.part("evaluate.decomposers", decomposer, Target::decomposes)?;
         }
         let mut arms = Vec::new();
         for solver in &evaluate.solvers {
             for &strategy in &evaluate.strategies {
                 arms.extend(self.arms_of(strategy, solver, &evaluate.decomposers)?);
+            }
+            if !arms.iter().any(|arm: &Arm| arm.solver == *solver) {
+                let wanted = self.student_target(solver).and_then(Target::solves).unwrap_or(Strategy::TwoStage);
+                let message = format!("`{solver}` answers by `{wanted}` alone, which is not among evaluate.strategies");
+                return self.fail("evaluate.solvers", message);
             }
         }
         Ok(arms)
@@ -390,6 +400,10 @@ impl Names<'_> {
     fn arms_of(&self, strategy: Strategy, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
         let arm =
             |decomposer: Option<&String>| Arm { strategy, decomposer: decomposer.cloned(), solver: solver.to_owned() };
+        // A student answers in the way that it was taught, and its other arms would measure a prompt it never saw.
+        if self.student_target(solver).is_some_and(|target| target.solves() != Some(strategy)) {
+            return Ok(Vec::new());
+        }
         if !strategy.needs_decomposer() {
             return Ok(vec![arm(None)]);
         }
@@ -416,16 +430,20 @@ impl Names<'_> {
         strategy != Strategy::SelfAsk || !(recorded || decomposer.starts_with("student:"))
     }
 
-    fn decomposer(&self, name: &str) -> Result<(), RecipeError> {
-        if name == TEACHER {
-            return Ok(());
+    fn student_target(&self, name: &str) -> Option<Target> {
+        let student = self.recipe.students.get(name.strip_prefix("student:")?)?;
+        Some(student.target)
+    }
+
+    /// A model, or a student that was trained for this part.
+    fn part(&self, key: &str, name: &str, trained_for: impl Fn(Target) -> bool) -> Result<(), RecipeError> {
+        let Some(student) = name.strip_prefix("student:") else { return self.model(key, name) };
+        match self.student_target(name) {
+            Some(target) if trained_for(target) => Ok(()),
+            Some(target) => self
+                .fail(key, format!("`{name}` has the target {}, which does not train it for this part", target.name())),
+            None => Err(RecipeError::at_key(self.origin, key, format!("no student is called `{student}`"))
+                .hint(format!("add [students.{student}]"))),
         }
-        let Some(student) = name.strip_prefix("student:") else { return self.model("evaluate.decomposers", name) };
-        if self.recipe.students.contains_key(student) {
-            return Ok(());
-        }
-        let error =
-            RecipeError::at_key(self.origin, "evaluate.decomposers", format!("no student is called `{student}`"));
-        Err(error.hint(format!("add [students.{student}]")))
     }
 }

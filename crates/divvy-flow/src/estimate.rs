@@ -13,7 +13,7 @@ use divvy_core::{
         two_stage,
     },
     question::Question,
-    recipe::{EvalSplit, Target},
+    recipe::EvalSplit,
 };
 
 use crate::split::Splits;
@@ -71,17 +71,31 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
 
 /// Rows and tokens that a student sees in all its epochs; of screened rows, as if all were kept.
 fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &[Question]) -> Estimate {
-    let most = match (student.target, &plan.screen) {
-        (Target::SdR, Some(screen)) => screen.rows.unwrap_or(usize::MAX),
-        _ => usize::MAX,
-    };
-    let rows = train.iter().take(most).map(|question| {
-        let mut row = decompose::messages(question, student.style);
-        row.push(Message::user(decompose::completion(&guess(question))));
-        row
-    });
+    let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
+    let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
+    let rows = train.iter().take(most).flat_map(|question| taught(student, question));
     let once = line("train", name, rows, 0, 1);
     Estimate { calls: once.calls * student.epochs, tokens_in: once.tokens_in * student.epochs, ..once }
+}
+
+/// The rows of one question, prompt and completion.
+fn taught(student: &StudentPlan, question: &Question) -> Vec<Vec<Message>> {
+    let steps = guess(question);
+    let row = |mut prompt: Vec<Message>, completion: String| {
+        prompt.push(Message::user(completion));
+        prompt
+    };
+    let mut rows = Vec::new();
+    if student.target.decomposes() {
+        rows.push(row(decompose::messages(question, student.style), decompose::completion(&steps)));
+    }
+    match student.target.solves() {
+        Some(Strategy::Direct) => rows.push(row(direct::messages(question), direct::completion("42"))),
+        // Sub-answers are about as long as the subquestions.
+        Some(_) => rows.push(row(two_stage::messages(question, &steps), decompose::completion(&steps))),
+        None => {}
+    }
+    rows
 }
 
 fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Estimate> {
@@ -89,23 +103,31 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Esti
         EvalSplit::Dev => &questions.dev,
         EvalSplit::Test => &questions.test,
     };
-    plan.arms.iter().flat_map(|arm| arm_lines(whole, plan, arm, questions)).collect()
+    let (mut decomposed, mut lines) = (Vec::new(), Vec::new());
+    for arm in &plan.arms {
+        // What a decomposer wrote serves every arm that asks it alike.
+        if let Some(once) = decomposing(whole, plan, arm, questions).filter(|line| !decomposed.contains(line)) {
+            decomposed.push(once.clone());
+            lines.push(once);
+        }
+        lines.push(solving(plan, arm, questions));
+    }
+    lines
 }
 
-fn arm_lines(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Vec<Estimate> {
+fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Estimate {
     let solver =
         |prompts: Vec<Vec<Message>>, max_tokens| line("evaluate", &arm.solver, prompts.into_iter(), max_tokens, 1);
     let each =
         |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>| questions.iter().flat_map(prompts).collect::<Vec<_>>();
-    let solved = match arm.strategy {
+    match arm.strategy {
         Strategy::Direct => solver(each(&|question| vec![direct::messages(question)]), plan.direct_tokens),
         Strategy::Cot => solver(each(&|question| vec![cot::messages(question)]), plan.solve_tokens),
         Strategy::TwoStage => {
             solver(each(&|question| vec![two_stage::messages(question, &guess(question))]), plan.solve_tokens)
         }
         Strategy::Sequential | Strategy::SelfAsk => solver(each(&step_by_step), plan.solve_tokens),
-    };
-    decomposing(whole, plan, arm, questions).into_iter().chain([solved]).collect()
+    }
 }
 
 /// `None` for single-stage arms and for a recorded teacher.

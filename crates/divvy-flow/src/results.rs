@@ -248,13 +248,11 @@ fn example(question: &Question, graded: Graded) -> Example {
 }
 
 /// Every arm that decomposes against the single-stage ones and against the teacher's decompositions, every student against
-/// its untrained base, every other strategy against two-stage with the same decomposer; all on the same questions, Holm-adjusted together.
+/// its untrained base, every other strategy against two-stage with the same decomposer, every distilled solver against the others; all on the same questions, Holm-adjusted together.
 fn comparisons(context: &Context, evaluated: &[(ArmResult, Vec<bool>)]) -> Vec<Comparison> {
     let mut compared: Vec<Comparison> = Vec::new();
-    for (arm, right) in evaluated.iter().filter(|(arm, _)| arm.strategy.needs_decomposer()) {
-        for (other, other_right) in
-            evaluated.iter().filter(|(other, _)| other.solver == arm.solver && is_reference(context, arm, other))
-        {
+    for (arm, right) in evaluated {
+        for (other, other_right) in evaluated.iter().filter(|(other, _)| is_reference(context, arm, other)) {
             compared.push(compare(arm, right, other, other_right));
         }
     }
@@ -266,18 +264,25 @@ fn comparisons(context: &Context, evaluated: &[(ArmResult, Vec<bool>)]) -> Vec<C
 }
 
 fn is_reference(context: &Context, arm: &ArmResult, other: &ArmResult) -> bool {
-    let base = arm
-        .decomposer
-        .as_deref()
-        .and_then(|name| name.strip_prefix("student:"))
-        .and_then(|name| context.plan.students.get(name));
+    if arm.solver == other.solver {
+        return arm.strategy.needs_decomposer() && decomposes_otherwise(context, arm, other);
+    }
+    // A distilled solver against those that were not: in one call, and in its own place.
+    let distilled = |arm: &ArmResult| arm.solver.starts_with("student:");
+    let in_place = arm.strategy == other.strategy && arm.decomposer == other.decomposer;
+    distilled(arm) && !distilled(other) && (in_place || other.decomposer.is_none())
+}
+
+/// Of two arms with one solver.
+fn decomposes_otherwise(context: &Context, arm: &ArmResult, other: &ArmResult) -> bool {
+    let student = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
+    let base = student.and_then(|name| context.plan.students.get(name)).map(|student| student.base.as_str());
     match (other.strategy, other.decomposer.as_deref()) {
         (Strategy::Cot | Strategy::Direct, _) => true,
         (Strategy::TwoStage, _) if arm.strategy != Strategy::TwoStage => arm.decomposer == other.decomposer,
         (strategy, _) if strategy != arm.strategy => false,
         (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
-        (_, Some(name)) => base.is_some_and(|student| student.base == name),
-        _ => false,
+        (_, name) => name.is_some() && name == base,
     }
 }
 

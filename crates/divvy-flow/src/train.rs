@@ -1,22 +1,19 @@
-//! Train: every student of the plan learns to write the decompositions that were collected (SD-T) or kept (SD-R).
-//! A student that was trained on the same rows with the same settings is found, not trained again.
+//! Train: every student of the plan learns what its target says: to decompose, to answer, or both. A student that was trained on the same rows with the same settings is found, not trained again.
 
-use std::{collections::HashMap, ops::ControlFlow, path::PathBuf, sync::Arc};
+mod rows;
+
+use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
 
 use divvy_core::{
     chat::Message,
-    decomposition::Decomposition,
     digest::Digest,
     plan::StudentPlan,
-    prompts::decompose::{self, Style},
-    question::{Question, QuestionId},
-    recipe::Target,
     records::{Stage, TrainPoint},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::{collect, context::Context, error::FlowError, screen};
+use crate::{context::Context, error::FlowError};
 
 /// One row as text. The trainer tokenises it with the functions that inference uses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -106,41 +103,16 @@ pub async fn key(context: &Context, name: &str) -> Result<Digest, FlowError> {
 }
 
 async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
-    let all = collect::collected(context).await?;
-    let by_id = |questions: &[Question]| -> HashMap<QuestionId, Question> {
-        questions.iter().map(|question| (question.id.clone(), question.clone())).collect()
-    };
-    let (train, dev) = (by_id(&context.questions.train), by_id(&context.questions.dev));
-    let kept = match plan.target {
-        Target::SdT => None,
-        Target::SdR => Some(screen::verdicts(context).await?),
-    };
-    let keep = |key: &crate::items::ItemKey| {
-        kept.as_ref().is_none_or(|verdicts| verdicts.get(key).is_some_and(|verdict| verdict.keep))
-    };
-    let rows = all
-        .iter()
-        .filter(|(key, _)| keep(key))
-        .filter_map(|(key, steps)| Some(row(train.get(&key.question)?, steps, plan.style)))
-        .collect();
-    let dev = all.iter().filter_map(|(key, steps)| Some(row(dev.get(&key.question)?, steps, plan.style))).collect();
+    let rows = rows::rows(context, plan).await?;
     Ok(Job {
         base: plan.base.clone(),
         base_id: context.models.base(&plan.base),
-        prompt_id: decompose::prompt_id(plan.style).0.hex().to_owned(),
+        prompt_id: rows::prompt_id(plan),
         plan: plan.clone(),
         seed: context.plan.seed,
-        rows,
-        dev,
+        rows: rows.train,
+        dev: rows.dev,
     })
-}
-
-fn row(question: &Question, decomposition: &Decomposition, style: Style) -> Row {
-    Row {
-        id: question.id.0.clone(),
-        prompt: decompose::messages(question, style),
-        completion: decompose::completion(decomposition),
-    }
 }
 
 async fn train_one(

@@ -17,6 +17,46 @@ fn refused(extra: &str, expect: &str) {
     assert!(error.contains(expect), "{error}");
 }
 
+/// Students of every kind, and an evaluation with these lines.
+fn with_solvers(strategies: &str, solvers: &str, decomposers: &str) -> String {
+    let student = |name: &str, target: &str| format!("[students.{name}]\nbase = \"small\"\ntarget = \"{target}\"\n");
+    let students = [("sd", "SD-T"), ("se", "SE-A"), ("ans", "direct"), ("both", "joint")];
+    let students: String = students.iter().map(|(name, target)| student(name, target)).collect();
+    let screen = "[screen]\nsolver = \"big\"\n";
+    format!(
+        "{screen}{students}[evaluate]\nstrategies = [{strategies}]\nsolvers = [{solvers}]\ndecomposers = [{decomposers}]"
+    )
+}
+
+#[test]
+fn a_student_solves_in_the_way_it_was_taught() {
+    let all = with_solvers(
+        "\"direct\", \"cot\", \"two-stage\"",
+        "\"small\", \"student:se\", \"student:ans\", \"student:both\"",
+        "\"teacher\", \"student:both\"",
+    );
+    let plan = Plan::resolve(&recipe(&all), "r.toml").unwrap();
+    let slugs: Vec<String> = plan.evaluate.unwrap().arms.iter().map(Arm::slug).collect();
+    let small = ["direct/small", "cot/small", "two-stage/teacher/small", "two-stage/both/small"];
+    let students =
+        ["two-stage/teacher/se", "two-stage/both/se", "direct/ans", "two-stage/teacher/both", "two-stage/both/both"];
+    assert_eq!(slugs, [&small[..], &students[..]].concat());
+}
+
+#[test]
+fn a_student_fills_no_part_that_it_was_not_trained_for() {
+    let two_stage = |solvers, decomposers| with_solvers("\"two-stage\"", solvers, decomposers);
+    refused(&two_stage("\"student:sd\"", "\"teacher\""), "`evaluate.solvers`: `student:sd` has the target SD-T");
+    refused(&two_stage("\"small\"", "\"student:se\""), "`evaluate.decomposers`: `student:se` has the target SE-A");
+    refused(&two_stage("\"student:ans\"", "\"teacher\""), "`student:ans` answers by `direct` alone");
+    refused(&two_stage("\"student:nobody\"", "\"teacher\""), "no student is called `nobody`");
+    refused("[students.se]\nbase = \"small\"\ntarget = \"SE-T\"", "SE-T is trained on screened rows");
+    refused(
+        "[students.a]\nbase = \"small\"\ntarget = \"direct\"\nprompt = \"question\"",
+        "`students.a.prompt`: this key is for decomposers alone",
+    );
+}
+
 #[test]
 fn self_ask_has_arms_for_models_that_can_ask_on() {
     let slugs = |teacher: &str, decomposers: &str| {

@@ -16,6 +16,12 @@ pub fn messages(question: &Question) -> Vec<Message> {
     vec![Message::system(SYSTEM), Message::user(user)]
 }
 
+/// What a student is trained to reply where it is to say nothing but the answer.
+#[must_use]
+pub fn completion(answer: &str) -> String {
+    format!("The answer is: {}", answer.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 #[must_use]
 pub fn prompt_id() -> PromptId {
     PromptId::of("direct", crate::extract::VERSION, messages)

@@ -1,7 +1,7 @@
 //! The solver's prompt of the static two-stage strategy (paper, section 3): all subquestions are answered in one call,
 //! then the question. Without subquestions it is the chain-of-thought prompt.
 
-use super::{PromptId, answer_form, cot, material, one_line};
+use super::{PromptId, answer_form, cot, direct, material, one_line};
 use crate::{
     chat::Message,
     decomposition::{Decomposition, Subquestion},
@@ -60,6 +60,18 @@ pub fn sub_answers(reply: &str, steps: &[Subquestion]) -> Vec<Option<String>> {
         return lines.into_iter().map(|line| Some(line.to_owned())).collect();
     }
     answers.into_iter().map(|answer| answer.filter(|text| !text.is_empty())).collect()
+}
+
+/// A solver's reply with another final answer in place of its own (the paper's SE-A).
+#[must_use]
+pub fn with_answer(reply: &str, answer: &str) -> String {
+    let lines: Vec<&str> = reply.trim().lines().collect();
+    let end = lines.iter().rposition(|line| is_final(line.trim())).unwrap_or(lines.len());
+    let mut text = lines[..end].join("\n").trim_end().to_owned();
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text + &direct::completion(answer)
 }
 
 fn is_final(line: &str) -> bool {
@@ -150,6 +162,16 @@ mod tests {
         assert_eq!(sub_answers_of("Ann has nine.\nThe answer is: 9"), [None, None]);
         assert_eq!(sub_answers_of(""), [None, None]);
         assert_eq!(sub_answers_of("1.\n3.5 litres, 7. 0) 9."), [Some("3.5 litres, 7. 0) 9.".to_owned()), None]);
+    }
+
+    #[test]
+    fn the_final_answer_is_replaced_and_the_sub_answers_stay() {
+        assert_eq!(with_answer("1. 6\n2. 8\n**The answer is: 8**\n", "9"), "1. 6\n2. 8\nThe answer is: 9");
+        assert_eq!(with_answer("1. 6\n2. 8", "9"), "1. 6\n2. 8\nThe answer is: 9");
+        assert_eq!(with_answer("The answer is: 8", " a \n b "), "The answer is: a b");
+        assert_eq!(with_answer("", "9"), "The answer is: 9");
+        let replaced = with_answer("1. 6\nThe answer is: 8", "9");
+        assert_eq!(crate::extract::final_answer(&replaced).map(|found| found.text), Some("9".to_owned()));
     }
 
     #[test]

@@ -188,7 +188,8 @@ pub enum Rule {
     Threshold,
 }
 
-/// What a student is trained on (paper, section 3).
+/// What a student is trained on (paper, section 3 and Table 8). The teacher's answers are the replies of the solver that
+/// screens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Target {
     /// Decomposer on all teacher decompositions.
@@ -197,6 +198,24 @@ pub enum Target {
     /// Decomposer on the screened ones.
     #[serde(rename = "SD-R")]
     SdR,
+    /// Solver: question and subquestions → the teacher's whole reply.
+    #[serde(rename = "SE-T")]
+    SeT,
+    /// Solver: the teacher's sub-answers, then the gold answer.
+    #[serde(rename = "SE-A")]
+    SeA,
+    /// Solver: the teacher's final answer alone.
+    #[serde(rename = "SE-T-direct")]
+    SeTDirect,
+    /// Solver: the gold answer alone.
+    #[serde(rename = "SE-A-direct")]
+    SeADirect,
+    /// Answers in one call: question → gold answer.
+    #[serde(rename = "direct")]
+    Direct,
+    /// Decomposer and solver in one: SD-T and SE-A-direct rows together.
+    #[serde(rename = "joint")]
+    Joint,
 }
 
 impl Target {
@@ -205,7 +224,35 @@ impl Target {
         match self {
             Self::SdT => "SD-T",
             Self::SdR => "SD-R",
+            Self::SeT => "SE-T",
+            Self::SeA => "SE-A",
+            Self::SeTDirect => "SE-T-direct",
+            Self::SeADirect => "SE-A-direct",
+            Self::Direct => "direct",
+            Self::Joint => "joint",
         }
+    }
+
+    /// It learns to write decompositions.
+    #[must_use]
+    pub fn decomposes(self) -> bool {
+        matches!(self, Self::SdT | Self::SdR | Self::Joint)
+    }
+
+    /// The one strategy whose solver prompt it was trained on; `None` for a decomposer.
+    #[must_use]
+    pub fn solves(self) -> Option<Strategy> {
+        match self {
+            Self::SdT | Self::SdR => None,
+            Self::Direct => Some(Strategy::Direct),
+            Self::SeT | Self::SeA | Self::SeTDirect | Self::SeADirect | Self::Joint => Some(Strategy::TwoStage),
+        }
+    }
+
+    /// It is made of the screening's verdicts or replies.
+    #[must_use]
+    pub fn needs_screening(self) -> bool {
+        matches!(self, Self::SdR | Self::SeT | Self::SeA | Self::SeTDirect)
     }
 }
 
@@ -257,7 +304,7 @@ pub struct Student {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
-    /// Names from `[models]`.
+    /// Names from `[models]`, or `student:NAME` for a student trained to answer.
     pub solvers: Vec<String>,
     pub strategies: Vec<Strategy>,
     /// For `two-stage`, `sequential` and `self-ask`: names from `[models]`, `student:NAME`, or `teacher`.

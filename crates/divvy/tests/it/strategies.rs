@@ -116,5 +116,8 @@ fn the_plan_counts_the_calls_of_each_step() {
     let bench = Bench::new(lesson());
     let ended = bench.recipe(&recipe("\"sequential\", \"self-ask\"")).done(&["run", "recipe.toml", "--dry-run"]);
     assert_eq!(ended.stderr.matches("evaluate ").count(), 4, "{ended:?}");
+    let shared = recipe("\"two-stage\", \"sequential\"");
+    let ended = bench.recipe(&shared).done(&["run", "recipe.toml", "--dry-run"]);
+    assert_eq!(ended.stderr.matches("evaluate ").count(), 3, "one decomposition serves both: {ended:?}");
     assert_eq!(bench.teacher.asked().len(), 0);
 }

@@ -141,6 +141,38 @@ fn export(bench: &Bench, adapter: &[u8]) {
     bench.run(&arguments).complains(2, &["--out", "already there"]);
 }
 
+/// The other half of the paper's question: solvers that are distilled, alone and beside a decomposer.
+#[test]
+fn distilled_solvers_are_trained_measured_and_compared() {
+    let bench = bench();
+    let settings = "rank = 4\nepochs = 1\nbatch_rows = 4\nmax_row_tokens = 3000\n";
+    let student =
+        |name: &str, target: &str| format!("[students.{name}]\nbase = \"tiny\"\ntarget = \"{target}\"\n{settings}\n");
+    let students = student("se-a", "SE-A") + &student("ans", "direct") + &student("both", "joint");
+    let head = RECIPE.split_once("[students.sd-r]").unwrap().0;
+    let evaluate = "[evaluate]\nsolvers = [\"tiny\", \"student:se-a\", \"student:ans\", \"student:both\"]\n\
+                    strategies = [\"direct\", \"two-stage\"]\ndecomposers = [\"student:both\", \"teacher\"]\n\
+                    direct_tokens = 8\nsolve_tokens = 8\ndecompose_tokens = 16\n";
+    bench.recipe(&format!("{head}{students}{evaluate}")).done(&["run", "recipe.toml"]);
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    let list = |of: &str, field: &str| -> Vec<Value> {
+        report[of].as_array().unwrap().iter().map(|entry| entry[field].clone()).collect()
+    };
+    let both = ["two-stage/both/both", "two-stage/teacher/both"];
+    let arms = ["direct/tiny", "two-stage/both/tiny", "two-stage/teacher/tiny", "two-stage/both/se-a"];
+    let arms = [&arms[..], &["two-stage/teacher/se-a", "direct/ans"], &both[..]].concat();
+    assert_eq!(list("arms", "arm"), arms.iter().map(|slug| json!(slug)).collect::<Vec<_>>());
+    // SE-A has every row that was screened, right or wrong; joint has two rows a question.
+    let rows: Vec<(Value, Value)> = list("training", "student").into_iter().zip(list("training", "rows")).collect();
+    let expected = [("ans", TRAIN), ("both", 2 * TRAIN), ("se-a", TRAIN)];
+    assert_eq!(rows, expected.map(|(student, rows)| (json!(student), json!(rows))));
+    let pairs: Vec<(Value, Value)> = list("comparisons", "a").into_iter().zip(list("comparisons", "b")).collect();
+    for (a, b) in [("two-stage/teacher/se-a", "two-stage/teacher/tiny"), ("direct/ans", "direct/tiny")] {
+        assert!(pairs.contains(&(json!(a), json!(b))), "{a} against {b} in {pairs:?}");
+    }
+    assert!(!report["verdict"]["headline"].as_str().unwrap().is_empty());
+}
+
 #[test]
 fn a_fully_trained_student_is_exported_as_a_model_of_its_own() {
     let bench = bench();

@@ -1,0 +1,184 @@
+//! What a student is taught: for each target, the rows that the store and the data set have for it. A row's prompt is
+//! rendered by the function that asks the finished student.
+
+use std::collections::HashMap;
+
+use divvy_core::{
+    chat::{Finish, Message},
+    decomposition::Decomposition,
+    digest::Digest,
+    plan::StudentPlan,
+    prompts::{
+        PromptId,
+        decompose::{self, Style},
+        direct, two_stage,
+    },
+    question::{Question, QuestionId},
+    recipe::Target,
+    records::Stage,
+};
+
+use super::Row;
+use crate::{collect, context::Context, error::FlowError, items, items::ItemKey, screen};
+
+/// Rows to learn from, and rows to watch the loss on. Targets that repeat a solver's replies have none of the latter: dev
+/// questions are not screened.
+pub(super) struct Rows {
+    pub(super) train: Vec<Row>,
+    pub(super) dev: Vec<Row>,
+}
+
+/// Digest of the prompts that a target is trained on and their parsers: another prompt is another student.
+pub(super) fn prompt_id(plan: &StudentPlan) -> String {
+    let PromptId(decomposes) = decompose::prompt_id(plan.style);
+    let PromptId(solves) = two_stage::prompt_id();
+    let PromptId(answers) = direct::prompt_id();
+    let id = match plan.target {
+        Target::SdT | Target::SdR => decomposes,
+        Target::SeT | Target::SeA | Target::SeTDirect | Target::SeADirect => solves,
+        Target::Direct => answers,
+        Target::Joint => Digest::of("prompts/1", &[decomposes, solves]),
+    };
+    id.hex().to_owned()
+}
+
+pub(super) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
+    if plan.target == Target::Direct {
+        let of = |questions: &[Question]| questions.iter().filter_map(answer).collect();
+        return Ok(Rows { train: of(&context.questions.train), dev: of(&context.questions.dev) });
+    }
+    let collected = collect::collected(context).await?;
+    let (train, dev) = (by_id(&context.questions.train), by_id(&context.questions.dev));
+    let of = |questions: &HashMap<QuestionId, Question>, make: &Make<'_>| -> Vec<Row> {
+        let rows = collected.iter().filter_map(|(key, steps)| Some(make(key, questions.get(&key.question)?, steps)));
+        rows.flatten().collect()
+    };
+    let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(question, steps, plan.style)];
+    let solving: &Make<'_> = &|_, question, steps| gold(question, steps).into_iter().collect();
+    Ok(match plan.target {
+        Target::SdT => Rows { train: of(&train, decomposing), dev: of(&dev, decomposing) },
+        Target::SdR => {
+            let verdicts = screen::verdicts(context).await?;
+            let kept: &Make<'_> = &|key, question, steps| {
+                let keep = verdicts.get(key).is_some_and(|verdict| verdict.keep);
+                if keep { decomposing(key, question, steps) } else { Vec::new() }
+            };
+            Rows { train: of(&train, kept), dev: of(&dev, decomposing) }
+        }
+        Target::SeADirect => Rows { train: of(&train, solving), dev: of(&dev, solving) },
+        Target::Joint => {
+            let both: &Make<'_> =
+                &|key, question, steps| [decomposing(key, question, steps), solving(key, question, steps)].concat();
+            Rows { train: of(&train, both), dev: of(&dev, both) }
+        }
+        Target::SeT | Target::SeA | Target::SeTDirect => {
+            let replies = replies(context).await?;
+            let repeated: &Make<'_> = &|key, question, steps| {
+                let reply = replies.get(key).and_then(|reply| said(plan.target, question, steps, reply));
+                reply.into_iter().collect()
+            };
+            Rows { train: of(&train, repeated), dev: Vec::new() }
+        }
+        Target::Direct => unreachable!("answered above"),
+    })
+}
+
+/// Rows of one collected decomposition.
+type Make<'a> = dyn Fn(&ItemKey, &Question, &Decomposition) -> Vec<Row> + Sync + 'a;
+
+fn by_id(questions: &[Question]) -> HashMap<QuestionId, Question> {
+    questions.iter().map(|question| (question.id.clone(), question.clone())).collect()
+}
+
+fn row(question: &Question, prompt: Vec<Message>, completion: String) -> Row {
+    Row { id: question.id.0.clone(), prompt, completion }
+}
+
+fn decomposition(question: &Question, steps: &Decomposition, style: Style) -> Row {
+    row(question, decompose::messages(question, style), decompose::completion(steps))
+}
+
+/// `direct`: the gold answer to the question alone.
+fn answer(question: &Question) -> Option<Row> {
+    let gold = question.golds.first()?.to_string();
+    Some(row(question, direct::messages(question), direct::completion(&gold)))
+}
+
+/// SE-A-direct: the gold answer to question and subquestions, without sub-answers.
+fn gold(question: &Question, steps: &Decomposition) -> Option<Row> {
+    let gold = question.golds.first()?.to_string();
+    Some(row(question, two_stage::messages(question, steps), direct::completion(&gold)))
+}
+
+/// SE-T, SE-A, SE-T-direct: what the screening's solver said, whole, with gold at its end, or its end alone.
+fn said(target: Target, question: &Question, steps: &Decomposition, reply: &str) -> Option<Row> {
+    let completion = match target {
+        Target::SeA => two_stage::with_answer(reply, &question.golds.first()?.to_string()),
+        Target::SeTDirect => direct::completion(&divvy_core::extract::final_answer(reply)?.text),
+        _ => reply.trim().to_owned(),
+    };
+    (!completion.is_empty()).then(|| row(question, two_stage::messages(question, steps), completion))
+}
+
+/// The first reply of the screening's solver to each candidate; those that were cut off teach nothing.
+async fn replies(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
+    let mut replies = HashMap::new();
+    for (key, item) in items::settled(context, Stage::Screen).await? {
+        let Some(call) = item.calls.first() else { continue };
+        let reply = context.store.call(call).await?.map(|call| call.reply);
+        if let Some(reply) = reply.filter(|reply| reply.finish != Finish::Length) {
+            replies.insert(key, reply.text);
+        }
+    }
+    Ok(replies)
+}
+
+#[cfg(test)]
+mod tests {
+    use divvy_core::{question::Split, synth};
+
+    use super::*;
+
+    const REPLY: &str = "1. 40\n2. 42\nThe answer is: 41";
+
+    fn question() -> Question {
+        synth::generate(Split::Train, 1, 3).remove(0)
+    }
+
+    fn steps() -> Decomposition {
+        Decomposition::from_texts(["How many?", "And with #1?"])
+    }
+
+    #[test]
+    fn a_solver_is_taught_on_the_prompt_that_it_will_be_asked_with() {
+        let (question, steps) = (question(), steps());
+        let asked = two_stage::messages(&question, &steps);
+        for target in [Target::SeT, Target::SeA, Target::SeTDirect] {
+            assert_eq!(said(target, &question, &steps, REPLY).unwrap().prompt, asked, "{}", target.name());
+        }
+        assert_eq!(gold(&question, &steps).unwrap().prompt, asked);
+        assert_eq!(answer(&question).unwrap().prompt, direct::messages(&question));
+    }
+
+    #[test]
+    fn each_target_has_its_own_completion() {
+        let (question, steps) = (question(), steps());
+        let gold_line = format!("The answer is: {}", question.golds[0]);
+        let completion = |target| said(target, &question, &steps, REPLY).unwrap().completion;
+        assert_eq!(completion(Target::SeT), REPLY);
+        assert_eq!(completion(Target::SeA), format!("1. 40\n2. 42\n{gold_line}"));
+        assert_eq!(completion(Target::SeTDirect), "The answer is: 41");
+        assert_eq!(gold(&question, &steps).unwrap().completion, gold_line);
+        assert_eq!(answer(&question).unwrap().completion, gold_line);
+    }
+
+    #[test]
+    fn what_has_no_answer_teaches_none() {
+        let (mut question, steps) = (question(), steps());
+        assert_eq!(said(Target::SeT, &question, &steps, "  \n"), None);
+        assert_eq!(said(Target::SeTDirect, &question, &steps, ""), None);
+        question.golds.clear();
+        assert_eq!(said(Target::SeA, &question, &steps, REPLY), None);
+        assert_eq!((gold(&question, &steps), answer(&question)), (None, None));
+    }
+}
