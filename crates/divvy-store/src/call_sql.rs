@@ -34,7 +34,9 @@ macro_rules! call_query {
 
 pub(crate) const CALL_BY_KEY: &str = call_query!("WHERE call.key = ?");
 pub(crate) const CALLS: &str = call_query!(
-    "WHERE (?1 IS NULL OR model_name = ?1) AND (?2 IS NULL OR created_ms >= ?2) ORDER BY created_ms, call.rowid LIMIT ?3"
+    "WHERE (?1 IS NULL OR model_name = ?1) AND (?2 IS NULL OR created_ms >= ?2)
+        AND (?4 IS NULL OR lower(hex(call.key)) LIKE ?4 || '%')
+     ORDER BY iif(?5, -created_ms, created_ms), iif(?5, -call.rowid, call.rowid) LIMIT ?3"
 );
 pub(crate) const TOTALS: &str = "SELECT model_name, count(*) AS calls, sum(coalesce(tokens_in, 0)) AS tokens_in,
         sum(coalesce(tokens_out, 0)) AS tokens_out,
@@ -145,6 +147,11 @@ pub(crate) fn call_total(row: &SqliteRow) -> Result<CallTotal, sqlx::Error> {
         unknown_usage: count("unknown_usage")?,
         price_nanos: row.try_get("price_nanos")?,
     })
+}
+
+/// [`attempt`] of any call.
+pub(crate) fn any_attempt(row: &SqliteRow) -> Result<AttemptRecord, sqlx::Error> {
+    attempt(&digest(row.try_get("key")?)?, row)
 }
 
 pub(crate) fn attempt(key: &Digest, row: &SqliteRow) -> Result<AttemptRecord, sqlx::Error> {

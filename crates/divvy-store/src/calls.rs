@@ -6,8 +6,8 @@ use divvy_core::digest::Digest;
 use crate::{
     body,
     call_sql::{
-        ATTEMPTS, CALL_BY_KEY, CALLS, TOTALS, attempt, attempt_statement, attempt_total, call_record, call_statements,
-        call_total, call_usage, raw_reply,
+        ATTEMPTS, CALL_BY_KEY, CALLS, TOTALS, any_attempt, attempt, attempt_statement, attempt_total, call_record,
+        call_statements, call_total, call_usage, raw_reply,
     },
     codec::blob,
     error::StoreError,
@@ -86,7 +86,7 @@ impl Store {
         row.map(|row| call_record(&row).map_err(|e| self.unreadable(&e))).transpose()
     }
 
-    /// Calls with their bodies, oldest first.
+    /// Calls with their bodies.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -95,6 +95,8 @@ impl Store {
             .bind(filter.model_name.clone())
             .bind(filter.since_ms)
             .bind(filter.limit.map_or(-1, i64::from))
+            .bind(filter.key_prefix.clone())
+            .bind(filter.newest)
             .fetch_all(&mut *self.reader().await)
             .await
             .map_err(|e| self.unreadable(&e))?;
@@ -143,6 +145,19 @@ impl Store {
             .await
             .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| attempt(key, row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// The last attempts that brought no reply, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn failed_attempts(&self, limit: u32) -> Result<Vec<AttemptRecord>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM attempt WHERE outcome != 'ok' ORDER BY seq DESC LIMIT ?")
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.reader().await)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
+        rows.iter().map(|row| any_attempt(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
     /// How attempts ended, most frequent first.

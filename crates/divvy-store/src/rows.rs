@@ -61,12 +61,16 @@ pub struct RawReply {
     pub received_ms: i64,
 }
 
-/// Which calls to list; the default is all of them. Oldest first.
+/// Which calls to list; the default is all of them, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallFilter {
     pub model_name: Option<String>,
     pub since_ms: Option<i64>,
+    /// First digits of the key, hexadecimal, lower case.
+    pub key_prefix: Option<String>,
     pub limit: Option<u32>,
+    /// Newest first, so that a limit keeps the last ones.
+    pub newest: bool,
 }
 
 /// Sums over the calls of one model. Calls that did not say are counted in `unknown_usage`, not as zero tokens.

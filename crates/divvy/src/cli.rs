@@ -133,6 +133,28 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the last calls to models, or show one: request, reply, attempts
+    #[command(
+        after_help = "Examples:\n  divvy calls\n  divvy calls --model qwen-1.5b --last 5 --json\n  divvy calls 3fa9c1\n  divvy calls --failed"
+    )]
+    Calls {
+        /// First digits of a call's key: that one is shown whole
+        key: Option<String>,
+        /// Those to one model of the recipe
+        #[arg(long)]
+        model: Option<String>,
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        last: u32,
+        /// Attempts that came to nothing, and what the endpoint said
+        #[arg(long, conflicts_with_all = ["key", "model"])]
+        failed: bool,
+        #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
+        store: PathBuf,
+        /// Print JSON Lines for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// List the data sets, or preview one
     #[command(
         after_help = "Examples:\n  divvy data\n  divvy data synth --rows 3\n  divvy data gsm8k --file train_socratic.jsonl --json\n  divvy data my-task.toml --rows 2"

@@ -76,7 +76,7 @@ impl Session {
             .map(|(split, digest)| (split.to_owned(), digest.hex().to_owned()))
             .collect();
         let plan = plan.with_inputs(ids, content);
-        let store = open_store(place, access).await?;
+        let store = open_store(&place.store, access).await?;
         let numerics = numerics(&resolved);
         let hosts = Arc::new(Hosts::default());
         let trainer =
@@ -148,8 +148,8 @@ fn bases(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, PathBuf> {
     resolved.iter().filter_map(|(name, model)| Some((name.clone(), model.path.clone()?))).collect()
 }
 
-async fn open_store(place: &Place, access: Access) -> anyhow::Result<Store> {
-    let path = place.store.join("divvy.db");
+pub(crate) async fn open_store(folder: &Path, access: Access) -> anyhow::Result<Store> {
+    let path = folder.join("divvy.db");
     match access {
         Access::Run => Ok(Store::open(&path).await?),
         Access::Look if !path.exists() => {

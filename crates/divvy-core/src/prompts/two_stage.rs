@@ -62,20 +62,22 @@ pub fn sub_answers(reply: &str, steps: &[Subquestion]) -> Vec<Option<String>> {
     answers.into_iter().map(|answer| answer.filter(|text| !text.is_empty())).collect()
 }
 
-/// A solver's reply with another final answer in place of its own (the paper's SE-A).
+/// A solver's reply with another final answer in place of its own (the paper's SE-A). What stood behind it is left out.
 #[must_use]
 pub fn with_answer(reply: &str, answer: &str) -> String {
-    let lines: Vec<&str> = reply.trim().lines().collect();
-    let end = lines.iter().rposition(|line| is_final(line.trim())).unwrap_or(lines.len());
-    let mut text = lines[..end].join("\n").trim_end().to_owned();
-    if !text.is_empty() {
-        text.push('\n');
-    }
-    text + &direct::completion(answer)
+    // ASCII case alone is folded, so that offsets stay.
+    let end = reply.to_ascii_lowercase().rfind(FINAL);
+    let before = reply[..end.unwrap_or(reply.len())].trim_end_matches('*');
+    let before = if end.is_some() { before } else { before.trim_end() };
+    let gap = if end.is_some() || before.is_empty() { "" } else { "\n" };
+    format!("{}{gap}{}", before.trim_start(), direct::completion(answer))
 }
 
+/// How the last line begins, as the prompt asks.
+const FINAL: &str = "the answer is";
+
 fn is_final(line: &str) -> bool {
-    line.trim_start_matches(['*', '#', ' ']).to_ascii_lowercase().starts_with("the answer is")
+    line.trim_start_matches(['*', '#', ' ']).to_ascii_lowercase().starts_with(FINAL)
 }
 
 /// `2. …`, `**2)** …`, `#2: …`, `Subquestion 2: …`: the number from 0, and what follows it.
@@ -94,9 +96,12 @@ fn mark(line: &str) -> Option<(usize, &str)> {
     (number > 0 && !glued).then(|| (number - 1, rest.trim_start_matches(['*', ' '])))
 }
 
-/// Many solvers repeat the subquestion before they answer it.
+/// Many solvers repeat the subquestion before they answer it, or answer the last one in the form of the question's.
 fn without_question<'a>(text: &'a str, question: &str) -> &'a str {
-    text.strip_prefix(question.trim()).unwrap_or(text).trim_start_matches(['*', ':', ' '])
+    let text = text.strip_prefix(question.trim()).unwrap_or(text).trim_start_matches(['*', ':', ' ']);
+    let behind =
+        text.get(..FINAL.len()).filter(|start| start.eq_ignore_ascii_case(FINAL)).map(|_| &text[FINAL.len()..]);
+    behind.map_or(text, |text| text.trim_start_matches([':', ' ']))
 }
 
 #[must_use]
@@ -150,6 +155,7 @@ mod tests {
             "**1.** How many does Ann buy? 3 * 2 = 6\n\n**2)** 3 + 6\n   = 9\n**The answer is: 9**",
             "Subquestion 1: 3 * 2 = 6\nstep 2. 3 + 6 = 9",
             "#1: 3 * 2 = 6\n#2: 3 + 6 = 9",
+            "1. 3 * 2 = 6\n2. The answer is: 3 + 6 = 9",
             "3 * 2 = 6\n3 + 6 = 9\nThe answer is: 9",
         ] {
             assert_eq!(sub_answers_of(reply), both, "{reply}");
@@ -168,6 +174,7 @@ mod tests {
     fn the_final_answer_is_replaced_and_the_sub_answers_stay() {
         assert_eq!(with_answer("1. 6\n2. 8\n**The answer is: 8**\n", "9"), "1. 6\n2. 8\nThe answer is: 9");
         assert_eq!(with_answer("1. 6\n2. 8", "9"), "1. 6\n2. 8\nThe answer is: 9");
+        assert_eq!(with_answer("1. 6\n2. The answer is: 8. Ann has 8.", "9"), "1. 6\n2. The answer is: 9");
         assert_eq!(with_answer("The answer is: 8", " a \n b "), "The answer is: a b");
         assert_eq!(with_answer("", "9"), "The answer is: 9");
         let replaced = with_answer("1. 6\nThe answer is: 8", "9");

@@ -1,6 +1,7 @@
 //! One file a command. Each takes what was typed and returns; errors are printed once, in `main`.
 
 mod ask;
+mod calls;
 mod data;
 mod export;
 mod init;
@@ -27,6 +28,9 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             ask::run(&place, ask::Asked { question, premise, arm, json }).await
         }
         Command::Export { place, student, out } => export::run(&place, &student, &out).await,
+        Command::Calls { key, model, last, failed, store, json } => {
+            calls::run(&store, &calls::Wanted { key, model, last, failed, json }).await
+        }
         Command::Status { place, json } => status::run(&place, json).await,
         Command::Data { dataset, folder, files, rows, seed, json } => {
             let preview = data::Preview { files: &files, rows, seed, json };

@@ -12,6 +12,7 @@ mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
 mod kill; // SIGKILL and Ctrl-C, then the same command
 mod listing; // `divvy data` and `divvy models`
+mod looking; // `divvy calls`
 mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod recipe_mistakes; // recipes that cannot be run

@@ -1,0 +1,145 @@
+//! `divvy calls`: what was asked and what came back, as it is in the store. API keys are nowhere in it.
+
+use std::path::Path;
+
+use divvy_core::{chat::ChatRequest, cost::show_dollars};
+use divvy_store::{AttemptRecord, CallFilter, CallRecord, Store};
+use serde_json::{Value, json};
+
+use crate::{
+    clock,
+    output::{Usage, print, say},
+    session::{Access, open_store, short},
+};
+
+pub(crate) struct Wanted {
+    /// The first digits of a call's key.
+    pub(crate) key: Option<String>,
+    pub(crate) model: Option<String>,
+    pub(crate) last: u32,
+    pub(crate) failed: bool,
+    pub(crate) json: bool,
+}
+
+pub(crate) async fn run(folder: &Path, wanted: &Wanted) -> anyhow::Result<()> {
+    let store = open_store(folder, Access::Look).await?;
+    if wanted.failed {
+        return failed(&store, wanted).await;
+    }
+    let calls = store.calls(&filter(wanted)?).await?;
+    match (&wanted.key, &calls[..]) {
+        (Some(key), []) => Err(Usage(format!("no call's key begins with `{key}`; `divvy calls` lists them")).into()),
+        (Some(_), [call]) if !wanted.json => Ok(print(&whole(call, &store.attempts(&call.key).await?)?)?),
+        _ => list(&calls, wanted),
+    }
+}
+
+fn filter(wanted: &Wanted) -> anyhow::Result<CallFilter> {
+    if let Some(key) = wanted.key.as_deref().filter(|key| !key.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+        return Err(
+            Usage(format!("`{key}` is no call's key: keys are hexadecimal digits; `divvy calls` lists them")).into()
+        );
+    }
+    Ok(CallFilter {
+        model_name: wanted.model.clone(),
+        key_prefix: wanted.key.as_deref().map(str::to_lowercase),
+        limit: Some(wanted.last),
+        newest: true,
+        ..CallFilter::default()
+    })
+}
+
+/// Oldest first, so that the last line is the last call.
+fn list(calls: &[CallRecord], wanted: &Wanted) -> anyhow::Result<()> {
+    for call in calls.iter().rev() {
+        print(&if wanted.json { as_json(call)?.to_string() } else { line(call) })?;
+    }
+    if calls.is_empty() {
+        say("no calls; `divvy status RECIPE` tells what is still to be done");
+    }
+    Ok(())
+}
+
+fn line(call: &CallRecord) -> String {
+    format!(
+        "{}  {}  {:<16} {:>6} in {:>5} out {:>7} ms  {}",
+        short(&call.key),
+        clock::rfc3339(call.created_ms),
+        call.model_name,
+        count(call.reply.usage.tokens_in),
+        count(call.reply.usage.tokens_out),
+        call.latency_ms,
+        beginning(&call.reply.text)
+    )
+}
+
+fn count(tokens: Option<u64>) -> String {
+    tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string())
+}
+
+/// Enough to recognise a reply by, on one line.
+fn beginning(text: &str) -> String {
+    const CHARACTERS: usize = 48;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let more = if line.chars().count() > CHARACTERS { "…" } else { "" };
+    line.chars().take(CHARACTERS).collect::<String>() + more
+}
+
+/// Everything about one call.
+fn whole(call: &CallRecord, attempts: &[AttemptRecord]) -> anyhow::Result<String> {
+    let request: ChatRequest = serde_json::from_str(&call.request_json)?;
+    let price = call.price_nanos.map_or_else(|| "price unknown".to_owned(), show_dollars);
+    let at = call.endpoint.as_deref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
+    let mut text = format!(
+        "call      {}\nmodel     {}{at}, id {}\nwhen      {}, {} ms\ntokens    {} in, {} out, {price}\n",
+        call.key,
+        call.model_name,
+        short(&call.model_id),
+        clock::rfc3339(call.created_ms),
+        call.latency_ms,
+        count(call.reply.usage.tokens_in),
+        count(call.reply.usage.tokens_out),
+    );
+    text.push_str(&format!("sampling  {}\n", serde_json::to_string(&request.sampling)?));
+    text.extend(attempts.iter().map(|attempt| format!("attempt   {}\n", ended(attempt))));
+    for message in &request.messages {
+        text.push_str(&format!("\n── {} ──\n{}\n", format!("{:?}", message.role).to_lowercase(), message.content));
+    }
+    text.push_str(&format!("\n── reply ({}) ──\n{}\n", finish(call), call.reply.text));
+    Ok(text)
+}
+
+fn finish(call: &CallRecord) -> String {
+    format!("{:?}", call.reply.finish).to_lowercase()
+}
+
+fn ended(attempt: &AttemptRecord) -> String {
+    let status = attempt.http_status.map_or_else(String::new, |status| format!(" ({status})"));
+    let message = if attempt.message.is_empty() { String::new() } else { format!(": {}", attempt.message) };
+    format!("{}  {}{status}{message}", clock::rfc3339(attempt.started_ms), attempt.outcome)
+}
+
+fn as_json(call: &CallRecord) -> anyhow::Result<Value> {
+    let request: Value = serde_json::from_str(&call.request_json)?;
+    Ok(json!({
+        "key": call.key.hex(), "model": call.model_name, "model_id": call.model_id.hex(), "endpoint": call.endpoint,
+        "created": clock::rfc3339(call.created_ms), "latency_ms": call.latency_ms, "cost_nanos": call.price_nanos,
+        "request": request, "reply": call.reply, "raw_reply": String::from_utf8_lossy(&call.raw_reply),
+    }))
+}
+
+/// Attempts that came to nothing: what the endpoint said.
+async fn failed(store: &Store, wanted: &Wanted) -> anyhow::Result<()> {
+    let attempts = store.failed_attempts(wanted.last).await?;
+    for attempt in attempts.iter().rev() {
+        let value = json!({
+            "key": attempt.key.hex(), "number": attempt.number, "outcome": attempt.outcome, "status": attempt.http_status,
+            "message": attempt.message, "started": clock::rfc3339(attempt.started_ms), "latency_ms": attempt.latency_ms,
+        });
+        print(&if wanted.json { value.to_string() } else { format!("{}  {}", short(&attempt.key), ended(attempt)) })?;
+    }
+    if attempts.is_empty() {
+        say("no attempt failed");
+    }
+    Ok(())
+}
