@@ -42,15 +42,46 @@ pub struct Extracted {
 /// The answer of a reply, `None` when there is no text to take.
 #[must_use]
 pub fn final_answer(reply: &str) -> Option<Extracted> {
-    let marked = last_of(reply, answer_cues(reply), Cue::AnswerIs)
-        .into_iter()
-        .chain(last_of(reply, hash_cues(reply), Cue::Hashes))
-        .chain(last_of(reply, boxed_cues(reply), Cue::Boxed))
-        .max_by_key(|(position, _)| *position);
-    match marked {
+    match marked(reply) {
         Some((_, extracted)) => Some(extracted),
         None => without_cue(reply),
     }
+}
+
+/// What stands before the answer that a reply marks as its own; `None` where it marks none.
+#[must_use]
+pub fn before_answer(reply: &str) -> Option<&str> {
+    let (at, extracted) = marked(reply)?;
+    let behind = &reply[..at];
+    let start = match extracted.cue {
+        Cue::Hashes => behind.trim_end_matches('#').len(),
+        Cue::Boxed => behind.rfind("\\boxed")?,
+        _ => behind.to_ascii_lowercase().rfind("answer")?,
+    };
+    Some(without_lead(&reply[..start]))
+}
+
+/// Without the words and the markup that lead up to an answer.
+fn without_lead(text: &str) -> &str {
+    const WORDS: [&str; 7] = ["the", "final", "so", "therefore", "thus", "hence", "my"];
+    let mut text = text;
+    loop {
+        let bare = text.trim_end_matches(|c: char| c.is_whitespace() || "*$,\"(\\[_".contains(c));
+        let word = bare.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+        if !WORDS.iter().any(|lead| lead.eq_ignore_ascii_case(word)) {
+            return bare;
+        }
+        text = &bare[..bare.len() - word.len()];
+    }
+}
+
+/// The last cue of a kind that models use on purpose, and the offset of the text behind it.
+fn marked(reply: &str) -> Option<(usize, Extracted)> {
+    last_of(reply, answer_cues(reply), Cue::AnswerIs)
+        .into_iter()
+        .chain(last_of(reply, hash_cues(reply), Cue::Hashes))
+        .chain(last_of(reply, boxed_cues(reply), Cue::Boxed))
+        .max_by_key(|(position, _)| *position)
 }
 
 /// The last cue that has text behind it. Cues are byte offsets of that text.

@@ -394,7 +394,21 @@ impl Names<'_> {
                 return self.fail("evaluate.solvers", message);
             }
         }
+        self.distinct(&arms)?;
         Ok(arms)
+    }
+
+    /// Records are kept by slug: two arms of one would be one.
+    fn distinct(&self, arms: &[Arm]) -> Result<(), RecipeError> {
+        let mut slugs: Vec<String> = arms.iter().map(Arm::slug).collect();
+        slugs.sort();
+        match slugs.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => self.fail(
+                "evaluate",
+                format!("two arms are called `{}`: name nothing twice, and a student unlike any model", pair[0]),
+            ),
+            None => Ok(()),
+        }
     }
 
     fn arms_of(&self, strategy: Strategy, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {

@@ -88,11 +88,40 @@ pub struct StepSlice {
     pub correct: u64,
 }
 
+/// What a comparison helps to answer. Each family is adjusted by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Does decomposing by this decomposer pay, with this solver?
+    Decomposer,
+    /// Can a student answer in the solver's place?
+    Solver,
+    /// Which of the two parts should be distilled?
+    Parts,
+    /// Do several calls answer better than all subquestions in one?
+    Strategy,
+}
+
+impl Family {
+    pub const ALL: [Self; 4] = [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decomposer => "decomposer",
+            Self::Solver => "solver",
+            Self::Parts => "parts",
+            Self::Strategy => "strategy",
+        }
+    }
+}
+
 /// Paired comparison of arm `a` with arm `b` on the same questions (exact McNemar).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub a: String,
     pub b: String,
+    pub family: Family,
     pub n: u64,
     /// Questions that only `a` got right, and only `b`.
     pub only_a: u64,
@@ -102,7 +131,7 @@ pub struct Comparison {
     /// 95 % interval of the paired difference.
     pub ci: (f64, f64),
     pub p_value: f64,
-    /// Holm-adjusted over all comparisons of the report.
+    /// Holm-adjusted over the comparisons of its family.
     pub p_holm: f64,
 }
 
@@ -140,6 +169,8 @@ pub struct TrainingSummary {
     pub rows: u64,
     /// Rows left out because they were longer than `max_row_tokens`.
     pub too_long: u64,
+    /// Replies of the screening's solver that taught nothing: cut off, or without a marked answer.
+    pub unusable: u64,
     pub epochs: f64,
     pub wall_ms: i64,
     pub curve: Vec<TrainPoint>,

@@ -105,8 +105,11 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Esti
     };
     let (mut decomposed, mut lines) = (Vec::new(), Vec::new());
     for arm in &plan.arms {
-        // What a decomposer wrote serves every arm that asks it alike.
-        if let Some(once) = decomposing(whole, plan, arm, questions).filter(|line| !decomposed.contains(line)) {
+        // What a decomposer wrote at once serves every arm that asks it alike; what it asks on depends on the solver.
+        let dynamic = arm.strategy == Strategy::SelfAsk;
+        if let Some(once) =
+            decomposing(whole, plan, arm, questions).filter(|line| dynamic || !decomposed.contains(line))
+        {
             decomposed.push(once.clone());
             lines.push(once);
         }

@@ -1,15 +1,17 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
+mod comparisons;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
-    arm::{Arm, Strategy},
-    plan::{EvaluatePlan, TEACHER},
+    arm::Arm,
+    plan::EvaluatePlan,
     question::Question,
     records::{ItemState, Outcome, Stage},
     results::{
-        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime,
-        StepSlice, TrainingSummary,
+        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
+        TrainingSummary,
     },
     stats,
 };
@@ -53,7 +55,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
-        comparisons: comparisons(context, &evaluated),
+        comparisons: comparisons::of(&context.plan, &evaluated),
         arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
         collection: collection(context).await?,
         screening: screening(context).await?,
@@ -247,60 +249,6 @@ fn example(question: &Question, graded: Graded) -> Example {
     }
 }
 
-/// Every arm that decomposes against the single-stage ones and against the teacher's decompositions, every student against
-/// its untrained base, every other strategy against two-stage with the same decomposer, every distilled solver against the others; all on the same questions, Holm-adjusted together.
-fn comparisons(context: &Context, evaluated: &[(ArmResult, Vec<bool>)]) -> Vec<Comparison> {
-    let mut compared: Vec<Comparison> = Vec::new();
-    for (arm, right) in evaluated {
-        for (other, other_right) in evaluated.iter().filter(|(other, _)| is_reference(context, arm, other)) {
-            compared.push(compare(arm, right, other, other_right));
-        }
-    }
-    let adjusted = stats::holm::adjust(&compared.iter().map(|comparison| comparison.p_value).collect::<Vec<_>>());
-    for (comparison, p_holm) in compared.iter_mut().zip(adjusted) {
-        comparison.p_holm = p_holm;
-    }
-    compared
-}
-
-fn is_reference(context: &Context, arm: &ArmResult, other: &ArmResult) -> bool {
-    if arm.solver == other.solver {
-        return arm.strategy.needs_decomposer() && decomposes_otherwise(context, arm, other);
-    }
-    // A distilled solver against those that were not: in one call, and in its own place.
-    let distilled = |arm: &ArmResult| arm.solver.starts_with("student:");
-    let in_place = arm.strategy == other.strategy && arm.decomposer == other.decomposer;
-    distilled(arm) && !distilled(other) && (in_place || other.decomposer.is_none())
-}
-
-/// Of two arms with one solver.
-fn decomposes_otherwise(context: &Context, arm: &ArmResult, other: &ArmResult) -> bool {
-    let student = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
-    let base = student.and_then(|name| context.plan.students.get(name)).map(|student| student.base.as_str());
-    match (other.strategy, other.decomposer.as_deref()) {
-        (Strategy::Cot | Strategy::Direct, _) => true,
-        (Strategy::TwoStage, _) if arm.strategy != Strategy::TwoStage => arm.decomposer == other.decomposer,
-        (strategy, _) if strategy != arm.strategy => false,
-        (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
-        (_, name) => name.is_some() && name == base,
-    }
-}
-
-fn compare(arm: &ArmResult, right: &[bool], other: &ArmResult, other_right: &[bool]) -> Comparison {
-    let paired = stats::paired::compare(right, other_right);
-    Comparison {
-        a: arm.arm.clone(),
-        b: other.arm.clone(),
-        n: paired.n,
-        only_a: paired.only_a,
-        only_b: paired.only_b,
-        difference: paired.difference,
-        ci: paired.ci,
-        p_value: paired.p_value,
-        p_holm: paired.p_value,
-    }
-}
-
 async fn collection(context: &Context) -> Result<Option<CollectionSummary>, FlowError> {
     let rows = context.store.items(&context.digest, Stage::Collect).await?;
     if rows.is_empty() {
@@ -371,6 +319,7 @@ async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> 
             method: format!("{:?}", plan.method).to_lowercase(),
             rows: artefact.rows,
             too_long: artefact.too_long,
+            unusable: artefact.unusable,
             epochs: plan.epochs as f64,
             wall_ms: artefact.wall_ms,
             curve: context.store.metrics(&key).await?,

@@ -28,12 +28,15 @@ pub struct Row {
 pub struct Job {
     pub base: String,
     pub base_id: String,
-    /// Digest of the decomposition prompt and its parser: another prompt is another student.
+    /// Digest of the prompts that it is trained on and their parsers: another prompt is another student.
     pub prompt_id: String,
     pub plan: StudentPlan,
     pub seed: u64,
     pub rows: Vec<Row>,
     pub dev: Vec<Row>,
+    /// Candidates that gave no row, to be told with the result.
+    #[serde(skip)]
+    pub unusable: u64,
 }
 
 /// A trained student on disk.
@@ -45,6 +48,9 @@ pub struct Artefact {
     pub rows: u64,
     /// Rows left out because they were too long.
     pub too_long: u64,
+    /// Replies of the screening's solver that taught nothing.
+    #[serde(default)]
+    pub unusable: u64,
     pub wall_ms: i64,
 }
 
@@ -64,6 +70,24 @@ pub trait Trainer: Send + Sync {
 pub enum Stopped {
     Interrupted,
     Failed(String),
+}
+
+/// Refuses a target that learns gold answers where there are none, before anything is paid for.
+///
+/// # Errors
+/// [`FlowError::Input`] naming a question without a gold answer.
+pub fn check(context: &Context) -> Result<(), FlowError> {
+    let Some((name, plan)) = context.plan.students.iter().find(|(_, plan)| plan.target.needs_gold()) else {
+        return Ok(());
+    };
+    match context.questions.train.iter().find(|question| question.golds.is_empty()) {
+        None => Ok(()),
+        Some(question) => Err(FlowError::Input(format!(
+            "students.{name}: {} learns gold answers, but {} has none; name the answer column, or choose another target",
+            plan.target.name(),
+            question.id
+        ))),
+    }
 }
 
 /// Trains, or finds, every student of the plan.
@@ -112,6 +136,7 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
         seed: context.plan.seed,
         rows: rows.train,
         dev: rows.dev,
+        unusable: rows.unusable,
     })
 }
 
@@ -123,7 +148,8 @@ async fn train_one(
     job: Job,
 ) -> Result<Artefact, FlowError> {
     if job.rows.is_empty() {
-        let reason = "no rows to train on: see `divvy status` for why they were rejected".to_owned();
+        let reason = "no rows to train on; `divvy status` tells what became of those that were collected and screened"
+            .to_owned();
         return Err(FlowError::Train { student: name.to_owned(), reason });
     }
     context.progress.start(Stage::Train, &format!("{name}: {} rows", job.rows.len()), 0, 0);

@@ -5,8 +5,8 @@ use divvy_core::{
     arm::Strategy,
     records::{Outcome, TrainPoint},
     results::{
-        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime,
-        StepSlice, TrainingSummary,
+        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, Family, ModelUse, Results, ScreeningSummary,
+        StageTime, StepSlice, TrainingSummary,
     },
 };
 
@@ -136,7 +136,19 @@ fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_h
     let n = N as f64;
     let difference = (only_a as f64 - only_b as f64) / n;
     let half = 1.96 * ((only_a + only_b) as f64 / n / n - difference * difference / n).sqrt();
-    Comparison { a, b, n: N, only_a, only_b, difference, ci: (difference - half, difference + half), p_value, p_holm }
+    let family = Family::Decomposer;
+    Comparison {
+        a,
+        b,
+        family,
+        n: N,
+        only_a,
+        only_b,
+        difference,
+        ci: (difference - half, difference + half),
+        p_value,
+        p_holm,
+    }
 }
 
 fn used(dataset: &str, split: &str, rows: u64) -> DatasetUse {
@@ -174,6 +186,7 @@ fn training(student: &str, target: &str, rows: u64, scale: f64) -> TrainingSumma
         method: "LoRA r = 16".to_owned(),
         rows,
         too_long: 3,
+        unusable: 1,
         epochs: 2.0,
         wall_ms: 201_000,
         curve: (1..=240).map(point).collect(),

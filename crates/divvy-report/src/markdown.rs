@@ -1,6 +1,6 @@
 //! The report for a terminal: verdict first, then tables that line up without being rendered.
 
-use divvy_core::results::Results;
+use divvy_core::results::{Family, Results};
 
 use crate::{
     number::count,
@@ -65,10 +65,12 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     let mut notes = vec![
         "n is every test question, whatever became of it. No answer, truncated and error count as wrong.".to_owned(),
         "The interval of an accuracy is the 95 % Wilson interval.".to_owned(),
-        "Comparisons are paired on the same questions: exact McNemar test, Holm-adjusted over all comparisons of this \
-         report; “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired \
-         difference, not adjusted."
-            .to_owned(),
+        format!(
+            "Comparisons are paired on the same questions: exact McNemar test, Holm-adjusted within each family ({}); \
+             “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired difference, \
+             not adjusted.",
+            families(results)
+        ),
         "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
     ];
     if !tables::any_price(results) && !results.arms.is_empty() {
@@ -81,4 +83,12 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     let plan: String = results.plan.chars().take(12).collect();
     notes.push(format!("Plan {plan}, divvy {}, {}.", results.divvy_version, results.created));
     notes
+}
+
+/// `decomposer 13, solver 4`
+fn families(results: &Results) -> String {
+    let size = |family: Family| results.comparisons.iter().filter(|comparison| comparison.family == family).count();
+    let sizes = Family::ALL.into_iter().map(|family| (family, size(family))).filter(|(_, size)| *size > 0);
+    let sizes: Vec<String> = sizes.map(|(family, size)| format!("{} {size}", family.name())).collect();
+    if sizes.is_empty() { "none here".to_owned() } else { sizes.join(", ") }
 }

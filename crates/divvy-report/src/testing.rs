@@ -4,8 +4,8 @@ use divvy_core::{
     arm::Strategy,
     records::{Outcome, TrainPoint},
     results::{
-        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime,
-        StepSlice, TrainingSummary,
+        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, Family, ModelUse, Results, ScreeningSummary,
+        StageTime, StepSlice, TrainingSummary,
     },
 };
 
@@ -59,6 +59,7 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
     Comparison {
         a: a.to_owned(),
         b: b.to_owned(),
+        family: Family::Decomposer,
         n: 300,
         only_a,
         only_b,
@@ -136,6 +137,7 @@ fn training() -> TrainingSummary {
         target: "SD-R".to_owned(),
         method: "LoRA r=16".to_owned(),
         too_long: 3,
+        unusable: 1,
         rows: 640,
         epochs: 2.0,
         wall_ms: 240_000,

@@ -50,6 +50,7 @@ impl Trainer for Native {
             content,
             rows: (job.rows.len() - trained.skipped) as u64,
             too_long: trained.skipped as u64,
+            unusable: job.unusable,
             wall_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
         })
     }

@@ -58,6 +58,14 @@ fn a_student_fills_no_part_that_it_was_not_trained_for() {
 }
 
 #[test]
+fn arms_of_one_name_are_refused() {
+    let student = "[students.small]\nbase = \"small\"\ntarget = \"direct\"\n";
+    let evaluate = "[evaluate]\nstrategies = [\"direct\"]\nsolvers = [\"small\", \"student:small\"]";
+    refused(&format!("{student}{evaluate}"), "two arms are called `direct/small`");
+    refused("[evaluate]\nstrategies = [\"cot\", \"cot\"]\nsolvers = [\"big\"]", "two arms are called `cot/big`");
+}
+
+#[test]
 fn self_ask_has_arms_for_models_that_can_ask_on() {
     let slugs = |teacher: &str, decomposers: &str| {
         let students = "[students.sd-r]\nbase = \"small\"\ntarget = \"SD-T\"\n";

@@ -43,8 +43,7 @@ pub fn messages(question: &Question, known: &[Known]) -> Vec<Message> {
 /// Reads a reply. Of several subquestions the first that was not asked yet counts.
 #[must_use]
 pub fn parse_next(reply: &str, finish: &Finish, known: &[Known]) -> Next {
-    let first = reply.lines().map(letters_and_digits).find(|line| !line.is_empty());
-    if first.is_some_and(|line| line.starts_with(&letters_and_digits(ENOUGH))) {
+    if reply.lines().find(|line| !letters_and_digits(line).is_empty()).is_some_and(says_enough) {
         return Next::Enough;
     }
     let Some(decomposition) = parse(reply, finish, usize::MAX).decomposition else { return Next::Unreadable };
@@ -52,6 +51,14 @@ pub fn parse_next(reply: &str, finish: &Finish, known: &[Known]) -> Next {
         |text: &str| known.iter().any(|known| letters_and_digits(&known.subquestion) == letters_and_digits(text));
     let new = decomposition.steps().iter().find(|step| !asked(&step.text));
     new.map_or(Next::Enough, |step| Next::Ask(step.text.clone()))
+}
+
+/// "Enough", whatever mark or label stands before it and whatever sentence behind; but not a question that begins so.
+fn says_enough(line: &str) -> bool {
+    let said = line.rsplit(": ").next().unwrap_or(line).trim_start_matches(|c: char| !c.is_alphabetic());
+    let behind =
+        said.get(..ENOUGH.len()).filter(|word| word.eq_ignore_ascii_case(ENOUGH)).map(|_| &said[ENOUGH.len()..]);
+    behind.is_some_and(|rest| !rest.starts_with([' ', '-']) && !rest.starts_with(char::is_alphanumeric))
 }
 
 #[must_use]
@@ -103,6 +110,10 @@ mod tests {
             ("How many does Ann buy?", Next::Enough),
             ("Enough", Next::Enough),
             ("**Enough.** Ann has nine.", Next::Enough),
+            ("2. Enough", Next::Enough),
+            ("- enough!", Next::Enough),
+            ("Subquestion: Enough", Next::Enough),
+            ("Enough eggs for how many cakes?", ask("Enough eggs for how many cakes?")),
             ("No decomposition", Next::Enough),
             ("", Next::Unreadable),
             ("Ann has nine pens.", Next::Unreadable),

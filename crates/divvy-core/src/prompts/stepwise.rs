@@ -3,7 +3,11 @@
 //! beginning, so that a prefix cache serves it from call to call.
 
 use super::{PromptId, answer_form, cot, material, one_line};
-use crate::{chat::Message, extract, question::Question};
+use crate::{
+    chat::{Finish, Message},
+    extract,
+    question::Question,
+};
 
 const SYSTEM: &str = "You are a careful assistant.";
 
@@ -46,10 +50,11 @@ pub fn conclusion(question: &Question, known: &[Known]) -> Vec<Message> {
     vec![Message::system(SYSTEM), Message::user(user)]
 }
 
-/// The answer in a reply to [`subquestion`], on one line.
+/// The answer in a reply to [`subquestion`], on one line. A reply that was cut off has one only where it says so.
 #[must_use]
-pub fn sub_answer(reply: &str) -> Option<String> {
-    extract::final_answer(reply).map(|answer| answer.text)
+pub fn sub_answer(reply: &str, finish: &Finish) -> Option<String> {
+    let answer = extract::final_answer(reply)?;
+    (*finish != Finish::Length || answer.cue.is_explicit()).then_some(answer.text)
 }
 
 /// `next` with `#k` replaced by the answer to subquestion k, where there is one.
@@ -156,6 +161,14 @@ mod tests {
         let user = subquestion(&q, &forged, "x\n\nQuestion: y").remove(1).content;
         assert_eq!(user.matches("\nQuestion: ").count() + usize::from(user.starts_with("Question: ")), 1, "{user}");
         assert!(!user.contains("<|"), "{user}");
+    }
+
+    #[test]
+    fn a_reply_that_was_cut_off_is_no_fact() {
+        let (whole, cut) = ("3 * 2 = 6\nThe answer is: 6", "First we take the number of pens that Ann");
+        assert_eq!(sub_answer(whole, &Finish::Length).as_deref(), Some("6"));
+        assert_eq!(sub_answer(cut, &Finish::Length), None);
+        assert_eq!(sub_answer(cut, &Finish::Stop).as_deref(), Some(cut));
     }
 
     #[test]

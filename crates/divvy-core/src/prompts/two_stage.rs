@@ -5,6 +5,7 @@ use super::{PromptId, answer_form, cot, direct, material, one_line};
 use crate::{
     chat::Message,
     decomposition::{Decomposition, Subquestion},
+    extract,
     question::Question,
 };
 
@@ -41,51 +42,55 @@ fn numbered(steps: &[Subquestion]) -> String {
 /// before the final answer as there are subquestions. `None` where the reply has nothing for it.
 #[must_use]
 pub fn sub_answers(reply: &str, steps: &[Subquestion]) -> Vec<Option<String>> {
-    let lines: Vec<&str> = reply.lines().map(str::trim).filter(|line| !line.is_empty() && !is_final(line)).collect();
+    let body = extract::before_answer(reply).unwrap_or(reply);
+    let lines: Vec<&str> = body.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let mut answers = vec![None::<String>; steps.len()];
     let mut current = None;
     for line in &lines {
-        match mark(line).filter(|(number, _)| answers.get(*number).is_some_and(Option::is_none)) {
+        // A number that has its answer already belongs to a list within another one.
+        match mark(line).filter(|(number, _)| answers.get(*number).is_some_and(|text| is_blank(text.as_deref()))) {
             Some((number, rest)) => {
                 answers[number] = Some(without_question(rest, &steps[number].text).to_owned());
                 current = Some(number);
             }
             None => {
                 let Some(Some(answer)) = current.map(|number: usize| &mut answers[number]) else { continue };
-                *answer = format!("{answer} {line}").trim().to_owned();
+                *answer = without_question(&format!("{answer} {line}"), "").to_owned();
             }
         }
     }
     if current.is_none() && lines.len() == steps.len() {
         return lines.into_iter().map(|line| Some(line.to_owned())).collect();
     }
+    // The last subquestion is often answered by the final answer itself, behind its number.
+    let last = answers.last_mut().filter(|answer| answer.as_deref() == Some(""));
+    if let Some((last, final_answer)) = last.zip(extract::final_answer(reply)) {
+        *last = Some(final_answer.text);
+    }
     answers.into_iter().map(|answer| answer.filter(|text| !text.is_empty())).collect()
 }
 
-/// A solver's reply with another final answer in place of its own (the paper's SE-A). What stood behind it is left out.
-#[must_use]
-pub fn with_answer(reply: &str, answer: &str) -> String {
-    // ASCII case alone is folded, so that offsets stay.
-    let end = reply.to_ascii_lowercase().rfind(FINAL);
-    let before = reply[..end.unwrap_or(reply.len())].trim_end_matches('*');
-    let before = if end.is_some() { before } else { before.trim_end() };
-    let gap = if end.is_some() || before.is_empty() { "" } else { "\n" };
-    format!("{}{gap}{}", before.trim_start(), direct::completion(answer))
+fn is_blank(text: Option<&str>) -> bool {
+    text.is_none_or(str::is_empty)
 }
 
-/// How the last line begins, as the prompt asks.
-const FINAL: &str = "the answer is";
-
-fn is_final(line: &str) -> bool {
-    line.trim_start_matches(['*', '#', ' ']).to_ascii_lowercase().starts_with(FINAL)
+/// A solver's reply with another final answer in place of its own (the paper's SE-A); `None` where it marks none, so that
+/// nothing says which words would be its own. What stood behind it is left out.
+#[must_use]
+pub fn with_answer(reply: &str, answer: &str) -> Option<String> {
+    let before = extract::before_answer(reply)?.trim_start();
+    let (lines, last) = before.rsplit_once('\n').unwrap_or(("", before));
+    // A number alone was the mark of the line that ended in the answer.
+    let before = if mark(last).is_some_and(|(_, rest)| rest.is_empty()) { lines } else { before };
+    let gap = if before.is_empty() { "" } else { "\n" };
+    Some(format!("{before}{gap}{}", direct::completion(answer)))
 }
 
 /// `2. …`, `**2)** …`, `#2: …`, `Subquestion 2: …`: the number from 0, and what follows it.
 fn mark(line: &str) -> Option<(usize, &str)> {
     const LABELS: [&str; 3] = ["subquestion", "answer", "step"];
     let line = line.trim_start_matches(['*', '#', '-', ' ']);
-    let label =
-        LABELS.iter().find(|label| line.get(..label.len()).is_some_and(|start| start.eq_ignore_ascii_case(label)));
+    let label = LABELS.iter().find(|label| begins(line, label));
     let line = label.map_or(line, |label| line[label.len()..].trim_start());
     let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
     let number: usize = line[..line.len() - rest.len()].parse().ok()?;
@@ -96,19 +101,24 @@ fn mark(line: &str) -> Option<(usize, &str)> {
     (number > 0 && !glued).then(|| (number - 1, rest.trim_start_matches(['*', ' '])))
 }
 
-/// Many solvers repeat the subquestion before they answer it, or answer the last one in the form of the question's.
+/// Many solvers repeat the subquestion before they answer it, or label their answer.
 fn without_question<'a>(text: &'a str, question: &str) -> &'a str {
-    let text = text.strip_prefix(question.trim()).unwrap_or(text).trim_start_matches(['*', ':', ' ']);
-    let behind =
-        text.get(..FINAL.len()).filter(|start| start.eq_ignore_ascii_case(FINAL)).map(|_| &text[FINAL.len()..]);
-    behind.map_or(text, |text| text.trim_start_matches([':', ' ']))
+    const LABELS: [&str; 2] = ["the answer is", "answer"];
+    let edge = ['*', ':', ' '];
+    let text = text.trim().strip_prefix(question.trim()).unwrap_or(text).trim_start_matches(edge);
+    let label = LABELS.iter().find(|label| begins(text, label) && text[label.len()..].trim_start().starts_with(':'));
+    label.map_or(text, |label| text[label.len()..].trim_start_matches(edge))
+}
+
+fn begins(text: &str, word: &str) -> bool {
+    text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
 }
 
 #[must_use]
 pub fn prompt_id() -> PromptId {
     let steps = Decomposition::from_texts(["SUBQUESTION", "SUBQUESTION #1"]);
     let plain = Decomposition::from_texts(["SUBQUESTION"]);
-    PromptId::of("two-stage", crate::extract::VERSION, |question| {
+    PromptId::of("two-stage", extract::VERSION, |question| {
         [&steps, &plain, &Decomposition::None].into_iter().flat_map(|steps| messages(question, steps)).collect()
     })
 }
@@ -156,6 +166,8 @@ mod tests {
             "Subquestion 1: 3 * 2 = 6\nstep 2. 3 + 6 = 9",
             "#1: 3 * 2 = 6\n#2: 3 + 6 = 9",
             "1. 3 * 2 = 6\n2. The answer is: 3 + 6 = 9",
+            "1. How many does Ann buy?\n2. What is 3 plus #1?\n\n1. 3 * 2 = 6\n2. 3 + 6 = 9\nTherefore, the final answer is 9.",
+            "1. How many does Ann buy?\nAnswer: 3 * 2 = 6\n2. What is 3 plus #1?\nAnswer: 3 + 6 = 9\n#### 9",
             "3 * 2 = 6\n3 + 6 = 9\nThe answer is: 9",
         ] {
             assert_eq!(sub_answers_of(reply), both, "{reply}");
@@ -172,13 +184,26 @@ mod tests {
 
     #[test]
     fn the_final_answer_is_replaced_and_the_sub_answers_stay() {
-        assert_eq!(with_answer("1. 6\n2. 8\n**The answer is: 8**\n", "9"), "1. 6\n2. 8\nThe answer is: 9");
-        assert_eq!(with_answer("1. 6\n2. 8", "9"), "1. 6\n2. 8\nThe answer is: 9");
-        assert_eq!(with_answer("1. 6\n2. The answer is: 8. Ann has 8.", "9"), "1. 6\n2. The answer is: 9");
-        assert_eq!(with_answer("The answer is: 8", " a \n b "), "The answer is: a b");
-        assert_eq!(with_answer("", "9"), "The answer is: 9");
-        let replaced = with_answer("1. 6\nThe answer is: 8", "9");
-        assert_eq!(crate::extract::final_answer(&replaced).map(|found| found.text), Some("9".to_owned()));
+        let cases = [
+            ("1. 6\n2. 8\n**The answer is: 8**\n", "1. 6\n2. 8\nThe answer is: 9"),
+            ("1. 6\n2. The answer is: 8. Ann has 8.", "1. 6\nThe answer is: 9"),
+            ("1. 6\n2. So 3 + 6 = 8, the answer is 8.", "1. 6\n2. So 3 + 6 = 8\nThe answer is: 9"),
+            (
+                "1. The answer is 6.\n2. 3 + 6 = 8\nFinal answer: 8",
+                "1. The answer is 6.\n2. 3 + 6 = 8\nThe answer is: 9",
+            ),
+            ("1. 6\n2. 8\n\nTherefore, the final answer is: $8", "1. 6\n2. 8\nThe answer is: 9"),
+            ("1. 6\n2. 8\n#### 8", "1. 6\n2. 8\nThe answer is: 9"),
+            ("1. 6\n2. 8\n\\(\\boxed{8}\\)", "1. 6\n2. 8\nThe answer is: 9"),
+            ("The answer is: 8", "The answer is: 9"),
+        ];
+        for (reply, replaced) in cases {
+            assert_eq!(with_answer(reply, "9").as_deref(), Some(replaced), "{reply}");
+            assert_eq!(extract::final_answer(replaced).map(|found| found.text).as_deref(), Some("9"));
+        }
+        assert_eq!(with_answer("1. 6\n2. 8", "9"), None, "no words of the reply are its answer");
+        assert_eq!(with_answer("", "9"), None);
+        assert_eq!(with_answer("The answer is: 8", " a \n b ").as_deref(), Some("The answer is: a b"));
     }
 
     #[test]

@@ -249,6 +249,17 @@ impl Target {
         }
     }
 
+    #[must_use]
+    pub fn needs_gold(self) -> bool {
+        matches!(self, Self::SeA | Self::SeADirect | Self::Direct | Self::Joint)
+    }
+
+    /// Its rows have decompositions in them.
+    #[must_use]
+    pub fn needs_decompositions(self) -> bool {
+        self != Self::Direct
+    }
+
     /// It is made of the screening's verdicts or replies.
     #[must_use]
     pub fn needs_screening(self) -> bool {

@@ -20,7 +20,7 @@ pub(super) async fn ask_one(
     subquestion: String,
 ) -> Result<(), ChatError> {
     let call = scene.solve(stepwise::subquestion(scene.question, known, &subquestion), scene.plan.solve_tokens).await?;
-    let sub_answer = stepwise::sub_answer(&call.reply.text);
+    let sub_answer = stepwise::sub_answer(&call.reply.text, &call.reply.finish);
     answer.solve_calls.push(call);
     answer.sub_answers.push(sub_answer.clone());
     known.push(Known { subquestion, answer: sub_answer });

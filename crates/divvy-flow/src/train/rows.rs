@@ -7,6 +7,7 @@ use divvy_core::{
     chat::{Finish, Message},
     decomposition::Decomposition,
     digest::Digest,
+    extract,
     plan::StudentPlan,
     prompts::{
         PromptId,
@@ -26,6 +27,8 @@ use crate::{collect, context::Context, error::FlowError, items, items::ItemKey, 
 pub(super) struct Rows {
     pub(super) train: Vec<Row>,
     pub(super) dev: Vec<Row>,
+    /// Replies of the screening's solver that teach nothing: cut off, or without a final answer that is marked as one.
+    pub(super) unusable: u64,
 }
 
 /// Digest of the prompts that a target is trained on and their parsers: another prompt is another student.
@@ -45,7 +48,7 @@ pub(super) fn prompt_id(plan: &StudentPlan) -> String {
 pub(super) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
     if plan.target == Target::Direct {
         let of = |questions: &[Question]| questions.iter().filter_map(answer).collect();
-        return Ok(Rows { train: of(&context.questions.train), dev: of(&context.questions.dev) });
+        return Ok(Rows { train: of(&context.questions.train), dev: of(&context.questions.dev), unusable: 0 });
     }
     let collected = collect::collected(context).await?;
     let (train, dev) = (by_id(&context.questions.train), by_id(&context.questions.dev));
@@ -56,20 +59,20 @@ pub(super) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
     let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(question, steps, plan.style)];
     let solving: &Make<'_> = &|_, question, steps| gold(question, steps).into_iter().collect();
     Ok(match plan.target {
-        Target::SdT => Rows { train: of(&train, decomposing), dev: of(&dev, decomposing) },
+        Target::SdT => Rows { train: of(&train, decomposing), dev: of(&dev, decomposing), unusable: 0 },
         Target::SdR => {
             let verdicts = screen::verdicts(context).await?;
             let kept: &Make<'_> = &|key, question, steps| {
                 let keep = verdicts.get(key).is_some_and(|verdict| verdict.keep);
                 if keep { decomposing(key, question, steps) } else { Vec::new() }
             };
-            Rows { train: of(&train, kept), dev: of(&dev, decomposing) }
+            Rows { train: of(&train, kept), dev: of(&dev, decomposing), unusable: 0 }
         }
-        Target::SeADirect => Rows { train: of(&train, solving), dev: of(&dev, solving) },
+        Target::SeADirect => Rows { train: of(&train, solving), dev: of(&dev, solving), unusable: 0 },
         Target::Joint => {
             let both: &Make<'_> =
                 &|key, question, steps| [decomposing(key, question, steps), solving(key, question, steps)].concat();
-            Rows { train: of(&train, both), dev: of(&dev, both) }
+            Rows { train: of(&train, both), dev: of(&dev, both), unusable: 0 }
         }
         Target::SeT | Target::SeA | Target::SeTDirect => {
             let replies = replies(context).await?;
@@ -77,7 +80,9 @@ pub(super) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
                 let reply = replies.get(key).and_then(|reply| said(plan.target, question, steps, reply));
                 reply.into_iter().collect()
             };
-            Rows { train: of(&train, repeated), dev: Vec::new() }
+            let rows = of(&train, repeated);
+            let unusable = (replies.len() - rows.len()) as u64;
+            Rows { train: rows, dev: Vec::new(), unusable }
         }
         Target::Direct => unreachable!("answered above"),
     })
@@ -113,21 +118,24 @@ fn gold(question: &Question, steps: &Decomposition) -> Option<Row> {
 /// SE-T, SE-A, SE-T-direct: what the screening's solver said, whole, with gold at its end, or its end alone.
 fn said(target: Target, question: &Question, steps: &Decomposition, reply: &str) -> Option<Row> {
     let completion = match target {
-        Target::SeA => two_stage::with_answer(reply, &question.golds.first()?.to_string()),
-        Target::SeTDirect => direct::completion(&divvy_core::extract::final_answer(reply)?.text),
+        Target::SeA => two_stage::with_answer(reply, &question.golds.first()?.to_string())?,
+        Target::SeTDirect => {
+            let answer = extract::final_answer(reply).filter(|answer| answer.cue.is_explicit())?;
+            direct::completion(&answer.text)
+        }
         _ => reply.trim().to_owned(),
     };
     (!completion.is_empty()).then(|| row(question, two_stage::messages(question, steps), completion))
 }
 
-/// The first reply of the screening's solver to each candidate; those that were cut off teach nothing.
+/// The first reply of the screening's solver to each candidate; of one that was cut off nothing is left.
 async fn replies(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
     let mut replies = HashMap::new();
     for (key, item) in items::settled(context, Stage::Screen).await? {
         let Some(call) = item.calls.first() else { continue };
-        let reply = context.store.call(call).await?.map(|call| call.reply);
-        if let Some(reply) = reply.filter(|reply| reply.finish != Finish::Length) {
-            replies.insert(key, reply.text);
+        if let Some(reply) = context.store.call(call).await?.map(|call| call.reply) {
+            let whole = reply.finish != Finish::Length;
+            replies.insert(key, if whole { reply.text } else { String::new() });
         }
     }
     Ok(replies)

@@ -16,7 +16,7 @@ fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
     assert!(text.contains(row), "{text}");
     assert!(text.contains("| Arm (steps)           | 1 (n = 75) |"), "{text}");
     assert!(text.contains("| cot/big               |       40.0 |"), "{text}");
-    assert!(text.contains("| sd-r    | small | SD-R   | LoRA r=16 |  640 |        3 |    2.0 |    40 |"), "{text}");
+    assert!(text.contains("| sd-r    | small | SD-R   | LoRA r=16 |  640 |        4 |    2.0 |    40 |"), "{text}");
     for block in text.split("\n\n").filter(|block| block.starts_with('|')) {
         let widths: Vec<usize> = block.trim_end().lines().map(|line| line.chars().count()).collect();
         assert!(widths.iter().all(|width| *width == widths[0]), "{block}");

@@ -1,6 +1,6 @@
 //! Results as no run would make them: every float may be infinite or not a number, every text hostile.
 
-use divvy_core::results::{Comparison, Results};
+use divvy_core::results::{Comparison, Family, Results};
 use proptest::prelude::*;
 
 use crate::testing;
@@ -87,7 +87,8 @@ prop_compose! {
     ) -> Comparison {
         let (n, only_a, only_b) = counts;
         let ci = (floats[1], floats[2]);
-        Comparison { a, b, n, only_a, only_b, difference: floats[0], ci, p_value: floats[3], p_holm: floats[4] }
+        let family = Family::ALL[n as usize % Family::ALL.len()];
+        Comparison { a, b, family, n, only_a, only_b, difference: floats[0], ci, p_value: floats[3], p_holm: floats[4] }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use divvy_core::{
     arm::{Arm, Strategy},
-    chat::Usage,
+    chat::{Finish, Usage},
     plan::EvaluatePlan,
     question::{Question, QuestionId, ScorerKind, Split},
     recipe::nearest,
@@ -109,8 +109,7 @@ fn as_text(arm: &Arm, answer: &Answer) -> String {
         }
         None => {}
     }
-    // The reply says nothing more where every sub-answer was found in it.
-    if sub_answers.is_empty() || sub_answers.iter().any(Option::is_none) {
+    if !told_by_steps(arm, answer) {
         text.push_str(&format!("\n{}\n", answer.reply.trim()));
     }
     text.push_str(&format!("\nanswer    {}\n", final_answer(answer).unwrap_or_else(|| "none".to_owned())));
@@ -118,6 +117,15 @@ fn as_text(arm: &Arm, answer: &Answer) -> String {
         text.extend(Spending::of(calls).map(|spending| spending.line(stage)));
     }
     text
+}
+
+/// In one solver call whose every part was shown, the reply has nothing more to say.
+fn told_by_steps(arm: &Arm, answer: &Answer) -> bool {
+    arm.strategy == Strategy::TwoStage
+        && answer.finish == Finish::Stop
+        && final_answer(answer).is_some()
+        && !answer.sub_answers.is_empty()
+        && answer.sub_answers.iter().all(Option::is_some)
 }
 
 fn final_answer(answer: &Answer) -> Option<String> {

@@ -61,6 +61,9 @@ async fn check(context: &Context, last: Stage) -> Result<(), FlowError> {
     if last >= Stage::Screen {
         screen::check(context)?;
     }
+    if last >= Stage::Train {
+        train::check(context)?;
+    }
     if last >= Stage::Evaluate {
         evaluate::check(context)?;
         for name in context.plan.models_in_use() {

@@ -2,6 +2,7 @@
 
 use divvy_core::records::{ItemState, Stage};
 use divvy_flow::{
+    collect,
     error::FlowError,
     evaluate, screen,
     train::{self, Artefact},
@@ -48,9 +49,8 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
 
 /// Items that each stage of the plan has.
 async fn expected(session: &Session) -> Result<Vec<(Stage, u64)>, FlowError> {
-    let (plan, questions) = (&session.context.plan, &session.context.questions);
-    let (train, dev) = (questions.train.len() as u64, questions.dev.len() as u64);
-    let mut stages = vec![(Stage::Collect, (train + dev) * u64::from(plan.collect.samples))];
+    let plan = &session.context.plan;
+    let mut stages = vec![(Stage::Collect, collect::expected(&session.context))];
     if let Some(screen) = &plan.screen {
         stages.push((Stage::Screen, screen::expected(&session.context, screen).await?));
     }
@@ -76,20 +76,20 @@ fn student((name, artefact): &Student) -> Value {
     let artefact = artefact.as_ref();
     json!({
         "student": name, "trained": artefact.is_some(), "rows": artefact.map(|artefact| artefact.rows),
-        "too_long": artefact.map(|artefact| artefact.too_long), "wall_ms": artefact.map(|artefact| artefact.wall_ms),
+        "too_long": artefact.map(|artefact| artefact.too_long),
+        "unusable": artefact.map(|artefact| artefact.unusable), "wall_ms": artefact.map(|artefact| artefact.wall_ms),
     })
 }
 
 fn student_line((name, artefact): &Student) -> String {
     match artefact {
         None => format!("train {name}: not trained yet\n"),
-        Some(Artefact { rows, too_long, .. }) => {
-            format!(
-                "train {name}: trained on {} rows, {} too long and left out\n",
-                thousands(*rows),
-                thousands(*too_long)
-            )
-        }
+        Some(Artefact { rows, too_long, unusable, .. }) => format!(
+            "train {name}: trained on {} rows; left out: {} too long, {} replies without a usable answer\n",
+            thousands(*rows),
+            thousands(*too_long),
+            thousands(*unusable)
+        ),
     }
 }
 

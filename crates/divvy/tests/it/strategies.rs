@@ -108,16 +108,23 @@ fn ask_shows_the_steps_of_a_dynamic_answer() {
     let shown = bench.done(&question).stdout;
     assert!(shown.contains("step 1    Which facts matter here?\n          4\nstep 2"), "{shown}");
     assert!(shown.contains("decompose 3 calls, ") && shown.contains("solve     3 calls, "), "{shown}");
-    assert!(shown.contains("\nanswer    42\n"), "{shown}");
+    assert!(shown.contains("\n\nThe answer is: 42\n\nanswer    42\n"), "the last call's reply is shown: {shown}");
 }
 
 #[test]
 fn the_plan_counts_the_calls_of_each_step() {
     let bench = Bench::new(lesson());
-    let ended = bench.recipe(&recipe("\"sequential\", \"self-ask\"")).done(&["run", "recipe.toml", "--dry-run"]);
-    assert_eq!(ended.stderr.matches("evaluate ").count(), 4, "{ended:?}");
-    let shared = recipe("\"two-stage\", \"sequential\"");
-    let ended = bench.recipe(&shared).done(&["run", "recipe.toml", "--dry-run"]);
-    assert_eq!(ended.stderr.matches("evaluate ").count(), 3, "one decomposition serves both: {ended:?}");
+    let calls = |strategies: &str| -> Vec<u64> {
+        let ended = bench.recipe(&recipe(strategies)).done(&["run", "recipe.toml", "--dry-run"]);
+        let lines = ended.stderr.lines().filter(|line| line.starts_with("evaluate"));
+        lines.map(|line| line.split_whitespace().nth(2).unwrap().parse().unwrap()).collect()
+    };
+    let questions: Vec<_> = school::questions().split_off(school::TRAIN);
+    let steps: u64 = questions.iter().map(|question| question.steps.unwrap() as u64).sum();
+    let test = TEST as u64;
+    // One decomposition serves both; then every subquestion and the question.
+    assert_eq!(calls("\"two-stage\", \"sequential\""), [test, test, steps + test]);
+    // The decomposer asks once for every subquestion and once more.
+    assert_eq!(calls("\"self-ask\""), [steps + test, steps + test]);
     assert_eq!(bench.teacher.asked().len(), 0);
 }

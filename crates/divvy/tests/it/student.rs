@@ -148,29 +148,67 @@ fn distilled_solvers_are_trained_measured_and_compared() {
     let settings = "rank = 4\nepochs = 1\nbatch_rows = 4\nmax_row_tokens = 3000\n";
     let student =
         |name: &str, target: &str| format!("[students.{name}]\nbase = \"tiny\"\ntarget = \"{target}\"\n{settings}\n");
-    let students = student("se-a", "SE-A") + &student("ans", "direct") + &student("both", "joint");
+    let students = [("sd", "SD-T"), ("se-a", "SE-A"), ("ans", "direct"), ("both", "joint")];
+    let students: String = students.iter().map(|(name, target)| student(name, target)).collect();
     let head = RECIPE.split_once("[students.sd-r]").unwrap().0;
-    let evaluate = "[evaluate]\nsolvers = [\"tiny\", \"student:se-a\", \"student:ans\", \"student:both\"]\n\
-                    strategies = [\"direct\", \"two-stage\"]\ndecomposers = [\"student:both\", \"teacher\"]\n\
+    let evaluate = "[evaluate]\nsolvers = [\"big\", \"tiny\", \"student:se-a\", \"student:ans\", \"student:both\"]\n\
+                    strategies = [\"direct\", \"two-stage\"]\ndecomposers = [\"student:sd\", \"student:both\", \"teacher\"]\n\
                     direct_tokens = 8\nsolve_tokens = 8\ndecompose_tokens = 16\n";
     bench.recipe(&format!("{head}{students}{evaluate}")).done(&["run", "recipe.toml"]);
     let report = bench.json(&["report", "recipe.toml", "--json"]);
-    let list = |of: &str, field: &str| -> Vec<Value> {
-        report[of].as_array().unwrap().iter().map(|entry| entry[field].clone()).collect()
+    let list = |of: &str, field: &str| -> Vec<String> {
+        let entries = report[of].as_array().unwrap().iter();
+        entries.map(|entry| entry[field].as_str().map_or_else(|| entry[field].to_string(), str::to_owned)).collect()
     };
-    let both = ["two-stage/both/both", "two-stage/teacher/both"];
-    let arms = ["direct/tiny", "two-stage/both/tiny", "two-stage/teacher/tiny", "two-stage/both/se-a"];
-    let arms = [&arms[..], &["two-stage/teacher/se-a", "direct/ans"], &both[..]].concat();
-    assert_eq!(list("arms", "arm"), arms.iter().map(|slug| json!(slug)).collect::<Vec<_>>());
+    let arms = list("arms", "arm");
+    assert_eq!(arms.len(), 4 + 4 + 3 + 1 + 3, "{arms:?}");
+    assert!(arms.contains(&"two-stage/both/both".to_owned()) && arms.contains(&"direct/ans".to_owned()), "{arms:?}");
     // SE-A has every row that was screened, right or wrong; joint has two rows a question.
-    let rows: Vec<(Value, Value)> = list("training", "student").into_iter().zip(list("training", "rows")).collect();
-    let expected = [("ans", TRAIN), ("both", 2 * TRAIN), ("se-a", TRAIN)];
-    assert_eq!(rows, expected.map(|(student, rows)| (json!(student), json!(rows))));
-    let pairs: Vec<(Value, Value)> = list("comparisons", "a").into_iter().zip(list("comparisons", "b")).collect();
-    for (a, b) in [("two-stage/teacher/se-a", "two-stage/teacher/tiny"), ("direct/ans", "direct/tiny")] {
-        assert!(pairs.contains(&(json!(a), json!(b))), "{a} against {b} in {pairs:?}");
+    let rows: Vec<(String, String)> = list("training", "student").into_iter().zip(list("training", "rows")).collect();
+    let expected = [("ans", TRAIN), ("both", 2 * TRAIN), ("sd", TRAIN), ("se-a", TRAIN)];
+    assert_eq!(rows, expected.map(|(student, rows)| (student.to_owned(), rows.to_string())));
+    check_pairs(&report);
+    check_prompts(&bench);
+}
+
+/// Each question has its own family, adjusted by itself.
+fn check_pairs(report: &Value) {
+    let comparisons = report["comparisons"].as_array().unwrap();
+    let family = |a: &str, b: &str| {
+        let found = comparisons.iter().find(|pair| pair["a"] == a && pair["b"] == b);
+        found.map(|pair| pair["family"].as_str().unwrap())
+    };
+    for (a, b, expected) in [
+        ("two-stage/teacher/se-a", "two-stage/teacher/tiny", Some("solver")),
+        ("two-stage/teacher/se-a", "two-stage/teacher/big", Some("solver")),
+        ("direct/ans", "direct/big", Some("solver")),
+        ("two-stage/sd/big", "two-stage/teacher/se-a", Some("parts")),
+        ("two-stage/sd/big", "direct/ans", Some("parts")),
+        ("two-stage/both/big", "direct/ans", None),
+        ("two-stage/sd/tiny", "direct/ans", None),
+        ("two-stage/sd/big", "two-stage/teacher/big", Some("decomposer")),
+        ("two-stage/sd/big", "direct/tiny", None),
+    ] {
+        assert_eq!(family(a, b), expected, "{a} against {b}");
     }
-    assert!(!report["verdict"]["headline"].as_str().unwrap().is_empty());
+    for name in ["decomposer", "solver", "parts"] {
+        let mut raw: Vec<&Value> = comparisons.iter().filter(|pair| pair["family"] == name).collect();
+        raw.sort_by(|a, b| a["p_value"].as_f64().unwrap().total_cmp(&b["p_value"].as_f64().unwrap()));
+        let smallest = raw[0]["p_value"].as_f64().unwrap() * raw.len() as f64;
+        assert!((raw[0]["p_holm"].as_f64().unwrap() - smallest.min(1.0)).abs() < 1e-12, "{name}: {raw:?}");
+    }
+}
+
+/// What a finished solver was asked is, to the letter, what any solver is asked in that place.
+fn check_prompts(bench: &Bench) {
+    let asked = |model: &str| -> Vec<Value> {
+        let listed = bench.done(&["calls", "--model", model, "--last", "1000", "--json"]).stdout;
+        let calls = listed.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        calls.map(|call| call["request"]["messages"].clone()).collect()
+    };
+    let (student, base) = (asked("ans"), asked("tiny"));
+    assert_eq!(student.len(), TEST);
+    assert!(student.iter().all(|messages| base.contains(messages)), "the student is asked otherwise than its base");
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! Which arms are compared, always on the same questions. What is asked falls into families, fixed by the plan before
+//! anything is measured; Holm's adjustment holds within each, so that a further student does not blur another question.
+
+use divvy_core::{
+    arm::Strategy,
+    plan::{Plan, TEACHER},
+    recipe::Target,
+    results::{ArmResult, Comparison, Family},
+    stats,
+};
+
+type Evaluated = (ArmResult, Vec<bool>);
+
+/// In the plan's order of arms.
+pub(super) fn of(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {
+    let mut compared = Vec::new();
+    for left in evaluated {
+        for right in evaluated {
+            compared.extend(family(plan, &left.0, &right.0).map(|family| compare(family, left, right)));
+        }
+    }
+    for family in Family::ALL {
+        adjust(compared.iter_mut().filter(|comparison| comparison.family == family).collect());
+    }
+    compared
+}
+
+fn adjust(mut family: Vec<&mut Comparison>) {
+    let adjusted = stats::holm::adjust(&family.iter().map(|comparison| comparison.p_value).collect::<Vec<_>>());
+    for (comparison, p_holm) in family.iter_mut().zip(adjusted) {
+        comparison.p_holm = p_holm;
+    }
+}
+
+/// What comparing `arm` with `other` answers, `None` where nobody asks.
+fn family(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
+    match (distilled(&arm.solver), distilled(&other.solver)) {
+        (true, false) => solves_instead(arm, other).then_some(Family::Solver),
+        (false, true) => parts(plan, arm, other).then_some(Family::Parts),
+        _ if arm.solver != other.solver || !arm.strategy.needs_decomposer() => None,
+        _ => decomposes_otherwise(plan, arm, other),
+    }
+}
+
+fn distilled(name: &str) -> bool {
+    name.starts_with("student:")
+}
+
+/// A distilled solver against one that was not: in its own place, or reasoning in one call.
+fn solves_instead(arm: &ArmResult, other: &ArmResult) -> bool {
+    let in_place = arm.strategy == other.strategy && arm.decomposer == other.decomposer;
+    in_place || other.strategy == Strategy::Cot
+}
+
+/// A distilled decomposer before the solver that it was made for, against a student that answers by itself or from the
+/// teacher's decompositions: which of the two should be distilled?
+fn parts(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> bool {
+    let student = |name: &str| plan.students.get(name.strip_prefix("student:")?);
+    let Some(decomposer) = arm.decomposer.as_deref().and_then(student) else { return false };
+    let Some(solver) = student(&other.solver) else { return false };
+    let one_part = decomposer.target != Target::Joint && solver.target != Target::Joint;
+    one_part
+        && arm.strategy == Strategy::TwoStage
+        && arm.solver != solver.base
+        && other.decomposer.as_deref().is_none_or(|name| name == TEACHER)
+}
+
+/// Of two arms with one solver.
+fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
+    let student = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
+    let base = student.and_then(|name| plan.students.get(name)).map(|student| student.base.as_str());
+    let own = if arm.strategy == Strategy::TwoStage { Family::Decomposer } else { Family::Strategy };
+    let asked = match (other.strategy, other.decomposer.as_deref()) {
+        (Strategy::Cot | Strategy::Direct, _) => true,
+        (Strategy::TwoStage, _) if arm.strategy != Strategy::TwoStage => arm.decomposer == other.decomposer,
+        (strategy, _) if strategy != arm.strategy => false,
+        (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
+        (_, name) => name.is_some() && name == base,
+    };
+    asked.then_some(own)
+}
+
+fn compare(family: Family, (arm, right): &Evaluated, (other, other_right): &Evaluated) -> Comparison {
+    let paired = stats::paired::compare(right, other_right);
+    Comparison {
+        a: arm.arm.clone(),
+        b: other.arm.clone(),
+        family,
+        n: paired.n,
+        only_a: paired.only_a,
+        only_b: paired.only_b,
+        difference: paired.difference,
+        ci: paired.ci,
+        p_value: paired.p_value,
+        p_holm: paired.p_value,
+    }
+}
