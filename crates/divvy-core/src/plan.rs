@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arm::{Arm, Strategy},
+    cost,
     digest::Digest,
     model::ModelSource,
     prompts::decompose::Style,
@@ -114,6 +115,7 @@ impl Plan {
             evaluate: recipe.evaluate.as_ref().map(|evaluate| names.evaluate(evaluate)).transpose()?,
         };
         names.sources()?;
+        names.money(&plan)?;
         Ok(plan)
     }
 
@@ -232,13 +234,44 @@ impl Names<'_> {
                 Ok(ModelSource::Student(_)) => {
                     return self.fail(&key, "a student is used by its name, `student:NAME`, not defined as a model");
                 }
-                Ok(_) => {}
+                Ok(source) => self.rates(name, model, &source)?,
             }
             if name == TEACHER || name == RECORDED {
                 return self.fail(&format!("models.{name}"), "this name has a meaning of its own; choose another");
             }
         }
         Ok(())
+    }
+
+    /// A cap in money is worth nothing where a price is unknown.
+    fn money(&self, plan: &Plan) -> Result<(), RecipeError> {
+        let Some(dollars) = &self.recipe.budget.dollars else { return Ok(()) };
+        if let Err(error) = cost::parse_dollars(dollars) {
+            return self.fail("budget.dollars", error);
+        }
+        let free = |name: &String| {
+            let model = &self.recipe.models[name];
+            model.price.is_some() || !matches!(model.source.parse(), Ok(ModelSource::Endpoint { .. }))
+        };
+        match plan.models_in_use().iter().find(|name| !free(name)) {
+            Some(name) => self.fail(
+                &format!("models.{name}.price"),
+                "a budget in dollars needs it: price = { input = \"0.15\", output = \"0.60\" }, dollars per million tokens",
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn rates(&self, name: &str, model: &recipe::Model, source: &ModelSource) -> Result<(), RecipeError> {
+        let rates =
+            [("requests_per_minute", model.requests_per_minute), ("tokens_per_minute", model.tokens_per_minute)];
+        let Some((key, most)) = rates.into_iter().find_map(|(key, most)| Some((key, most?))) else { return Ok(()) };
+        let key = format!("models.{name}.{key}");
+        match source {
+            _ if most == 0 => self.fail(&key, "nothing could ever be sent; leave the line out for no limit"),
+            ModelSource::Endpoint { .. } => Ok(()),
+            _ => self.fail(&key, "this key is for endpoints alone"),
+        }
     }
 
     fn collect(&self) -> Result<CollectPlan, RecipeError> {

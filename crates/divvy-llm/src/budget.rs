@@ -128,6 +128,8 @@ impl Drop for Reservation {
 pub(crate) struct Spend<L> {
     pub(crate) budget: Arc<Budget>,
     pub(crate) prices: Option<Prices>,
+    /// It runs on this machine, where nobody sends a bill.
+    pub(crate) local: bool,
     pub(crate) inner: L,
 }
 
@@ -147,20 +149,25 @@ impl<L: Layer> Layer for Spend<L> {
 }
 
 impl<L> Spend<L> {
-    /// The most it can cost: four bytes a token is low for English and high for nothing we send, so three are taken.
+    /// The most it can cost.
     fn estimate(&self, request: &ChatRequest) -> Result<Cost, ChatError> {
-        let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
-        let tokens_in = (bytes as u64).div_ceil(3);
-        let tokens_out = u64::from(request.sampling.max_tokens);
+        let (tokens_in, tokens_out) = most_tokens(request);
         let usage =
             divvy_core::chat::Usage { tokens_in: Some(tokens_in), tokens_cached: None, tokens_out: Some(tokens_out) };
         let price_nanos = self.prices.and_then(|prices| prices.cost(&usage));
-        if self.budget.caps.price_nanos.is_some() && price_nanos.is_none() {
+        if self.budget.caps.price_nanos.is_some() && price_nanos.is_none() && !self.local {
             let message = "a cap in money needs the price of every model; give it as `price` in [models.NAME]";
             return Err(ChatError::new(ErrorKind::BudgetExhausted, message));
         }
         Ok(Cost { calls: 1, tokens: tokens_in + tokens_out, price_nanos: price_nanos.unwrap_or(0) })
     }
+}
+
+/// Tokens in and out of a request, at most: four bytes a token is low for English and high for nothing we send, so three
+/// are taken.
+pub(crate) fn most_tokens(request: &ChatRequest) -> (u64, u64) {
+    let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
+    ((bytes as u64).div_ceil(3), u64::from(request.sampling.max_tokens))
 }
 
 /// What a provider did not report stays as estimated.

@@ -19,6 +19,7 @@ use crate::{
     layer::{Job, Layer},
     ledger::Ledger,
     limit::Limit,
+    rate::{Rate, Rates},
     retry::{Retry, RetryPolicy},
     single_flight::SingleFlight,
 };
@@ -42,6 +43,9 @@ pub struct ClientConfig {
     /// Who serves it; not part of the call key.
     pub endpoint: Option<String>,
     pub max_concurrency: usize,
+    pub rates: Rates,
+    /// It runs on this machine: a cap in money does not ask for its price.
+    pub local: bool,
     pub retry: RetryPolicy,
     /// For one call, all tries and pauses included.
     pub deadline: Duration,
@@ -61,6 +65,8 @@ impl ClientConfig {
             model_name: model_name.into(),
             endpoint: None,
             max_concurrency: 32,
+            rates: Rates::default(),
+            local: false,
             retry: RetryPolicy::default(),
             deadline: Duration::from_mins(10),
             attempt_timeout: Duration::from_mins(5),
@@ -77,7 +83,7 @@ impl ClientConfig {
     }
 }
 
-type Stack = Cache<SingleFlight<Spend<Retry<Limit<Ledger>>>>>;
+type Stack = Cache<SingleFlight<Spend<Retry<Limit<Rate<Ledger>>>>>>;
 
 /// One model behind its layers. Share it by reference or `Arc`: its limit and its single flights are its own.
 pub struct Client {
@@ -97,9 +103,9 @@ impl Client {
             prices: config.prices,
             timeout,
         };
-        let limit = Limit::new(config.max_concurrency, ledger);
+        let limit = Limit::new(config.max_concurrency, Rate::new(config.rates, ledger));
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: limit };
-        let spend = Spend { budget: config.budget, prices: config.prices, inner: retry };
+        let spend = Spend { budget: config.budget, prices: config.prices, local: config.local, inner: retry };
         let single_flight = SingleFlight::new(store.clone(), spend);
         Self { stack: Cache { store, inner: single_flight } }
     }

@@ -1,7 +1,7 @@
 //! Models that are asked by message: one trait, [`Chat`], for remote, local, recorded and scripted ones alike, and the
 //! [`Client`] that stands between a stage and a model. A request passes its layers in this order:
 //!
-//! cache → single-flight → budget → retry → limit → ledger → backend
+//! cache → single-flight → budget → retry → limit → rate → ledger → backend
 //!
 //! A finished call is free, an identical one in flight is shared, and a raw reply is on disk before it is parsed.
 //! Modules are listed in reading order. This crate renders no prompt and reads no answer.
@@ -16,6 +16,7 @@ mod http;
 mod layer;
 mod ledger;
 mod limit;
+mod rate;
 mod recorded;
 mod retry;
 mod scripted;
@@ -27,6 +28,7 @@ pub use client::{Call, Client, ClientConfig, call_key};
 pub use clock::Clock;
 pub use error::{ChatError, ErrorKind};
 pub use http::{ApiKey, HttpChat, HttpConfig, Transfer};
+pub use rate::Rates;
 pub use recorded::Recorded;
 pub use retry::RetryPolicy;
 pub use scripted::{Scripted, Step};

@@ -20,7 +20,7 @@ use divvy_flow::{
     error::FlowError,
     train::Artefact,
 };
-use divvy_llm::{ApiKey, Budget, Caps, Chat, Client, ClientConfig, HttpChat, HttpConfig, RetryPolicy, Transfer};
+use divvy_llm::{ApiKey, Budget, Caps, Chat, Client, ClientConfig, HttpChat, HttpConfig, Rates, RetryPolicy, Transfer};
 use divvy_store::Store;
 use divvy_student::matrix::Numerics;
 
@@ -166,7 +166,8 @@ impl Registry {
         hosts: Arc<Hosts>,
         budget: recipe::Budget,
     ) -> Self {
-        let budget = Budget::new(Caps { calls: budget.calls, tokens: budget.tokens, price_nanos: None });
+        let price_nanos = budget.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
+        let budget = Budget::new(Caps { calls: budget.calls, tokens: budget.tokens, price_nanos });
         Self { store, resolved, hosts, budget, students: Mutex::default(), clients: Mutex::default() }
     }
 
@@ -247,6 +248,8 @@ impl Registry {
             (config.deadline, config.attempt_timeout, config.retry) =
                 (LOCAL_DEADLINE, LOCAL_DEADLINE, RetryPolicy::NEVER);
         }
+        config.local = endpoint.is_none();
+        config.rates = Rates { requests: model.recipe.requests_per_minute, tokens: model.recipe.tokens_per_minute };
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
         config.endpoint = endpoint;
         Ok(Ready { client: Arc::new(Client::new(chat, self.store.clone(), config)), id, concurrency })

@@ -131,3 +131,23 @@ fn names_are_checked() {
         "`models.api.numerics`: this key is for local models",
     );
 }
+
+#[test]
+fn a_budget_in_money_needs_every_price() {
+    let used = "[models.api]\nsource = \"https://x.example/v1\"\nmodel = \"m\"\nPRICE\n[screen]\nsolver = \"api\"\n[budget]\ndollars = \"DOLLARS\"\n";
+    let with = |price: &str, dollars: &str| used.replace("PRICE", price).replace("DOLLARS", dollars);
+    refused(&with("", "5.00"), "`models.api.price`: a budget in dollars needs it");
+    let price = "price = { input = \"1\", output = \"2\" }";
+    refused(&with(price, "five"), "`budget.dollars`");
+    Plan::resolve(&recipe(&with(price, "5.00")), "r.toml").unwrap();
+    // A local model costs nothing.
+    Plan::resolve(&recipe("[screen]\nsolver = \"big\"\n[budget]\ndollars = \"1\""), "r.toml").unwrap();
+}
+
+#[test]
+fn rates_are_for_endpoints_and_above_zero() {
+    let api = |line: &str| format!("[models.api]\nsource = \"https://x.example/v1\"\nmodel = \"m\"\n{line}");
+    refused(&api("requests_per_minute = 0"), "`models.api.requests_per_minute`: nothing could ever be sent");
+    refused("[models.here]\nsource = \"path:x.gguf\"\ntokens_per_minute = 9", "this key is for endpoints alone");
+    Plan::resolve(&recipe(&api("requests_per_minute = 60\ntokens_per_minute = 90000")), "r.toml").unwrap();
+}

@@ -115,6 +115,9 @@ pub struct Model {
     pub sha256: Option<String>,
     /// Requests in flight (endpoint) or sequences in a batch (local).
     pub concurrency: Option<usize>,
+    /// For an endpoint: what may be sent in any minute, retries included; tokens in and out together.
+    pub requests_per_minute: Option<u64>,
+    pub tokens_per_minute: Option<u64>,
     /// Dollars per million tokens, as decimal strings.
     pub price: Option<Price>,
     /// Seconds one request may take, all retries included.
@@ -345,6 +348,8 @@ pub struct Budget {
     pub calls: Option<u64>,
     /// Most new tokens, in and out together.
     pub tokens: Option<u64>,
+    /// Most money, as a decimal string: `"5.00"`. Every endpoint needs its `price` then; local models cost nothing.
+    pub dollars: Option<String>,
 }
 
 impl Recipe {

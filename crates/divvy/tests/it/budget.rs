@@ -26,3 +26,32 @@ fn a_budget_of_tokens_that_no_call_fits_asks_nobody() {
     bench.run(&["run", "recipe.toml"]).complains(3, &["[budget]"]);
     assert_eq!(bench.teacher.asked().len(), 0);
 }
+
+#[test]
+fn a_budget_in_dollars_is_never_exceeded() {
+    let bench = Bench::new(school::lesson());
+    let priced = RECIPE.replace("concurrency = 4", "concurrency = 4\nprice = { input = \"10\", output = \"100\" }");
+    bench.recipe(&format!("{priced}\n[budget]\ndollars = \"0.12\"\n"));
+    let ended = bench.run(&["run", "recipe.toml"]);
+    ended.complains(3, &["budget", "(of $0.1200)", "everything finished so far is kept"]);
+    let asked = bench.teacher.asked().len();
+    assert!(0 < asked && asked < REQUESTS, "{asked}");
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    let spent = status["calls"][0]["cost_nanos"].as_i64().unwrap();
+    assert!(0 < spent && spent <= 120_000_000, "{status}");
+    bench.recipe(&priced).done(&["run", "recipe.toml"]);
+    assert_eq!((bench.teacher.asked().len(), bench.repeats()), (REQUESTS, 0));
+}
+
+/// A limit that the run fits into changes nothing but is asked; the limiter's own tests have the clock.
+#[test]
+fn a_rate_holds_requests_back() {
+    let bench = Bench::new(school::lesson());
+    let slow = RECIPE.replace("concurrency = 4", "concurrency = 4\nrequests_per_minute = 3");
+    let mut child = bench.recipe(&slow).command(&["collect", "recipe.toml"]).spawn().unwrap();
+    crate::bench::wait_for(&mut child, || bench.teacher.asked().len() >= 3);
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    assert_eq!(bench.teacher.asked().len(), 3);
+    crate::bench::interrupt(&child);
+    crate::bench::ended(child).complains(130, &["interrupted"]);
+}

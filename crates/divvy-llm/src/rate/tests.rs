@@ -1,0 +1,151 @@
+use std::sync::Arc;
+
+use divvy_core::{
+    chat::{ChatRequest, Finish, Message, Reply, Sampling, Usage},
+    model::ModelId,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::{client::call_key, error::ErrorKind};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Notes when it is asked and for how many tokens; replies after a second that it took a tenth of them.
+#[derive(Default)]
+struct Endpoint {
+    log: Arc<Mutex<Vec<(Instant, u64)>>>,
+    fails: bool,
+    silent: bool,
+}
+
+impl Layer for Endpoint {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let (tokens_in, tokens_out) = most_tokens(&job.request);
+        let most = tokens_in + tokens_out;
+        self.log.lock().unwrap().push((Instant::now(), most));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if self.fails {
+            return Err(ChatError::new(ErrorKind::ServerError, "no"));
+        }
+        let count = (!self.silent).then_some(most / 20);
+        let usage = Usage { tokens_in: count, tokens_cached: None, tokens_out: count };
+        let reply = Reply { text: "yes".into(), finish: Finish::Stop, usage };
+        Ok(Call { key: job.key, reply, from_cache: false, price_nanos: None, latency_ms: 0 })
+    }
+}
+
+fn job(max_tokens: u32) -> Job {
+    let request = ChatRequest {
+        model: ModelId::remote("test", "model"),
+        messages: vec![Message::user("hello")],
+        sampling: Sampling::greedy(max_tokens),
+        sample: 0,
+    };
+    Job { key: call_key(&request), request: Arc::new(request), cancel: CancellationToken::new(), attempt: 1 }
+}
+
+/// Sends jobs with these pauses before them; when each reached the endpoint, and what it may have taken.
+async fn send(rates: Rates, endpoint: Endpoint, jobs: Vec<(Duration, u32)>) -> Vec<(Duration, u64)> {
+    let (log, start) = (Arc::clone(&endpoint.log), Instant::now());
+    let rate = Arc::new(Rate::new(rates, endpoint));
+    let mut running = Vec::new();
+    for (pause, max_tokens) in jobs {
+        tokio::time::sleep(pause).await;
+        let rate = Arc::clone(&rate);
+        running.push(tokio::spawn(async move { rate.call(job(max_tokens)).await.is_ok() }));
+    }
+    for task in running {
+        task.await.unwrap();
+    }
+    let log = log.lock().unwrap();
+    log.iter().map(|(at, tokens)| (*at - start, *tokens)).collect()
+}
+
+/// A cheap generator: the schedules must only be many and uneven.
+fn random(state: &mut u64, below: u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*state >> 33) % below
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_minute_holds_more_than_its_limit_whatever_the_schedule() {
+    for seed in 0..60 {
+        let mut state = seed;
+        let jobs = (0..80).map(|_| {
+            let pause = if random(&mut state, 3) == 0 { random(&mut state, 9_000) } else { 0 };
+            (Duration::from_millis(pause), 1 + random(&mut state, 300) as u32)
+        });
+        let rates = Rates { requests: Some(1 + seed % 17), tokens: Some(400 + 50 * seed) };
+        // Silent about usage, so that what was held is what counts.
+        let sent = send(rates, Endpoint { silent: true, ..Endpoint::default() }, jobs.collect()).await;
+        assert_eq!(sent.len(), 80);
+        for (from, _) in &sent {
+            let within = sent.iter().filter(|(at, _)| (*from..*from + MINUTE).contains(at));
+            let (count, tokens) = within.fold((0, 0), |(count, tokens), (_, more)| (count + 1, tokens + more));
+            assert!(count <= rates.requests.unwrap(), "seed {seed}: {count} requests in the minute from {from:?}");
+            assert!(tokens <= rates.tokens.unwrap(), "seed {seed}: {tokens} tokens in the minute from {from:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limit_is_used_to_the_full() {
+    let rates = Rates { requests: Some(10), tokens: None };
+    let sent = send(rates, Endpoint::default(), vec![(Duration::ZERO, 5); 30]).await;
+    let minutes: Vec<u64> = sent.iter().map(|(at, _)| at.as_secs() / 60).collect();
+    assert_eq!(minutes, [0, 1, 2].map(|minute| vec![minute; 10]).concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_reply_did_not_take_is_free_again_at_once() {
+    let most: u64 = {
+        let (tokens_in, tokens_out) = most_tokens(&job(94).request);
+        tokens_in + tokens_out
+    };
+    let rates = Rates { requests: None, tokens: Some(most + most / 2) };
+    let sent = send(rates, Endpoint::default(), vec![(Duration::ZERO, 94); 3]).await;
+    assert!(
+        sent[1].0 >= SECOND && sent[2].0 < 4 * SECOND,
+        "one waits for the other's reply, not for the minute: {sent:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_takes_no_tokens_but_is_a_request() {
+    let fails = || Endpoint { fails: true, ..Endpoint::default() };
+    let sent = send(Rates { requests: None, tokens: Some(100) }, fails(), vec![(Duration::ZERO, 80); 3]).await;
+    assert!(sent[2].0 < 4 * SECOND, "{sent:?}");
+    let sent = send(Rates { requests: Some(1), tokens: None }, fails(), vec![(Duration::ZERO, 80); 2]).await;
+    assert!(sent[1].0 >= MINUTE, "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_above_the_limit_goes_alone_instead_of_never() {
+    let sent = send(
+        Rates { requests: None, tokens: Some(50) },
+        Endpoint { silent: true, ..Endpoint::default() },
+        vec![(Duration::ZERO, 500); 2],
+    )
+    .await;
+    assert!(sent[0].0 < SECOND && (MINUTE..MINUTE + SECOND).contains(&sent[1].0), "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelling_ends_the_wait_and_leaves_the_turn() {
+    let rate = Arc::new(Rate::new(Rates { requests: Some(1), tokens: None }, Endpoint::default()));
+    rate.call(job(5)).await.unwrap();
+    let (waiting, cancel) = (job(5), CancellationToken::new());
+    let waiting = Job { cancel: cancel.clone(), ..waiting };
+    let task = tokio::spawn({
+        let rate = Arc::clone(&rate);
+        async move { rate.call(waiting).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let start = Instant::now();
+    cancel.cancel();
+    assert!(task.await.unwrap().unwrap_err().is_cancelled());
+    assert!(start.elapsed() < SECOND);
+    rate.call(job(5)).await.unwrap();
+    assert!(start.elapsed() < MINUTE);
+}
