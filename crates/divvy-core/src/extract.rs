@@ -52,21 +52,43 @@ pub fn final_answer(reply: &str) -> Option<Extracted> {
 #[must_use]
 pub fn before_answer(reply: &str) -> Option<&str> {
     let (at, extracted) = marked(reply)?;
-    let behind = &reply[..at];
     let start = match extracted.cue {
-        Cue::Hashes => behind.trim_end_matches('#').len(),
-        Cue::Boxed => behind.rfind("\\boxed")?,
-        _ => behind.to_ascii_lowercase().rfind("answer")?,
+        Cue::Hashes => reply[..at].trim_end_matches('#').len(),
+        Cue::Boxed => reply[..at].rfind("\\boxed")?,
+        _ => word_answer(reply, at)?,
     };
-    Some(without_lead(&reply[..start]))
+    // "The answer is: \boxed{8}": the first of two cues for one answer is where it begins.
+    let only_markup = |from: usize| reply[from..start].chars().all(|c| c.is_whitespace() || MARKUP.contains(c));
+    let outer = answer_cues(reply).into_iter().find(|from| *from <= start && only_markup(*from));
+    Some(without_lead(&reply[..outer.and_then(|from| word_answer(reply, from)).unwrap_or(start)]))
 }
 
-/// Without the words and the markup that lead up to an answer.
+/// Where the word "answer" of a cue begins whose text begins `at`.
+fn word_answer(reply: &str, at: usize) -> Option<usize> {
+    reply[..at].to_ascii_lowercase().rfind("answer")
+}
+
+const MARKUP: &str = "*$,\"(\\[_:#";
+
+/// Without the words and the markup that lead up to an answer on its own line.
 fn without_lead(text: &str) -> &str {
-    const WORDS: [&str; 7] = ["the", "final", "so", "therefore", "thus", "hence", "my"];
-    let mut text = text;
+    let start = text.rfind('\n').map_or(0, |at| at + 1);
+    let line = without_words(&text[start..]);
+    if line.is_empty() { text[..start].trim_end() } else { &text[..start + line.len()] }
+}
+
+fn without_words(line: &str) -> &str {
+    const WORDS: [&str; 8] = ["the", "final", "correct", "so", "therefore", "thus", "hence", "my"];
+    // What closes a formula or bold text belongs to the text before.
+    let opened = |mark: &str| line.matches(mark).count() % 2 == 1;
+    let is_markup = |c: char| match c {
+        '$' => opened("$"),
+        '*' => opened("**"),
+        c => c.is_whitespace() || MARKUP.contains(c),
+    };
+    let mut text = line;
     loop {
-        let bare = text.trim_end_matches(|c: char| c.is_whitespace() || "*$,\"(\\[_".contains(c));
+        let bare = text.trim_end_matches(is_markup);
         let word = bare.rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
         if !WORDS.iter().any(|lead| lead.eq_ignore_ascii_case(word)) {
             return bare;

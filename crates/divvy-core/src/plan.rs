@@ -139,11 +139,24 @@ impl Plan {
         student.map_or_else(Style::default, |student| student.style)
     }
 
+    /// Students that answer in one call, with nothing screened, have no use for decompositions.
+    #[must_use]
+    pub fn collects(&self) -> bool {
+        self.screen.is_some()
+            || self.students.is_empty()
+            || self.students.values().any(|student| student.target.needs_decompositions())
+    }
+
+    fn asks_teacher(&self) -> bool {
+        let mut arms = self.evaluate.iter().flat_map(|evaluate| &evaluate.arms);
+        self.collects() || arms.any(|arm| arm.decomposer.as_deref() == Some(TEACHER))
+    }
+
     /// Names from `[models]` that this plan talks to, or trains from.
     #[must_use]
     pub fn models_in_use(&self) -> Vec<String> {
         let mut names: Vec<String> = self.students.values().map(|student| student.base.clone()).collect();
-        names.push(self.collect.teacher.clone());
+        names.extend(self.asks_teacher().then(|| self.collect.teacher.clone()));
         names.extend(self.screen.iter().map(|screen| screen.solver.clone()));
         for arm in self.evaluate.iter().flat_map(|evaluate| &evaluate.arms) {
             names.push(arm.solver.clone());
@@ -246,8 +259,9 @@ impl Names<'_> {
     /// A cap in money is worth nothing where a price is unknown.
     fn money(&self, plan: &Plan) -> Result<(), RecipeError> {
         let Some(dollars) = &self.recipe.budget.dollars else { return Ok(()) };
-        if let Err(error) = cost::parse_dollars(dollars) {
-            return self.fail("budget.dollars", error);
+        if cost::parse_dollars(dollars).is_err() {
+            let message = format!("`{dollars}` is no amount; write plain decimals, as in dollars = \"5.00\"");
+            return self.fail("budget.dollars", message);
         }
         let free = |name: &String| {
             let model = &self.recipe.models[name];
@@ -265,13 +279,15 @@ impl Names<'_> {
     fn rates(&self, name: &str, model: &recipe::Model, source: &ModelSource) -> Result<(), RecipeError> {
         let rates =
             [("requests_per_minute", model.requests_per_minute), ("tokens_per_minute", model.tokens_per_minute)];
-        let Some((key, most)) = rates.into_iter().find_map(|(key, most)| Some((key, most?))) else { return Ok(()) };
-        let key = format!("models.{name}.{key}");
-        match source {
-            _ if most == 0 => self.fail(&key, "nothing could ever be sent; leave the line out for no limit"),
-            ModelSource::Endpoint { .. } => Ok(()),
-            _ => self.fail(&key, "this key is for endpoints alone"),
+        for (key, most) in rates.into_iter().filter_map(|(key, most)| Some((key, most?))) {
+            let key = format!("models.{name}.{key}");
+            match source {
+                _ if most == 0 => self.fail(&key, "nothing could ever be sent; leave the line out for no limit")?,
+                ModelSource::Endpoint { .. } => {}
+                _ => self.fail(&key, "this key is for endpoints alone")?,
+            }
         }
+        Ok(())
     }
 
     fn collect(&self) -> Result<CollectPlan, RecipeError> {

@@ -23,19 +23,11 @@ use crate::{
 /// Recorded rows only touch the store, where many share one commit.
 const RECORDED_AT_ONCE: usize = 512;
 
-/// Students that answer in one call, with nothing screened, have no use for decompositions.
-fn is_needed(context: &Context) -> bool {
-    let students = &context.plan.students;
-    context.plan.screen.is_some()
-        || students.is_empty()
-        || students.values().any(|student| student.target.needs_decompositions())
-}
-
 /// Items of this stage.
 #[must_use]
 pub fn expected(context: &Context) -> u64 {
     let asked = questions(context).count() as u64 * u64::from(context.plan.collect.samples);
-    if is_needed(context) { asked } else { 0 }
+    if context.plan.collects() { asked } else { 0 }
 }
 
 /// Refuses a recorded teacher that has recorded nothing.
@@ -44,7 +36,7 @@ pub fn expected(context: &Context) -> u64 {
 /// [`FlowError::Input`].
 pub fn check(context: &Context) -> Result<(), FlowError> {
     let train = &context.questions.train;
-    if !is_needed(context) {
+    if !context.plan.collects() {
         return Ok(());
     }
     if !context.is_recorded(&context.plan.collect.teacher) || train.iter().any(|question| question.recorded.is_some()) {
@@ -65,7 +57,7 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
 /// See [`items::run`].
 pub async fn run(context: &Context) -> Result<(), FlowError> {
     check(context)?;
-    if !is_needed(context) {
+    if !context.plan.collects() {
         return Ok(());
     }
     let plan = &context.plan.collect;

@@ -45,7 +45,7 @@ const BYTES_A_TOKEN: u64 = 4;
 pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
     let mut lines = Vec::new();
     let train = &questions.train;
-    if plan.collect.teacher != RECORDED {
+    if plan.collect.teacher != RECORDED && plan.collects() {
         let asked = train.iter().chain(&questions.dev);
         lines.push(line(
             "collect",

@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    future::Future,
+    future::{Future, ready},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use divvy_core::{
@@ -87,15 +88,29 @@ where
     F: Future<Output = Result<Done, ChatError>>,
 {
     let mut patience = Patience::new(stage, concurrency);
-    let finished = stream::iter(todo).map(|key| {
+    let exhausted = AtomicBool::new(false);
+    let finished = stream::iter(todo).take_while(|_| ready(!exhausted.load(Ordering::Relaxed))).map(|key| {
         let outcome = work(key.clone());
         async move { (key, outcome.await) }
     });
     let mut finished = finished.buffer_unordered(concurrency.max(1)).ready_chunks(COMMIT_AT_ONCE);
+    let mut stop = None;
     while let Some(chunk) = finished.next().await {
-        settle(context, stage, chunk, &mut patience).await?;
+        match settle(context, stage, chunk, &mut patience).await {
+            Ok(()) => {}
+            // No new item begins, but those in flight are paid for: they come to their end.
+            Err(error @ FlowError::Budget(_)) => {
+                exhausted.store(true, Ordering::Relaxed);
+                stop.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
     }
-    if context.cancel.is_cancelled() { Err(FlowError::Interrupted) } else { patience.sum_up(context).await }
+    match stop {
+        _ if context.cancel.is_cancelled() => Err(FlowError::Interrupted),
+        Some(stop) => Err(stop),
+        None => patience.sum_up(context).await,
+    }
 }
 
 /// Records what finished together in one commit, then says whether the stage may go on.

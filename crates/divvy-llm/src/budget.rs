@@ -141,7 +141,7 @@ impl<L: Layer> Layer for Spend<L> {
         let result = self.inner.call(job).await;
         reservation.settle = match &result {
             Ok(call) => actual(call, estimate),
-            Err(error) if error.may_be_charged() => estimate,
+            Err(error) if error.may_be_charged() => self.charged(error, estimate),
             Err(_) => Cost::default(),
         };
         result
@@ -160,6 +160,15 @@ impl<L> Spend<L> {
             return Err(ChatError::new(ErrorKind::BudgetExhausted, message));
         }
         Ok(Cost { calls: 1, tokens: tokens_in + tokens_out, price_nanos: price_nanos.unwrap_or(0) })
+    }
+}
+
+impl<L> Spend<L> {
+    /// What a try cost that brought no reply, as far as the endpoint says.
+    fn charged(&self, error: &ChatError, estimate: Cost) -> Cost {
+        let Some(tokens) = error.usage.tokens_in.zip(error.usage.tokens_out) else { return estimate };
+        let price_nanos = self.prices.and_then(|prices| prices.cost(&error.usage));
+        Cost { calls: 1, tokens: tokens.0 + tokens.1, price_nanos: price_nanos.unwrap_or(estimate.price_nanos) }
     }
 }
 

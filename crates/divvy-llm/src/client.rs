@@ -16,7 +16,7 @@ use crate::{
     chat::Chat,
     clock::Clock,
     error::ChatError,
-    layer::{Job, Layer},
+    layer::{Job, Layer, Waited},
     ledger::Ledger,
     limit::Limit,
     rate::{Rate, Rates},
@@ -83,7 +83,7 @@ impl ClientConfig {
     }
 }
 
-type Stack = Cache<SingleFlight<Spend<Retry<Limit<Rate<Ledger>>>>>>;
+type Stack = Cache<SingleFlight<Retry<Spend<Limit<Rate<Ledger>>>>>>;
 
 /// One model behind its layers. Share it by reference or `Arc`: its limit and its single flights are its own.
 pub struct Client {
@@ -104,9 +104,9 @@ impl Client {
             timeout,
         };
         let limit = Limit::new(config.max_concurrency, Rate::new(config.rates, ledger));
-        let retry = Retry { policy: config.retry, deadline: config.deadline, inner: limit };
-        let spend = Spend { budget: config.budget, prices: config.prices, local: config.local, inner: retry };
-        let single_flight = SingleFlight::new(store.clone(), spend);
+        let spend = Spend { budget: config.budget, prices: config.prices, local: config.local, inner: limit };
+        let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
+        let single_flight = SingleFlight::new(store.clone(), retry);
         Self { stack: Cache { store, inner: single_flight } }
     }
 
@@ -118,7 +118,13 @@ impl Client {
         if cancel.is_cancelled() {
             return Err(ChatError::cancelled());
         }
-        let job = Job { key: call_key(&request), request: Arc::new(request), cancel: cancel.clone(), attempt: 1 };
+        let job = Job {
+            key: call_key(&request),
+            request: Arc::new(request),
+            cancel: cancel.clone(),
+            attempt: 1,
+            waited: Waited::default(),
+        };
         self.stack.call(job).await
     }
 }

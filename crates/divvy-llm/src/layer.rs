@@ -1,8 +1,15 @@
 //! What passes through the layers, and the shape they share. A layer does one thing and hands the job to the next.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use divvy_core::{chat::ChatRequest, digest::Digest};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{client::Call, error::ChatError};
@@ -15,6 +22,21 @@ pub(crate) struct Job {
     pub(crate) cancel: CancellationToken,
     /// 1 for the first try; set by the retry layer.
     pub(crate) attempt: u32,
+    pub(crate) waited: Waited,
+}
+
+/// How long a call has stood in line here, in all its tries: time that its deadline does not count.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Waited(Arc<AtomicU64>);
+
+impl Waited {
+    pub(crate) fn since(&self, start: Instant) {
+        self.0.fetch_add(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn so_far(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
 }
 
 pub(crate) trait Layer: Send + Sync + 'static {

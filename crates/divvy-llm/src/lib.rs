@@ -1,7 +1,7 @@
 //! Models that are asked by message: one trait, [`Chat`], for remote, local, recorded and scripted ones alike, and the
 //! [`Client`] that stands between a stage and a model. A request passes its layers in this order:
 //!
-//! cache → single-flight → budget → retry → limit → rate → ledger → backend
+//! cache → single-flight → retry → budget → limit → rate → ledger → backend
 //!
 //! A finished call is free, an identical one in flight is shared, and a raw reply is on disk before it is parsed.
 //! Modules are listed in reading order. This crate renders no prompt and reads no answer.

@@ -1,6 +1,6 @@
 //! At most so many requests in flight at once. Waiting in line is not part of a call's latency.
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     client::Call,
@@ -21,8 +21,10 @@ impl<L> Limit<L> {
 
 impl<L: Layer> Layer for Limit<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let start = Instant::now();
         let waiting = job.cancel.run_until_cancelled(self.slots.acquire()).await;
         let _slot = waiting.ok_or_else(ChatError::cancelled)?.expect("the semaphore is never closed");
+        job.waited.since(start);
         self.inner.call(job).await
     }
 }

@@ -70,6 +70,8 @@ impl<L> Rate<L> {
 
     /// Takes a place in the window that ends now, or says when the next place comes free.
     fn enter(&self, tokens: u64, now: Instant) -> Result<u64, Instant> {
+        // A request that is larger than the limit goes alone: it would never fit.
+        let tokens = self.rates.tokens.map_or(tokens, |most| tokens.min(most));
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         while window.sent.front().is_some_and(|sent| sent.at + MINUTE <= now) {
             window.sent.pop_front();
@@ -78,7 +80,6 @@ impl<L> Rate<L> {
         let fits = self.rates.requests.is_none_or(|most| (window.sent.len() as u64) < most)
             && self.rates.tokens.is_none_or(|most| held + tokens <= most);
         match window.sent.front() {
-            // A request that is larger than the limit goes alone: it would never fit.
             Some(oldest) if !fits => Err(oldest.at + MINUTE),
             _ => {
                 window.count += 1;
@@ -105,8 +106,10 @@ impl<L: Layer> Layer for Rate<L> {
             return self.inner.call(job).await;
         }
         let (tokens_in, tokens_out) = most_tokens(&job.request);
+        let start = Instant::now();
         let admitted = job.cancel.run_until_cancelled(self.admit(tokens_in + tokens_out)).await;
         let number = admitted.ok_or_else(ChatError::cancelled)?;
+        job.waited.since(start);
         let result = self.inner.call(job).await;
         if let Some(tokens) = taken(&result) {
             self.settle(number, tokens);

@@ -42,7 +42,7 @@ impl RetryPolicy {
 
 pub(crate) struct Retry<L> {
     pub(crate) policy: RetryPolicy,
-    /// For all tries of one call together.
+    /// For all tries of one call together, time in line not counted.
     pub(crate) deadline: Duration,
     pub(crate) inner: L,
 }
@@ -62,7 +62,7 @@ impl<L: Layer> Layer for Retry<L> {
             // A draw from the key, not from a global generator: different calls spread out, the same one repeats.
             let random = derive_seed(job.key.seed(), &format!("retry/{attempt}"));
             let pause = self.policy.pause(attempt, error.retry_after, random);
-            if Instant::now() + pause >= deadline {
+            if Instant::now() + pause >= deadline + job.waited.so_far() {
                 return Err(too_late(error, attempt, self.deadline));
             }
             tracing::debug!(%error, attempt, ?pause, "trying again");

@@ -127,6 +127,7 @@ pub(crate) fn comparisons(results: &Results) -> Table {
         columns: vec![
             Column::left("A"),
             Column::left("B"),
+            Column::left("Family"),
             Column::right("n", ""),
             Column::right("A − B", "points"),
             Column::right("95 % interval", "points"),
@@ -147,6 +148,7 @@ fn comparison_row(pair: &Comparison, reach: f64) -> Vec<Cell> {
     vec![
         Cell::text(pair.a.clone()),
         Cell::text(pair.b.clone()),
+        Cell::text(pair.family.name()),
         counted(pair.n),
         Cell::number(number::points(some(pair.difference)), some(pair.difference)),
         Cell { bar: (pair.n > 0 && finite).then_some(bar), ..Cell::number(interval, pair.ci.0) },

@@ -55,10 +55,12 @@ pub fn parse_next(reply: &str, finish: &Finish, known: &[Known]) -> Next {
 
 /// "Enough", whatever mark or label stands before it and whatever sentence behind; but not a question that begins so.
 fn says_enough(line: &str) -> bool {
-    let said = line.rsplit(": ").next().unwrap_or(line).trim_start_matches(|c: char| !c.is_alphabetic());
+    let is_label = |text: &str| text.to_ascii_lowercase().contains("question");
+    let said = line.split_once(": ").filter(|(label, _)| is_label(label)).map_or(line, |(_, said)| said);
+    let said = said.trim_start_matches(|c: char| !c.is_alphabetic());
     let behind =
         said.get(..ENOUGH.len()).filter(|word| word.eq_ignore_ascii_case(ENOUGH)).map(|_| &said[ENOUGH.len()..]);
-    behind.is_some_and(|rest| !rest.starts_with([' ', '-']) && !rest.starts_with(char::is_alphanumeric))
+    behind.is_some_and(|rest| !rest.starts_with(char::is_alphanumeric) && !rest.trim_end().ends_with('?'))
 }
 
 #[must_use]
@@ -112,6 +114,9 @@ mod tests {
             ("**Enough.** Ann has nine.", Next::Enough),
             ("2. Enough", Next::Enough),
             ("- enough!", Next::Enough),
+            ("Enough. The answer is: 9", Next::Enough),
+            ("Enough: all is known.", Next::Enough),
+            ("Enough information is given.", Next::Enough),
             ("Subquestion: Enough", Next::Enough),
             ("Enough eggs for how many cakes?", ask("Enough eggs for how many cakes?")),
             ("No decomposition", Next::Enough),

@@ -195,6 +195,11 @@ mod tests {
             ("1. 6\n2. 8\n\nTherefore, the final answer is: $8", "1. 6\n2. 8\nThe answer is: 9"),
             ("1. 6\n2. 8\n#### 8", "1. 6\n2. 8\nThe answer is: 9"),
             ("1. 6\n2. 8\n\\(\\boxed{8}\\)", "1. 6\n2. 8\nThe answer is: 9"),
+            ("1. 6\n2. 8\nThe answer is: \\boxed{8}", "1. 6\n2. 8\nThe answer is: 9"),
+            ("1. 6\n2. 8\nThe answer is: $\\boxed{8}$.", "1. 6\n2. 8\nThe answer is: 9"),
+            ("1. 6\n2. 8\n\n### Final Answer:\n#### 8", "1. 6\n2. 8\nThe answer is: 9"),
+            ("1. 6\n2. $3+6=8$\nHence the correct answer is 8", "1. 6\n2. $3+6=8$\nThe answer is: 9"),
+            ("1. 6\n**2. 8**\nThe answer is: 8", "1. 6\n**2. 8**\nThe answer is: 9"),
             ("The answer is: 8", "The answer is: 9"),
         ];
         for (reply, replaced) in cases {

@@ -1,5 +1,5 @@
 //! Which arms are compared, always on the same questions. What is asked falls into families, fixed by the plan before
-//! anything is measured; Holm's adjustment holds within each, so that a further student does not blur another question.
+//! anything is measured (a run that is not finished has fewer); Holm's adjustment holds within each, so that a further student does not blur another question.
 
 use divvy_core::{
     arm::Strategy,
@@ -46,10 +46,10 @@ fn distilled(name: &str) -> bool {
     name.starts_with("student:")
 }
 
-/// A distilled solver against one that was not: in its own place, or reasoning in one call.
+/// A distilled solver against one that was not: in its own place, or in one call.
 fn solves_instead(arm: &ArmResult, other: &ArmResult) -> bool {
     let in_place = arm.strategy == other.strategy && arm.decomposer == other.decomposer;
-    in_place || other.strategy == Strategy::Cot
+    in_place || !other.strategy.needs_decomposer()
 }
 
 /// A distilled decomposer before the solver that it was made for, against a student that answers by itself or from the
@@ -69,15 +69,16 @@ fn parts(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> bool {
 fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
     let student = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
     let base = student.and_then(|name| plan.students.get(name)).map(|student| student.base.as_str());
-    let own = if arm.strategy == Strategy::TwoStage { Family::Decomposer } else { Family::Strategy };
+    if arm.strategy != Strategy::TwoStage && other.strategy == Strategy::TwoStage {
+        return (arm.decomposer == other.decomposer).then_some(Family::Strategy);
+    }
     let asked = match (other.strategy, other.decomposer.as_deref()) {
         (Strategy::Cot | Strategy::Direct, _) => true,
-        (Strategy::TwoStage, _) if arm.strategy != Strategy::TwoStage => arm.decomposer == other.decomposer,
         (strategy, _) if strategy != arm.strategy => false,
         (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
         (_, name) => name.is_some() && name == base,
     };
-    asked.then_some(own)
+    asked.then_some(Family::Decomposer)
 }
 
 fn compare(family: Family, (arm, right): &Evaluated, (other, other_right): &Evaluated) -> Comparison {

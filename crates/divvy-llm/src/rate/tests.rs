@@ -7,7 +7,7 @@ use divvy_core::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{client::call_key, error::ErrorKind};
+use crate::{client::call_key, error::ErrorKind, layer::Waited};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -42,7 +42,13 @@ fn job(max_tokens: u32) -> Job {
         sampling: Sampling::greedy(max_tokens),
         sample: 0,
     };
-    Job { key: call_key(&request), request: Arc::new(request), cancel: CancellationToken::new(), attempt: 1 }
+    Job {
+        key: call_key(&request),
+        request: Arc::new(request),
+        cancel: CancellationToken::new(),
+        attempt: 1,
+        waited: Waited::default(),
+    }
 }
 
 /// Sends jobs with these pauses before them; when each reached the endpoint, and what it may have taken.

@@ -10,7 +10,7 @@ use divvy_core::{
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{client::call_key, error::ErrorKind};
+use crate::{client::call_key, error::ErrorKind, layer::Waited};
 
 /// Fails with these, then succeeds; notes when it was asked.
 struct Failing {
@@ -34,7 +34,13 @@ fn job() -> Job {
         sampling: Sampling::greedy(8),
         sample: 0,
     };
-    Job { key: call_key(&request), request: Arc::new(request), cancel: CancellationToken::new(), attempt: 1 }
+    Job {
+        key: call_key(&request),
+        request: Arc::new(request),
+        cancel: CancellationToken::new(),
+        attempt: 1,
+        waited: Waited::default(),
+    }
 }
 
 async fn try_with(errors: Vec<ChatError>, deadline: u64) -> (Result<Call, ChatError>, Vec<Duration>) {
@@ -117,4 +123,23 @@ fn the_draw_covers_the_range() {
     assert_eq!(policy.pause(1, None, 0), Duration::ZERO);
     assert_eq!(policy.pause(1, None, u64::MAX), Duration::from_secs(1));
     assert_eq!(policy.pause(60, None, u64::MAX), Duration::from_secs(30));
+}
+
+/// Stands in line for five minutes before each try, then fails.
+struct Queue;
+
+impl Layer for Queue {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let start = Instant::now();
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        job.waited.since(start);
+        Err(busy(None))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_line_leaves_the_deadline_alone() {
+    let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(120), inner: Queue };
+    let error = retry.call(job()).await.unwrap_err();
+    assert!(error.message.contains("after 6 tries"), "{error}");
 }

@@ -1,5 +1,10 @@
 //! A cap on calls stops a command with a code of its own, and the next command goes on from there.
 
+use divvy_testkit::{
+    script::{Fault, Step},
+    teacher::Lesson,
+};
+
 use crate::{
     bench::Bench,
     school::{self, RECIPE, REQUESTS},
@@ -25,6 +30,16 @@ fn a_budget_of_tokens_that_no_call_fits_asks_nobody() {
     bench.recipe(&format!("{RECIPE}\n[budget]\ntokens = 10\n"));
     bench.run(&["run", "recipe.toml"]).complains(3, &["[budget]"]);
     assert_eq!(bench.teacher.asked().len(), 0);
+}
+
+/// An endpoint charges for an empty completion, and for every try that follows one.
+#[test]
+fn tries_that_came_to_nothing_are_counted() {
+    let script = vec![Step::fault(Fault::Empty); 3];
+    let bench = Bench::new(Lesson { script, ..school::lesson() });
+    bench.recipe(&format!("{RECIPE}\n[budget]\ncalls = 5\n"));
+    bench.run(&["run", "recipe.toml"]).complains(3, &["5 calls (of 5)"]);
+    assert_eq!(bench.teacher.asked().len(), 5);
 }
 
 #[test]
