@@ -362,11 +362,13 @@ mod tests {
             if let Some(found) = final_answer(&reply) {
                 prop_assert!(!found.text.is_empty());
             }
+            prop_assert!(before_answer(&reply).is_none_or(|before| reply.starts_with(before)));
         }
 
         #[test]
         fn no_cue_soup_panics(reply in "(the answer|answer| is|:|####|\\\\boxed|\\{|\\}|\\*\\*|\\$|\"|é|1|\\.| |\n){0,40}") {
-            let _ = final_answer(&reply);
+            prop_assert_eq!(before_answer(&reply).is_some(), marked(&reply).is_some());
+            prop_assert!(before_answer(&reply).is_none_or(|before| reply.starts_with(before)));
         }
     }
 }

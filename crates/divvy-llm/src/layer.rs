@@ -42,3 +42,26 @@ impl Waited {
 pub(crate) trait Layer: Send + Sync + 'static {
     fn call(&self, job: Job) -> impl Future<Output = Result<Call, ChatError>> + Send;
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use divvy_core::{
+        chat::{Message, Sampling},
+        model::ModelId,
+    };
+
+    use super::*;
+    use crate::client::call_key;
+
+    /// A greedy request for so many tokens at most.
+    pub(crate) fn job(max_tokens: u32) -> Job {
+        let request = ChatRequest {
+            model: ModelId::remote("test", "model"),
+            messages: vec![Message::user("hello")],
+            sampling: Sampling::greedy(max_tokens),
+            sample: 0,
+        };
+        let (key, request) = (call_key(&request), Arc::new(request));
+        Job { key, request, cancel: CancellationToken::new(), attempt: 1, waited: Waited::default() }
+    }
+}

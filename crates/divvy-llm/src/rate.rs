@@ -120,10 +120,12 @@ impl<L: Layer> Layer for Rate<L> {
 
 /// Tokens that the endpoint counted; `None` where it does not say and may have counted some.
 fn taken(result: &Result<Call, ChatError>) -> Option<u64> {
-    match result {
-        Ok(call) => Some(call.reply.usage.tokens_in? + call.reply.usage.tokens_out?),
-        Err(error) => (!error.may_be_charged()).then_some(0),
-    }
+    let usage = match result {
+        Ok(call) => call.reply.usage,
+        Err(error) if error.may_be_charged() => error.usage,
+        Err(_) => return Some(0),
+    };
+    Some(usage.tokens_in? + usage.tokens_out?)
 }
 
 #[cfg(test)]

@@ -224,4 +224,14 @@ mod tests {
         let user = messages(&q, &Decomposition::from_texts(["When?", "Who then?"])).remove(1).content;
         assert!(!user.contains("stands for"), "{user}");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_reply_panics(reply in "(the answer|answer| is|:|####|\\\\boxed|\\{|\\*\\*|[0-3]|step|\\.|\\)|é| |\n){0,40}") {
+            proptest::prop_assert_eq!(sub_answers_of(&reply).len(), 2);
+            if let Some(replaced) = with_answer(&reply, "9") {
+                proptest::prop_assert!(replaced.ends_with("The answer is: 9"), "{:?}", replaced);
+            }
+        }
+    }
 }

@@ -1,13 +1,10 @@
 use std::sync::Arc;
 
-use divvy_core::{
-    chat::{ChatRequest, Finish, Message, Reply, Sampling, Usage},
-    model::ModelId,
-};
+use divvy_core::chat::{Finish, Reply, Usage};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{client::call_key, error::ErrorKind, layer::Waited};
+use crate::{error::ErrorKind, layer::testing::job};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,22 +29,6 @@ impl Layer for Endpoint {
         let usage = Usage { tokens_in: count, tokens_cached: None, tokens_out: count };
         let reply = Reply { text: "yes".into(), finish: Finish::Stop, usage };
         Ok(Call { key: job.key, reply, from_cache: false, price_nanos: None, latency_ms: 0 })
-    }
-}
-
-fn job(max_tokens: u32) -> Job {
-    let request = ChatRequest {
-        model: ModelId::remote("test", "model"),
-        messages: vec![Message::user("hello")],
-        sampling: Sampling::greedy(max_tokens),
-        sample: 0,
-    };
-    Job {
-        key: call_key(&request),
-        request: Arc::new(request),
-        cancel: CancellationToken::new(),
-        attempt: 1,
-        waited: Waited::default(),
     }
 }
 

@@ -3,14 +3,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use divvy_core::{
-    chat::{ChatRequest, Finish, Message, Reply, Sampling, Usage},
-    model::ModelId,
-};
-use tokio_util::sync::CancellationToken;
+use divvy_core::chat::{Finish, Reply, Usage};
 
 use super::*;
-use crate::{client::call_key, error::ErrorKind, layer::Waited};
+use crate::{error::ErrorKind, layer::testing::job};
 
 /// Fails with these, then succeeds; notes when it was asked.
 struct Failing {
@@ -27,27 +23,11 @@ impl Layer for Failing {
     }
 }
 
-fn job() -> Job {
-    let request = ChatRequest {
-        model: ModelId::remote("test", "model"),
-        messages: vec![Message::user("hello")],
-        sampling: Sampling::greedy(8),
-        sample: 0,
-    };
-    Job {
-        key: call_key(&request),
-        request: Arc::new(request),
-        cancel: CancellationToken::new(),
-        attempt: 1,
-        waited: Waited::default(),
-    }
-}
-
 async fn try_with(errors: Vec<ChatError>, deadline: u64) -> (Result<Call, ChatError>, Vec<Duration>) {
     let asked = Arc::<Mutex<Vec<Instant>>>::default();
     let inner = Failing { errors: Mutex::new(errors.into()), asked: asked.clone() };
     let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(deadline), inner };
-    let result = retry.call(job()).await;
+    let result = retry.call(job(8)).await;
     let asked = asked.lock().unwrap();
     let pauses = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
     (result, pauses)
@@ -106,7 +86,7 @@ async fn what_will_not_get_better_is_not_tried_again() {
 async fn cancelling_ends_a_pause() {
     let inner = Failing { errors: Mutex::new(vec![busy(Some(500)); 2].into()), asked: Arc::default() };
     let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(3600), inner };
-    let job = job();
+    let job = job(8);
     let cancel = job.cancel.clone();
     tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(5)).await;
@@ -140,6 +120,6 @@ impl Layer for Queue {
 #[tokio::test(start_paused = true)]
 async fn time_in_line_leaves_the_deadline_alone() {
     let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(120), inner: Queue };
-    let error = retry.call(job()).await.unwrap_err();
+    let error = retry.call(job(8)).await.unwrap_err();
     assert!(error.message.contains("after 6 tries"), "{error}");
 }
