@@ -1,7 +1,7 @@
 //! The comparisons that bear on the question "which part should you distil?", picked from the results and turned the right
 //! way round. No words here, and no statistics: those were computed with the grades.
 
-use divvy_core::results::{ArmResult, Results};
+use divvy_core::results::{ArmResult, Family, Results};
 
 use crate::roles::{self, Part};
 
@@ -164,6 +164,20 @@ fn best_one_call<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -
         .filter(|arm| arm.n > 0 && arm.decomposer.is_none() && roles::part(results, &arm.solver) != Part::Distilled)
         .filter(|arm| role == Role::Solver || arm.solver == subject.solver)
         .filter_map(|arm| paired(results, subject, arm))
+        .reduce(|best, next| if next.b.accuracy > best.b.accuracy { next } else { best })
+}
+
+/// The distilled decomposer against the strongest arm in which a student is the solver instead.
+pub(crate) fn best_distilled_solver<'r>(results: &'r Results, decomposer: &'r ArmResult) -> Option<Paired<'r>> {
+    let asked = |arm: &ArmResult| {
+        let pairs = results.comparisons.iter().filter(|pair| pair.family == Family::Parts);
+        pairs.into_iter().any(|pair| pair.a == decomposer.arm && pair.b == arm.arm)
+    };
+    results
+        .arms
+        .iter()
+        .filter(|arm| asked(arm))
+        .filter_map(|arm| paired(results, decomposer, arm))
         .reduce(|best, next| if next.b.accuracy > best.b.accuracy { next } else { best })
 }
 

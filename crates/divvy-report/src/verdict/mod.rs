@@ -10,7 +10,7 @@ use crate::{
     number,
     roles::{self, Part},
 };
-use evidence::{Evidence, Role, Shown, gather, paired};
+use evidence::{Evidence, Paired, Role, Shown, best_distilled_solver, gather, paired, shown};
 
 /// A headline is withheld when more than this share of an arm's rows failed for reasons outside the models.
 const TOLERATED_ERRORS: f64 = 0.01;
@@ -23,6 +23,9 @@ pub(crate) enum Answer {
     Both,
     /// Each part pays; which pays more is not shown.
     Either,
+    /// Not shown to pay, but shown to be the better of the two parts.
+    RatherDecomposer,
+    RatherSolver,
     /// Answering in one call is better than each distilled part.
     Neither,
     NotShown,
@@ -38,6 +41,8 @@ impl Answer {
             Self::Solver => "solver",
             Self::Both => "both",
             Self::Either => "either",
+            Self::RatherDecomposer => "rather-decomposer",
+            Self::RatherSolver => "rather-solver",
             Self::Neither => "neither",
             Self::NotShown => "not-shown",
             Self::NothingDistilled => "nothing-distilled",
@@ -65,8 +70,10 @@ pub(crate) fn verdict(results: &Results) -> Verdict {
     if tested.is_empty() {
         return nothing_distilled(results);
     }
-    let answer = answer(results, decomposer.as_ref(), solver.as_ref());
-    let mut findings: Vec<String> = tested.iter().flat_map(|evidence| words::findings(evidence)).collect();
+    let parts = decomposer.as_ref().and_then(|evidence| best_distilled_solver(results, evidence.subject));
+    let answer = answer(results, decomposer.as_ref(), solver.as_ref(), parts.as_ref());
+    let mut findings: Vec<String> = parts.iter().map(words::parts).collect();
+    findings.extend(tested.iter().flat_map(|evidence| words::findings(evidence)));
     findings.extend(untested(&tested));
     findings.extend(scope(results));
     Verdict { answer, headline: headline(answer, &tested), findings }
@@ -93,7 +100,12 @@ fn withheld(results: &Results) -> Option<Verdict> {
     Some(Verdict { answer: Answer::Withheld, headline, findings })
 }
 
-fn answer(results: &Results, decomposer: Option<&Evidence>, solver: Option<&Evidence>) -> Answer {
+fn answer(
+    results: &Results,
+    decomposer: Option<&Evidence>,
+    solver: Option<&Evidence>,
+    parts: Option<&Paired>,
+) -> Answer {
     let pays = |evidence: Option<&Evidence>| evidence.map_or(Shown::Untested, Evidence::pays);
     match (pays(decomposer), pays(solver)) {
         (Shown::Better, Shown::Better) => better_part(results, decomposer, solver),
@@ -103,14 +115,18 @@ fn answer(results: &Results, decomposer: Option<&Evidence>, solver: Option<&Evid
         (Shown::Worse, Shown::Worse) => Answer::Neither,
         (Shown::Worse, Shown::Untested) if solver.is_none() => Answer::Neither,
         (Shown::Untested, Shown::Worse) if decomposer.is_none() => Answer::Neither,
-        _ => Answer::NotShown,
+        _ => match shown(parts) {
+            Shown::Better => Answer::RatherDecomposer,
+            Shown::Worse => Answer::RatherSolver,
+            _ => Answer::NotShown,
+        },
     }
 }
 
 /// Both parts pay: one is preferred only where the two arms were compared and differ.
 fn better_part(results: &Results, decomposer: Option<&Evidence>, solver: Option<&Evidence>) -> Answer {
     let pair = decomposer.zip(solver).and_then(|(left, right)| paired(results, left.subject, right.subject));
-    match evidence::shown(pair.as_ref()) {
+    match shown(pair.as_ref()) {
         Shown::Better => Answer::Decomposer,
         Shown::Worse if uses_both(results, solver) => Answer::Both,
         Shown::Worse => Answer::Solver,
@@ -136,6 +152,8 @@ fn headline(answer: Answer, tested: &[&Evidence]) -> String {
         Answer::Solver => "Distil the solver.".to_owned(),
         Answer::Both => "Distil both parts.".to_owned(),
         Answer::Either => "Distil either part: which one pays more is not shown.".to_owned(),
+        Answer::RatherDecomposer => rather(tested, Role::Decomposer),
+        Answer::RatherSolver => rather(tested, Role::Solver),
         Answer::Neither if against_one_call && tested.len() > 1 => {
             "Distil neither part here: answering in one call is better.".to_owned()
         }
@@ -145,6 +163,16 @@ fn headline(answer: Answer, tested: &[&Evidence]) -> String {
         Answer::NothingDistilled => "Nothing was distilled in this run.".to_owned(),
         Answer::Withheld => "No verdict.".to_owned(),
     }
+}
+
+/// One part is the better one to distil, though it does not beat one call.
+fn rather(tested: &[&Evidence], role: Role) -> String {
+    let evidence = tested.iter().find(|evidence| evidence.role == role);
+    let but = match evidence.map(|evidence| evidence.pays()) {
+        Some(Shown::Worse) => "but answering in one call is better",
+        _ => "but that it beats answering in one call is not shown",
+    };
+    format!("If you distil one part, distil the {}; {but}.", words::role_name(role))
 }
 
 /// Without a student there is still something to say: the best arm, and against which others that is shown.

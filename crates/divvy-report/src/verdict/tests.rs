@@ -1,3 +1,5 @@
+use divvy_core::results::{Comparison, Family};
+
 use super::*;
 use crate::testing::{COT, DISTILLED, TEACHER, UNTRAINED, comparison, results};
 
@@ -75,6 +77,43 @@ fn the_solver_or_both_or_either() {
     let last = results.arms.len() - 1;
     results.arms[last].decomposer = Some("student:sd-r".to_owned());
     assert_eq!(answer_of(&results).0, Answer::Both);
+}
+
+/// Results with a student in the solver's place, compared with the distilled decomposer.
+fn with_both_parts(difference: f64, p_holm: f64) -> Results {
+    let mut results = results();
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.01, 0.9);
+    let mut training = results.training[0].clone();
+    (training.student, training.base) = ("se".to_owned(), "big".to_owned());
+    results.training.push(training);
+    let mut solver = results.arms[1].clone();
+    (solver.arm, solver.solver) = ("two-stage/teacher/se".to_owned(), "student:se".to_owned());
+    results.arms.push(solver);
+    let parts =
+        Comparison { family: Family::Parts, ..comparison(DISTILLED, "two-stage/teacher/se", difference, p_holm) };
+    results.comparisons.push(parts);
+    results
+}
+
+#[test]
+fn the_better_part_is_named_where_neither_is_shown_to_pay() {
+    let verdict = verdict(&with_both_parts(0.2, 0.001));
+    assert_eq!(verdict.answer, Answer::RatherDecomposer);
+    assert_eq!(
+        verdict.headline,
+        "If you distil one part, distil the decomposer; but that it beats answering in one call is not shown."
+    );
+    assert!(verdict.findings[0].starts_with("Of the two parts the decomposer distils better: two-stage/sd-r/big"));
+    assert_eq!(answer_of(&with_both_parts(-0.2, 0.001)).0, Answer::RatherSolver);
+    assert_eq!(answer_of(&with_both_parts(0.2, 0.3)).0, Answer::NotShown);
+}
+
+#[test]
+fn neither_where_one_call_beats_both_parts_whichever_is_better() {
+    let mut results = with_both_parts(0.2, 0.001);
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.2, 0.001);
+    results.comparisons.push(comparison("two-stage/teacher/se", COT, -0.4, 0.001));
+    assert_eq!(answer_of(&results).0, Answer::Neither);
 }
 
 #[test]

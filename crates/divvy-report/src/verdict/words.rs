@@ -19,7 +19,8 @@ pub(crate) fn role_name(role: Role) -> &'static str {
 /// Everything the comparisons say about distilling one part, most important first.
 pub(crate) fn findings(evidence: &Evidence) -> Vec<String> {
     let role = role_name(evidence.role);
-    let mut lines = vec![one_call(evidence), training(evidence, role)];
+    let mut lines = vec![one_call(evidence)];
+    lines.extend(training(evidence, role));
     lines.extend(evidence.teacher.as_ref().map(teacher));
     if evidence.role == Role::Decomposer {
         lines.extend(evidence.ceiling.as_ref().map(ceiling));
@@ -32,6 +33,19 @@ pub(crate) fn findings(evidence: &Evidence) -> Vec<String> {
         lines.push(format!("{} more {arms} with a distilled {role} {are} in the table.", evidence.others));
     }
     lines
+}
+
+/// The decomposer distilled against the solver distilled.
+pub(crate) fn parts(pair: &Paired) -> String {
+    let (a, b) = (&pair.a.arm, &pair.b.arm);
+    let lead = match pair.shown() {
+        Shown::Better => {
+            format!("Of the two parts the decomposer distils better: {a} beats the best distilled solver ({b})")
+        }
+        Shown::Worse => format!("Of the two parts the solver distils better: {b} beats the distilled decomposer ({a})"),
+        _ => format!("Which of the two parts distils better is not shown: {a} and the best distilled solver ({b})"),
+    };
+    format!("{lead}: {}.", figures(pair))
 }
 
 fn one_call(evidence: &Evidence) -> String {
@@ -47,16 +61,15 @@ fn one_call(evidence: &Evidence) -> String {
     format!("{lead}: {}.", figures(pair))
 }
 
-fn training(evidence: &Evidence, role: &str) -> String {
-    let Some(pair) = &evidence.training else {
-        return format!("The distilled {role} was not compared with its untrained base.");
-    };
+/// Nothing where the recipe asks for no untrained arm.
+fn training(evidence: &Evidence, role: &str) -> Option<String> {
+    let pair = evidence.training.as_ref()?;
     let lead = match pair.shown() {
         Shown::Better => format!("Training the {role} helps"),
         Shown::Worse => format!("Training the {role} hurts"),
         _ => format!("That training the {role} changes anything is not shown"),
     };
-    format!("{lead}: {} against its untrained base ({}), {}.", pair.a.arm, pair.b.arm, figures(pair))
+    Some(format!("{lead}: {} against its untrained base ({}), {}.", pair.a.arm, pair.b.arm, figures(pair)))
 }
 
 fn teacher(pair: &Paired) -> String {
