@@ -2,10 +2,13 @@
 //! flight together never exceed a cap; at the cap the caller is told to stop, and what is finished stays finished.
 //! One [`Budget`] may be shared by the clients of several models.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use divvy_core::{chat::ChatRequest, cost::Prices, cost::show_dollars};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     client::Call,
@@ -20,6 +23,8 @@ pub struct Caps {
     /// In and out together.
     pub tokens: Option<u64>,
     pub price_nanos: Option<i64>,
+    /// From the making of the budget; no call begins after it.
+    pub time: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,11 +41,18 @@ struct Books {
 }
 
 /// What may be spent, and what was.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Budget {
     caps: Caps,
+    began: Instant,
     books: Mutex<Books>,
     settled: Notify,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { caps: Caps::default(), began: Instant::now(), books: Mutex::default(), settled: Notify::new() }
+    }
 }
 
 impl Budget {
@@ -59,6 +71,9 @@ impl Budget {
     /// Waits while calls in flight hold what is left: most of them cost less than was reserved for them.
     async fn reserve(self: &Arc<Self>, cost: Cost) -> Result<Reservation, ChatError> {
         loop {
+            if let Some(time) = self.caps.time.filter(|time| self.began.elapsed() >= *time) {
+                return Err(out_of_time(time));
+            }
             let changed = self.settled.notified();
             {
                 let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
@@ -96,6 +111,14 @@ impl Budget {
         );
         ChatError::new(ErrorKind::BudgetExhausted, message)
     }
+}
+
+fn out_of_time(time: Duration) -> ChatError {
+    let message = format!(
+        "the budget of {} minutes is used up; raise [budget] minutes in the recipe, or run the same command to go on",
+        time.as_secs_f64() / 60.0
+    );
+    ChatError::new(ErrorKind::BudgetExhausted, message)
 }
 
 fn plus(a: Cost, b: Cost) -> Cost {

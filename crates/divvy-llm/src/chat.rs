@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use divvy_core::chat::{ChatRequest, Finish, Reply, Usage};
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{ChatError, ErrorKind};
@@ -22,6 +23,23 @@ pub enum Delta {
 
 pub type Deltas = BoxStream<'static, Result<Delta, ChatError>>;
 
+/// What an endpoint said about its limits with its last reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    pub requests: Quota,
+    pub tokens: Quota,
+}
+
+/// One of an endpoint's limits; `None` where it does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// A minute, or a longer time.
+    pub limit: Option<u64>,
+    pub remaining: Option<u64>,
+    /// When all of it is there again.
+    pub resets: Option<Instant>,
+}
+
 /// A model that can be asked.
 pub trait Chat: Send + Sync {
     /// Asks. Nothing happens before the stream is polled, and parsing happens after `Raw` was taken from it.
@@ -30,6 +48,11 @@ pub trait Chat: Send + Sync {
     /// Reads a body that was kept earlier; `None` for a model without a wire format.
     fn reread(&self, _raw: &[u8]) -> Option<Result<Reply, ChatError>> {
         None
+    }
+
+    /// What the endpoint said last about its limits.
+    fn told(&self) -> Told {
+        Told::default()
     }
 
     /// Asks and waits for the whole reply.

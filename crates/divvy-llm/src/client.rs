@@ -21,6 +21,7 @@ use crate::{
     limit::Limit,
     rate::{Rate, Rates},
     retry::{Retry, RetryPolicy},
+    route::Route,
     single_flight::SingleFlight,
 };
 
@@ -36,14 +37,32 @@ pub struct Call {
     pub latency_ms: i64,
 }
 
+/// One place where a model is served, with its own limits. None of it is part of the call key.
+#[derive(Clone)]
+pub struct Endpoint {
+    pub backend: Arc<dyn Chat>,
+    /// For records and messages: its URL; `None` for a model in this process.
+    pub name: Option<String>,
+    /// Its share of the requests, against the other endpoints'.
+    pub weight: u32,
+    pub max_concurrency: usize,
+    /// Fewer are sent at once when it refuses or slows down.
+    pub adaptive: bool,
+    pub rates: Rates,
+}
+
+impl Endpoint {
+    /// No rates, 32 requests at once, whatever happens.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Chat>) -> Self {
+        Self { backend, name: None, weight: 1, max_concurrency: 32, adaptive: false, rates: Rates::default() }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     /// For records and messages; not part of the call key.
     pub model_name: String,
-    /// Who serves it; not part of the call key.
-    pub endpoint: Option<String>,
-    pub max_concurrency: usize,
-    pub rates: Rates,
     /// It runs on this machine: a cap in money does not ask for its price.
     pub local: bool,
     pub retry: RetryPolicy,
@@ -51,6 +70,8 @@ pub struct ClientConfig {
     pub deadline: Duration,
     /// For one try; never more than half the deadline where another try may follow.
     pub attempt_timeout: Duration,
+    /// A streamed reply that stands still for so long is given up.
+    pub stall: Option<Duration>,
     pub prices: Option<Prices>,
     /// May be shared with other clients.
     pub budget: Arc<Budget>,
@@ -58,18 +79,16 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// No caps, no price, 32 requests in flight, ten minutes a call and five a try.
+    /// No caps, no price, ten minutes a call and five a try.
     #[must_use]
     pub fn new(model_name: impl Into<String>) -> Self {
         Self {
             model_name: model_name.into(),
-            endpoint: None,
-            max_concurrency: 32,
-            rates: Rates::default(),
             local: false,
             retry: RetryPolicy::default(),
             deadline: Duration::from_mins(10),
             attempt_timeout: Duration::from_mins(5),
+            stall: None,
             prices: None,
             budget: Arc::default(),
             clock: Clock::system(),
@@ -83,28 +102,25 @@ impl ClientConfig {
     }
 }
 
-type Stack = Cache<SingleFlight<Retry<Spend<Limit<Rate<Ledger>>>>>>;
+type Lane = Limit<Rate<Ledger>>;
+type Stack = Cache<SingleFlight<Retry<Spend<Route<Lane>>>>>;
 
-/// One model behind its layers. Share it by reference or `Arc`: its limit and its single flights are its own.
+/// One model behind its layers. Share it by reference or `Arc`: its limits and its single flights are its own.
 pub struct Client {
     stack: Stack,
 }
 
 impl Client {
+    /// A model that is served at one place or several.
     #[must_use]
-    pub fn new(backend: Arc<dyn Chat>, store: Store, config: ClientConfig) -> Self {
-        let timeout = config.one_try();
-        let ledger = Ledger {
-            backend,
-            store: store.clone(),
-            clock: config.clock,
-            model_name: config.model_name,
-            endpoint: config.endpoint,
+    pub fn new(endpoints: Vec<Endpoint>, store: Store, config: ClientConfig) -> Self {
+        let lanes = endpoints.into_iter().map(|endpoint| (endpoint.weight, lane(endpoint, &store, &config))).collect();
+        let spend = Spend {
+            budget: Arc::clone(&config.budget),
             prices: config.prices,
-            timeout,
+            local: config.local,
+            inner: Route::new(lanes),
         };
-        let limit = Limit::new(config.max_concurrency, Rate::new(config.rates, ledger));
-        let spend = Spend { budget: config.budget, prices: config.prices, local: config.local, inner: limit };
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
         let single_flight = SingleFlight::new(store.clone(), retry);
         Self { stack: Cache { store, inner: single_flight } }
@@ -127,6 +143,21 @@ impl Client {
         };
         self.stack.call(job).await
     }
+}
+
+/// The layers that belong to one endpoint.
+fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
+    let ledger = Ledger {
+        backend: endpoint.backend,
+        store: store.clone(),
+        clock: config.clock.clone(),
+        model_name: config.model_name.clone(),
+        endpoint: endpoint.name,
+        prices: config.prices,
+        timeout: config.one_try(),
+        stall: config.stall,
+    };
+    Limit::new(endpoint.max_concurrency, endpoint.adaptive, Rate::new(endpoint.rates, ledger))
 }
 
 /// Identity of a call: model, messages, every sampling setting, seed and sample index. Not who serves it.

@@ -12,7 +12,7 @@ use divvy_core::{chat::ChatRequest, digest::Digest};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{client::Call, error::ChatError};
+use crate::{chat::Told, client::Call, error::ChatError};
 
 /// One request on its way down.
 #[derive(Clone, Debug)]
@@ -41,6 +41,11 @@ impl Waited {
 
 pub(crate) trait Layer: Send + Sync + 'static {
     fn call(&self, job: Job) -> impl Future<Output = Result<Call, ChatError>> + Send;
+
+    /// What the endpoint below said last about its limits.
+    fn told(&self) -> Told {
+        Told::default()
+    }
 }
 
 #[cfg(test)]

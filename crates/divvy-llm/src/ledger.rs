@@ -15,7 +15,7 @@ use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    chat::{Chat, Delta},
+    chat::{Chat, Delta, Told},
     client::Call,
     clock::Clock,
     error::{ChatError, ErrorKind},
@@ -31,6 +31,8 @@ pub(crate) struct Ledger {
     pub(crate) prices: Option<Prices>,
     /// For one attempt.
     pub(crate) timeout: Duration,
+    /// Between two pieces of a reply, and before the first.
+    pub(crate) stall: Option<Duration>,
 }
 
 /// A reply as it came, before it is a record.
@@ -40,6 +42,10 @@ struct Received {
 }
 
 impl Layer for Ledger {
+    fn told(&self) -> Told {
+        self.backend.told()
+    }
+
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         if job.attempt == 1
             && let Some(received) = self.read_again(&job).await?
@@ -82,8 +88,10 @@ impl Ledger {
         let mut deltas = self.backend.start((*job.request).clone(), job.cancel.clone());
         let (mut raw, mut text) = (Bytes::new(), String::new());
         loop {
-            let next = timeout_at(deadline, job.cancel.run_until_cancelled(deltas.next())).await;
-            match next.map_err(|_| self.timed_out())?.ok_or_else(ChatError::cancelled)? {
+            let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
+            let next = timeout_at(stalls, job.cancel.run_until_cancelled(deltas.next())).await;
+            let next = next.map_err(|_| if stalls < deadline { self.stalled() } else { self.timed_out() })?;
+            match next.ok_or_else(ChatError::cancelled)? {
                 Some(Ok(Delta::Raw(bytes))) => {
                     self.keep_raw(job, &bytes).await?;
                     raw = bytes;
@@ -130,6 +138,12 @@ impl Ledger {
         let message = format!(
             "{who} did not finish its reply in {seconds} s; raise `timeout_seconds` of the model, or lower `concurrency`"
         );
+        ChatError::new(ErrorKind::TimedOut, message)
+    }
+
+    fn stalled(&self) -> ChatError {
+        let seconds = self.stall.unwrap_or_default().as_secs_f64();
+        let message = format!("{} sent nothing for {seconds} s; raise `stall_seconds` of the model", self.who());
         ChatError::new(ErrorKind::TimedOut, message)
     }
 

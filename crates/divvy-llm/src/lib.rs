@@ -1,7 +1,7 @@
 //! Models that are asked by message: one trait, [`Chat`], for remote, local, recorded and scripted ones alike, and the
 //! [`Client`] that stands between a stage and a model. A request passes its layers in this order:
 //!
-//! cache → single-flight → retry → budget → limit → rate → ledger → backend
+//! cache → single-flight → retry → budget → route → limit → rate → ledger → backend
 //!
 //! A finished call is free, an identical one in flight is shared, and a raw reply is on disk before it is parsed.
 //! Modules are listed in reading order. This crate renders no prompt and reads no answer.
@@ -19,12 +19,13 @@ mod limit;
 mod rate;
 mod recorded;
 mod retry;
+mod route;
 mod scripted;
 mod single_flight;
 
 pub use budget::{Budget, Caps};
-pub use chat::{Chat, Delta, Deltas, collect};
-pub use client::{Call, Client, ClientConfig, call_key};
+pub use chat::{Chat, Delta, Deltas, Quota, Told, collect};
+pub use client::{Call, Client, ClientConfig, Endpoint, call_key};
 pub use clock::Clock;
 pub use error::{ChatError, ErrorKind};
 pub use http::{ApiKey, HttpChat, HttpConfig, Transfer};

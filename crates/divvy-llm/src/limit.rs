@@ -1,21 +1,74 @@
-//! At most so many requests in flight at once. Waiting in line is not part of a call's latency.
+//! At most so many requests in flight at once. How many is found out: an endpoint that says 429, or that answers much
+//! slower than it can, gets fewer ([`window`]). Waiting in line is not part of a call's latency.
 
-use tokio::{sync::Semaphore, time::Instant};
+mod window;
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use crate::{
     client::Call,
-    error::ChatError,
+    error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
+use window::Window;
 
 pub(crate) struct Limit<L> {
     slots: Semaphore,
+    size: Mutex<Size>,
     inner: L,
 }
 
+struct Size {
+    /// `None`: the size is fixed.
+    window: Option<Window>,
+    /// Slots in use that go when they are given back.
+    too_many: usize,
+}
+
 impl<L> Limit<L> {
-    pub(crate) fn new(most: usize, inner: L) -> Self {
-        Self { slots: Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)), inner }
+    pub(crate) fn new(most: usize, adaptive: bool, inner: L) -> Self {
+        let most = most.clamp(1, Semaphore::MAX_PERMITS);
+        let window = adaptive.then(|| Window::new(most));
+        let slots = Semaphore::new(window.as_ref().map_or(most, Window::size));
+        Self { slots, size: Mutex::new(Size { window, too_many: 0 }), inner }
+    }
+
+    /// What this request tells about how many the endpoint can take.
+    fn learn(&self, started: Instant, result: &Result<Call, ChatError>) {
+        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        let busy = self.slots.available_permits() == 0;
+        let Some(window) = &mut size.window else { return };
+        let before = window.size();
+        match result {
+            Ok(call) if call.from_cache => {}
+            Ok(call) => window.answered(started, Instant::now(), call.reply.usage.tokens_out.unwrap_or(0), busy),
+            Err(error) if error.kind == ErrorKind::RateLimited => window.refused(started, Instant::now()),
+            Err(_) => {}
+        }
+        let after = window.size();
+        self.resize(&mut size, before, after);
+    }
+
+    fn resize(&self, size: &mut Size, before: usize, after: usize) {
+        let fewer = before.saturating_sub(after);
+        size.too_many += fewer - self.slots.forget_permits(fewer);
+        let more = after.saturating_sub(before);
+        let kept = more.min(size.too_many);
+        size.too_many -= kept;
+        self.slots.add_permits(more - kept);
+    }
+
+    fn give_back(&self, slot: SemaphorePermit) {
+        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        if size.too_many > 0 {
+            size.too_many -= 1;
+            slot.forget();
+        }
     }
 }
 
@@ -23,8 +76,29 @@ impl<L: Layer> Layer for Limit<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let start = Instant::now();
         let waiting = job.cancel.run_until_cancelled(self.slots.acquire()).await;
-        let _slot = waiting.ok_or_else(ChatError::cancelled)?.expect("the semaphore is never closed");
+        let slot = Slot { limit: self, slot: Some(waiting.ok_or_else(ChatError::cancelled)?.expect("never closed")) };
         job.waited.since(start);
-        self.inner.call(job).await
+        let (started, waited) = (Instant::now(), job.waited.clone());
+        let before = waited.so_far();
+        let result = self.inner.call(job).await;
+        // Time that it stood in line for its rate says nothing about the endpoint.
+        self.learn(started + waited.so_far().saturating_sub(before), &result);
+        drop(slot);
+        result
     }
 }
+
+/// Gives its slot back however the call ends.
+struct Slot<'l, L> {
+    limit: &'l Limit<L>,
+    slot: Option<SemaphorePermit<'l>>,
+}
+
+impl<L> Drop for Slot<'_, L> {
+    fn drop(&mut self) {
+        self.slot.take().into_iter().for_each(|slot| self.limit.give_back(slot));
+    }
+}
+
+#[cfg(test)]
+mod tests;

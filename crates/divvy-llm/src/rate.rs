@@ -1,5 +1,6 @@
-//! Requests and tokens a minute, as an endpoint's owner allows them. The minute slides: whatever moment it ends at, no
-//! more than the limit was sent in it. What a request may take is held until its reply says what it took.
+//! Requests and tokens a minute, as an endpoint's owner allows them: from the recipe, or as the endpoint itself says with
+//! its replies. The minute slides: whatever moment it ends at, no more than the limit was sent in it. What a request may
+//! take is held until its reply says what it took. An endpoint that asks for a pause gets it, from all requests.
 
 use std::{
     collections::VecDeque,
@@ -14,8 +15,9 @@ use tokio::{
 
 use crate::{
     budget::most_tokens,
+    chat::{Quota, Told},
     client::Call,
-    error::ChatError,
+    error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
 
@@ -26,6 +28,16 @@ const MINUTE: Duration = Duration::from_mins(1);
 pub struct Rates {
     pub requests: Option<u64>,
     pub tokens: Option<u64>,
+}
+
+impl Rates {
+    /// The stricter of the recipe's and the endpoint's own. One that counts by the day gives a larger number, which limits
+    /// nothing here; what remains of it does.
+    fn and(self, told: Told) -> Self {
+        let least = |ours: Option<u64>, theirs: Option<u64>| ours.into_iter().chain(theirs).min();
+        let (requests, tokens) = (told.requests.limit, told.tokens.limit);
+        Self { requests: least(self.requests, requests), tokens: least(self.tokens, tokens) }
+    }
 }
 
 /// A request of the last minute.
@@ -40,6 +52,8 @@ struct Window {
     sent: VecDeque<Sent>,
     /// Requests so far.
     count: u64,
+    /// The endpoint asked to be left alone until then.
+    paused_until: Option<Instant>,
 }
 
 pub(crate) struct Rate<L> {
@@ -56,29 +70,17 @@ impl<L> Rate<L> {
         Self { rates, window: Mutex::default(), turn: tokio::sync::Mutex::default(), room: Notify::new(), inner }
     }
 
-    /// Waits until the request may be sent, and returns its number.
-    async fn admit(&self, tokens: u64) -> u64 {
-        let _turn = self.turn.lock().await;
-        loop {
-            match self.enter(tokens, Instant::now()) {
-                Ok(number) => return number,
-                // Room comes when the oldest request is a minute old, or when one took less than was held for it.
-                Err(next) => drop(timeout_at(next, self.room.notified()).await),
-            }
-        }
-    }
-
     /// Takes a place in the window that ends now, or says when the next place comes free.
-    fn enter(&self, tokens: u64, now: Instant) -> Result<u64, Instant> {
+    fn enter(&self, rates: Rates, tokens: u64, now: Instant) -> Result<u64, Instant> {
         // A request that is larger than the limit goes alone: it would never fit.
-        let tokens = self.rates.tokens.map_or(tokens, |most| tokens.min(most));
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = rates.tokens.map_or(tokens, |most| tokens.min(most));
+        let mut window = self.window();
         while window.sent.front().is_some_and(|sent| sent.at + MINUTE <= now) {
             window.sent.pop_front();
         }
         let held: u64 = window.sent.iter().map(|sent| sent.tokens).sum();
-        let fits = self.rates.requests.is_none_or(|most| (window.sent.len() as u64) < most)
-            && self.rates.tokens.is_none_or(|most| held + tokens <= most);
+        let fits = rates.requests.is_none_or(|most| (window.sent.len() as u64) < most)
+            && rates.tokens.is_none_or(|most| held + tokens <= most);
         match window.sent.front() {
             Some(oldest) if !fits => Err(oldest.at + MINUTE),
             _ => {
@@ -90,8 +92,12 @@ impl<L> Rate<L> {
         }
     }
 
+    fn window(&self) -> std::sync::MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn settle(&self, number: u64, tokens: u64) {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window();
         if let Some(sent) = window.sent.iter_mut().find(|sent| sent.number == number) {
             sent.tokens = tokens;
         }
@@ -100,19 +106,58 @@ impl<L> Rate<L> {
     }
 }
 
+impl<L: Layer> Rate<L> {
+    /// Waits until the request may be sent, and returns its number; `None` where nothing limits.
+    async fn admit(&self, tokens_in: u64, tokens_out: u64) -> Option<u64> {
+        let _turn = self.turn.lock().await;
+        loop {
+            let (now, told) = (Instant::now(), self.inner.told());
+            let rates = self.rates.and(told);
+            let held = self.held_until(&told, tokens_in).filter(|until| *until > now);
+            let next = match held {
+                Some(until) => until,
+                None if rates == Rates::default() => return None,
+                None => match self.enter(rates, tokens_in + tokens_out, now) {
+                    Ok(number) => return Some(number),
+                    Err(next) => next,
+                },
+            };
+            // Room comes when the oldest request is a minute old, or when one took less than was held for it.
+            drop(timeout_at(next, self.room.notified()).await);
+        }
+    }
+
+    /// When the endpoint is ready again, by its own word.
+    fn held_until(&self, told: &Told, tokens_in: u64) -> Option<Instant> {
+        let used_up =
+            |quota: Quota, need: u64| quota.resets.filter(|_| quota.remaining.is_some_and(|left| left < need));
+        let limit = told.tokens.limit.unwrap_or(u64::MAX);
+        [self.window().paused_until, used_up(told.requests, 1), used_up(told.tokens, tokens_in.min(limit))]
+            .into_iter()
+            .flatten()
+            .max()
+    }
+
+    fn pause(&self, asked: Duration) {
+        let until = Instant::now() + asked;
+        let mut window = self.window();
+        window.paused_until = Some(window.paused_until.map_or(until, |already| already.max(until)));
+    }
+}
+
 impl<L: Layer> Layer for Rate<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        if self.rates == Rates::default() {
-            return self.inner.call(job).await;
-        }
         let (tokens_in, tokens_out) = most_tokens(&job.request);
         let start = Instant::now();
-        let admitted = job.cancel.run_until_cancelled(self.admit(tokens_in + tokens_out)).await;
+        let admitted = job.cancel.run_until_cancelled(self.admit(tokens_in, tokens_out)).await;
         let number = admitted.ok_or_else(ChatError::cancelled)?;
         job.waited.since(start);
         let result = self.inner.call(job).await;
-        if let Some(tokens) = taken(&result) {
+        if let Some((number, tokens)) = number.zip(taken(&result)) {
             self.settle(number, tokens);
+        }
+        if let Err(ChatError { kind: ErrorKind::RateLimited, retry_after: Some(asked), .. }) = &result {
+            self.pause(*asked);
         }
         result
     }

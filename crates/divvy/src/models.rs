@@ -20,7 +20,9 @@ use divvy_flow::{
     error::FlowError,
     train::Artefact,
 };
-use divvy_llm::{ApiKey, Budget, Caps, Chat, Client, ClientConfig, HttpChat, HttpConfig, Rates, RetryPolicy, Transfer};
+use divvy_llm::{
+    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Endpoint, HttpChat, HttpConfig, Rates, RetryPolicy, Transfer,
+};
 use divvy_store::Store;
 use divvy_student::matrix::Numerics;
 
@@ -86,7 +88,8 @@ fn resolve_one(
     match &source {
         ModelSource::Endpoint { url } => {
             let served = model.model.clone().unwrap_or_default();
-            Ok(resolved(ModelId::remote(&provider(url), &served), None, None))
+            let provider = model.provider.clone().unwrap_or_else(|| host(url));
+            Ok(resolved(ModelId::remote(&provider, &served), None, None))
         }
         ModelSource::Recorded(Some(file)) => {
             let bytes = std::fs::read(file).with_context(|| format!("models.{name}: cannot read `{file}`"))?;
@@ -103,7 +106,7 @@ fn resolve_one(
 }
 
 /// A remote model is what its provider calls it; `http://host:port/v1` stands for a provider of its own.
-fn provider(url: &str) -> String {
+fn host(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
@@ -167,7 +170,12 @@ impl Registry {
         budget: recipe::Budget,
     ) -> Self {
         let price_nanos = budget.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
-        let budget = Budget::new(Caps { calls: budget.calls, tokens: budget.tokens, price_nanos });
+        let budget = Budget::new(Caps {
+            calls: budget.calls,
+            tokens: budget.tokens,
+            price_nanos,
+            time: budget.minutes.map(Duration::from_mins),
+        });
         Self { store, resolved, hosts, budget, students: Mutex::default(), clients: Mutex::default() }
     }
 
@@ -180,30 +188,21 @@ impl Registry {
         let concurrency = model.recipe.concurrency;
         match (&model.source, &model.path) {
             (ModelSource::Endpoint { url }, _) => {
-                let chat = self.endpoint(url, &model.recipe).map_err(|error| fail(error.to_string()))?;
-                self.ready(name, model, Arc::new(chat), model.id.clone(), concurrency.unwrap_or(REMOTE_CONCURRENCY))
-                    .map_err(fail)
+                let endpoints = endpoints(url, &model.recipe).map_err(|error| fail(error.to_string()))?;
+                self.ready(name, model, endpoints, model.id.clone()).map_err(fail)
             }
             (ModelSource::Recorded(_), Some(file)) => {
                 let chat = divvy_llm::Recorded::open(file).map_err(|error| fail(error.to_string()))?;
-                self.ready(name, model, Arc::new(chat), model.id.clone(), REMOTE_CONCURRENCY).map_err(fail)
+                self.ready(name, model, vec![at_once(Arc::new(chat), REMOTE_CONCURRENCY)], model.id.clone())
+                    .map_err(fail)
             }
             (_, Some(path)) => {
                 let batch = concurrency.unwrap_or(LOCAL_BATCH);
                 let chat = self.hosts.chat(name, (path, model.numerics), None, batch);
-                self.ready(name, model, Arc::new(chat), model.id.clone(), batch).map_err(fail)
+                self.ready(name, model, vec![at_once(Arc::new(chat), batch)], model.id.clone()).map_err(fail)
             }
             (_, None) => Err(fail("has no weights".into())),
         }
-    }
-
-    fn endpoint(&self, url: &str, model: &recipe::Model) -> Result<HttpChat, divvy_llm::ChatError> {
-        HttpChat::new(HttpConfig {
-            url: url.to_owned(),
-            model: model.model.clone().unwrap_or_default(),
-            api_key: model.api_key_env.clone().map_or(ApiKey::None, ApiKey::Env),
-            transfer: Transfer::Whole,
-        })
     }
 
     fn student(&self, student: &str) -> Option<Result<Ready, FlowError>> {
@@ -219,41 +218,61 @@ impl Registry {
         } else {
             self.hosts.chat(student, (&artefact.path, model.numerics), None, batch)
         };
-        Some(self.ready(student, model, Arc::new(chat), id, batch).map_err(fail))
+        Some(self.ready(student, model, vec![at_once(Arc::new(chat), batch)], id).map_err(fail))
     }
 
-    fn ready(
-        &self,
-        name: &str,
-        model: &Resolved,
-        chat: Arc<dyn Chat>,
-        id: ModelId,
-        concurrency: usize,
-    ) -> Result<Ready, String> {
-        let prices = model
-            .recipe
-            .price
-            .as_ref()
-            .map(divvy_core::cost::Prices::parse)
-            .transpose()
-            .map_err(|error| format!("price: {error}"))?;
-        let endpoint = match &model.source {
-            ModelSource::Endpoint { url } => Some(url.clone()),
-            _ => None,
-        };
+    fn ready(&self, name: &str, model: &Resolved, endpoints: Vec<Endpoint>, id: ModelId) -> Result<Ready, String> {
         let mut config = ClientConfig::new(name);
-        (config.prices, config.budget, config.max_concurrency) = (prices, Arc::clone(&self.budget), concurrency);
-        if endpoint.is_none() {
+        config.local = !matches!(model.source, ModelSource::Endpoint { .. });
+        if config.local {
             // A local model answers when its turn comes, and a second try would fail as the first did.
             (config.deadline, config.attempt_timeout, config.retry) =
                 (LOCAL_DEADLINE, LOCAL_DEADLINE, RetryPolicy::NEVER);
         }
-        config.local = endpoint.is_none();
-        config.rates = Rates { requests: model.recipe.requests_per_minute, tokens: model.recipe.tokens_per_minute };
+        let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse);
+        config.prices = prices.transpose().map_err(|error| format!("price: {error}"))?;
+        config.budget = Arc::clone(&self.budget);
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
-        config.endpoint = endpoint;
-        Ok(Ready { client: Arc::new(Client::new(chat, self.store.clone(), config)), id, concurrency })
+        config.stall = model.recipe.stall_seconds.map(Duration::from_secs);
+        let concurrency = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
+        Ok(Ready { client: Arc::new(Client::new(endpoints, self.store.clone(), config)), id, concurrency })
     }
+}
+
+/// A model in this process.
+fn at_once(chat: Arc<dyn Chat>, most: usize) -> Endpoint {
+    Endpoint { max_concurrency: most, ..Endpoint::new(chat) }
+}
+
+/// The places where a remote model is served.
+fn endpoints(url: &str, model: &recipe::Model) -> Result<Vec<Endpoint>, divvy_llm::ChatError> {
+    let first = recipe::FurtherEndpoint {
+        url: url.to_owned(),
+        model: None,
+        api_key_env: model.api_key_env.clone(),
+        weight: model.weight,
+        concurrency: model.concurrency,
+        requests_per_minute: model.requests_per_minute,
+        tokens_per_minute: model.tokens_per_minute,
+    };
+    std::iter::once(&first).chain(&model.endpoints).map(|place| endpoint(place, model)).collect()
+}
+
+fn endpoint(place: &recipe::FurtherEndpoint, model: &recipe::Model) -> Result<Endpoint, divvy_llm::ChatError> {
+    let chat = HttpChat::new(HttpConfig {
+        url: place.url.clone(),
+        model: place.model.clone().or_else(|| model.model.clone()).unwrap_or_default(),
+        api_key: place.api_key_env.clone().map_or(ApiKey::None, ApiKey::Env),
+        transfer: if model.stall_seconds.is_some() { Transfer::Streamed } else { Transfer::Whole },
+    })?;
+    Ok(Endpoint {
+        name: Some(place.url.clone()),
+        weight: place.weight.unwrap_or(1),
+        max_concurrency: place.concurrency.unwrap_or(REMOTE_CONCURRENCY),
+        adaptive: true,
+        rates: Rates { requests: place.requests_per_minute, tokens: place.tokens_per_minute },
+        ..Endpoint::new(Arc::new(chat))
+    })
 }
 
 #[async_trait]

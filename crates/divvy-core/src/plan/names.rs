@@ -89,7 +89,7 @@ impl Names<'_> {
                 Ok(ModelSource::Student(_)) => {
                     return self.fail(&key, "a student is used by its name, `student:NAME`, not defined as a model");
                 }
-                Ok(source) => self.rates(name, model, &source)?,
+                Ok(source) => self.endpoint(name, model, &source)?,
             }
             if name == TEACHER || name == RECORDED {
                 return self.fail(&format!("models.{name}"), "this name has a meaning of its own; choose another");
@@ -118,15 +118,39 @@ impl Names<'_> {
         }
     }
 
-    fn rates(&self, name: &str, model: &recipe::Model, source: &ModelSource) -> Result<(), RecipeError> {
-        let rates =
-            [("requests_per_minute", model.requests_per_minute), ("tokens_per_minute", model.tokens_per_minute)];
-        for (key, most) in rates.into_iter().filter_map(|(key, most)| Some((key, most?))) {
-            let key = format!("models.{name}.{key}");
-            match source {
-                _ if most == 0 => self.fail(&key, "nothing could ever be sent; leave the line out for no limit")?,
-                ModelSource::Endpoint { .. } => {}
-                _ => self.fail(&key, "this key is for endpoints alone")?,
+    /// Keys that mean something for endpoints alone, and their values.
+    fn endpoint(&self, name: &str, model: &recipe::Model, source: &ModelSource) -> Result<(), RecipeError> {
+        let at = |key: &str| format!("models.{name}.{key}");
+        let numbers = [
+            ("requests_per_minute", model.requests_per_minute),
+            ("tokens_per_minute", model.tokens_per_minute),
+            ("weight", model.weight.map(u64::from)),
+            ("stall_seconds", model.stall_seconds),
+        ];
+        let numbers: Vec<(&str, u64)> = numbers.into_iter().filter_map(|(key, most)| Some((key, most?))).collect();
+        if let Some((key, _)) = numbers.iter().find(|(_, value)| *value == 0) {
+            return self.fail(&at(key), "nothing could ever be sent; leave the line out for no limit");
+        }
+        let keys = numbers.iter().map(|(key, _)| *key);
+        let keys = keys.chain(model.provider.as_ref().map(|_| "provider"));
+        let mut keys = keys.chain(model.endpoints.first().map(|_| "endpoints"));
+        match (source, keys.next()) {
+            (ModelSource::Endpoint { .. }, _) => self.further(name, model),
+            (_, Some(key)) => self.fail(&at(key), "this key is for endpoints alone"),
+            (_, None) => Ok(()),
+        }
+    }
+
+    fn further(&self, name: &str, model: &recipe::Model) -> Result<(), RecipeError> {
+        for further in &model.endpoints {
+            let numbers = [further.requests_per_minute, further.tokens_per_minute, further.weight.map(u64::from)];
+            let at = |key: &str| format!("models.{name}.endpoints.{key}");
+            if !matches!(further.url.parse(), Ok(ModelSource::Endpoint { .. })) {
+                let message = format!("`{}` is no endpoint; write http(s)://host/v1", further.url);
+                return self.fail(&at("url"), message);
+            }
+            if numbers.contains(&Some(0)) {
+                return self.fail(&at("url"), "a rate or weight of 0 sends nothing; leave the line out");
             }
         }
         Ok(())

@@ -150,4 +150,12 @@ fn rates_are_for_endpoints_and_above_zero() {
     refused(&api("requests_per_minute = 0"), "`models.api.requests_per_minute`: nothing could ever be sent");
     refused("[models.here]\nsource = \"path:x.gguf\"\ntokens_per_minute = 9", "this key is for endpoints alone");
     Plan::resolve(&recipe(&api("requests_per_minute = 60\ntokens_per_minute = 90000")), "r.toml").unwrap();
+    let further = |line: &str| api(&format!("weight = 2\nstall_seconds = 30\n[[models.api.endpoints]]\n{line}"));
+    refused(&further("url = \"y.example\""), "`y.example` is no endpoint; write http(s)://host/v1");
+    refused(&further("url = \"http://y.example/v1\"\nweight = 0"), "a rate or weight of 0 sends nothing");
+    Plan::resolve(&recipe(&further("url = \"http://y.example/v1\"\nconcurrency = 4")), "r.toml").unwrap();
+    refused(
+        "[models.here]\nsource = \"path:x.gguf\"\nprovider = \"me\"",
+        "`models.here.provider`: this key is for endpoints",
+    );
 }

@@ -108,6 +108,14 @@ pub struct Model {
     pub model: Option<String>,
     /// For an endpoint: the environment variable that holds the API key. The key itself never stands in a recipe.
     pub api_key_env: Option<String>,
+    /// For an endpoint: who the model belongs to. Replies are kept under provider and model name, so that another URL
+    /// pays nothing twice; the host of `source` when absent.
+    pub provider: Option<String>,
+    /// For an endpoint: its share of the requests, where `endpoints` names more.
+    pub weight: Option<u32>,
+    /// Further endpoints that serve this same model: they share the load and stand in for each other.
+    #[serde(default)]
+    pub endpoints: Vec<FurtherEndpoint>,
     /// For a local model.
     #[serde(default)]
     pub numerics: Numerics,
@@ -122,6 +130,23 @@ pub struct Model {
     pub price: Option<Price>,
     /// Seconds one request may take, all retries included.
     pub timeout_seconds: Option<u64>,
+    /// For an endpoint: replies are streamed, and one that stands still for so many seconds is given up.
+    pub stall_seconds: Option<u64>,
+}
+
+/// Another place where a model is served.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FurtherEndpoint {
+    pub url: String,
+    /// The model's name there, if it has another.
+    pub model: Option<String>,
+    /// A key goes only where it is named.
+    pub api_key_env: Option<String>,
+    pub weight: Option<u32>,
+    pub concurrency: Option<usize>,
+    pub requests_per_minute: Option<u64>,
+    pub tokens_per_minute: Option<u64>,
 }
 
 /// How closely a local model keeps to its stored numbers when it answers. Training is always exact.
@@ -348,6 +373,8 @@ pub struct Budget {
     pub calls: Option<u64>,
     /// Most new tokens, in and out together.
     pub tokens: Option<u64>,
+    /// Most minutes of one `divvy` command; what is in flight then comes to its end.
+    pub minutes: Option<u64>,
     /// Most money, as a decimal string: `"5.00"`. Every endpoint needs its `price` then; local models cost nothing.
     pub dollars: Option<String>,
 }

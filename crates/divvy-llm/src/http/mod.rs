@@ -3,11 +3,15 @@
 //! <https://platform.openai.com/docs/api-reference/chat/create>.
 
 mod key;
+mod limits;
 mod refusal;
 mod sse;
 mod wire;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use divvy_core::chat::{ChatRequest, Reply};
@@ -15,7 +19,7 @@ use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    chat::{Chat, Delta, Deltas},
+    chat::{Chat, Delta, Deltas, Told},
     error::{ChatError, ErrorKind},
 };
 
@@ -55,6 +59,7 @@ struct Inner {
     client: reqwest::Client,
     place: Place,
     transfer: Transfer,
+    told: Mutex<Told>,
 }
 
 impl HttpChat {
@@ -63,7 +68,7 @@ impl HttpChat {
     pub fn new(config: HttpConfig) -> Result<Self, ChatError> {
         let place = Place::new(&config.url, config.model, config.api_key)?;
         let client = client(&place)?;
-        Ok(Self { inner: Arc::new(Inner { client, place, transfer: config.transfer }) })
+        Ok(Self { inner: Arc::new(Inner { client, place, transfer: config.transfer, told: Mutex::default() }) })
     }
 
     /// Where requests go.
@@ -99,6 +104,10 @@ impl Chat for HttpChat {
             Transfer::Whole => stream::once(whole(inner, request, cancel)).flat_map(parse_after_raw).boxed(),
             Transfer::Streamed => stream::once(streamed(inner, request, cancel)).flatten().boxed(),
         }
+    }
+
+    fn told(&self) -> Told {
+        *self.inner.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reread(&self, raw: &[u8]) -> Option<Result<Reply, ChatError>> {
@@ -158,6 +167,9 @@ impl Inner {
             post = post.bearer_auth(key);
         }
         let response = post.send().await.map_err(|error| self.place.unreachable(&error))?;
+        if let Some(told) = limits::told(response.headers()) {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        }
         if response.status() == reqwest::StatusCode::OK {
             return Ok(response);
         }

@@ -148,10 +148,14 @@ impl Told {
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110, 10.2.3), or OpenAI's finer `retry-after-ms`. The date form is rare and left out.
+/// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), or OpenAI's finer `retry-after-ms`.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
-    let seconds = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after"))?;
+    let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
+    let Some(seconds) = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after")) else {
+        let date = httpdate::parse_http_date(text("retry-after")?).ok()?;
+        return Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default());
+    };
     Duration::try_from_secs_f64(seconds).ok()
 }
 

@@ -14,14 +14,24 @@ struct Endpoint {
     log: Arc<Mutex<Vec<(Instant, u64)>>>,
     fails: bool,
     silent: bool,
+    asks_for_pause: Option<Duration>,
+    told: Told,
 }
 
 impl Layer for Endpoint {
+    fn told(&self) -> Told {
+        self.told
+    }
+
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let (tokens_in, tokens_out) = most_tokens(&job.request);
         let most = tokens_in + tokens_out;
         self.log.lock().unwrap().push((Instant::now(), most));
         tokio::time::sleep(Duration::from_secs(1)).await;
+        if let Some(asked) = self.asks_for_pause.filter(|_| self.log.lock().unwrap().len() == 1) {
+            let error = ChatError::new(ErrorKind::RateLimited, "slow down");
+            return Err(ChatError { retry_after: Some(asked), ..error });
+        }
         if self.fails {
             return Err(ChatError::new(ErrorKind::ServerError, "no"));
         }
@@ -135,4 +145,26 @@ async fn cancelling_ends_the_wait_and_leaves_the_turn() {
     assert!(start.elapsed() < SECOND);
     rate.call(job(5)).await.unwrap();
     assert!(start.elapsed() < MINUTE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_the_endpoint_asks_for_holds_for_all_requests() {
+    let endpoint = Endpoint { asks_for_pause: Some(9 * SECOND), ..Endpoint::default() };
+    let sent = send(Rates::default(), endpoint, vec![(Duration::ZERO, 5), (2 * SECOND, 5), (SECOND, 5)]).await;
+    assert!(sent[1].0 >= 10 * SECOND && sent[2].0 < 11 * SECOND, "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_endpoint_says_of_its_limits_is_kept() {
+    let quota = Quota { limit: Some(3), remaining: Some(1), resets: None };
+    let told = Told { requests: quota, tokens: Quota::default() };
+    let sent = send(Rates::default(), Endpoint { told, ..Endpoint::default() }, vec![(Duration::ZERO, 5); 5]).await;
+    assert!(sent[2].0 < SECOND && sent[3].0 >= MINUTE, "three a minute: {sent:?}");
+    for tokens in [false, true] {
+        let used_up = Quota { limit: None, remaining: Some(0), resets: Some(Instant::now() + 7 * SECOND) };
+        let [requests, tokens] = if tokens { [Quota::default(), used_up] } else { [used_up, Quota::default()] };
+        let told = Told { requests, tokens };
+        let sent = send(Rates::default(), Endpoint { told, ..Endpoint::default() }, vec![(Duration::ZERO, 5)]).await;
+        assert!(sent[0].0 >= 6 * SECOND, "{sent:?}");
+    }
 }

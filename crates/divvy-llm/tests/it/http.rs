@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use divvy_core::chat::Finish;
-use divvy_llm::{ApiKey, Chat, ChatError, Delta, ErrorKind, HttpChat, HttpConfig, Transfer};
+use divvy_llm::{ApiKey, Chat, ChatError, Client, Delta, Endpoint, ErrorKind, HttpChat, HttpConfig, Transfer};
 use divvy_testkit::{
     script::{Fault, Step},
     teacher::{Lesson, Teacher},
@@ -9,7 +9,7 @@ use divvy_testkit::{
 use futures::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::{bench, request};
+use crate::{bench, config, request};
 
 fn http(url: &str, transfer: Transfer) -> HttpChat {
     let config = HttpConfig { url: url.into(), model: "teacher".into(), api_key: ApiKey::None, transfer };
@@ -209,4 +209,31 @@ async fn a_hanging_endpoint_is_left_at_once_when_cancelled() {
     };
     let (result, ()) = tokio::join!(chat.complete(request("a"), cancel.clone()), stop);
     assert!(result.unwrap_err().is_cancelled());
+}
+
+#[tokio::test]
+async fn one_endpoint_stands_in_for_another_and_nothing_is_paid_twice() {
+    let (dying, well) = (Teacher::scripted([]).await.unwrap(), Teacher::scripted([]).await.unwrap());
+    let locked = Teacher::start(Lesson { api_key: Some("sk-other".into()), ..Lesson::default() }).await.unwrap();
+    let place = |teacher: &Teacher| Endpoint {
+        name: Some(teacher.url()),
+        adaptive: true,
+        ..Endpoint::new(Arc::new(http(&teacher.url(), Transfer::Whole)))
+    };
+    let bench = bench(Arc::new(http(&well.url(), Transfer::Whole)), |c| c).await;
+    let client = Client::new([&dying, &locked, &well].map(place).into(), bench.store.clone(), config(|c| c));
+    let cancel = CancellationToken::new();
+    let all = |range: std::ops::Range<u32>| {
+        futures::future::join_all(range.map(|k| client.complete(request(&format!("q{k}")), &cancel)))
+    };
+    assert!(all(0..20).await.into_iter().all(|call| call.is_ok()));
+    let served = dying.answered() + well.answered();
+    assert!(served == 20 && dying.answered() > 0 && well.answered() > 0, "{} + {}", dying.answered(), well.answered());
+    let before = dying.answered();
+    drop(dying);
+    assert!(all(10..40).await.into_iter().all(|call| call.is_ok()), "twenty more, ten of them kept");
+    assert_eq!(well.answered(), 40 - before);
+    let calls = bench.store.calls(&divvy_store::CallFilter::default()).await.unwrap();
+    let here = calls.iter().filter(|call| call.endpoint.as_deref() == Some(well.url().as_str())).count();
+    assert_eq!((calls.len(), here), (40, well.answered()));
 }

@@ -5,7 +5,7 @@ use divvy_core::{
     cost::Prices,
     model::ModelId,
 };
-use divvy_llm::{Budget, Caps, Chat, Client, ErrorKind, Recorded, Scripted, Step, call_key};
+use divvy_llm::{Budget, Caps, Chat, Client, Endpoint, ErrorKind, Recorded, Scripted, Step, call_key};
 use tokio_util::sync::CancellationToken;
 
 use crate::{bench, config, request};
@@ -39,8 +39,8 @@ async fn a_finished_call_is_free_for_another_process_and_endpoint() {
     drop(bench.client);
     let store = divvy_store::Store::open(&bench.workspace.file("store.db")).await.unwrap();
     let model = echo();
-    let elsewhere = config(|c| divvy_llm::ClientConfig { endpoint: Some("http://elsewhere/v1".into()), ..c });
-    let client = Client::new(model.clone(), store, elsewhere);
+    let elsewhere = Endpoint { name: Some("http://elsewhere/v1".into()), ..Endpoint::new(model.clone()) };
+    let client = Client::new(vec![elsewhere], store, config(|c| c));
     assert!(client.complete(request("a"), &cancel).await.unwrap().from_cache);
     assert!(model.asked().is_empty());
 }
@@ -162,13 +162,11 @@ async fn no_more_than_the_limit_are_in_flight() {
         }
     }
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let bench = bench(Arc::new(Counting(now, most.clone())), |mut c| {
-        c.max_concurrency = 3;
-        c
-    })
-    .await;
+    let bench = bench(echo(), |c| c).await;
+    let three = Endpoint { max_concurrency: 3, ..Endpoint::new(Arc::new(Counting(now, most.clone()))) };
+    let client = Client::new(vec![three], bench.store.clone(), config(|c| c));
     let cancel = CancellationToken::new();
-    let all = (0..20).map(|k| bench.client.complete(request(&k.to_string()), &cancel));
+    let all = (0..20).map(|k| client.complete(request(&k.to_string()), &cancel));
     for call in futures::future::join_all(all).await {
         call.unwrap();
     }
@@ -290,7 +288,30 @@ async fn the_raw_reply_is_on_disk_before_it_is_parsed() {
     let workspace = divvy_testkit::workspace::Workspace::new();
     let store = divvy_store::Store::open(&workspace.file("store.db")).await.unwrap();
     let reading = divvy_store::Store::open_read(&workspace.file("store.db")).await.unwrap();
-    let client = Client::new(Arc::new(Suspicious { store: reading }), store, config(|c| c));
+    let client = Client::new(vec![Endpoint::new(Arc::new(Suspicious { store: reading }))], store, config(|c| c));
     let call = client.complete(request("a"), &CancellationToken::new()).await.unwrap();
     assert_eq!(call.reply.text, "1 kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_begins_after_the_budget_of_time() {
+    let budget = Budget::new(Caps { time: Some(Duration::from_mins(3)), ..Caps::default() });
+    let bench = bench(echo(), |c| divvy_llm::ClientConfig { budget, ..c }).await;
+    let cancel = CancellationToken::new();
+    bench.client.complete(request("a"), &cancel).await.unwrap();
+    tokio::time::sleep(Duration::from_mins(3)).await;
+    let late = bench.client.complete(request("b"), &cancel).await.unwrap_err();
+    assert!(late.is_budget() && late.message.contains("3 minutes is used up"), "{late}");
+    assert!(bench.client.complete(request("a"), &cancel).await.unwrap().from_cache, "what is finished stays free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_stands_still_is_given_up_and_asked_for_again() {
+    let model = Arc::new(Scripted::steps([Step::Hang, Step::Say("there".into())]));
+    let bench = bench(model, |c| divvy_llm::ClientConfig { stall: Some(Duration::from_secs(20)), ..c }).await;
+    let start = tokio::time::Instant::now();
+    let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+    assert!(call.reply.text == "there" && start.elapsed() < Duration::from_secs(30));
+    let attempts = bench.store.attempts(&call.key).await.unwrap();
+    assert!(attempts[0].message.contains("sent nothing for 20 s; raise `stall_seconds`"), "{}", attempts[0].message);
 }

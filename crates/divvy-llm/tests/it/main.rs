@@ -11,7 +11,7 @@ use divvy_core::{
     chat::{ChatRequest, Message, Sampling},
     model::ModelId,
 };
-use divvy_llm::{Chat, Client, ClientConfig};
+use divvy_llm::{Chat, Client, ClientConfig, Endpoint};
 use divvy_store::Store;
 use divvy_testkit::workspace::Workspace;
 
@@ -34,7 +34,7 @@ struct Bench {
 async fn bench(backend: Arc<dyn Chat>, change: impl FnOnce(ClientConfig) -> ClientConfig) -> Bench {
     let workspace = Workspace::new();
     let store = Store::open(&workspace.file("store.db")).await.unwrap();
-    let client = Client::new(backend, store.clone(), config(change));
+    let client = Client::new(vec![Endpoint::new(backend)], store.clone(), config(change));
     Bench { store, client, workspace }
 }
 

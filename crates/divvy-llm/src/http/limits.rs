@@ -1,0 +1,108 @@
+//! What an endpoint says about its limits, in the headers of every reply: OpenAI's `x-ratelimit-…-requests` and
+//! `…-tokens` (platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"), which Azure, Groq, Together and
+//! vLLM's gateways copy, and the plain `ratelimit-…` of draft-ietf-httpapi-ratelimit-headers for requests.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::HeaderMap;
+use tokio::time::Instant;
+
+use crate::chat::{Quota, Told};
+
+/// `None` where the headers say nothing.
+pub(super) fn told(headers: &HeaderMap) -> Option<Told> {
+    let requests = quota(headers, "x-ratelimit-", "-requests")
+        .or_else(|| quota(headers, "ratelimit-", ""))
+        .or_else(|| quota(headers, "x-ratelimit-", ""));
+    let tokens = quota(headers, "x-ratelimit-", "-tokens");
+    let said = requests.is_some() || tokens.is_some();
+    said.then(|| Told { requests: requests.unwrap_or_default(), tokens: tokens.unwrap_or_default() })
+}
+
+fn quota(headers: &HeaderMap, before: &str, after: &str) -> Option<Quota> {
+    let text = |part: &str| headers.get(format!("{before}{part}{after}"))?.to_str().ok();
+    let number = |part: &str| text(part)?.trim().parse().ok();
+    let quota = Quota {
+        limit: number("limit").filter(|limit| *limit > 0),
+        remaining: number("remaining"),
+        resets: text("reset").and_then(wait).and_then(|wait| Instant::now().checked_add(wait)),
+    };
+    (quota != Quota::default()).then_some(quota)
+}
+
+/// `6m0s`, `120ms`, `1.5` seconds, or a moment in seconds or milliseconds since 1970.
+fn wait(text: &str) -> Option<Duration> {
+    const A_YEAR: f64 = 3.2e7;
+    const MILLISECONDS: f64 = 1e11;
+    let Ok(number) = text.trim().parse::<f64>() else { return spelled(text.trim()) };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64();
+    let seconds = match number {
+        _ if number < A_YEAR => number,
+        _ if number < MILLISECONDS => number - now,
+        _ => number / 1000.0 - now,
+    };
+    Duration::try_from_secs_f64(seconds.max(0.0)).ok()
+}
+
+/// Numbers with units, as Go prints a duration.
+fn spelled(text: &str) -> Option<Duration> {
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |next| digits + next);
+        let seconds = match &rest[digits..unit] {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            _ => return None,
+        };
+        total += rest[..digits].parse::<f64>().ok()? * seconds;
+        rest = &rest[unit..];
+    }
+    (!text.is_empty()).then(|| Duration::try_from_secs_f64(total).ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn durations_in_every_dialect() {
+        for (text, ms) in [("6m0s", 360_000), ("120ms", 120), ("1h2m3.5s", 3_723_500), ("0.5", 500), ("30", 30_000)] {
+            assert_eq!(wait(text), Some(Duration::from_millis(ms)), "{text}");
+        }
+        for bad in ["", "soon", "5x", "s", "1m2"] {
+            assert_eq!(wait(bad), None, "{bad}");
+        }
+        let in_a_minute = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 60;
+        for moment in [format!("{in_a_minute}"), format!("{in_a_minute}000")] {
+            let wait = wait(&moment).unwrap().as_secs_f64();
+            assert!((55.0..=60.0).contains(&wait), "{moment}: {wait}");
+        }
+    }
+
+    #[tokio::test]
+    async fn limits_of_both_kinds_and_none() {
+        let told = told(&headers(&[
+            ("x-ratelimit-limit-requests", "60"),
+            ("x-ratelimit-remaining-requests", "0"),
+            ("x-ratelimit-reset-requests", "1s"),
+            ("x-ratelimit-limit-tokens", "150000"),
+            ("x-ratelimit-remaining-tokens", "149984"),
+            ("x-ratelimit-reset-tokens", "6m0s"),
+        ]));
+        let told = told.unwrap();
+        assert_eq!((told.requests.limit, told.requests.remaining), (Some(60), Some(0)));
+        assert_eq!((told.tokens.limit, told.tokens.remaining), (Some(150_000), Some(149_984)));
+        assert!(told.requests.resets.unwrap() <= Instant::now() + Duration::from_secs(1));
+        let plain = super::told(&headers(&[("ratelimit-limit", "100"), ("ratelimit-remaining", "7")])).unwrap();
+        assert_eq!((plain.requests.limit, plain.requests.remaining, plain.requests.resets), (Some(100), Some(7), None));
+        assert_eq!(super::told(&headers(&[("content-type", "application/json")])), None);
+    }
+}

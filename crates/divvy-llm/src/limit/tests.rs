@@ -1,0 +1,81 @@
+use std::{sync::Arc, time::Duration};
+
+use divvy_core::chat::{Finish, Reply, Usage};
+use tokio::time::sleep;
+
+use super::*;
+use crate::layer::testing::job;
+
+/// Serves so many at once and refuses the rest, as an endpoint with a limit of its own does.
+struct Server {
+    capacity: usize,
+    now: Mutex<(usize, usize, usize)>,
+}
+
+impl Layer for Arc<Server> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let refused = {
+            let (running, most, refused) = &mut *self.now.lock().unwrap();
+            *running += 1;
+            *most = (*most).max(*running);
+            *refused += usize::from(*running > self.capacity);
+            *running > self.capacity
+        };
+        sleep(Duration::from_millis(200)).await;
+        self.now.lock().unwrap().0 -= 1;
+        if refused {
+            return Err(ChatError::new(ErrorKind::RateLimited, "429"));
+        }
+        let reply = Reply { text: "yes".into(), finish: Finish::Stop, usage: Usage::default() };
+        Ok(Call { key: job.key, reply, from_cache: false, price_nanos: None, latency_ms: 200 })
+    }
+}
+
+async fn send(limit: Arc<Limit<Arc<Server>>>, count: usize) -> usize {
+    let tasks: Vec<_> = (0..count)
+        .map(|_| {
+            let limit = Arc::clone(&limit);
+            tokio::spawn(async move { limit.call(job(9)).await.is_ok() })
+        })
+        .collect();
+    let mut answered = 0;
+    for task in tasks {
+        answered += usize::from(task.await.unwrap());
+    }
+    answered
+}
+
+fn limit(most: usize, adaptive: bool, capacity: usize) -> (Arc<Limit<Arc<Server>>>, Arc<Server>) {
+    let server = Arc::new(Server { capacity, now: Mutex::default() });
+    (Arc::new(Limit::new(most, adaptive, Arc::clone(&server))), server)
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_finds_what_the_endpoint_takes() {
+    let (limit, server) = limit(200, true, 10);
+    send(Arc::clone(&limit), 1000).await;
+    *server.now.lock().unwrap() = Default::default();
+    let answered = send(limit, 1000).await;
+    let (_, most, refused) = *server.now.lock().unwrap();
+    assert!(answered >= 900 && refused <= 100, "{answered} answered, {refused} refused");
+    assert!((8..=13).contains(&most), "at most {most} at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_limit_stays() {
+    let (limit, server) = limit(7, false, 3);
+    send(limit, 50).await;
+    assert_eq!(server.now.lock().unwrap().1, 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_come_back_from_calls_that_are_dropped() {
+    let (limit, server) = limit(16, true, 99);
+    for _ in 0..5 {
+        let calls = (0..16).map(|_| limit.call(job(9)));
+        let all = futures::future::join_all(calls);
+        let _ = tokio::time::timeout(Duration::from_millis(10), all).await;
+    }
+    server.now.lock().unwrap().0 = 0;
+    assert_eq!(send(limit, 20).await, 20);
+}

@@ -1,0 +1,121 @@
+//! How many requests an endpoint takes at once: additive increase, multiplicative decrease (Chiu and Jain, 1989), with
+//! TCP's slow start (RFC 5681) before the first decrease. A decrease is due when the endpoint refuses for its rate, and
+//! when it answers much slower than it can: servers that never refuse (vLLM, llama-server) let requests queue.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Sent at once before anything is known.
+const FIRST: usize = 16;
+/// What is left of the window after a refusal, and after slow answers.
+const REFUSED: f64 = 0.5;
+const SLOW: f64 = 0.8;
+/// Answers this many times slower than the fastest seen wait in a queue there, mostly.
+const TOO_SLOW: f64 = 4.0;
+/// Weight of the newest answer in the running mean of the pace.
+const NEWEST: f64 = 0.1;
+/// The fastest pace is forgotten little by little: an endpoint may become slower for good.
+const FORGET: f64 = 1.00005;
+/// Answers after a decrease before the pace is looked at again.
+const SETTLE: u32 = 20;
+/// A reply's first token takes about as long as so many further ones.
+const FIRST_TOKEN: u64 = 20;
+
+pub(super) struct Window {
+    size: f64,
+    most: f64,
+    slow_start: bool,
+    last_cut: Option<Instant>,
+    /// Seconds a token, the least seen and the running mean.
+    fastest: f64,
+    pace: f64,
+    since_cut: u32,
+}
+
+impl Window {
+    pub(super) fn new(most: usize) -> Self {
+        let size = most.min(FIRST) as f64;
+        let (fastest, pace) = (f64::INFINITY, 0.0);
+        Self { size, most: most as f64, slow_start: true, last_cut: None, fastest, pace, since_cut: 0 }
+    }
+
+    pub(super) fn size(&self) -> usize {
+        self.size as usize
+    }
+
+    /// A reply of so many tokens came. `busy`: all slots were in use, so that more could have been.
+    pub(super) fn answered(&mut self, started: Instant, now: Instant, tokens_out: u64, busy: bool) {
+        let pace =
+            now.duration_since(started).max(Duration::from_micros(1)).as_secs_f64() / (tokens_out + FIRST_TOKEN) as f64;
+        self.fastest = (self.fastest * FORGET).min(pace);
+        self.pace = if self.pace == 0.0 { pace } else { self.pace + NEWEST * (pace - self.pace) };
+        self.since_cut += 1;
+        if self.since_cut >= SETTLE && self.pace > TOO_SLOW * self.fastest {
+            self.cut(SLOW, started, now);
+        } else if busy {
+            self.size += if self.slow_start { 1.0 } else { 1.0 / self.size };
+            self.size = self.size.min(self.most);
+        }
+    }
+
+    pub(super) fn refused(&mut self, started: Instant, now: Instant) {
+        self.cut(REFUSED, started, now);
+    }
+
+    /// Once a round trip: requests sent before the last cut say nothing about the window after it.
+    fn cut(&mut self, share: f64, started: Instant, now: Instant) {
+        if self.last_cut.is_some_and(|last| started <= last) {
+            return;
+        }
+        self.size = (self.size * share).max(1.0);
+        (self.slow_start, self.last_cut, self.since_cut) = (false, Some(now), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Windows full of answers of 100 tokens, of which the `k`-th takes `latency(k)`; returns the sizes.
+    fn rounds(window: &mut Window, count: usize, latency: impl Fn(usize) -> Duration) -> Vec<usize> {
+        let mut now = Instant::now();
+        (0..count)
+            .map(|_| {
+                let (size, started) = (window.size(), now + MS);
+                (1..=size).for_each(|k| window.answered(started, started + latency(k), 100, true));
+                now = started + latency(size);
+                window.size()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn it_doubles_up_to_the_most_while_answers_stay_fast() {
+        let mut window = Window::new(1000);
+        assert_eq!(rounds(&mut window, 7, |_| 200 * MS), [32, 64, 128, 256, 512, 1000, 1000]);
+    }
+
+    #[test]
+    fn a_refusal_halves_it_once_a_round_trip_and_then_it_grows_by_one_a_round() {
+        let mut window = Window::new(64);
+        let start = Instant::now();
+        (0..16).for_each(|_| window.refused(start, start + MS));
+        assert_eq!(window.size(), 8);
+        window.refused(start + 2 * MS, start + 3 * MS);
+        assert_eq!(window.size(), 4);
+        assert_eq!(rounds(&mut window, 4, |_| 200 * MS), [4, 5, 6, 7]);
+        (0..100).for_each(|k| window.refused(start + k * 9 * MS, start + k * 9 * MS + MS));
+        assert_eq!(window.size(), 1, "one request is always allowed");
+    }
+
+    #[test]
+    fn it_shrinks_where_a_server_only_queues() {
+        // Four at once, the others wait: an answer takes as many turns as stand in line.
+        let mut window = Window::new(256);
+        let sizes = rounds(&mut window, 300, |k| 100 * MS * k.div_ceil(4) as u32);
+        assert!(sizes[100..].iter().all(|size| (8..=40).contains(size)), "{sizes:?}");
+    }
+}

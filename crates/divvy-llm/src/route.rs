@@ -1,0 +1,182 @@
+//! Chooses the endpoint that a request goes to. Several may serve one model: the least busy one for its weight is asked,
+//! one that fails is left alone for a while, and one that refuses our key or does not know the model for good. The
+//! call's key names no endpoint, so that a reply is the same whoever gave it, and is paid for once.
+
+mod breaker;
+
+use std::{
+    cmp::Ordering,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{self, AtomicUsize},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    client::Call,
+    error::{ChatError, ErrorKind},
+    layer::{Job, Layer},
+};
+use breaker::{Breaker, Fitness};
+
+pub(crate) struct Route<L> {
+    lanes: Vec<Lane<L>>,
+}
+
+/// The way to one endpoint.
+struct Lane<L> {
+    weight: f64,
+    /// There are others.
+    several: bool,
+    /// Requests sent this way that are not back, those in line included.
+    running: AtomicUsize,
+    state: Mutex<State>,
+    inner: L,
+}
+
+struct State {
+    breaker: Breaker,
+    /// Set by an error that every request would meet, where there is another endpoint.
+    dead: bool,
+    last_error: Option<ChatError>,
+}
+
+impl<L: Layer> Route<L> {
+    /// Layers with the share of requests that each should get.
+    pub(crate) fn new(lanes: Vec<(u32, L)>) -> Self {
+        let several = lanes.len() > 1;
+        let lane = |(weight, inner): (u32, L)| Lane {
+            weight: f64::from(weight.max(1)),
+            several,
+            running: AtomicUsize::new(0),
+            state: Mutex::new(State { breaker: Breaker::new(several), dead: false, last_error: None }),
+            inner,
+        };
+        Self { lanes: lanes.into_iter().map(lane).collect() }
+    }
+
+    /// The endpoint to ask, or why none can be asked now.
+    fn choose(&self, now: Instant) -> Result<&Lane<L>, ChatError> {
+        let alive = self.lanes.iter().filter(|lane| !lane.state().dead);
+        let mut fit: Vec<(Fitness, f64, &Lane<L>)> =
+            alive.map(|lane| (lane.state().breaker.fitness(now), lane.load(), lane)).collect();
+        fit.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal)));
+        match fit.first() {
+            Some((Fitness::Resting(until), _, lane)) => Err(resting(lane, *until - now)),
+            Some((_, _, lane)) => Ok(lane),
+            None => Err(self.lanes[0].last_error()),
+        }
+    }
+}
+
+impl<L: Layer> Lane<L> {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests under way for each unit of weight, this one included.
+    fn load(&self) -> f64 {
+        (self.running.load(atomic::Ordering::Relaxed) + 1) as f64 / self.weight
+    }
+
+    fn last_error(&self) -> ChatError {
+        let unknown = || ChatError::new(ErrorKind::Unreachable, "no endpoint can be asked");
+        self.state().last_error.clone().unwrap_or_else(unknown)
+    }
+
+    async fn ask(&self, job: Job) -> Result<Call, ChatError> {
+        let _running = Running::new(&self.running);
+        let mut probe = Probe { lane: &self.state, pending: self.state().breaker.sent() };
+        let result = self.inner.call(job).await;
+        probe.pending &= !self.learn(&result);
+        result
+    }
+
+    /// Takes note of what the result says about the endpoint; whether it says anything.
+    fn learn(&self, result: &Result<Call, ChatError>) -> bool {
+        let mut state = self.state();
+        match result {
+            Ok(_) => state.breaker.succeeded(),
+            Err(error) if blames_endpoint(error.kind) => {
+                state.breaker.failed(Instant::now());
+                state.last_error = Some(error.clone());
+            }
+            Err(error) if condemns_endpoint(error.kind) => {
+                (state.dead, state.last_error) = (self.several, Some(error.clone()));
+            }
+            // It answered, and refused this one request.
+            Err(error) if error.status.is_some() => state.breaker.succeeded(),
+            Err(_) => return false,
+        }
+        true
+    }
+}
+
+/// The endpoint, or the way to it, is ill.
+fn blames_endpoint(kind: ErrorKind) -> bool {
+    use ErrorKind::{CutOff, ServerError, TimedOut, Unreachable, Unreadable};
+    matches!(kind, CutOff | ServerError | TimedOut | Unreachable | Unreadable)
+}
+
+/// It will never serve us.
+fn condemns_endpoint(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::Unauthorized | ErrorKind::Unpaid | ErrorKind::NotFound)
+}
+
+fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {
+    let error = lane.last_error();
+    let message = format!("{}; it failed several times in a row and is left alone for a while", error.message);
+    ChatError { message, retry_after: Some(left), usage: divvy_core::chat::Usage::default(), ..error }
+}
+
+impl<L: Layer> Layer for Route<L> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        loop {
+            let lane = self.choose(Instant::now())?;
+            let result = lane.ask(job.clone()).await;
+            match result {
+                // Another endpoint may serve us: nothing was paid for, and no time lost.
+                Err(error) if lane.state().dead && self.lanes.iter().any(|lane| !lane.state().dead) => {
+                    tracing::warn!(%error, "this endpoint is not asked again");
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Counted as long as it lives.
+struct Running<'l>(&'l AtomicUsize);
+
+impl<'l> Running<'l> {
+    fn new(count: &'l AtomicUsize) -> Self {
+        count.fetch_add(1, atomic::Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, atomic::Ordering::Relaxed);
+    }
+}
+
+/// A probe that ends without a verdict, a dropped one included, makes place for another.
+struct Probe<'l> {
+    lane: &'l Mutex<State>,
+    pending: bool,
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        if self.pending {
+            self.lane.lock().unwrap_or_else(PoisonError::into_inner).breaker.probe_lost();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

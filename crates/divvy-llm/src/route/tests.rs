@@ -1,0 +1,113 @@
+use std::sync::Arc;
+
+use divvy_core::chat::{Finish, Reply, Usage};
+use tokio::time::sleep;
+
+use super::*;
+use crate::layer::testing::job;
+
+/// Answers after a while, or fails as it is told.
+#[derive(Default)]
+struct Server {
+    fails: Mutex<Option<ErrorKind>>,
+    asked: AtomicUsize,
+    takes: Duration,
+}
+
+impl Server {
+    fn failing(kind: ErrorKind) -> Arc<Self> {
+        Arc::new(Self { fails: Mutex::new(Some(kind)), ..Self::default() })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(atomic::Ordering::Relaxed)
+    }
+}
+
+impl Layer for Arc<Server> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        self.asked.fetch_add(1, atomic::Ordering::Relaxed);
+        sleep(self.takes).await;
+        if let Some(kind) = *self.fails.lock().unwrap() {
+            return Err(ChatError::new(kind, "no"));
+        }
+        let reply = Reply { text: "yes".into(), finish: Finish::Stop, usage: Usage::default() };
+        Ok(Call { key: job.key, reply, from_cache: false, price_nanos: None, latency_ms: 0 })
+    }
+}
+
+fn slow() -> Arc<Server> {
+    Arc::new(Server { takes: Duration::from_secs(1), ..Server::default() })
+}
+
+async fn all<L: Layer>(route: &Route<L>, count: usize) -> usize {
+    let calls = futures::future::join_all((0..count).map(|_| route.call(job(9)))).await;
+    calls.iter().filter(|call| call.is_ok()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_are_shared_out_by_weight() {
+    let (small, large) = (slow(), slow());
+    let route = Route::new(vec![(1, Arc::clone(&small)), (3, Arc::clone(&large))]);
+    assert_eq!(all(&route, 40).await, 40);
+    assert_eq!((small.asked(), large.asked()), (10, 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_fails_is_left_alone_until_it_is_back() {
+    let (ill, well) = (Server::failing(ErrorKind::ServerError), slow());
+    let route = Route::new(vec![(100, Arc::clone(&ill)), (1, Arc::clone(&well))]);
+    for _ in 0..50 {
+        let _ = route.call(job(9)).await;
+    }
+    assert_eq!(ill.asked(), 1, "a healthy one is asked first, whatever the weights");
+    *ill.fails.lock().unwrap() = None;
+    *well.fails.lock().unwrap() = Some(ErrorKind::Unreachable);
+    for _ in 0..30 {
+        let _ = route.call(job(9)).await;
+    }
+    assert!(ill.asked() >= 29, "it stands in for the other one, and is well again: {}", ill.asked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
+    let (locked, open) = (Server::failing(ErrorKind::Unauthorized), slow());
+    let route = Route::new(vec![(9, Arc::clone(&locked)), (1, Arc::clone(&open))]);
+    assert_eq!(all(&route, 9).await + all(&route, 9).await, 18);
+    assert!(locked.asked() <= 9 && open.asked() == 18);
+    *open.fails.lock().unwrap() = Some(ErrorKind::NotFound);
+    assert_eq!(route.call(job(9)).await.unwrap_err().kind, ErrorKind::NotFound);
+    assert_eq!(route.call(job(9)).await.unwrap_err().kind, ErrorKind::Unauthorized, "nobody is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_only_endpoint_rests_once_it_had_answered() {
+    let server = Arc::new(Server::default());
+    let route = Route::new(vec![(1, Arc::clone(&server))]);
+    route.call(job(9)).await.unwrap();
+    *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
+    for _ in 0..20 {
+        route.call(job(9)).await.unwrap_err();
+    }
+    assert_eq!(server.asked(), 6);
+    let error = route.call(job(9)).await.unwrap_err();
+    assert_eq!((error.kind, error.is_retryable()), (ErrorKind::ServerError, true));
+    assert!(error.message.contains("left alone for a while"), "{error}");
+    sleep(error.retry_after.unwrap()).await;
+    *server.fails.lock().unwrap() = None;
+    assert_eq!(all(&route, 1).await, 1);
+    assert_eq!(all(&route, 20).await, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_dropped_lets_the_next_one_go() {
+    let server = slow();
+    let route = Route::new(vec![(1, Arc::clone(&server))]);
+    route.call(job(9)).await.unwrap();
+    *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
+    assert_eq!(all(&route, 5).await, 0);
+    sleep(Duration::from_secs(6)).await;
+    let _ = tokio::time::timeout(Duration::from_millis(1), route.call(job(9))).await;
+    *server.fails.lock().unwrap() = None;
+    assert_eq!(all(&route, 1).await, 1);
+}
