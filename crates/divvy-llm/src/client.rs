@@ -150,7 +150,7 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
     let ledger = Ledger {
         backend: endpoint.backend,
         store: store.clone(),
-        clock: config.clock.clone(),
+        clock: config.clock,
         model_name: config.model_name.clone(),
         endpoint: endpoint.name,
         prices: config.prices,

@@ -53,6 +53,33 @@ fn killed_at_several_places_no_committed_call_is_repeated() {
     finish(&bench, &committed, places.len());
 }
 
+/// The server's count against the store's, after each of fifty kills at moments that nobody chose.
+#[test]
+fn fifty_kills_cost_at_most_what_was_in_flight() {
+    let bench = Bench::new(Lesson { latency: Duration::from_millis(25), ..Lesson::default() });
+    bench.recipe(&RECIPE.replace("rows = 12", "rows = 90").replace("rows = 8", "rows = 60"));
+    let (mut state, mut kills) = (2026_u64, 0);
+    for _ in 0..50 {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let asked = bench.teacher.asked().len();
+        let mut child = bench.run_until(asked + 1);
+        std::thread::sleep(Duration::from_micros((state >> 33) % 50_000));
+        child.kill().unwrap();
+        kills += usize::from(child.wait().unwrap().code().is_none());
+        let (kept, lost) = (bench.committed().len(), bench.teacher.asked().len() - bench.committed().len());
+        assert!(lost <= kills * CONCURRENCY, "{kept} calls kept, {lost} lost after {kills} kills");
+    }
+    assert_eq!(kills, 50, "the run ended before all kills; it must be longer");
+    let committed = heard(&bench);
+    bench.done(&["run", "recipe.toml"]);
+    assert!(committed.iter().all(|(messages, times)| bench.heard(messages) == *times), "a committed call was repeated");
+    let asked = bench.teacher.asked().len();
+    assert_eq!(bench.committed().len(), asked - bench.repeats());
+    assert!(bench.repeats() <= kills * CONCURRENCY);
+    bench.done(&["run", "recipe.toml"]);
+    assert_eq!(bench.teacher.asked().len(), asked, "a finished run asks nothing");
+}
+
 #[test]
 fn a_kill_in_each_stage_alone_loses_nothing() {
     for place in [5, 16, 40] {
