@@ -64,6 +64,8 @@ pub struct ScreenPlan {
     pub threshold: f64,
     /// `None`: every question.
     pub rows: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

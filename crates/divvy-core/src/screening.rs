@@ -6,14 +6,21 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use thiserror::Error;
 
 use crate::{
-    question::{Question, QuestionId},
+    chat::Finish,
+    question::{Gold, Question, QuestionId, ScorerKind},
     recipe,
     records::{Grade, Outcome, Verdict},
+    scorers,
 };
 
 /// Reasons as they are stored and grouped by.
 pub mod reason {
     pub const CORRECT: &str = "correct";
+    /// Several samples of the solver say the same (no gold was looked at).
+    pub const AGREED: &str = "agreed";
+    pub const TOO_FEW_AGREE: &str = "too-few-agree";
+    /// Another decomposition of the same question is kept.
+    pub const NOT_THE_BEST: &str = "not-the-best";
     /// Some samples were right, fewer than the rule asks for.
     pub const TOO_FEW_CORRECT: &str = "too-few-correct";
     pub const WRONG_ANSWER: &str = "wrong-answer";
@@ -41,9 +48,10 @@ impl KeepRule {
     #[must_use]
     pub fn new(rule: recipe::Rule, threshold: Option<f64>) -> Self {
         match rule {
-            recipe::Rule::Any => Self::Any,
+            // The best one is chosen among those that are good enough, see [`best`].
+            recipe::Rule::Any | recipe::Rule::Best => Self::Any,
             recipe::Rule::All => Self::All,
-            recipe::Rule::Threshold => Self::Threshold(threshold.unwrap_or(1.0)),
+            recipe::Rule::Threshold | recipe::Rule::Agreement => Self::Threshold(threshold.unwrap_or(1.0)),
         }
     }
 
@@ -97,6 +105,37 @@ pub fn verdict(rule: KeepRule, grades: &[Grade]) -> Verdict {
     };
     let pass_rate = correct as f64 / grades.len() as f64;
     Verdict { keep, reason: reason.to_owned(), pass_rate, answer: commonest_answer(grades, keep) }
+}
+
+/// The verdict where no gold is looked at: the solver's commonest answer stands in for it, and `share` of the samples have
+/// to agree with it by the question's own scorer.
+#[must_use]
+pub fn agreement(kind: ScorerKind, share: f64, replies: &[(&str, &Finish)]) -> Verdict {
+    let grade = |golds: &[Gold]| -> Vec<Grade> {
+        replies.iter().map(|(reply, finish)| scorers::grade(kind, reply, finish, golds)).collect()
+    };
+    let answers = grade(&[]);
+    let Some(said) = commonest_answer(&answers, false) else { return verdict(KeepRule::Any, &answers) };
+    let found = verdict(KeepRule::Threshold(share), &grade(&[Gold::single(&said)]));
+    let reason = match found.keep {
+        true => reason::AGREED,
+        false => reason::TOO_FEW_AGREE,
+    };
+    Verdict { reason: reason.to_owned(), ..found }
+}
+
+/// Of one question's verdicts, by sample: the kept one that passed most often; the first of equals.
+#[must_use]
+pub fn best(verdicts: &[Verdict]) -> Option<usize> {
+    let kept = verdicts.iter().enumerate().filter(|(_, verdict)| verdict.keep);
+    let best = kept.reduce(|best, next| if next.1.pass_rate > best.1.pass_rate { next } else { best });
+    best.map(|(index, _)| index)
+}
+
+/// What a decomposition becomes when another of its question is kept.
+#[must_use]
+pub fn not_the_best(verdict: Verdict) -> Verdict {
+    Verdict { keep: false, reason: reason::NOT_THE_BEST.to_owned(), ..verdict }
 }
 
 /// Why most of the failed samples failed; the first seen wins a tie.
@@ -176,6 +215,28 @@ mod tests {
         check(any, &[failed(Outcome::Error)], false, "error", 0.0, None);
         check(KeepRule::Threshold(0.0), &[wrong("3")], false, "wrong-answer", 0.0, Some("3"));
         check(any, &[], false, "no-samples", 0.0, None);
+    }
+
+    #[test]
+    fn agreement_is_by_the_scorer_and_needs_no_gold() {
+        let said = |texts: &[&str], share| {
+            let replies: Vec<_> = texts.iter().map(|text| (*text, &Finish::Stop)).collect();
+            let verdict = agreement(ScorerKind::Numeric, share, &replies);
+            (verdict.keep, verdict.reason, verdict.pass_rate)
+        };
+        let (one, same, other) = ("The answer is: 1,200", "The answer is: 1200.0", "The answer is: 7");
+        assert_eq!(said(&[one, same, other, one], 0.7), (true, "agreed".into(), 0.75));
+        assert_eq!(said(&[one, other], 0.6), (false, "too-few-agree".into(), 0.5));
+        assert_eq!(said(&["", ""], 0.5), (false, "no-answer".into(), 0.0));
+    }
+
+    #[test]
+    fn the_best_of_a_question_passed_most_often() {
+        let rated = |pass_rate: f64| Verdict { keep: pass_rate > 0.0, reason: String::new(), pass_rate, answer: None };
+        assert_eq!(best(&[rated(0.25), rated(0.75), rated(0.75)]), Some(1));
+        assert_eq!(best(&[rated(0.0)]), None);
+        let loser = not_the_best(rated(0.25));
+        assert_eq!((loser.keep, loser.reason.as_str(), loser.pass_rate), (false, "not-the-best", 0.25));
     }
 
     #[test]

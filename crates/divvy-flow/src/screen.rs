@@ -1,20 +1,21 @@
 //! Screen: the solver answers each training question with its decomposition; the verdict decides whether the row may
 //! teach (the paper's rejection sampling, section 3). Rows are kept or rejected, each with a reason; none is dropped.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
-    chat::Sampling,
+    chat::{Finish, Sampling},
     decomposition::Decomposition,
     digest::derive_seed,
     plan::ScreenPlan,
     prompts::two_stage,
     question::{Question, QuestionId},
+    recipe::Rule,
     records::{Grade, ItemState, Stage, Verdict},
     scorers,
     screening::{self, KeepRule},
 };
-use divvy_llm::ChatError;
+use divvy_llm::{Call, ChatError};
 use divvy_store::ItemRow;
 
 use crate::{
@@ -23,6 +24,9 @@ use crate::{
     error::FlowError,
     items::{self, Done, ItemKey},
 };
+
+/// Rows screened together at least, when only some are wanted: enough to keep a batch busy.
+const SMALLEST_GROUP: usize = 16;
 
 /// Runs the stage, if the plan has one.
 ///
@@ -34,25 +38,88 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let questions: HashMap<&QuestionId, &Question> =
         context.questions.train.iter().map(|question| (&question.id, question)).collect();
     let candidates = candidates(context, plan).await?;
-    let settled = items::settled(context, Stage::Screen).await?;
-    let todo: Vec<ItemKey> =
-        candidates.iter().map(|(key, _)| key.clone()).filter(|key| !settled.contains_key(key)).collect();
-    let total = candidates.len() as u64;
-    context.progress.start(Stage::Screen, &plan.solver, total, total - todo.len() as u64);
-    let result = if todo.is_empty() {
-        Ok(())
-    } else {
+    let settled = items::settled(context, Stage::Screen).await?.len() as u64;
+    context.progress.start(Stage::Screen, &plan.solver, candidates.len() as u64, settled);
+    let result = in_groups(context, plan, &questions, candidates).await;
+    context.progress.finish();
+    result
+}
+
+/// Group after group, until there are enough. What a group is depends on what was kept, never on what finished first.
+async fn in_groups(
+    context: &Context,
+    plan: &ScreenPlan,
+    questions: &HashMap<&QuestionId, &Question>,
+    candidates: Vec<(ItemKey, Decomposition)>,
+) -> Result<(), FlowError> {
+    let order: Vec<ItemKey> = candidates.iter().map(|(key, _)| key.clone()).collect();
+    let decompositions: &HashMap<ItemKey, Decomposition> = &candidates.into_iter().collect();
+    let mut at = 0;
+    loop {
+        let settled = items::settled(context, Stage::Screen).await?;
+        let group = group(plan, &order, at, &settled);
+        if group.is_empty() {
+            break;
+        }
+        at += group.len();
+        let todo: Vec<ItemKey> = group.iter().filter(|key| !settled.contains_key(key)).cloned().collect();
+        if todo.is_empty() {
+            continue;
+        }
         let ready = &context.models.get(&plan.solver).await?;
-        let decompositions: HashMap<ItemKey, Decomposition> = candidates.into_iter().collect();
-        let decompositions = &decompositions;
         items::run(context, Stage::Screen, todo, ready.concurrency, |key| {
             let (question, decomposition) = (questions[&key.question], &decompositions[&key]);
             judge(context, plan, ready, question, decomposition, key.sample)
         })
-        .await
+        .await?;
+    }
+    if plan.rule == Rule::Best { keep_the_best(context).await } else { Ok(()) }
+}
+
+/// The rows from `at` on that are next: all of them, or as many as may still be needed.
+fn group<'a>(plan: &ScreenPlan, order: &'a [ItemKey], at: usize, settled: &HashMap<ItemKey, ItemRow>) -> &'a [ItemKey] {
+    let (before, after) = order.split_at(at);
+    let most = match plan.until.map(|until| until.saturating_sub(kept(plan, before, settled))) {
+        None => after.len(),
+        Some(0) => 0,
+        Some(wanted) => wanted.max(SMALLEST_GROUP).min(after.len()),
     };
-    context.progress.finish();
-    result
+    &after[..most]
+}
+
+/// Rows among these that are kept, or for the rule `best` questions that have one.
+fn kept(plan: &ScreenPlan, rows: &[ItemKey], settled: &HashMap<ItemKey, ItemRow>) -> usize {
+    let done = |key: &&ItemKey| settled.get(key).is_some_and(|row| row.state == ItemState::Done);
+    let kept = rows.iter().filter(done);
+    match plan.rule {
+        Rule::Best => kept.map(|key| &key.question).collect::<HashSet<_>>().len(),
+        _ => kept.count(),
+    }
+}
+
+/// Rejects all kept decompositions of a question but the best.
+async fn keep_the_best(context: &Context) -> Result<(), FlowError> {
+    let mut by_question: BTreeMap<QuestionId, BTreeMap<u32, (ItemRow, Verdict)>> = BTreeMap::new();
+    for (key, row) in items::settled(context, Stage::Screen).await? {
+        let verdict = items::payload::<Verdict>(&row)?;
+        by_question.entry(key.question).or_default().insert(key.sample, (row, verdict));
+    }
+    let mut losers = Vec::new();
+    for rows in by_question.into_values() {
+        let (rows, verdicts): (Vec<ItemRow>, Vec<Verdict>) = rows.into_values().unzip();
+        let best = screening::best(&verdicts);
+        let lost = rows.into_iter().zip(verdicts).enumerate();
+        losers.extend(
+            lost.filter(|(at, (_, verdict))| verdict.keep && Some(*at) != best).map(|(_, pair)| lose(context, pair)),
+        );
+    }
+    Ok(context.store.put_items(&losers).await?)
+}
+
+fn lose(context: &Context, (row, verdict): (ItemRow, Verdict)) -> ItemRow {
+    let verdict = screening::not_the_best(verdict);
+    let payload_json = serde_json::to_string(&verdict).expect("records are plain JSON");
+    ItemRow { state: ItemState::Rejected(verdict.reason), payload_json, updated_ms: (context.now)(), ..row }
 }
 
 /// Refuses what cannot be screened, before anything is paid for.
@@ -60,7 +127,7 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
 /// # Errors
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
-    if context.plan.screen.is_none() {
+    if context.plan.screen.as_ref().is_none_or(|plan| plan.rule == Rule::Agreement) {
         return Ok(());
     }
     let train = &context.questions.train;
@@ -68,7 +135,7 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
     let Some(first) = without.first() else { return Ok(()) };
     Err(FlowError::Input(format!(
         "screening compares the solver's answer with gold, but {} of {} training rows have none (the first is {})\n\
-         hint: name the answer column, or leave [screen] out and train on SD-T",
+         hint: name the answer column, set the rule `agreement`, or leave [screen] out and train on SD-T",
         without.len(),
         train.len(),
         first.id
@@ -90,7 +157,11 @@ pub async fn expected(context: &Context, plan: &ScreenPlan) -> Result<u64, FlowE
     let collected = items::settled(context, Stage::Collect).await?;
     let rejected = |(key, row): &(&ItemKey, &ItemRow)| row.state != ItemState::Done && asked.contains(&key.question);
     let rejected = collected.iter().filter(rejected).count() as u64;
-    Ok((asked.len() as u64 * u64::from(context.plan.collect.samples)).saturating_sub(rejected))
+    let all = (asked.len() as u64 * u64::from(context.plan.collect.samples)).saturating_sub(rejected);
+    let settled = items::settled(context, Stage::Screen).await?;
+    let rows: Vec<ItemKey> = settled.keys().cloned().collect();
+    let enough = plan.until.is_some_and(|until| kept(plan, &rows, &settled) >= until);
+    Ok(if enough { settled.len() as u64 } else { all })
 }
 
 /// Collected decompositions of the screened questions.
@@ -112,7 +183,6 @@ async fn judge(
     candidate: u32,
 ) -> Result<Done, ChatError> {
     let mut calls = Vec::new();
-    let mut grades: Vec<Grade> = Vec::new();
     for sample in 0..plan.samples {
         let sampling = Sampling {
             temperature: plan.temperature,
@@ -120,12 +190,21 @@ async fn judge(
             ..Sampling::greedy(plan.max_tokens)
         };
         let call = context.ask(ready, two_stage::messages(question, decomposition), sampling, sample).await?;
-        grades.push(scorers::grade(question.scorer, &call.reply.text, &call.reply.finish, &question.golds));
         calls.push(call);
     }
-    let verdict = screening::verdict(KeepRule::new(plan.rule, Some(plan.threshold)), &grades);
+    let verdict = weigh(plan, question, &calls);
     let state = if verdict.keep { ItemState::Done } else { ItemState::Rejected(verdict.reason.clone()) };
     Ok(Done::new(state, &verdict, calls))
+}
+
+fn weigh(plan: &ScreenPlan, question: &Question, calls: &[Call]) -> Verdict {
+    let replies: Vec<_> = calls.iter().map(|call| (call.reply.text.as_str(), &call.reply.finish)).collect();
+    if plan.rule == Rule::Agreement {
+        return screening::agreement(question.scorer, plan.threshold, &replies);
+    }
+    let grade = |(reply, finish): &(&str, &Finish)| scorers::grade(question.scorer, reply, finish, &question.golds);
+    let grades: Vec<Grade> = replies.iter().map(grade).collect();
+    screening::verdict(KeepRule::new(plan.rule, Some(plan.threshold)), &grades)
 }
 
 /// Verdicts by item, kept and rejected.

@@ -201,8 +201,15 @@ impl Names<'_> {
             (_, Some(share)) if !(0.0..=1.0).contains(&share) => {
                 return self.fail("screen.threshold", "a share lies between 0 and 1");
             }
+            (Rule::Agreement, share) => share.unwrap_or(0.5),
             (_, share) => share.unwrap_or(0.0),
         };
+        if screen.rule == Rule::Agreement && samples < 2 {
+            return self.fail("screen.samples", "one sample agrees with itself; the rule `agreement` needs several");
+        }
+        if screen.until == Some(0) {
+            return self.fail("screen.until", "screening would never begin; leave the line out to screen every row");
+        }
         Ok(ScreenPlan {
             solver: screen.solver.clone(),
             samples,
@@ -211,6 +218,7 @@ impl Names<'_> {
             rule: screen.rule,
             threshold,
             rows: screen.rows,
+            until: screen.until,
         })
     }
 

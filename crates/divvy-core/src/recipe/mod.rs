@@ -201,8 +201,11 @@ pub struct Screen {
     pub max_tokens: Option<u32>,
     #[serde(default)]
     pub rule: Rule,
-    /// For the rule `threshold`: smallest share of right solver samples that keeps a row.
+    /// For the rule `threshold`: smallest share of right solver samples that keeps a row; for `agreement`: of samples that
+    /// agree.
     pub threshold: Option<f64>,
+    /// Stop when so many rows are kept (with `best`: questions). A few more may be, since rows are screened in groups.
+    pub until: Option<usize>,
     /// Screen only this many questions, the first in the seed's order; the rest is left unscreened.
     pub rows: Option<usize>,
 }
@@ -210,10 +213,15 @@ pub struct Screen {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
+    /// At least one of the solver's samples is right.
     #[default]
     Any,
     All,
     Threshold,
+    /// Of a question's decompositions, the one that the solver was right with most often.
+    Best,
+    /// Without gold answers: the solver's samples agree with each other.
+    Agreement,
 }
 
 /// What a student is trained on (paper, section 3 and Table 8). The teacher's answers are the replies of the solver that
