@@ -10,6 +10,7 @@ pub mod cost;
 pub mod datasets;
 pub mod decomposition;
 pub mod digest;
+pub mod export;
 pub mod extract;
 pub mod leak;
 pub mod model;

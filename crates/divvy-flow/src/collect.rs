@@ -131,6 +131,18 @@ async fn ask(
     })
 }
 
+/// The teacher's call behind each item; none for a recorded teacher.
+///
+/// # Errors
+/// The store's, or an unreadable record.
+pub async fn calls(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
+    let settled = items::settled(context, Stage::Collect).await?;
+    let done = settled.into_iter().filter(|(_, row)| row.state == ItemState::Done);
+    let calls: Result<Vec<_>, FlowError> =
+        done.map(|(key, row)| Ok((key, items::payload::<Collected>(&row)?.call))).collect();
+    Ok(calls?.into_iter().filter_map(|(key, call)| Some((key, call?))).collect())
+}
+
 /// What was collected and is usable, in a stable order.
 ///
 /// # Errors

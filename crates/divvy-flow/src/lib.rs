@@ -9,6 +9,7 @@ pub mod context;
 pub mod error;
 pub mod estimate;
 pub mod evaluate;
+pub mod export;
 pub mod items;
 pub mod progress;
 pub mod results;

@@ -1,6 +1,6 @@
 //! Train: every student of the plan learns what its target says: to decompose, to answer, or both. A student that was trained on the same rows with the same settings is found, not trained again.
 
-mod rows;
+pub(crate) mod rows;
 
 use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
 
@@ -134,8 +134,8 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
         prompt_id: rows::prompt_id(plan),
         plan: plan.clone(),
         seed: context.plan.seed,
-        rows: rows.train,
-        dev: rows.dev,
+        rows: rows.train.into_iter().map(|taught| taught.row).collect(),
+        dev: rows.dev.into_iter().map(|taught| taught.row).collect(),
         unusable: rows.unusable,
     })
 }

@@ -110,16 +110,21 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Copy a trained student out of the store: a PEFT adapter directory that vLLM and PEFT load
-    #[command(after_help = "Example:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter")]
+    /// Copy a trained student out of the store (a PEFT adapter directory that vLLM and PEFT load), or its training rows
+    #[command(
+        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"
+    )]
     Export {
         #[command(flatten)]
         place: Place,
         /// Name under the recipe's students table
         #[arg(long)]
         student: String,
-        /// Folder to write
-        #[arg(long, value_name = "DIR")]
+        /// The rows that the student learns from, in this form, instead of the student
+        #[arg(long, value_name = "FORM")]
+        rows: Option<RowForm>,
+        /// Folder to write; with --rows a .jsonl or .parquet file
+        #[arg(long, value_name = "PATH")]
         out: PathBuf,
     },
     /// What every stage of a recipe has done, rejected, failed and left
@@ -190,6 +195,23 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RowForm {
+    /// {"prompt": [messages], "completion": [message]}, as TRL reads it
+    PromptCompletion,
+    /// {"messages": […]}, as OpenAI's fine-tuning and TRL read it
+    Messages,
+    /// {"conversations": [{"from", "value"}]}
+    Sharegpt,
+    /// {"instruction", "input", "output"}
+    Alpaca,
+    /// {"`input_ids`", "labels"} of the student's base: nothing is left to a template
+    Ids,
+    /// {"prompt", "chosen", "rejected"}: a kept and a rejected decomposition of one question
+    Preferences,
 }
 
 #[derive(Debug, Subcommand)]

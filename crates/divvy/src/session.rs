@@ -16,6 +16,7 @@ use divvy_flow::{
     train::{self, Trainer},
 };
 use divvy_store::Store;
+use divvy_student::{matrix::Numerics, model::Model};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -43,6 +44,9 @@ pub(crate) struct Session {
     pub(crate) trainer: Arc<dyn Trainer>,
     pub(crate) recipe: Recipe,
     pub(crate) folder: PathBuf,
+    hosts: Arc<Hosts>,
+    /// Name of a local model → its weights.
+    bases: BTreeMap<String, PathBuf>,
     /// Name of a local model → its numerics profile.
     numerics: BTreeMap<String, String>,
 }
@@ -79,11 +83,11 @@ impl Session {
         let store = open_store(&place.store, access).await?;
         let numerics = numerics(&resolved);
         let hosts = Arc::new(Hosts::default());
-        let trainer =
-            Native { hosts: Arc::clone(&hosts), folder: place.store.join("students"), bases: bases(&resolved) };
+        let bases = bases(&resolved);
+        let trainer = Native { hosts: Arc::clone(&hosts), folder: place.store.join("students"), bases: bases.clone() };
         let context = Context {
             digest: plan.digest(),
-            models: Arc::new(Registry::new(store.clone(), resolved, hosts, recipe.budget.clone())),
+            models: Arc::new(Registry::new(store.clone(), resolved, Arc::clone(&hosts), recipe.budget.clone())),
             plan,
             questions,
             store,
@@ -91,7 +95,14 @@ impl Session {
             cancel: CancellationToken::new(),
             now: clock::now_ms,
         };
-        Ok(Self { context, trainer: Arc::new(trainer), recipe, folder: place.store.clone(), numerics })
+        let folder = place.store.clone();
+        Ok(Self { context, trainer: Arc::new(trainer), recipe, folder, hosts, bases, numerics })
+    }
+
+    /// A local model, loaded, as students are trained from it.
+    pub(crate) fn base(&self, name: &str) -> anyhow::Result<Arc<Model>> {
+        let path = self.bases.get(name).with_context(|| format!("`{name}` is not a local model"))?;
+        self.hosts.model(path, Numerics::Exact).map_err(anyhow::Error::msg)
     }
 
     /// Figures of this plan as they stand in the store.

@@ -24,15 +24,21 @@ use crate::{collect, context::Context, error::FlowError, items, items::ItemKey, 
 
 /// Rows to learn from, and rows to watch the loss on. Targets that repeat a solver's replies have none of the latter: dev
 /// questions are not screened.
-pub(super) struct Rows {
-    pub(super) train: Vec<Row>,
-    pub(super) dev: Vec<Row>,
+pub(crate) struct Rows {
+    pub(crate) train: Vec<Taught>,
+    pub(crate) dev: Vec<Taught>,
     /// Replies of the screening's solver that teach nothing: cut off, or without a final answer that is marked as one.
-    pub(super) unusable: u64,
+    pub(crate) unusable: u64,
+}
+
+/// A row, and the item that it was made of.
+pub(crate) struct Taught {
+    pub(crate) from: ItemKey,
+    pub(crate) row: Row,
 }
 
 /// Digest of the prompts that a target is trained on and their parsers: another prompt is another student.
-pub(super) fn prompt_id(plan: &StudentPlan) -> String {
+pub(crate) fn prompt_id(plan: &StudentPlan) -> String {
     let PromptId(decomposes) = decompose::prompt_id(plan.style);
     let PromptId(solves) = two_stage::prompt_id();
     let PromptId(answers) = direct::prompt_id();
@@ -45,16 +51,19 @@ pub(super) fn prompt_id(plan: &StudentPlan) -> String {
     id.hex().to_owned()
 }
 
-pub(super) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
+pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
     if plan.target == Target::Direct {
-        let of = |questions: &[Question]| questions.iter().filter_map(answer).collect();
+        let from = |question: &Question| ItemKey { question: question.id.clone(), sample: 0, arm: String::new() };
+        let taught = |question: &Question| Some(Taught { from: from(question), row: answer(question)? });
+        let of = |questions: &[Question]| questions.iter().filter_map(taught).collect();
         return Ok(Rows { train: of(&context.questions.train), dev: of(&context.questions.dev), unusable: 0 });
     }
     let collected = collect::collected(context).await?;
     let (train, dev) = (by_id(&context.questions.train), by_id(&context.questions.dev));
-    let of = |questions: &HashMap<QuestionId, Question>, make: &Make<'_>| -> Vec<Row> {
-        let rows = collected.iter().filter_map(|(key, steps)| Some(make(key, questions.get(&key.question)?, steps)));
-        rows.flatten().collect()
+    let of = |questions: &HashMap<QuestionId, Question>, make: &Make<'_>| -> Vec<Taught> {
+        let made =
+            collected.iter().filter_map(|(key, steps)| Some((key, make(key, questions.get(&key.question)?, steps))));
+        made.flat_map(|(key, rows)| rows.into_iter().map(|row| Taught { from: key.clone(), row })).collect()
     };
     let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(question, steps, plan.style)];
     let solving: &Make<'_> = &|_, question, steps| gold(question, steps).into_iter().collect();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
+use divvy_core::plan::StudentPlan;
 
 use crate::{
     cli::Place,
@@ -13,12 +14,7 @@ use crate::{
 pub(crate) async fn run(place: &Place, student: &str, out: &Path) -> anyhow::Result<()> {
     let session = Session::open(place, Access::Look).await?;
     let context = &session.context;
-    if !context.plan.students.contains_key(student) {
-        let known: Vec<&str> = context.plan.students.keys().map(String::as_str).collect();
-        return Err(
-            Usage(format!("--student: the recipe has no student `{student}`; it has {}", known.join(", "))).into()
-        );
-    }
+    student_plan(&session, student)?;
     let key = divvy_flow::train::key(context, student).await?;
     let Some(artefact) = divvy_flow::train::find(context, &key).await? else {
         anyhow::bail!("`{student}` is not trained yet; run `divvy train {}` first", place.recipe.display());
@@ -29,6 +25,14 @@ pub(crate) async fn run(place: &Place, student: &str, out: &Path) -> anyhow::Res
     copy(&artefact.path, out)?;
     say(&format!("wrote {} ({} rows, digest {})", out.display(), artefact.rows, &artefact.content[..12]));
     Ok(())
+}
+
+/// The student that `--student` names.
+pub(crate) fn student_plan<'s>(session: &'s Session, student: &str) -> anyhow::Result<&'s StudentPlan> {
+    let students = &session.context.plan.students;
+    let known = || students.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let unknown = || Usage(format!("--student: the recipe has no student `{student}`; it has {}", known()));
+    Ok(students.get(student).ok_or_else(unknown)?)
 }
 
 /// Whole files into a folder beside the target, renamed at the end.

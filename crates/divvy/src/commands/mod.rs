@@ -4,6 +4,7 @@ mod ask;
 mod calls;
 mod data;
 mod export;
+mod export_rows;
 mod init;
 mod models;
 mod report;
@@ -27,7 +28,10 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             let place = crate::cli::Place { recipe, data, store };
             ask::run(&place, ask::Asked { question, premise, arm, json }).await
         }
-        Command::Export { place, student, out } => export::run(&place, &student, &out).await,
+        Command::Export { place, student, rows: None, out } => export::run(&place, &student, &out).await,
+        Command::Export { place, student, rows: Some(form), out } => {
+            export_rows::run(&place, &student, form, &out).await
+        }
         Command::Calls { key, model, last, failed, store, json } => {
             calls::run(&store, &calls::Wanted { key, model, last, failed, json }).await
         }

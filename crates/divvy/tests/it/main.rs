@@ -10,6 +10,7 @@ mod asking; // `divvy ask`, `init`, `--dry-run`: the small commands
 mod budget; // stopped at a cap
 mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
+mod exporting; // training rows for other trainers
 mod kill; // SIGKILL and Ctrl-C, then the same command
 mod listing; // `divvy data` and `divvy models`
 mod looking; // `divvy calls`
