@@ -18,6 +18,7 @@ use crate::{
     context::{Context, Ready},
     error::FlowError,
     items::{self, Done, ItemKey},
+    redo,
 };
 
 /// Recorded rows only touch the store, where many share one commit.
@@ -79,10 +80,10 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     } else if todo.is_empty() {
         Ok(())
     } else {
-        let ready = context.models.get(&plan.teacher).await?;
-        let ready = &ready;
+        let ready = &context.models.get(&plan.teacher).await?;
+        let takes = &redo::takes(context, Stage::Collect).await?;
         items::run(context, Stage::Collect, todo, ready.concurrency, |key| {
-            ask(context, plan, ready, questions[&key.question], key.sample)
+            ask(context, plan, ready, questions[&key.question], key.sample, takes.of(&key))
         })
         .await
     };
@@ -113,13 +114,15 @@ async fn ask(
     ready: &Ready,
     question: &Question,
     sample: u32,
+    take: u32,
 ) -> Result<Done, ChatError> {
     let sampling = Sampling {
         temperature: plan.temperature,
         seed: derive_seed(context.plan.seed, &format!("collect/{}/{sample}", question.id)),
         ..Sampling::greedy(plan.max_tokens)
     };
-    let call = context.ask(ready, decompose::messages(question, Style::default()), sampling, sample).await?;
+    let call =
+        context.ask_again(ready, decompose::messages(question, Style::default()), sampling, sample, take).await?;
     let parsed = decompose::parse(&call.reply.text, &call.reply.finish, plan.max_subquestions);
     Ok(match parsed.decomposition {
         _ if call.reply.finish == Finish::Length => Done::new(ItemState::Rejected("truncated".into()), &(), vec![call]),

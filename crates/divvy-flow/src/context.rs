@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use divvy_core::{
     chat::{ChatRequest, Message, Sampling},
-    digest::Digest,
+    digest::{Digest, derive_seed},
     model::ModelId,
     plan::{Plan, RECORDED, TEACHER},
 };
@@ -35,6 +35,9 @@ pub struct Ready {
     /// Requests worth having in flight at once.
     pub concurrency: usize,
 }
+
+/// Samples of one item are numbered from 0; those of its further takes lie this far apart.
+const SAMPLES_A_TAKE: u32 = 1 << 16;
 
 /// Models by name, opened when first asked for.
 #[async_trait]
@@ -70,8 +73,25 @@ impl Context {
         sampling: Sampling,
         sample: u32,
     ) -> Result<Call, divvy_llm::ChatError> {
+        self.ask_again(ready, messages, sampling, sample, 0).await
+    }
+
+    /// Asks for a reply of its own in each take, see [`crate::redo`]; the first is take 0.
+    ///
+    /// # Errors
+    /// What [`Client::complete`] says.
+    pub async fn ask_again(
+        &self,
+        ready: &Ready,
+        messages: Vec<Message>,
+        sampling: Sampling,
+        sample: u32,
+        take: u32,
+    ) -> Result<Call, divvy_llm::ChatError> {
+        let taken = if take == 0 { sampling.seed } else { derive_seed(sampling.seed, &format!("take/{take}")) };
+        let sample = sample + take * SAMPLES_A_TAKE;
         // A greedy reply has no use for a seed: without one, equal requests are one call.
-        let seed = if sampling.temperature > 0.0 { sampling.seed } else { 0 };
+        let seed = if sampling.temperature > 0.0 { taken } else { 0 };
         let sampling = Sampling { seed, ..sampling };
         let request = ChatRequest { model: ready.id.clone(), messages, sampling, sample };
         ready.client.complete(request, &self.cancel).await

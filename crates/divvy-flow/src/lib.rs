@@ -12,6 +12,7 @@ pub mod evaluate;
 pub mod export;
 pub mod items;
 pub mod progress;
+pub mod redo;
 pub mod results;
 pub mod screen;
 pub mod split;

@@ -23,6 +23,7 @@ use crate::{
     context::{Context, Ready},
     error::FlowError,
     items::{self, Done, ItemKey},
+    redo,
 };
 
 /// Rows screened together at least, when only some are wanted: enough to keep a batch busy.
@@ -54,6 +55,7 @@ async fn in_groups(
 ) -> Result<(), FlowError> {
     let order: Vec<ItemKey> = candidates.iter().map(|(key, _)| key.clone()).collect();
     let decompositions: &HashMap<ItemKey, Decomposition> = &candidates.into_iter().collect();
+    let takes = &redo::takes(context, Stage::Screen).await?;
     let mut at = 0;
     loop {
         let settled = items::settled(context, Stage::Screen).await?;
@@ -69,7 +71,7 @@ async fn in_groups(
         let ready = &context.models.get(&plan.solver).await?;
         items::run(context, Stage::Screen, todo, ready.concurrency, |key| {
             let (question, decomposition) = (questions[&key.question], &decompositions[&key]);
-            judge(context, plan, ready, question, decomposition, key.sample)
+            judge(context, plan, ready, (question, decomposition, key.sample), takes.of(&key))
         })
         .await?;
     }
@@ -178,9 +180,8 @@ async fn judge(
     context: &Context,
     plan: &ScreenPlan,
     ready: &Ready,
-    question: &Question,
-    decomposition: &Decomposition,
-    candidate: u32,
+    (question, decomposition, candidate): (&Question, &Decomposition, u32),
+    take: u32,
 ) -> Result<Done, ChatError> {
     let mut calls = Vec::new();
     for sample in 0..plan.samples {
@@ -189,7 +190,8 @@ async fn judge(
             seed: derive_seed(context.plan.seed, &format!("screen/{}/{candidate}/{sample}", question.id)),
             ..Sampling::greedy(plan.max_tokens)
         };
-        let call = context.ask(ready, two_stage::messages(question, decomposition), sampling, sample).await?;
+        let call =
+            context.ask_again(ready, two_stage::messages(question, decomposition), sampling, sample, take).await?;
         calls.push(call);
     }
     let verdict = weigh(plan, question, &calls);

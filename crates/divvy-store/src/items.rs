@@ -51,6 +51,25 @@ impl Store {
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
+    /// How often items of a stage were put back to pending, for those that ever were.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items_put_back(&self, plan: &Digest, stage: Stage) -> Result<Vec<(QuestionId, u32, u32)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT question, sample, count(*) AS times FROM item
+             WHERE plan = ? AND stage = ? AND state = 'pending' GROUP BY question, sample ORDER BY question, sample",
+        )
+        .bind(blob(plan))
+        .bind(stage.name())
+        .fetch_all(&mut *self.reader().await)
+        .await
+        .map_err(|e| self.unreadable(&e))?;
+        let read =
+            |row: &SqliteRow| Ok((QuestionId(row.try_get("question")?), row.try_get("sample")?, row.try_get("times")?));
+        rows.iter().map(|row| read(row).map_err(|e: sqlx::Error| self.unreadable(&e))).collect()
+    }
+
     /// How many items of a plan stand in which state, by stage, arm, state and reason.
     ///
     /// # Errors

@@ -138,6 +138,17 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Put items of collecting and screening back, so that the next run asks for them anew
+    #[command(
+        after_help = "Examples:\n  divvy redo recipes/quickstart.toml --where reason=truncated\n  divvy redo my-task.toml --where stage=collect --where reason=malformed\n  divvy redo my-task.toml --where question=rows/train/17"
+    )]
+    Redo {
+        #[command(flatten)]
+        place: Place,
+        /// Which: reason=…, stage=collect|screen, state=rejected|failed|done, question=ID; all that are given must hold
+        #[arg(long = "where", value_name = "KEY=VALUE", required = true)]
+        conditions: Vec<String>,
+    },
     /// List the last calls to models, or show one: request, reply, attempts
     #[command(
         after_help = "Examples:\n  divvy calls\n  divvy calls --model qwen-1.5b --last 5 --json\n  divvy calls 3fa9c1\n  divvy calls --failed"

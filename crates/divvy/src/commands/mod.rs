@@ -7,6 +7,7 @@ mod export;
 mod export_rows;
 mod init;
 mod models;
+mod redo;
 mod report;
 mod run;
 mod status;
@@ -32,6 +33,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Export { place, student, rows: Some(form), out } => {
             export_rows::run(&place, &student, form, &out).await
         }
+        Command::Redo { place, conditions } => redo::run(&place, &conditions).await,
         Command::Calls { key, model, last, failed, store, json } => {
             calls::run(&store, &calls::Wanted { key, model, last, failed, json }).await
         }

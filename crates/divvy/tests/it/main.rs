@@ -17,6 +17,7 @@ mod looking; // `divvy calls`
 mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod recipe_mistakes; // recipes that cannot be run
+mod redoing; // items put back on purpose
 mod reuse; // another recipe on the same store pays for what is new
 mod screening; // which decompositions are kept
 mod strategies; // one subquestion at a time: what is asked, in which order
