@@ -74,6 +74,10 @@ pub fn content_digest(question: &Question) -> Digest {
 /// reported: exact before passage before near, then the larger overlap, then the earlier row.
 #[must_use]
 pub fn check(sets: &[(&str, &[Question])], rule: &Rule) -> Vec<Leak> {
+    let sets: Vec<(&str, &[Question])> = sets.iter().filter(|(_, questions)| !questions.is_empty()).copied().collect();
+    if sets.len() < 2 {
+        return Vec::new();
+    }
     let prints: Vec<Vec<Print>> =
         sets.iter().map(|(_, questions)| questions.iter().map(|q| Print::of(q, rule)).collect()).collect();
     let mut leaks = Vec::new();

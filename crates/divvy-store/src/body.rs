@@ -1,5 +1,7 @@
 //! Long texts, stored once under the digest of their bytes and compressed where that helps.
 
+use std::cell::RefCell;
+
 use divvy_core::digest::Digest;
 
 use crate::{
@@ -7,12 +9,17 @@ use crate::{
     statement::Statement,
 };
 
-/// Zstandard's own default: higher levels gain a few percent on short JSON and cost ten times the time.
-const LEVEL: i32 = 3;
+/// Short JSON gains a few percent by higher levels and costs up to ten times the time.
+const LEVEL: i32 = 1;
+
+/// What a body that is kept is referred to by.
+pub(crate) fn digest_of(bytes: &[u8]) -> Vec<u8> {
+    blob(&Digest::of_bytes(bytes))
+}
 
 /// The statement that keeps `bytes` (nothing happens when they are there already) and the digest to refer to.
 pub(crate) fn keep(bytes: &[u8]) -> (Statement, Vec<u8>) {
-    let digest = blob(&Digest::of_bytes(bytes));
+    let digest = digest_of(bytes);
     let (encoding, packed) = pack(bytes);
     let statement =
         Statement::new("INSERT INTO body (digest, length, encoding, bytes) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
@@ -23,9 +30,18 @@ pub(crate) fn keep(bytes: &[u8]) -> (Statement, Vec<u8>) {
     (statement, digest)
 }
 
+thread_local! {
+    /// Its tables are larger than most bodies: made once, not for each.
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = RefCell::new(zstd::bulk::Compressor::new(LEVEL).ok());
+}
+
+fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok())
+}
+
 fn pack(bytes: &[u8]) -> (&'static str, Vec<u8>) {
-    match zstd::bulk::compress(bytes, LEVEL) {
-        Ok(packed) if packed.len() < bytes.len() => ("zstd", packed),
+    match compress(bytes) {
+        Some(packed) if packed.len() < bytes.len() => ("zstd", packed),
         _ => ("plain", bytes.to_vec()),
     }
 }

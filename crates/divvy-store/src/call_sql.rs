@@ -48,11 +48,15 @@ pub(crate) const ATTEMPTS: &str = "SELECT outcome, count(*) AS attempts, sum(coa
         sum(coalesce(tokens_out, 0)) AS tokens_out
     FROM attempt GROUP BY outcome ORDER BY attempts DESC, outcome";
 
-pub(crate) fn call_statements(call: &CallRecord) -> Vec<Statement> {
+/// `raw_is_kept`: the raw reply was written before, as every reply from a wire is.
+pub(crate) fn call_statements(call: &CallRecord, raw_is_kept: bool) -> Vec<Statement> {
     let (keep_request, request) = body::keep(call.request_json.as_bytes());
     let (keep_reply, reply) = body::keep(call.reply.text.as_bytes());
     let mut statements = vec![keep_request, keep_reply];
     let raw = (!call.raw_reply.is_empty()).then(|| {
+        if raw_is_kept {
+            return body::digest_of(&call.raw_reply);
+        }
         let (keep_raw, raw) = body::keep(&call.raw_reply);
         statements.push(keep_raw);
         raw

@@ -22,6 +22,7 @@ impl Store {
     /// # Errors
     /// When the store cannot write.
     pub async fn record_raw(&self, raw: &RawReply) -> Result<(), StoreError> {
+        self.note(&raw.key);
         let (keep, body) = body::keep(&raw.bytes);
         let insert =
             Statement::new("INSERT INTO raw_reply (key, number, body, endpoint, received_ms) VALUES (?, ?, ?, ?, ?)")
@@ -38,6 +39,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn raw_replies(&self, key: &Digest) -> Result<Vec<RawReply>, StoreError> {
+        if !self.may_have(key) {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query(
             "SELECT number, endpoint, received_ms, encoding, length, bytes
              FROM raw_reply JOIN body ON body.digest = raw_reply.body WHERE key = ? ORDER BY seq",
@@ -54,15 +58,18 @@ impl Store {
     /// # Errors
     /// When the store cannot write.
     pub async fn record_call(&self, call: CallRecord) -> Result<(), StoreError> {
-        self.write(call_statements(&call)).await.map(|_| ())
+        self.note(&call.key);
+        self.write(call_statements(&call, false)).await.map(|_| ())
     }
 
-    /// [`Store::record_call`] and [`Store::record_attempt`] in one transaction.
+    /// [`Store::record_call`] and [`Store::record_attempt`] in one transaction. A raw reply of the call must have been
+    /// recorded before.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn record_call_with_attempt(&self, call: &CallRecord, attempt: &AttemptRecord) -> Result<(), StoreError> {
-        let mut statements = call_statements(call);
+        self.note(&call.key);
+        let mut statements = call_statements(call, true);
         statements.push(attempt_statement(attempt));
         self.write(statements).await.map(|_| ())
     }
@@ -78,6 +85,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn call(&self, key: &Digest) -> Result<Option<CallRecord>, StoreError> {
+        if !self.may_have(key) {
+            return Ok(None);
+        }
         let row = sqlx::query(CALL_BY_KEY)
             .bind(blob(key))
             .fetch_optional(&mut *self.reader().await)

@@ -4,12 +4,14 @@
 //! This crate knows no HTTP and parses no reply: it keeps what it is given.
 
 mod artefacts;
+mod batch;
 mod body;
 mod call_sql;
 mod calls;
 mod codec;
 mod error;
 mod items;
+mod known;
 mod lock;
 mod migrations;
 mod rows;

@@ -1,7 +1,7 @@
 //! A write as plain data: SQL and its values. The writer can so put many callers' writes into one transaction, and try
 //! them again one by one when the transaction fails.
 
-use sqlx::{Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
@@ -45,6 +45,39 @@ impl Statement {
         let query = self.values.iter().fold(sqlx::query(self.sql), bind);
         Ok(query.execute(connection).await?.last_insert_rowid())
     }
+
+    /// Whether it inserts one row that is all placeholders, so that several of its kind can be one statement.
+    pub(crate) fn is_plain_insert(&self) -> bool {
+        insert_parts(self.sql).is_some()
+    }
+
+    pub(crate) fn sql(&self) -> &'static str {
+        self.sql
+    }
+
+    /// Runs plain inserts of one kind as a single statement, in their order.
+    pub(crate) async fn execute_all(
+        statements: &[&Statement],
+        connection: &mut SqliteConnection,
+    ) -> Result<(), sqlx::Error> {
+        let Some((head, row, tail)) = statements.first().and_then(|first| insert_parts(first.sql)) else {
+            return Ok(());
+        };
+        let rows = vec![row; statements.len()].join(", ");
+        // Made of our own statements' text alone.
+        let query = sqlx::query(AssertSqlSafe(format!("{head}{rows}{tail}")));
+        let values = statements.iter().flat_map(|statement| &statement.values);
+        values.fold(query, bind).execute(connection).await.map(drop)
+    }
+}
+
+/// `INSERT … VALUES `, `(?, ?)`, and what follows.
+fn insert_parts(sql: &'static str) -> Option<(&'static str, &'static str, &'static str)> {
+    let open = sql.strip_prefix("INSERT ").and(sql.find(" VALUES ("))? + " VALUES ".len();
+    let close = open + sql[open..].find(')')? + 1;
+    let row = &sql[open..close];
+    let plain = row.trim_matches(['(', ')']).split(',').all(|value| value.trim() == "?");
+    plain.then(|| (&sql[..open], row, &sql[close..]))
 }
 
 fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, value: &Value) -> Query<'q, Sqlite, SqliteArguments> {
@@ -52,5 +85,19 @@ fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, value: &Value) -> Query<'
         Value::Int(v) => query.bind(*v),
         Value::Text(v) => query.bind(v.clone()),
         Value::Blob(v) => query.bind(v.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_rows_of_placeholders_are_put_together() {
+        let parts = insert_parts("INSERT INTO t (a, b) VALUES (?, ?) ON CONFLICT DO NOTHING");
+        assert_eq!(parts, Some(("INSERT INTO t (a, b) VALUES ", "(?, ?)", " ON CONFLICT DO NOTHING")));
+        assert_eq!(insert_parts("INSERT INTO t (a, b) VALUES (?, 'x')"), None);
+        assert_eq!(insert_parts("UPDATE t SET a = ?"), None);
+        assert_eq!(insert_parts("INSERT INTO t SELECT 1"), None);
     }
 }

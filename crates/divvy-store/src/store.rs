@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use divvy_core::digest::Digest;
 use sqlx::{
     ConnectOptions, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -18,6 +19,7 @@ use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 
 use crate::{
     error::StoreError,
+    known::KnownKeys,
     lock::lock_writer,
     migrations,
     statement::Statement,
@@ -44,6 +46,8 @@ struct Inner {
     next_reader: AtomicUsize,
     /// `None`: open for reading only.
     writer: Option<mpsc::Sender<Job>>,
+    /// `None`: another process may write.
+    known: Option<KnownKeys>,
 }
 
 impl Store {
@@ -58,10 +62,11 @@ impl Store {
         let lock = lock_writer(path).await?;
         let mut connection = connect(path, &writing(path)).await?;
         migrations::migrate(path, &mut connection).await?;
+        let known = KnownKeys::read(path, &mut connection).await?;
         let readers = connect_readers(path).await?;
         let (sender, jobs) = mpsc::channel(QUEUE);
         tokio::spawn(Writer { path: path.to_owned(), connection, lock }.run(jobs));
-        Ok(Self::from_parts(path, readers, Some(sender)))
+        Ok(Self::from_parts(path, readers, Some((sender, known))))
     }
 
     /// Opens an existing store for reading, also while a run writes to it.
@@ -77,8 +82,24 @@ impl Store {
         Ok(Self::from_parts(path, readers, None))
     }
 
-    fn from_parts(path: &Path, readers: Vec<Mutex<SqliteConnection>>, writer: Option<mpsc::Sender<Job>>) -> Self {
-        Self { inner: Arc::new(Inner { path: path.to_owned(), readers, next_reader: AtomicUsize::new(0), writer }) }
+    fn from_parts(
+        path: &Path,
+        readers: Vec<Mutex<SqliteConnection>>,
+        writing: Option<(mpsc::Sender<Job>, KnownKeys)>,
+    ) -> Self {
+        let (writer, known) = writing.unzip();
+        Self { inner: Arc::new(Inner { path: path.to_owned(), readers, next_reader: 0.into(), writer, known }) }
+    }
+
+    /// `false`: there is no call and no raw reply of this key, for certain. Most keys are new, and asking the database
+    /// costs more than the answer is worth.
+    pub(crate) fn may_have(&self, key: &Digest) -> bool {
+        self.inner.known.as_ref().is_none_or(|known| known.contains(key))
+    }
+
+    /// Something of this key is about to be written.
+    pub(crate) fn note(&self, key: &Digest) {
+        self.inner.known.iter().for_each(|known| known.add(key));
     }
 
     #[must_use]
@@ -133,6 +154,10 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         // FULL: in WAL mode every commit is fsynced, so an acknowledged call survives a power cut.
         .synchronous(SqliteSynchronous::Full)
+        // Keys are hashes, so that every commit touches pages all over the file: a longer log and a larger cache write and
+        // read the same page less often. Pages of 4 KiB, and KiB.
+        .pragma("wal_autocheckpoint", "4000")
+        .pragma("cache_size", "-16000")
         .foreign_keys(true)
         .busy_timeout(BUSY)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{error::StoreError, lock::WriterLock, statement::Statement};
+use crate::{batch::Batch, error::StoreError, lock::WriterLock, statement::Statement};
 
 /// Most writes in one transaction: bounds the memory and what a failing transaction repeats.
 const MOST: usize = 512;
@@ -90,7 +90,8 @@ impl Writer {
         }
     }
 
-    /// The row id of each write's last insert, after the commit has reached the disk.
+    /// The row id of each write's last insert, where it was not put together with others; after the commit has reached
+    /// the disk.
     async fn commit(&mut self, writes: &[Vec<Statement>]) -> Result<Vec<i64>, StoreError> {
         if writes.is_empty() {
             return Ok(Vec::new());
@@ -104,15 +105,22 @@ impl Writer {
     }
 
     async fn transaction(&mut self, writes: &[Vec<Statement>]) -> Result<Vec<i64>, sqlx::Error> {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        sqlx::raw_sql("BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON").execute(&mut self.connection).await?;
         let mut rows = Vec::with_capacity(writes.len());
+        let mut batch = Batch::default();
         for write in writes {
             let mut row = 0;
             for statement in write {
-                row = statement.execute(&mut self.connection).await?;
+                if statement.is_plain_insert() {
+                    batch.add(statement);
+                } else {
+                    batch.write(&mut self.connection).await?;
+                    row = statement.execute(&mut self.connection).await?;
+                }
             }
             rows.push(row);
         }
+        batch.write(&mut self.connection).await?;
         sqlx::query("COMMIT").execute(&mut self.connection).await?;
         Ok(rows)
     }

@@ -71,8 +71,7 @@ impl Session {
         let questions = questions::load(&recipe, &data)?;
         let names = plan.models_in_use();
         let folder = place.recipe.parent().unwrap_or(Path::new(""));
-        let resolved =
-            tokio::task::block_in_place(|| models::resolve(&recipe, folder, &names, access == Access::Look))?;
+        let resolved = models::resolve(&recipe, folder, &names, access == Access::Look)?; // may fetch: nothing else is to be done yet
         let ids = resolved.iter().map(|(name, model)| (name.clone(), model.id.0.hex().to_owned())).collect();
         let content = questions
             .content()
