@@ -77,6 +77,11 @@ async fn attempts_and_raw_replies_pile_up() {
     let charged = Usage { tokens_in: Some(7), tokens_cached: None, tokens_out: Some(0) };
     let (first, second) = (AttemptRecord { usage: charged, ..attempt(1, "empty-completion") }, attempt(2, "ok"));
     store.record_attempt(&first).await.unwrap();
+    let unkept = store.record_call_with_attempt(&call(1), &second).await;
+    assert!(unkept.is_err(), "its raw reply was not kept before");
+    let bytes = call(1).raw_reply;
+    let kept = RawReply { key: key(9), number: 1, bytes, endpoint: None, received_ms: 7 };
+    store.record_raw(&kept).await.unwrap();
     store.record_call_with_attempt(&call(1), &second).await.unwrap();
     assert_eq!(store.attempts(&key(1)).await.unwrap(), [first, second]);
     let totals = store.attempt_totals().await.unwrap();
