@@ -234,7 +234,9 @@ impl Registry {
         config.budget = Arc::clone(&self.budget);
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
         config.stall = model.recipe.stall_seconds.map(Duration::from_secs);
-        let concurrency = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
+        let at_once: usize = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
+        // Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
+        let concurrency = if config.local { at_once } else { at_once + at_once.div_ceil(4) };
         Ok(Ready { client: Arc::new(Client::new(endpoints, self.store.clone(), config)), id, concurrency })
     }
 }

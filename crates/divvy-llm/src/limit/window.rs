@@ -1,6 +1,7 @@
 //! How many requests an endpoint takes at once: additive increase, multiplicative decrease (Chiu and Jain, 1989), with
-//! TCP's slow start (RFC 5681) before the first decrease. A decrease is due when the endpoint refuses for its rate, and
-//! when it answers much slower than it can: servers that never refuse (vLLM, llama-server) let requests queue.
+//! TCP's slow start (RFC 5681) before the first decrease. A decrease is due when the endpoint refuses more than a few for
+//! its rate, and when it answers much slower than it can: servers that never refuse (vLLM, llama-server) let requests
+//! queue.
 
 use std::time::Duration;
 
@@ -8,7 +9,11 @@ use tokio::time::Instant;
 
 /// Sent at once before anything is known.
 const FIRST: usize = 16;
-/// What is left of the window after a refusal, and after slow answers.
+/// Share of refusals that an endpoint may have for reasons of its own; more of them mean that too much is sent.
+const TOLERATED: f64 = 0.1;
+/// Weight of the newest result in the running share of refusals.
+const NEWEST_RESULT: f64 = 0.05;
+/// What is left of the window after too many refusals, and after slow answers.
 const REFUSED: f64 = 0.5;
 const SLOW: f64 = 0.8;
 /// Answers this many times slower than the fastest seen wait in a queue there, mostly.
@@ -31,13 +36,15 @@ pub(super) struct Window {
     fastest: f64,
     pace: f64,
     since_cut: u32,
+    /// Running share of refusals.
+    refusals: f64,
 }
 
 impl Window {
     pub(super) fn new(most: usize) -> Self {
         let size = most.min(FIRST) as f64;
         let (fastest, pace) = (f64::INFINITY, 0.0);
-        Self { size, most: most as f64, slow_start: true, last_cut: None, fastest, pace, since_cut: 0 }
+        Self { size, most: most as f64, slow_start: true, last_cut: None, fastest, pace, since_cut: 0, refusals: 0.0 }
     }
 
     pub(super) fn size(&self) -> usize {
@@ -51,6 +58,7 @@ impl Window {
         self.fastest = (self.fastest * FORGET).min(pace);
         self.pace = if self.pace == 0.0 { pace } else { self.pace + NEWEST * (pace - self.pace) };
         self.since_cut += 1;
+        self.refusals -= NEWEST_RESULT * self.refusals;
         if self.since_cut >= SETTLE && self.pace > TOO_SLOW * self.fastest {
             self.cut(SLOW, started, now);
         } else if busy {
@@ -60,7 +68,10 @@ impl Window {
     }
 
     pub(super) fn refused(&mut self, started: Instant, now: Instant) {
-        self.cut(REFUSED, started, now);
+        self.refusals += NEWEST_RESULT * (1.0 - self.refusals);
+        if self.refusals > TOLERATED {
+            self.cut(REFUSED, started, now);
+        }
     }
 
     /// Once a round trip: requests sent before the last cut say nothing about the window after it.
@@ -109,6 +120,16 @@ mod tests {
         assert_eq!(rounds(&mut window, 4, |_| 200 * MS), [4, 5, 6, 7]);
         (0..100).for_each(|k| window.refused(start + k * 9 * MS, start + k * 9 * MS + MS));
         assert_eq!(window.size(), 1, "one request is always allowed");
+    }
+
+    #[test]
+    fn a_few_refusals_whatever_is_sent_do_not_shrink_it() {
+        let (mut window, mut now) = (Window::new(1000), Instant::now());
+        for k in 0..20_000 {
+            now += MS;
+            if k % 20 == 0 { window.refused(now, now + MS) } else { window.answered(now, now + 200 * MS, 100, true) }
+        }
+        assert_eq!(window.size(), 1000);
     }
 
     #[test]
