@@ -30,10 +30,13 @@ pub struct Provenance {
     /// Plan digest, 64 hex digits.
     pub plan: String,
     pub target: String,
+    /// Who wrote the decomposition.
     pub teacher: String,
+    /// Who wrote the completion: `teacher`, `solver`, `gold`, or `teacher and gold`, row by row.
+    pub author: &'static str,
     /// The teacher's how-manieth reply.
     pub sample: u32,
-    /// Key of the teacher's call, see `divvy calls`; none for a recorded teacher.
+    /// Key of the call that brought the completion, see `divvy calls`; none for what is recorded or gold.
     pub call: Option<String>,
     /// Share of the solver's samples that were right with it; none where nothing was screened.
     pub pass_rate: Option<f64>,
@@ -123,6 +126,7 @@ mod tests {
             plan: "p".into(),
             target: "SD-R".into(),
             teacher: "big".into(),
+            author: "teacher",
             sample,
             call: Some("c".into()),
             pass_rate: Some(0.5),

@@ -114,22 +114,34 @@ pub fn agreement(kind: ScorerKind, share: f64, replies: &[(&str, &Finish)]) -> V
     let grade = |golds: &[Gold]| -> Vec<Grade> {
         replies.iter().map(|(reply, finish)| scorers::grade(kind, reply, finish, golds)).collect()
     };
+    let agree = |grades: &[Grade]| grades.iter().filter(|grade| grade.correct).count();
     let answers = grade(&[]);
-    let Some(said) = commonest_answer(&answers, false) else { return verdict(KeepRule::Any, &answers) };
-    let found = verdict(KeepRule::Threshold(share), &grade(&[Gold::single(&said)]));
-    let reason = match found.keep {
-        true => reason::AGREED,
-        false => reason::TOO_FEW_AGREE,
-    };
-    Verdict { reason: reason.to_owned(), ..found }
+    let said = answers.iter().filter_map(|grade| grade.answer.as_ref());
+    // Two spellings of one answer agree by the scorer, though not by the letter.
+    let supported = said.map(|said| grade(&[Gold::single(said)]));
+    let best = supported.reduce(|best, next| if agree(&next) > agree(&best) { next } else { best });
+    let Some(grades) = best else { return verdict(KeepRule::Any, &answers) };
+    let found = verdict(KeepRule::Threshold(share), &grades);
+    // One sample agrees with itself.
+    let keep = found.keep && agree(&grades) > 1;
+    let reason = if keep { reason::AGREED } else { reason::TOO_FEW_AGREE };
+    Verdict { keep, reason: reason.to_owned(), ..found }
 }
 
-/// Of one question's verdicts, by sample: the kept one that passed most often; the first of equals.
+/// Of one question's verdicts, by sample: of those that are good enough, the one that passed most often; the first of
+/// equals. One that lost before competes again, since the winner may have been screened anew.
 #[must_use]
 pub fn best(verdicts: &[Verdict]) -> Option<usize> {
-    let kept = verdicts.iter().enumerate().filter(|(_, verdict)| verdict.keep);
+    let good = |verdict: &Verdict| verdict.keep || verdict.reason == reason::NOT_THE_BEST;
+    let kept = verdicts.iter().enumerate().filter(|(_, verdict)| good(verdict));
     let best = kept.reduce(|best, next| if next.1.pass_rate > best.1.pass_rate { next } else { best });
     best.map(|(index, _)| index)
+}
+
+/// What the best decomposition of a question is, whatever it was before.
+#[must_use]
+pub fn the_best(verdict: Verdict) -> Verdict {
+    Verdict { keep: true, reason: reason::CORRECT.to_owned(), ..verdict }
 }
 
 /// What a decomposition becomes when another of its question is kept.
@@ -227,6 +239,7 @@ mod tests {
         let (one, same, other) = ("The answer is: 1,200", "The answer is: 1200.0", "The answer is: 7");
         assert_eq!(said(&[one, same, other, one], 0.7), (true, "agreed".into(), 0.75));
         assert_eq!(said(&[one, other], 0.6), (false, "too-few-agree".into(), 0.5));
+        assert!(!said(&[one, other], 0.5).0, "one sample agrees with itself");
         assert_eq!(said(&["", ""], 0.5), (false, "no-answer".into(), 0.0));
     }
 
@@ -235,6 +248,7 @@ mod tests {
         let rated = |pass_rate: f64| Verdict { keep: pass_rate > 0.0, reason: String::new(), pass_rate, answer: None };
         assert_eq!(best(&[rated(0.25), rated(0.75), rated(0.75)]), Some(1));
         assert_eq!(best(&[rated(0.0)]), None);
+        assert_eq!(best(&[rated(0.25), not_the_best(rated(0.75))]), Some(1), "one that lost before may win now");
         let loser = not_the_best(rated(0.25));
         assert_eq!((loser.keep, loser.reason.as_str(), loser.pass_rate), (false, "not-the-best", 0.25));
     }

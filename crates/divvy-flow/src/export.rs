@@ -6,6 +6,7 @@ use divvy_core::{
     export::{Preference, Provenance, TrainingRow},
     plan::StudentPlan,
     prompts::decompose,
+    recipe::Target,
     records::Verdict,
 };
 
@@ -60,10 +61,20 @@ pub async fn preferences(context: &Context, student: &StudentPlan) -> Result<Vec
     Ok(pairs)
 }
 
+/// Who writes what a student of this target learns.
+fn author(target: Target) -> &'static str {
+    match target {
+        Target::SdT | Target::SdR => "teacher",
+        Target::SeT | Target::SeA | Target::SeTDirect => "solver",
+        Target::SeADirect | Target::Direct => "gold",
+        Target::Joint => "teacher and gold",
+    }
+}
+
 /// What is known about the items that rows are made of.
 struct Sources {
     plan: String,
-    target: String,
+    target: Target,
     teacher: String,
     prompt_id: String,
     calls: HashMap<ItemKey, String>,
@@ -74,10 +85,14 @@ impl Sources {
     async fn read(context: &Context, student: &StudentPlan) -> Result<Self, FlowError> {
         Ok(Self {
             plan: context.digest.hex().to_owned(),
-            target: student.target.name().to_owned(),
+            target: student.target,
             teacher: context.plan.collect.teacher.clone(),
             prompt_id: rows::prompt_id(student),
-            calls: collect::calls(context).await?,
+            calls: match author(student.target) {
+                "solver" => screen::calls(context).await?,
+                "gold" => HashMap::new(),
+                _ => collect::calls(context).await?,
+            },
             verdicts: screen::verdicts(context).await?,
         })
     }
@@ -85,8 +100,9 @@ impl Sources {
     fn of(&self, item: &ItemKey) -> Provenance {
         Provenance {
             plan: self.plan.clone(),
-            target: self.target.clone(),
+            target: self.target.name().to_owned(),
             teacher: self.teacher.clone(),
+            author: author(self.target),
             sample: item.sample,
             call: self.calls.get(item).cloned(),
             pass_rate: self.verdicts.get(item).map(|verdict| verdict.pass_rate),

@@ -99,29 +99,33 @@ fn kept(plan: &ScreenPlan, rows: &[ItemKey], settled: &HashMap<ItemKey, ItemRow>
     }
 }
 
-/// Rejects all kept decompositions of a question but the best.
+/// Keeps the best decomposition of each question, and rejects those that are merely good.
 async fn keep_the_best(context: &Context) -> Result<(), FlowError> {
     let mut by_question: BTreeMap<QuestionId, BTreeMap<u32, (ItemRow, Verdict)>> = BTreeMap::new();
     for (key, row) in items::settled(context, Stage::Screen).await? {
         let verdict = items::payload::<Verdict>(&row)?;
         by_question.entry(key.question).or_default().insert(key.sample, (row, verdict));
     }
-    let mut losers = Vec::new();
+    let mut changed = Vec::new();
     for rows in by_question.into_values() {
         let (rows, verdicts): (Vec<ItemRow>, Vec<Verdict>) = rows.into_values().unzip();
         let best = screening::best(&verdicts);
-        let lost = rows.into_iter().zip(verdicts).enumerate();
-        losers.extend(
-            lost.filter(|(at, (_, verdict))| verdict.keep && Some(*at) != best).map(|(_, pair)| lose(context, pair)),
-        );
+        for (at, (row, verdict)) in rows.into_iter().zip(verdicts).enumerate() {
+            let now = match Some(at) == best {
+                true if !verdict.keep => screening::the_best(verdict),
+                false if verdict.keep => screening::not_the_best(verdict),
+                _ => continue,
+            };
+            changed.push(judged_anew(context, row, &now));
+        }
     }
-    Ok(context.store.put_items(&losers).await?)
+    Ok(context.store.put_items(&changed).await?)
 }
 
-fn lose(context: &Context, (row, verdict): (ItemRow, Verdict)) -> ItemRow {
-    let verdict = screening::not_the_best(verdict);
-    let payload_json = serde_json::to_string(&verdict).expect("records are plain JSON");
-    ItemRow { state: ItemState::Rejected(verdict.reason), payload_json, updated_ms: (context.now)(), ..row }
+fn judged_anew(context: &Context, row: ItemRow, verdict: &Verdict) -> ItemRow {
+    let state = if verdict.keep { ItemState::Done } else { ItemState::Rejected(verdict.reason.clone()) };
+    let payload_json = serde_json::to_string(verdict).expect("records are plain JSON");
+    ItemRow { state, payload_json, updated_ms: (context.now)(), ..row }
 }
 
 /// Refuses what cannot be screened, before anything is paid for.
@@ -207,6 +211,16 @@ fn weigh(plan: &ScreenPlan, question: &Question, calls: &[Call]) -> Verdict {
     let grade = |(reply, finish): &(&str, &Finish)| scorers::grade(question.scorer, reply, finish, &question.golds);
     let grades: Vec<Grade> = replies.iter().map(grade).collect();
     screening::verdict(KeepRule::new(plan.rule, Some(plan.threshold)), &grades)
+}
+
+/// The first call of the solver behind each item.
+///
+/// # Errors
+/// The store's.
+pub async fn calls(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
+    let settled = items::settled(context, Stage::Screen).await?;
+    let first = |(key, row): (ItemKey, ItemRow)| Some((key, row.calls.first()?.hex().to_owned()));
+    Ok(settled.into_iter().filter_map(first).collect())
 }
 
 /// Verdicts by item, kept and rejected.

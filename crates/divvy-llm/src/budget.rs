@@ -23,7 +23,7 @@ pub struct Caps {
     /// In and out together.
     pub tokens: Option<u64>,
     pub price_nanos: Option<i64>,
-    /// From the making of the budget; no call begins after it.
+    /// From the making of the budget; no call is let in after it. One that stands in line by then still begins.
     pub time: Option<Duration>,
 }
 

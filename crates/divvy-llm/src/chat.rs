@@ -14,6 +14,7 @@ pub enum Delta {
     /// The body as received. A backend with a wire format sends it before it parses it, or, when it streams, after the
     /// last piece of text.
     Raw(Bytes),
+    /// May be empty: the model is at work, with nothing to show yet.
     Text(String),
     Done {
         finish: Finish,

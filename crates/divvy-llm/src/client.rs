@@ -119,7 +119,7 @@ impl Client {
             budget: Arc::clone(&config.budget),
             prices: config.prices,
             local: config.local,
-            inner: Route::new(lanes),
+            inner: Route::new(lanes, config.retry.attempts > 1),
         };
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
         let single_flight = SingleFlight::new(store.clone(), retry);

@@ -42,6 +42,11 @@ impl Waited {
 pub(crate) trait Layer: Send + Sync + 'static {
     fn call(&self, job: Job) -> impl Future<Output = Result<Call, ChatError>> + Send;
 
+    /// Until when the endpoint below takes nothing, by its own word.
+    fn held_until(&self) -> Option<Instant> {
+        None
+    }
+
     /// What the endpoint below said last about its limits.
     fn told(&self) -> Told {
         Told::default()

@@ -46,7 +46,7 @@ impl<L> Limit<L> {
         let before = window.size();
         match result {
             Ok(call) if call.from_cache => {}
-            Ok(call) => window.answered(started, Instant::now(), call.reply.usage.tokens_out.unwrap_or(0), busy),
+            Ok(call) => window.answered(started, Instant::now(), call.reply.usage.tokens_out, busy),
             Err(error) if error.kind == ErrorKind::RateLimited => window.refused(started, Instant::now()),
             Err(_) => {}
         }
@@ -73,6 +73,10 @@ impl<L> Limit<L> {
 }
 
 impl<L: Layer> Layer for Limit<L> {
+    fn held_until(&self) -> Option<Instant> {
+        self.inner.held_until()
+    }
+
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let start = Instant::now();
         let waiting = job.cancel.run_until_cancelled(self.slots.acquire()).await;

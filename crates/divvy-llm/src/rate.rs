@@ -22,6 +22,8 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
+/// An endpoint that wants a longer pause is not waited for.
+const LONGEST_HOLD: Duration = Duration::from_mins(5);
 
 /// What may be sent in any minute; `None`: no limit. Tokens are in and out together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,17 +110,17 @@ impl<L> Rate<L> {
 
 impl<L: Layer> Rate<L> {
     /// Waits until the request may be sent, and returns its number; `None` where nothing limits.
-    async fn admit(&self, tokens_in: u64, tokens_out: u64) -> Option<u64> {
+    async fn admit(&self, tokens_in: u64, tokens_out: u64) -> Result<Option<u64>, ChatError> {
         let _turn = self.turn.lock().await;
         loop {
             let (now, told) = (Instant::now(), self.inner.told());
             let rates = self.rates.and(told);
-            let held = self.held_until(&told, tokens_in).filter(|until| *until > now);
-            let next = match held {
+            let next = match self.held(&told, tokens_in).filter(|until| *until > now) {
+                Some(until) if until - now > LONGEST_HOLD => return Err(held_for_long(until - now)),
                 Some(until) => until,
-                None if rates == Rates::default() => return None,
+                None if rates == Rates::default() => return Ok(None),
                 None => match self.enter(rates, tokens_in + tokens_out, now) {
-                    Ok(number) => return Some(number),
+                    Ok(number) => return Ok(Some(number)),
                     Err(next) => next,
                 },
             };
@@ -128,7 +130,7 @@ impl<L: Layer> Rate<L> {
     }
 
     /// When the endpoint is ready again, by its own word.
-    fn held_until(&self, told: &Told, tokens_in: u64) -> Option<Instant> {
+    fn held(&self, told: &Told, tokens_in: u64) -> Option<Instant> {
         let used_up =
             |quota: Quota, need: u64| quota.resets.filter(|_| quota.remaining.is_some_and(|left| left < need));
         let limit = told.tokens.limit.unwrap_or(u64::MAX);
@@ -145,17 +147,32 @@ impl<L: Layer> Rate<L> {
     }
 }
 
+/// A quota by the day, or an endpoint that is closed for hours: an error that says so is worth more than silence.
+fn held_for_long(hold: Duration) -> ChatError {
+    let message = format!(
+        "the endpoint takes no more requests for {} minutes, by its own word (its quota is used up); run the same command then",
+        hold.as_secs() / 60
+    );
+    ChatError { retry_after: Some(hold), ..ChatError::new(ErrorKind::RateLimited, message) }
+}
+
 impl<L: Layer> Layer for Rate<L> {
+    fn held_until(&self) -> Option<Instant> {
+        self.held(&self.inner.told(), 1)
+    }
+
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let (tokens_in, tokens_out) = most_tokens(&job.request);
         let start = Instant::now();
         let admitted = job.cancel.run_until_cancelled(self.admit(tokens_in, tokens_out)).await;
-        let number = admitted.ok_or_else(ChatError::cancelled)?;
+        let number = admitted.ok_or_else(ChatError::cancelled)??;
         job.waited.since(start);
         let result = self.inner.call(job).await;
         if let Some((number, tokens)) = number.zip(taken(&result)) {
             self.settle(number, tokens);
         }
+        // The reply may have brought better news of the endpoint's limits.
+        self.room.notify_one();
         if let Err(ChatError { kind: ErrorKind::RateLimited, retry_after: Some(asked), .. }) = &result {
             self.pause(*asked);
         }

@@ -22,6 +22,9 @@ use crate::{
 };
 use breaker::{Breaker, Fitness};
 
+/// How long one try waits for an endpoint that rests.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
 pub(crate) struct Route<L> {
     lanes: Vec<Lane<L>>,
 }
@@ -46,23 +49,27 @@ struct State {
 
 impl<L: Layer> Route<L> {
     /// Layers with the share of requests that each should get.
-    pub(crate) fn new(lanes: Vec<(u32, L)>) -> Self {
+    /// Where nothing is tried again nobody waits for an endpoint to come back either.
+    pub(crate) fn new(lanes: Vec<(u32, L)>, tries_again: bool) -> Self {
         let several = lanes.len() > 1;
         let lane = |(weight, inner): (u32, L)| Lane {
             weight: f64::from(weight.max(1)),
             several,
             running: AtomicUsize::new(0),
-            state: Mutex::new(State { breaker: Breaker::new(several), dead: false, last_error: None }),
+            state: Mutex::new(State { breaker: Breaker::new(several, tries_again), dead: false, last_error: None }),
             inner,
         };
         Self { lanes: lanes.into_iter().map(lane).collect() }
     }
 
+    fn another_lives(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.state().dead)
+    }
+
     /// The endpoint to ask, or why none can be asked now.
     fn choose(&self, now: Instant) -> Result<&Lane<L>, ChatError> {
         let alive = self.lanes.iter().filter(|lane| !lane.state().dead);
-        let mut fit: Vec<(Fitness, f64, &Lane<L>)> =
-            alive.map(|lane| (lane.state().breaker.fitness(now), lane.load(), lane)).collect();
+        let mut fit: Vec<(Fitness, f64, &Lane<L>)> = alive.map(|lane| (lane.fitness(now), lane.load(), lane)).collect();
         fit.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal)));
         match fit.first() {
             Some((Fitness::Resting(until), _, lane)) => Err(resting(lane, *until - now)),
@@ -80,6 +87,12 @@ impl<L: Layer> Lane<L> {
     /// Requests under way for each unit of weight, this one included.
     fn load(&self) -> f64 {
         (self.running.load(atomic::Ordering::Relaxed) + 1) as f64 / self.weight
+    }
+
+    fn fitness(&self, now: Instant) -> Fitness {
+        let held = self.inner.held_until().filter(|until| *until > now);
+        let fitness = self.state().breaker.fitness(now);
+        held.map_or(fitness, |until| fitness.max(Fitness::Held(until)))
     }
 
     fn last_error(&self) -> ChatError {
@@ -134,12 +147,22 @@ fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {
 
 impl<L: Layer> Layer for Route<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let start = Instant::now();
         loop {
-            let lane = self.choose(Instant::now())?;
+            let lane = match self.choose(Instant::now()) {
+                Ok(lane) => lane,
+                // Waiting is no try: an endpoint that comes back finds its requests still there.
+                Err(ChatError { retry_after: Some(rest), .. }) if start.elapsed() < LONGEST_WAIT => {
+                    let slept = job.cancel.run_until_cancelled(tokio::time::sleep(rest)).await;
+                    slept.ok_or_else(ChatError::cancelled)?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let result = lane.ask(job.clone()).await;
             match result {
                 // Another endpoint may serve us: nothing was paid for, and no time lost.
-                Err(error) if lane.state().dead && self.lanes.iter().any(|lane| !lane.state().dead) => {
+                Err(error) if condemns_endpoint(error.kind) && lane.state().dead && self.another_lives() => {
                     tracing::warn!(%error, "this endpoint is not asked again");
                 }
                 result => return result,

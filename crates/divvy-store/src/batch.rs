@@ -5,9 +5,9 @@ use sqlx::SqliteConnection;
 
 use crate::statement::Statement;
 
-/// Rows of one statement, largest first: few lengths, so that prepared statements are found again, and never more
-/// placeholders than SQLite takes.
-const LENGTHS: [usize; 3] = [64, 8, 1];
+/// Rows of one statement, largest first: few trips for any number of rows, few lengths, so that prepared statements are
+/// found again, and never more placeholders than SQLite takes.
+const LENGTHS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
 
 /// Plain inserts that wait to be written together, by kind, in the order in which a kind came first.
 #[derive(Default)]

@@ -51,6 +51,31 @@ impl Store {
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
+    /// Items of a stage settled since a moment, and when the first of them was; `None` when none was.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items_since(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        since_ms: i64,
+    ) -> Result<Option<(u64, i64)>, StoreError> {
+        let row = sqlx::query(
+            "SELECT count(*) AS items, min(updated_ms) AS first FROM item
+             WHERE plan = ? AND stage = ? AND state != 'pending' AND updated_ms >= ?",
+        )
+        .bind(blob(plan))
+        .bind(stage.name())
+        .bind(since_ms)
+        .fetch_one(&mut *self.reader().await)
+        .await
+        .map_err(|e| self.unreadable(&e))?;
+        let read = || Ok(row.try_get::<Option<i64>, _>("first")?.zip(row.try_get::<Option<i64>, _>("items")?));
+        let found = read().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+        Ok(found.map(|(first, items)| (items.unsigned_abs(), first)))
+    }
+
     /// How often items of a stage were put back to pending, for those that ever were.
     ///
     /// # Errors

@@ -381,7 +381,7 @@ pub struct Budget {
     pub calls: Option<u64>,
     /// Most new tokens, in and out together.
     pub tokens: Option<u64>,
-    /// Most minutes of one `divvy` command; what is in flight then comes to its end.
+    /// Most minutes of one `divvy` command; what is in flight or in line then comes to its end.
     pub minutes: Option<u64>,
     /// Most money, as a decimal string: `"5.00"`. Every endpoint needs its `price` then; local models cost nothing.
     pub dollars: Option<String>,

@@ -23,7 +23,8 @@ fn quota(headers: &HeaderMap, before: &str, after: &str) -> Option<Quota> {
     let text = |part: &str| headers.get(format!("{before}{part}{after}"))?.to_str().ok();
     let number = |part: &str| text(part)?.trim().parse().ok();
     let quota = Quota {
-        limit: number("limit").filter(|limit| *limit > 0),
+        // Without a suffix nobody says whether it is a second's, a minute's or a day's.
+        limit: number("limit").filter(|limit| *limit > 0 && !after.is_empty()),
         remaining: number("remaining"),
         resets: text("reset").and_then(wait).and_then(|wait| Instant::now().checked_add(wait)),
     };
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!((told.tokens.limit, told.tokens.remaining), (Some(150_000), Some(149_984)));
         assert!(told.requests.resets.unwrap() <= Instant::now() + Duration::from_secs(1));
         let plain = super::told(&headers(&[("ratelimit-limit", "100"), ("ratelimit-remaining", "7")])).unwrap();
-        assert_eq!((plain.requests.limit, plain.requests.remaining, plain.requests.resets), (Some(100), Some(7), None));
+        assert_eq!((plain.requests.limit, plain.requests.remaining, plain.requests.resets), (None, Some(7), None));
         assert_eq!(super::told(&headers(&[("content-type", "application/json")])), None);
     }
 }

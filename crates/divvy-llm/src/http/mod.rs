@@ -16,6 +16,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use divvy_core::chat::{ChatRequest, Reply};
 use futures::{StreamExt, stream};
+use reqwest::header::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -41,7 +42,8 @@ pub enum Transfer {
 
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// `https://host/v1`, with or without `/chat/completions` behind it.
+    /// `https://host/v1`, with or without `/chat/completions` behind it; for Azure
+    /// `https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT?api-version=…`.
     pub url: String,
     /// The model's name there.
     pub model: String,
@@ -95,6 +97,13 @@ fn client(place: &Place) -> Result<reqwest::Client, ChatError> {
             format!("cannot set up TLS for {}: {error}; are the system's CA certificates installed?", place.base);
         ChatError::new(ErrorKind::Unreachable, message)
     })
+}
+
+/// Not shown when headers are logged.
+fn secret_value(key: &str) -> HeaderValue {
+    let mut value = HeaderValue::from_str(key).expect("a key was checked to be graphic ASCII when it was read");
+    value.set_sensitive(true);
+    value
 }
 
 impl Chat for HttpChat {
@@ -161,10 +170,10 @@ impl Inner {
     /// Sends; returns when the head of a 200 is there, or with the error that the endpoint told.
     async fn send(&self, request: &ChatRequest) -> Result<reqwest::Response, ChatError> {
         let body = wire::body(request, &self.place.model, self.transfer == Transfer::Streamed);
-        let url = format!("{}/chat/completions", self.place.base);
+        let url = self.place.url("chat/completions");
         let mut post = self.client.post(url).header("content-type", "application/json").body(body);
-        if let Some(key) = self.place.key() {
-            post = post.bearer_auth(key);
+        if let Some((name, key)) = self.place.key_header() {
+            post = post.header(name, secret_value(&key));
         }
         let response = post.send().await.map_err(|error| self.place.unreachable(&error))?;
         if let Some(told) = limits::told(response.headers()) {
@@ -197,9 +206,9 @@ impl Inner {
 
     /// Names of the models that the endpoint serves, if it tells.
     async fn models(&self) -> Option<Vec<String>> {
-        let mut get = self.client.get(format!("{}/models", self.place.base)).timeout(Duration::from_secs(5));
-        if let Some(key) = self.place.key() {
-            get = get.bearer_auth(key);
+        let mut get = self.client.get(self.place.url("models")).timeout(Duration::from_secs(5));
+        if let Some((name, key)) = self.place.key_header() {
+            get = get.header(name, secret_value(&key));
         }
         let response = get.send().await.ok()?;
         wire::model_names(&self.body(response).await.ok()?)

@@ -11,8 +11,10 @@ use crate::error::{ChatError, ErrorKind};
 /// Who is asked, for requests and for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Without `/chat/completions` and without a slash at the end.
+    /// Without `/chat/completions`, without a slash at the end and without a query.
     pub(super) base: Arc<str>,
+    /// `?api-version=…` of an Azure endpoint; empty elsewhere.
+    query: String,
     pub(super) model: String,
     api_key: ApiKey,
     secret: Option<Secret>,
@@ -20,7 +22,9 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(url: &str, model: String, api_key: ApiKey) -> Result<Self, ChatError> {
-        let base = url.trim_end_matches('/');
+        let (base, query) =
+            url.split_once('?').map_or((url, String::new()), |(base, query)| (base, format!("?{query}")));
+        let base = base.trim_end_matches('/');
         let base = base.strip_suffix("/chat/completions").unwrap_or(base);
         let parsed =
             reqwest::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
@@ -29,7 +33,19 @@ impl Place {
             return Err(ChatError::new(ErrorKind::NotFound, message));
         }
         let secret = api_key.read()?;
-        Ok(Self { base: base.into(), model, api_key, secret })
+        Ok(Self { base: base.into(), query, model, api_key, secret })
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("{}/{path}{}", self.base, self.query)
+    }
+
+    /// The header that the key goes into, and what goes there. Azure has one of its own
+    /// (learn.microsoft.com, "Azure OpenAI REST API reference", Authentication).
+    pub(super) fn key_header(&self) -> Option<(&'static str, String)> {
+        let key = self.key()?;
+        let azure = self.query.contains("api-version=");
+        Some(if azure { ("api-key", key.to_owned()) } else { ("authorization", format!("Bearer {key}")) })
     }
 
     pub(super) fn key(&self) -> Option<&str> {
@@ -183,4 +199,29 @@ fn list(names: &[String]) -> String {
     const MOST: usize = 10;
     let shown = names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(url: &str) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "sk-1").unwrap();
+        Place::new(url, "m".into(), ApiKey::File(file)).unwrap()
+    }
+
+    #[test]
+    fn an_azure_url_keeps_its_version_and_has_a_header_of_its_own() {
+        let azure = place("https://me.openai.azure.com/openai/deployments/gpt?api-version=2026-01-01");
+        let completions = "https://me.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=2026-01-01";
+        assert_eq!(azure.url("chat/completions"), completions);
+        assert_eq!(azure.key_header(), Some(("api-key", "sk-1".to_owned())));
+        let pasted = place(completions);
+        assert_eq!(pasted.url("chat/completions"), completions);
+        let plain = place("https://api.example.com/v1/");
+        assert_eq!(plain.url("chat/completions"), "https://api.example.com/v1/chat/completions");
+        assert_eq!(plain.key_header(), Some(("authorization", "Bearer sk-1".to_owned())));
+    }
 }

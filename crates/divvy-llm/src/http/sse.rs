@@ -113,18 +113,27 @@ impl Reading {
             if self.ended {
                 return self.last.pop_front();
             }
-            if let Err(error) = self.more().await {
-                self.ended = true;
-                return Some(Err(error));
+            match self.more().await {
+                // Thoughts are not text, but whoever waits should know that there are some.
+                Ok(true) if self.events.fresh.is_empty() && !self.events.done => {
+                    return Some(Ok(Delta::Text(String::new())));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
             }
         }
     }
 
-    async fn more(&mut self) -> Result<(), ChatError> {
+    /// Whether an event came; a comment that keeps the connection open is none.
+    async fn more(&mut self) -> Result<bool, ChatError> {
         let chunk = self.cancel.run_until_cancelled(self.chunks.next()).await.ok_or_else(ChatError::cancelled)?;
         let chunk = chunk.ok_or_else(|| self.place.ended_early())??;
         self.raw.extend_from_slice(&chunk);
-        self.events.feed(&chunk, &self.place)
+        self.events.feed(&chunk, &self.place)?;
+        Ok(chunk.windows(5).any(|bytes| bytes == b"data:"))
     }
 
     fn end(&mut self) {

@@ -57,8 +57,8 @@ async fn it_finds_what_the_endpoint_takes() {
     *server.now.lock().unwrap() = Default::default();
     let answered = send(limit, 1000).await;
     let (_, most, refused) = *server.now.lock().unwrap();
-    assert!(answered >= 900 && refused <= 100, "{answered} answered, {refused} refused");
-    assert!((8..=13).contains(&most), "at most {most} at once");
+    assert!(answered >= 800 && refused <= 200, "{answered} answered, {refused} refused");
+    assert!((8..=15).contains(&most), "at most {most} at once");
 }
 
 #[tokio::test(start_paused = true)]

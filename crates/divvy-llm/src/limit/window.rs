@@ -11,8 +11,9 @@ use tokio::time::Instant;
 const FIRST: usize = 16;
 /// Share of refusals that an endpoint may have for reasons of its own; more of them mean that too much is sent.
 const TOLERATED: f64 = 0.1;
-/// Weight of the newest result in the running share of refusals.
-const NEWEST_RESULT: f64 = 0.05;
+/// The share of refusals is taken over this many round trips and results: over fewer, chance alone passes the tolerance.
+const ROUNDS: f64 = 4.0;
+const RESULTS: f64 = 50.0;
 /// What is left of the window after too many refusals, and after slow answers.
 const REFUSED: f64 = 0.5;
 const SLOW: f64 = 0.8;
@@ -20,8 +21,10 @@ const SLOW: f64 = 0.8;
 const TOO_SLOW: f64 = 4.0;
 /// Weight of the newest answer in the running mean of the pace.
 const NEWEST: f64 = 0.1;
-/// The fastest pace is forgotten little by little: an endpoint may become slower for good.
-const FORGET: f64 = 1.00005;
+/// The fastest pace follows faster answers by this share, so that a single one (a cached one, say) does not set it, and
+/// is forgotten little by little, since an endpoint may become slower for good.
+const FOLLOW: f64 = 0.1;
+const FORGET: f64 = 1.001;
 /// Answers after a decrease before the pace is looked at again.
 const SETTLE: u32 = 20;
 /// A reply's first token takes about as long as so many further ones.
@@ -35,6 +38,8 @@ pub(super) struct Window {
     /// Seconds a token, the least seen and the running mean.
     fastest: f64,
     pace: f64,
+    /// Answers whose pace is known.
+    paces: u32,
     since_cut: u32,
     /// Running share of refusals.
     refusals: f64,
@@ -44,21 +49,32 @@ impl Window {
     pub(super) fn new(most: usize) -> Self {
         let size = most.min(FIRST) as f64;
         let (fastest, pace) = (f64::INFINITY, 0.0);
-        Self { size, most: most as f64, slow_start: true, last_cut: None, fastest, pace, since_cut: 0, refusals: 0.0 }
+        Self {
+            size,
+            most: most as f64,
+            slow_start: true,
+            last_cut: None,
+            fastest,
+            pace,
+            paces: 0,
+            since_cut: 0,
+            refusals: 0.0,
+        }
     }
 
     pub(super) fn size(&self) -> usize {
         self.size as usize
     }
 
-    /// A reply of so many tokens came. `busy`: all slots were in use, so that more could have been.
-    pub(super) fn answered(&mut self, started: Instant, now: Instant, tokens_out: u64, busy: bool) {
-        let pace =
-            now.duration_since(started).max(Duration::from_micros(1)).as_secs_f64() / (tokens_out + FIRST_TOKEN) as f64;
-        self.fastest = (self.fastest * FORGET).min(pace);
-        self.pace = if self.pace == 0.0 { pace } else { self.pace + NEWEST * (pace - self.pace) };
+    /// A reply of so many tokens came; where nobody counts them it says nothing about the pace. `busy`: all slots were in
+    /// use, so that more could have been.
+    pub(super) fn answered(&mut self, started: Instant, now: Instant, tokens_out: Option<u64>, busy: bool) {
+        if let Some(tokens) = tokens_out {
+            let seconds = now.duration_since(started).max(Duration::from_micros(1)).as_secs_f64();
+            self.keep_pace(seconds / (tokens + FIRST_TOKEN) as f64);
+        }
         self.since_cut += 1;
-        self.refusals -= NEWEST_RESULT * self.refusals;
+        self.count(0.0);
         if self.since_cut >= SETTLE && self.pace > TOO_SLOW * self.fastest {
             self.cut(SLOW, started, now);
         } else if busy {
@@ -67,11 +83,27 @@ impl Window {
         }
     }
 
+    fn keep_pace(&mut self, pace: f64) {
+        if self.pace == 0.0 {
+            (self.fastest, self.pace) = (pace, pace);
+        }
+        self.pace += NEWEST * (pace - self.pace);
+        self.paces = self.paces.saturating_add(1);
+        let step = FOLLOW * (pace - self.fastest);
+        // At first in both directions, so that the very first answer counts for no more than the others.
+        self.fastest += if self.paces < SETTLE { step } else { step.min(0.0) };
+        self.fastest *= if self.paces < SETTLE { 1.0 } else { FORGET };
+    }
+
     pub(super) fn refused(&mut self, started: Instant, now: Instant) {
-        self.refusals += NEWEST_RESULT * (1.0 - self.refusals);
+        self.count(1.0);
         if self.refusals > TOLERATED {
             self.cut(REFUSED, started, now);
         }
+    }
+
+    fn count(&mut self, refused: f64) {
+        self.refusals += (refused - self.refusals) / (RESULTS + ROUNDS * self.size);
     }
 
     /// Once a round trip: requests sent before the last cut say nothing about the window after it.
@@ -80,7 +112,7 @@ impl Window {
             return;
         }
         self.size = (self.size * share).max(1.0);
-        (self.slow_start, self.last_cut, self.since_cut) = (false, Some(now), 0);
+        (self.slow_start, self.last_cut, self.since_cut, self.refusals) = (false, Some(now), 0, 0.0);
     }
 }
 
@@ -96,7 +128,7 @@ mod tests {
         (0..count)
             .map(|_| {
                 let (size, started) = (window.size(), now + MS);
-                (1..=size).for_each(|k| window.answered(started, started + latency(k), 100, true));
+                (1..=size).for_each(|k| window.answered(started, started + latency(k), Some(100), true));
                 now = started + latency(size);
                 window.size()
             })
@@ -115,19 +147,39 @@ mod tests {
         let start = Instant::now();
         (0..16).for_each(|_| window.refused(start, start + MS));
         assert_eq!(window.size(), 8);
-        window.refused(start + 2 * MS, start + 3 * MS);
+        (0..12).for_each(|_| window.refused(start + 2 * MS, start + 3 * MS));
         assert_eq!(window.size(), 4);
         assert_eq!(rounds(&mut window, 4, |_| 200 * MS), [4, 5, 6, 7]);
-        (0..100).for_each(|k| window.refused(start + k * 9 * MS, start + k * 9 * MS + MS));
+        (0..200).for_each(|k| window.refused(start + k * 9 * MS, start + k * 9 * MS + MS));
         assert_eq!(window.size(), 1, "one request is always allowed");
     }
 
     #[test]
-    fn a_few_refusals_whatever_is_sent_do_not_shrink_it() {
-        let (mut window, mut now) = (Window::new(1000), Instant::now());
+    fn an_answer_that_a_cache_gave_does_not_set_the_pace() {
+        let (mut window, mut now) = (Window::new(500), Instant::now());
         for k in 0..20_000 {
             now += MS;
-            if k % 20 == 0 { window.refused(now, now + MS) } else { window.answered(now, now + 200 * MS, 100, true) }
+            let latency = if k % 100 == 0 { 5 * MS } else { 200 * MS };
+            window.answered(now, now + latency, Some(100), true);
+        }
+        assert_eq!(window.size(), 500);
+    }
+
+    fn random(state: &mut u64) -> u64 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *state >> 33
+    }
+
+    #[test]
+    fn a_few_refusals_whatever_is_sent_do_not_shrink_it() {
+        let (mut window, mut now, mut state) = (Window::new(1000), Instant::now(), 7);
+        for _ in 0..100_000 {
+            now += MS;
+            if random(&mut state).is_multiple_of(20) {
+                window.refused(now, now + MS)
+            } else {
+                window.answered(now, now + 200 * MS, Some(100), true)
+            }
         }
         assert_eq!(window.size(), 1000);
     }

@@ -22,6 +22,8 @@ pub(super) struct Breaker {
     probing: bool,
     /// An endpoint that never answered has a wrong address, most likely: where there is no other, better to say so soon.
     may_rest: bool,
+    /// It never rests.
+    off: bool,
 }
 
 /// Whether an endpoint may be asked.
@@ -30,13 +32,15 @@ pub(super) enum Fitness {
     Well,
     /// The last request failed, or it rested and may be tried.
     Doubtful,
+    /// It is well, and asked for a pause until then.
+    Held(Instant),
     /// Not before this moment.
     Resting(Instant),
 }
 
 impl Breaker {
-    pub(super) fn new(may_rest: bool) -> Self {
-        Self { failures: 0, rests: 0, rests_until: None, probing: false, may_rest }
+    pub(super) fn new(may_rest: bool, on: bool) -> Self {
+        Self { failures: 0, rests: 0, rests_until: None, probing: false, may_rest, off: !on }
     }
 
     pub(super) fn fitness(&self, now: Instant) -> Fitness {
@@ -58,12 +62,12 @@ impl Breaker {
     }
 
     pub(super) fn succeeded(&mut self) {
-        *self = Self::new(true);
+        *self = Self::new(true, !self.off);
     }
 
     pub(super) fn failed(&mut self, now: Instant) {
         self.failures += 1;
-        if self.failures < PATIENCE || !self.may_rest || self.rests_until.is_some_and(|until| now < until) {
+        if self.failures < PATIENCE || self.off || !self.may_rest || self.rests_until.is_some_and(|until| now < until) {
             return; // what was on its way when the rest began does not make it longer
         }
         let rest = FIRST_REST.saturating_mul(1 << self.rests.min(8)).min(LONGEST_REST);
@@ -84,7 +88,7 @@ mod tests {
 
     #[test]
     fn it_opens_after_five_failures_in_a_row_and_lets_one_probe_through() {
-        let (mut breaker, start) = (Breaker::new(true), Instant::now());
+        let (mut breaker, start) = (Breaker::new(true, true), Instant::now());
         (0..4).for_each(|_| breaker.failed(start));
         assert_eq!(breaker.fitness(start), Fitness::Doubtful);
         (0..20).for_each(|_| breaker.failed(start));
@@ -102,7 +106,7 @@ mod tests {
 
     #[test]
     fn a_success_starts_the_count_anew_and_rests_end_at_a_minute() {
-        let (mut breaker, mut now) = (Breaker::new(false), Instant::now());
+        let (mut breaker, mut now) = (Breaker::new(false, true), Instant::now());
         (0..40).for_each(|_| breaker.failed(now));
         assert_eq!(breaker.fitness(now), Fitness::Doubtful, "the only endpoint, and it never answered");
         breaker.succeeded();
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_lost_probe_lets_another_one_through() {
-        let (mut breaker, start) = (Breaker::new(true), Instant::now());
+        let (mut breaker, start) = (Breaker::new(true, true), Instant::now());
         (0..5).for_each(|_| breaker.failed(start));
         assert!(breaker.sent());
         breaker.probe_lost();

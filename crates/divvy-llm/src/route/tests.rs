@@ -48,7 +48,7 @@ async fn all<L: Layer>(route: &Route<L>, count: usize) -> usize {
 #[tokio::test(start_paused = true)]
 async fn requests_are_shared_out_by_weight() {
     let (small, large) = (slow(), slow());
-    let route = Route::new(vec![(1, Arc::clone(&small)), (3, Arc::clone(&large))]);
+    let route = Route::new(vec![(1, Arc::clone(&small)), (3, Arc::clone(&large))], true);
     assert_eq!(all(&route, 40).await, 40);
     assert_eq!((small.asked(), large.asked()), (10, 30));
 }
@@ -56,7 +56,7 @@ async fn requests_are_shared_out_by_weight() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_is_left_alone_until_it_is_back() {
     let (ill, well) = (Server::failing(ErrorKind::ServerError), slow());
-    let route = Route::new(vec![(100, Arc::clone(&ill)), (1, Arc::clone(&well))]);
+    let route = Route::new(vec![(100, Arc::clone(&ill)), (1, Arc::clone(&well))], true);
     for _ in 0..50 {
         let _ = route.call(job(9)).await;
     }
@@ -72,7 +72,7 @@ async fn an_endpoint_that_fails_is_left_alone_until_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
     let (locked, open) = (Server::failing(ErrorKind::Unauthorized), slow());
-    let route = Route::new(vec![(9, Arc::clone(&locked)), (1, Arc::clone(&open))]);
+    let route = Route::new(vec![(9, Arc::clone(&locked)), (1, Arc::clone(&open))], true);
     assert_eq!(all(&route, 9).await + all(&route, 9).await, 18);
     assert!(locked.asked() <= 9 && open.asked() == 18);
     *open.fails.lock().unwrap() = Some(ErrorKind::NotFound);
@@ -83,26 +83,26 @@ async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
 #[tokio::test(start_paused = true)]
 async fn an_only_endpoint_rests_once_it_had_answered() {
     let server = Arc::new(Server::default());
-    let route = Route::new(vec![(1, Arc::clone(&server))]);
+    let route = Route::new(vec![(1, Arc::clone(&server))], true);
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
-    for _ in 0..20 {
+    for _ in 0..5 {
         route.call(job(9)).await.unwrap_err();
     }
-    assert_eq!(server.asked(), 6);
-    let error = route.call(job(9)).await.unwrap_err();
-    assert_eq!((error.kind, error.is_retryable()), (ErrorKind::ServerError, true));
-    assert!(error.message.contains("left alone for a while"), "{error}");
-    sleep(error.retry_after.unwrap()).await;
-    *server.fails.lock().unwrap() = None;
-    assert_eq!(all(&route, 1).await, 1);
-    assert_eq!(all(&route, 20).await, 20);
+    let (start, asked) = (Instant::now(), server.asked());
+    let back = async {
+        sleep(Duration::from_secs(20)).await;
+        *server.fails.lock().unwrap() = None;
+    };
+    let (answered, ()) = tokio::join!(all(&route, 50), back);
+    assert!(answered >= 47 && start.elapsed() < Duration::from_mins(2), "{answered} after {:?}", start.elapsed());
+    assert!(server.asked() - asked <= 50, "one probe at a time while it was ill");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_dropped_lets_the_next_one_go() {
     let server = slow();
-    let route = Route::new(vec![(1, Arc::clone(&server))]);
+    let route = Route::new(vec![(1, Arc::clone(&server))], true);
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
     assert_eq!(all(&route, 5).await, 0);
@@ -110,4 +110,30 @@ async fn a_probe_that_is_dropped_lets_the_next_one_go() {
     let _ = tokio::time::timeout(Duration::from_millis(1), route.call(job(9))).await;
     *server.fails.lock().unwrap() = None;
     assert_eq!(all(&route, 1).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_does_not_come_back_is_an_error_in_the_end() {
+    let server = Arc::new(Server::default());
+    let route = Route::new(vec![(1, Arc::clone(&server))], true);
+    route.call(job(9)).await.unwrap();
+    *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
+    assert_eq!(all(&route, 30).await, 0);
+    let start = Instant::now();
+    assert_eq!(all(&route, 30).await, 0);
+    assert!(start.elapsed() < Duration::from_mins(10), "{:?}", start.elapsed());
+    let error = route.call(job(9)).await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_tried_again_nothing_rests() {
+    let server = Arc::new(Server::default());
+    let route = Route::new(vec![(1, Arc::clone(&server))], false);
+    route.call(job(9)).await.unwrap();
+    *server.fails.lock().unwrap() = Some(ErrorKind::TimedOut);
+    for _ in 0..20 {
+        route.call(job(9)).await.unwrap_err();
+    }
+    assert_eq!(server.asked(), 21);
 }

@@ -168,8 +168,9 @@ fn headline(answer: Answer, tested: &[&Evidence]) -> String {
 /// One part is the better one to distil, though it does not beat one call.
 fn rather(tested: &[&Evidence], role: Role) -> String {
     let evidence = tested.iter().find(|evidence| evidence.role == role);
-    let but = match evidence.map(|evidence| evidence.pays()) {
+    let but = match evidence.map(|evidence| shown(evidence.one_call.as_ref())) {
         Some(Shown::Worse) => "but answering in one call is better",
+        Some(Shown::Better) => "but training it is not shown to help",
         _ => "but that it beats answering in one call is not shown",
     };
     format!("If you distil one part, distil the {}; {but}.", words::role_name(role))

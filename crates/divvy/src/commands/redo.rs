@@ -22,8 +22,23 @@ pub(crate) async fn run(place: &Place, conditions: &[String]) -> anyhow::Result<
         say(&format!("nothing is like that; `divvy status {recipe}` lists states and reasons"));
     } else {
         say(&format!("`divvy run {recipe}` asks for them anew; the old replies stay in the store"));
+        put_back.iter().filter(|(stage, _)| is_greedy(&session, *stage)).for_each(|(stage, _)| {
+            let stage = stage.name();
+            say(&format!(
+                "note: {stage} asks at temperature 0: a local model repeats itself, and an endpoint may; a higher \
+                 `max_tokens` or a temperature in [{stage}] makes it another request"
+            ));
+        });
     }
     Ok(())
+}
+
+fn is_greedy(session: &Session, stage: Stage) -> bool {
+    let plan = &session.context.plan;
+    match stage {
+        Stage::Screen => plan.screen.as_ref().is_some_and(|screen| screen.temperature == 0.0),
+        _ => plan.collect.temperature == 0.0,
+    }
 }
 
 fn condition(written: &[String]) -> Result<Condition, Usage> {

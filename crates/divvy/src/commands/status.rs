@@ -32,6 +32,7 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
     for (stage, total) in &expected {
         text.push_str(&stage_lines(*stage, *total, &counts));
+        text.push_str(&pace(&session, *stage, pending(*stage, *total, &counts)).await?);
     }
     students.iter().for_each(|student| text.push_str(&student_line(student)));
     text.push_str("\ncalls in this store, all runs together\n");
@@ -111,6 +112,22 @@ fn tally(stage: Stage, total: u64, counts: &[ItemCount]) -> Vec<(String, u64)> {
     let seen: u64 = lines.iter().map(|(_, items)| items).sum();
     lines.push(("pending".to_owned(), total.saturating_sub(seen)));
     lines
+}
+
+fn pending(stage: Stage, total: u64, counts: &[ItemCount]) -> u64 {
+    tally(stage, total, counts).last().map_or(0, |(_, items)| *items)
+}
+
+/// How fast a stage that is at work goes, from the last minute, and how long what is left takes.
+async fn pace(session: &Session, stage: Stage, pending: u64) -> Result<String, FlowError> {
+    const MINUTE_MS: i64 = 60_000;
+    let (context, now) = (&session.context, (session.context.now)());
+    let recent = context.store.items_since(&context.digest, stage, now - MINUTE_MS).await?;
+    let Some((items, first)) = recent.filter(|_| pending > 0) else { return Ok(String::new()) };
+    let seconds = (now - first).max(1000) as f64 / 1000.0;
+    let rate = items as f64 / seconds;
+    let left = (pending as f64 / rate / 60.0).ceil();
+    Ok(format!("{rate:>10.1} a second in the last {seconds:.0} s, about {left:.0} min left\n"))
 }
 
 fn stage_lines(stage: Stage, total: u64, counts: &[ItemCount]) -> String {

@@ -99,6 +99,8 @@ fn a_report_of_a_half_finished_run_keeps_its_denominators() {
     let mut child = bench.run_until(2 * TRAIN + 10);
     child.kill().unwrap();
     child.wait().unwrap();
+    let status = bench.done(&["status", "recipe.toml"]).stdout;
+    assert!(status.contains("a second in the last") && status.contains("min left"), "{status}");
     let report = bench.json(&["report", "recipe.toml", "--json"]);
     let arms = report["arms"].as_array().unwrap();
     assert!(!arms.is_empty() && arms.iter().all(|arm| arm["n"] == json!(TEST)), "{report}");

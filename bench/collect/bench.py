@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""divvy's collection against other clients, in one run: CPU a request, requests a CPU second, memory, rate at 200 ms.
+
+    python3 bench/collect/bench.py            # builds, installs the peers in their own environments, measures
+    python3 bench/collect/bench.py --quick    # small numbers, to see that it works
+
+Needs Rust and Python with pip; the peers come from the package index that pip is set up for.
+"""
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+PORT = 8765
+URL = f"http://127.0.0.1:{PORT}/v1"
+PEERS = {
+    "openai": ("openai_async.py", ["openai==3.57.0"]),
+    "dspy": ("dspy_lm.py", ["dspy==3.4.1"]),
+    "distilabel": ("distilabel_pipeline.py", ["distilabel[openai]==1.5.3", "requests"]),
+    "curator": ("curator_llm.py", ["bespokelabs-curator==0.1.31"]),
+}
+RECIPE = """name = "bench"
+[data]
+leaks = "warn"
+train = {{ dataset = "rows", files = ["{rows}"], columns = {{ question = "q" }} }}
+[models.mock]
+source = "{url}"
+model = "mock"
+concurrency = {concurrency}
+[collect]
+teacher = "mock"
+"""
+
+
+class Mock:
+    """The loopback endpoint, with its own count of what it served."""
+
+    def __init__(self, latency_ms, refused_per_mille):
+        command = [ROOT / "target/release/mock", str(PORT), str(latency_ms), str(refused_per_mille)]
+        self.process = subprocess.Popen(command)
+        for _ in range(200):
+            if self.process.poll() is not None:
+                raise SystemExit(f"the mock endpoint does not start; is port {PORT} in use?")
+            try:
+                self.count()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise SystemExit("the mock endpoint does not start")
+
+    def count(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/count") as reply:
+            return [int(number) for number in reply.read().split()]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def questions(folder, count):
+    path = folder / f"rows-{count}.jsonl"
+    if not path.exists():
+        with open(path, "w") as rows:
+            for k in range(count):
+                text = (
+                    f"A shop had {k} boxes with {k % 37 + 3} pens each, sold {k % 11} boxes in the morning and got "
+                    f"{k % 7 + 2} new ones at noon. How many pens are there now?"
+                )
+                rows.write(json.dumps({"q": text}) + "\n")
+    return path
+
+
+def measured(command, cwd, limit):
+    """Wall seconds, CPU seconds of the process and its children, peak resident MB of the largest of them."""
+    log = open(cwd / "log", "w")
+    start = time.monotonic()
+    process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, env=os.environ | {"DIVVY_CACHE": str(cwd)})
+    killer = threading.Timer(limit, process.kill)
+    killer.start()
+    try:
+        _, status, usage = os.wait4(process.pid, 0)
+    finally:
+        killer.cancel()
+    if status != 0:
+        raise RuntimeError((cwd / "log").read_text()[-300:].strip() or f"status {status}")
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def run(name, count, concurrency, latency_ms, refused_per_mille, folder, limit=900):
+    rows = questions(folder, count)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch, Mock(latency_ms, refused_per_mille) as mock:
+        scratch = pathlib.Path(scratch)
+        if name == "divvy":
+            (scratch / "r.toml").write_text(RECIPE.format(rows=rows, url=URL, concurrency=concurrency))
+            command = [ROOT / "target/release/divvy", "collect", "r.toml"]
+        else:
+            python = folder / "venvs" / name / "bin/python"
+            command = [python, HERE / "peers" / PEERS[name][0], rows, URL, str(concurrency), scratch / "out.jsonl"]
+        wall, cpu, memory = measured(command, scratch, limit)
+        served, refused = mock.count()
+        if served < count:
+            raise RuntimeError(f"{count - served} of {count} rows were not answered")
+        return {"wall": wall, "cpu": cpu, "memory": memory, "served": served, "refused": refused}
+
+
+def slope(small, large, key):
+    """What one more request takes, start-up left out."""
+    return (large[key] - small[key]) / (large["served"] - small["served"])
+
+
+def install(folder):
+    usable = []
+    for name, (_, packages) in PEERS.items():
+        venv = folder / "venvs" / name
+        if not (venv / "done").exists():
+            print(f"installing {name} …", flush=True)
+            subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+            subprocess.run([venv / "bin/pip", "install", "-q", *packages], check=True)
+            (venv / "done").touch()
+        usable.append(name)
+    return usable
+
+
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def machine():
+    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
+
+
+def per_request(contenders, sizes, rounds, folder):
+    """CPU seconds a request for everybody, in turns, so that what else the machine does falls on all."""
+    costs, memory, failed = {name: [] for name in contenders}, {}, {}
+    for round_number in range(rounds):
+        for name in list(contenders):
+            if name in failed:
+                continue
+            try:
+                small, large = (run(name, count, 64, 0, 50, folder) for count in sizes[name])
+            except RuntimeError as error:
+                failed[name] = str(error).splitlines()[-1][:200]
+                continue
+            costs[name].append(slope(small, large, "cpu"))
+            memory[name] = max(memory.get(name, 0), large["memory"])
+            print(f"round {round_number + 1}: {name:<11} {costs[name][-1] * 1e6:8.0f} µs of CPU a request", flush=True)
+    return {name: median(values) for name, values in costs.items() if values}, memory, failed
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments.add_argument("--quick", action="store_true")
+    arguments.add_argument("--folder", type=pathlib.Path, default=ROOT / "target/bench-collect")
+    arguments.add_argument("--million", action="store_true", help="measure memory at 1,000,000 rows too")
+    given = arguments.parse_args()
+    given.folder.mkdir(parents=True, exist_ok=True)
+    build = ["cargo", "build", "--release", "-p", "divvy", "-p", "divvy-testkit", "--bins"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    peers = install(given.folder)
+    divvy, others, rounds = ([1000, 3000], [100, 300], 1) if given.quick else ([2000, 22000], [200, 2200], 3)
+    sizes = {"divvy": divvy} | {name: others for name in peers}
+    costs, memory, failed = per_request(["divvy", *peers], sizes, rounds, given.folder)
+    rows = []
+
+    def row(what, unit, ours, peer, peer_name, target, better):
+        ratio = None if not peer else ours / peer
+        rows.append({"what": what, "unit": unit, "ours": ours, "peer": peer, "peer_name": peer_name, "ratio": ratio,
+                     "target": target, "better": better})
+
+    row("CPU a collected row, store on", "µs", costs["divvy"] * 1e6, None, None, "≤ 50", "lower")
+    for name in peers:
+        if name in costs:
+            target = "≥ 20 × the best peer"
+            row("requests a CPU second", "1/s", 1 / costs["divvy"], 1 / costs[name], name, target, "higher")
+            row("peak memory, rows of the run", "MB", memory["divvy"], memory[name], name, None, "lower")
+    counts = [5000, 10000] if given.quick else [20000, 60000]
+    small, large = (run("divvy", count, 1024, 200, 50, given.folder) for count in counts)
+    asked = (large["served"] + large["refused"] - small["served"] - small["refused"]) / (large["wall"] - small["wall"])
+    row("requests a second at 200 ms and 1,024 at once, 5 % refused", "1/s", asked, 1024 / 0.2, "theory", "≥ 0.95", "higher")
+    big = [10000] if given.quick else [100000] + ([1000000] if given.million else [])
+    for count in big:
+        used = run("divvy", count, 256, 0, 0, given.folder, limit=3000)["memory"]
+        row(f"peak memory at {count:,} rows", "MB", used, None, None, "< 150, flat to 1,000,000", "lower")
+    report = {"date": datetime.date.today().isoformat(), "machine": machine(), "rounds": rounds, "rows": rows,
+              "not_run": failed}
+    print(json.dumps(report, indent=1, ensure_ascii=False))
+    if not given.quick:
+        (HERE / "results.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
