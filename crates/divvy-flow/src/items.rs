@@ -19,6 +19,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{context::Context, error::FlowError, progress::Tick};
 
+/// Failures in a row that end a stage: twice the items that are under way at once, of which no more than this count.
+const MOST_PATIENCE: usize = 32;
 /// Most items in one commit.
 const COMMIT_AT_ONCE: usize = 256;
 
@@ -182,7 +184,7 @@ struct Record {
 
 impl Patience {
     fn new(stage: Stage, concurrency: usize) -> Self {
-        Self { stage, arms: BTreeMap::new(), limit: 2 * concurrency.max(4) }
+        Self { stage, arms: BTreeMap::new(), limit: 2 * concurrency.clamp(4, MOST_PATIENCE) }
     }
 
     fn judge(&mut self, arm: &str, outcome: Result<Done, ChatError>) -> Result<Done, FlowError> {

@@ -31,6 +31,8 @@ use crate::{host::Hosts, progress::FetchBar};
 /// Sequences in a local batch, requests in flight at an endpoint, unless the recipe says otherwise.
 const LOCAL_BATCH: usize = 32;
 const REMOTE_CONCURRENCY: usize = 16;
+/// Items under way for each request that an endpoint takes at once: a refused one is away for a second and more.
+const SEATS: usize = 4;
 /// A call to a local model waits for its place in the batch, however long the queue.
 const LOCAL_DEADLINE: Duration = Duration::from_hours(7 * 24);
 
@@ -236,7 +238,7 @@ impl Registry {
         config.stall = model.recipe.stall_seconds.map(Duration::from_secs);
         let at_once: usize = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
         // Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
-        let concurrency = if config.local { at_once } else { at_once + at_once.div_ceil(4) };
+        let concurrency = if config.local { at_once } else { SEATS * at_once };
         Ok(Ready { client: Arc::new(Client::new(endpoints, self.store.clone(), config)), id, concurrency })
     }
 }
