@@ -211,17 +211,17 @@ pub(crate) enum Command {
 /// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum RowForm {
-    /// {"prompt": [messages], "completion": [message]}, as TRL reads it
+    #[value(help = "prompt and completion as messages, as TRL reads them")]
     PromptCompletion,
-    /// {"messages": […]}, as OpenAI's fine-tuning and TRL read it
+    #[value(help = "one list of messages, as OpenAI's fine-tuning and TRL read it")]
     Messages,
-    /// {"conversations": [{"from", "value"}]}
+    #[value(help = "conversations of from and value")]
     Sharegpt,
-    /// {"instruction", "input", "output"}
+    #[value(help = "instruction, input, output")]
     Alpaca,
-    /// {"`input_ids`", "labels"} of the student's base: nothing is left to a template
+    #[value(help = "input_ids and labels of the student's base: nothing is left to a template")]
     Ids,
-    /// {"prompt", "chosen", "rejected"}: a kept and a rejected decomposition of one question
+    #[value(help = "prompt, chosen, rejected: a kept and a failed decomposition of one question")]
     Preferences,
 }
 
