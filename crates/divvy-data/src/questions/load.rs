@@ -60,9 +60,7 @@ impl std::fmt::Display for BadRow {
 
 #[derive(Debug, Error)]
 pub enum DataError {
-    #[error(
-        "{0}; mend the row, or set `data.on_bad_row = \"skip\"` in the recipe to leave such rows out and list them"
-    )]
+    #[error("{0}; {way_out}", way_out = way_out(.0))]
     BadRow(BadRow),
     #[error("{file}: {reason}")]
     File { file: String, reason: String },
@@ -72,6 +70,14 @@ pub enum DataError {
     Spec { dataset: String, split: Split, reason: String },
     #[error("{file}: {source}")]
     Fetch { file: String, source: FetchError },
+}
+
+/// A column that is not there was misspelt in the recipe, more often than forgotten in the file.
+fn way_out(bad: &BadRow) -> &'static str {
+    if bad.reason.contains(" is missing; the row has ") {
+        return "name the right one under `columns` in the recipe, or mend the row";
+    }
+    "mend the row, or set `data.on_bad_row = \"skip\"` in the recipe to leave such rows out and list them"
 }
 
 /// Reads, parses and samples. The hub, if a file names it, is reached as the environment says.

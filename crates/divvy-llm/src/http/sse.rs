@@ -145,3 +145,28 @@ impl Reading {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::ApiKey;
+
+    #[tokio::test]
+    async fn thoughts_are_signs_of_life_and_comments_are_not() {
+        let chunks = [
+            ": keep-alive\n\n",
+            "data: {\"choices\": [{\"delta\": {\"reasoning_content\": \"hm\"}}]}\n\n",
+            "data: {\"choices\": [{\"delta\": {\"content\": \"42\"}, \"finish_reason\": \"stop\"}]}\n\n",
+            "data: [DONE]\n\n",
+        ];
+        let place = Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap();
+        let chunks = stream::iter(chunks.map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())))).boxed();
+        let deltas: Vec<_> = deltas(chunks, place, CancellationToken::new()).collect().await;
+        let texts: Vec<&str> = deltas
+            .iter()
+            .filter_map(|delta| if let Ok(Delta::Text(text)) = delta { Some(&**text) } else { None })
+            .collect();
+        assert_eq!(texts, ["", "42"]);
+        assert!(matches!(deltas.last(), Some(Ok(Delta::Done { .. }))), "{deltas:?}");
+    }
+}

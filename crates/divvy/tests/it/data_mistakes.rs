@@ -73,7 +73,11 @@ fn a_malformed_row_is_named_by_file_and_line() {
 #[test]
 fn a_row_without_its_column_is_named_with_what_it_has() {
     let other = format!("{{\"question\": \"?\", \"a\": 1}}\n{TRAIN}");
-    refused(&bench(RECIPE, &other, TEST), 2, &["train.jsonl:1", "column `q` is missing", "question"]);
+    refused(
+        &bench(RECIPE, &other, TEST),
+        2,
+        &["train.jsonl:1", "column `q` is missing", "question", "under `columns`"],
+    );
 }
 
 #[test]
