@@ -15,6 +15,9 @@ use crate::{
     store::Store,
 };
 
+/// Questions in one transaction: as statements they take more memory than as questions.
+const QUESTIONS_AT_ONCE: usize = 4096;
+
 impl Store {
     /// Sets the state of an item. Its plan must have been put before. On disk when this returns; puts that run at the
     /// same time share a transaction.
@@ -122,8 +125,12 @@ impl Store {
         plan: &Digest,
         questions: impl IntoIterator<Item = &Question>,
     ) -> Result<(), StoreError> {
-        let statements = questions.into_iter().map(|question| question_statement(plan, question)).collect();
-        self.write(statements).await.map(|_| ())
+        let mut questions = questions.into_iter().peekable();
+        while questions.peek().is_some() {
+            let some = questions.by_ref().take(QUESTIONS_AT_ONCE);
+            self.write(some.map(|question| question_statement(plan, question)).collect()).await?;
+        }
+        Ok(())
     }
 
     /// # Errors
