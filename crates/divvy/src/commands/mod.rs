@@ -18,7 +18,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     use divvy_core::records::Stage;
     match cli.command {
         Command::Init { path } => init::run(&path),
-        Command::Run { place, dry_run: true } => run::dry(&place),
+        Command::Run { place, dry_run: true } => run::dry(&place).await,
         Command::Run { place, dry_run: false } => run::all(&place).await,
         Command::Collect { place } => run::until(&place, Stage::Collect).await,
         Command::Screen { place } => run::until(&place, Stage::Screen).await,

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use divvy_core::records::Stage;
+use divvy_core::records::{ItemState, Stage};
 use divvy_flow::{collect, context::Context, error::FlowError, estimate, evaluate, screen, train};
-use divvy_store::RunStatus;
+use divvy_store::{ItemCount, RunStatus};
 
 use crate::{
     cli::Place,
@@ -104,7 +104,7 @@ fn status_of(outcome: &Result<(), FlowError>) -> RunStatus {
 }
 
 /// The resolved plan, the calls, and an estimate; nothing is asked, fetched or written.
-pub(crate) fn dry(place: &Place) -> anyhow::Result<()> {
+pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     let (recipe, plan) = read_recipe(&place.recipe)?;
     let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(Into::into).unwrap_or_default());
     let questions = crate::questions::load(&recipe, &data)?;
@@ -139,7 +139,30 @@ pub(crate) fn dry(place: &Place) -> anyhow::Result<()> {
             seconds / 60 + 1
         ));
     }
+    say(&finished(place).await);
     Ok(())
+}
+
+/// What the store has of this plan already, or why that cannot be told yet: a model whose content is unknown has no
+/// identity.
+async fn finished(place: &Place) -> String {
+    let counted = async {
+        let session = Session::open(place, Access::Look).await?;
+        let counts = session.context.store.item_counts(&session.context.digest).await?;
+        anyhow::Ok((short(&session.context.digest).to_owned(), counts))
+    };
+    let (plan, counts) = match counted.await {
+        Ok(counted) => counted,
+        Err(error) => return format!("finished already: nothing that could be found ({error})"),
+    };
+    let settled = |stage: Stage| -> u64 {
+        let settled = |count: &&ItemCount| matches!(count.state, ItemState::Done | ItemState::Rejected(_));
+        counts.iter().filter(|count| count.stage == stage).filter(settled).map(|count| count.items).sum()
+    };
+    let stages = STAGES.into_iter().filter(|stage| settled(*stage) > 0);
+    let stages: Vec<String> = stages.map(|stage| format!("{} {}", stage.name(), thousands(settled(stage)))).collect();
+    let stages = if stages.is_empty() { "nothing".to_owned() } else { stages.join(", ") };
+    format!("finished already, and free (plan {plan}): {stages}")
 }
 
 /// What two cores with AVX-512 took for models of 1.5 billion (answers) and 0.135 billion parameters (training).

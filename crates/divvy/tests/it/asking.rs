@@ -100,6 +100,12 @@ fn a_dry_run_shows_the_plan_and_touches_nothing() {
     }
     assert_eq!(bench.teacher.asked().len(), 0);
     assert!(!bench.file("runs").exists(), "a dry run left a store behind");
+    assert!(ended.stderr.contains("finished already: nothing"), "{ended:?}");
+    bench.done(&["collect", "recipe.toml"]);
+    let asked = bench.teacher.asked().len();
+    let again = bench.done(&["run", "recipe.toml", "--dry-run"]);
+    assert!(again.stderr.contains(&format!("collect {TRAIN}")) && again.stderr.contains("and free"), "{again:?}");
+    assert_eq!(bench.teacher.asked().len(), asked);
 }
 
 #[test]
@@ -111,9 +117,10 @@ fn a_report_before_any_run_says_what_to_do() {
 #[test]
 fn help_has_examples_for_every_command() {
     let bench = Bench::idle();
-    for command in
-        ["init", "run", "collect", "screen", "train", "eval", "report", "ask", "export", "status", "data", "models"]
-    {
+    for command in [
+        "init", "run", "collect", "screen", "train", "eval", "report", "ask", "export", "status", "redo", "calls",
+        "data", "models",
+    ] {
         let help = bench.done(&[command, "--help"]);
         assert!(help.stdout.contains("Example"), "{command}: {}", help.stdout);
     }
