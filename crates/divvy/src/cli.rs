@@ -171,6 +171,18 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Score predictions of any program against gold answers: JSON Lines in, the same lines with `em` and `f1` out
+    #[command(
+        after_help = "Examples:\n  divvy score --scorer drop --predictions predictions.jsonl > scored.jsonl\n\nA line is {\"predicted\": [\"4\", \"7\"], \"golds\": [[\"4\", \"7\"], [\"four\"]]}: the spans that were predicted, and every set of\nspans that is right. Other keys are passed through."
+    )]
+    Score {
+        /// By which rules
+        #[arg(long)]
+        scorer: Scorer,
+        /// A JSON Lines file
+        #[arg(long, value_name = "FILE")]
+        predictions: PathBuf,
+    },
     /// List the data sets, or preview one
     #[command(
         after_help = "Examples:\n  divvy data\n  divvy data synth --rows 3\n  divvy data gsm8k --file train_socratic.jsonl --json\n  divvy data my-task.toml --rows 2"
@@ -206,6 +218,17 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Rules for what is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Scorer {
+    #[value(help = "the official metric of DROP: exact match and F1 over aligned spans")]
+    Drop,
+    #[value(help = "the number that is stated, exactly; several predictions are read as one text")]
+    Numeric,
+    #[value(help = "SQuAD's exact match against any gold, with token F1")]
+    Exact,
 }
 
 /// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.

@@ -10,6 +10,7 @@ mod models;
 mod redo;
 mod report;
 mod run;
+mod score;
 mod status;
 
 use crate::cli::{Cli, Command};
@@ -38,6 +39,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             calls::run(&store, &calls::Wanted { key, model, last, failed, json }).await
         }
         Command::Status { place, json } => status::run(&place, json).await,
+        Command::Score { scorer, predictions } => score::run(scorer, &predictions),
         Command::Data { dataset, folder, files, rows, seed, json } => {
             let preview = data::Preview { files: &files, rows, seed, json };
             match dataset.as_deref() {

@@ -19,6 +19,7 @@ mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod recipe_mistakes; // recipes that cannot be run
 mod redoing; // items put back on purpose
 mod reuse; // another recipe on the same store pays for what is new
+mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept
 mod strategies; // one subquestion at a time: what is asked, in which order
 mod student; // a tiny model trained, interrupted, used and exported
