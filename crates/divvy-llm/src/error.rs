@@ -97,6 +97,12 @@ impl ChatError {
         matches!(self.kind, Unauthorized | Unpaid | NotFound | Unreachable | Store)
     }
 
+    /// The endpoint will never serve us: it refuses the key, wants money, or does not know the model.
+    #[must_use]
+    pub fn condemns_endpoint(&self) -> bool {
+        matches!(self.kind, ErrorKind::Unauthorized | ErrorKind::Unpaid | ErrorKind::NotFound)
+    }
+
     /// The endpoint may have worked, and charged, for a reply that we did not get or cannot read.
     #[must_use]
     pub fn may_be_charged(&self) -> bool {

@@ -28,6 +28,8 @@ struct Size {
     window: Option<Window>,
     /// Slots in use that go when they are given back.
     too_many: usize,
+    /// Why nobody is let in any more.
+    closed: Option<ChatError>,
 }
 
 impl<L> Limit<L> {
@@ -35,12 +37,33 @@ impl<L> Limit<L> {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         let window = adaptive.then(|| Window::new(most));
         let slots = Semaphore::new(window.as_ref().map_or(most, Window::size));
-        Self { slots, size: Mutex::new(Size { window, too_many: 0 }), inner }
+        Self { slots, size: Mutex::new(Size { window, too_many: 0, closed: None }), inner }
+    }
+
+    fn size(&self) -> std::sync::MutexGuard<'_, Size> {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those in line would hear the same: they are told so without being sent.
+    fn close(&self, error: &ChatError) {
+        self.size().closed.get_or_insert_with(|| error.clone());
+        self.slots.close();
+    }
+
+    /// Why there is no slot: asked for when the line is closed.
+    fn refusal(&self) -> ChatError {
+        let closed = self.size().closed.clone();
+        closed.unwrap_or_else(|| ChatError::new(ErrorKind::Backend, "the line of requests is closed (a bug)"))
     }
 
     /// What this request tells about how many the endpoint can take.
     fn learn(&self, started: Instant, result: &Result<Call, ChatError>) {
-        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = result
+            && error.condemns_endpoint()
+        {
+            return self.close(error);
+        }
+        let mut size = self.size();
         let busy = self.slots.available_permits() == 0;
         let Some(window) = &mut size.window else { return };
         let before = window.size();
@@ -64,7 +87,7 @@ impl<L> Limit<L> {
     }
 
     fn give_back(&self, slot: SemaphorePermit) {
-        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut size = self.size();
         if size.too_many > 0 {
             size.too_many -= 1;
             slot.forget();
@@ -80,7 +103,8 @@ impl<L: Layer> Layer for Limit<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let start = Instant::now();
         let waiting = job.cancel.run_until_cancelled(self.slots.acquire()).await;
-        let slot = Slot { limit: self, slot: Some(waiting.ok_or_else(ChatError::cancelled)?.expect("never closed")) };
+        let slot = waiting.ok_or_else(ChatError::cancelled)?.map_err(|_| self.refusal())?;
+        let slot = Slot { limit: self, slot: Some(slot) };
         job.waited.since(start);
         let (started, waited) = (Instant::now(), job.waited.clone());
         let before = waited.so_far();

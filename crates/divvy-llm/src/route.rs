@@ -117,7 +117,7 @@ impl<L: Layer> Lane<L> {
                 state.breaker.failed(Instant::now());
                 state.last_error = Some(error.clone());
             }
-            Err(error) if condemns_endpoint(error.kind) => {
+            Err(error) if error.condemns_endpoint() => {
                 (state.dead, state.last_error) = (self.several, Some(error.clone()));
             }
             // It answered, and refused this one request.
@@ -132,11 +132,6 @@ impl<L: Layer> Lane<L> {
 fn blames_endpoint(kind: ErrorKind) -> bool {
     use ErrorKind::{CutOff, ServerError, TimedOut, Unreachable, Unreadable};
     matches!(kind, CutOff | ServerError | TimedOut | Unreachable | Unreadable)
-}
-
-/// It will never serve us.
-fn condemns_endpoint(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Unauthorized | ErrorKind::Unpaid | ErrorKind::NotFound)
 }
 
 fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {
@@ -162,7 +157,7 @@ impl<L: Layer> Layer for Route<L> {
             let result = lane.ask(job.clone()).await;
             match result {
                 // Another endpoint may serve us: nothing was paid for, and no time lost.
-                Err(error) if condemns_endpoint(error.kind) && lane.state().dead && self.another_lives() => {
+                Err(error) if error.condemns_endpoint() && lane.state().dead && self.another_lives() => {
                     tracing::warn!(%error, "this endpoint is not asked again");
                 }
                 result => return result,

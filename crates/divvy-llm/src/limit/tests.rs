@@ -68,6 +68,26 @@ async fn a_fixed_limit_stays() {
     assert_eq!(server.now.lock().unwrap().1, 7);
 }
 
+/// Knows nobody.
+struct Locked(std::sync::atomic::AtomicUsize);
+
+impl Layer for Arc<Locked> {
+    async fn call(&self, _job: Job) -> Result<Call, ChatError> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        sleep(Duration::from_millis(1)).await;
+        Err(ChatError::new(ErrorKind::Unauthorized, "no such key"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_in_line_at_an_endpoint_that_refuses_all_are_not_sent() {
+    let server = Arc::new(Locked(0.into()));
+    let limit = Limit::new(4, true, Arc::clone(&server));
+    let calls = futures::future::join_all((0..50).map(|_| limit.call(job(9)))).await;
+    assert!(calls.iter().all(|call| call.as_ref().is_err_and(|error| error.message == "no such key")));
+    assert_eq!(server.0.load(std::sync::atomic::Ordering::Relaxed), 4);
+}
+
 #[tokio::test(start_paused = true)]
 async fn slots_come_back_from_calls_that_are_dropped() {
     let (limit, server) = limit(16, true, 99);
