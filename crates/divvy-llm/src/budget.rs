@@ -184,9 +184,7 @@ impl<L> Spend<L> {
         }
         Ok(Cost { calls: 1, tokens: tokens_in + tokens_out, price_nanos: price_nanos.unwrap_or(0) })
     }
-}
 
-impl<L> Spend<L> {
     /// What a try cost that brought no reply, as far as the endpoint says.
     fn charged(&self, error: &ChatError, estimate: Cost) -> Cost {
         let Some(tokens) = error.usage.tokens_in.zip(error.usage.tokens_out) else { return estimate };

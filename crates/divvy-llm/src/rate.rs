@@ -103,8 +103,6 @@ impl<L> Rate<L> {
         if let Some(sent) = window.sent.iter_mut().find(|sent| sent.number == number) {
             sent.tokens = tokens;
         }
-        drop(window);
-        self.room.notify_one();
     }
 }
 
@@ -171,7 +169,7 @@ impl<L: Layer> Layer for Rate<L> {
         if let Some((number, tokens)) = number.zip(taken(&result)) {
             self.settle(number, tokens);
         }
-        // The reply may have brought better news of the endpoint's limits.
+        // It may have taken less than was held for it, and have brought better news of the endpoint's limits.
         self.room.notify_one();
         if let Err(ChatError { kind: ErrorKind::RateLimited, retry_after: Some(asked), .. }) = &result {
             self.pause(*asked);

@@ -19,7 +19,7 @@ impl<'s> Batch<'s> {
     /// A plain insert, see [`Statement::is_plain_insert`]. Rows of different kinds may change places: no insert looks at
     /// another table, but for foreign keys, which the transaction checks at its end.
     pub(crate) fn add(&mut self, statement: &'s Statement) {
-        match self.kinds.iter_mut().find(|(sql, _)| std::ptr::eq(*sql, statement.sql())) {
+        match self.kinds.iter_mut().find(|(sql, _)| *sql == statement.sql()) {
             Some((_, rows)) => rows.push(statement),
             None => self.kinds.push((statement.sql(), vec![statement])),
         }

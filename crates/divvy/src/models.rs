@@ -270,7 +270,8 @@ fn endpoint(place: &recipe::FurtherEndpoint, model: &recipe::Model) -> Result<En
         transfer: if model.stall_seconds.is_some() { Transfer::Streamed } else { Transfer::Whole },
     })?;
     Ok(Endpoint {
-        name: Some(place.url.clone()),
+        // Without the URL's query, which may hold what nobody should read in a store.
+        name: Some(chat.endpoint().to_owned()),
         weight: place.weight.unwrap_or(1),
         max_concurrency: place.concurrency.unwrap_or(REMOTE_CONCURRENCY),
         adaptive: true,

@@ -143,14 +143,19 @@ impl Names<'_> {
 
     fn further(&self, name: &str, model: &recipe::Model) -> Result<(), RecipeError> {
         for further in &model.endpoints {
-            let numbers = [further.requests_per_minute, further.tokens_per_minute, further.weight.map(u64::from)];
+            let numbers = [
+                ("requests_per_minute", further.requests_per_minute),
+                ("tokens_per_minute", further.tokens_per_minute),
+                ("weight", further.weight.map(u64::from)),
+            ];
             let at = |key: &str| format!("models.{name}.endpoints.{key}");
             if !matches!(further.url.parse(), Ok(ModelSource::Endpoint { .. })) {
                 let message = format!("`{}` is no endpoint; write http(s)://host/v1", further.url);
                 return self.fail(&at("url"), message);
             }
-            if numbers.contains(&Some(0)) {
-                return self.fail(&at("url"), "a rate or weight of 0 sends nothing; leave the line out");
+            if let Some((key, _)) = numbers.iter().find(|(_, value)| *value == Some(0)) {
+                let message = format!("`{}` would never be asked; leave the line out", further.url);
+                return self.fail(&at(key), message);
             }
         }
         Ok(())

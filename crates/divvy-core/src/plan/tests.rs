@@ -152,7 +152,10 @@ fn rates_are_for_endpoints_and_above_zero() {
     Plan::resolve(&recipe(&api("requests_per_minute = 60\ntokens_per_minute = 90000")), "r.toml").unwrap();
     let further = |line: &str| api(&format!("weight = 2\nstall_seconds = 30\n[[models.api.endpoints]]\n{line}"));
     refused(&further("url = \"y.example\""), "`y.example` is no endpoint; write http(s)://host/v1");
-    refused(&further("url = \"http://y.example/v1\"\nweight = 0"), "a rate or weight of 0 sends nothing");
+    refused(
+        &further("url = \"http://y.example/v1\"\nweight = 0"),
+        "`models.api.endpoints.weight`: `http://y.example/v1` would never be asked",
+    );
     Plan::resolve(&recipe(&further("url = \"http://y.example/v1\"\nconcurrency = 4")), "r.toml").unwrap();
     refused(
         "[models.here]\nsource = \"path:x.gguf\"\nprovider = \"me\"",

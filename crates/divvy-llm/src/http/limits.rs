@@ -1,6 +1,6 @@
 //! What an endpoint says about its limits, in the headers of every reply: OpenAI's `x-ratelimit-…-requests` and
-//! `…-tokens` (platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"), which Azure, Groq, Together and
-//! vLLM's gateways copy, and the plain `ratelimit-…` of draft-ietf-httpapi-ratelimit-headers for requests.
+//! `…-tokens` (platform.openai.com/docs/guides/rate-limits, "Rate limits in headers"), and the plain `ratelimit-…` of
+//! draft-ietf-httpapi-ratelimit-headers for requests.
 
 use std::time::{Duration, SystemTime};
 

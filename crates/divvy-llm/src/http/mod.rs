@@ -99,13 +99,6 @@ fn client(place: &Place) -> Result<reqwest::Client, ChatError> {
     })
 }
 
-/// Not shown when headers are logged.
-fn secret_value(key: &str) -> HeaderValue {
-    let mut value = HeaderValue::from_str(key).expect("a key was checked to be graphic ASCII when it was read");
-    value.set_sensitive(true);
-    value
-}
-
 impl Chat for HttpChat {
     fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas {
         let inner = self.inner.clone();
@@ -171,11 +164,8 @@ impl Inner {
     async fn send(&self, request: &ChatRequest) -> Result<reqwest::Response, ChatError> {
         let body = wire::body(request, &self.place.model, self.transfer == Transfer::Streamed);
         let url = self.place.url("chat/completions");
-        let mut post = self.client.post(url).header("content-type", "application/json").body(body);
-        if let Some((name, key)) = self.place.key_header() {
-            post = post.header(name, secret_value(&key));
-        }
-        let response = post.send().await.map_err(|error| self.place.unreachable(&error))?;
+        let post = self.client.post(url).header("content-type", "application/json").body(body);
+        let response = self.with_key(post).send().await.map_err(|error| self.place.unreachable(&error))?;
         if let Some(told) = limits::told(response.headers()) {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
         }
@@ -183,6 +173,14 @@ impl Inner {
             return Ok(response);
         }
         Err(self.refused(response).await)
+    }
+
+    /// The key is marked, so that it is not shown when headers are logged.
+    fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
+        let Some((name, key)) = self.place.key_header() else { return request };
+        let mut value = HeaderValue::from_str(&key).expect("a key was checked to be graphic ASCII when it was read");
+        value.set_sensitive(true);
+        request.header(name, value)
     }
 
     async fn body(&self, mut response: reqwest::Response) -> Result<Bytes, ChatError> {
@@ -206,11 +204,8 @@ impl Inner {
 
     /// Names of the models that the endpoint serves, if it tells.
     async fn models(&self) -> Option<Vec<String>> {
-        let mut get = self.client.get(self.place.url("models")).timeout(Duration::from_secs(5));
-        if let Some((name, key)) = self.place.key_header() {
-            get = get.header(name, secret_value(&key));
-        }
-        let response = get.send().await.ok()?;
+        let get = self.client.get(self.place.url("models")).timeout(Duration::from_secs(5));
+        let response = self.with_key(get).send().await.ok()?;
         wire::model_names(&self.body(response).await.ok()?)
     }
 }

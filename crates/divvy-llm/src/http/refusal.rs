@@ -213,6 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn retry_after_is_seconds_milliseconds_or_a_date() {
+        let after = |name: &'static str, value: &str| {
+            let headers: HeaderMap = [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect();
+            retry_after(&headers)
+        };
+        assert_eq!(after("retry-after", "2"), Some(Duration::from_secs(2)));
+        assert_eq!(after("retry-after-ms", "250"), Some(Duration::from_millis(250)));
+        let in_a_minute = std::time::SystemTime::now() + Duration::from_secs(60);
+        let date = after("retry-after", &httpdate::fmt_http_date(in_a_minute)).unwrap();
+        assert!((50..=60).contains(&date.as_secs()), "{date:?}");
+        assert_eq!(after("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO), "long ago");
+        assert_eq!(after("retry-after", "soon"), None);
+    }
+
+    #[test]
     fn an_azure_url_keeps_its_version_and_has_a_header_of_its_own() {
         let azure = place("https://me.openai.azure.com/openai/deployments/gpt?api-version=2026-01-01");
         let completions = "https://me.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=2026-01-01";

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use divvy_core::export::TrainingRow;
+use divvy_core::{export::TrainingRow, plan::StudentPlan};
 use divvy_flow::export;
 use divvy_student::model::Model;
 use serde_json::Value;
@@ -27,7 +27,10 @@ pub(crate) async fn run(place: &Place, student: &str, form: RowForm, out: &Path)
             let model = session.base(&plan.base)?;
             export::rows(&session.context, plan).await?.iter().map(|row| ids(&model, row)).collect()
         }
-        form => export::rows(&session.context, plan).await?.iter().map(|row| Ok(render(form, row))).collect(),
+        RowForm::PromptCompletion => all(&session, plan, TrainingRow::prompt_completion).await,
+        RowForm::Messages => all(&session, plan, TrainingRow::messages).await,
+        RowForm::Sharegpt => all(&session, plan, TrainingRow::sharegpt).await,
+        RowForm::Alpaca => all(&session, plan, TrainingRow::alpaca).await,
     };
     let rows: Vec<Value> = rows_or_way_out(rows, place)?;
     divvy_data::rows::write(out, &rows).map_err(|error| Usage(format!("--out: {error}")))?;
@@ -47,13 +50,8 @@ fn rows_or_way_out(rows: anyhow::Result<Vec<Value>>, place: &Place) -> anyhow::R
     Ok(rows)
 }
 
-fn render(form: RowForm, row: &TrainingRow) -> Value {
-    match form {
-        RowForm::Messages => row.messages(),
-        RowForm::Sharegpt => row.sharegpt(),
-        RowForm::Alpaca => row.alpaca(),
-        RowForm::PromptCompletion | RowForm::Ids | RowForm::Preferences => row.prompt_completion(),
-    }
+async fn all(session: &Session, plan: &StudentPlan, form: fn(&TrainingRow) -> Value) -> anyhow::Result<Vec<Value>> {
+    Ok(export::rows(&session.context, plan).await?.iter().map(form).collect())
 }
 
 fn ids(model: &Model, row: &TrainingRow) -> anyhow::Result<Value> {
