@@ -107,8 +107,8 @@ pub fn verdict(rule: KeepRule, grades: &[Grade]) -> Verdict {
     Verdict { keep, reason: reason.to_owned(), pass_rate, answer: commonest_answer(grades, keep) }
 }
 
-/// The verdict where no gold is looked at: the solver's commonest answer stands in for it, and `share` of the samples have
-/// to agree with it by the question's own scorer.
+/// The verdict where no gold is looked at: the answer that most samples agree with, by the question's own scorer, stands in
+/// for it, and `share` of them, two at least, have to.
 #[must_use]
 pub fn agreement(kind: ScorerKind, share: f64, replies: &[(&str, &Finish)]) -> Verdict {
     let grade = |golds: &[Gold]| -> Vec<Grade> {

@@ -8,11 +8,13 @@ use divvy_core::{
     arm::Arm,
     plan::EvaluatePlan,
     question::Question,
+    recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
         ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
         TrainingSummary,
     },
+    screening::reason,
     stats,
 };
 use divvy_store::ItemRow;
@@ -259,7 +261,7 @@ async fn collection(context: &Context) -> Result<Option<CollectionSummary>, Flow
         teacher: context.plan.collect.teacher.clone(),
         candidates: rows.len() as u64,
         usable: done(&rows),
-        reasons: reasons(rows.iter().filter(|row| row.state != ItemState::Done)),
+        reasons: reasons(rows.iter().filter(|row| row.state != ItemState::Done), ""),
         tokens_in,
         tokens_out,
     }))
@@ -273,7 +275,8 @@ async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowEr
         solver: plan.solver.clone(),
         candidates: rows.len() as u64,
         kept: done(&rows),
-        reasons: reasons(rows.iter()),
+        // Where nobody looked at gold, nothing is known to be correct.
+        reasons: reasons(rows.iter(), if plan.rule == Rule::Agreement { reason::AGREED } else { reason::CORRECT }),
         tokens_in,
         tokens_out,
     }))
@@ -283,12 +286,12 @@ fn done(rows: &[ItemRow]) -> u64 {
     rows.iter().filter(|row| row.state == ItemState::Done).count() as u64
 }
 
-/// Reason → rows, largest first.
-fn reasons<'a>(rows: impl Iterator<Item = &'a ItemRow>) -> Vec<(String, u64)> {
+/// Reason → rows, largest first; `kept` is the reason of those that are done.
+fn reasons<'a>(rows: impl Iterator<Item = &'a ItemRow>, kept: &'a str) -> Vec<(String, u64)> {
     let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
     for row in rows {
         let reason = match &row.state {
-            ItemState::Done => "correct",
+            ItemState::Done => kept,
             ItemState::Rejected(reason) | ItemState::Failed(reason) => reason,
             ItemState::Pending => "pending",
         };

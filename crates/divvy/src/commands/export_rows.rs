@@ -19,6 +19,12 @@ pub(crate) async fn run(place: &Place, student: &str, form: RowForm, out: &Path)
     let session = Session::open(place, Access::Look).await?;
     let plan = student_plan(&session, student)?;
     let rows = match form {
+        RowForm::Preferences if plan.target.solves().is_some() => {
+            let target = plan.target.name();
+            return Err(
+                Usage(format!("--rows preferences: `{student}` learns {target}; they are for SD-T and SD-R")).into()
+            );
+        }
         RowForm::Preferences => {
             let pairs = export::preferences(&session.context, plan).await?;
             pairs.iter().map(|pair| Ok(pair.json())).collect()

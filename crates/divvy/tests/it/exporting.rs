@@ -89,4 +89,6 @@ fn nothing_screened_yet_is_said_with_the_way_out() {
     assert_eq!(export("words", "rows.jsonl").code, Some(2));
     bench.done(&["screen", "recipe.toml"]);
     export("messages", "rows.txt").complains(2, &["should end in .jsonl or .parquet"]);
+    bench.recipe(&format!("{RECIPE}\n{}", STUDENT.replace("SD-R", "SE-A")));
+    export("preferences", "pairs.jsonl").complains(2, &["`sd-r` learns SE-A"]);
 }

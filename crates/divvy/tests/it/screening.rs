@@ -72,5 +72,5 @@ fn agreement_needs_no_gold_and_several_samples() {
     bench.recipe(&mine("rule = \"agreement\"")).run(&["screen", "recipe.toml"]).complains(2, &["needs several"]);
     let several = "rule = \"agreement\"\nsamples = 3\ntemperature = 0.7";
     bench.recipe(&mine(several)).done(&["screen", "recipe.toml"]);
-    assert_eq!(reasons(&bench), json!([["correct", 4]]), "the teacher says 42 to all it does not know");
+    assert_eq!(reasons(&bench), json!([["agreed", 4]]), "the teacher says 42 to all it does not know");
 }
