@@ -74,6 +74,14 @@ pub fn parse_dollars(text: &str) -> Result<i64, PriceError> {
     dollars.and_then(|dollars| dollars.checked_add(nanos)).ok_or_else(|| fail("it is too large"))
 }
 
+/// Every digit, for programs: `0.000052`.
+#[must_use]
+pub fn exact_dollars(nanos: i64) -> String {
+    let (sign, size) = (if nanos < 0 { "-" } else { "" }, nanos.unsigned_abs());
+    let text = format!("{sign}{}.{:09}", size / 1_000_000_000, size % 1_000_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// Nano-dollars for people: `$0.0123`, four decimals below a dollar and two above, rounded half up.
 #[must_use]
 pub fn show_dollars(nanos: i64) -> String {

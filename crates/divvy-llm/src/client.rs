@@ -11,17 +11,18 @@ use divvy_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    attempt::Attempt,
     budget::{Budget, Spend},
     cache::Cache,
     chat::Chat,
     clock::Clock,
     error::ChatError,
-    layer::{Job, Layer, Waited},
+    layer::{Job, Layer, Listener},
     ledger::Ledger,
     limit::Limit,
     rate::{Rate, Rates},
     retry::{Retry, RetryPolicy},
-    route::Route,
+    route::{Rest, Route},
     single_flight::SingleFlight,
 };
 
@@ -102,6 +103,9 @@ impl ClientConfig {
     }
 }
 
+/// How long one try waits for an endpoint that rests.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
+
 type Lane = Limit<Rate<Ledger>>;
 type Stack = Cache<SingleFlight<Retry<Spend<Route<Lane>>>>>;
 
@@ -119,7 +123,7 @@ impl Client {
             budget: Arc::clone(&config.budget),
             prices: config.prices,
             local: config.local,
-            inner: Route::new(lanes, config.retry.attempts > 1),
+            inner: Route::new(lanes, if config.retry.attempts > 1 { Rest::Wait(LONGEST_WAIT) } else { Rest::Never }),
         };
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
         let single_flight = SingleFlight::new(store.clone(), retry);
@@ -134,29 +138,20 @@ impl Client {
         if cancel.is_cancelled() {
             return Err(ChatError::cancelled());
         }
-        let job = Job {
-            key: call_key(&request),
-            request: Arc::new(request),
-            cancel: cancel.clone(),
-            attempt: 1,
-            waited: Waited::default(),
-        };
-        self.stack.call(job).await
+        self.stack.call(Job::new(request, cancel.clone(), Listener::default())).await
     }
 }
 
 /// The layers that belong to one endpoint.
 fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
-    let ledger = Ledger {
+    let attempt = Attempt {
         backend: endpoint.backend,
-        store: store.clone(),
-        clock: config.clock,
         model_name: config.model_name.clone(),
         endpoint: endpoint.name,
-        prices: config.prices,
         timeout: config.one_try(),
         stall: config.stall,
     };
+    let ledger = Ledger { attempt, store: store.clone(), clock: config.clock, prices: config.prices };
     Limit::new(endpoint.max_concurrency, endpoint.adaptive, Rate::new(endpoint.rates, ledger))
 }
 

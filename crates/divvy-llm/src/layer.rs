@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,47 @@ pub(crate) struct Job {
     /// 1 for the first try; set by the retry layer.
     pub(crate) attempt: u32,
     pub(crate) waited: Waited,
+    pub(crate) listener: Listener,
+}
+
+impl Job {
+    pub(crate) fn new(request: ChatRequest, cancel: CancellationToken, listener: Listener) -> Self {
+        let key = crate::client::call_key(&request);
+        Self { key, request: Arc::new(request), cancel, attempt: 1, waited: Waited::default(), listener }
+    }
+}
+
+/// Whoever hears a reply while it is written. What was heard cannot be taken back, so a reply that breaks off after its
+/// first piece is not asked for again.
+#[derive(Clone, Default)]
+pub(crate) struct Listener {
+    hears: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    heard: Arc<AtomicBool>,
+}
+
+impl Listener {
+    pub(crate) fn new(hears: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+        Self { hears: Some(hears), heard: Arc::default() }
+    }
+
+    pub(crate) fn hear(&self, piece: &str) {
+        if let Some(hears) = &self.hears
+            && !piece.is_empty()
+        {
+            self.heard.store(true, Ordering::Relaxed);
+            hears(piece);
+        }
+    }
+
+    pub(crate) fn has_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("heard", &self.has_heard()).finish_non_exhaustive()
+    }
 }
 
 /// How long a call has stood in line here, in all its tries: time that its deadline does not count.
@@ -61,7 +102,6 @@ pub(crate) mod testing {
     };
 
     use super::*;
-    use crate::client::call_key;
 
     /// A greedy request for so many tokens at most.
     pub(crate) fn job(max_tokens: u32) -> Job {
@@ -71,7 +111,6 @@ pub(crate) mod testing {
             sampling: Sampling::greedy(max_tokens),
             sample: 0,
         };
-        let (key, request) = (call_key(&request), Arc::new(request));
-        Job { key, request, cancel: CancellationToken::new(), attempt: 1, waited: Waited::default() }
+        Job::new(request, CancellationToken::new(), Listener::default())
     }
 }

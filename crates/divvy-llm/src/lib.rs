@@ -3,9 +3,12 @@
 //!
 //! cache → single-flight → retry → budget → route → limit → rate → ledger → backend
 //!
+//! [`Live`] is the same without what remembers, for replies that are heard while they are written.
+//!
 //! A finished call is free, an identical one in flight is shared, and a raw reply is on disk before it is parsed.
 //! Modules are listed in reading order. This crate renders no prompt and reads no answer.
 
+mod attempt;
 mod budget;
 mod cache;
 mod chat;
@@ -16,6 +19,7 @@ mod http;
 mod layer;
 mod ledger;
 mod limit;
+mod live;
 mod rate;
 mod recorded;
 mod retry;
@@ -29,6 +33,7 @@ pub use client::{Call, Client, ClientConfig, Endpoint, call_key};
 pub use clock::Clock;
 pub use error::{ChatError, ErrorKind};
 pub use http::{ApiKey, HttpChat, HttpConfig, Transfer};
+pub use live::Live;
 pub use rate::Rates;
 pub use recorded::Recorded;
 pub use retry::RetryPolicy;

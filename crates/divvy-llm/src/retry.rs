@@ -56,7 +56,7 @@ impl<L: Layer> Layer for Retry<L> {
                 Ok(call) => return Ok(call),
                 Err(error) => error,
             };
-            if !error.is_retryable() || attempt >= self.policy.attempts {
+            if !error.is_retryable() || attempt >= self.policy.attempts || job.listener.has_heard() {
                 return Err(after(error, attempt));
             }
             // A draw from the key, not from a global generator: different calls spread out, the same one repeats.

@@ -22,11 +22,18 @@ use crate::{
 };
 use breaker::{Breaker, Fitness};
 
-/// How long one try waits for an endpoint that rests.
-const LONGEST_WAIT: Duration = Duration::from_mins(5);
+/// What happens to an endpoint that fails again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// It is asked all the same: nothing would be tried again, so nobody waits for it to come back either.
+    Never,
+    /// It is left alone for a while; a try that finds no other waits for it so long.
+    Wait(Duration),
+}
 
 pub(crate) struct Route<L> {
     lanes: Vec<Lane<L>>,
+    longest_wait: Duration,
 }
 
 /// The way to one endpoint.
@@ -49,17 +56,20 @@ struct State {
 
 impl<L: Layer> Route<L> {
     /// Layers with the share of requests that each should get.
-    /// Where nothing is tried again nobody waits for an endpoint to come back either.
-    pub(crate) fn new(lanes: Vec<(u32, L)>, tries_again: bool) -> Self {
+    pub(crate) fn new(lanes: Vec<(u32, L)>, rest: Rest) -> Self {
         let several = lanes.len() > 1;
+        let (may_rest, longest_wait) = match rest {
+            Rest::Never => (false, Duration::ZERO),
+            Rest::Wait(longest) => (true, longest),
+        };
         let lane = |(weight, inner): (u32, L)| Lane {
             weight: f64::from(weight.max(1)),
             several,
             running: AtomicUsize::new(0),
-            state: Mutex::new(State { breaker: Breaker::new(several, tries_again), dead: false, last_error: None }),
+            state: Mutex::new(State { breaker: Breaker::new(several, may_rest), dead: false, last_error: None }),
             inner,
         };
-        Self { lanes: lanes.into_iter().map(lane).collect() }
+        Self { lanes: lanes.into_iter().map(lane).collect(), longest_wait }
     }
 
     fn another_lives(&self) -> bool {
@@ -147,7 +157,7 @@ impl<L: Layer> Layer for Route<L> {
             let lane = match self.choose(Instant::now()) {
                 Ok(lane) => lane,
                 // Waiting is no try: an endpoint that comes back finds its requests still there.
-                Err(ChatError { retry_after: Some(rest), .. }) if start.elapsed() < LONGEST_WAIT => {
+                Err(ChatError { retry_after: Some(rest), .. }) if start.elapsed() < self.longest_wait => {
                     let slept = job.cancel.run_until_cancelled(tokio::time::sleep(rest)).await;
                     slept.ok_or_else(ChatError::cancelled)?;
                     continue;

@@ -20,6 +20,11 @@ pub enum Step {
     Body {
         body: String,
     },
+    /// Streams a text word by word, with a pause after each.
+    Drip {
+        drip: String,
+        pause_ms: u64,
+    },
     Fault {
         fault: Fault,
     },
@@ -51,6 +56,11 @@ impl Step {
     #[must_use]
     pub fn status(status: u16) -> Self {
         Self::Status { status, retry_after: None, message: None }
+    }
+
+    #[must_use]
+    pub fn drip(text: impl Into<String>, pause_ms: u64) -> Self {
+        Self::Drip { drip: text.into(), pause_ms }
     }
 
     #[must_use]

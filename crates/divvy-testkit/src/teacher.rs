@@ -53,6 +53,20 @@ struct Log {
     asked: Vec<Asked>,
     /// Completions that went out whole, faults not counted.
     answered: usize,
+    /// Requests whose client went away before their end.
+    abandoned: usize,
+}
+
+/// Notes a request that is dropped before its end.
+struct Watch {
+    class: Arc<Class>,
+    ended: bool,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.class.log().abandoned += usize::from(!self.ended);
+    }
 }
 
 /// The settings of a teacher; see [`Teacher::start`].
@@ -148,6 +162,12 @@ impl Teacher {
         self.class.log().asked.clone()
     }
 
+    /// How many requests were given up by their client before their end.
+    #[must_use]
+    pub fn abandoned(&self) -> usize {
+        self.class.log().abandoned
+    }
+
     /// How many completions went out whole.
     #[must_use]
     pub fn answered(&self) -> usize {
@@ -174,11 +194,36 @@ async fn completions(State(class): State<Arc<Class>>, headers: HeaderMap, bytes:
         log.asked.push(asked.clone());
         log.script.pop_front()
     };
+    let mut watch = Watch { class: Arc::clone(&class), ended: false };
     tokio::time::sleep(class.latency).await;
     if let Some(refusal) = class.refuse(&asked) {
+        watch.ended = true;
         return refusal;
     }
-    class.perform(step.unwrap_or_else(|| Step::say((class.rule)(&asked))), &asked).await
+    match step.unwrap_or_else(|| Step::say((class.rule)(&asked))) {
+        Step::Drip { drip, pause_ms } => drip_events(&drip, Duration::from_millis(pause_ms), &asked, watch),
+        step => {
+            let response = class.perform(step, &asked).await;
+            watch.ended = true;
+            response
+        }
+    }
+}
+
+/// A word an event, a pause after each.
+fn drip_events(text: &str, pause: Duration, asked: &Asked, watch: Watch) -> Response<Body> {
+    let usage = usage_of(text, asked);
+    let words: Vec<String> = event_list(text, "stop", Some(&usage));
+    let count = words.len();
+    let drops = stream::unfold((words.into_iter().enumerate(), watch), move |(mut words, mut watch)| async move {
+        let (at, word) = words.next()?;
+        if at > 0 {
+            tokio::time::sleep(pause).await;
+        }
+        watch.ended |= at + 1 == count;
+        Some((Ok::<_, Infallible>(word), (words, watch)))
+    });
+    respond(200, "text/event-stream", Body::from_stream(drops), None)
 }
 
 impl Class {
@@ -198,6 +243,7 @@ impl Class {
                 error(status, message.as_deref().unwrap_or("scripted"), retry_after)
             }
             Step::Body { body } => respond(200, "application/json", body.into(), None),
+            Step::Drip { .. } => unreachable!("it needs the watch"),
             Step::Fault { fault: Fault::Hang } => std::future::pending().await,
             Step::Fault { fault: Fault::Cut } => cut(),
             Step::Fault { fault: Fault::Nonsense } => {
@@ -239,8 +285,12 @@ fn usage_of(text: &str, asked: &Asked) -> Value {
     json!({"prompt_tokens": heard, "completion_tokens": words(text), "total_tokens": heard + words(text)})
 }
 
-/// A word an event, the usage in the last.
 fn events(text: &str, finish: &str, usage: Option<&Value>) -> Body {
+    Body::from_stream(stream::iter(event_list(text, finish, usage).into_iter().map(Ok::<_, Infallible>)))
+}
+
+/// A word an event, the usage in the last.
+fn event_list(text: &str, finish: &str, usage: Option<&Value>) -> Vec<String> {
     let event = |choices: Value, usage: Option<&Value>| {
         format!("data: {}\n\n", json!({"object": "chat.completion.chunk", "choices": choices, "usage": usage}))
     };
@@ -249,7 +299,7 @@ fn events(text: &str, finish: &str, usage: Option<&Value>) -> Body {
     events.push(event(json!([{"index": 0, "delta": {}, "finish_reason": finish}]), None));
     events.push(event(json!([]), usage));
     events.push("data: [DONE]\n\n".to_owned());
-    Body::from_stream(stream::iter(events.into_iter().map(Ok::<_, Infallible>)))
+    events
 }
 
 /// Half a body, then a broken connection.

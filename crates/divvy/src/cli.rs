@@ -110,6 +110,26 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Serve the arms of a recipe as models of an OpenAI-compatible endpoint, with a page to ask and compare on
+    #[command(
+        after_help = "Examples:\n  divvy serve recipes/quickstart.toml\n  divvy serve my-task.toml --listen 0.0.0.0:8787 --keys keys.toml\n  divvy serve --new-key team-a\n\nA client sets base_url to http://127.0.0.1:8787/v1 and model to an arm, as `divvy report` names it. One key without\nlimits may also stand in DIVVY_SERVE_KEY. The recipe's [serve] chooses arms, concurrency, queue, deadline, fallback."
+    )]
+    Serve {
+        #[command(flatten)]
+        place: Place,
+        /// Where to listen; port 0 takes a free one
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8787")]
+        listen: std::net::SocketAddr,
+        /// API keys with their limits, hashed; without any, everybody may ask
+        #[arg(long, value_name = "FILE")]
+        keys: Option<PathBuf>,
+        /// Refuse request fields that have no effect, instead of naming them in the header divvy-ignored
+        #[arg(long)]
+        strict: bool,
+        /// Make an API key, print it with its lines for the keys file, and stop
+        #[arg(long, value_name = "NAME")]
+        new_key: Option<String>,
+    },
     /// Copy a trained student out of the store (a PEFT adapter directory that vLLM and PEFT load), or its training rows
     #[command(
         after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"

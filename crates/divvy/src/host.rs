@@ -56,6 +56,17 @@ impl Hosts {
         cell.get_or_init(|| Model::load_as(path, numerics).map(Arc::new).map_err(|error| error.to_string())).clone()
     }
 
+    /// Loads every model that there is a chat with.
+    ///
+    /// # Errors
+    /// Why one cannot be loaded.
+    pub(crate) fn load_all(&self) -> Result<(), String> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let forms: Vec<Form> = threads.keys().cloned().collect();
+        drop(threads);
+        forms.iter().try_for_each(|(path, numerics)| self.model(path, *numerics).map(drop))
+    }
+
     /// A chat with the model at `path`, perhaps under an adapter (a PEFT directory). Nothing is loaded yet.
     pub(crate) fn chat(
         self: &Arc<Self>,

@@ -21,8 +21,10 @@ use divvy_flow::{
     train::Artefact,
 };
 use divvy_llm::{
-    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Endpoint, HttpChat, HttpConfig, Rates, RetryPolicy, Transfer,
+    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Endpoint, HttpChat, HttpConfig, Live, Rates, RetryPolicy,
+    Transfer,
 };
+use divvy_serve::menu::Voice;
 use divvy_store::Store;
 use divvy_student::matrix::Numerics;
 
@@ -181,36 +183,63 @@ impl Registry {
         Self { store, resolved, hosts, budget, students: Mutex::default(), clients: Mutex::default() }
     }
 
+    /// A client that keeps what it hears.
     fn make(&self, name: &str) -> Result<Ready, FlowError> {
-        let fail = |reason: String| FlowError::Model { name: name.to_owned(), reason };
+        let (called, model, endpoints, id) = self.place(name, false)?;
+        let config = self.config(called, model).map_err(|reason| fail(name, reason))?;
+        let at_once: usize = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
+        // Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
+        let concurrency = if config.local { at_once } else { SEATS * at_once };
+        Ok(Ready { client: Arc::new(Client::new(endpoints, self.store.clone(), config)), id, concurrency })
+    }
+
+    /// A model whose replies are heard while they are written, for `divvy serve`. The recipe's budget is for its stages and
+    /// is not counted here.
+    ///
+    /// # Errors
+    /// [`FlowError::Model`]: not trained, not defined, no key.
+    pub(crate) fn live(&self, name: &str) -> Result<Voice, FlowError> {
+        let (called, model, endpoints, id) = self.place(name, true)?;
+        let config =
+            ClientConfig { budget: Arc::default(), ..self.config(called, model).map_err(|reason| fail(name, reason))? };
+        let live = Arc::new(Live::new(endpoints, &config));
+        Ok(Voice { name: name.to_owned(), id, live, local: config.local })
+    }
+
+    /// Where a model is: what it is called, what it is described by, its endpoints, its identity.
+    fn place<'a>(
+        &'a self,
+        name: &'a str,
+        streamed: bool,
+    ) -> Result<(&'a str, &'a Resolved, Vec<Endpoint>, ModelId), FlowError> {
+        let fail = |reason: String| fail(name, reason);
         if let Some(student) = name.strip_prefix("student:") {
-            return self.student(student).ok_or_else(|| fail("is not trained yet; run `divvy train`".into()))?;
+            let (model, endpoint, id) =
+                self.student(student).ok_or_else(|| fail("is not trained yet; run `divvy train`".into()))?;
+            return Ok((student, model, vec![endpoint], id));
         }
         let model = self.resolved.get(name).ok_or_else(|| fail("is not defined under [models]".into()))?;
         let concurrency = model.recipe.concurrency;
-        match (&model.source, &model.path) {
+        let endpoints = match (&model.source, &model.path) {
             (ModelSource::Endpoint { url }, _) => {
-                let endpoints = endpoints(url, &model.recipe).map_err(|error| fail(error.to_string()))?;
-                self.ready(name, model, endpoints, model.id.clone()).map_err(fail)
+                endpoints(url, &model.recipe, streamed).map_err(|error| fail(error.to_string()))?
             }
             (ModelSource::Recorded(_), Some(file)) => {
                 let chat = divvy_llm::Recorded::open(file).map_err(|error| fail(error.to_string()))?;
-                self.ready(name, model, vec![at_once(Arc::new(chat), REMOTE_CONCURRENCY)], model.id.clone())
-                    .map_err(fail)
+                vec![at_once(Arc::new(chat), REMOTE_CONCURRENCY)]
             }
             (_, Some(path)) => {
                 let batch = concurrency.unwrap_or(LOCAL_BATCH);
-                let chat = self.hosts.chat(name, (path, model.numerics), None, batch);
-                self.ready(name, model, vec![at_once(Arc::new(chat), batch)], model.id.clone()).map_err(fail)
+                vec![at_once(Arc::new(self.hosts.chat(name, (path, model.numerics), None, batch)), batch)]
             }
-            (_, None) => Err(fail("has no weights".into())),
-        }
+            (_, None) => return Err(fail("has no weights".into())),
+        };
+        Ok((name, model, endpoints, model.id.clone()))
     }
 
-    fn student(&self, student: &str) -> Option<Result<Ready, FlowError>> {
+    fn student(&self, student: &str) -> Option<(&Resolved, Endpoint, ModelId)> {
         let (base, artefact) = self.students.lock().unwrap_or_else(PoisonError::into_inner).get(student)?.clone();
         let model = self.resolved.get(&base)?;
-        let fail = |reason: String| FlowError::Model { name: format!("student:{student}"), reason };
         let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", model.recipe.numerics.name());
         let batch = model.recipe.concurrency.unwrap_or(LOCAL_BATCH);
         let base_path = model.path.as_deref()?;
@@ -220,10 +249,10 @@ impl Registry {
         } else {
             self.hosts.chat(student, (&artefact.path, model.numerics), None, batch)
         };
-        Some(self.ready(student, model, vec![at_once(Arc::new(chat), batch)], id).map_err(fail))
+        Some((model, at_once(Arc::new(chat), batch), id))
     }
 
-    fn ready(&self, name: &str, model: &Resolved, endpoints: Vec<Endpoint>, id: ModelId) -> Result<Ready, String> {
+    fn config(&self, name: &str, model: &Resolved) -> Result<ClientConfig, String> {
         let mut config = ClientConfig::new(name);
         config.local = !matches!(model.source, ModelSource::Endpoint { .. });
         if config.local {
@@ -236,11 +265,12 @@ impl Registry {
         config.budget = Arc::clone(&self.budget);
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
         config.stall = model.recipe.stall_seconds.map(Duration::from_secs);
-        let at_once: usize = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
-        // Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
-        let concurrency = if config.local { at_once } else { SEATS * at_once };
-        Ok(Ready { client: Arc::new(Client::new(endpoints, self.store.clone(), config)), id, concurrency })
+        Ok(config)
     }
+}
+
+fn fail(name: &str, reason: String) -> FlowError {
+    FlowError::Model { name: name.to_owned(), reason }
 }
 
 /// A model in this process.
@@ -249,7 +279,7 @@ fn at_once(chat: Arc<dyn Chat>, most: usize) -> Endpoint {
 }
 
 /// The places where a remote model is served.
-fn endpoints(url: &str, model: &recipe::Model) -> Result<Vec<Endpoint>, divvy_llm::ChatError> {
+fn endpoints(url: &str, model: &recipe::Model, streamed: bool) -> Result<Vec<Endpoint>, divvy_llm::ChatError> {
     let first = recipe::FurtherEndpoint {
         url: url.to_owned(),
         model: None,
@@ -259,15 +289,19 @@ fn endpoints(url: &str, model: &recipe::Model) -> Result<Vec<Endpoint>, divvy_ll
         requests_per_minute: model.requests_per_minute,
         tokens_per_minute: model.tokens_per_minute,
     };
-    std::iter::once(&first).chain(&model.endpoints).map(|place| endpoint(place, model)).collect()
+    std::iter::once(&first).chain(&model.endpoints).map(|place| endpoint(place, model, streamed)).collect()
 }
 
-fn endpoint(place: &recipe::FurtherEndpoint, model: &recipe::Model) -> Result<Endpoint, divvy_llm::ChatError> {
+fn endpoint(
+    place: &recipe::FurtherEndpoint,
+    model: &recipe::Model,
+    streamed: bool,
+) -> Result<Endpoint, divvy_llm::ChatError> {
     let chat = HttpChat::new(HttpConfig {
         url: place.url.clone(),
         model: place.model.clone().or_else(|| model.model.clone()).unwrap_or_default(),
         api_key: place.api_key_env.clone().map_or(ApiKey::None, ApiKey::Env),
-        transfer: if model.stall_seconds.is_some() { Transfer::Streamed } else { Transfer::Whole },
+        transfer: if streamed || model.stall_seconds.is_some() { Transfer::Streamed } else { Transfer::Whole },
     })?;
     Ok(Endpoint {
         // Without the URL's query, which may hold what nobody should read in a store.

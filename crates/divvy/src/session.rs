@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context as _;
 use divvy_core::{digest::Digest, plan::Plan, recipe::Recipe, results::Results};
 use divvy_flow::{
-    context::Context,
+    context::{Context, Models},
     error::FlowError,
     progress::Progress,
     results::{self, Heading},
@@ -37,6 +37,8 @@ pub(crate) enum Access {
     Run,
     /// Reads beside a running program, stays offline.
     Look,
+    /// Reads beside a running program, fetches.
+    Serve,
 }
 
 pub(crate) struct Session {
@@ -44,6 +46,7 @@ pub(crate) struct Session {
     pub(crate) trainer: Arc<dyn Trainer>,
     pub(crate) recipe: Recipe,
     pub(crate) folder: PathBuf,
+    pub(crate) registry: Arc<Registry>,
     hosts: Arc<Hosts>,
     /// Name of a local model → its weights.
     bases: BTreeMap<String, PathBuf>,
@@ -84,9 +87,10 @@ impl Session {
         let hosts = Arc::new(Hosts::default());
         let bases = bases(&resolved);
         let trainer = Native { hosts: Arc::clone(&hosts), folder: place.store.join("students"), bases: bases.clone() };
+        let registry = Arc::new(Registry::new(store.clone(), resolved, Arc::clone(&hosts), recipe.budget.clone()));
         let context = Context {
             digest: plan.digest(),
-            models: Arc::new(Registry::new(store.clone(), resolved, Arc::clone(&hosts), recipe.budget.clone())),
+            models: Arc::clone(&registry) as Arc<dyn Models>,
             plan,
             questions,
             store,
@@ -95,13 +99,21 @@ impl Session {
             now: clock::now_ms,
         };
         let folder = place.store.clone();
-        Ok(Self { context, trainer: Arc::new(trainer), recipe, folder, hosts, bases, numerics })
+        Ok(Self { context, trainer: Arc::new(trainer), recipe, folder, registry, hosts, bases, numerics })
     }
 
     /// A local model, loaded, as students are trained from it.
     pub(crate) fn base(&self, name: &str) -> anyhow::Result<Arc<Model>> {
         let path = self.bases.get(name).with_context(|| format!("`{name}` is not a local model"))?;
         self.hosts.model(path, Numerics::Exact).map_err(anyhow::Error::msg)
+    }
+
+    /// Loads every local model that can be asked, as it will be asked.
+    ///
+    /// # Errors
+    /// Why one cannot be loaded.
+    pub(crate) fn load_models(&self) -> Result<(), String> {
+        self.hosts.load_all()
     }
 
     /// Figures of this plan as they stand in the store.
@@ -168,7 +180,12 @@ pub(crate) async fn open_store(folder: &Path, access: Access) -> anyhow::Result<
                 path.display()
             )
         }
-        Access::Look => Store::open_read(&path).await.context("opening the store to read"),
+        // Models that need no training can be served before anything was run.
+        Access::Serve if !path.exists() => {
+            Store::open(&path).await?.close().await?;
+            Store::open_read(&path).await.context("opening the new store to read")
+        }
+        Access::Look | Access::Serve => Store::open_read(&path).await.context("opening the store to read"),
     }
 }
 

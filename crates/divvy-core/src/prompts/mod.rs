@@ -96,7 +96,13 @@ fn one_line(text: &str) -> String {
 
 /// Text that can close neither the passage nor, in chat templates of the `<|im_end|>` kind, its own message.
 fn inside_tags(text: &str) -> String {
-    text.replace("<|", "< |").replace("<passage>", "(passage)").replace("</passage>", "(/passage)")
+    harmless(text).replace("<passage>", "(passage)").replace("</passage>", "(/passage)")
+}
+
+/// Text in which no chat template of the `<|im_end|>` kind finds a mark of its own.
+#[must_use]
+pub fn harmless(text: &str) -> String {
+    text.replace("<|", "< |")
 }
 
 #[cfg(test)]

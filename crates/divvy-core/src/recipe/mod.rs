@@ -38,6 +38,8 @@ pub struct Recipe {
     pub evaluate: Option<Evaluate>,
     #[serde(default)]
     pub budget: Budget,
+    #[serde(default)]
+    pub serve: Serve,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -385,6 +387,32 @@ pub struct Budget {
     pub minutes: Option<u64>,
     /// Most money, as a decimal string: `"5.00"`. Every endpoint needs its `price` then; local models cost nothing.
     pub dollars: Option<String>,
+}
+
+/// How `divvy serve` behaves. No part of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serve {
+    /// Arms to serve, as the report names them; all when empty. Plain models are served beside them.
+    #[serde(default)]
+    pub arms: Vec<String>,
+    /// Requests answered at once.
+    pub concurrency: Option<usize>,
+    /// Requests that may wait for their turn; more are refused.
+    pub queue: Option<usize>,
+    /// For one request, waiting included.
+    pub deadline_seconds: Option<u64>,
+    /// What happens when a decomposer fails: the solver answers alone (default), or the request fails.
+    #[serde(default)]
+    pub fallback: Fallback,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fallback {
+    #[default]
+    Solve,
+    Fail,
 }
 
 impl Recipe {

@@ -1,22 +1,24 @@
-//! How a question is answered: the strategies, each a small function from a question to an [`Answer`]. Evaluation and
-//! `divvy ask` go through the same door.
+//! How a question is answered: the strategies, each a small function from a question to an [`Answer`]. Evaluation,
+//! `divvy ask` and `divvy serve` go through the same door: what is served is what was measured.
 
+mod kept;
 mod scene;
 mod single;
 mod static_steps;
 mod stepwise;
 
+use async_trait::async_trait;
 use divvy_core::{
     arm::{Arm, Strategy},
-    chat::Finish,
+    chat::{Finish, Message, Sampling},
     decomposition::Decomposition,
     plan::EvaluatePlan,
-    prompts::{cot, direct},
+    prompts::{cot, decompose::Style, direct},
     question::Question,
 };
 use divvy_llm::{Call, ChatError};
 
-use self::scene::Scene;
+use self::{kept::Kept, scene::Scene};
 use crate::context::{Context, Ready};
 
 /// What an arm said, with every call it made.
@@ -54,7 +56,45 @@ pub struct Opened<'a> {
     pub solver: Ready,
 }
 
-/// Answers one question with one arm.
+/// Whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Turn {
+    Decompose,
+    /// The solver answers one subquestion (1 is the first).
+    Subquestion(usize),
+    /// The solver answers the question.
+    Solve,
+}
+
+/// What is known before the answer is. Subquestions count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News<'a> {
+    Subquestion { number: usize, text: &'a str },
+    SubAnswer { number: usize, text: Option<&'a str> },
+}
+
+/// How a strategy reaches the models of its arm.
+#[async_trait]
+pub trait Ask: Send + Sync {
+    async fn ask(&self, turn: Turn, messages: Vec<Message>, sampling: Sampling) -> Result<Call, ChatError>;
+
+    fn told(&self, _news: News<'_>) {}
+}
+
+/// An arm and how it is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    pub arm: &'a Arm,
+    pub plan: &'a EvaluatePlan,
+    /// How its decomposer is asked.
+    pub style: Style,
+    /// Its decomposer is the data set, and is not asked.
+    pub recorded: bool,
+    /// Of the plan.
+    pub seed: u64,
+}
+
+/// Answers one question with one arm; every call is kept, and one that was made before is free.
 ///
 /// # Errors
 /// A call that failed for good.
@@ -64,8 +104,24 @@ pub async fn answer(
     opened: &Opened<'_>,
     question: &Question,
 ) -> Result<Answer, ChatError> {
-    let scene = Scene { context, plan, opened, question };
-    match opened.arm.strategy {
+    let setting = Setting {
+        arm: opened.arm,
+        plan,
+        style: context.plan.style(opened.arm.decomposer.as_deref().unwrap_or_default()),
+        recorded: opened.decomposer.is_none(),
+        seed: context.plan.seed,
+    };
+    answer_with(&setting, &Kept { context, opened }, question).await
+}
+
+/// Answers one question with one arm, whose models are reached through `ask`.
+///
+/// # Errors
+/// A call that failed for good.
+pub async fn answer_with(setting: &Setting<'_>, ask: &dyn Ask, question: &Question) -> Result<Answer, ChatError> {
+    let scene = Scene { setting, ask, question };
+    let plan = setting.plan;
+    match setting.arm.strategy {
         Strategy::Direct => single::answer(&scene, direct::messages(question), plan.direct_tokens).await,
         Strategy::Cot => single::answer(&scene, cot::messages(question), plan.solve_tokens).await,
         Strategy::TwoStage => static_steps::two_stage(&scene).await,

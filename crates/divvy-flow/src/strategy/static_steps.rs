@@ -10,14 +10,17 @@ use divvy_core::{
 };
 use divvy_llm::ChatError;
 
-use super::{Answer, Scene, stepwise::ask_one};
+use super::{Answer, News, Scene, stepwise::ask_one};
 
 pub(super) async fn two_stage(scene: &Scene<'_>) -> Result<Answer, ChatError> {
     let answer = scene.decomposed().await?;
     let Some(decomposition) = &answer.decomposition else { return Ok(answer) };
     let messages = two_stage::messages(scene.question, decomposition);
-    let call = scene.solve(messages, scene.plan.solve_tokens).await?;
+    let call = scene.solve(messages).await?;
     let sub_answers = two_stage::sub_answers(&call.reply.text, decomposition.steps());
+    for (at, sub_answer) in sub_answers.iter().enumerate() {
+        scene.ask.told(News::SubAnswer { number: at + 1, text: sub_answer.as_deref() });
+    }
     Ok(Answer { sub_answers, ..answer }.concluded(call))
 }
 
@@ -30,6 +33,6 @@ pub(super) async fn sequential(scene: &Scene<'_>) -> Result<Answer, ChatError> {
         let next = stepwise::filled_in(&step.text, &known);
         ask_one(scene, &mut answer, &mut known, next).await?;
     }
-    let call = scene.solve(stepwise::conclusion(scene.question, &known), scene.plan.solve_tokens).await?;
+    let call = scene.solve(stepwise::conclusion(scene.question, &known)).await?;
     Ok(answer.concluded(call))
 }

@@ -9,8 +9,7 @@ use divvy_core::{
 };
 use divvy_llm::ChatError;
 
-use super::{Answer, Scene};
-use crate::context::Ready;
+use super::{Answer, News, Scene, Turn};
 
 /// Asks the solver one subquestion and keeps what it said.
 pub(super) async fn ask_one(
@@ -19,8 +18,12 @@ pub(super) async fn ask_one(
     known: &mut Vec<Known>,
     subquestion: String,
 ) -> Result<(), ChatError> {
-    let call = scene.solve(stepwise::subquestion(scene.question, known, &subquestion), scene.plan.solve_tokens).await?;
+    let number = known.len() + 1;
+    let messages = stepwise::subquestion(scene.question, known, &subquestion);
+    let call =
+        scene.ask.ask(Turn::Subquestion(number), messages, scene.greedy(scene.setting.plan.solve_tokens)).await?;
     let sub_answer = stepwise::sub_answer(&call.reply.text, &call.reply.finish);
+    scene.ask.told(News::SubAnswer { number, text: sub_answer.as_deref() });
     answer.solve_calls.push(call);
     answer.sub_answers.push(sub_answer.clone());
     known.push(Known { subquestion, answer: sub_answer });
@@ -28,23 +31,25 @@ pub(super) async fn ask_one(
 }
 
 pub(super) async fn self_ask(scene: &Scene<'_>) -> Result<Answer, ChatError> {
-    let decomposer = scene.opened.decomposer.as_ref().expect("the plan gives self-ask a model to ask");
     let (mut answer, mut known) = (Answer::default(), Vec::new());
-    while known.len() < scene.plan.max_subquestions {
-        match next(scene, decomposer, &mut answer, &known).await? {
-            Next::Ask(subquestion) => ask_one(scene, &mut answer, &mut known, subquestion).await?,
+    while known.len() < scene.setting.plan.max_subquestions {
+        match next(scene, &mut answer, &known).await? {
+            Next::Ask(subquestion) => {
+                scene.ask.told(News::Subquestion { number: known.len() + 1, text: &subquestion });
+                ask_one(scene, &mut answer, &mut known, subquestion).await?;
+            }
             Next::Unreadable if known.is_empty() => return Ok(Answer { malformed: true, ..answer }),
             // What is known stands, whatever the decomposer says behind it.
             Next::Enough | Next::Unreadable => break,
         }
     }
     answer.decomposition = Some(Decomposition::from_texts(known.iter().map(|known| known.subquestion.clone())));
-    let call = scene.solve(stepwise::conclusion(scene.question, &known), scene.plan.solve_tokens).await?;
+    let call = scene.solve(stepwise::conclusion(scene.question, &known)).await?;
     Ok(answer.concluded(call))
 }
 
-async fn next(scene: &Scene<'_>, decomposer: &Ready, answer: &mut Answer, known: &[Known]) -> Result<Next, ChatError> {
-    let call = scene.decompose(decomposer, self_ask::messages(scene.question, known)).await?;
+async fn next(scene: &Scene<'_>, answer: &mut Answer, known: &[Known]) -> Result<Next, ChatError> {
+    let call = scene.decompose(self_ask::messages(scene.question, known)).await?;
     let next = self_ask::parse_next(&call.reply.text, &call.reply.finish, known);
     let text = answer.decomposer_text.get_or_insert_default();
     text.push_str(call.reply.text.trim());

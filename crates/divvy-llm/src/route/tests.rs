@@ -48,7 +48,7 @@ async fn all<L: Layer>(route: &Route<L>, count: usize) -> usize {
 #[tokio::test(start_paused = true)]
 async fn requests_are_shared_out_by_weight() {
     let (small, large) = (slow(), slow());
-    let route = Route::new(vec![(1, Arc::clone(&small)), (3, Arc::clone(&large))], true);
+    let route = Route::new(vec![(1, Arc::clone(&small)), (3, Arc::clone(&large))], Rest::Wait(Duration::from_mins(5)));
     assert_eq!(all(&route, 40).await, 40);
     assert_eq!((small.asked(), large.asked()), (10, 30));
 }
@@ -56,7 +56,7 @@ async fn requests_are_shared_out_by_weight() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_is_left_alone_until_it_is_back() {
     let (ill, well) = (Server::failing(ErrorKind::ServerError), slow());
-    let route = Route::new(vec![(100, Arc::clone(&ill)), (1, Arc::clone(&well))], true);
+    let route = Route::new(vec![(100, Arc::clone(&ill)), (1, Arc::clone(&well))], Rest::Wait(Duration::from_mins(5)));
     for _ in 0..50 {
         let _ = route.call(job(9)).await;
     }
@@ -72,7 +72,7 @@ async fn an_endpoint_that_fails_is_left_alone_until_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
     let (locked, open) = (Server::failing(ErrorKind::Unauthorized), slow());
-    let route = Route::new(vec![(9, Arc::clone(&locked)), (1, Arc::clone(&open))], true);
+    let route = Route::new(vec![(9, Arc::clone(&locked)), (1, Arc::clone(&open))], Rest::Wait(Duration::from_mins(5)));
     assert_eq!(all(&route, 9).await + all(&route, 9).await, 18);
     assert!(locked.asked() <= 9 && open.asked() == 18);
     *open.fails.lock().unwrap() = Some(ErrorKind::NotFound);
@@ -83,7 +83,7 @@ async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
 #[tokio::test(start_paused = true)]
 async fn an_only_endpoint_rests_once_it_had_answered() {
     let server = Arc::new(Server::default());
-    let route = Route::new(vec![(1, Arc::clone(&server))], true);
+    let route = Route::new(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
     for _ in 0..5 {
@@ -102,7 +102,7 @@ async fn an_only_endpoint_rests_once_it_had_answered() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_dropped_lets_the_next_one_go() {
     let server = slow();
-    let route = Route::new(vec![(1, Arc::clone(&server))], true);
+    let route = Route::new(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
     assert_eq!(all(&route, 5).await, 0);
@@ -115,7 +115,7 @@ async fn a_probe_that_is_dropped_lets_the_next_one_go() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_does_not_come_back_is_an_error_in_the_end() {
     let server = Arc::new(Server::default());
-    let route = Route::new(vec![(1, Arc::clone(&server))], true);
+    let route = Route::new(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
     assert_eq!(all(&route, 30).await, 0);
@@ -129,7 +129,7 @@ async fn an_endpoint_that_does_not_come_back_is_an_error_in_the_end() {
 #[tokio::test(start_paused = true)]
 async fn where_nothing_is_tried_again_nothing_rests() {
     let server = Arc::new(Server::default());
-    let route = Route::new(vec![(1, Arc::clone(&server))], false);
+    let route = Route::new(vec![(1, Arc::clone(&server))], Rest::Never);
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::TimedOut);
     for _ in 0..20 {

@@ -34,7 +34,7 @@ pub(crate) async fn run(folder: &Path, wanted: &Wanted) -> anyhow::Result<()> {
     }
 }
 
-fn filter(wanted: &Wanted) -> anyhow::Result<CallFilter> {
+pub(super) fn filter(wanted: &Wanted) -> anyhow::Result<CallFilter> {
     if let Some(key) = wanted.key.as_deref().filter(|key| !key.bytes().all(|byte| byte.is_ascii_hexdigit())) {
         return Err(
             Usage(format!("`{key}` is no call's key: keys are hexadecimal digits; `divvy calls` lists them")).into()
@@ -119,7 +119,7 @@ fn ended(attempt: &AttemptRecord) -> String {
     format!("{}  {}{status}{message}", clock::rfc3339(attempt.started_ms), attempt.outcome)
 }
 
-fn as_json(call: &CallRecord) -> anyhow::Result<Value> {
+pub(super) fn as_json(call: &CallRecord) -> anyhow::Result<Value> {
     let request: Value = serde_json::from_str(&call.request_json)?;
     Ok(json!({
         "key": call.key.hex(), "model": call.model_name, "model_id": call.model_id.hex(), "endpoint": call.endpoint,

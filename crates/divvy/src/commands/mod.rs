@@ -11,6 +11,8 @@ mod redo;
 mod report;
 mod run;
 mod score;
+mod serve;
+mod shelf;
 mod status;
 
 use crate::cli::{Cli, Command};
@@ -39,6 +41,10 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             calls::run(&store, &calls::Wanted { key, model, last, failed, json }).await
         }
         Command::Status { place, json } => status::run(&place, json).await,
+        Command::Serve { new_key: Some(name), .. } => serve::new_key(&name),
+        Command::Serve { place, new_key: None, listen, keys, strict } => {
+            serve::run(place, serve::Asked { listen, keys, strict }).await
+        }
         Command::Score { scorer, predictions } => score::run(scorer, &predictions),
         Command::Data { dataset, folder, files, rows, seed, json } => {
             let preview = data::Preview { files: &files, rows, seed, json };

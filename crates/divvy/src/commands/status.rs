@@ -19,16 +19,15 @@ use crate::{
 
 pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     let session = Session::open(place, Access::Look).await?;
+    if as_json {
+        return Ok(print(&serde_json::to_string_pretty(&as_value(&session).await?)?)?);
+    }
     let context = &session.context;
     let counts = context.store.item_counts(&context.digest).await?;
     let totals = context.store.call_totals().await?;
     let mut failed = context.store.attempt_totals().await?;
     failed.retain(|attempt| attempt.outcome != "ok");
     let (expected, students) = (expected(&session).await?, students(&session).await?);
-    if as_json {
-        let value = json!({ "plan": context.digest.hex(), "stages": stages(&counts, &expected), "students": students.iter().map(student).collect::<Vec<_>>(), "calls": totals.iter().map(call).collect::<Vec<_>>(), "failed_attempts": failed.iter().map(attempt).collect::<Vec<_>>() });
-        return Ok(print(&serde_json::to_string_pretty(&value)?)?);
-    }
     let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
     for (stage, total) in &expected {
         text.push_str(&stage_lines(*stage, *total, &counts));
@@ -46,6 +45,21 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
         session.mention_other_plans().await?;
     }
     Ok(())
+}
+
+/// All of it for programs.
+pub(super) async fn as_value(session: &Session) -> Result<Value, FlowError> {
+    let context = &session.context;
+    let counts = context.store.item_counts(&context.digest).await?;
+    let totals = context.store.call_totals().await?;
+    let failed = context.store.attempt_totals().await?;
+    let failed: Vec<Value> = failed.iter().filter(|attempt| attempt.outcome != "ok").map(attempt).collect();
+    let (expected, students) = (expected(session).await?, students(session).await?);
+    Ok(json!({
+        "plan": context.digest.hex(), "stages": stages(&counts, &expected),
+        "students": students.iter().map(student).collect::<Vec<_>>(),
+        "calls": totals.iter().map(call).collect::<Vec<_>>(), "failed_attempts": failed,
+    }))
 }
 
 /// Items that each stage of the plan has.

@@ -1,0 +1,89 @@
+//! One try: asks a backend and listens to the end, as long as it may take.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use divvy_core::chat::Reply;
+use futures::StreamExt;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    chat::{Chat, Delta},
+    error::{ChatError, ErrorKind},
+    layer::Job,
+};
+
+pub(crate) struct Attempt {
+    pub(crate) backend: Arc<dyn Chat>,
+    pub(crate) model_name: String,
+    /// Its URL; `None` for a model in this process.
+    pub(crate) endpoint: Option<String>,
+    pub(crate) timeout: Duration,
+    /// Between two pieces of a reply, and before the first.
+    pub(crate) stall: Option<Duration>,
+}
+
+/// A reply as it came, before it is a record.
+pub(crate) struct Received {
+    pub(crate) raw: Bytes,
+    pub(crate) reply: Reply,
+}
+
+/// Who gets a body as it came.
+pub(crate) trait Keep: Sync {
+    fn keep(&self, job: &Job, body: &Bytes) -> impl Future<Output = Result<(), ChatError>> + Send;
+}
+
+impl Attempt {
+    /// Asks. `keeper` gets the body before anything reads it.
+    pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut deltas = self.backend.start((*job.request).clone(), job.cancel.clone());
+        let (mut raw, mut text) = (Bytes::new(), String::new());
+        loop {
+            let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
+            let next = timeout_at(stalls, job.cancel.run_until_cancelled(deltas.next())).await;
+            let next = next.map_err(|_| if stalls < deadline { self.stalled() } else { self.timed_out() })?;
+            match next.ok_or_else(ChatError::cancelled)? {
+                Some(Ok(Delta::Raw(bytes))) => {
+                    keeper.keep(job, &bytes).await?;
+                    raw = bytes;
+                }
+                Some(Ok(Delta::Text(piece))) => {
+                    job.listener.hear(&piece);
+                    text.push_str(&piece);
+                }
+                Some(Ok(Delta::Done { finish, usage })) => {
+                    return Ok(Received { raw, reply: Reply { text, finish, usage } });
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Err(self.cut_off()),
+            }
+        }
+    }
+
+    fn timed_out(&self) -> ChatError {
+        let (who, seconds) = (self.who(), self.timeout.as_secs());
+        let message = format!(
+            "{who} did not finish its reply in {seconds} s; raise `timeout_seconds` of the model, or lower `concurrency`"
+        );
+        ChatError::new(ErrorKind::TimedOut, message)
+    }
+
+    fn stalled(&self) -> ChatError {
+        let seconds = self.stall.unwrap_or_default().as_secs_f64();
+        let message = format!("{} sent nothing for {seconds} s; raise `stall_seconds` of the model", self.who());
+        ChatError::new(ErrorKind::TimedOut, message)
+    }
+
+    fn cut_off(&self) -> ChatError {
+        ChatError::new(ErrorKind::CutOff, format!("{} stopped in the middle of a reply", self.who()))
+    }
+
+    fn who(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("model `{}` at {endpoint}", self.model_name),
+            None => format!("model `{}`", self.model_name),
+        }
+    }
+}

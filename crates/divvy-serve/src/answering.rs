@@ -1,0 +1,148 @@
+//! One request answered: an arm's strategy over models that are heard while they write, or a plain model. What is heard
+//! goes into a channel piece by piece; the future ends with the outcome, and dropping it stops the models.
+
+mod pipe;
+
+use std::sync::Arc;
+
+use divvy_core::{
+    arm::{Arm, Strategy},
+    chat::{ChatRequest, Finish, Message, Sampling},
+    question::Question,
+};
+use divvy_flow::strategy::{self, Answer, Setting};
+use futures::future::BoxFuture;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    desk::Desk,
+    error::ApiError,
+    menu::{ServedArm, Voice},
+    tally::{Stage, Tally},
+};
+use pipe::Pipe;
+
+/// A piece of what a client hears.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Said {
+    Reasoning(String),
+    Content(String),
+    /// Counted from 1.
+    Subquestion {
+        number: usize,
+        text: String,
+    },
+    SubAnswer {
+        number: usize,
+        text: Option<String>,
+    },
+    /// The solver answers alone, and why.
+    Fallback(&'static str),
+}
+
+/// What an arm is asked.
+pub(crate) struct Order {
+    pub(crate) question: Question,
+    /// The caller's own instruction, for the solver.
+    pub(crate) system: Option<String>,
+    /// Most tokens of the last reply, where the caller wants fewer than the arm would write.
+    pub(crate) max_tokens: Option<u32>,
+}
+
+pub(crate) struct Outcome {
+    pub(crate) finish: Finish,
+    /// `None` for a plain model.
+    pub(crate) answer: Option<Answer>,
+    pub(crate) fallback: Option<&'static str>,
+    /// Characters of the last reply that went out as reasoning, and all of them.
+    pub(crate) reasoned: (usize, usize),
+}
+
+pub(crate) type Heard = UnboundedReceiver<Said>;
+pub(crate) type Answering = BoxFuture<'static, Result<Outcome, ApiError>>;
+
+/// An arm answers.
+pub(crate) fn by_arm(
+    desk: Arc<Desk>,
+    served: ServedArm,
+    order: Order,
+    tally: Arc<Tally>,
+    deadline: Instant,
+) -> (Heard, Answering) {
+    let (says, heard) = unbounded_channel();
+    (heard, Box::pin(async move { arm(&desk, &served, &order, tally, deadline, says).await }))
+}
+
+async fn arm(
+    desk: &Desk,
+    served: &ServedArm,
+    order: &Order,
+    tally: Arc<Tally>,
+    deadline: Instant,
+    says: UnboundedSender<Said>,
+) -> Result<Outcome, ApiError> {
+    let pipe = Pipe::new(desk, served, order, tally, deadline, says);
+    let setting =
+        Setting { arm: &served.arm, plan: &desk.menu.plan, style: served.style, recorded: false, seed: desk.menu.seed };
+    let (answer, fallback) = match strategy::answer_with(&setting, &pipe, &order.question).await {
+        Ok(answer) if !answer.malformed => (answer, None),
+        Ok(_) if !desk.settings.falls_back => return Err(ApiError::malformed_decomposition()),
+        Ok(answer) => {
+            (alone(&setting, &pipe, order, answer, "malformed-decomposition").await?, Some("malformed-decomposition"))
+        }
+        Err(_) if pipe.decomposer_failed() && desk.settings.falls_back => {
+            (alone(&setting, &pipe, order, Answer::default(), "decomposer-failed").await?, Some("decomposer-failed"))
+        }
+        Err(error) => return Err(pipe.failure(&error)),
+    };
+    pipe.end(&answer.reply);
+    Ok(Outcome { finish: answer.finish.clone(), reasoned: pipe.reasoned(), answer: Some(answer), fallback })
+}
+
+/// The solver answers without a decomposition; what was decomposed stays in the answer.
+async fn alone(
+    setting: &Setting<'_>,
+    pipe: &Pipe<'_>,
+    order: &Order,
+    before: Answer,
+    why: &'static str,
+) -> Result<Answer, ApiError> {
+    pipe.falls_back(why);
+    let arm = Arm { strategy: Strategy::Cot, decomposer: None, solver: setting.arm.solver.clone() };
+    let setting = Setting { arm: &arm, ..*setting };
+    let answer = strategy::answer_with(&setting, pipe, &order.question).await.map_err(|error| pipe.failure(&error))?;
+    Ok(Answer {
+        decomposer_text: before.decomposer_text,
+        malformed: before.malformed,
+        decompose_calls: before.decompose_calls,
+        ..answer
+    })
+}
+
+/// A plain model answers.
+pub(crate) fn by_model(
+    voice: Voice,
+    messages: Vec<Message>,
+    sampling: Sampling,
+    tally: Arc<Tally>,
+) -> (Heard, Answering) {
+    let (says, heard) = unbounded_channel();
+    let answering = async move {
+        let request = ChatRequest { model: voice.id.clone(), messages, sampling, sample: 0 };
+        let (tally_heard, began) = (Arc::clone(&tally), std::time::Instant::now());
+        let hears = Arc::new(move |piece: &str| {
+            tally_heard.heard();
+            // Nobody listens any more when the request is being dropped.
+            let _ = says.send(Said::Content(piece.to_owned()));
+        });
+        let result = voice.live.ask(request, &CancellationToken::new(), hears).await;
+        tally.enter(Stage::Complete, &voice.name, &result, began.elapsed());
+        let call = result.map_err(|error| ApiError::upstream(&voice.name, &error))?;
+        Ok(Outcome { finish: call.reply.finish, answer: None, fallback: None, reasoned: (0, 0) })
+    };
+    (heard, Box::pin(answering))
+}

@@ -1,0 +1,247 @@
+//! Between a strategy and the models of its arm: puts the question, passes on what is heard, keeps the books.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use divvy_core::{
+    arm::Strategy,
+    chat::{ChatRequest, Finish, Message, Role, Sampling},
+    prompts::{decompose, harmless},
+};
+use divvy_flow::strategy::{Ask, News, Turn};
+use divvy_llm::{Call, ChatError, ErrorKind};
+use tokio::{sync::mpsc::UnboundedSender, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{Order, Said};
+use crate::{
+    desk::Desk,
+    error::ApiError,
+    menu::{ServedArm, Voice},
+    metrics::ByModel,
+    splitter::Splitter,
+    tally::{Stage, Tally},
+};
+
+/// Of the time that is left, a decomposer may use this share: the solver needs the rest, with or without its help.
+const DECOMPOSER_SHARE: f64 = 0.5;
+
+pub(super) struct Pipe<'a> {
+    desk: &'a Desk,
+    served: &'a ServedArm,
+    order: &'a Order,
+    tally: Arc<Tally>,
+    deadline: Instant,
+    script: Arc<Script>,
+    decomposer_failed: AtomicBool,
+    /// The model that failed last.
+    failed: Mutex<String>,
+}
+
+/// What has been said so far. Shared with the closures that hear the models.
+struct Script {
+    says: UnboundedSender<Said>,
+    tally: Arc<Tally>,
+    /// Subquestions told.
+    told: AtomicUsize,
+    /// Most subquestions of a decomposition.
+    most: usize,
+    splitter: Mutex<Splitter>,
+    reasoned: AtomicUsize,
+    characters: AtomicUsize,
+}
+
+impl Script {
+    fn say(&self, said: Said) {
+        // Nobody listens any more when the request is being dropped.
+        let _ = self.says.send(said);
+    }
+
+    fn subquestion(&self, number: usize, text: &str) {
+        if number > self.told.load(Relaxed) {
+            self.told.store(number, Relaxed);
+            self.say(Said::Subquestion { number, text: text.to_owned() });
+        }
+    }
+
+    /// Tells the subquestions whose lines are whole.
+    fn decomposition(&self, text: &str) {
+        let Some(end) = text.rfind('\n') else { return };
+        let parsed = decompose::parse(&text[..end], &Finish::Stop, self.most);
+        for (at, step) in parsed.decomposition.iter().flat_map(|steps| steps.steps()).enumerate() {
+            self.subquestion(at + 1, &step.text);
+        }
+    }
+
+    /// A piece of the reply to subquestions and question together.
+    fn split(&self, pieces: Vec<Said>) {
+        for said in pieces {
+            if let Said::Reasoning(text) = &said {
+                self.reasoned.fetch_add(text.chars().count(), Relaxed);
+            }
+            self.say(said);
+        }
+    }
+
+    fn splitter(&self) -> std::sync::MutexGuard<'_, Splitter> {
+        self.splitter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Pipe<'a> {
+    pub(super) fn new(
+        desk: &'a Desk,
+        served: &'a ServedArm,
+        order: &'a Order,
+        tally: Arc<Tally>,
+        deadline: Instant,
+        says: UnboundedSender<Said>,
+    ) -> Self {
+        let script = Script {
+            says,
+            tally: Arc::clone(&tally),
+            told: AtomicUsize::new(0),
+            most: desk.menu.plan.max_subquestions,
+            splitter: Mutex::default(),
+            reasoned: AtomicUsize::new(0),
+            characters: AtomicUsize::new(0),
+        };
+        let (script, decomposer_failed, failed) = (Arc::new(script), AtomicBool::new(false), Mutex::default());
+        Self { desk, served, order, tally, deadline, script, decomposer_failed, failed }
+    }
+
+    pub(super) fn decomposer_failed(&self) -> bool {
+        self.decomposer_failed.load(Relaxed)
+    }
+
+    pub(super) fn falls_back(&self, why: &'static str) {
+        self.desk.metrics.fallbacks.get_or_create(&ByModel { model: self.served.arm.slug() }).inc();
+        // What was told of a decomposition that is not used is no part of the reply to come.
+        self.script.told.store(0, Relaxed);
+        self.script.say(Said::Fallback(why));
+    }
+
+    pub(super) fn failure(&self, error: &ChatError) -> ApiError {
+        let who = self.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        ApiError::upstream(&who, error)
+    }
+
+    /// The last reply is whole.
+    pub(super) fn end(&self, reply: &str) {
+        if self.splits() {
+            let rest = self.script.splitter().finish(reply);
+            self.script.split(rest);
+        }
+    }
+
+    pub(super) fn reasoned(&self) -> (usize, usize) {
+        (self.script.reasoned.load(Relaxed), self.script.characters.load(Relaxed))
+    }
+
+    /// Whether the last reply holds the answers to subquestions too.
+    fn splits(&self) -> bool {
+        self.served.arm.strategy == Strategy::TwoStage && self.script.told.load(Relaxed) > 0
+    }
+
+    fn voice(&self, turn: Turn) -> &Voice {
+        match turn {
+            Turn::Decompose => self.served.decomposer.as_ref().expect("the menu gives such an arm a decomposer"),
+            Turn::Subquestion(_) | Turn::Solve => &self.served.solver,
+        }
+    }
+
+    fn time(&self, turn: Turn) -> Duration {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if turn == Turn::Decompose { left.mul_f64(DECOMPOSER_SHARE) } else { left }
+    }
+
+    fn request(&self, turn: Turn, mut messages: Vec<Message>, mut sampling: Sampling) -> ChatRequest {
+        if turn != Turn::Decompose
+            && let Some(own) = &self.order.system
+            && let Some(first) = messages.first_mut().filter(|message| message.role == Role::System)
+        {
+            first.content.push_str("\n\n");
+            first.content.push_str(&harmless(own));
+        }
+        if turn == Turn::Solve {
+            sampling.max_tokens = sampling.max_tokens.min(self.order.max_tokens.unwrap_or(u32::MAX));
+        }
+        ChatRequest { model: self.voice(turn).id.clone(), messages, sampling, sample: 0 }
+    }
+
+    /// Who hears a reply of this turn.
+    fn ear(&self, turn: Turn) -> Arc<dyn Fn(&str) + Send + Sync> {
+        let script = Arc::clone(&self.script);
+        let (whole, first) = (Mutex::new(String::new()), AtomicBool::new(true));
+        let at_once = self.served.arm.strategy != Strategy::SelfAsk;
+        let splits = self.splits();
+        Arc::new(move |piece: &str| {
+            script.tally.heard();
+            match turn {
+                Turn::Decompose if at_once => {
+                    let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
+                    whole.push_str(piece);
+                    if piece.contains('\n') {
+                        script.decomposition(&whole);
+                    }
+                }
+                Turn::Decompose => {}
+                Turn::Subquestion(number) => {
+                    let lead = if first.swap(false, Relaxed) { format!("\nAnswer {number}: ") } else { String::new() };
+                    script.say(Said::Reasoning(lead + piece));
+                }
+                Turn::Solve => {
+                    script.characters.fetch_add(piece.chars().count(), Relaxed);
+                    if splits {
+                        let pieces = script.splitter().push(piece);
+                        script.split(pieces);
+                    } else {
+                        script.say(Said::Content(piece.to_owned()));
+                    }
+                }
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl Ask for Pipe<'_> {
+    async fn ask(&self, turn: Turn, messages: Vec<Message>, sampling: Sampling) -> Result<Call, ChatError> {
+        let (voice, began) = (self.voice(turn), std::time::Instant::now());
+        let request = self.request(turn, messages, sampling);
+        // Who goes away drops the future, and with it the model's work.
+        let never = CancellationToken::new();
+        let asked = voice.live.ask(request, &never, self.ear(turn));
+        let result = tokio::time::timeout(self.time(turn), asked).await.unwrap_or_else(|_| Err(too_slow()));
+        let stage = match turn {
+            Turn::Decompose => Stage::Decompose,
+            Turn::Subquestion(_) => Stage::Subquestion,
+            Turn::Solve => Stage::Solve,
+        };
+        self.tally.enter(stage, &voice.name, &result, began.elapsed());
+        if result.is_err() {
+            voice.name.clone_into(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner));
+            self.decomposer_failed.store(turn == Turn::Decompose, Relaxed);
+        }
+        result
+    }
+
+    fn told(&self, news: News<'_>) {
+        match news {
+            News::Subquestion { number, text } => self.script.subquestion(number, text),
+            News::SubAnswer { number, text } => {
+                self.script.say(Said::SubAnswer { number, text: text.map(str::to_owned) });
+            }
+        }
+    }
+}
+
+fn too_slow() -> ChatError {
+    ChatError::new(ErrorKind::TimedOut, "it did not answer within its share of the request's deadline")
+}

@@ -1,0 +1,26 @@
+//! Measured arms as an OpenAI-compatible service: `/v1/chat/completions`, streamed or not, `/v1/models`, a page to ask
+//! and compare on, metrics. What is served goes through the same strategies that were measured; nothing is trained and
+//! nothing is kept here. Modules are listed in reading order.
+//!
+//! ```text
+//! request → api (read, checked) → admission (key, line) → answering (the arm's strategy) → api (reply or events)
+//! ```
+
+pub mod menu;
+pub mod settings;
+
+mod admission;
+mod answering;
+mod api;
+mod desk;
+mod error;
+mod metrics;
+mod page;
+mod server;
+mod splitter;
+mod tally;
+
+pub use admission::keys::{Keys, KeysError, fresh_key};
+pub use desk::Desk;
+pub use page::Shelf;
+pub use server::{app, serve};

@@ -1,0 +1,77 @@
+//! What is served, by the name that a client gives as `model`.
+
+use std::sync::Arc;
+
+use divvy_core::{arm::Arm, model::ModelId, plan::EvaluatePlan, prompts::decompose::Style, question::ScorerKind};
+use divvy_llm::Live;
+use serde::Serialize;
+
+/// A model, ready to be asked.
+#[derive(Clone)]
+pub struct Voice {
+    /// Its name in the recipe.
+    pub name: String,
+    pub id: ModelId,
+    pub live: Arc<Live>,
+    /// It runs in this process, behind a chat template.
+    pub local: bool,
+}
+
+/// An arm with its models.
+#[derive(Clone)]
+pub struct ServedArm {
+    pub arm: Arm,
+    pub style: Style,
+    pub decomposer: Option<Voice>,
+    pub solver: Voice,
+    /// What the evaluation found, where there was one.
+    pub measured: Option<Measured>,
+}
+
+/// Accuracy of an arm on the recipe's questions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Measured {
+    pub accuracy: f64,
+    /// 95 %.
+    pub ci: (f64, f64),
+    pub n: u64,
+    /// `dev` or `test`.
+    pub split: String,
+}
+
+/// One entry of `/v1/models`.
+#[derive(Clone)]
+pub enum Served {
+    Arm(ServedArm),
+    /// A plain model: messages go to it as they are.
+    Model(Voice),
+}
+
+impl Served {
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Arm(served) => served.arm.slug(),
+            Self::Model(voice) => voice.name.clone(),
+        }
+    }
+}
+
+/// Everything on offer, in the recipe's order.
+pub struct Menu {
+    pub served: Vec<Served>,
+    pub plan: EvaluatePlan,
+    pub seed: u64,
+    /// The form of answer that solvers are asked for.
+    pub scorer: ScorerKind,
+    /// Name of the recipe.
+    pub recipe: String,
+    /// Seconds since the epoch.
+    pub created: u64,
+}
+
+impl Menu {
+    pub(crate) fn find(&self, name: &str) -> Option<&Served> {
+        self.served.iter().find(|served| served.name() == name)
+    }
+}

@@ -1,0 +1,88 @@
+//! The page at `/` and what it reads besides the API: the report, the stages' status, the calls.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::{
+    Router,
+    body::Body,
+    extract::{Query, State},
+    http::{HeaderMap, Response, header},
+    response::IntoResponse,
+    routing::get,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{api::json_response, desk::Desk, error::ApiError, server::caller};
+
+/// What the store has to show. The program fills it.
+#[async_trait]
+pub trait Shelf: Send + Sync {
+    /// The report's page.
+    async fn report(&self) -> Result<String, String>;
+    /// As `divvy status --json`.
+    async fn status(&self) -> Result<Value, String>;
+    /// The last calls, as `divvy calls --json`; or the one whose key begins so, whole.
+    async fn calls(&self, key: Option<&str>, last: u32) -> Result<Value, String>;
+}
+
+/// Nothing from elsewhere, and no frame around it.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                      img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'";
+
+pub(crate) fn routes() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/", get(async || page(include_str!("page/index.html").to_owned())))
+        .route("/api/report", get(report))
+        .route("/api/status", get(status))
+        .route("/api/calls", get(calls))
+}
+
+fn page(html: String) -> Response<Body> {
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)], html)
+        .into_response()
+}
+
+fn shelf(desk: &Desk, headers: &HeaderMap) -> Result<Arc<dyn Shelf>, ApiError> {
+    caller(desk, headers)?;
+    desk.shelf.clone().ok_or_else(|| ApiError::no_path("/api: there is no store"))
+}
+
+fn answered<T>(result: Result<T, String>, show: impl Fn(T) -> Response<Body>) -> Response<Body> {
+    result.map_or_else(|error| ApiError::shelf(&error).response(), show)
+}
+
+async fn report(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response<Body> {
+    match shelf(&desk, &headers) {
+        Ok(shelf) => answered(shelf.report().await, page),
+        Err(error) => error.response(),
+    }
+}
+
+async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response<Body> {
+    match shelf(&desk, &headers) {
+        Ok(shelf) => answered(shelf.status().await, |status| json_response(&status)),
+        Err(error) => error.response(),
+    }
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    key: Option<String>,
+    #[serde(default = "twenty")]
+    last: u32,
+}
+
+fn twenty() -> u32 {
+    20
+}
+
+async fn calls(State(desk): State<Arc<Desk>>, headers: HeaderMap, Query(wanted): Query<Wanted>) -> Response<Body> {
+    match shelf(&desk, &headers) {
+        Ok(shelf) => {
+            answered(shelf.calls(wanted.key.as_deref(), wanted.last.min(1000)).await, |calls| json_response(&calls))
+        }
+        Err(error) => error.response(),
+    }
+}

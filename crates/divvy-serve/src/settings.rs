@@ -1,0 +1,43 @@
+//! What an operator decides. The recipe's `[serve]` and the command line fill it.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Requests answered at once.
+    pub concurrency: usize,
+    /// Requests that may wait for their turn; more are refused with 429.
+    pub queue: usize,
+    /// For one request, waiting included.
+    pub deadline: Duration,
+    /// Where the decomposer fails, the solver answers alone; else the request fails.
+    pub falls_back: bool,
+    /// Unknown request fields are refused, not ignored.
+    pub strict: bool,
+    /// A comment is sent when a stream was silent for so long.
+    pub keep_alive: Duration,
+    /// Largest request, bytes.
+    pub max_body: usize,
+    pub max_messages: usize,
+    /// Connections that have not sent a whole request by then are closed.
+    pub read_timeout: Duration,
+    /// At shutdown, requests under way have so long to come to their end.
+    pub drain: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: 64,
+            queue: 256,
+            deadline: Duration::from_mins(5),
+            falls_back: true,
+            strict: false,
+            keep_alive: Duration::from_secs(10),
+            max_body: 4 << 20,
+            max_messages: 256,
+            read_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! A solver's reply to subquestions and question, told apart while it is written: the lines that lead to the answer, and
+//! the answer. The line that begins with an answer's cue, and what follows it, is the answer.
+
+use divvy_core::extract;
+
+use crate::answering::Said;
+
+/// Beginnings of an answer's line, in lower case, without markup.
+const CUES: [&str; 12] = [
+    "the answer is",
+    "answer:",
+    "the final answer",
+    "final answer",
+    "the correct answer",
+    "so the answer",
+    "so, the answer",
+    "therefore, the answer",
+    "therefore, the final answer",
+    "thus, the answer",
+    "hence, the answer",
+    "\\boxed",
+];
+const MARKUP: [char; 9] = ['*', '_', '$', '>', '(', '[', ' ', '\t', '`'];
+/// GSM8K's mark.
+const HASHES: &str = "####";
+
+#[derive(Default)]
+pub(crate) struct Splitter {
+    /// The beginning of a line that may still become the answer's.
+    held: String,
+    place: Place,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    #[default]
+    LineStart,
+    /// In a line that is not the answer's.
+    Leading,
+    Answer,
+}
+
+enum Verdict {
+    Answer,
+    Leading,
+    Open,
+}
+
+impl Splitter {
+    pub(crate) fn push(&mut self, piece: &str) -> Vec<Said> {
+        let mut said = Vec::new();
+        for part in piece.split_inclusive('\n') {
+            match self.place {
+                Place::Answer => said.push(Said::Content(part.to_owned())),
+                Place::Leading => said.push(Said::Reasoning(part.to_owned())),
+                Place::LineStart => {
+                    self.held.push_str(part);
+                    said.extend(self.release(part.ends_with('\n')));
+                }
+            }
+            if part.ends_with('\n') && self.place == Place::Leading {
+                self.place = Place::LineStart;
+            }
+        }
+        said
+    }
+
+    fn release(&mut self, whole_line: bool) -> Option<Said> {
+        let (place, wrap): (_, fn(String) -> Said) = match judge(&self.held) {
+            Verdict::Answer => (Place::Answer, Said::Content),
+            Verdict::Open if !whole_line => return None,
+            Verdict::Leading | Verdict::Open => (Place::Leading, Said::Reasoning),
+        };
+        self.place = place;
+        Some(wrap(std::mem::take(&mut self.held)))
+    }
+
+    /// The end of a reply whose whole text is `text`. One without an answer's line is answered by what can be read as such.
+    pub(crate) fn finish(&mut self, text: &str) -> Vec<Said> {
+        let rest = if self.held.is_empty() { None } else { self.release(true) };
+        let mut said: Vec<Said> = rest.into_iter().collect();
+        if self.place != Place::Answer {
+            said.push(Said::Content(unmarked(text)));
+        }
+        said
+    }
+}
+
+/// What a reply answers that has no line for it: what it marks inside a line, else its last line.
+fn unmarked(text: &str) -> String {
+    let marked = extract::final_answer(text).filter(|answer| answer.cue.is_explicit());
+    let last = || text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    marked.map_or_else(|| last().to_owned(), |answer| answer.text)
+}
+
+fn judge(line: &str) -> Verdict {
+    let trimmed = line.trim_start();
+    if trimmed.starts_with(HASHES) {
+        return Verdict::Answer;
+    }
+    let bare = trimmed.trim_start_matches('#').trim_start_matches(MARKUP).to_lowercase();
+    if CUES.iter().any(|cue| bare.starts_with(cue)) {
+        Verdict::Answer
+    } else if HASHES.starts_with(trimmed) || CUES.iter().any(|cue| cue.starts_with(&*bare)) {
+        Verdict::Open
+    } else {
+        Verdict::Leading
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reasoning and content of a reply that comes in pieces of `size` characters.
+    fn split(text: &str, size: usize) -> (String, String) {
+        let (mut splitter, mut reasoning, mut content) = (Splitter::default(), String::new(), String::new());
+        let characters: Vec<char> = text.chars().collect();
+        let mut said: Vec<Said> =
+            characters.chunks(size).flat_map(|piece| splitter.push(&piece.iter().collect::<String>())).collect();
+        said.extend(splitter.finish(text));
+        for said in said {
+            match said {
+                Said::Reasoning(text) => reasoning.push_str(&text),
+                Said::Content(text) => content.push_str(&text),
+                _ => unreachable!("a splitter says nothing else"),
+            }
+        }
+        (reasoning, content)
+    }
+
+    #[test]
+    fn the_answer_begins_at_its_line_however_the_text_is_cut() {
+        let cases = [
+            ("1. 3 * 2 = 6\n2. 3 + 6 = 9\nThe answer is: 9", "1. 3 * 2 = 6\n2. 3 + 6 = 9\n", "The answer is: 9"),
+            ("1. Thérèse\n\n**The answer is: 9**\n", "1. Thérèse\n\n", "**The answer is: 9**\n"),
+            ("1. 6\n#### 9", "1. 6\n", "#### 9"),
+            ("The answer is: 9", "", "The answer is: 9"),
+            (
+                "1. The answer is 6.\nTherefore, the final answer is $9$.",
+                "1. The answer is 6.\n",
+                "Therefore, the final answer is $9$.",
+            ),
+            ("### Final answer\n9", "", "### Final answer\n9"),
+        ];
+        for (text, reasoning, content) in cases {
+            for size in [1, 2, 3, 7, 1000] {
+                assert_eq!(split(text, size), (reasoning.to_owned(), content.to_owned()), "{text} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reply_without_an_answers_line_still_has_content() {
+        assert_eq!(
+            split("1. 6\n2. So Ann has 9", 4),
+            ("1. 6\n2. So Ann has 9".to_owned(), "2. So Ann has 9".to_owned())
+        );
+        assert_eq!(split("1. 6\n2. 9, so the answer is 9.", 4).1, "9");
+        assert_eq!(split("The", 1), ("The".to_owned(), "The".to_owned()));
+        assert_eq!(split("", 1), (String::new(), String::new()), "nothing was said");
+    }
+}

@@ -1,0 +1,181 @@
+//! The books of one request: every call's tokens, money and time. They are settled when the request ends, however it ends.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use divvy_core::chat::Usage;
+use divvy_llm::{Call, ChatError};
+use serde_json::{Value, json};
+
+use crate::{
+    admission::keys::Key,
+    desk::Desk,
+    metrics::{ByDirection, ByModel, ByOutcome, ByStage, observe},
+};
+
+/// What a call was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Decompose,
+    Subquestion,
+    Solve,
+    /// A plain model's only one.
+    Complete,
+}
+
+impl Stage {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Decompose => "decompose",
+            Self::Subquestion => "subquestion",
+            Self::Solve => "solve",
+            Self::Complete => "complete",
+        }
+    }
+}
+
+/// One call that was answered, or failed and was charged.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) stage: Stage,
+    pub(crate) model: String,
+    pub(crate) usage: Usage,
+    cost_nanos: Option<i64>,
+    seconds: f64,
+    ok: bool,
+}
+
+pub(crate) struct Tally {
+    desk: Arc<Desk>,
+    pub(crate) id: String,
+    model: String,
+    key: Option<Arc<Key>>,
+    began: Instant,
+    books: Mutex<Books>,
+}
+
+#[derive(Default)]
+struct Books {
+    entries: Vec<Entry>,
+    in_line: Duration,
+    upstream: Duration,
+    first_piece: Option<Duration>,
+    /// `None` until it ends by itself.
+    status: Option<u16>,
+}
+
+impl Tally {
+    pub(crate) fn new(desk: &Arc<Desk>, id: String, model: String, key: Option<Arc<Key>>, began: Instant) -> Arc<Self> {
+        Arc::new(Self { desk: Arc::clone(desk), id, model, key, began, books: Mutex::default() })
+    }
+
+    fn books(&self) -> std::sync::MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn waited(&self, time: Duration) {
+        self.books().in_line = time;
+    }
+
+    pub(crate) fn heard(&self) {
+        let elapsed = self.began.elapsed();
+        self.books().first_piece.get_or_insert(elapsed);
+    }
+
+    pub(crate) fn enter(&self, stage: Stage, model: &str, result: &Result<Call, ChatError>, time: Duration) {
+        let labels = ByStage { model: self.model.clone(), stage: stage.name() };
+        observe(&self.desk.metrics.stage_seconds, &labels, time);
+        let (usage, cost_nanos, ok) = match result {
+            Ok(call) => (call.reply.usage, call.price_nanos, true),
+            Err(error) => (error.usage, None, false),
+        };
+        let mut books = self.books();
+        books.upstream += time;
+        if ok || usage != Usage::default() {
+            let (model, seconds) = (model.to_owned(), time.as_secs_f64());
+            books.entries.push(Entry { stage, model, usage, cost_nanos, seconds, ok });
+        }
+    }
+
+    pub(crate) fn ended(&self, status: u16) {
+        self.books().status.get_or_insert(status);
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.books().entries.clone()
+    }
+
+    /// For people who read logs: no text of theirs.
+    fn log(&self, books: &Books, outcome: &str) {
+        let key = self.key.as_ref().map_or("", |key| &key.name);
+        tracing::info!(
+            id = self.id,
+            model = self.model,
+            key,
+            outcome,
+            calls = books.entries.len(),
+            ms = self.began.elapsed().as_secs_f64() * 1000.0,
+            tokens_in = sum(&books.entries, |usage| usage.tokens_in),
+            tokens_out = sum(&books.entries, |usage| usage.tokens_out),
+            "answered"
+        );
+    }
+}
+
+/// `None` where one of them is unknown.
+pub(crate) fn sum(entries: &[Entry], of: fn(&Usage) -> Option<u64>) -> Option<u64> {
+    entries.iter().map(|entry| of(&entry.usage)).sum()
+}
+
+pub(crate) fn cost(entries: &[Entry]) -> Option<i64> {
+    entries.iter().map(|entry| entry.cost_nanos).sum()
+}
+
+/// All that was paid for, call by call.
+pub(crate) fn as_json(entries: &[Entry]) -> Value {
+    let calls = entries.iter().map(|entry| {
+        json!({
+            "stage": entry.stage.name(), "model": entry.model, "ok": entry.ok,
+            "prompt_tokens": entry.usage.tokens_in, "cached_tokens": entry.usage.tokens_cached,
+            "completion_tokens": entry.usage.tokens_out,
+            "cost_dollars": entry.cost_nanos.map(divvy_core::cost::exact_dollars), "seconds": entry.seconds,
+        })
+    });
+    json!({
+        "calls": calls.collect::<Vec<_>>(),
+        "prompt_tokens": sum(entries, |usage| usage.tokens_in),
+        "completion_tokens": sum(entries, |usage| usage.tokens_out),
+        "cost_dollars": cost(entries).map(divvy_core::cost::exact_dollars),
+    })
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        let books = std::mem::take(self.books.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let (metrics, elapsed) = (&self.desk.metrics, self.began.elapsed());
+        let outcome = books.status.map_or_else(|| "cancelled".to_owned(), |status| status.to_string());
+        self.log(&books, &outcome);
+        metrics.requests.get_or_create(&ByOutcome { model: self.model.clone(), outcome }).inc();
+        let model = ByModel { model: self.model.clone() };
+        observe(&metrics.seconds, &model, elapsed);
+        observe(&metrics.overhead, &model, elapsed.saturating_sub(books.in_line + books.upstream));
+        if let Some(first) = books.first_piece {
+            observe(&metrics.first_piece, &model, first);
+        }
+        for entry in &books.entries {
+            let directions = [("in", entry.usage.tokens_in), ("out", entry.usage.tokens_out)];
+            for (direction, tokens) in directions {
+                let labels = ByDirection { model: self.model.clone(), stage: entry.stage.name(), direction };
+                metrics.tokens.get_or_create(&labels).inc_by(tokens.unwrap_or(0));
+            }
+        }
+        let known =
+            |of: fn(&Usage) -> Option<u64>| books.entries.iter().filter_map(|entry| of(&entry.usage)).sum::<u64>();
+        let tokens = known(|usage| usage.tokens_in) + known(|usage| usage.tokens_out);
+        let nanos: i64 = books.entries.iter().filter_map(|entry| entry.cost_nanos).sum();
+        metrics.dollars.get_or_create(&model).inc_by(nanos as f64 / 1e9);
+        self.key.iter().for_each(|key| key.settle(tokens, nanos));
+    }
+}

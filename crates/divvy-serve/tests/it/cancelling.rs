@@ -1,0 +1,57 @@
+//! A client that goes away stops the work upstream, whenever it does.
+
+use std::time::{Duration, Instant};
+
+use divvy_testkit::script::{Fault, Step};
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+
+use crate::house::{House, STEPS, open, question, streamed};
+
+/// Leaves when `when` is seen in what comes; the upstream must hear of it soon.
+async fn leaves(house: &House, body: &Value, calls: usize, when: Option<&str>) {
+    let body = body.to_string();
+    let mut stream = house.begin("POST", "/v1/chat/completions", "", body.as_bytes()).await;
+    house.asked(calls).await;
+    let mut text = String::new();
+    while when.is_some_and(|when| !text.contains(when)) {
+        let mut bytes = [0; 1024];
+        let count = stream.read(&mut bytes).await.unwrap();
+        assert!(count > 0, "{text}");
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    drop(stream);
+    let left = Instant::now();
+    while house.teacher.abandoned() == 0 {
+        assert!(left.elapsed() < Duration::from_secs(5), "the upstream goes on working");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let metrics = house.get("/metrics").await.body;
+    assert!(metrics.contains("outcome=\"cancelled\"} 1"), "{metrics}");
+    assert!(metrics.contains("divvy_running 0"), "{metrics}");
+    assert_eq!(house.teacher.asked().len(), calls, "nothing more is asked");
+}
+
+#[tokio::test]
+async fn before_the_first_piece() {
+    let house = open(vec![Step::fault(Fault::Hang)]).await;
+    leaves(&house, &streamed("two-stage/sd/qwen"), 1, None).await;
+}
+
+#[tokio::test]
+async fn in_mid_stream() {
+    let house = open(vec![Step::drip("one two three four five six", 200)]).await;
+    leaves(&house, &streamed("cot/qwen"), 1, Some("two")).await;
+}
+
+#[tokio::test]
+async fn between_stages() {
+    let house = open(vec![Step::say(STEPS), Step::fault(Fault::Hang)]).await;
+    leaves(&house, &streamed("two-stage/sd/qwen"), 2, Some("subquestion")).await;
+}
+
+#[tokio::test]
+async fn without_a_stream() {
+    let house = open(vec![Step::say(STEPS), Step::fault(Fault::Hang)]).await;
+    leaves(&house, &question("two-stage/sd/qwen"), 2, None).await;
+}
