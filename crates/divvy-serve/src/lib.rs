@@ -22,5 +22,5 @@ mod tally;
 
 pub use admission::keys::{Keys, KeysError, fresh_key};
 pub use desk::Desk;
-pub use page::Shelf;
+pub use page::{RowsWanted, Shelf};
 pub use server::{app, serve};

@@ -23,24 +23,32 @@ pub trait Shelf: Send + Sync {
     async fn report(&self) -> Result<String, String>;
     /// As `divvy status --json`.
     async fn status(&self) -> Result<Value, String>;
+    /// Answered questions: `{"arms": […], "total": n, "rows": […]}`.
+    async fn rows(&self, wanted: RowsWanted) -> Result<Value, String>;
     /// The last calls, as `divvy calls --json`; or the one whose key begins so, whole.
     async fn calls(&self, key: Option<&str>, last: u32) -> Result<Value, String>;
 }
 
-/// Nothing from elsewhere, and no frame around it.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
-                      img-src data:; frame-src 'self'; frame-ancestors 'self'; base-uri 'none'; form-action 'none'";
+/// Nothing from elsewhere, nothing inline, no frame around it.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
+                           frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+/// The report is one file, so its styles and scripts are inline; it reads nothing.
+const REPORT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; \
+                             frame-ancestors 'self'; base-uri 'none'; form-action 'none'";
 
 pub(crate) fn routes() -> Router<Arc<Desk>> {
     Router::new()
-        .route("/", get(async || page(include_str!("page/index.html").to_owned())))
+        .route("/", get(async || page(include_str!("page/index.html").to_owned(), PAGE_POLICY)))
+        .route("/page.css", get(async || ([(header::CONTENT_TYPE, "text/css")], include_str!("page/page.css"))))
+        .route("/page.js", get(async || ([(header::CONTENT_TYPE, "text/javascript")], include_str!("page/page.js"))))
         .route("/api/report", get(report))
+        .route("/api/rows", get(rows))
         .route("/api/status", get(status))
         .route("/api/calls", get(calls))
 }
 
-fn page(html: String) -> Response<Body> {
-    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)], html)
+fn page(html: String, policy: &'static str) -> Response<Body> {
+    ([(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)], html)
         .into_response()
 }
 
@@ -55,7 +63,7 @@ fn answered<T>(result: Result<T, String>, show: impl Fn(T) -> Response<Body>) ->
 
 async fn report(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response<Body> {
     match shelf(&desk, &headers) {
-        Ok(shelf) => answered(shelf.report().await, page),
+        Ok(shelf) => answered(shelf.report().await, |html| page(html, REPORT_POLICY)),
         Err(error) => error.response(),
     }
 }
@@ -63,6 +71,31 @@ async fn report(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response<B
 async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response<Body> {
     match shelf(&desk, &headers) {
         Ok(shelf) => answered(shelf.status().await, |status| json_response(&status)),
+        Err(error) => error.response(),
+    }
+}
+
+/// Which rows are looked at.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RowsWanted {
+    /// An arm's name; the first that has rows when it is empty.
+    #[serde(default)]
+    pub arm: String,
+    /// Only those that were answered wrongly.
+    #[serde(default)]
+    pub wrong: bool,
+    #[serde(default)]
+    pub from: usize,
+    #[serde(default)]
+    pub count: usize,
+}
+
+const MOST_ROWS: usize = 200;
+
+async fn rows(State(desk): State<Arc<Desk>>, headers: HeaderMap, Query(wanted): Query<RowsWanted>) -> Response<Body> {
+    let wanted = RowsWanted { count: wanted.count.min(MOST_ROWS), ..wanted };
+    match shelf(&desk, &headers) {
+        Ok(shelf) => answered(shelf.rows(wanted).await, |rows| json_response(&rows)),
         Err(error) => error.response(),
     }
 }
