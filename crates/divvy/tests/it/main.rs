@@ -21,5 +21,6 @@ mod redoing; // items put back on purpose
 mod reuse; // another recipe on the same store pays for what is new
 mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept
+mod serving; // `divvy serve`, its clients and its page
 mod strategies; // one subquestion at a time: what is asked, in which order
 mod student; // a tiny model trained, interrupted, used and exported
