@@ -7,17 +7,18 @@
 Needs Rust and Python with pip; the peers come from the package index that pip is set up for.
 """
 import argparse
-import datetime
 import json
 import os
 import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.request
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from common import finish, install_into, median, row  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -124,24 +125,9 @@ def slope(small, large, key):
 def install(folder):
     usable = []
     for name, (_, packages) in PEERS.items():
-        venv = folder / "venvs" / name
-        if not (venv / "done").exists():
-            print(f"installing {name} …", flush=True)
-            subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-            subprocess.run([venv / "bin/pip", "install", "-q", *packages], check=True)
-            (venv / "done").touch()
+        install_into(folder / "venvs" / name, packages)
         usable.append(name)
     return usable
-
-
-def median(values):
-    return sorted(values)[len(values) // 2]
-
-
-def machine():
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def per_request(contenders, sizes, rounds, folder):
@@ -177,30 +163,21 @@ def main():
     costs, memory, failed = per_request(["divvy", *peers], sizes, rounds, given.folder)
     rows = []
 
-    def row(what, unit, ours, peer, peer_name, target, better):
-        ratio = None if not peer else ours / peer
-        rows.append({"what": what, "unit": unit, "ours": ours, "peer": peer, "peer_name": peer_name, "ratio": ratio,
-                     "target": target, "better": better})
-
-    row("CPU a collected row, store on", "µs", costs["divvy"] * 1e6, None, None, "≤ 50", "lower")
+    row(rows, "CPU a collected row, store on", "µs", costs["divvy"] * 1e6, None, None, "≤ 50", "lower")
     for name in peers:
         if name in costs:
             target = "≥ 20 × the best peer"
-            row("requests a CPU second", "1/s", 1 / costs["divvy"], 1 / costs[name], name, target, "higher")
-            row("peak memory, rows of the run", "MB", memory["divvy"], memory[name], name, None, "lower")
+            row(rows, "requests a CPU second", "1/s", 1 / costs["divvy"], 1 / costs[name], name, target, "higher")
+            row(rows, "peak memory, rows of the run", "MB", memory["divvy"], memory[name], name, None, "lower")
     counts = [5000, 10000] if given.quick else [20000, 60000]
     small, large = (run("divvy", count, 1024, 200, 50, given.folder) for count in counts)
     asked = (large["served"] + large["refused"] - small["served"] - small["refused"]) / (large["wall"] - small["wall"])
-    row("requests a second at 200 ms and 1,024 at once, 5 % refused", "1/s", asked, 1024 / 0.2, "theory", "≥ 0.95", "higher")
+    row(rows, "requests a second at 200 ms and 1,024 at once, 5 % refused", "1/s", asked, 1024 / 0.2, "theory", "≥ 0.95", "higher")
     big = [10000] if given.quick else [100000] + ([1000000] if given.million else [])
     for count in big:
         used = run("divvy", count, 256, 0, 0, given.folder, limit=3000)["memory"]
-        row(f"peak memory at {count:,} rows", "MB", used, None, None, "< 150, flat to 1,000,000", "lower")
-    report = {"date": datetime.date.today().isoformat(), "machine": machine(), "rounds": rounds, "rows": rows,
-              "not_run": failed}
-    print(json.dumps(report, indent=1, ensure_ascii=False))
-    if not given.quick:
-        (HERE / "results.json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+        row(rows, f"peak memory at {count:,} rows", "MB", used, None, None, "< 150, flat to 1,000,000", "lower")
+    finish(HERE, rows, write=not given.quick, rounds=rounds, not_run=failed)
 
 
 if __name__ == "__main__":

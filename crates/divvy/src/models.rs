@@ -33,6 +33,8 @@ use crate::{host::Hosts, progress::FetchBar};
 /// Sequences in a local batch, requests in flight at an endpoint, unless the recipe says otherwise.
 const LOCAL_BATCH: usize = 32;
 const REMOTE_CONCURRENCY: usize = 16;
+/// For `divvy serve`, where the service itself says how many requests are answered at once.
+const LIVE_CONCURRENCY: usize = 4096;
 /// Items under way for each request that an endpoint takes at once: a refused one is away for a second and more.
 const SEATS: usize = 4;
 /// A call to a local model waits for its place in the batch, however long the queue.
@@ -307,8 +309,9 @@ fn endpoint(
         // Without the URL's query, which may hold what nobody should read in a store.
         name: Some(chat.endpoint().to_owned()),
         weight: place.weight.unwrap_or(1),
-        max_concurrency: place.concurrency.unwrap_or(REMOTE_CONCURRENCY),
-        adaptive: true,
+        max_concurrency: place.concurrency.unwrap_or(if streamed { LIVE_CONCURRENCY } else { REMOTE_CONCURRENCY }),
+        // People who wait have a line of their own, at the service's door.
+        adaptive: !streamed,
         rates: Rates { requests: place.requests_per_minute, tokens: place.tokens_per_minute },
         ..Endpoint::new(Arc::new(chat))
     })
