@@ -37,13 +37,22 @@ pub(crate) trait Keep: Sync {
 impl Attempt {
     /// Asks. `keeper` gets the body before anything reads it.
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
-        let deadline = Instant::now() + self.timeout;
+        let own = Instant::now() + self.timeout;
+        let deadline = job.until.map_or(own, |until| own.min(until));
         let mut deltas = self.backend.start((*job.request).clone(), job.cancel.clone());
         let (mut raw, mut text) = (Bytes::new(), String::new());
         loop {
             let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
             let next = timeout_at(stalls, job.cancel.run_until_cancelled(deltas.next())).await;
-            let next = next.map_err(|_| if stalls < deadline { self.stalled() } else { self.timed_out() })?;
+            let next = next.map_err(|_| {
+                if stalls < deadline {
+                    self.stalled()
+                } else if deadline < own {
+                    self.out_of_time()
+                } else {
+                    self.timed_out()
+                }
+            })?;
             match next.ok_or_else(ChatError::cancelled)? {
                 Some(Ok(Delta::Raw(bytes))) => {
                     keeper.keep(job, &bytes).await?;
@@ -68,6 +77,13 @@ impl Attempt {
             "{who} did not finish its reply in {seconds} s; raise `timeout_seconds` of the model, or lower `concurrency`"
         );
         ChatError::new(ErrorKind::TimedOut, message)
+    }
+
+    fn out_of_time(&self) -> ChatError {
+        ChatError::new(
+            ErrorKind::TimedOut,
+            format!("{} did not finish in the time that its request had left", self.who()),
+        )
     }
 
     fn stalled(&self) -> ChatError {

@@ -20,7 +20,7 @@ use crate::{
     layer::{Job, Layer, Listener},
     ledger::Ledger,
     limit::Limit,
-    rate::{Rate, Rates},
+    rate::{LONGEST_HOLD, Rate, Rates},
     retry::{Retry, RetryPolicy},
     route::{Rest, Route},
     single_flight::SingleFlight,
@@ -152,7 +152,7 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         stall: config.stall,
     };
     let ledger = Ledger { attempt, store: store.clone(), clock: config.clock, prices: config.prices };
-    Limit::new(endpoint.max_concurrency, endpoint.adaptive, Rate::new(endpoint.rates, ledger))
+    Limit::new(endpoint.max_concurrency, endpoint.adaptive, true, Rate::new(endpoint.rates, LONGEST_HOLD, ledger))
 }
 
 /// Identity of a call: model, messages, every sampling setting, seed and sample index. Not who serves it.

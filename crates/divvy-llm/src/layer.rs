@@ -24,25 +24,35 @@ pub(crate) struct Job {
     pub(crate) attempt: u32,
     pub(crate) waited: Waited,
     pub(crate) listener: Listener,
+    /// Nobody waits for it after this moment.
+    pub(crate) until: Option<Instant>,
 }
 
 impl Job {
     pub(crate) fn new(request: ChatRequest, cancel: CancellationToken, listener: Listener) -> Self {
         let key = crate::client::call_key(&request);
-        Self { key, request: Arc::new(request), cancel, attempt: 1, waited: Waited::default(), listener }
+        Self { key, request: Arc::new(request), cancel, attempt: 1, waited: Waited::default(), listener, until: None }
     }
 }
 
-/// Whoever hears a reply while it is written. What was heard cannot be taken back, so a reply that breaks off after its
-/// first piece is not asked for again.
+/// Whoever follows a request while it is answered.
+pub trait Hear: Send + Sync {
+    /// The next piece of the reply.
+    fn piece(&self, text: &str);
+
+    /// A try came to nothing, and another follows; it may have been charged.
+    fn failed_try(&self, _error: &ChatError) {}
+}
+
+/// What was heard cannot be taken back, so a reply that breaks off after its first piece is not asked for again.
 #[derive(Clone, Default)]
 pub(crate) struct Listener {
-    hears: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    hears: Option<Arc<dyn Hear>>,
     heard: Arc<AtomicBool>,
 }
 
 impl Listener {
-    pub(crate) fn new(hears: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub(crate) fn new(hears: Arc<dyn Hear>) -> Self {
         Self { hears: Some(hears), heard: Arc::default() }
     }
 
@@ -51,8 +61,12 @@ impl Listener {
             && !piece.is_empty()
         {
             self.heard.store(true, Ordering::Relaxed);
-            hears(piece);
+            hears.piece(piece);
         }
+    }
+
+    pub(crate) fn failed_try(&self, error: &ChatError) {
+        self.hears.iter().for_each(|hears| hears.failed_try(error));
     }
 
     pub(crate) fn has_heard(&self) -> bool {

@@ -33,6 +33,7 @@ pub use client::{Call, Client, ClientConfig, Endpoint, call_key};
 pub use clock::Clock;
 pub use error::{ChatError, ErrorKind};
 pub use http::{ApiKey, HttpChat, HttpConfig, Transfer};
+pub use layer::Hear;
 pub use live::Live;
 pub use rate::Rates;
 pub use recorded::Recorded;

@@ -19,6 +19,8 @@ use window::Window;
 
 pub(crate) struct Limit<L> {
     slots: Semaphore,
+    /// An error that every request would meet closes the line: a run should end. A service goes on and tries again.
+    closes: bool,
     size: Mutex<Size>,
     inner: L,
 }
@@ -33,11 +35,11 @@ struct Size {
 }
 
 impl<L> Limit<L> {
-    pub(crate) fn new(most: usize, adaptive: bool, inner: L) -> Self {
+    pub(crate) fn new(most: usize, adaptive: bool, closes: bool, inner: L) -> Self {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         let window = adaptive.then(|| Window::new(most));
         let slots = Semaphore::new(window.as_ref().map_or(most, Window::size));
-        Self { slots, size: Mutex::new(Size { window, too_many: 0, closed: None }), inner }
+        Self { slots, closes, size: Mutex::new(Size { window, too_many: 0, closed: None }), inner }
     }
 
     fn size(&self) -> std::sync::MutexGuard<'_, Size> {
@@ -61,7 +63,10 @@ impl<L> Limit<L> {
         if let Err(error) = result
             && error.condemns_endpoint()
         {
-            return self.close(error);
+            if self.closes {
+                self.close(error);
+            }
+            return;
         }
         let mut size = self.size();
         let busy = self.slots.available_permits() == 0;

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use divvy_core::{chat::ChatRequest, cost::Prices};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,8 +16,8 @@ use crate::{
     chat::Told,
     client::{Call, ClientConfig, Endpoint},
     clock::Clock,
-    error::ChatError,
-    layer::{Job, Layer, Listener},
+    error::{ChatError, ErrorKind},
+    layer::{Hear, Job, Layer, Listener},
     limit::Limit,
     rate::Rate,
     retry::{Retry, RetryPolicy},
@@ -29,6 +30,10 @@ const RETRY: RetryPolicy =
 /// No further try begins later than this.
 const LATEST_TRY: Duration = Duration::from_secs(3);
 
+/// An endpoint that asks for a longer pause is not waited for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+const A_MOMENT: Duration = Duration::from_millis(20);
+
 /// One model behind the layers that do not remember.
 pub struct Live {
     stack: Retry<Spend<Route<Limit<Rate<Unkept>>>>>,
@@ -38,8 +43,7 @@ impl Live {
     /// A model that is served at one place or several. A local model (`config.local`) is asked once, and never rests.
     #[must_use]
     pub fn new(endpoints: Vec<Endpoint>, config: &ClientConfig) -> Self {
-        let (policy, rest) =
-            if config.local { (RetryPolicy::NEVER, Rest::Never) } else { (RETRY, Rest::Wait(Duration::ZERO)) };
+        let (policy, rest) = if config.local { (RetryPolicy::NEVER, Rest::Never) } else { (RETRY, Rest::Brief) };
         let lanes = endpoints.into_iter().map(|endpoint| (endpoint.weight, lane(endpoint, config))).collect();
         let spend = Spend {
             budget: Arc::clone(&config.budget),
@@ -53,14 +57,12 @@ impl Live {
     /// Asks, and tells `hears` every piece of the reply as it comes. Dropping the future stops the model.
     ///
     /// # Errors
-    /// [`ChatError`]; nothing is tried again once a piece was heard.
-    pub async fn ask(
-        &self,
-        request: ChatRequest,
-        cancel: &CancellationToken,
-        hears: Arc<dyn Fn(&str) + Send + Sync>,
-    ) -> Result<Call, ChatError> {
-        self.stack.call(Job::new(request, cancel.clone(), Listener::new(hears))).await
+    /// [`ChatError`]; nothing is tried again once a piece was heard, or after `until`.
+    pub async fn ask(&self, request: ChatRequest, until: Instant, hears: Arc<dyn Hear>) -> Result<Call, ChatError> {
+        let job = Job::new(request, CancellationToken::new(), Listener::new(hears));
+        let asked = self.stack.call(Job { until: Some(until), ..job });
+        // A try knows its end, and blames its endpoint; this is for those that stand in line.
+        timeout_at(until + A_MOMENT, asked).await.unwrap_or_else(|_| Err(in_line()))
     }
 }
 
@@ -73,7 +75,11 @@ fn lane(endpoint: Endpoint, config: &ClientConfig) -> Limit<Rate<Unkept>> {
         stall: config.stall,
     };
     let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };
-    Limit::new(endpoint.max_concurrency, endpoint.adaptive, Rate::new(endpoint.rates, unkept))
+    Limit::new(endpoint.max_concurrency, endpoint.adaptive, false, Rate::new(endpoint.rates, LONGEST_PAUSE, unkept))
+}
+
+fn in_line() -> ChatError {
+    ChatError::new(ErrorKind::TimedOut, "no place came free at the endpoint in the time that the request had left")
 }
 
 /// Innermost layer: asks the backend and forgets.

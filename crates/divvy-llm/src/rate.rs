@@ -23,7 +23,7 @@ use crate::{
 
 const MINUTE: Duration = Duration::from_mins(1);
 /// An endpoint that wants a longer pause is not waited for.
-const LONGEST_HOLD: Duration = Duration::from_mins(5);
+pub(crate) const LONGEST_HOLD: Duration = Duration::from_mins(5);
 
 /// What may be sent in any minute; `None`: no limit. Tokens are in and out together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,6 +60,8 @@ struct Window {
 
 pub(crate) struct Rate<L> {
     rates: Rates,
+    /// Longer nobody waits for an endpoint that asked for a pause.
+    longest_hold: Duration,
     window: Mutex<Window>,
     /// First come, first served: only who holds it waits for room.
     turn: tokio::sync::Mutex<()>,
@@ -68,8 +70,15 @@ pub(crate) struct Rate<L> {
 }
 
 impl<L> Rate<L> {
-    pub(crate) fn new(rates: Rates, inner: L) -> Self {
-        Self { rates, window: Mutex::default(), turn: tokio::sync::Mutex::default(), room: Notify::new(), inner }
+    pub(crate) fn new(rates: Rates, longest_hold: Duration, inner: L) -> Self {
+        Self {
+            rates,
+            longest_hold,
+            window: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            room: Notify::new(),
+            inner,
+        }
     }
 
     /// Takes a place in the window that ends now, or says when the next place comes free.
@@ -114,7 +123,7 @@ impl<L: Layer> Rate<L> {
             let (now, told) = (Instant::now(), self.inner.told());
             let rates = self.rates.and(told);
             let next = match self.held(&told, tokens_in).filter(|until| *until > now) {
-                Some(until) if until - now > LONGEST_HOLD => return Err(held_for_long(until - now)),
+                Some(until) if until - now > self.longest_hold => return Err(held_for_long(until - now)),
                 Some(until) => until,
                 None if rates == Rates::default() => return Ok(None),
                 None => match self.enter(rates, tokens_in + tokens_out, now) {
@@ -147,9 +156,9 @@ impl<L: Layer> Rate<L> {
 
 /// A quota by the day, or an endpoint that is closed for hours: an error that says so is worth more than silence.
 fn held_for_long(hold: Duration) -> ChatError {
+    let time = if hold < MINUTE { format!("{} s", hold.as_secs()) } else { format!("{} minutes", hold.as_secs() / 60) };
     let message = format!(
-        "the endpoint takes no more requests for {} minutes, by its own word (its quota is used up); run the same command then",
-        hold.as_secs() / 60
+        "the endpoint takes no more requests for {time}, by its own word (its quota is used up); run the same command then"
     );
     ChatError { retry_after: Some(hold), ..ChatError::new(ErrorKind::RateLimited, message) }
 }

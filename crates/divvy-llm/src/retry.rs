@@ -56,7 +56,8 @@ impl<L: Layer> Layer for Retry<L> {
                 Ok(call) => return Ok(call),
                 Err(error) => error,
             };
-            if !error.is_retryable() || attempt >= self.policy.attempts || job.listener.has_heard() {
+            let late = job.until.is_some_and(|until| Instant::now() >= until);
+            if !error.is_retryable() || attempt >= self.policy.attempts || job.listener.has_heard() || late {
                 return Err(after(error, attempt));
             }
             // A draw from the key, not from a global generator: different calls spread out, the same one repeats.
@@ -66,6 +67,7 @@ impl<L: Layer> Layer for Retry<L> {
                 return Err(too_late(error, attempt, self.deadline));
             }
             tracing::debug!(%error, attempt, ?pause, "trying again");
+            job.listener.failed_try(&error);
             let slept = job.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
             slept.ok_or_else(ChatError::cancelled)?;
             attempt += 1;

@@ -27,8 +27,11 @@ use breaker::{Breaker, Fitness};
 pub(crate) enum Rest {
     /// It is asked all the same: nothing would be tried again, so nobody waits for it to come back either.
     Never,
-    /// It is left alone for a while; a try that finds no other waits for it so long.
+    /// It is left alone for a while; a try that finds no other waits for it so long. One that refuses our key or does not
+    /// know the model is given up where there are others.
     Wait(Duration),
+    /// It is left alone for a while, whatever its error, and nobody waits for it: a service outlives its upstream's faults.
+    Brief,
 }
 
 pub(crate) struct Route<L> {
@@ -41,6 +44,8 @@ struct Lane<L> {
     weight: f64,
     /// There are others.
     several: bool,
+    /// No error is for ever.
+    forgives: bool,
     /// Requests sent this way that are not back, those in line included.
     running: AtomicUsize,
     state: Mutex<State>,
@@ -61,12 +66,18 @@ impl<L: Layer> Route<L> {
         let (may_rest, longest_wait) = match rest {
             Rest::Never => (false, Duration::ZERO),
             Rest::Wait(longest) => (true, longest),
+            Rest::Brief => (true, Duration::ZERO),
         };
         let lane = |(weight, inner): (u32, L)| Lane {
             weight: f64::from(weight.max(1)),
             several,
+            forgives: rest == Rest::Brief,
             running: AtomicUsize::new(0),
-            state: Mutex::new(State { breaker: Breaker::new(several, may_rest), dead: false, last_error: None }),
+            state: Mutex::new(State {
+                breaker: Breaker::new(several, may_rest).probed_by_one(rest != Rest::Brief),
+                dead: false,
+                last_error: None,
+            }),
             inner,
         };
         Self { lanes: lanes.into_iter().map(lane).collect(), longest_wait }
@@ -123,7 +134,7 @@ impl<L: Layer> Lane<L> {
         let mut state = self.state();
         match result {
             Ok(_) => state.breaker.succeeded(),
-            Err(error) if blames_endpoint(error.kind) => {
+            Err(error) if blames_endpoint(error.kind) || (self.forgives && error.condemns_endpoint()) => {
                 state.breaker.failed(Instant::now());
                 state.last_error = Some(error.clone());
             }
@@ -167,7 +178,12 @@ impl<L: Layer> Layer for Route<L> {
             let result = lane.ask(job.clone()).await;
             match result {
                 // Another endpoint may serve us: nothing was paid for, and no time lost.
-                Err(error) if error.condemns_endpoint() && lane.state().dead && self.another_lives() => {
+                Err(error)
+                    if error.condemns_endpoint()
+                        && lane.state().dead
+                        && self.another_lives()
+                        && !job.listener.has_heard() =>
+                {
                     tracing::warn!(%error, "this endpoint is not asked again");
                 }
                 result => return result,

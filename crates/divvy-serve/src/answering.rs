@@ -3,7 +3,7 @@
 
 mod pipe;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use divvy_core::{
     arm::{Arm, Strategy},
@@ -11,18 +11,18 @@ use divvy_core::{
     question::Question,
 };
 use divvy_flow::strategy::{self, Answer, Setting};
+use divvy_llm::{Call, ChatError, Hear};
 use futures::future::BoxFuture;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     desk::Desk,
     error::ApiError,
-    menu::{ServedArm, Voice},
-    tally::{Stage, Tally},
+    menu::{Served, ServedArm, Voice},
+    tally::{Running, Stage, Tally},
 };
 use pipe::Pipe;
 
@@ -65,16 +65,25 @@ pub(crate) struct Outcome {
 pub(crate) type Heard = UnboundedReceiver<Said>;
 pub(crate) type Answering = BoxFuture<'static, Result<Outcome, ApiError>>;
 
+/// Seconds since the epoch.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// An arm answers.
 pub(crate) fn by_arm(
     desk: Arc<Desk>,
-    served: ServedArm,
+    served: Arc<Served>,
     order: Order,
     tally: Arc<Tally>,
     deadline: Instant,
 ) -> (Heard, Answering) {
     let (says, heard) = unbounded_channel();
-    (heard, Box::pin(async move { arm(&desk, &served, &order, tally, deadline, says).await }))
+    let answering = async move {
+        let Served::Arm(served) = &*served else { return Err(ApiError::internal()) };
+        arm(&desk, served, &order, tally, deadline, says).await
+    };
+    (heard, Box::pin(answering))
 }
 
 async fn arm(
@@ -100,7 +109,11 @@ async fn arm(
         Err(error) => return Err(pipe.failure(&error)),
     };
     pipe.end(&answer.reply);
-    Ok(Outcome { finish: answer.finish.clone(), reasoned: pipe.reasoned(), answer: Some(answer), fallback })
+    let outcome = Outcome { finish: answer.finish.clone(), reasoned: pipe.reasoned(), answer: Some(answer), fallback };
+    if let Some(recorder) = &desk.recorder {
+        recorder.keep(order, &served.arm.slug(), &outcome, now());
+    }
+    Ok(outcome)
 }
 
 /// The solver answers without a decomposition; what was decomposed stays in the answer.
@@ -129,20 +142,54 @@ pub(crate) fn by_model(
     messages: Vec<Message>,
     sampling: Sampling,
     tally: Arc<Tally>,
+    deadline: Instant,
 ) -> (Heard, Answering) {
     let (says, heard) = unbounded_channel();
     let answering = async move {
         let request = ChatRequest { model: voice.id.clone(), messages, sampling, sample: 0 };
-        let (tally_heard, began) = (Arc::clone(&tally), std::time::Instant::now());
-        let hears = Arc::new(move |piece: &str| {
-            tally_heard.heard();
+        let hear = move |piece: &str| {
             // Nobody listens any more when the request is being dropped.
             let _ = says.send(Said::Content(piece.to_owned()));
-        });
-        let result = voice.live.ask(request, &CancellationToken::new(), hears).await;
-        tally.enter(Stage::Complete, &voice.name, &result, began.elapsed());
-        let call = result.map_err(|error| ApiError::upstream(&voice.name, &error))?;
+        };
+        let asked = ask(&voice, request, Stage::Complete, &tally, deadline, Box::new(hear)).await;
+        let call = asked.map_err(|error| ApiError::upstream(&voice.name, &error))?;
         Ok(Outcome { finish: call.reply.finish, answer: None, fallback: None, reasoned: (0, 0) })
     };
     (heard, Box::pin(answering))
+}
+
+/// What is done with a piece of a reply.
+type HearPiece = Box<dyn Fn(&str) + Send + Sync>;
+
+/// Hears a reply and counts it.
+struct Ear {
+    running: Arc<Running>,
+    hear: HearPiece,
+}
+
+impl Hear for Ear {
+    fn piece(&self, text: &str) {
+        self.running.heard(text);
+        (self.hear)(text);
+    }
+
+    fn failed_try(&self, error: &ChatError) {
+        self.running.failed_try(error);
+    }
+}
+
+/// One call, with its place in the books. Who goes away drops the future, and with it the model's work.
+async fn ask(
+    voice: &Voice,
+    request: ChatRequest,
+    stage: Stage,
+    tally: &Arc<Tally>,
+    until: Instant,
+    hear: HearPiece,
+) -> Result<Call, ChatError> {
+    let running = tally.begin(stage, voice, &request);
+    let ear = Ear { running: Arc::clone(&running), hear };
+    let result = voice.live.ask(request, until, Arc::new(ear)).await;
+    running.ended(&result);
+    result
 }

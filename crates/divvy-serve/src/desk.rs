@@ -9,6 +9,7 @@ use crate::{
     menu::Menu,
     metrics::Metrics,
     page::Shelf,
+    record::Recorder,
     settings::Settings,
 };
 
@@ -20,18 +21,30 @@ pub struct Desk {
     pub(crate) line: Line,
     pub(crate) metrics: Metrics,
     pub(crate) shelf: Option<Arc<dyn Shelf>>,
+    pub(crate) recorder: Option<Recorder>,
+    /// One look into the store at a time: it is no reason for answers to wait.
+    pub(crate) looking: tokio::sync::Mutex<()>,
     /// Cancelled when no new request is taken any more.
     pub(crate) closing: CancellationToken,
+    /// Cancelled when what is still under way has to end.
+    pub(crate) hurry: CancellationToken,
     /// Why it is not ready to answer, or that it is.
     ready: OnceLock<Result<(), String>>,
 }
 
 impl Desk {
     #[must_use]
-    pub fn new(menu: Menu, settings: Settings, keys: Keys, shelf: Option<Arc<dyn Shelf>>) -> Arc<Self> {
+    pub fn new(
+        menu: Menu,
+        settings: Settings,
+        keys: Keys,
+        shelf: Option<Arc<dyn Shelf>>,
+        recorder: Option<Recorder>,
+    ) -> Arc<Self> {
         let line = Line::new(settings.concurrency, settings.queue);
         let (metrics, closing, ready) = (Metrics::new(), CancellationToken::new(), OnceLock::new());
-        Arc::new(Self { menu, settings, keys, line, metrics, shelf, closing, ready })
+        let (looking, hurry) = (tokio::sync::Mutex::new(()), CancellationToken::new());
+        Arc::new(Self { menu, settings, keys, line, metrics, shelf, recorder, looking, closing, hurry, ready })
     }
 
     /// Says that the models are loaded, or why they cannot be.
@@ -40,10 +53,14 @@ impl Desk {
         let _ = self.ready.set(ready);
     }
 
-    pub(crate) fn readiness(&self) -> Result<(), String> {
+    pub(crate) fn readiness(&self) -> Result<(), &'static str> {
         if self.closing.is_cancelled() {
-            return Err("shutting down".to_owned());
+            return Err("shutting down");
         }
-        self.ready.get().cloned().unwrap_or_else(|| Err("models are being loaded".to_owned()))
+        match self.ready.get() {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_)) => Err("a model cannot be loaded; the server's log says why"),
+            None => Err("models are being loaded"),
+        }
     }
 }

@@ -80,8 +80,24 @@ impl ApiError {
     }
 
     /// The store cannot be shown.
-    pub(crate) fn shelf(message: &str) -> Self {
-        Self::new(500, "server_error", "store", message)
+    pub(crate) fn shelf(error: &str) -> Self {
+        tracing::warn!(error, "the store cannot be shown");
+        Self::new(500, "server_error", "store", "The store cannot be shown; the server's log says why")
+    }
+
+    /// A task that died.
+    pub(crate) fn internal() -> Self {
+        Self::new(500, "server_error", "internal_error", "The server failed while it answered (a bug)")
+    }
+
+    /// What cannot be read of a URL.
+    pub(crate) fn query(message: impl std::fmt::Display) -> Self {
+        Self::new(400, "invalid_request_error", "invalid_query", message.to_string())
+    }
+
+    pub(crate) fn unknown_host(host: &str) -> Self {
+        let message = format!("This server is not called `{host}`; `divvy serve --allow-host` names what it is called");
+        Self::new(403, "invalid_request_error", "unknown_host", message)
     }
 
     pub(crate) fn malformed_decomposition() -> Self {
@@ -91,7 +107,9 @@ impl ApiError {
     /// What a model's failure is to the caller.
     pub(crate) fn upstream(who: &str, error: &ChatError) -> Self {
         use ErrorKind::{BadRequest, BudgetExhausted, ContextTooLong, RateLimited, TimedOut, Unreachable};
-        tracing::warn!(model = who, reason = error.reason(), %error, "a model failed");
+        // An endpoint's own words may repeat the request.
+        tracing::warn!(model = who, reason = error.reason(), status = error.status, "a model failed");
+        tracing::debug!(model = who, %error, "what it said");
         let failed = |what: &str| format!("The model `{who}` {what}");
         let code = error.reason();
         let made = match error.kind {
@@ -120,7 +138,7 @@ impl ApiError {
         let status = StatusCode::from_u16(self.status).expect("statuses here are valid");
         let mut response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
         if let Some(wait) = self.retry_after {
-            response = response.header(header::RETRY_AFTER, wait.as_secs().max(1));
+            response = response.header(header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0) as u64);
         }
         if self.status == 401 {
             response = response.header(header::WWW_AUTHENTICATE, "Bearer");

@@ -1,6 +1,6 @@
 //! Measured arms as an OpenAI-compatible service: `/v1/chat/completions`, streamed or not, `/v1/models`, a page to ask
-//! and compare on, metrics. What is served goes through the same strategies that were measured; nothing is trained and
-//! nothing is kept here. Modules are listed in reading order.
+//! and compare on, metrics. What is served goes through the same strategies that were measured; nothing is trained here, and
+//! nothing kept unless [`Recorder`] is asked to. Modules are listed in reading order.
 //!
 //! ```text
 //! request → api (read, checked) → admission (key, line) → answering (the arm's strategy) → api (reply or events)
@@ -16,6 +16,7 @@ mod desk;
 mod error;
 mod metrics;
 mod page;
+mod record;
 mod server;
 mod splitter;
 mod tally;
@@ -23,4 +24,5 @@ mod tally;
 pub use admission::keys::{Keys, KeysError, fresh_key};
 pub use desk::Desk;
 pub use page::{RowsWanted, Shelf};
+pub use record::Recorder;
 pub use server::{app, serve};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use divvy_core::{arm::Arm, model::ModelId, plan::EvaluatePlan, prompts::decompose::Style, question::ScorerKind};
+use divvy_core::{
+    arm::Arm, cost::Prices, model::ModelId, plan::EvaluatePlan, prompts::decompose::Style, question::ScorerKind,
+};
 use divvy_llm::Live;
 use serde::Serialize;
 
@@ -13,8 +15,9 @@ pub struct Voice {
     pub name: String,
     pub id: ModelId,
     pub live: Arc<Live>,
-    /// It runs in this process, behind a chat template.
+    /// It runs in this process.
     pub local: bool,
+    pub prices: Option<Prices>,
 }
 
 /// An arm with its models.
@@ -59,7 +62,7 @@ impl Served {
 
 /// Everything on offer, in the recipe's order.
 pub struct Menu {
-    pub served: Vec<Served>,
+    pub served: Vec<Arc<Served>>,
     pub plan: EvaluatePlan,
     pub seed: u64,
     /// The form of answer that solvers are asked for.
@@ -71,7 +74,7 @@ pub struct Menu {
 }
 
 impl Menu {
-    pub(crate) fn find(&self, name: &str) -> Option<&Served> {
+    pub(crate) fn find(&self, name: &str) -> Option<&Arc<Served>> {
         self.served.iter().find(|served| served.name() == name)
     }
 }

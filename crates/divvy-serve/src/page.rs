@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use axum::{
     Router,
     body::Body,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, Response, header},
     response::IntoResponse,
     routing::get,
@@ -57,22 +57,38 @@ fn shelf(desk: &Desk, headers: &HeaderMap) -> Result<Arc<dyn Shelf>, ApiError> {
     desk.shelf.clone().ok_or_else(|| ApiError::no_path("/api: there is no store"))
 }
 
-fn answered<T>(result: Result<T, String>, show: impl Fn(T) -> Response<Body>) -> Response<Body> {
-    result.map_or_else(|error| ApiError::shelf(&error).response(), show)
+/// Looks into the store on another thread, one look at a time: figures take time, and answers should not wait for them.
+async fn look<T: Send + 'static, F>(
+    desk: &Desk,
+    headers: &HeaderMap,
+    at: impl FnOnce(Arc<dyn Shelf>) -> F,
+    show: impl Fn(T) -> Response<Body>,
+) -> Response<Body>
+where
+    F: Future<Output = Result<T, String>> + Send + 'static,
+{
+    let shelf = match shelf(desk, headers) {
+        Ok(shelf) => shelf,
+        Err(error) => return error.response(),
+    };
+    let _one = desk.looking.lock().await;
+    let (runtime, work) = (tokio::runtime::Handle::current(), at(shelf));
+    let looked = tokio::task::spawn_blocking(move || runtime.block_on(work)).await;
+    match looked {
+        Ok(Ok(found)) => show(found),
+        Ok(Err(error)) => ApiError::shelf(&error).response(),
+        Err(_) => ApiError::internal().response(),
+    }
 }
 
 async fn report(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response<Body> {
-    match shelf(&desk, &headers) {
-        Ok(shelf) => answered(shelf.report().await, |html| page(html, REPORT_POLICY)),
-        Err(error) => error.response(),
-    }
+    let at = |shelf: Arc<dyn Shelf>| async move { shelf.report().await };
+    look(&desk, &headers, at, |html| page(html, REPORT_POLICY)).await
 }
 
 async fn status(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response<Body> {
-    match shelf(&desk, &headers) {
-        Ok(shelf) => answered(shelf.status().await, |status| json_response(&status)),
-        Err(error) => error.response(),
-    }
+    let at = |shelf: Arc<dyn Shelf>| async move { shelf.status().await };
+    look(&desk, &headers, at, |status| json_response(&status)).await
 }
 
 /// Which rows are looked at.
@@ -92,12 +108,17 @@ pub struct RowsWanted {
 
 const MOST_ROWS: usize = 200;
 
-async fn rows(State(desk): State<Arc<Desk>>, headers: HeaderMap, Query(wanted): Query<RowsWanted>) -> Response<Body> {
-    let wanted = RowsWanted { count: wanted.count.min(MOST_ROWS), ..wanted };
-    match shelf(&desk, &headers) {
-        Ok(shelf) => answered(shelf.rows(wanted).await, |rows| json_response(&rows)),
-        Err(error) => error.response(),
-    }
+async fn rows(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    wanted: Result<Query<RowsWanted>, QueryRejection>,
+) -> Response<Body> {
+    let wanted = match wanted {
+        Ok(Query(wanted)) => RowsWanted { count: wanted.count.min(MOST_ROWS), ..wanted },
+        Err(error) => return ApiError::query(error).response(),
+    };
+    let at = |shelf: Arc<dyn Shelf>| async move { shelf.rows(wanted).await };
+    look(&desk, &headers, at, |rows| json_response(&rows)).await
 }
 
 #[derive(Deserialize)]
@@ -111,11 +132,15 @@ fn twenty() -> u32 {
     20
 }
 
-async fn calls(State(desk): State<Arc<Desk>>, headers: HeaderMap, Query(wanted): Query<Wanted>) -> Response<Body> {
-    match shelf(&desk, &headers) {
-        Ok(shelf) => {
-            answered(shelf.calls(wanted.key.as_deref(), wanted.last.min(1000)).await, |calls| json_response(&calls))
-        }
-        Err(error) => error.response(),
-    }
+async fn calls(
+    State(desk): State<Arc<Desk>>,
+    headers: HeaderMap,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Response<Body> {
+    let wanted = match wanted {
+        Ok(Query(wanted)) => wanted,
+        Err(error) => return ApiError::query(error).response(),
+    };
+    let at = |shelf: Arc<dyn Shelf>| async move { shelf.calls(wanted.key.as_deref(), wanted.last.min(1000)).await };
+    look(&desk, &headers, at, |calls| json_response(&calls)).await
 }

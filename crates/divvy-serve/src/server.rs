@@ -1,6 +1,10 @@
 //! The routes, and the loop that takes connections until it is told to stop, then lets what is under way come to its end.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -18,6 +22,9 @@ use hyper_util::{
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::{admission::keys::Key, api, desk::Desk, error::ApiError, page};
+
+/// For the errors that end what did not come to its end in time.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// All routes.
 pub fn app(desk: Arc<Desk>) -> Router {
@@ -46,19 +53,33 @@ async fn metrics(State(desk): State<Arc<Desk>>) -> Response<Body> {
     ([(header::CONTENT_TYPE, content_type)], desk.metrics.text()).into_response()
 }
 
-/// Who sends a request: no page of another origin, and somebody with a key where keys are needed.
+/// Who sends a request: no page of another origin, and somebody with a key where keys are needed. Where none is, the name by
+/// which we are called must be ours: a page of another site could point a name of its own here (DNS rebinding).
 pub(crate) fn caller(desk: &Desk, headers: &HeaderMap) -> Result<Option<Arc<Key>>, ApiError> {
     if desk.closing.is_cancelled() {
         return Err(ApiError::shutting_down());
     }
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
+    if desk.keys.is_open() && !is_ours(host, &desk.settings.hosts) {
+        return Err(ApiError::unknown_host(host));
+    }
     if let Some(origin) = text(header::ORIGIN)
         && origin.split_once("://").is_none_or(|(_, from)| from != host)
     {
         return Err(ApiError::foreign_page());
     }
     desk.keys.owner(text(header::AUTHORIZATION))
+}
+
+/// Addresses cannot be pointed elsewhere, names can.
+fn is_ours(host: &str, names: &[String]) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || address.parse::<IpAddr>().is_ok() || names.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// A request's body, within its size and its time.
@@ -87,15 +108,20 @@ pub async fn serve(listener: TcpListener, desk: Arc<Desk>, stop: impl Future<Out
         }
     }
     desk.closing.cancel();
-    if tokio::time::timeout(desk.settings.drain, graceful.shutdown()).await.is_err() {
+    // Who comes now is refused by the system, not kept waiting.
+    drop(listener);
+    let mut drained = std::pin::pin!(graceful.shutdown());
+    if tokio::time::timeout(desk.settings.drain, &mut drained).await.is_err() {
         tracing::warn!("some requests did not come to their end in time");
+        desk.hurry.cancel();
+        let _ = tokio::time::timeout(FAREWELL, drained).await;
     }
 }
 
 /// Out of file descriptors, most likely: others will be closed soon.
 async fn refused(error: &std::io::Error) {
     tracing::warn!(%error, "cannot take a connection");
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 fn connection(stream: TcpStream, peer: SocketAddr, app: &Router, desk: &Desk, graceful: &GracefulShutdown) {

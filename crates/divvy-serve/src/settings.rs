@@ -21,6 +21,9 @@ pub struct Settings {
     pub max_messages: usize,
     /// Connections that have not sent a whole request by then are closed.
     pub read_timeout: Duration,
+    /// Names by which this service may be called where it asks for no key, besides addresses and `localhost`: a page of
+    /// another site could point a name of its own here.
+    pub hosts: Vec<String>,
     /// At shutdown, requests under way have so long to come to their end.
     pub drain: Duration,
 }
@@ -37,6 +40,7 @@ impl Default for Settings {
             max_body: 4 << 20,
             max_messages: 256,
             read_timeout: Duration::from_secs(30),
+            hosts: Vec::new(),
             drain: Duration::from_secs(30),
         }
     }

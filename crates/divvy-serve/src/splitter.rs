@@ -1,14 +1,14 @@
 //! A solver's reply to subquestions and question, told apart while it is written: the lines that lead to the answer, and
-//! the answer. The line that begins with an answer's cue, and what follows it, is the answer.
+//! the answer. The line that begins with an answer's cue, and what follows it, is the answer. "Answer:" and "The answer is"
+//! also stand before sub-answers, so that they count only when all subquestions have had their lines.
 
 use divvy_core::extract;
 
 use crate::answering::Said;
 
 /// Beginnings of an answer's line, in lower case, without markup.
-const CUES: [&str; 12] = [
-    "the answer is",
-    "answer:",
+const WEAK: [&str; 2] = ["the answer is", "answer:"];
+const STRONG: [&str; 10] = [
     "the final answer",
     "final answer",
     "the correct answer",
@@ -29,6 +29,11 @@ pub(crate) struct Splitter {
     /// The beginning of a line that may still become the answer's.
     held: String,
     place: Place,
+    /// Subquestions that were put.
+    expected: usize,
+    /// The highest number at the start of a line, and all lines that are not blank.
+    highest: usize,
+    lines: usize,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +52,11 @@ enum Verdict {
 }
 
 impl Splitter {
+    /// There are so many subquestions.
+    pub(crate) fn expect(&mut self, steps: usize) {
+        self.expected = steps;
+    }
+
     pub(crate) fn push(&mut self, piece: &str) -> Vec<Said> {
         let mut said = Vec::new();
         for part in piece.split_inclusive('\n') {
@@ -66,12 +76,15 @@ impl Splitter {
     }
 
     fn release(&mut self, whole_line: bool) -> Option<Said> {
-        let (place, wrap): (_, fn(String) -> Said) = match judge(&self.held) {
+        let due = self.highest >= self.expected || (self.highest == 0 && self.lines >= self.expected);
+        let (place, wrap): (_, fn(String) -> Said) = match judge(&self.held, due) {
             Verdict::Answer => (Place::Answer, Said::Content),
             Verdict::Open if !whole_line => return None,
             Verdict::Leading | Verdict::Open => (Place::Leading, Said::Reasoning),
         };
         self.place = place;
+        self.lines += usize::from(!self.held.trim().is_empty());
+        self.highest = self.highest.max(number(&self.held).unwrap_or(0));
         Some(wrap(std::mem::take(&mut self.held)))
     }
 
@@ -93,15 +106,28 @@ fn unmarked(text: &str) -> String {
     marked.map_or_else(|| last().to_owned(), |answer| answer.text)
 }
 
-fn judge(line: &str) -> Verdict {
+/// "1", of which it is not known yet whether it becomes "1." or a word.
+fn open_number(bare: &str) -> bool {
+    bare.len() < 4 && bare.chars().all(|c| c.is_ascii_digit())
+}
+
+/// The number that a line begins with.
+fn number(line: &str) -> Option<usize> {
+    let line = line.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let end = line.find(|c: char| !c.is_ascii_digit()).unwrap_or(line.len());
+    if line[end..].starts_with(['.', ')', ':', '*']) { line[..end].parse().ok() } else { None }
+}
+
+fn judge(line: &str, due: bool) -> Verdict {
     let trimmed = line.trim_start();
     if trimmed.starts_with(HASHES) {
         return Verdict::Answer;
     }
     let bare = trimmed.trim_start_matches('#').trim_start_matches(MARKUP).to_lowercase();
-    if CUES.iter().any(|cue| bare.starts_with(cue)) {
+    let cues = || STRONG.iter().chain(WEAK.iter().filter(|_| due));
+    if cues().any(|cue| bare.starts_with(cue)) {
         Verdict::Answer
-    } else if HASHES.starts_with(trimmed) || CUES.iter().any(|cue| cue.starts_with(&*bare)) {
+    } else if HASHES.starts_with(trimmed) || cues().any(|cue| cue.starts_with(&*bare)) || open_number(&bare) {
         Verdict::Open
     } else {
         Verdict::Leading
@@ -115,6 +141,7 @@ mod tests {
     /// Reasoning and content of a reply that comes in pieces of `size` characters.
     fn split(text: &str, size: usize) -> (String, String) {
         let (mut splitter, mut reasoning, mut content) = (Splitter::default(), String::new(), String::new());
+        splitter.expect(2);
         let characters: Vec<char> = text.chars().collect();
         let mut said: Vec<Said> =
             characters.chunks(size).flat_map(|piece| splitter.push(&piece.iter().collect::<String>())).collect();
@@ -133,9 +160,14 @@ mod tests {
     fn the_answer_begins_at_its_line_however_the_text_is_cut() {
         let cases = [
             ("1. 3 * 2 = 6\n2. 3 + 6 = 9\nThe answer is: 9", "1. 3 * 2 = 6\n2. 3 + 6 = 9\n", "The answer is: 9"),
-            ("1. Thérèse\n\n**The answer is: 9**\n", "1. Thérèse\n\n", "**The answer is: 9**\n"),
+            ("1. Thérèse\n2) x\n\n**The answer is: 9**\n", "1. Thérèse\n2) x\n\n", "**The answer is: 9**\n"),
             ("1. 6\n#### 9", "1. 6\n", "#### 9"),
-            ("The answer is: 9", "", "The answer is: 9"),
+            (
+                "1. How many?\nAnswer: 6\n2. And then?\nThe answer is: 9",
+                "1. How many?\nAnswer: 6\n2. And then?\n",
+                "The answer is: 9",
+            ),
+            ("6\n9\nThe answer is: 9", "6\n9\n", "The answer is: 9"),
             (
                 "1. The answer is 6.\nTherefore, the final answer is $9$.",
                 "1. The answer is 6.\n",
@@ -157,6 +189,7 @@ mod tests {
             ("1. 6\n2. So Ann has 9".to_owned(), "2. So Ann has 9".to_owned())
         );
         assert_eq!(split("1. 6\n2. 9, so the answer is 9.", 4).1, "9");
+        assert_eq!(split("The answer is: 9", 3), ("The answer is: 9".to_owned(), "9".to_owned()));
         assert_eq!(split("The", 1), ("The".to_owned(), "The".to_owned()));
         assert_eq!(split("", 1), (String::new(), String::new()), "nothing was said");
     }

@@ -1,17 +1,24 @@
 //! The books of one request: every call's tokens, money and time. They are settled when the request ends, however it ends.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use divvy_core::chat::Usage;
+use divvy_core::{
+    chat::{ChatRequest, Usage},
+    cost::Prices,
+};
 use divvy_llm::{Call, ChatError};
 use serde_json::{Value, json};
 
 use crate::{
     admission::keys::Key,
     desk::Desk,
+    menu::Voice,
     metrics::{ByDirection, ByModel, ByOutcome, ByStage, observe},
 };
 
@@ -36,15 +43,89 @@ impl Stage {
     }
 }
 
-/// One call that was answered, or failed and was charged.
+/// One call that was answered, or that may have been charged all the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) stage: Stage,
     pub(crate) model: String,
+    /// As the model counted.
     pub(crate) usage: Usage,
+    /// What a limit counts where the model did not.
+    estimate: Usage,
     cost_nanos: Option<i64>,
+    estimated_nanos: i64,
     seconds: f64,
-    ok: bool,
+    pub(crate) ok: bool,
+}
+
+/// A call under way. However it ends, and when it is dropped too, it is in the books.
+pub(crate) struct Running {
+    tally: Arc<Tally>,
+    stage: Stage,
+    model: String,
+    prices: Option<Prices>,
+    began: Instant,
+    prompt_bytes: usize,
+    heard_bytes: AtomicUsize,
+    entered: AtomicBool,
+}
+
+impl Running {
+    pub(crate) fn heard(&self, piece: &str) {
+        self.heard_bytes.fetch_add(piece.len(), Relaxed);
+        self.tally.heard();
+    }
+
+    /// A try of this call failed, and another follows.
+    pub(crate) fn failed_try(&self, error: &ChatError) {
+        if error.may_be_charged() {
+            self.enter(error.usage, false, Duration::ZERO);
+        }
+    }
+
+    pub(crate) fn ended(&self, result: &Result<Call, ChatError>) {
+        self.entered.store(true, Relaxed);
+        let time = self.began.elapsed();
+        self.tally.spent_upstream(self.stage, time);
+        match result {
+            Ok(call) => self.enter(call.reply.usage, true, time),
+            Err(error) if error.may_be_charged() || self.heard_bytes.load(Relaxed) > 0 => {
+                self.enter(error.usage, false, time);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn enter(&self, usage: Usage, ok: bool, time: Duration) {
+        // Four bytes a token is usual.
+        let tokens = |bytes: usize| Some(bytes.div_ceil(4) as u64);
+        let estimate = Usage {
+            tokens_in: usage.tokens_in.or(tokens(self.prompt_bytes)),
+            tokens_cached: usage.tokens_cached,
+            tokens_out: usage.tokens_out.or(tokens(self.heard_bytes.load(Relaxed))),
+        };
+        let cost = |usage: &Usage| self.prices.and_then(|prices| prices.cost(usage));
+        self.tally.books().entries.push(Entry {
+            stage: self.stage,
+            model: self.model.clone(),
+            usage,
+            cost_nanos: cost(&usage),
+            estimated_nanos: cost(&estimate).unwrap_or(0),
+            estimate,
+            seconds: time.as_secs_f64(),
+            ok,
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.entered.load(Relaxed) {
+            let time = self.began.elapsed();
+            self.tally.spent_upstream(self.stage, time);
+            self.enter(Usage::default(), false, time);
+        }
+    }
 }
 
 pub(crate) struct Tally {
@@ -62,8 +143,8 @@ struct Books {
     in_line: Duration,
     upstream: Duration,
     first_piece: Option<Duration>,
-    /// `None` until it ends by itself.
-    status: Option<u16>,
+    /// Status and time; `None` until it ends by itself.
+    ended: Option<(u16, Duration)>,
 }
 
 impl Tally {
@@ -84,23 +165,30 @@ impl Tally {
         self.books().first_piece.get_or_insert(elapsed);
     }
 
-    pub(crate) fn enter(&self, stage: Stage, model: &str, result: &Result<Call, ChatError>, time: Duration) {
-        let labels = ByStage { model: self.model.clone(), stage: stage.name() };
-        observe(&self.desk.metrics.stage_seconds, &labels, time);
-        let (usage, cost_nanos, ok) = match result {
-            Ok(call) => (call.reply.usage, call.price_nanos, true),
-            Err(error) => (error.usage, None, false),
-        };
-        let mut books = self.books();
-        books.upstream += time;
-        if ok || usage != Usage::default() {
-            let (model, seconds) = (model.to_owned(), time.as_secs_f64());
-            books.entries.push(Entry { stage, model, usage, cost_nanos, seconds, ok });
-        }
+    /// A call to a model begins.
+    pub(crate) fn begin(self: &Arc<Self>, stage: Stage, voice: &Voice, request: &ChatRequest) -> Arc<Running> {
+        Arc::new(Running {
+            tally: Arc::clone(self),
+            stage,
+            model: voice.name.clone(),
+            prices: voice.prices,
+            began: Instant::now(),
+            prompt_bytes: request.messages.iter().map(|message| message.content.len()).sum(),
+            heard_bytes: AtomicUsize::new(0),
+            entered: AtomicBool::new(false),
+        })
     }
 
+    fn spent_upstream(&self, stage: Stage, time: Duration) {
+        let labels = ByStage { model: self.model.clone(), stage: stage.name() };
+        observe(&self.desk.metrics.stage_seconds, &labels, time);
+        self.books().upstream += time;
+    }
+
+    /// The answer is whole, or it is known that there will be none; how fast the client reads is its own matter.
     pub(crate) fn ended(&self, status: u16) {
-        self.books().status.get_or_insert(status);
+        let took = self.began.elapsed();
+        self.books().ended.get_or_insert((status, took));
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -154,8 +242,11 @@ pub(crate) fn as_json(entries: &[Entry]) -> Value {
 impl Drop for Tally {
     fn drop(&mut self) {
         let books = std::mem::take(self.books.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let (metrics, elapsed) = (&self.desk.metrics, self.began.elapsed());
-        let outcome = books.status.map_or_else(|| "cancelled".to_owned(), |status| status.to_string());
+        let metrics = &self.desk.metrics;
+        let (outcome, elapsed) = books.ended.map_or_else(
+            || ("cancelled".to_owned(), self.began.elapsed()),
+            |(status, took)| (status.to_string(), took),
+        );
         self.log(&books, &outcome);
         metrics.requests.get_or_create(&ByOutcome { model: self.model.clone(), outcome }).inc();
         let model = ByModel { model: self.model.clone() };
@@ -171,10 +262,11 @@ impl Drop for Tally {
                 metrics.tokens.get_or_create(&labels).inc_by(tokens.unwrap_or(0));
             }
         }
-        let known =
-            |of: fn(&Usage) -> Option<u64>| books.entries.iter().filter_map(|entry| of(&entry.usage)).sum::<u64>();
-        let tokens = known(|usage| usage.tokens_in) + known(|usage| usage.tokens_out);
-        let nanos: i64 = books.entries.iter().filter_map(|entry| entry.cost_nanos).sum();
+        let limit = |of: fn(&Usage) -> Option<u64>| -> u64 {
+            books.entries.iter().filter_map(|entry| of(&entry.estimate)).sum()
+        };
+        let tokens = limit(|usage| usage.tokens_in) + limit(|usage| usage.tokens_out);
+        let nanos: i64 = books.entries.iter().map(|entry| entry.estimated_nanos).sum();
         metrics.dollars.get_or_create(&model).inc_by(nanos as f64 / 1e9);
         self.key.iter().for_each(|key| key.settle(tokens, nanos));
     }

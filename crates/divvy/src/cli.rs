@@ -123,9 +123,15 @@ pub(crate) enum Command {
         /// API keys with their limits, hashed; without any, everybody may ask
         #[arg(long, value_name = "FILE")]
         keys: Option<PathBuf>,
+        /// Append every answered question to this JSON Lines file, which the data set `rows` reads: the next training set
+        #[arg(long, value_name = "FILE")]
+        record: Option<PathBuf>,
         /// Refuse request fields that have no effect, instead of naming them in the header divvy-ignored
         #[arg(long)]
         strict: bool,
+        /// A name by which clients call this server, where no key is asked for; addresses and localhost are known
+        #[arg(long = "allow-host", value_name = "NAME")]
+        hosts: Vec<String>,
         /// Make an API key, print it with its lines for the keys file, and stop
         #[arg(long, value_name = "NAME")]
         new_key: Option<String>,

@@ -24,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Hosts {
     models: Mutex<HashMap<Form, Slot>>,
     threads: Mutex<HashMap<Form, Host>>,
+    /// Adapters that are asked for.
+    adapters: Mutex<Vec<(Form, PathBuf)>>,
 }
 
 type Form = (PathBuf, Numerics);
@@ -64,7 +66,12 @@ impl Hosts {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let forms: Vec<Form> = threads.keys().cloned().collect();
         drop(threads);
-        forms.iter().try_for_each(|(path, numerics)| self.model(path, *numerics).map(drop))
+        forms.iter().try_for_each(|(path, numerics)| self.model(path, *numerics).map(drop))?;
+        let adapters = self.adapters.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        adapters.iter().try_for_each(|((path, numerics), adapter)| {
+            let model = self.model(path, *numerics)?;
+            load_adapter(adapter, &model).map(drop)
+        })
     }
 
     /// A chat with the model at `path`, perhaps under an adapter (a PEFT directory). Nothing is loaded yet.
@@ -77,11 +84,18 @@ impl Hosts {
     ) -> LocalChat {
         let form = (path.to_owned(), numerics);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        self.adapters
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(adapter.clone().map(|adapter| (form.clone(), adapter)));
         let start = || start(Arc::clone(self), name, form.clone(), batch);
         let host = threads.entry(form.clone()).or_insert_with(start).clone();
         LocalChat { name: name.to_owned(), host, adapter }
     }
 }
+
+/// More than any text has on average.
+const BYTES_A_TOKEN: usize = 16;
 
 fn start(hosts: Arc<Hosts>, name: &str, form: Form, batch: usize) -> Host {
     let (work, inbox) = std_mpsc::channel();
@@ -120,6 +134,11 @@ fn serve(hosts: &Hosts, name: &str, (path, numerics): &Form, batch: usize, inbox
         let events = desk.engine.step();
         events.into_iter().for_each(|event| desk.pass_on(event));
     }
+}
+
+fn load_adapter(path: &Path, model: &Model) -> Result<Arc<Adapter>, String> {
+    let loaded = Adapter::load(path, &model.config, &model.content_hash);
+    loaded.map(|(adapter, _)| Arc::new(adapter)).map_err(|error| error.to_string())
 }
 
 fn refuse_all(name: &str, reason: &str, first: Work, inbox: &std_mpsc::Receiver<Work>) {
@@ -166,6 +185,13 @@ impl Desk {
     }
 
     fn submit(&mut self, id: u64, work: &Work) -> Result<(), ChatError> {
+        let bytes: usize = work.request.messages.iter().map(|message| message.content.len()).sum();
+        let context = self.model.config.context_length;
+        // Reading such a text into tokens would keep everybody waiting, only to find that it does not fit.
+        if bytes > BYTES_A_TOKEN * context {
+            let message = format!("model `{}`: {bytes} bytes do not fit into its {context} tokens", self.name);
+            return Err(ChatError::new(ErrorKind::ContextTooLong, message));
+        }
         let prompt = self.model.encode_chat(&work.request.messages).map_err(|error| refused(&self.name, &error))?;
         let adapter = match &work.adapter {
             Some(path) => Some(self.adapter(path).map_err(|reason| broken(&self.name, &reason))?),
@@ -177,11 +203,7 @@ impl Desk {
 
     fn adapter(&mut self, path: &Path) -> Result<Arc<Adapter>, String> {
         let model = &self.model;
-        let load = || {
-            Adapter::load(path, &model.config, &model.content_hash)
-                .map(|(adapter, _)| Arc::new(adapter))
-                .map_err(|error| error.to_string())
-        };
+        let load = || load_adapter(path, model);
         self.adapters.entry(path.to_owned()).or_insert_with(load).clone()
     }
 

@@ -166,6 +166,7 @@ pub(crate) struct Registry {
     budget: Arc<Budget>,
     students: Mutex<HashMap<String, (String, Artefact)>>,
     clients: Mutex<HashMap<String, Ready>>,
+    voices: Mutex<HashMap<String, Voice>>,
 }
 
 impl Registry {
@@ -182,7 +183,15 @@ impl Registry {
             price_nanos,
             time: budget.minutes.map(Duration::from_mins),
         });
-        Self { store, resolved, hosts, budget, students: Mutex::default(), clients: Mutex::default() }
+        Self {
+            store,
+            resolved,
+            hosts,
+            budget,
+            students: Mutex::default(),
+            clients: Mutex::default(),
+            voices: Mutex::default(),
+        }
     }
 
     /// A client that keeps what it hears.
@@ -201,11 +210,18 @@ impl Registry {
     /// # Errors
     /// [`FlowError::Model`]: not trained, not defined, no key.
     pub(crate) fn live(&self, name: &str) -> Result<Voice, FlowError> {
+        // One for all arms: an endpoint's limits are the endpoint's.
+        if let Some(voice) = self.voices.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
+            return Ok(voice.clone());
+        }
         let (called, model, endpoints, id) = self.place(name, true)?;
-        let config =
-            ClientConfig { budget: Arc::default(), ..self.config(called, model).map_err(|reason| fail(name, reason))? };
+        let config = self.config(called, model).map_err(|reason| fail(name, reason))?;
+        let attempt_timeout = model.recipe.timeout_seconds.map_or(config.attempt_timeout, Duration::from_secs);
+        let config = ClientConfig { budget: Arc::default(), attempt_timeout, ..config };
         let live = Arc::new(Live::new(endpoints, &config));
-        Ok(Voice { name: name.to_owned(), id, live, local: config.local })
+        let voice = Voice { name: name.to_owned(), id, live, local: config.local, prices: config.prices };
+        self.voices.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), voice.clone());
+        Ok(voice)
     }
 
     /// Where a model is: what it is called, what it is described by, its endpoints, its identity.

@@ -169,4 +169,39 @@ mod tests {
         assert_eq!(texts, ["", "42"]);
         assert!(matches!(deltas.last(), Some(Ok(Delta::Done { .. }))), "{deltas:?}");
     }
+
+    /// Lines of events, good and bad, and noise.
+    fn line() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+        use proptest::prelude::*;
+        prop_oneof![
+            "[a-zé\\\\\"{}]{0,12}".prop_map(|text| {
+                format!("data: {}\n\n", serde_json::json!({"choices": [{"delta": {"content": text}}]})).into_bytes()
+            }),
+            Just(b"data: [DONE]\n\n".to_vec()),
+            Just(b": keep-alive\r\n\r\n".to_vec()),
+            Just(b"data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 3}}\n\n".to_vec()),
+            Just(b"data: {\"choices\": [{\"delta\": {\"content\": 7}}]}\n".to_vec()),
+            Just(b"data: {\"error\": {\"code\": 99999999999}}\n".to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..40),
+        ]
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_comes_however_it_is_cut_is_read_the_same(
+            lines in proptest::collection::vec(line(), 0..12),
+            size in 1_usize..50,
+        ) {
+            let place = Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap();
+            let bytes = lines.concat();
+            let (mut whole, mut cut) = (Events::default(), Events::default());
+            let at_once = whole.feed(&bytes, &place).is_ok();
+            let in_pieces = bytes.chunks(size).try_for_each(|piece| cut.feed(piece, &place)).is_ok();
+            proptest::prop_assert_eq!(at_once, in_pieces);
+            proptest::prop_assert_eq!(&whole.whole.text, &cut.whole.text);
+            proptest::prop_assert_eq!(whole.done, cut.done);
+            // A kept body is read again one day: that must not fall over either.
+            let _ = read(&bytes, &place);
+        }
+    }
 }

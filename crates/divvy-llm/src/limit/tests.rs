@@ -47,7 +47,7 @@ async fn send(limit: Arc<Limit<Arc<Server>>>, count: usize) -> usize {
 
 fn limit(most: usize, adaptive: bool, capacity: usize) -> (Arc<Limit<Arc<Server>>>, Arc<Server>) {
     let server = Arc::new(Server { capacity, now: Mutex::default() });
-    (Arc::new(Limit::new(most, adaptive, Arc::clone(&server))), server)
+    (Arc::new(Limit::new(most, adaptive, true, Arc::clone(&server))), server)
 }
 
 #[tokio::test(start_paused = true)]
@@ -82,7 +82,7 @@ impl Layer for Arc<Locked> {
 #[tokio::test(start_paused = true)]
 async fn those_in_line_at_an_endpoint_that_refuses_all_are_not_sent() {
     let server = Arc::new(Locked(0.into()));
-    let limit = Limit::new(4, true, Arc::clone(&server));
+    let limit = Limit::new(4, true, true, Arc::clone(&server));
     let calls = futures::future::join_all((0..50).map(|_| limit.call(job(9)))).await;
     assert!(calls.iter().all(|call| call.as_ref().is_err_and(|error| error.message == "no such key")));
     assert_eq!(server.0.load(std::sync::atomic::Ordering::Relaxed), 4);

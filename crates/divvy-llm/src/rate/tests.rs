@@ -45,7 +45,7 @@ impl Layer for Endpoint {
 /// Sends jobs with these pauses before them; when each reached the endpoint, and what it may have taken.
 async fn send(rates: Rates, endpoint: Endpoint, jobs: Vec<(Duration, u32)>) -> Vec<(Duration, u64)> {
     let (log, start) = (Arc::clone(&endpoint.log), Instant::now());
-    let rate = Arc::new(Rate::new(rates, endpoint));
+    let rate = Arc::new(Rate::new(rates, LONGEST_HOLD, endpoint));
     let mut running = Vec::new();
     for (pause, max_tokens) in jobs {
         tokio::time::sleep(pause).await;
@@ -130,7 +130,7 @@ async fn a_request_above_the_limit_goes_alone_instead_of_never() {
 
 #[tokio::test(start_paused = true)]
 async fn cancelling_ends_the_wait_and_leaves_the_turn() {
-    let rate = Arc::new(Rate::new(Rates { requests: Some(1), tokens: None }, Endpoint::default()));
+    let rate = Arc::new(Rate::new(Rates { requests: Some(1), tokens: None }, LONGEST_HOLD, Endpoint::default()));
     rate.call(job(5)).await.unwrap();
     let (waiting, cancel) = (job(5), CancellationToken::new());
     let waiting = Job { cancel: cancel.clone(), ..waiting };

@@ -24,6 +24,9 @@ pub(super) struct Breaker {
     may_rest: bool,
     /// It never rests.
     off: bool,
+    /// After a rest one request goes ahead of the others. Not where a reply may take minutes and people wait: there a few
+    /// that fail again cost less.
+    one_probe: bool,
 }
 
 /// Whether an endpoint may be asked.
@@ -40,14 +43,18 @@ pub(super) enum Fitness {
 
 impl Breaker {
     pub(super) fn new(may_rest: bool, on: bool) -> Self {
-        Self { failures: 0, rests: 0, rests_until: None, probing: false, may_rest, off: !on }
+        Self { failures: 0, rests: 0, rests_until: None, probing: false, may_rest, off: !on, one_probe: true }
+    }
+
+    pub(super) fn probed_by_one(self, one_probe: bool) -> Self {
+        Self { one_probe, ..self }
     }
 
     pub(super) fn fitness(&self, now: Instant) -> Fitness {
         match self.rests_until {
             Some(until) if now < until => Fitness::Resting(until),
             // Somebody is asking already; that takes a moment.
-            Some(_) if self.probing => Fitness::Resting(now + FIRST_REST),
+            Some(_) if self.probing && self.one_probe => Fitness::Resting(now + FIRST_REST),
             Some(_) => Fitness::Doubtful,
             None if self.failures > 0 => Fitness::Doubtful,
             None => Fitness::Well,
@@ -62,7 +69,7 @@ impl Breaker {
     }
 
     pub(super) fn succeeded(&mut self) {
-        *self = Self::new(true, !self.off);
+        *self = Self::new(true, !self.off).probed_by_one(self.one_probe);
     }
 
     pub(super) fn failed(&mut self, now: Instant) {

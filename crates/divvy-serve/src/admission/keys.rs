@@ -93,6 +93,12 @@ impl Keys {
         self.keys.is_empty()
     }
 
+    /// Some key has a limit in money.
+    #[must_use]
+    pub fn limits_money(&self) -> bool {
+        self.keys.iter().any(|key| key.limits.nanos_per_day.is_some())
+    }
+
     /// Whose request this is; `None` where nobody needs a key.
     ///
     /// # Errors

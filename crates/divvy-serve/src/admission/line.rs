@@ -15,35 +15,37 @@ use crate::error::ApiError;
 
 pub(crate) struct Line {
     places: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     longest: usize,
 }
 
 /// Being answered, until it is dropped.
 pub(crate) struct Turn {
-    place: Option<OwnedSemaphorePermit>,
+    _place: OwnedSemaphorePermit,
     running: Gauge,
-}
-
-impl Turn {
-    /// Makes room before the reply has left: who reads slowly keeps nobody waiting.
-    pub(crate) fn give_back(&mut self) {
-        if self.place.take().is_some() {
-            self.running.dec();
-        }
-    }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.give_back();
+        self.running.dec();
     }
 }
 
-/// Counted as long as it lives.
-struct Waiting<'l>(&'l AtomicUsize, &'l Gauge);
+/// A place in the line: the way to a turn.
+pub(crate) struct Ticket {
+    state: TicketState,
+    running: Gauge,
+}
 
-impl Drop for Waiting<'_> {
+enum TicketState {
+    Admitted(OwnedSemaphorePermit),
+    Waiting(Arc<Semaphore>, Waiting),
+}
+
+/// Counted as long as it lives.
+struct Waiting(Arc<AtomicUsize>, Gauge);
+
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
         self.1.dec();
@@ -53,29 +55,37 @@ impl Drop for Waiting<'_> {
 impl Line {
     pub(crate) fn new(at_once: usize, longest: usize) -> Self {
         let places = Arc::new(Semaphore::new(at_once.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { places, waiting: AtomicUsize::new(0), longest }
+        Self { places, waiting: Arc::default(), longest }
     }
 
-    /// Waits for a place.
+    /// Takes a ticket.
     ///
     /// # Errors
     /// 429 when the line is full.
-    pub(crate) async fn turn(&self, running: &Gauge, waiting: &Gauge) -> Result<Turn, ApiError> {
-        let place = match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => place,
-            Err(_) => {
-                let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-                waiting.inc();
-                let _waiting = Waiting(&self.waiting, waiting);
-                if before >= self.longest {
-                    let message = "Too many requests are waiting; come back later";
-                    return Err(ApiError::limited("queue_full", message, Duration::from_secs(1)));
-                }
-                Arc::clone(&self.places).acquire_owned().await.expect("the line is never closed")
-            }
+    pub(crate) fn enter(&self, running: &Gauge, waiting: &Gauge) -> Result<Ticket, ApiError> {
+        let running = running.clone();
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(Ticket { state: TicketState::Admitted(place), running });
+        }
+        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
+        waiting.inc();
+        let counted = Waiting(Arc::clone(&self.waiting), waiting.clone());
+        if before >= self.longest {
+            let message = "Too many requests are waiting; come back later";
+            return Err(ApiError::limited("queue_full", message, Duration::from_secs(1)));
+        }
+        Ok(Ticket { state: TicketState::Waiting(Arc::clone(&self.places), counted), running })
+    }
+}
+
+impl Ticket {
+    pub(crate) async fn turn(self) -> Turn {
+        let place = match self.state {
+            TicketState::Admitted(place) => place,
+            TicketState::Waiting(places, _waiting) => places.acquire_owned().await.expect("the line is never closed"),
         };
-        running.inc();
-        Ok(Turn { place: Some(place), running: running.clone() })
+        self.running.inc();
+        Turn { _place: place, running: self.running }
     }
 }
 
@@ -86,18 +96,19 @@ mod tests {
     #[tokio::test]
     async fn the_line_is_bounded_and_those_who_leave_it_make_room() {
         let (line, running, waiting) = (Line::new(1, 1), Gauge::default(), Gauge::default());
-        let first = line.turn(&running, &waiting).await.expect("there is a place");
+        let first = line.enter(&running, &waiting).unwrap().turn().await;
         {
-            let second = line.turn(&running, &waiting);
+            let second = line.enter(&running, &waiting).unwrap().turn();
             let mut second = std::pin::pin!(second);
             assert!(futures::poll!(&mut second).is_pending());
             assert_eq!(waiting.get(), 1);
-            let third = line.turn(&running, &waiting).await.err().expect("the line is full");
+            let third = line.enter(&running, &waiting).err().expect("the line is full");
             assert_eq!((third.status, third.code), (429, "queue_full"));
+            assert_eq!(waiting.get(), 1);
         }
         assert_eq!((running.get(), waiting.get()), (1, 0));
         drop(first);
-        assert!(line.turn(&running, &waiting).await.is_ok());
+        drop(line.enter(&running, &waiting).unwrap().turn().await);
         assert_eq!(running.get(), 0);
     }
 }

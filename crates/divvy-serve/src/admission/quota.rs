@@ -24,6 +24,11 @@ pub(crate) struct Used {
     nanos: i64,
 }
 
+fn until_tomorrow() -> Duration {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Duration::from_secs(86_400 - now % 86_400)
+}
+
 /// Days since the epoch.
 pub(crate) fn today() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs() / 86_400
@@ -59,7 +64,7 @@ impl Used {
         }
         if limits.nanos_per_day.is_some_and(|most| self.nanos >= most) {
             let message = "This key has used up its money for today (UTC)";
-            return Err(ApiError::limited("dollars_per_day", message, Duration::from_hours(1)));
+            return Err(ApiError::limited("dollars_per_day", message, until_tomorrow()));
         }
         if limits.requests_per_minute.is_some() {
             self.requests.push_back(now);

@@ -1,11 +1,8 @@
 //! Between a strategy and the models of its arm: puts the question, passes on what is heard, keeps the books.
 
-use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
 };
 
 use async_trait::async_trait;
@@ -15,11 +12,10 @@ use divvy_core::{
     prompts::{decompose, harmless},
 };
 use divvy_flow::strategy::{Ask, News, Turn};
-use divvy_llm::{Call, ChatError, ErrorKind};
+use divvy_llm::{Call, ChatError};
 use tokio::{sync::mpsc::UnboundedSender, time::Instant};
-use tokio_util::sync::CancellationToken;
 
-use super::{Order, Said};
+use super::{HearPiece, Order, Said, ask};
 use crate::{
     desk::Desk,
     error::ApiError,
@@ -47,9 +43,10 @@ pub(super) struct Pipe<'a> {
 /// What has been said so far. Shared with the closures that hear the models.
 struct Script {
     says: UnboundedSender<Said>,
-    tally: Arc<Tally>,
     /// Subquestions told.
-    told: AtomicUsize,
+    told: Mutex<Vec<String>>,
+    /// Subquestions of the decomposition that is used.
+    steps: AtomicUsize,
     /// Most subquestions of a decomposition.
     most: usize,
     splitter: Mutex<Splitter>,
@@ -63,16 +60,23 @@ impl Script {
         let _ = self.says.send(said);
     }
 
+    /// Tells a subquestion once, and again where it turns out to be another.
     fn subquestion(&self, number: usize, text: &str) {
-        if number > self.told.load(Relaxed) {
-            self.told.store(number, Relaxed);
-            self.say(Said::Subquestion { number, text: text.to_owned() });
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.get(number - 1).is_some_and(|told| told == text) {
+            return;
         }
+        told.truncate(number - 1);
+        told.push(text.to_owned());
+        self.say(Said::Subquestion { number, text: text.to_owned() });
     }
 
-    /// Tells the subquestions whose lines are whole.
+    /// Tells the subquestions whose lines are whole. A reply that begins with words of its own is told when it is whole:
+    /// only then is it known what they are.
     fn decomposition(&self, text: &str) {
-        let Some(end) = text.rfind('\n') else { return };
+        let (Some(end), true) = (text.rfind('\n'), text.trim_start().starts_with(|c: char| c.is_ascii_digit())) else {
+            return;
+        };
         let parsed = decompose::parse(&text[..end], &Finish::Stop, self.most);
         for (at, step) in parsed.decomposition.iter().flat_map(|steps| steps.steps()).enumerate() {
             self.subquestion(at + 1, &step.text);
@@ -105,8 +109,8 @@ impl<'a> Pipe<'a> {
     ) -> Self {
         let script = Script {
             says,
-            tally: Arc::clone(&tally),
-            told: AtomicUsize::new(0),
+            told: Mutex::default(),
+            steps: AtomicUsize::new(0),
             most: desk.menu.plan.max_subquestions,
             splitter: Mutex::default(),
             reasoned: AtomicUsize::new(0),
@@ -123,7 +127,8 @@ impl<'a> Pipe<'a> {
     pub(super) fn falls_back(&self, why: &'static str) {
         self.desk.metrics.fallbacks.get_or_create(&ByModel { model: self.served.arm.slug() }).inc();
         // What was told of a decomposition that is not used is no part of the reply to come.
-        self.script.told.store(0, Relaxed);
+        self.script.steps.store(0, Relaxed);
+        self.script.told.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.script.say(Said::Fallback(why));
     }
 
@@ -146,7 +151,7 @@ impl<'a> Pipe<'a> {
 
     /// Whether the last reply holds the answers to subquestions too.
     fn splits(&self) -> bool {
-        self.served.arm.strategy == Strategy::TwoStage && self.script.told.load(Relaxed) > 0
+        self.served.arm.strategy == Strategy::TwoStage && self.script.steps.load(Relaxed) > 0
     }
 
     fn voice(&self, turn: Turn) -> &Voice {
@@ -156,9 +161,10 @@ impl<'a> Pipe<'a> {
         }
     }
 
-    fn time(&self, turn: Turn) -> Duration {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if turn == Turn::Decompose { left.mul_f64(DECOMPOSER_SHARE) } else { left }
+    fn until(&self, turn: Turn) -> Instant {
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now);
+        if turn == Turn::Decompose { now + left.mul_f64(DECOMPOSER_SHARE) } else { self.deadline }
     }
 
     fn request(&self, turn: Turn, mut messages: Vec<Message>, mut sampling: Sampling) -> ChatRequest {
@@ -175,56 +181,47 @@ impl<'a> Pipe<'a> {
         ChatRequest { model: self.voice(turn).id.clone(), messages, sampling, sample: 0 }
     }
 
-    /// Who hears a reply of this turn.
-    fn ear(&self, turn: Turn) -> Arc<dyn Fn(&str) + Send + Sync> {
+    /// What is done with the pieces of a reply of this turn.
+    fn ear(&self, turn: Turn) -> HearPiece {
         let script = Arc::clone(&self.script);
-        let (whole, first) = (Mutex::new(String::new()), AtomicBool::new(true));
-        let at_once = self.served.arm.strategy != Strategy::SelfAsk;
-        let splits = self.splits();
-        Arc::new(move |piece: &str| {
-            script.tally.heard();
-            match turn {
-                Turn::Decompose if at_once => {
+        match turn {
+            Turn::Decompose if self.served.arm.strategy == Strategy::SelfAsk => Box::new(|_| {}),
+            Turn::Decompose => {
+                let whole = Mutex::new(String::new());
+                Box::new(move |piece| {
                     let mut whole = whole.lock().unwrap_or_else(PoisonError::into_inner);
                     whole.push_str(piece);
                     if piece.contains('\n') {
                         script.decomposition(&whole);
                     }
-                }
-                Turn::Decompose => {}
-                Turn::Subquestion(number) => {
-                    let lead = if first.swap(false, Relaxed) { format!("\nAnswer {number}: ") } else { String::new() };
-                    script.say(Said::Reasoning(lead + piece));
-                }
-                Turn::Solve => {
-                    script.characters.fetch_add(piece.chars().count(), Relaxed);
-                    if splits {
-                        let pieces = script.splitter().push(piece);
-                        script.split(pieces);
-                    } else {
-                        script.say(Said::Content(piece.to_owned()));
-                    }
-                }
+                })
             }
-        })
+            Turn::Subquestion(number) => {
+                let first = AtomicBool::new(true);
+                Box::new(move |piece| {
+                    let lead = if first.swap(false, Relaxed) { format!("Answer {number}: ") } else { String::new() };
+                    script.say(Said::Reasoning(lead + piece));
+                })
+            }
+            Turn::Solve if self.splits() => Box::new(move |piece| {
+                script.characters.fetch_add(piece.chars().count(), Relaxed);
+                let pieces = script.splitter().push(piece);
+                script.split(pieces);
+            }),
+            Turn::Solve => Box::new(move |piece| script.say(Said::Content(piece.to_owned()))),
+        }
     }
 }
 
 #[async_trait]
 impl Ask for Pipe<'_> {
     async fn ask(&self, turn: Turn, messages: Vec<Message>, sampling: Sampling) -> Result<Call, ChatError> {
-        let (voice, began) = (self.voice(turn), std::time::Instant::now());
+        let (voice, stage) = (self.voice(turn), stage(turn));
         let request = self.request(turn, messages, sampling);
-        // Who goes away drops the future, and with it the model's work.
-        let never = CancellationToken::new();
-        let asked = voice.live.ask(request, &never, self.ear(turn));
-        let result = tokio::time::timeout(self.time(turn), asked).await.unwrap_or_else(|_| Err(too_slow()));
-        let stage = match turn {
-            Turn::Decompose => Stage::Decompose,
-            Turn::Subquestion(_) => Stage::Subquestion,
-            Turn::Solve => Stage::Solve,
-        };
-        self.tally.enter(stage, &voice.name, &result, began.elapsed());
+        let result = ask(voice, request, stage, &self.tally, self.until(turn), self.ear(turn)).await;
+        if matches!(turn, Turn::Subquestion(_)) {
+            self.script.say(Said::Reasoning("\n".to_owned()));
+        }
         if result.is_err() {
             voice.name.clone_into(&mut self.failed.lock().unwrap_or_else(PoisonError::into_inner));
             self.decomposer_failed.store(turn == Turn::Decompose, Relaxed);
@@ -234,7 +231,11 @@ impl Ask for Pipe<'_> {
 
     fn told(&self, news: News<'_>) {
         match news {
-            News::Subquestion { number, text } => self.script.subquestion(number, text),
+            News::Subquestion { number, text } => {
+                self.script.steps.store(number, Relaxed);
+                self.script.splitter().expect(number);
+                self.script.subquestion(number, text);
+            }
             News::SubAnswer { number, text } => {
                 self.script.say(Said::SubAnswer { number, text: text.map(str::to_owned) });
             }
@@ -242,6 +243,10 @@ impl Ask for Pipe<'_> {
     }
 }
 
-fn too_slow() -> ChatError {
-    ChatError::new(ErrorKind::TimedOut, "it did not answer within its share of the request's deadline")
+fn stage(turn: Turn) -> Stage {
+    match turn {
+        Turn::Decompose => Stage::Decompose,
+        Turn::Subquestion(_) => Stage::Subquestion,
+        Turn::Solve => Stage::Solve,
+    }
 }

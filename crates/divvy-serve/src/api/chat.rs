@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -17,12 +17,12 @@ use tokio::time::{Instant as Moment, timeout_at};
 
 use super::{
     events::{self, Streaming},
-    reply::{self, Heading, now},
+    reply::{self, Heading},
     request::Request,
 };
 use crate::{
     admission::keys::Key,
-    answering::{self, Answering, Heard},
+    answering::{self, Answering, Heard, Outcome, now},
     desk::Desk,
     error::ApiError,
     menu::Served,
@@ -31,36 +31,46 @@ use crate::{
     tally::Tally,
 };
 
+const A_MOMENT: Duration = Duration::from_millis(100);
 /// Names of request fields that had no effect.
 const IGNORED: HeaderName = HeaderName::from_static("divvy-ignored");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(crate) async fn complete(State(desk): State<Arc<Desk>>, request: HttpRequest) -> Response<Body> {
-    let began = Instant::now();
     let (parts, sent) = request.into_parts();
     let admitted = match admit(&desk, &parts, sent).await {
         Ok(admitted) => admitted,
-        Err(error) => {
-            desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
-            return error.response();
-        }
+        Err(error) => return refused(&desk, &error),
     };
-    let id = fresh_id();
-    let ignored = admitted.ignored.join(", ");
-    let answered = answer(&desk, admitted, id.clone(), began).await;
+    let (id, ignored) = (fresh_id(), header_list(&admitted.ignored));
+    let answered = answer(&desk, admitted, id.clone()).await;
     let mut response = answered.unwrap_or_else(|error| error.response());
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("an id is ASCII"));
-    if let Some(ignored) = HeaderValue::from_str(&ignored).ok().filter(|ignored| !ignored.is_empty()) {
-        headers.insert(IGNORED, ignored);
-    }
+    headers.extend(ignored.map(|ignored| (IGNORED, ignored)));
     response
+}
+
+fn refused(desk: &Desk, error: &ApiError) -> Response<Body> {
+    desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
+    error.response()
+}
+
+/// Names as a header: those that can stand in one, and not too many.
+fn header_list(names: &[String]) -> Option<HeaderValue> {
+    const MOST: usize = 20;
+    let plain = |name: &&String| name.len() < 64 && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let mut shown: Vec<&str> = names.iter().filter(plain).take(MOST).map(String::as_str).collect();
+    if shown.len() < names.len() {
+        shown.push("...");
+    }
+    (!names.is_empty()).then(|| HeaderValue::from_str(&shown.join(", ")).expect("graphic ASCII"))
 }
 
 /// A request that may stand in line.
 struct Admitted {
     request: Request,
-    served: Served,
+    served: Arc<Served>,
     ignored: Vec<String>,
     key: Option<Arc<Key>>,
 }
@@ -70,7 +80,7 @@ async fn admit(desk: &Desk, parts: &Parts, sent: Body) -> Result<Admitted, ApiEr
     let bytes = body(desk, sent).await?;
     let request = Request::read(&bytes, desk.settings.max_messages)?;
     let served = desk.menu.find(&request.model).ok_or_else(|| no_model(desk, &request.model))?.clone();
-    let ignored = request.ignored(matches!(served, Served::Arm(_)));
+    let ignored = request.ignored(matches!(*served, Served::Arm(_)));
     if desk.settings.strict
         && let Some(first) = ignored.first()
     {
@@ -81,47 +91,87 @@ async fn admit(desk: &Desk, parts: &Parts, sent: Body) -> Result<Admitted, ApiEr
 }
 
 fn no_model(desk: &Desk, name: &str) -> ApiError {
-    let names: Vec<String> = desk.menu.served.iter().map(Served::name).collect();
+    let names: Vec<String> = desk.menu.served.iter().map(|served| served.name()).collect();
     ApiError::no_model(name, &names.join(", "))
 }
 
-async fn answer(desk: &Arc<Desk>, admitted: Admitted, id: String, began: Instant) -> Result<Response<Body>, ApiError> {
+async fn answer(desk: &Arc<Desk>, admitted: Admitted, id: String) -> Result<Response<Body>, ApiError> {
     let Admitted { request, served, key, .. } = admitted;
+    let began = Instant::now();
     let deadline = Moment::from_std(began) + desk.settings.deadline;
     let tally = Tally::new(desk, id.clone(), served.name(), key, began);
-    let in_line = Instant::now();
-    let turn = timeout_at(deadline, desk.line.turn(&desk.metrics.running, &desk.metrics.waiting)).await;
-    tally.waited(in_line.elapsed());
-    let turn = turn.unwrap_or_else(|_| Err(ApiError::deadline())).inspect_err(|error| tally.ended(error.status))?;
-    let started = start(desk, &served, &request, &tally, deadline).inspect_err(|error| tally.ended(error.status));
-    let (heard, answering) = started?;
+    let started = start(desk, &served, &request, &tally, deadline).inspect_err(|error| tally.ended(error.status))?;
+    let (heard, answering) = started;
     let heading = Heading { id, created: now(), model: served.name(), served };
     if !request.stream {
         return reply::whole(&heading, heard, answering, &tally).await;
     }
     let (include_usage, keep_alive) = (request.include_usage, desk.settings.keep_alive);
-    events::respond(Streaming { heading, heard, answering, tally, include_usage, keep_alive, turn }).await
+    let answering = apart(answering);
+    events::respond(Streaming { heading, heard, answering, tally, include_usage, keep_alive }).await
 }
 
+/// Answers as fast as the models do, however slowly the client reads: a place in the line, and a deadline, are no matter
+/// of its connection. Dropping it stops the work.
+fn apart(answering: Answering) -> Answering {
+    let mut task = Task(tokio::spawn(answering));
+    Box::pin(async move { (&mut task.0).await.unwrap_or_else(|_| Err(ApiError::internal())) })
+}
+
+struct Task(tokio::task::JoinHandle<Result<Outcome, ApiError>>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What will be heard, and the answer: its turn in the line, its deadline and the server's end included.
 fn start(
     desk: &Arc<Desk>,
-    served: &Served,
+    served: &Arc<Served>,
     request: &Request,
     tally: &Arc<Tally>,
     deadline: Moment,
 ) -> Result<(Heard, Answering), ApiError> {
-    let (heard, answering) = match served {
-        Served::Arm(arm) => {
+    let (heard, answering) = asked(desk, served, request, tally, deadline)?;
+    let entered = desk.line.enter(&desk.metrics.running, &desk.metrics.waiting);
+    let ticket = entered.inspect_err(|error| {
+        desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
+    })?;
+    let (tally, hurry) = (Arc::clone(tally), desk.hurry.clone());
+    let in_turn = async move {
+        let in_line = Instant::now();
+        let turn = timeout_at(deadline, ticket.turn()).await.map_err(|_| ApiError::deadline())?;
+        tally.waited(in_line.elapsed());
+        // Models end by themselves at the deadline; a moment more, and they are in the books.
+        let late = deadline + A_MOMENT;
+        let answered = timeout_at(late, answering).await.unwrap_or_else(|_| Err(ApiError::deadline()));
+        drop(turn);
+        answered
+    };
+    let in_time =
+        async move { hurry.run_until_cancelled(in_turn).await.unwrap_or_else(|| Err(ApiError::shutting_down())) };
+    Ok((heard, Box::pin(in_time)))
+}
+
+fn asked(
+    desk: &Arc<Desk>,
+    served: &Arc<Served>,
+    request: &Request,
+    tally: &Arc<Tally>,
+    deadline: Moment,
+) -> Result<(Heard, Answering), ApiError> {
+    Ok(match &**served {
+        Served::Arm(_) => {
             let order = request.order(desk.menu.scorer)?;
-            answering::by_arm(Arc::clone(desk), arm.clone(), order, Arc::clone(tally), deadline)
+            answering::by_arm(Arc::clone(desk), Arc::clone(served), order, Arc::clone(tally), deadline)
         }
         Served::Model(voice) => {
-            let (messages, sampling) = request.plain(voice.local)?;
-            answering::by_model(voice.clone(), messages, sampling, Arc::clone(tally))
+            let (messages, sampling) = request.plain()?;
+            answering::by_model(voice.clone(), messages, sampling, Arc::clone(tally), deadline)
         }
-    };
-    let in_time = async move { timeout_at(deadline, answering).await.unwrap_or_else(|_| Err(ApiError::deadline())) };
-    Ok((heard, Box::pin(in_time)))
+    })
 }
 
 /// `chatcmpl-` and 24 hex digits, different for every request of this process and, by the clock, of others.

@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::reply::{Heading, finish_reason, line, own, usage};
 use crate::{
-    admission::line::Turn,
     answering::{Answering, Heard, Outcome, Said},
     error::ApiError,
     tally::Tally,
@@ -28,8 +27,6 @@ pub(super) struct Streaming {
     pub(super) tally: Arc<Tally>,
     pub(super) include_usage: bool,
     pub(super) keep_alive: Duration,
-    /// Kept to the end of the stream.
-    pub(super) turn: Turn,
 }
 
 struct Speaking {
@@ -120,7 +117,6 @@ impl Speaking {
         }
         self.out.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
         self.streaming.tally.ended(200);
-        self.streaming.turn.give_back();
     }
 
     /// Never a bare end of the stream, nor one that looks like a whole reply.

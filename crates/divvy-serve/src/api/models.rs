@@ -22,7 +22,7 @@ pub(crate) async fn list(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> R
 
 pub(crate) async fn one(State(desk): State<Arc<Desk>>, headers: HeaderMap, Path(name): Path<String>) -> Response<Body> {
     let found = caller(&desk, &headers).and_then(|_| {
-        let names = || desk.menu.served.iter().map(Served::name).collect::<Vec<_>>().join(", ");
+        let names = || desk.menu.served.iter().map(|served| served.name()).collect::<Vec<_>>().join(", ");
         desk.menu.find(&name).ok_or_else(|| ApiError::no_model(&name, &names()))
     });
     found.map_or_else(|error| error.response(), |served| json_response(&entry(&desk, served)))

@@ -1,7 +1,7 @@
 //! Replies in one piece, and the objects that both kinds of reply share. Reference:
 //! <https://platform.openai.com/docs/api-reference/chat/object>.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -23,11 +23,7 @@ pub(super) struct Heading {
     pub(super) id: String,
     pub(super) created: u64,
     pub(super) model: String,
-    pub(super) served: Served,
-}
-
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    pub(super) served: Arc<Served>,
 }
 
 /// Waits for the whole reply.
@@ -87,11 +83,12 @@ pub(super) fn finish_reason(finish: &Finish) -> &'static str {
     }
 }
 
-/// All tokens that the models counted; `None` where one of them did not. What a client does not see as content is
+/// All tokens of the calls that were answered, as the models counted them; `None` where one of them did not. What a client does not see as content is
 /// reasoning; of a reply that holds both, the share of its characters.
 pub(super) fn usage(entries: &[Entry], outcome: &Outcome) -> Option<Value> {
-    let prompt = tally::sum(entries, |usage| usage.tokens_in)?;
-    let completion = tally::sum(entries, |usage| usage.tokens_out)?;
+    let entries: Vec<Entry> = entries.iter().filter(|entry| entry.ok).cloned().collect();
+    let prompt = tally::sum(&entries, |usage| usage.tokens_in)?;
+    let completion = tally::sum(&entries, |usage| usage.tokens_out)?;
     let cached: u64 = entries.iter().filter_map(|entry| entry.usage.tokens_cached).sum();
     let out = |of: fn(Stage) -> bool| -> u64 {
         entries.iter().filter(|entry| of(entry.stage)).filter_map(|entry| entry.usage.tokens_out).sum()
@@ -112,7 +109,7 @@ pub(super) fn usage(entries: &[Entry], outcome: &Outcome) -> Option<Value> {
 /// The object `divvy`: how the answer came about, and what it cost.
 pub(super) fn own(heading: &Heading, outcome: &Outcome, entries: &[Entry]) -> Value {
     let usage = tally::as_json(entries);
-    let (Served::Arm(served), Some(answer)) = (&heading.served, &outcome.answer) else {
+    let (Served::Arm(served), Some(answer)) = (&*heading.served, &outcome.answer) else {
         return json!({"usage": usage});
     };
     json!({

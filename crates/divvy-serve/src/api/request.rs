@@ -2,7 +2,6 @@
 
 use divvy_core::{
     chat::{Message, Role, Sampling},
-    prompts::harmless,
     question::{Question, QuestionId, ScorerKind, Split},
 };
 use serde::Deserialize;
@@ -46,6 +45,8 @@ enum Stop {
 struct WireMessage {
     role: String,
     content: Option<Content>,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -66,6 +67,8 @@ struct Part {
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -80,13 +83,18 @@ impl Request {
     pub(crate) fn read(body: &[u8], most_messages: usize) -> Result<Self, ApiError> {
         let mut fields = Fields::read(body)?;
         let model = fields.required("model")?;
-        let messages = messages(fields.required("messages")?, most_messages)?;
+        let wire: Vec<WireMessage> = fields.required("messages")?;
+        let mut nested: Vec<String> = wire.iter().flat_map(|message| named("messages", &message.rest)).collect();
+        let messages = messages(wire, most_messages)?;
         if fields.take::<u64>("n")?.is_some_and(|n| n != 1) {
             return Err(ApiError::field("n", "unsupported_value", "`n`: one choice is all there is"));
         }
         let (newer, older) = (fields.take("max_completion_tokens")?, fields.take("max_tokens")?);
         let stream_options: Option<StreamOptions> = fields.take("stream_options")?;
         let own: Own = fields.take("divvy")?.unwrap_or_default();
+        nested.extend(stream_options.iter().flat_map(|options| named("stream_options", &options.rest)));
+        nested.sort();
+        nested.dedup();
         Ok(Self {
             model,
             messages,
@@ -95,7 +103,7 @@ impl Request {
             include_usage: stream_options.is_some_and(|options| options.include_usage),
             max_tokens: newer.or(older),
             sampling: Wanted::take(&mut fields)?,
-            unknown: fields.left(),
+            unknown: fields.left().into_iter().chain(nested).collect(),
         })
     }
 
@@ -127,15 +135,18 @@ impl Request {
         Ok(Order { question: question(&last.content, premise, scorer), system, max_tokens: self.max_tokens })
     }
 
-    /// For a plain model. A local one is protected from marks of its chat template in what people write.
+    /// For a plain model, whose template keeps people's words apart from its own marks.
     ///
     /// # Errors
     /// 400 for a setting out of its range.
-    pub(crate) fn plain(&self, local: bool) -> Result<(Vec<Message>, Sampling), ApiError> {
-        let clean = |message: &Message| Message { role: message.role, content: harmless(&message.content) };
-        let messages = if local { self.messages.iter().map(clean).collect() } else { self.messages.clone() };
-        Ok((messages, self.sampling.of(self.max_tokens.unwrap_or(PLAIN_TOKENS))?))
+    pub(crate) fn plain(&self) -> Result<(Vec<Message>, Sampling), ApiError> {
+        Ok((self.messages.clone(), self.sampling.of(self.max_tokens.unwrap_or(PLAIN_TOKENS))?))
     }
+}
+
+/// `messages.name` for each field of a part of the request that nobody reads.
+fn named(part: &str, rest: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+    rest.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| format!("{part}.{name}")).collect()
 }
 
 fn messages(wire: Vec<WireMessage>, most: usize) -> Result<Vec<Message>, ApiError> {
@@ -255,7 +266,7 @@ mod tests {
             "model": "m", "temperature": 0.3, "tools": [], "user": "u", "logprobs": null,
             "messages": [
                 {"role": "system", "content": "Be kind."},
-                {"role": "user", "content": "Ann has 3 pens."},
+                {"role": "user", "content": "Ann has 3 pens.", "name": "ann"},
                 {"role": "assistant", "content": "I see."},
                 {"role": "user", "content": [{"type": "text", "text": "How many?"}]},
             ],
@@ -266,8 +277,8 @@ mod tests {
         assert_eq!(order.question.text, "How many?");
         assert_eq!(order.question.premise.as_deref(), Some("A passage.\n\nUser: Ann has 3 pens.\n\nAssistant: I see."));
         assert_eq!(order.system.as_deref(), Some("Be kind."));
-        assert_eq!(request.ignored(true), ["tools", "temperature"]);
-        assert_eq!(request.ignored(false), ["tools"]);
+        assert_eq!(request.ignored(true), ["tools", "messages.name", "temperature"]);
+        assert_eq!(request.ignored(false), ["tools", "messages.name"]);
     }
 
     #[test]
@@ -300,10 +311,63 @@ mod tests {
     fn a_plain_model_gets_the_callers_settings() {
         use serde_json::json;
         let body = json!({"model": "m", "messages": [{"role": "user", "content": "<|im_end|>"}], "temperature": 0, "stop": "x", "seed": -1, "max_tokens": 7});
-        let (messages, sampling) = read(&body).unwrap().plain(true).ok().unwrap();
-        assert_eq!(messages[0].content, "< |im_end|>");
+        let (messages, sampling) = read(&body).unwrap().plain().ok().unwrap();
+        assert_eq!(messages[0].content, "<|im_end|>");
         assert_eq!((sampling.temperature, sampling.max_tokens, &*sampling.stop), (0.0, 7, &["x".to_owned()][..]));
         let body = json!({"model": "m", "messages": [{"role": "user", "content": "?"}], "temperature": 3});
-        assert_eq!(read(&body).unwrap().plain(false).unwrap_err().status, 400);
+        assert_eq!(read(&body).unwrap().plain().unwrap_err().status, 400);
+    }
+
+    /// JSON of any shape, with the names that requests have.
+    fn json() -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
+        use proptest::prelude::*;
+        use serde_json::{Value, json};
+        let names =
+            ["model", "messages", "role", "content", "type", "text", "stream", "stop", "seed", "divvy", "n", "x"];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(|b| json!(b)),
+            any::<f64>().prop_map(|n| json!(n)),
+            any::<i64>().prop_map(|n| json!(n)),
+            "\\PC{0,8}".prop_map(|text| json!(text)),
+            prop::sample::select(vec!["user", "system", "assistant", "text", "m"]).prop_map(|text| json!(text)),
+        ];
+        leaf.prop_recursive(4, 48, 6, move |inner| {
+            let object = prop::collection::hash_map(prop::sample::select(names.to_vec()), inner.clone(), 0..6);
+            prop_oneof![
+                prop::collection::vec(inner, 0..5).prop_map(Value::Array),
+                object.prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            if let Err(error) = Request::read(&bytes, 8) {
+                proptest::prop_assert_eq!(error.status, 400);
+            }
+        }
+
+        #[test]
+        fn any_json_is_answered_or_refused(
+            body in json(),
+            messages in proptest::option::of(json()),
+            model in proptest::bool::ANY,
+        ) {
+            let mut body = body;
+            if let Some(fields) = body.as_object_mut() {
+                fields.extend(messages.map(|messages| ("messages".to_owned(), messages)));
+                fields.extend(model.then(|| ("model".to_owned(), "m".into())));
+            }
+            let read = Request::read(body.to_string().as_bytes(), 8);
+            let made = read.and_then(|request| {
+                request.plain()?;
+                request.order(ScorerKind::Exact).map(drop)
+            });
+            if let Err(error) = made {
+                proptest::prop_assert_eq!(error.status, 400);
+            }
+        }
     }
 }

@@ -21,6 +21,7 @@ function problem(message) {
 // ── requests ──
 
 $("key").value = sessionStorage.getItem("divvy-key") ?? "";
+document.querySelector(".key").hidden = !$("key").value;
 $("key").addEventListener("change", () => {
   sessionStorage.setItem("divvy-key", $("key").value);
   start();
@@ -113,7 +114,11 @@ class Pane {
   }
 
   happened(news) {
-    if (news.event === "subquestion") this.steps.append(make("li", {}, news.text, make("span", { class: "known open" })));
+    if (news.event === "subquestion") {
+      // One that is told again has turned out to be another.
+      while (this.steps.children.length >= news.number) this.steps.lastChild.remove();
+      this.steps.append(make("li", {}, news.text, make("span", { class: "known open" })));
+    }
     if (news.event === "sub_answer") {
       const known = this.steps.children[news.number - 1]?.querySelector(".known");
       if (known) {
@@ -269,14 +274,18 @@ async function showStatus() {
   $("status").replaceChildren(...[...status.stages.map(stage), list("students", students), list("calls, all runs together", calls)].filter(Boolean));
 }
 
-setInterval(() => { if (!$("view-status").hidden && !document.hidden) guarded(showStatus)(); }, 2000);
+async function watch() {
+  if (!$("view-status").hidden && !document.hidden) await guarded(showStatus)();
+  setTimeout(watch, 2000);
+}
+watch();
 
 // ── report ──
 
 async function showReport() {
   // A frame cannot send a key; where none is needed it reads the address itself, under the report's own policy.
-  if ($("key").value.trim()) $("report").hidden = true;
-  else $("report").src = "/api/report";
+  $("report").hidden = Boolean($("key").value.trim());
+  if (!$("report").hidden) $("report").src = "/api/report";
 }
 
 $("report-save").addEventListener("click", guarded(async () => {

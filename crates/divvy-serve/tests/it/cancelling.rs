@@ -55,3 +55,28 @@ async fn without_a_stream() {
     let house = open(vec![Step::say(STEPS), Step::fault(Fault::Hang)]).await;
     leaves(&house, &question("two-stage/sd/qwen"), 2, None).await;
 }
+
+#[tokio::test]
+async fn what_was_heard_before_is_charged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, hash) = divvy_serve::fresh_key();
+    let file = folder.path().join("keys.toml");
+    std::fs::write(&file, format!("[[keys]]\nname = \"a\"\nblake3 = \"{hash}\"\ntokens_per_minute = 5\n")).unwrap();
+    let keys = divvy_serve::Keys::read(&file).unwrap();
+    let settings = divvy_serve::settings::Settings::default();
+    let house = crate::house::open_with(vec![Step::drip("one two three four", 200)], settings, keys).await;
+    let (body, header) = (streamed("cot/qwen").to_string(), format!("authorization: Bearer {key}\r\n"));
+    let mut stream = house.begin("POST", "/v1/chat/completions", &header, body.as_bytes()).await;
+    let mut text = String::new();
+    while !text.contains("two") {
+        let mut bytes = [0; 1024];
+        let count = stream.read(&mut bytes).await.unwrap();
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    drop(stream);
+    while house.teacher.abandoned() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let heard = house.send("POST", "/v1/chat/completions", &header, body.as_bytes()).await;
+    assert_eq!(heard.json()["error"]["code"], "tokens_per_minute", "going away early is not free");
+}

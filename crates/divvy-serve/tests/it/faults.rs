@@ -81,3 +81,37 @@ async fn a_truncated_reply_says_so() {
     let house = open(vec![Step::fault(Fault::Truncated)]).await;
     assert_eq!(house.post(&question("cot/qwen")).await.json()["choices"][0]["finish_reason"], "length");
 }
+
+#[tokio::test]
+async fn an_upstreams_refusal_is_not_for_ever() {
+    for refusal in [Step::status(401), Step::status(404), Step::status(403)] {
+        let house = open(vec![refusal]).await;
+        assert_ne!(house.post(&question("cot/qwen")).await.status, 200);
+        assert_eq!(house.post(&question("cot/qwen")).await.status, 200, "the next request finds it well");
+    }
+    let busy = Step::Status { status: 429, retry_after: Some(30.0), message: None };
+    let house = open(vec![busy]).await;
+    for _ in 0..2 {
+        let heard = house.post(&question("cot/qwen")).await;
+        assert_eq!(heard.status, 429, "nobody waits in silence for half a minute");
+        assert!(heard.header("retry-after").unwrap().parse::<u64>().unwrap() > 25);
+    }
+    assert_eq!(house.teacher.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_is_left_alone_after_a_while() {
+    let settings = Settings { deadline: Duration::from_millis(150), ..Settings::default() };
+    let mut script = vec![Step::say("The answer is: 9")];
+    script.extend(vec![Step::fault(Fault::Hang); 9]);
+    let house = open_with(script, settings, Keys::default()).await;
+    assert_eq!(house.post(&question("cot/qwen")).await.status, 200);
+    for _ in 0..5 {
+        assert_eq!(house.post(&question("cot/qwen")).await.status, 504);
+    }
+    let heard = house.post(&question("cot/qwen")).await;
+    assert!(heard.status == 504 && heard.header("retry-after").is_some(), "{}", heard.head);
+    assert_eq!(house.teacher.asked().len(), 6, "the seventh is told at once");
+    let metrics = house.get("/metrics").await.body;
+    assert!(metrics.contains("divvy_stage_seconds_count{model=\"cot/qwen\",stage=\"solve\"} 7"), "{metrics}");
+}

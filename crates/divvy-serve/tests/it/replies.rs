@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::house::{self, STEPS, open, question};
+use crate::house::{STEPS, open, question};
 
 #[tokio::test]
 async fn a_two_stage_arm_shows_its_steps_and_its_costs() {
@@ -34,7 +34,7 @@ async fn a_sequential_arm_asks_step_by_step() {
     let message = &reply["choices"][0]["message"];
     assert_eq!(message["content"], "The answer is: 9");
     let reasoning = message["reasoning_content"].as_str().unwrap();
-    assert!(reasoning.ends_with("Answer 1: The answer is: 6\nAnswer 2: The answer is: 6"), "{reasoning}");
+    assert!(reasoning.ends_with("\nAnswer 1: The answer is: 6\nAnswer 2: The answer is: 6\n"), "{reasoning}");
     assert_eq!(reply["divvy"]["subquestions"][0]["answer"], "6");
     assert_eq!(house.teacher.asked().len(), 4);
 }
@@ -101,7 +101,7 @@ async fn models_are_listed_and_an_unknown_one_is_told_with_all_names() {
     let house = open(vec![]).await;
     let list = house.get("/v1/models").await.json();
     let ids: Vec<&str> = list["data"].as_array().unwrap().iter().map(|model| model["id"].as_str().unwrap()).collect();
-    assert_eq!(ids, ["direct/qwen", "cot/qwen", "two-stage/sd/qwen", "sequential/sd/qwen", "qwen"]);
+    assert_eq!(ids, ["direct/qwen", "cot/qwen", "two-stage/sd/qwen", "sequential/sd/qwen", "self-ask/sd/qwen", "qwen"]);
     assert_eq!(house.get("/v1/models/two-stage/sd/qwen").await.json()["divvy"]["strategy"], "two-stage");
     let heard = house.post(&question("gpt-4")).await;
     assert_eq!((heard.status, &heard.json()["error"]["code"]), (404, &json!("model_not_found")));
@@ -128,12 +128,36 @@ async fn health_metrics_and_readiness() {
     ] {
         assert!(text.contains(line), "{line} is not in\n{text}");
     }
-    let desk = divvy_serve::Desk::new(
-        house::menu("http://127.0.0.1:1/v1"),
-        divvy_serve::settings::Settings::default(),
-        divvy_serve::Keys::default(),
-        None,
+}
+
+#[tokio::test]
+async fn traffic_is_kept_only_where_somebody_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("traffic.jsonl");
+    let recorder = divvy_serve::Recorder::open(&file).unwrap();
+    let house = crate::house::open_recording(recorder).await;
+    house.post(&question("two-stage/sd/qwen")).await;
+    house.post(&question("qwen")).await;
+    house.post(&question("cot/qwen")).await;
+    let mut lines = Vec::new();
+    while lines.len() < 2 {
+        let text = std::fs::read_to_string(&file).unwrap();
+        lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).collect();
+    }
+    assert_eq!((lines.len(), &lines[0]["answer"]), (2, &json!("9")), "a plain model's messages are nobody's question");
+    assert_eq!(lines[0]["decomposition"], json!(["How many pens does Ann buy?", "How many has she then?"]));
+    assert_eq!(lines[1]["arm"], "cot/qwen");
+}
+
+#[tokio::test]
+async fn in_self_ask_each_answer_stands_before_the_next_question() {
+    let house = open(vec![]).await;
+    let reply = house.post(&question("self-ask/sd/qwen")).await.json();
+    let message = &reply["choices"][0]["message"];
+    assert_eq!(
+        message["reasoning_content"],
+        "1. How many pens does Ann buy?\nAnswer 1: The answer is: 6\n2. How many has she then?\nAnswer 2: The answer is: 6\n"
     );
-    desk.set_ready(Err("no weights".to_owned()));
-    drop(house.desk);
+    assert_eq!(message["content"], "The answer is: 9");
+    assert_eq!(reply["divvy"]["subquestions"][0]["answer"], "6");
 }

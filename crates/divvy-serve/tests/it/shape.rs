@@ -96,7 +96,8 @@ fn conforms(value: &Value, fields: &[Field]) {
     assert!(unknown.is_empty(), "{unknown:?} are in no schema: {value}");
 }
 
-const MODELS: [&str; 5] = ["direct/qwen", "cot/qwen", "two-stage/sd/qwen", "sequential/sd/qwen", "qwen"];
+const MODELS: [&str; 6] =
+    ["direct/qwen", "cot/qwen", "two-stage/sd/qwen", "sequential/sd/qwen", "self-ask/sd/qwen", "qwen"];
 
 #[tokio::test]
 async fn whole_replies() {

@@ -85,10 +85,58 @@ async fn a_failure_before_the_first_piece_has_its_status() {
     assert_eq!((heard.status, &heard.json()["error"]["code"]), (400, &json!("upstream_refused")));
 }
 
+/// A stream of two words that breaks off.
+fn broken() -> Step {
+    let event = |text: &str| format!("data: {}\n\n", json!({"choices": [{"delta": {"content": text}}]}));
+    Step::Body { body: event("One ") + &event("two ") }
+}
+
 #[tokio::test]
 async fn what_was_heard_is_not_asked_for_again() {
-    let house = open(vec![Step::fault(Fault::Cut)]).await;
+    let house = open(vec![broken()]).await;
+    let heard = house.post(&streamed("cot/qwen")).await;
+    assert_eq!(said(&heard, "content"), "One two ");
+    assert_eq!(heard.events().pop().unwrap()["error"]["code"], "cut-off");
+    assert_eq!(house.teacher.asked().len(), 1);
     // Half a body in JSON: nothing was heard, so it is tried again.
+    let house = open(vec![Step::fault(Fault::Cut)]).await;
     assert_eq!(house.post(&streamed("cot/qwen")).await.status, 200);
     assert_eq!(house.teacher.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_decomposer_that_breaks_off_leaves_no_subquestions_behind() {
+    let event = |text: &str| format!("data: {}\n\n", json!({"choices": [{"delta": {"content": text}}]}));
+    let house = open(vec![Step::Body { body: event("1. How many?\n") + &event("2. And") }]).await;
+    let heard = house.post(&streamed("two-stage/sd/qwen")).await;
+    let own = own_events(&heard);
+    assert_eq!(own[0]["text"], "How many?");
+    assert_eq!(own[1], json!({"event": "fallback", "reason": "decomposer-failed"}));
+    assert_eq!(said(&heard, "content"), "The answer is: 9");
+    let events = heard.events();
+    let last = events.iter().rfind(|event| event["divvy"]["usage"].is_object()).unwrap();
+    assert_eq!(last["divvy"]["subquestions"], json!([]));
+    assert_eq!(last["divvy"]["usage"]["calls"][0]["ok"], false, "what was heard may have been charged");
+}
+
+#[tokio::test]
+async fn a_preamble_is_not_told_as_a_subquestion() {
+    let house = open(vec![Step::say("What do we need to know?\n1. How many?\n2. And then?")]).await;
+    let own = own_events(&house.post(&streamed("two-stage/sd/qwen")).await);
+    let texts: Vec<&str> =
+        own.iter().filter(|own| own["event"] == "subquestion").map(|own| own["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["How many?", "And then?"]);
+}
+
+#[tokio::test]
+async fn who_does_not_read_holds_no_place() {
+    let settings = Settings { concurrency: 1, queue: 4, ..Settings::default() };
+    let long = "word ".repeat(60_000);
+    let house = open_with(vec![Step::say(long)], settings, Keys::default()).await;
+    let body = streamed("cot/qwen").to_string();
+    let silent = house.begin("POST", "/v1/chat/completions", "", body.as_bytes()).await;
+    house.asked(1).await;
+    let heard = house.post(&streamed("cot/qwen")).await;
+    assert_eq!((heard.status, said(&heard, "content").as_str()), (200, "The answer is: 9"));
+    drop(silent);
 }

@@ -42,8 +42,8 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Status { place, json } => status::run(&place, json).await,
         Command::Serve { new_key: Some(name), .. } => serve::new_key(&name),
-        Command::Serve { place, new_key: None, listen, keys, strict } => {
-            serve::run(place, serve::Asked { listen, keys, strict }).await
+        Command::Serve { place, new_key: None, listen, keys, record, strict, hosts } => {
+            serve::run(place, serve::Asked { listen, keys, record, strict, hosts }).await
         }
         Command::Score { scorer, predictions } => score::run(scorer, &predictions),
         Command::Data { dataset, folder, files, rows, seed, json } => {

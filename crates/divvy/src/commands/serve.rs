@@ -9,8 +9,9 @@ use divvy_core::{
     recipe::{self, EvalSplit, nearest},
     results::{ArmResult, Results},
 };
+use divvy_flow::evaluate;
 use divvy_serve::{
-    Desk, Keys, fresh_key,
+    Desk, Keys, Recorder, fresh_key,
     menu::{Measured, Menu, Served, ServedArm},
     settings::Settings,
 };
@@ -30,11 +31,14 @@ const KEY_VARIABLE: &str = "DIVVY_SERVE_KEY";
 pub(crate) struct Asked {
     pub(crate) listen: SocketAddr,
     pub(crate) keys: Option<PathBuf>,
+    pub(crate) record: Option<PathBuf>,
     pub(crate) strict: bool,
+    pub(crate) hosts: Vec<String>,
 }
 
 pub(crate) async fn run(place: Place, asked: Asked) -> anyhow::Result<()> {
     let keys = keys(asked.keys.as_deref())?;
+    let recorder = asked.record.as_deref().map(recorder).transpose()?;
     let session = Arc::new(Session::open(&place, Access::Serve).await?);
     session.find_students().await?;
     let menu = menu(&session).await?;
@@ -43,8 +47,9 @@ pub(crate) async fn run(place: Place, asked: Asked) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen at {}; --listen 127.0.0.1:0 takes a free port", asked.listen))?;
     let address = listener.local_addr()?;
     greet(&menu, address, &keys);
-    let settings = settings(&session.recipe.serve, asked.strict);
-    let desk = Desk::new(menu, settings, keys, Some(Arc::new(Records(Arc::clone(&session)))));
+    warn_of_free_models(&menu, &keys);
+    let settings = Settings { hosts: asked.hosts, ..settings(&session.recipe.serve, asked.strict) };
+    let desk = Desk::new(menu, settings, keys, Some(Arc::new(Records(Arc::clone(&session)))), recorder);
     let (loading, loaded) = (Arc::clone(&session), Arc::clone(&desk));
     tokio::task::spawn_blocking(move || {
         let ready = loading.load_models();
@@ -65,10 +70,12 @@ async fn stopped() {
         _ = terminate.recv() => {}
     }
     say("stopping; requests under way come to their end (again to stop at once)");
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
         }
+        std::process::exit(130);
     });
 }
 
@@ -80,8 +87,14 @@ fn keys(file: Option<&std::path::Path>) -> anyhow::Result<Keys> {
                 .into())
         }
         Ok(key) => Ok(keys.with(KEY_VARIABLE, key.trim())),
-        Err(_) => Ok(keys),
+        Err(std::env::VarError::NotPresent) => Ok(keys),
+        Err(error) => Err(Usage(format!("{KEY_VARIABLE}: {error}")).into()),
     }
+}
+
+fn recorder(path: &std::path::Path) -> anyhow::Result<Recorder> {
+    let cannot = |error| Usage(format!("--record: cannot append to `{}`: {error}", path.display()));
+    Ok(Recorder::open(path).map_err(cannot)?)
 }
 
 pub(crate) fn new_key(name: &str) -> anyhow::Result<()> {
@@ -129,10 +142,10 @@ async fn menu(session: &Session) -> anyhow::Result<Menu> {
     }
     served.extend(plain(session, &served));
     Ok(Menu {
-        served,
-        plan,
+        served: served.into_iter().map(Arc::new).collect(),
         seed: context.plan.seed,
-        scorer: context.questions.train.first().map_or(ScorerKind::Exact, |first| first.scorer),
+        scorer: evaluate::questions(context, &plan).first().map_or(ScorerKind::Exact, |first| first.scorer),
+        plan,
         recipe: context.plan.name.clone(),
         created: clock::now_ms().unsigned_abs() / 1000,
     })
@@ -184,6 +197,19 @@ fn plain(session: &Session, arms: &[Served]) -> Vec<Served> {
         }
     }
     names.iter().filter_map(|name| session.registry.live(name).ok()).map(Served::Model).collect()
+}
+
+/// A limit in money does not hold for what has no price.
+fn warn_of_free_models(menu: &Menu, keys: &Keys) {
+    let free = menu.served.iter().filter_map(|served| match &**served {
+        Served::Model(voice) if !voice.local && voice.prices.is_none() => Some(&*voice.name),
+        _ => None,
+    });
+    let free: Vec<&str> = free.collect();
+    if keys.limits_money() && !free.is_empty() {
+        let free = free.join(", ");
+        say(&format!("warning: dollars_per_day does not count {free}, which has no `price` under [models]"));
+    }
 }
 
 fn greet(menu: &Menu, address: SocketAddr, keys: &Keys) {
