@@ -15,6 +15,8 @@ pub struct Voice {
     pub name: String,
     pub id: ModelId,
     pub live: Arc<Live>,
+    /// Goes on with a text instead of answering messages; a model in this process can.
+    pub raw: Option<Arc<Live>>,
     /// It runs in this process.
     pub local: bool,
     pub prices: Option<Prices>,
@@ -45,7 +47,7 @@ pub struct Measured {
 /// One entry of `/v1/models`.
 #[derive(Clone)]
 pub enum Served {
-    Arm(ServedArm),
+    Arm(Box<ServedArm>),
     /// A plain model: messages go to it as they are.
     Model(Voice),
 }

@@ -30,6 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 pub fn app(desk: Arc<Desk>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(api::chat::complete))
+        .route("/v1/completions", post(api::completions::complete))
         .route("/v1/models", get(api::list))
         .route("/v1/models/{*name}", get(api::one))
         .route("/healthz", get(async || "ok\n"))

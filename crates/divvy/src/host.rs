@@ -41,6 +41,8 @@ struct Host {
 /// One request on its way to the engine's thread.
 struct Work {
     request: ChatRequest,
+    /// The messages' text as it is, without a chat template.
+    raw: bool,
     adapter: Option<PathBuf>,
     deltas: mpsc::UnboundedSender<Result<Delta, ChatError>>,
     cancel: CancellationToken,
@@ -90,7 +92,7 @@ impl Hosts {
             .extend(adapter.clone().map(|adapter| (form.clone(), adapter)));
         let start = || start(Arc::clone(self), name, form.clone(), batch);
         let host = threads.entry(form.clone()).or_insert_with(start).clone();
-        LocalChat { name: name.to_owned(), host, adapter }
+        LocalChat { name: name.to_owned(), host, adapter, raw: false }
     }
 }
 
@@ -192,7 +194,14 @@ impl Desk {
             let message = format!("model `{}`: {bytes} bytes do not fit into its {context} tokens", self.name);
             return Err(ChatError::new(ErrorKind::ContextTooLong, message));
         }
-        let prompt = self.model.encode_chat(&work.request.messages).map_err(|error| refused(&self.name, &error))?;
+        let messages = &work.request.messages;
+        let prompt = if work.raw {
+            let text: String = messages.iter().map(|message| &*message.content).collect();
+            self.model.tokenizer.encode(&text)
+        } else {
+            self.model.encode_chat(messages)
+        };
+        let prompt = prompt.map_err(|error| refused(&self.name, &error))?;
         let adapter = match &work.adapter {
             Some(path) => Some(self.adapter(path).map_err(|reason| broken(&self.name, &reason))?),
             None => None,
@@ -240,12 +249,20 @@ pub(crate) struct LocalChat {
     name: String,
     host: Host,
     adapter: Option<PathBuf>,
+    raw: bool,
+}
+
+impl LocalChat {
+    /// The same model, which goes on with a text instead of answering messages.
+    pub(crate) fn raw(&self) -> Self {
+        Self { name: self.name.clone(), host: self.host.clone(), adapter: self.adapter.clone(), raw: true }
+    }
 }
 
 impl Chat for LocalChat {
     fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas {
         let (deltas, stream) = mpsc::unbounded_channel();
-        let work = Work { request, adapter: self.adapter.clone(), deltas, cancel };
+        let work = Work { request, raw: self.raw, adapter: self.adapter.clone(), deltas, cancel };
         if let Err(std_mpsc::SendError(work)) = self.host.work.send(work) {
             let _ = work.deltas.send(Err(broken(&self.name, "its thread has ended")));
         }

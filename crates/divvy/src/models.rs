@@ -28,7 +28,10 @@ use divvy_serve::menu::Voice;
 use divvy_store::Store;
 use divvy_student::matrix::Numerics;
 
-use crate::{host::Hosts, progress::FetchBar};
+use crate::{
+    host::{Hosts, LocalChat},
+    progress::FetchBar,
+};
 
 /// Sequences in a local batch, requests in flight at an endpoint, unless the recipe says otherwise.
 const LOCAL_BATCH: usize = 32;
@@ -219,55 +222,63 @@ impl Registry {
         let attempt_timeout = model.recipe.timeout_seconds.map_or(config.attempt_timeout, Duration::from_secs);
         let config = ClientConfig { budget: Arc::default(), attempt_timeout, ..config };
         let live = Arc::new(Live::new(endpoints, &config));
-        let voice = Voice { name: name.to_owned(), id, live, local: config.local, prices: config.prices };
+        let raw = self
+            .local(name)?
+            .map(|(_, model, chat, _)| Arc::new(Live::new(vec![in_process(Arc::new(chat.raw()), model)], &config)));
+        let voice = Voice { name: name.to_owned(), id, live, raw, local: config.local, prices: config.prices };
         self.voices.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), voice.clone());
         Ok(voice)
     }
 
     /// Where a model is: what it is called, what it is described by, its endpoints, its identity.
-    fn place<'a>(
-        &'a self,
-        name: &'a str,
-        streamed: bool,
-    ) -> Result<(&'a str, &'a Resolved, Vec<Endpoint>, ModelId), FlowError> {
+    fn place<'a>(&'a self, name: &'a str, streamed: bool) -> Result<Place<'a>, FlowError> {
         let fail = |reason: String| fail(name, reason);
-        if let Some(student) = name.strip_prefix("student:") {
-            let (model, endpoint, id) =
-                self.student(student).ok_or_else(|| fail("is not trained yet; run `divvy train`".into()))?;
-            return Ok((student, model, vec![endpoint], id));
+        if let Some((called, model, chat, id)) = self.local(name)? {
+            return Ok((called, model, vec![in_process(Arc::new(chat), model)], id));
         }
         let model = self.resolved.get(name).ok_or_else(|| fail("is not defined under [models]".into()))?;
-        let concurrency = model.recipe.concurrency;
         let endpoints = match (&model.source, &model.path) {
             (ModelSource::Endpoint { url }, _) => {
                 endpoints(url, &model.recipe, streamed).map_err(|error| fail(error.to_string()))?
             }
             (ModelSource::Recorded(_), Some(file)) => {
                 let chat = divvy_llm::Recorded::open(file).map_err(|error| fail(error.to_string()))?;
-                vec![at_once(Arc::new(chat), REMOTE_CONCURRENCY)]
+                vec![Endpoint { max_concurrency: REMOTE_CONCURRENCY, ..Endpoint::new(Arc::new(chat)) }]
             }
-            (_, Some(path)) => {
-                let batch = concurrency.unwrap_or(LOCAL_BATCH);
-                vec![at_once(Arc::new(self.hosts.chat(name, (path, model.numerics), None, batch)), batch)]
-            }
-            (_, None) => return Err(fail("has no weights".into())),
+            _ => return Err(fail("has no weights".into())),
         };
         Ok((name, model, endpoints, model.id.clone()))
     }
 
-    fn student(&self, student: &str) -> Option<(&Resolved, Endpoint, ModelId)> {
+    /// A model in this process; `None` for one that is elsewhere.
+    fn local<'a>(&'a self, name: &'a str) -> Result<Option<(&'a str, &'a Resolved, LocalChat, ModelId)>, FlowError> {
+        if let Some(student) = name.strip_prefix("student:") {
+            let found = self.student(student);
+            let (model, chat, id) = found.ok_or_else(|| fail(name, "is not trained yet; run `divvy train`".into()))?;
+            return Ok(Some((student, model, chat, id)));
+        }
+        let Some(model) = self.resolved.get(name) else { return Ok(None) };
+        let (ModelSource::PyPi { .. } | ModelSource::Hub { .. } | ModelSource::Path(_), Some(path)) =
+            (&model.source, &model.path)
+        else {
+            return Ok(None);
+        };
+        let chat = self.hosts.chat(name, (path, model.numerics), None, batch(model));
+        Ok(Some((name, model, chat, model.id.clone())))
+    }
+
+    fn student(&self, student: &str) -> Option<(&Resolved, LocalChat, ModelId)> {
         let (base, artefact) = self.students.lock().unwrap_or_else(PoisonError::into_inner).get(student)?.clone();
         let model = self.resolved.get(&base)?;
         let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", model.recipe.numerics.name());
-        let batch = model.recipe.concurrency.unwrap_or(LOCAL_BATCH);
         let base_path = model.path.as_deref()?;
         // Full weights stand alone; an adapter needs its base.
         let chat = if artefact.path.join("adapter_config.json").exists() {
-            self.hosts.chat(&base, (base_path, model.numerics), Some(artefact.path), batch)
+            self.hosts.chat(&base, (base_path, model.numerics), Some(artefact.path), batch(model))
         } else {
-            self.hosts.chat(student, (&artefact.path, model.numerics), None, batch)
+            self.hosts.chat(student, (&artefact.path, model.numerics), None, batch(model))
         };
-        Some((model, at_once(Arc::new(chat), batch), id))
+        Some((model, chat, id))
     }
 
     fn config(&self, name: &str, model: &Resolved) -> Result<ClientConfig, String> {
@@ -291,9 +302,15 @@ fn fail(name: &str, reason: String) -> FlowError {
     FlowError::Model { name: name.to_owned(), reason }
 }
 
-/// A model in this process.
-fn at_once(chat: Arc<dyn Chat>, most: usize) -> Endpoint {
-    Endpoint { max_concurrency: most, ..Endpoint::new(chat) }
+type Place<'a> = (&'a str, &'a Resolved, Vec<Endpoint>, ModelId);
+
+/// Sequences in the batch of a local model.
+fn batch(model: &Resolved) -> usize {
+    model.recipe.concurrency.unwrap_or(LOCAL_BATCH)
+}
+
+fn in_process(chat: Arc<dyn Chat>, model: &Resolved) -> Endpoint {
+    Endpoint { max_concurrency: batch(model), ..Endpoint::new(chat) }
 }
 
 /// The places where a remote model is served.

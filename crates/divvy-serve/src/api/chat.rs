@@ -16,7 +16,7 @@ use axum::{
 use tokio::time::{Instant as Moment, timeout_at};
 
 use super::{
-    events::{self, Streaming},
+    events::{self, Form, Streaming},
     reply::{self, Heading},
     request::Request,
 };
@@ -38,20 +38,26 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(crate) async fn complete(State(desk): State<Arc<Desk>>, request: HttpRequest) -> Response<Body> {
     let (parts, sent) = request.into_parts();
-    let admitted = match admit(&desk, &parts, sent).await {
-        Ok(admitted) => admitted,
-        Err(error) => return refused(&desk, &error),
-    };
-    let (id, ignored) = (fresh_id(), header_list(&admitted.ignored));
-    let answered = answer(&desk, admitted, id.clone()).await;
+    match admit(&desk, &parts, sent).await {
+        Err(error) => refused(&desk, &error),
+        Ok((admitted, request)) => {
+            let (id, ignored) = (fresh_id("chatcmpl"), admitted.ignored.clone());
+            let answered = answer(&desk, admitted, &request, id.clone()).await;
+            with_headers(answered, &id, &ignored)
+        }
+    }
+}
+
+/// The answer, or its error, with what is told in headers.
+pub(super) fn with_headers(answered: Result<Response<Body>, ApiError>, id: &str, ignored: &[String]) -> Response<Body> {
     let mut response = answered.unwrap_or_else(|error| error.response());
     let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, HeaderValue::from_str(&id).expect("an id is ASCII"));
-    headers.extend(ignored.map(|ignored| (IGNORED, ignored)));
+    headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("an id is ASCII"));
+    headers.extend(header_list(ignored).map(|ignored| (IGNORED, ignored)));
     response
 }
 
-fn refused(desk: &Desk, error: &ApiError) -> Response<Body> {
+pub(super) fn refused(desk: &Desk, error: &ApiError) -> Response<Body> {
     desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
     error.response()
 }
@@ -68,52 +74,65 @@ fn header_list(names: &[String]) -> Option<HeaderValue> {
 }
 
 /// A request that may stand in line.
-struct Admitted {
-    request: Request,
-    served: Arc<Served>,
-    ignored: Vec<String>,
-    key: Option<Arc<Key>>,
+pub(super) struct Admitted {
+    pub(super) served: Arc<Served>,
+    pub(super) ignored: Vec<String>,
+    pub(super) key: Option<Arc<Key>>,
 }
 
-async fn admit(desk: &Desk, parts: &Parts, sent: Body) -> Result<Admitted, ApiError> {
+async fn admit(desk: &Desk, parts: &Parts, sent: Body) -> Result<(Admitted, Request), ApiError> {
     let key = caller(desk, &parts.headers)?;
     let bytes = body(desk, sent).await?;
     let request = Request::read(&bytes, desk.settings.max_messages)?;
     let served = desk.menu.find(&request.model).ok_or_else(|| no_model(desk, &request.model))?.clone();
     let ignored = request.ignored(matches!(*served, Served::Arm(_)));
-    if desk.settings.strict
-        && let Some(first) = ignored.first()
-    {
-        return Err(ApiError::field(first, "unsupported_parameter", format!("`{first}` has no effect here")));
-    }
+    strictly(desk, &ignored)?;
     key.as_ref().map_or(Ok(()), |key| key.begin())?;
-    Ok(Admitted { request, served, ignored, key })
+    Ok((Admitted { served, ignored, key }, request))
 }
 
-fn no_model(desk: &Desk, name: &str) -> ApiError {
+pub(super) fn strictly(desk: &Desk, ignored: &[String]) -> Result<(), ApiError> {
+    match ignored.first().filter(|_| desk.settings.strict) {
+        Some(first) => Err(ApiError::field(first, "unsupported_parameter", format!("`{first}` has no effect here"))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn no_model(desk: &Desk, name: &str) -> ApiError {
     let names: Vec<String> = desk.menu.served.iter().map(|served| served.name()).collect();
     ApiError::no_model(name, &names.join(", "))
 }
 
-async fn answer(desk: &Arc<Desk>, admitted: Admitted, id: String) -> Result<Response<Body>, ApiError> {
-    let Admitted { request, served, key, .. } = admitted;
+/// The books of a request are opened, its time begins.
+pub(super) fn begin(desk: &Arc<Desk>, admitted: Admitted, id: String) -> (Heading, Arc<Tally>, Moment) {
+    let Admitted { served, key, .. } = admitted;
     let began = Instant::now();
-    let deadline = Moment::from_std(began) + desk.settings.deadline;
     let tally = Tally::new(desk, id.clone(), served.name(), key, began);
-    let started = start(desk, &served, &request, &tally, deadline).inspect_err(|error| tally.ended(error.status))?;
-    let (heard, answering) = started;
     let heading = Heading { id, created: now(), model: served.name(), served };
+    (heading, tally, Moment::from_std(began) + desk.settings.deadline)
+}
+
+async fn answer(
+    desk: &Arc<Desk>,
+    admitted: Admitted,
+    request: &Request,
+    id: String,
+) -> Result<Response<Body>, ApiError> {
+    let (heading, tally, deadline) = begin(desk, admitted, id);
+    let asked = asked(desk, &heading.served, request, &tally, deadline);
+    let asked = asked.inspect_err(|error| tally.ended(error.status))?;
+    let (heard, answering) = in_line(desk, asked, &tally, deadline)?;
     if !request.stream {
         return reply::whole(&heading, heard, answering, &tally).await;
     }
     let (include_usage, keep_alive) = (request.include_usage, desk.settings.keep_alive);
-    let answering = apart(answering);
-    events::respond(Streaming { heading, heard, answering, tally, include_usage, keep_alive }).await
+    let (answering, form) = (apart(answering), Form::Chat);
+    events::respond(Streaming { heading, heard, answering, tally, include_usage, keep_alive, form }).await
 }
 
 /// Answers as fast as the models do, however slowly the client reads: a place in the line, and a deadline, are no matter
 /// of its connection. Dropping it stops the work.
-fn apart(answering: Answering) -> Answering {
+pub(super) fn apart(answering: Answering) -> Answering {
     let mut task = Task(tokio::spawn(answering));
     Box::pin(async move { (&mut task.0).await.unwrap_or_else(|_| Err(ApiError::internal())) })
 }
@@ -127,16 +146,15 @@ impl Drop for Task {
 }
 
 /// What will be heard, and the answer: its turn in the line, its deadline and the server's end included.
-fn start(
+pub(super) fn in_line(
     desk: &Arc<Desk>,
-    served: &Arc<Served>,
-    request: &Request,
+    (heard, answering): (Heard, Answering),
     tally: &Arc<Tally>,
     deadline: Moment,
 ) -> Result<(Heard, Answering), ApiError> {
-    let (heard, answering) = asked(desk, served, request, tally, deadline)?;
     let entered = desk.line.enter(&desk.metrics.running, &desk.metrics.waiting);
     let ticket = entered.inspect_err(|error| {
+        tally.ended(error.status);
         desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
     })?;
     let (tally, hurry) = (Arc::clone(tally), desk.hurry.clone());
@@ -174,9 +192,9 @@ fn asked(
     })
 }
 
-/// `chatcmpl-` and 24 hex digits, different for every request of this process and, by the clock, of others.
-fn fresh_id() -> String {
+/// The kind of object and 24 hex digits, different for every request of this process and, by the clock, of others.
+pub(super) fn fresh_id(kind: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("chatcmpl-{:08x}{count:016x}", now() as u32)
+    format!("{kind}-{:08x}{count:016x}", now() as u32)
 }

@@ -20,7 +20,16 @@ use crate::{
 /// A failure within this time is told by its status; after it the head is out, and a failure is an event.
 const HEAD_WAITS: Duration = Duration::from_secs(2);
 
+/// Which kind of object a stream is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Chat,
+    /// Of `/v1/completions`: text alone.
+    Completion,
+}
+
 pub(super) struct Streaming {
+    pub(super) form: Form,
     pub(super) heading: Heading,
     pub(super) heard: Heard,
     pub(super) answering: Answering,
@@ -38,7 +47,9 @@ struct Speaking {
 /// The response, once something is said, or something failed, or enough time has passed.
 pub(super) async fn respond(streaming: Streaming) -> Result<Response<Body>, ApiError> {
     let mut speaking = Speaking { streaming, out: VecDeque::new(), ended: false };
-    speaking.push(&json!({"role": "assistant", "content": "", "refusal": null}), None, None);
+    if speaking.streaming.form == Form::Chat {
+        speaking.push(&json!({"role": "assistant", "content": "", "refusal": null}), None, None);
+    }
     if let Ok(Err(error)) = tokio::time::timeout(HEAD_WAITS, speaking.listen()).await {
         return Err(error);
     }
@@ -127,8 +138,15 @@ impl Speaking {
     }
 
     fn push(&mut self, delta: &Value, finish: Option<&str>, own: Option<&Value>) {
-        let mut chunk = self.chunk(json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]));
-        if let Some(own) = own {
+        let choice = match self.streaming.form {
+            Form::Chat => json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}),
+            Form::Completion => {
+                let text = delta["content"].as_str().unwrap_or_default();
+                json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish})
+            }
+        };
+        let mut chunk = self.chunk(json!([choice]));
+        if let Some(own) = own.filter(|_| self.streaming.form == Form::Chat) {
             chunk["divvy"] = own.clone();
         }
         if self.streaming.include_usage {
@@ -139,8 +157,12 @@ impl Speaking {
 
     fn chunk(&self, choices: Value) -> Value {
         let heading = &self.streaming.heading;
+        let object = match self.streaming.form {
+            Form::Chat => "chat.completion.chunk",
+            Form::Completion => "text_completion",
+        };
         json!({
-            "id": heading.id, "object": "chat.completion.chunk", "created": heading.created, "model": heading.model,
+            "id": heading.id, "object": object, "created": heading.created, "model": heading.model,
             "choices": choices,
         })
     }

@@ -1,6 +1,7 @@
 //! The HTTP face: routes, requests in, replies and events out.
 
 pub(crate) mod chat;
+pub(crate) mod completions;
 mod events;
 mod fields;
 mod models;

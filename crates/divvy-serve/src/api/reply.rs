@@ -26,24 +26,40 @@ pub(super) struct Heading {
     pub(super) served: Arc<Served>,
 }
 
+/// All that was said, by what it is.
+#[derive(Default)]
+pub(super) struct Texts {
+    pub(super) content: String,
+    reasoning: String,
+}
+
 /// Waits for the whole reply.
-pub(super) async fn whole(
-    heading: &Heading,
+pub(super) async fn waited(
     mut heard: Heard,
     answering: Answering,
     tally: &Arc<Tally>,
-) -> Result<Response<Body>, ApiError> {
+) -> Result<(Outcome, Texts), ApiError> {
     let outcome = answering.await.inspect_err(|error| tally.ended(error.status))?;
-    let (mut reasoning, mut content) = (String::new(), String::new());
+    let mut texts = Texts::default();
     while let Ok(said) = heard.try_recv() {
         match said {
-            Said::Content(text) => content.push_str(&text),
-            Said::Reasoning(text) => reasoning.push_str(&text),
-            Said::Subquestion { number, text } => reasoning.push_str(&line(number, &text)),
+            Said::Content(text) => texts.content.push_str(&text),
+            Said::Reasoning(text) => texts.reasoning.push_str(&text),
+            Said::Subquestion { number, text } => texts.reasoning.push_str(&line(number, &text)),
             Said::SubAnswer { .. } | Said::Fallback(_) => {}
         }
     }
     tally.ended(200);
+    Ok((outcome, texts))
+}
+
+pub(super) async fn whole(
+    heading: &Heading,
+    heard: Heard,
+    answering: Answering,
+    tally: &Arc<Tally>,
+) -> Result<Response<Body>, ApiError> {
+    let (outcome, Texts { content, reasoning }) = waited(heard, answering, tally).await?;
     let entries = tally.entries();
     let reasoning = (!reasoning.is_empty()).then_some(reasoning);
     let message = json!({

@@ -27,7 +27,7 @@ pub(crate) struct Request {
 
 /// Sampling as the caller wants it: a plain model's; an arm answers as it was measured.
 #[derive(Debug, Default)]
-struct Wanted {
+pub(super) struct Wanted {
     temperature: Option<f64>,
     top_p: Option<f64>,
     seed: Option<i64>,
@@ -103,15 +103,13 @@ impl Request {
             include_usage: stream_options.is_some_and(|options| options.include_usage),
             max_tokens: newer.or(older),
             sampling: Wanted::take(&mut fields)?,
-            unknown: fields.left().into_iter().chain(nested).collect(),
+            unknown: fields.left().into_iter().chain(nested).filter(|name| !is_label(name)).collect(),
         })
     }
 
     /// Fields that will have no effect.
     pub(crate) fn ignored(&self, by_arm: bool) -> Vec<String> {
         let mut ignored = self.unknown.clone();
-        // Who sends the request, and under what label, is not a matter of its answer.
-        ignored.retain(|name| !["user", "metadata", "store", "safety_identifier"].contains(&&**name));
         if by_arm {
             ignored.extend(self.sampling.named().into_iter().map(str::to_owned));
         }
@@ -142,6 +140,11 @@ impl Request {
     pub(crate) fn plain(&self) -> Result<(Vec<Message>, Sampling), ApiError> {
         Ok((self.messages.clone(), self.sampling.of(self.max_tokens.unwrap_or(PLAIN_TOKENS))?))
     }
+}
+
+/// Who sends the request, and under what label, is no matter of its answer.
+pub(super) fn is_label(name: &str) -> bool {
+    ["user", "metadata", "store", "safety_identifier"].contains(&name)
 }
 
 /// `messages.name` for each field of a part of the request that nobody reads.
@@ -184,7 +187,7 @@ impl WireMessage {
 }
 
 impl Wanted {
-    fn take(fields: &mut Fields) -> Result<Self, ApiError> {
+    pub(super) fn take(fields: &mut Fields) -> Result<Self, ApiError> {
         Ok(Self {
             temperature: fields.take("temperature")?,
             top_p: fields.take("top_p")?,
@@ -203,7 +206,7 @@ impl Wanted {
         all.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
     }
 
-    fn of(&self, max_tokens: u32) -> Result<Sampling, ApiError> {
+    pub(super) fn of(&self, max_tokens: u32) -> Result<Sampling, ApiError> {
         let range = |name: &str, value: Option<f64>, most: f64| match value {
             Some(value) if !(0.0..=most).contains(&value) => {
                 Err(ApiError::field(name, "invalid_value", format!("`{name}` must lie between 0 and {most}")))

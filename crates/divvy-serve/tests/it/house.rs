@@ -67,18 +67,25 @@ fn voice(url: &str, name: &str) -> Voice {
     let prices = Some(Prices::parse(&price).expect("prices"));
     let endpoint = Endpoint { name: Some(url.to_owned()), ..Endpoint::new(Arc::new(chat)) };
     let live = Live::new(vec![endpoint], &ClientConfig { prices, ..ClientConfig::new(name) });
-    Voice { name: name.to_owned(), id: ModelId::remote("test", name), live: Arc::new(live), local: false, prices }
+    Voice {
+        name: name.to_owned(),
+        id: ModelId::remote("test", name),
+        live: Arc::new(live),
+        raw: None,
+        local: false,
+        prices,
+    }
 }
 
 fn served(strategy: Strategy, url: &str) -> Served {
     let decomposer = strategy.needs_decomposer().then(|| "student:sd".to_owned());
-    Served::Arm(ServedArm {
+    Served::Arm(Box::new(ServedArm {
         decomposer: decomposer.as_ref().map(|_| voice(url, "student:sd")),
         arm: Arm { strategy, decomposer, solver: "qwen".to_owned() },
         style: Style::Free,
         solver: voice(url, "qwen"),
         measured: None,
-    })
+    }))
 }
 
 pub(crate) fn menu(url: &str) -> Menu {

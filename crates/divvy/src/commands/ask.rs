@@ -47,8 +47,8 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let question =
-        question(&asked, session.context.questions.train.first().map_or(ScorerKind::Exact, |first| first.scorer));
+    let scorer = evaluate::questions(context, plan).first().map_or(ScorerKind::Exact, |first| first.scorer);
+    let question = question(&asked, scorer);
     let opened = evaluate::open_arm(context, arm).await?;
     let answer = strategy::answer(context, plan, &opened, &question).await?;
     let text = if asked.json { serde_json::to_string_pretty(&as_json(arm, &answer))? } else { as_text(arm, &answer) };

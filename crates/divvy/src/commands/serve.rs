@@ -131,7 +131,7 @@ async fn menu(session: &Session) -> anyhow::Result<Menu> {
     let (mut served, mut left_out) = (Vec::new(), Vec::new());
     for arm in plan.arms.iter().filter(|arm| wanted.is_empty() || wanted.contains(&arm.slug())) {
         match open(session, arm, &results) {
-            Ok(arm) => served.push(Served::Arm(arm)),
+            Ok(arm) => served.push(Served::Arm(Box::new(arm))),
             Err(reason) if wanted.is_empty() => left_out.push(format!("{arm} is not served: {reason}")),
             Err(reason) => anyhow::bail!("serve.arms: {arm} cannot be served: {reason}"),
         }

@@ -164,6 +164,17 @@ fn arms_and_models_are_served_after_a_run_and_beside_one() {
     assert_eq!(reply["divvy"]["answer"], "29");
     assert_eq!(reply["divvy"]["usage"]["calls"][0]["model"], "student:sd");
     assert!(serving.ask("student:sd")["usage"]["completion_tokens"].as_u64().unwrap() <= 8);
+    // It goes on with a text, too; an arm and a remote model do not.
+    let complete = |model: &str, stream: bool| {
+        let body = json!({"model": model, "prompt": "Ann has 3", "max_tokens": 4, "temperature": 0, "stream": stream});
+        serving.send("POST /v1/completions", &body.to_string())
+    };
+    let (status, body) = complete("student:sd", false);
+    let reply: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!((status, &reply["object"]), (200, &json!("text_completion")), "{body}");
+    assert!(reply["usage"]["completion_tokens"].as_u64().unwrap() <= 4 && reply["choices"][0]["text"].is_string());
+    assert!(complete("student:sd", true).1.contains("data: [DONE]"));
+    assert_eq!((complete("big", false).0, complete("cot/big", false).0, complete("none", false).0), (400, 400, 404));
     // The store is only read: a run goes on beside it.
     bench.done(&["run", "recipe.toml"]);
     serving.stop();
