@@ -123,7 +123,7 @@ def get(port, path):
 def added(rows, folder, services, quick):
     """Latency through a service less the latency of the upstream itself, at a fixed rate, in turns."""
     plain, stream = body(folder, "plain", "mock", "How many?"), body(folder, "stream", "mock", "How many?", True)
-    seconds, rounds = (2, 1) if quick else (10, 5)
+    seconds, rounds = (2, 1) if quick else (10, 3)
     for what, file, key in [("a reply in one piece", plain, "whole_ms"), ("the first piece of a stream", stream, "first_ms")]:
         for rate in [1000, 10]:
             found = {}
@@ -159,7 +159,7 @@ def sequential(rows, folder, quick):
     """Ten calls one after another: decomposition, eight subquestions, answer. The critical path is ten times a call made
     directly, so the rest holds divvy's own HTTP client too."""
     file = body(folder, "sequential", "sequential/mock/mock", "How many?")
-    rounds, walls, calls = (1 if quick else 5), [], []
+    rounds, walls, calls = (1 if quick else 3), [], []
     for _ in range(rounds):
         calls.append(load("paced", UPSTREAM, folder / "stream.json", 500, 2, 8)["whole_ms"]["p50"])
         walls.append(load("paced", DIVVY, file, 50, 2 if quick else 10, 8)["whole_ms"])
@@ -220,7 +220,7 @@ def leave(model, content, stream):
     before = int(get(UPSTREAM, "/abandoned"))
     text = json.dumps({"model": model, "stream": stream, "messages": [{"role": "user", "content": content}]})
     client = socket.create_connection(("127.0.0.1", DIVVY))
-    client.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(text)}\r\n\r\n{text}".encode())
+    client.sendall(f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: {len(text)}\r\n\r\n{text}".encode())
     time.sleep(0.15)
     left = time.monotonic()
     client.close()

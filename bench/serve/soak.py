@@ -20,7 +20,7 @@ import urllib.request
 
 from bench import BIN, DIVVY, OTHER_CORE, RECIPE, ROOT, SERVICE_CORE, UPSTREAM, Running, get
 
-HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 
 
 def chat(stream=False, model="two-stage/mock/mock", content="How many?"):

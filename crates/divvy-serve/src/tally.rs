@@ -1,24 +1,20 @@
 //! The books of one request: every call's tokens, money and time. They are settled when the request ends, however it ends.
 
+mod running;
+
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use divvy_core::{
-    chat::{ChatRequest, Usage},
-    cost::Prices,
-};
-use divvy_llm::{Call, ChatError};
+use divvy_core::chat::Usage;
 use serde_json::{Value, json};
+
+pub(crate) use running::Running;
 
 use crate::{
     admission::keys::Key,
     desk::Desk,
-    menu::Voice,
     metrics::{ByDirection, ByModel, ByOutcome, ByStage, observe},
 };
 
@@ -58,76 +54,6 @@ pub(crate) struct Entry {
     pub(crate) ok: bool,
 }
 
-/// A call under way. However it ends, and when it is dropped too, it is in the books.
-pub(crate) struct Running {
-    tally: Arc<Tally>,
-    stage: Stage,
-    model: String,
-    prices: Option<Prices>,
-    began: Instant,
-    prompt_bytes: usize,
-    heard_bytes: AtomicUsize,
-    entered: AtomicBool,
-}
-
-impl Running {
-    pub(crate) fn heard(&self, piece: &str) {
-        self.heard_bytes.fetch_add(piece.len(), Relaxed);
-        self.tally.heard();
-    }
-
-    /// A try of this call failed, and another follows.
-    pub(crate) fn failed_try(&self, error: &ChatError) {
-        if error.may_be_charged() {
-            self.enter(error.usage, false, Duration::ZERO);
-        }
-    }
-
-    pub(crate) fn ended(&self, result: &Result<Call, ChatError>) {
-        self.entered.store(true, Relaxed);
-        let time = self.began.elapsed();
-        self.tally.spent_upstream(self.stage, time);
-        match result {
-            Ok(call) => self.enter(call.reply.usage, true, time),
-            Err(error) if error.may_be_charged() || self.heard_bytes.load(Relaxed) > 0 => {
-                self.enter(error.usage, false, time);
-            }
-            Err(_) => {}
-        }
-    }
-
-    fn enter(&self, usage: Usage, ok: bool, time: Duration) {
-        // Four bytes a token is usual.
-        let tokens = |bytes: usize| Some(bytes.div_ceil(4) as u64);
-        let estimate = Usage {
-            tokens_in: usage.tokens_in.or(tokens(self.prompt_bytes)),
-            tokens_cached: usage.tokens_cached,
-            tokens_out: usage.tokens_out.or(tokens(self.heard_bytes.load(Relaxed))),
-        };
-        let cost = |usage: &Usage| self.prices.and_then(|prices| prices.cost(usage));
-        self.tally.books().entries.push(Entry {
-            stage: self.stage,
-            model: self.model.clone(),
-            usage,
-            cost_nanos: cost(&usage),
-            estimated_nanos: cost(&estimate).unwrap_or(0),
-            estimate,
-            seconds: time.as_secs_f64(),
-            ok,
-        });
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.entered.load(Relaxed) {
-            let time = self.began.elapsed();
-            self.tally.spent_upstream(self.stage, time);
-            self.enter(Usage::default(), false, time);
-        }
-    }
-}
-
 pub(crate) struct Tally {
     desk: Arc<Desk>,
     pub(crate) id: String,
@@ -163,20 +89,6 @@ impl Tally {
     pub(crate) fn heard(&self) {
         let elapsed = self.began.elapsed();
         self.books().first_piece.get_or_insert(elapsed);
-    }
-
-    /// A call to a model begins.
-    pub(crate) fn begin(self: &Arc<Self>, stage: Stage, voice: &Voice, request: &ChatRequest) -> Arc<Running> {
-        Arc::new(Running {
-            tally: Arc::clone(self),
-            stage,
-            model: voice.name.clone(),
-            prices: voice.prices,
-            began: Instant::now(),
-            prompt_bytes: request.messages.iter().map(|message| message.content.len()).sum(),
-            heard_bytes: AtomicUsize::new(0),
-            entered: AtomicBool::new(false),
-        })
     }
 
     fn spent_upstream(&self, stage: Stage, time: Duration) {

@@ -36,7 +36,7 @@ async fn without_a_fallback_it_fails() {
 
 #[tokio::test]
 async fn a_decomposer_that_hangs_leaves_the_solver_its_time() {
-    let settings = Settings { deadline: Duration::from_millis(600), ..Settings::default() };
+    let settings = Settings { deadline: Duration::from_millis(1500), ..Settings::default() };
     let house = open_with(vec![Step::fault(Fault::Hang)], settings, Keys::default()).await;
     let reply = house.post(&question("two-stage/sd/qwen")).await.json();
     assert_eq!(reply["divvy"]["fallback"], "decomposer-failed");
@@ -101,7 +101,7 @@ async fn an_upstreams_refusal_is_not_for_ever() {
 
 #[tokio::test]
 async fn an_endpoint_that_hangs_is_left_alone_after_a_while() {
-    let settings = Settings { deadline: Duration::from_millis(150), ..Settings::default() };
+    let settings = Settings { deadline: Duration::from_millis(500), ..Settings::default() };
     let mut script = vec![Step::say("The answer is: 9")];
     script.extend(vec![Step::fault(Fault::Hang); 9]);
     let house = open_with(script, settings, Keys::default()).await;

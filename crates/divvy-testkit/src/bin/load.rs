@@ -7,6 +7,8 @@
 //! load hold  HOST:PORT BODY_FILE CONNECTIONS                opens streams, hears a piece of each, holds them until stdin ends
 //! ```
 
+#![expect(clippy::print_stdout, reason = "its output is its result")]
+
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
     net::TcpStream,
