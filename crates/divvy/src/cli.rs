@@ -112,7 +112,7 @@ pub(crate) enum Command {
     },
     /// Serve the arms of a recipe as models of an OpenAI-compatible endpoint, with a page to ask and compare on
     #[command(
-        after_help = "Examples:\n  divvy serve recipes/quickstart.toml\n  divvy serve my-task.toml --listen 0.0.0.0:8787 --keys keys.toml\n  divvy serve --new-key team-a\n\nA client sets base_url to http://127.0.0.1:8787/v1 and model to an arm, as `divvy report` names it. One key without\nlimits may also stand in DIVVY_SERVE_KEY. The recipe's [serve] chooses arms, concurrency, queue, deadline, fallback."
+        after_help = "Examples:\n  divvy serve recipes/quickstart.toml\n  divvy serve my-task.toml --listen 0.0.0.0:8787 --keys keys.toml\n  divvy serve --new-key team-a\n\nA client sets base_url to http://127.0.0.1:8787/v1 and model to an arm, as `divvy report` names it.\nOne key without limits may also stand in DIVVY_SERVE_KEY. The recipe's [serve] chooses arms,\nconcurrency, queue, deadline and fallback; docs/serving.md has the rest."
     )]
     Serve {
         #[command(flatten)]
