@@ -23,6 +23,8 @@ pub(crate) struct Running {
     stage: Stage,
     model: String,
     prices: Option<Prices>,
+    /// It runs here, and nobody sends a bill.
+    free: bool,
     began: Instant,
     prompt_bytes: usize,
     heard_bytes: AtomicUsize,
@@ -63,7 +65,10 @@ impl Running {
             tokens_cached: usage.tokens_cached,
             tokens_out: usage.tokens_out.or(tokens(self.heard_bytes.load(Relaxed))),
         };
-        let cost = |usage: &Usage| self.prices.and_then(|prices| prices.cost(usage));
+        let cost = |usage: &Usage| match self.prices {
+            None => self.free.then_some(0),
+            Some(prices) => prices.cost(usage),
+        };
         self.tally.books().entries.push(Entry {
             stage: self.stage,
             model: self.model.clone(),
@@ -95,6 +100,7 @@ impl Tally {
             stage,
             model: voice.name.clone(),
             prices: voice.prices,
+            free: voice.local && voice.prices.is_none(),
             began: Instant::now(),
             prompt_bytes: request.messages.iter().map(|message| message.content.len()).sum(),
             heard_bytes: AtomicUsize::new(0),

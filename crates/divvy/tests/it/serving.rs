@@ -162,7 +162,10 @@ fn arms_and_models_are_served_after_a_run_and_beside_one() {
     // A student of some thousand parameters babbles: whatever it writes, there is an answer.
     let reply = serving.ask("two-stage/sd/big");
     assert_eq!(reply["divvy"]["answer"], "29");
-    assert_eq!(reply["divvy"]["usage"]["calls"][0]["model"], "student:sd");
+    let usage = &reply["divvy"]["usage"];
+    assert_eq!(usage["calls"][0]["model"], "student:sd");
+    assert_eq!(usage["calls"][0]["cost_dollars"], "0", "a student of one's own sends no bill");
+    assert_eq!(usage["cost_dollars"], usage["calls"][1]["cost_dollars"]);
     assert!(serving.ask("student:sd")["usage"]["completion_tokens"].as_u64().unwrap() <= 8);
     // It goes on with a text, too; an arm and a remote model do not.
     let complete = |model: &str, stream: bool| {
