@@ -97,16 +97,18 @@ async fn arm(
     let pipe = Pipe::new(desk, served, order, tally, deadline, says);
     let setting =
         Setting { arm: &served.arm, plan: &desk.menu.plan, style: served.style, recorded: false, seed: desk.menu.seed };
-    let (answer, fallback) = match strategy::answer_with(&setting, &pipe, &order.question).await {
+    let (before, fallback) = match strategy::answer_with(&setting, &pipe, &order.question).await {
         Ok(answer) if !answer.malformed => (answer, None),
         Ok(_) if !desk.settings.falls_back => return Err(ApiError::malformed_decomposition()),
-        Ok(answer) => {
-            (alone(&setting, &pipe, order, answer, "malformed-decomposition").await?, Some("malformed-decomposition"))
-        }
+        Ok(answer) => (answer, Some("malformed-decomposition")),
         Err(_) if pipe.decomposer_failed() && desk.settings.falls_back => {
-            (alone(&setting, &pipe, order, Answer::default(), "decomposer-failed").await?, Some("decomposer-failed"))
+            (Answer::default(), Some("decomposer-failed"))
         }
         Err(error) => return Err(pipe.failure(&error)),
+    };
+    let answer = match fallback {
+        None => before,
+        Some(why) => alone(&setting, &pipe, order, before, why).await?,
     };
     pipe.end(&answer.reply);
     let outcome = Outcome { finish: answer.finish.clone(), reasoned: pipe.reasoned(), answer: Some(answer), fallback };

@@ -28,8 +28,8 @@ pub struct Desk {
     pub(crate) closing: CancellationToken,
     /// Cancelled when what is still under way has to end.
     pub(crate) hurry: CancellationToken,
-    /// Why it is not ready to answer, or that it is.
-    ready: OnceLock<Result<(), String>>,
+    /// Whether the models could be loaded, once that is known.
+    ready: OnceLock<bool>,
 }
 
 impl Desk {
@@ -47,10 +47,9 @@ impl Desk {
         Arc::new(Self { menu, settings, keys, line, metrics, shelf, recorder, looking, closing, hurry, ready })
     }
 
-    /// Says that the models are loaded, or why they cannot be.
-    pub fn set_ready(&self, ready: Result<(), String>) {
-        // Said once.
-        let _ = self.ready.set(ready);
+    /// Says whether the models are loaded; what is said first holds.
+    pub fn set_ready(&self, loaded: bool) {
+        self.ready.get_or_init(|| loaded);
     }
 
     pub(crate) fn readiness(&self) -> Result<(), &'static str> {
@@ -58,8 +57,8 @@ impl Desk {
             return Err("shutting down");
         }
         match self.ready.get() {
-            Some(Ok(())) => Ok(()),
-            Some(Err(_)) => Err("a model cannot be loaded; the server's log says why"),
+            Some(true) => Ok(()),
+            Some(false) => Err("a model cannot be loaded; the server's log says why"),
             None => Err("models are being loaded"),
         }
     }

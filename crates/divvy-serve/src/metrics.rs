@@ -95,7 +95,11 @@ impl Metrics {
         }
         registry.register_with_unit("stage", "One call to a model", Unit::Seconds, self.stage_seconds.clone());
         registry.register("tokens", "Tokens as the models counted them", self.tokens.clone());
-        registry.register("cost_dollars", "Money, where prices are known", self.dollars.clone());
+        registry.register(
+            "cost_dollars",
+            "Money, where prices are known; estimated for calls that broke off",
+            self.dollars.clone(),
+        );
         registry.register("refused", "Requests refused before any model was asked", self.refused.clone());
         registry.register("fallbacks", "Requests that the solver answered alone", self.fallbacks.clone());
         registry.register("running", "Requests being answered", self.running.clone());

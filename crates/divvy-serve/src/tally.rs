@@ -56,7 +56,7 @@ pub(crate) struct Entry {
 
 pub(crate) struct Tally {
     desk: Arc<Desk>,
-    pub(crate) id: String,
+    id: String,
     model: String,
     key: Option<Arc<Key>>,
     began: Instant,
@@ -129,7 +129,7 @@ pub(crate) fn sum(entries: &[Entry], of: fn(&Usage) -> Option<u64>) -> Option<u6
     entries.iter().map(|entry| of(&entry.usage)).sum()
 }
 
-pub(crate) fn cost(entries: &[Entry]) -> Option<i64> {
+fn cost(entries: &[Entry]) -> Option<i64> {
     entries.iter().map(|entry| entry.cost_nanos).sum()
 }
 

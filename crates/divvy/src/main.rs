@@ -26,8 +26,6 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("DIVVY_LOG").unwrap_or_else(|_| level.into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     // One thread waits for all endpoints: it serves more than any of them does, and what passes between threads costs more
-    // than the work. Local models and the store have threads of their own.
-    // One thread waits for all endpoints: it serves more than any of them does, and what passes between threads costs more
     // than the work. Local models, training and the store have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime needs threads and a poller");

@@ -34,7 +34,10 @@ pub fn parse(row: &Value, columns: &Columns, context: &RowContext<'_>) -> Result
     if let Some(column) = &columns.id {
         question.id = QuestionId(format!("{}/{}/{}", context.dataset, context.split, scalar(row, column)?));
     }
-    if let Some(column) = &columns.premise {
+    // `null` says that this question stands alone.
+    if let Some(column) = &columns.premise
+        && !value(row, column)?.is_null()
+    {
         question.premise = Some(scalar(row, column)?);
     }
     if let Some(column) = &columns.answer {

@@ -154,6 +154,12 @@ fn rows_with_columns() {
     assert!(reason(parse(json!({"q": "Q?", "b": 1}))).contains("column `i` is missing; the row has b, q"));
     assert!(reason(parse(json!({"q": " ", "i": 1}))).contains("`q` is blank"));
     assert!(reason(parse(json!({"q": "Q?", "a": {"x": 1}, "d": [], "i": 1}))).contains("an object where an answer"));
+    let about = Columns { premise: Some("p".into()), ..columns() };
+    let about =
+        |premise: Value| rows::parse(&json!({"q": "Q?", "a": "Ann", "d": [], "i": 1, "p": premise}), &about, &CONTEXT);
+    assert_eq!(about(json!("P.")).unwrap().premise.as_deref(), Some("P."));
+    assert_eq!(about(Value::Null).unwrap().premise, None, "this one stands alone");
+    assert!(reason(about(json!(" "))).contains("`p` is blank"));
 }
 
 /// Rows of a development file, `None` (said loudly) when it is not there.

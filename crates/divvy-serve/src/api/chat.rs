@@ -1,40 +1,28 @@
 //! `POST /v1/chat/completions`.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
     extract::{Request as HttpRequest, State},
-    http::{HeaderName, HeaderValue, Response, request::Parts},
+    http::{Response, request::Parts},
 };
-use tokio::time::{Instant as Moment, timeout_at};
+use tokio::time::Instant;
 
 use super::{
+    course::{Admitted, apart, begin, fresh_id, in_line, no_model, refused, strictly, with_headers},
     events::{self, Form, Streaming},
-    reply::{self, Heading},
+    reply,
     request::Request,
 };
 use crate::{
-    admission::keys::Key,
-    answering::{self, Answering, Heard, Outcome, now},
+    answering::{self, Answering, Heard},
     desk::Desk,
     error::ApiError,
     menu::Served,
-    metrics::ByReason,
     server::{body, caller},
     tally::Tally,
 };
-
-const A_MOMENT: Duration = Duration::from_millis(100);
-/// Names of request fields that had no effect.
-const IGNORED: HeaderName = HeaderName::from_static("divvy-ignored");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 pub(crate) async fn complete(State(desk): State<Arc<Desk>>, request: HttpRequest) -> Response<Body> {
     let (parts, sent) = request.into_parts();
@@ -48,38 +36,6 @@ pub(crate) async fn complete(State(desk): State<Arc<Desk>>, request: HttpRequest
     }
 }
 
-/// The answer, or its error, with what is told in headers.
-pub(super) fn with_headers(answered: Result<Response<Body>, ApiError>, id: &str, ignored: &[String]) -> Response<Body> {
-    let mut response = answered.unwrap_or_else(|error| error.response());
-    let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, HeaderValue::from_str(id).expect("an id is ASCII"));
-    headers.extend(header_list(ignored).map(|ignored| (IGNORED, ignored)));
-    response
-}
-
-pub(super) fn refused(desk: &Desk, error: &ApiError) -> Response<Body> {
-    desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
-    error.response()
-}
-
-/// Names as a header: those that can stand in one, and not too many.
-fn header_list(names: &[String]) -> Option<HeaderValue> {
-    const MOST: usize = 20;
-    let plain = |name: &&String| name.len() < 64 && name.bytes().all(|byte| byte.is_ascii_graphic());
-    let mut shown: Vec<&str> = names.iter().filter(plain).take(MOST).map(String::as_str).collect();
-    if shown.len() < names.len() {
-        shown.push("...");
-    }
-    (!names.is_empty()).then(|| HeaderValue::from_str(&shown.join(", ")).expect("graphic ASCII"))
-}
-
-/// A request that may stand in line.
-pub(super) struct Admitted {
-    pub(super) served: Arc<Served>,
-    pub(super) ignored: Vec<String>,
-    pub(super) key: Option<Arc<Key>>,
-}
-
 async fn admit(desk: &Desk, parts: &Parts, sent: Body) -> Result<(Admitted, Request), ApiError> {
     let key = caller(desk, &parts.headers)?;
     let bytes = body(desk, sent).await?;
@@ -89,27 +45,6 @@ async fn admit(desk: &Desk, parts: &Parts, sent: Body) -> Result<(Admitted, Requ
     strictly(desk, &ignored)?;
     key.as_ref().map_or(Ok(()), |key| key.begin())?;
     Ok((Admitted { served, ignored, key }, request))
-}
-
-pub(super) fn strictly(desk: &Desk, ignored: &[String]) -> Result<(), ApiError> {
-    match ignored.first().filter(|_| desk.settings.strict) {
-        Some(first) => Err(ApiError::field(first, "unsupported_parameter", format!("`{first}` has no effect here"))),
-        None => Ok(()),
-    }
-}
-
-pub(super) fn no_model(desk: &Desk, name: &str) -> ApiError {
-    let names: Vec<String> = desk.menu.served.iter().map(|served| served.name()).collect();
-    ApiError::no_model(name, &names.join(", "))
-}
-
-/// The books of a request are opened, its time begins.
-pub(super) fn begin(desk: &Arc<Desk>, admitted: Admitted, id: String) -> (Heading, Arc<Tally>, Moment) {
-    let Admitted { served, key, .. } = admitted;
-    let began = Instant::now();
-    let tally = Tally::new(desk, id.clone(), served.name(), key, began);
-    let heading = Heading { id, created: now(), model: served.name(), served };
-    (heading, tally, Moment::from_std(began) + desk.settings.deadline)
 }
 
 async fn answer(
@@ -130,55 +65,12 @@ async fn answer(
     events::respond(Streaming { heading, heard, answering, tally, include_usage, keep_alive, form }).await
 }
 
-/// Answers as fast as the models do, however slowly the client reads: a place in the line, and a deadline, are no matter
-/// of its connection. Dropping it stops the work.
-pub(super) fn apart(answering: Answering) -> Answering {
-    let mut task = Task(tokio::spawn(answering));
-    Box::pin(async move { (&mut task.0).await.unwrap_or_else(|_| Err(ApiError::internal())) })
-}
-
-struct Task(tokio::task::JoinHandle<Result<Outcome, ApiError>>);
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// What will be heard, and the answer: its turn in the line, its deadline and the server's end included.
-pub(super) fn in_line(
-    desk: &Arc<Desk>,
-    (heard, answering): (Heard, Answering),
-    tally: &Arc<Tally>,
-    deadline: Moment,
-) -> Result<(Heard, Answering), ApiError> {
-    let entered = desk.line.enter(&desk.metrics.running, &desk.metrics.waiting);
-    let ticket = entered.inspect_err(|error| {
-        tally.ended(error.status);
-        desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
-    })?;
-    let (tally, hurry) = (Arc::clone(tally), desk.hurry.clone());
-    let in_turn = async move {
-        let in_line = Instant::now();
-        let turn = timeout_at(deadline, ticket.turn()).await.map_err(|_| ApiError::deadline())?;
-        tally.waited(in_line.elapsed());
-        // Models end by themselves at the deadline; a moment more, and they are in the books.
-        let late = deadline + A_MOMENT;
-        let answered = timeout_at(late, answering).await.unwrap_or_else(|_| Err(ApiError::deadline()));
-        drop(turn);
-        answered
-    };
-    let in_time =
-        async move { hurry.run_until_cancelled(in_turn).await.unwrap_or_else(|| Err(ApiError::shutting_down())) };
-    Ok((heard, Box::pin(in_time)))
-}
-
 fn asked(
     desk: &Arc<Desk>,
     served: &Arc<Served>,
     request: &Request,
     tally: &Arc<Tally>,
-    deadline: Moment,
+    deadline: Instant,
 ) -> Result<(Heard, Answering), ApiError> {
     Ok(match &**served {
         Served::Arm(_) => {
@@ -190,11 +82,4 @@ fn asked(
             answering::by_model(voice.clone(), messages, sampling, Arc::clone(tally), deadline)
         }
     })
-}
-
-/// The kind of object and 24 hex digits, different for every request of this process and, by the clock, of others.
-pub(super) fn fresh_id(kind: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{kind}-{:08x}{count:016x}", now() as u32)
 }

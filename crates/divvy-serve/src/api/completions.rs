@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    chat::{Admitted, begin, fresh_id, in_line, refused, strictly, with_headers},
+    course::{Admitted, apart, begin, fresh_id, in_line, no_model, refused, strictly, with_headers},
     events::{self, Form, Streaming},
     fields::Fields,
     reply::{self, Heading, finish_reason},
@@ -92,7 +92,7 @@ pub(crate) async fn complete(State(desk): State<Arc<Desk>>, request: HttpRequest
 async fn admit(desk: &Desk, parts: &Parts, sent: Body) -> Result<(Admitted, Request, Voice), ApiError> {
     let key = caller(desk, &parts.headers)?;
     let request = Request::read(&body(desk, sent).await?)?;
-    let served = desk.menu.find(&request.model).ok_or_else(|| super::chat::no_model(desk, &request.model))?;
+    let served = desk.menu.find(&request.model).ok_or_else(|| no_model(desk, &request.model))?;
     let voice = match &**served {
         Served::Model(voice) if voice.raw.is_some() => voice.clone(),
         _ => {
@@ -123,7 +123,7 @@ async fn answer(
         return Ok(reply::json_response(&whole(&heading, &outcome, &said.content, &tally.entries())));
     }
     let (include_usage, keep_alive) = (request.include_usage, desk.settings.keep_alive);
-    let answering = super::chat::apart(answering);
+    let answering = apart(answering);
     let form = Form::Completion;
     events::respond(Streaming { heading, heard, answering, tally, include_usage, keep_alive, form }).await
 }

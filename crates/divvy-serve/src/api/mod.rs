@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 pub(crate) mod completions;
+mod course;
 mod events;
 mod fields;
 mod models;

@@ -9,8 +9,8 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::reply::json_response;
-use crate::{desk::Desk, error::ApiError, menu::Served, server::caller};
+use super::{course::no_model, reply::json_response};
+use crate::{desk::Desk, menu::Served, server::caller};
 
 pub(crate) async fn list(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> Response<Body> {
     let data = || desk.menu.served.iter().map(|served| entry(&desk, served)).collect::<Vec<_>>();
@@ -21,10 +21,7 @@ pub(crate) async fn list(State(desk): State<Arc<Desk>>, headers: HeaderMap) -> R
 }
 
 pub(crate) async fn one(State(desk): State<Arc<Desk>>, headers: HeaderMap, Path(name): Path<String>) -> Response<Body> {
-    let found = caller(&desk, &headers).and_then(|_| {
-        let names = || desk.menu.served.iter().map(|served| served.name()).collect::<Vec<_>>().join(", ");
-        desk.menu.find(&name).ok_or_else(|| ApiError::no_model(&name, &names()))
-    });
+    let found = caller(&desk, &headers).and_then(|_| desk.menu.find(&name).ok_or_else(|| no_model(&desk, &name)));
     found.map_or_else(|error| error.response(), |served| json_response(&entry(&desk, served)))
 }
 

@@ -129,7 +129,7 @@ pub(crate) async fn open_recording(recorder: divvy_serve::Recorder) -> House {
 }
 
 async fn begin(teacher: Teacher, desk: Arc<Desk>) -> House {
-    desk.set_ready(Ok(()));
+    desk.set_ready(true);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let (address, stop) = (listener.local_addr().expect("it is bound"), CancellationToken::new());
     let stopped = stop.clone();

@@ -53,8 +53,8 @@ pub(crate) async fn run(place: Place, asked: Asked) -> anyhow::Result<()> {
     let (loading, loaded) = (Arc::clone(&session), Arc::clone(&desk));
     tokio::task::spawn_blocking(move || {
         let ready = loading.load_models();
-        ready.as_ref().err().into_iter().for_each(|reason| say(&format!("error: {reason}")));
-        loaded.set_ready(ready);
+        loaded.set_ready(ready.is_ok());
+        ready.err().into_iter().for_each(|reason| say(&format!("error: {reason}")));
     });
     divvy_serve::serve(listener, desk, stopped()).await;
     session.context.store.close().await?;

@@ -232,6 +232,25 @@ fn mistakes_are_told_with_the_way_out() {
     assert!(made.stdout.starts_with("divvy-") && made.stderr.contains("[[keys]]\nname = \"team\""), "{made:?}");
 }
 
+#[test]
+fn what_was_asked_is_the_next_training_set() {
+    let bench = bench();
+    let serving = Serving::start(&bench, &["--record", "traffic.jsonl"]);
+    serving.ask("two-stage/big/big");
+    serving.ask("cot/big");
+    let recorded = || std::fs::read_to_string(bench.file("traffic.jsonl")).unwrap();
+    while recorded().lines().count() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    serving.stop();
+    let columns = "{ question = \"question\", premise = \"premise\", decomposition = \"decomposition\" }";
+    let train = format!("[data.train]\ndataset = \"rows\"\nfiles = [\"traffic.jsonl\"]\ncolumns = {columns}\n");
+    bench.workspace.write("next.toml", &format!("name = \"next\"\n{train}\n[collect]\nteacher = \"recorded\"\n"));
+    let shown = bench.done(&["data", "next.toml"]).stdout;
+    assert!(shown.contains("Ann has 3 boxes") && shown.contains("How many are left?"), "{shown}");
+    bench.done(&["collect", "next.toml"]);
+}
+
 /// Programs beside `examples/clients`.
 fn client(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/clients").join(name)
