@@ -1,5 +1,6 @@
 //! The instructions: permission, configuration of a thread's tiles, and the kernel of two row tiles by two panels.
 
+use crate::bf16;
 use std::arch::asm;
 
 /// Whether processor and kernel have AMX bf16, asking for the permission that Linux requires once per process.
@@ -12,6 +13,48 @@ pub(crate) fn available() -> bool {
     }
     // SAFETY: arch_prctl with this code takes a number and touches no memory.
     unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0 }
+}
+
+/// Whether the kernels compute on this very machine what they should, on values whose products and sums are exact: a
+/// processor, hypervisor or emulator that says AMX and does it wrongly is passed over instead of believed.
+///
+/// # Safety
+/// AMX is available (or emulated).
+pub(crate) unsafe fn proven() -> bool {
+    // SAFETY: the caller's promise; no other `Tiles` is alive in this function.
+    let tiles = unsafe { Tiles::configure() };
+    agrees(&tiles, 32, two_by_two) && agrees(&tiles, 16, one_by_two)
+}
+
+/// `start + left · right` by the kernel, over `rows` rows, 32 columns and two steps of `k`, against the plain loop.
+fn agrees(tiles: &Tiles, rows: usize, kernel: unsafe fn(&Tiles, Call)) -> bool {
+    const COLUMNS: usize = 32;
+    const K: usize = 64;
+    let left = |row: usize, k: usize| ((row * 7 + k * 3) % 9) as f32 - 4.0;
+    let right = |column: usize, k: usize| ((column * 5 + k) % 7) as f32 - 3.0;
+    let start = |row: usize, column: usize| ((row + column) % 5) as f32;
+    let lines: Vec<u16> = (0..rows * K).map(|i| bf16::round(left(i / K, i % K))).collect();
+    // A panel is 16 columns; in a line of it lie two `k` of each column.
+    let panel = |first: usize| -> Vec<u16> {
+        (0..16 * K).map(|i| bf16::round(right(first + i % 32 / 2, i / 32 * 2 + i % 2))).collect()
+    };
+    let panels = [panel(0), panel(16)];
+    let mut sums: Vec<f32> = (0..rows * COLUMNS).map(|i| start(i / COLUMNS, i % COLUMNS)).collect();
+    let call = Call {
+        left: lines.as_ptr().cast(),
+        left_stride: 2 * K,
+        right: [panels[0].as_ptr().cast(), panels[1].as_ptr().cast()],
+        dest: sums.as_mut_ptr(),
+        dest_stride: 4 * COLUMNS,
+        steps: K / 32,
+        add: 1,
+    };
+    // SAFETY: the buffers above hold all rows that the strides name; the tiles are configured.
+    unsafe { kernel(tiles, call) };
+    (0..rows * COLUMNS).all(|i| {
+        let (row, column) = (i / COLUMNS, i % COLUMNS);
+        sums[i] == start(row, column) + (0..K).map(|k| left(row, k) * right(column, k)).sum::<f32>()
+    })
 }
 
 /// The 64 bytes that `ldtilecfg` reads (Intel SDM, "Tile configuration").
@@ -165,5 +208,27 @@ pub(super) unsafe fn one_by_two(_: &Tiles, call: Call) {
             out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_proven_and_a_wrong_one_is_not() {
+        if !crate::testing::isas().contains(&crate::Isa::Amx) {
+            return;
+        }
+        // SAFETY: the tests have AMX, if only emulated.
+        assert!(unsafe { proven() });
+        // SAFETY: as above.
+        let tiles = unsafe { Tiles::configure() };
+        let forgets_the_second_panel = |tiles: &Tiles, call: Call| {
+            // SAFETY: the call is `agrees`' own; its first panel is as long as the second.
+            unsafe { two_by_two(tiles, Call { right: [call.right[0]; 2], ..call }) }
+        };
+        assert!(!agrees(&tiles, 32, forgets_the_second_panel));
+        assert!(!agrees(&tiles, 32, |_, _| ()), "nothing was added");
     }
 }

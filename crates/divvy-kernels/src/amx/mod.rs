@@ -3,7 +3,8 @@
 //!
 //! Where it was run: the tests run this code on every x86-64 Linux machine, on one without AMX under the emulator of
 //! `emulator.rs`, which traps and interprets exactly the instructions used here. The kernel's instruction sequence was
-//! first tried on real hardware in a prototype; this code itself has so far run under emulation only.
+//! first tried on real hardware in a prototype; this code itself has so far run under emulation only. So it is believed
+//! only where it proves itself when the process starts; elsewhere AVX-512 does its work.
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod emulator;
@@ -13,7 +14,14 @@ mod kernel;
 mod product;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) use {kernel::available, product::product};
+pub(crate) use product::product;
+
+/// Whether this machine has AMX that computes what it should.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) fn available() -> bool {
+    // SAFETY: tried only where processor and kernel say that they have it.
+    kernel::available() && unsafe { kernel::proven() }
+}
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 use crate::{
