@@ -44,7 +44,8 @@ solvers = ["mock"]
 strategies = ["two-stage", "sequential"]
 decomposers = ["mock"]
 [serve]
-concurrency = 20000
+concurrency = AT_ONCE
+queue = 20000
 """
 LITELLM_CONFIG = f"""model_list:
   - model_name: mock
@@ -191,18 +192,21 @@ def memory_over_requests(rows, folder, divvy, quick):
     print(rows[-2:], flush=True)
 
 
-def idle_streams(rows, folder, divvy, quick):
-    count = 200 if quick else 9900
+def idle_streams(rows, folder, divvy, quick, how, count, what):
+    """`hold`: each stream has one of its own open upstream. `wait`: few are answered, the others stand in line."""
+    count = 200 if quick else count
     file = body(folder, "hold", "mock", "HOLD", True)
     before = divvy.memory()
-    holder = subprocess.Popen([BIN / "load", "hold", f"127.0.0.1:{DIVVY}", file, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen([BIN / "load", how, f"127.0.0.1:{DIVVY}", file, str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     told = json.loads(holder.stdout.readline())
+    time.sleep(1 if quick else 15)  # heads are out, and a comment to keep each connection open
     held = divvy.memory()
+    at_it = sum(int(line.split()[-1]) for line in get(DIVVY, "/metrics").splitlines() if line.startswith(("divvy_running ", "divvy_waiting ")))
     holder.stdin.close()
     holder.wait()
-    if told["held"] < count:
-        print(f"only {told} were held", file=sys.stderr)
-    row(rows, f"resident memory with {told['held']:,} idle streams", "MB", held, None, None, "< 300 at 10,000", "lower")
+    if told["held"] < count or at_it < count:
+        print(f"only {told} were held, {at_it} by the service's count", file=sys.stderr)
+    row(rows, f"resident memory with {told['held']:,} idle streams, {what}", "MB", held, None, None, "< 300 at 10,000", "lower")
     print(rows[-1], f"before: {before:.0f} MB", flush=True)
 
 
@@ -241,7 +245,8 @@ def main():
     subprocess.run(["cargo", "build", "--release", "-p", "divvy", "-p", "divvy-testkit", "--bins"], cwd=ROOT, check=True)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    (folder / "recipe.toml").write_text(RECIPE)
+    (folder / "recipe.toml").write_text(RECIPE.replace("AT_ONCE", "20000"))
+    (folder / "line.toml").write_text(RECIPE.replace("AT_ONCE", "64"))
     (folder / "litellm.yaml").write_text(LITELLM_CONFIG)
     rows = []
     serve = [BIN / "divvy", "serve", "recipe.toml", "--store", "runs", "--listen", f"127.0.0.1:{DIVVY}"]
@@ -262,11 +267,14 @@ def main():
                 running.pop("litellm").__exit__()
         sequential(rows, folder, quick)
         cancelled(rows, quick)
-        idle_streams(rows, folder, divvy, quick)
+        idle_streams(rows, folder, divvy, quick, "hold", 9900, "each with its own upstream")
     # A fresh process, so that the memory of what was before does not count.
     with Running("mock", [BIN / "mock", str(UPSTREAM), "0", "0"], UPSTREAM, OTHER_CORE, folder), \
             Running("divvy", serve, DIVVY, SERVICE_CORE, folder) as divvy:
         memory_over_requests(rows, folder, divvy, quick)
+    with Running("mock", [BIN / "mock", str(UPSTREAM), "0", "0"], UPSTREAM, OTHER_CORE, folder), \
+            Running("divvy", ["line.toml" if word == "recipe.toml" else word for word in serve], DIVVY, SERVICE_CORE, folder) as divvy:
+        idle_streams(rows, folder, divvy, quick, "wait", 10000, "of which 64 are answered and the others wait their turn")
     finish(HERE, rows, write=not quick)
 
 

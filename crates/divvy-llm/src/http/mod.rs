@@ -104,7 +104,8 @@ impl Chat for HttpChat {
         let inner = self.inner.clone();
         match inner.transfer {
             Transfer::Whole => stream::once(whole(inner, request, cancel)).flat_map(parse_after_raw).boxed(),
-            Transfer::Streamed => stream::once(streamed(inner, request, cancel)).flatten().boxed(),
+            // Boxed by itself, so that what sending took is given back while the reply is heard.
+            Transfer::Streamed => stream::once(Box::pin(streamed(inner, request, cancel))).flatten().boxed(),
         }
     }
 

@@ -5,6 +5,7 @@
 //! load paced HOST:PORT BODY_FILE RATE SECONDS CONNECTIONS   open loop: times count from when a request was due
 //! load flood HOST:PORT BODY_FILE REQUESTS CONNECTIONS       as fast as it goes
 //! load hold  HOST:PORT BODY_FILE CONNECTIONS                opens streams, hears a piece of each, holds them until stdin ends
+//! load wait  HOST:PORT BODY_FILE CONNECTIONS                the same, but hears nothing: for more than are answered at once
 //! ```
 
 #![expect(clippy::print_stdout, reason = "its output is its result")]
@@ -175,15 +176,17 @@ fn flood(address: &str, body: &[u8], requests: u64, connections: usize) {
     );
 }
 
-fn hold(address: &str, body: &[u8], connections: usize) {
+fn hold(address: &str, body: &[u8], connections: usize, hears: bool) {
     let request = request(address, body);
     let mut held = Vec::new();
     for number in 0..connections {
         let opened = Client::open(address, Arc::clone(&request)).and_then(|mut client| {
             client.stream.write_all(&client.request)?;
-            client.head()?;
-            let mut first = None;
-            while first.is_none() && client.chunk(&mut first, Instant::now())? {}
+            if hears {
+                client.head()?;
+                let mut first = None;
+                while first.is_none() && client.chunk(&mut first, Instant::now())? {}
+            }
             Ok(client.stream)
         });
         match opened {
@@ -219,12 +222,13 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number =
         |at: usize| arguments.get(at).and_then(|text| text.parse::<f64>().ok()).expect("numbers, see the source");
-    let [how, address, file, ..] = &arguments[..] else { panic!("load paced|flood|hold HOST:PORT BODY_FILE …") };
+    let [how, address, file, ..] = &arguments[..] else { panic!("load paced|flood|hold|wait HOST:PORT BODY_FILE …") };
     let body = std::fs::read(file).expect("the body's file");
     match how.as_str() {
         "paced" => paced(address, &body, number(3), number(4), number(5) as usize),
         "flood" => flood(address, &body, number(3) as u64, number(4) as usize),
-        "hold" => hold(address, &body, number(3) as usize),
-        other => panic!("no `{other}`: paced, flood or hold"),
+        "hold" => hold(address, &body, number(3) as usize, true),
+        "wait" => hold(address, &body, number(3) as usize, false),
+        other => panic!("no `{other}`: paced, flood, hold or wait"),
     }
 }
