@@ -39,7 +39,8 @@ impl Attempt {
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
         let own = Instant::now() + self.timeout;
         let deadline = job.until.map_or(own, |until| own.min(until));
-        let mut deltas = self.backend.start((*job.request).clone(), job.cancel.clone());
+        let trace = job.listener.trying(self.endpoint.as_deref());
+        let mut deltas = self.backend.start_traced((*job.request).clone(), job.cancel.clone(), trace);
         let (mut raw, mut text) = (Bytes::new(), String::new());
         loop {
             let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));

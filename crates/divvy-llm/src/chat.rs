@@ -41,10 +41,24 @@ pub struct Quota {
     pub resets: Option<Instant>,
 }
 
+/// Where a call stands in a trace, as W3C Trace Context writes it into headers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceHeaders {
+    /// `traceparent`.
+    pub parent: String,
+    /// `tracestate`; may be empty.
+    pub state: String,
+}
+
 /// A model that can be asked.
 pub trait Chat: Send + Sync {
     /// Asks. Nothing happens before the stream is polled, and parsing happens after `Raw` was taken from it.
     fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas;
+
+    /// The same for a call that belongs to a trace. A model without a wire has nobody to tell.
+    fn start_traced(&self, request: ChatRequest, cancel: CancellationToken, _trace: Option<TraceHeaders>) -> Deltas {
+        self.start(request, cancel)
+    }
 
     /// Reads a body that was kept earlier; `None` for a model without a wire format.
     fn reread(&self, _raw: &[u8]) -> Option<Result<Reply, ChatError>> {

@@ -12,7 +12,11 @@ use divvy_core::{chat::ChatRequest, digest::Digest};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{chat::Told, client::Call, error::ChatError};
+use crate::{
+    chat::{Told, TraceHeaders},
+    client::Call,
+    error::ChatError,
+};
 
 /// One request on its way down.
 #[derive(Clone, Debug)]
@@ -40,6 +44,12 @@ pub trait Hear: Send + Sync {
     /// The next piece of the reply.
     fn piece(&self, text: &str);
 
+    /// A try goes out to this endpoint; `None` is a model in this process. Where the call belongs to a trace, the endpoint
+    /// is told.
+    fn trying(&self, _endpoint: Option<&str>) -> Option<TraceHeaders> {
+        None
+    }
+
     /// A try came to nothing, and another follows; it may have been charged.
     fn failed_try(&self, _error: &ChatError) {}
 }
@@ -63,6 +73,10 @@ impl Listener {
             self.heard.store(true, Ordering::Relaxed);
             hears.piece(piece);
         }
+    }
+
+    pub(crate) fn trying(&self, endpoint: Option<&str>) -> Option<TraceHeaders> {
+        self.hears.as_ref()?.trying(endpoint)
     }
 
     pub(crate) fn failed_try(&self, error: &ChatError) {

@@ -28,11 +28,11 @@ mod scripted;
 mod single_flight;
 
 pub use budget::{Budget, Caps};
-pub use chat::{Chat, Delta, Deltas, Quota, Told, collect};
+pub use chat::{Chat, Delta, Deltas, Quota, Told, TraceHeaders, collect};
 pub use client::{Call, Client, ClientConfig, Endpoint, call_key};
 pub use clock::Clock;
 pub use error::{ChatError, ErrorKind};
-pub use http::{ApiKey, HttpChat, HttpConfig, Transfer};
+pub use http::{ApiKey, HttpChat, HttpConfig, Transfer, blocking_client};
 pub use layer::Hear;
 pub use live::Live;
 pub use rate::Rates;

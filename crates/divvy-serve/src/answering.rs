@@ -11,7 +11,7 @@ use divvy_core::{
     question::Question,
 };
 use divvy_flow::strategy::{self, Answer, Setting};
-use divvy_llm::{Call, ChatError, Hear};
+use divvy_llm::{Call, ChatError, Hear, TraceHeaders};
 use futures::future::BoxFuture;
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -173,6 +173,10 @@ impl Hear for Ear {
     fn piece(&self, text: &str) {
         self.running.heard(text);
         (self.hear)(text);
+    }
+
+    fn trying(&self, endpoint: Option<&str>) -> Option<TraceHeaders> {
+        self.running.trying(endpoint)
     }
 
     fn failed_try(&self, error: &ChatError) {

@@ -20,9 +20,11 @@ mod record;
 mod server;
 mod splitter;
 mod tally;
+mod traces;
 
 pub use admission::keys::{Keys, KeysError, fresh_key};
 pub use desk::Desk;
 pub use page::{RowsWanted, Shelf};
 pub use record::Recorder;
 pub use server::{app, serve};
+pub use traces::{Traces, TracesError};

@@ -14,6 +14,9 @@ pub struct Voice {
     /// Its name in the recipe.
     pub name: String,
     pub id: ModelId,
+    /// Its name where it is served, and whose it is, as traces tell it.
+    pub called: Arc<str>,
+    pub provider: Arc<str>,
     pub live: Arc<Live>,
     /// Goes on with a text instead of answering messages; a model in this process can.
     pub raw: Option<Arc<Live>>,

@@ -117,6 +117,9 @@ pub async fn serve(listener: TcpListener, desk: Arc<Desk>, stop: impl Future<Out
         desk.hurry.cancel();
         let _ = tokio::time::timeout(FAREWELL, drained).await;
     }
+    if let Some(traces) = &desk.settings.traces {
+        traces.flush().await;
+    }
 }
 
 /// Out of file descriptors, most likely: others will be closed soon.

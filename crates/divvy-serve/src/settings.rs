@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::traces::Traces;
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Requests answered at once.
@@ -26,6 +28,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// At shutdown, requests under way have so long to come to their end.
     pub drain: Duration,
+    /// Where spans go; `None`: nothing is traced.
+    pub traces: Option<Traces>,
 }
 
 impl Default for Settings {
@@ -42,6 +46,7 @@ impl Default for Settings {
             read_timeout: Duration::from_secs(30),
             hosts: Vec::new(),
             drain: Duration::from_secs(30),
+            traces: None,
         }
     }
 }

@@ -15,7 +15,9 @@ pub(crate) use running::Running;
 use crate::{
     admission::keys::Key,
     desk::Desk,
+    error::ApiError,
     metrics::{ByDirection, ByModel, ByOutcome, ByStage, observe},
+    traces::{Conclusion, RequestSpan},
 };
 
 /// What a call was for.
@@ -60,6 +62,7 @@ pub(crate) struct Tally {
     model: String,
     key: Option<Arc<Key>>,
     began: Instant,
+    span: Option<RequestSpan>,
     books: Mutex<Books>,
 }
 
@@ -71,11 +74,21 @@ struct Books {
     first_piece: Option<Duration>,
     /// Status and time; `None` until it ends by itself.
     ended: Option<(u16, Duration)>,
+    error: Option<&'static str>,
+    finish: Option<&'static str>,
+    fallback: Option<&'static str>,
 }
 
 impl Tally {
-    pub(crate) fn new(desk: &Arc<Desk>, id: String, model: String, key: Option<Arc<Key>>, began: Instant) -> Arc<Self> {
-        Arc::new(Self { desk: Arc::clone(desk), id, model, key, began, books: Mutex::default() })
+    pub(crate) fn new(
+        desk: &Arc<Desk>,
+        id: String,
+        model: String,
+        key: Option<Arc<Key>>,
+        began: Instant,
+        span: Option<RequestSpan>,
+    ) -> Arc<Self> {
+        Arc::new(Self { desk: Arc::clone(desk), id, model, key, began, span, books: Mutex::default() })
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -97,10 +110,25 @@ impl Tally {
         self.books().upstream += time;
     }
 
-    /// The answer is whole, or it is known that there will be none; how fast the client reads is its own matter.
-    pub(crate) fn ended(&self, status: u16) {
+    /// The solver answers alone.
+    pub(crate) fn fell_back(&self, why: &'static str) {
+        self.books().fallback = Some(why);
+    }
+
+    /// The answer is whole; how fast the client reads is its own matter.
+    pub(crate) fn answered(&self, finish: &'static str) {
         let took = self.began.elapsed();
-        self.books().ended.get_or_insert((status, took));
+        let mut books = self.books();
+        books.ended.get_or_insert((200, took));
+        books.finish = Some(finish);
+    }
+
+    /// It is known that there will be no answer.
+    pub(crate) fn failed(&self, error: &ApiError) {
+        let took = self.began.elapsed();
+        let mut books = self.books();
+        books.ended.get_or_insert((error.status, took));
+        books.error.get_or_insert(error.code);
     }
 
     pub(crate) fn entries(&self) -> Vec<Entry> {
@@ -121,6 +149,28 @@ impl Tally {
             tokens_out = sum(&books.entries, |usage| usage.tokens_out),
             "answered"
         );
+    }
+}
+
+impl Books {
+    /// As the span of the request tells it.
+    fn conclusion<'k>(&self, key: Option<&'k Key>) -> Conclusion<'k> {
+        Conclusion {
+            status: self.ended.map(|(status, _)| status),
+            error: self.error,
+            finish: self.finish,
+            fallback: self.fallback,
+            calls: self.entries.len(),
+            usage: Usage {
+                tokens_in: sum(&self.entries, |usage| usage.tokens_in),
+                tokens_cached: sum(&self.entries, |usage| usage.tokens_cached),
+                tokens_out: sum(&self.entries, |usage| usage.tokens_out),
+            },
+            cost_nanos: cost(&self.entries),
+            in_line: self.in_line,
+            first_piece: self.first_piece,
+            key: key.map(|key| &*key.name),
+        }
     }
 }
 
@@ -160,6 +210,7 @@ impl Drop for Tally {
             |(status, took)| (status.to_string(), took),
         );
         self.log(&books, &outcome);
+        self.span.take().into_iter().for_each(|span| span.end(&books.conclusion(self.key.as_deref())));
         metrics.requests.get_or_create(&ByOutcome { model: self.model.clone(), outcome }).inc();
         let model = ByModel { model: self.model.clone() };
         observe(&metrics.seconds, &model, elapsed);

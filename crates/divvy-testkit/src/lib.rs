@@ -1,6 +1,7 @@
 //! Stand-ins for tests, on loopback, one module each: what divvy talks to, with its faults. Nothing in here is shipped.
 
 pub mod checkpoint;
+pub mod collector;
 pub mod script;
 pub mod teacher;
 pub mod workspace;

@@ -36,6 +36,8 @@ pub struct Asked {
     pub body: Value,
     /// What stood in `Authorization`.
     pub authorization: Option<String>,
+    /// What stood in `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 impl Asked {
@@ -187,8 +189,9 @@ async fn models(State(class): State<Arc<Class>>) -> Response<Body> {
 
 async fn completions(State(class): State<Arc<Class>>, headers: HeaderMap, bytes: Bytes) -> Response<Body> {
     let Ok(body) = serde_json::from_slice::<Value>(&bytes) else { return error(400, "the body is no JSON", None) };
-    let authorization = headers.get("authorization").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let asked = Asked { body, authorization };
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (authorization, traceparent) = (header("authorization"), header("traceparent"));
+    let asked = Asked { body, authorization, traceparent };
     let step = {
         let mut log = class.log();
         log.asked.push(asked.clone());

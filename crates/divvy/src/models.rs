@@ -225,7 +225,9 @@ impl Registry {
         let raw = self
             .local(name)?
             .map(|(_, model, chat, _)| Arc::new(Live::new(vec![in_process(Arc::new(chat.raw()), model)], &config)));
-        let voice = Voice { name: name.to_owned(), id, live, raw, local: config.local, prices: config.prices };
+        let (called, provider) = told(called, model);
+        let (local, prices) = (config.local, config.prices);
+        let voice = Voice { name: name.to_owned(), id, called, provider, live, raw, local, prices };
         self.voices.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), voice.clone());
         Ok(voice)
     }
@@ -300,6 +302,15 @@ impl Registry {
 
 fn fail(name: &str, reason: String) -> FlowError {
     FlowError::Model { name: name.to_owned(), reason }
+}
+
+/// A model's name where it is served, and whose it is, as OpenTelemetry tells them apart: where the recipe does not say, by
+/// the protocol that it speaks.
+fn told(name: &str, model: &Resolved) -> (Arc<str>, Arc<str>) {
+    if !matches!(model.source, ModelSource::Endpoint { .. }) {
+        return (name.into(), "divvy".into());
+    }
+    (model.recipe.model.as_deref().unwrap_or(name).into(), model.recipe.provider.as_deref().unwrap_or("openai").into())
 }
 
 type Place<'a> = (&'a str, &'a Resolved, Vec<Endpoint>, ModelId);

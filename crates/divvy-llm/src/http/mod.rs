@@ -2,6 +2,7 @@
 //! one try: everything that makes it reliable is a layer above. Reference:
 //! <https://platform.openai.com/docs/api-reference/chat/create>.
 
+mod blocking;
 mod key;
 mod limits;
 mod refusal;
@@ -20,10 +21,11 @@ use reqwest::header::HeaderValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    chat::{Chat, Delta, Deltas, Told},
+    chat::{Chat, Delta, Deltas, Told, TraceHeaders},
     error::{ChatError, ErrorKind},
 };
 
+pub use blocking::blocking_client;
 pub use key::ApiKey;
 use refusal::Place;
 
@@ -81,31 +83,38 @@ impl HttpChat {
 }
 
 fn client(place: &Place) -> Result<reqwest::Client, ChatError> {
+    builder(&place.base).build().map_err(|error| no_tls(&place.base, &error))
+}
+
+/// What every client of ours is: for this URL's scheme.
+fn builder(url: &str) -> reqwest::ClientBuilder {
     // Fails when a provider is installed already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .user_agent(concat!("divvy/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         // A redirected POST would lose its body or take the key to another host.
         .redirect(reqwest::redirect::Policy::none());
-    if !place.base.starts_with("https://") {
-        // Plain HTTP needs no certificates, and a bare machine may have none.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(|error| {
-        let message =
-            format!("cannot set up TLS for {}: {error}; are the system's CA certificates installed?", place.base);
-        ChatError::new(ErrorKind::Unreachable, message)
-    })
+    // Plain HTTP needs no certificates, and a bare machine may have none.
+    if url.starts_with("https://") { builder } else { builder.tls_certs_only([]) }
+}
+
+fn no_tls(url: &str, error: &reqwest::Error) -> ChatError {
+    let message = format!("cannot set up TLS for {url}: {error}; are the system's CA certificates installed?");
+    ChatError::new(ErrorKind::Unreachable, message)
 }
 
 impl Chat for HttpChat {
     fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas {
-        let inner = self.inner.clone();
+        self.start_traced(request, cancel, None)
+    }
+
+    fn start_traced(&self, request: ChatRequest, cancel: CancellationToken, trace: Option<TraceHeaders>) -> Deltas {
+        let (inner, asked) = (self.inner.clone(), Asked { request, trace });
         match inner.transfer {
-            Transfer::Whole => stream::once(whole(inner, request, cancel)).flat_map(parse_after_raw).boxed(),
+            Transfer::Whole => stream::once(whole(inner, asked, cancel)).flat_map(parse_after_raw).boxed(),
             // Boxed by itself, so that what sending took is given back while the reply is heard.
-            Transfer::Streamed => stream::once(Box::pin(streamed(inner, request, cancel))).flatten().boxed(),
+            Transfer::Streamed => stream::once(Box::pin(streamed(inner, asked, cancel))).flatten().boxed(),
         }
     }
 
@@ -119,11 +128,16 @@ impl Chat for HttpChat {
     }
 }
 
+struct Asked {
+    request: ChatRequest,
+    trace: Option<TraceHeaders>,
+}
+
 type Received = Result<(Arc<Inner>, Bytes), ChatError>;
 
-async fn whole(inner: Arc<Inner>, request: ChatRequest, cancel: CancellationToken) -> Received {
+async fn whole(inner: Arc<Inner>, asked: Asked, cancel: CancellationToken) -> Received {
     let exchange = async {
-        let response = inner.send(&request).await?;
+        let response = inner.send(&asked).await?;
         inner.body(response).await
     };
     let body = cancel.run_until_cancelled(exchange).await.ok_or_else(ChatError::cancelled)??;
@@ -148,8 +162,8 @@ fn parse_after_raw(received: Received) -> Deltas {
     raw.chain(parsed).boxed()
 }
 
-async fn streamed(inner: Arc<Inner>, request: ChatRequest, cancel: CancellationToken) -> Deltas {
-    match cancel.run_until_cancelled(inner.send(&request)).await {
+async fn streamed(inner: Arc<Inner>, asked: Asked, cancel: CancellationToken) -> Deltas {
+    match cancel.run_until_cancelled(inner.send(&asked)).await {
         None => stream::iter([Err(ChatError::cancelled())]).boxed(),
         Some(Err(error)) => stream::iter([Err(error)]).boxed(),
         Some(Ok(response)) => {
@@ -160,12 +174,24 @@ async fn streamed(inner: Arc<Inner>, request: ChatRequest, cancel: CancellationT
     }
 }
 
+/// What cannot stand in a header is left out: nobody's answer depends on it.
+fn with_trace(mut post: reqwest::RequestBuilder, trace: Option<&TraceHeaders>) -> reqwest::RequestBuilder {
+    let headers = trace.map(|trace| [("traceparent", &trace.parent), ("tracestate", &trace.state)]);
+    for (name, value) in headers.into_iter().flatten().filter(|(_, value)| !value.is_empty()) {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            post = post.header(name, value);
+        }
+    }
+    post
+}
+
 impl Inner {
     /// Sends; returns when the head of a 200 is there, or with the error that the endpoint told.
-    async fn send(&self, request: &ChatRequest) -> Result<reqwest::Response, ChatError> {
-        let body = wire::body(request, &self.place.model, self.transfer == Transfer::Streamed);
+    async fn send(&self, asked: &Asked) -> Result<reqwest::Response, ChatError> {
+        let body = wire::body(&asked.request, &self.place.model, self.transfer == Transfer::Streamed);
         let url = self.place.url("chat/completions");
         let post = self.client.post(url).header("content-type", "application/json").body(body);
+        let post = with_trace(post, asked.trace.as_ref());
         let response = self.with_key(post).send().await.map_err(|error| self.place.unreachable(&error))?;
         if let Some(told) = limits::told(response.headers()) {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;

@@ -126,6 +126,7 @@ impl<'a> Pipe<'a> {
 
     pub(super) fn falls_back(&self, why: &'static str) {
         self.desk.metrics.fallbacks.get_or_create(&ByModel { model: self.served.arm.slug() }).inc();
+        self.tally.fell_back(why);
         // What was told of a decomposition that is not used is no part of the reply to come.
         self.script.steps.store(0, Relaxed);
         self.script.told.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -10,7 +10,7 @@ use axum::{
 use tokio::time::Instant;
 
 use super::{
-    course::{Admitted, apart, begin, fresh_id, in_line, no_model, refused, strictly, with_headers},
+    course::{Admitted, apart, begin, fresh_id, in_line, no_model, refused, span, strictly, with_headers},
     events::{self, Form, Streaming},
     reply,
     request::Request,
@@ -22,15 +22,17 @@ use crate::{
     menu::Served,
     server::{body, caller},
     tally::Tally,
+    traces::RequestSpan,
 };
 
 pub(crate) async fn complete(State(desk): State<Arc<Desk>>, request: HttpRequest) -> Response<Body> {
     let (parts, sent) = request.into_parts();
+    let span = span(&desk, &parts.headers, "chat");
     match admit(&desk, &parts, sent).await {
-        Err(error) => refused(&desk, &error),
+        Err(error) => refused(&desk, span, &error),
         Ok((admitted, request)) => {
             let (id, ignored) = (fresh_id("chatcmpl"), admitted.ignored.clone());
-            let answered = answer(&desk, admitted, &request, id.clone()).await;
+            let answered = answer(&desk, admitted, &request, id.clone(), span).await;
             with_headers(answered, &id, &ignored)
         }
     }
@@ -52,10 +54,11 @@ async fn answer(
     admitted: Admitted,
     request: &Request,
     id: String,
+    span: Option<RequestSpan>,
 ) -> Result<Response<Body>, ApiError> {
-    let (heading, tally, deadline) = begin(desk, admitted, id);
+    let (heading, tally, deadline) = begin(desk, admitted, id, span);
     let asked = asked(desk, &heading.served, request, &tally, deadline);
-    let asked = asked.inspect_err(|error| tally.ended(error.status))?;
+    let asked = asked.inspect_err(|error| tally.failed(error))?;
     let (heard, answering) = in_line(desk, asked, &tally, deadline)?;
     if !request.stream {
         return reply::whole(&heading, heard, answering, &tally).await;

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    course::{Admitted, apart, begin, fresh_id, in_line, no_model, refused, strictly, with_headers},
+    course::{Admitted, apart, begin, fresh_id, in_line, no_model, refused, span, strictly, with_headers},
     events::{self, Form, Streaming},
     fields::Fields,
     reply::{self, Heading, finish_reason},
@@ -26,6 +26,7 @@ use crate::{
     menu::{Served, Voice},
     server::{body, caller},
     tally::Entry,
+    traces::{RequestSpan, TEXT_COMPLETION},
 };
 
 /// OpenAI's default.
@@ -79,11 +80,12 @@ impl Request {
 
 pub(crate) async fn complete(State(desk): State<Arc<Desk>>, request: HttpRequest) -> Response<Body> {
     let (parts, sent) = request.into_parts();
+    let span = span(&desk, &parts.headers, TEXT_COMPLETION);
     match admit(&desk, &parts, sent).await {
-        Err(error) => refused(&desk, &error),
+        Err(error) => refused(&desk, span, &error),
         Ok((admitted, request, voice)) => {
             let (id, ignored) = (fresh_id("cmpl"), admitted.ignored.clone());
-            let answered = answer(&desk, admitted, request, voice, id.clone()).await;
+            let answered = answer(&desk, admitted, request, (voice, span), id.clone()).await;
             with_headers(answered, &id, &ignored)
         }
     }
@@ -109,10 +111,10 @@ async fn answer(
     desk: &Arc<Desk>,
     admitted: Admitted,
     request: Request,
-    voice: Voice,
+    (voice, span): (Voice, Option<RequestSpan>),
     id: String,
 ) -> Result<Response<Body>, ApiError> {
-    let (heading, tally, deadline) = begin(desk, admitted, id);
+    let (heading, tally, deadline) = begin(desk, admitted, id, span);
     let live = voice.raw.clone().ok_or_else(ApiError::internal)?;
     let voice = Voice { live, ..voice };
     let messages = vec![Message::user(request.prompt)];

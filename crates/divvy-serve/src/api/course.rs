@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{HeaderName, HeaderValue, Response},
+    http::{HeaderMap, HeaderName, HeaderValue, Response},
 };
 use tokio::time::{Instant as Moment, timeout_at};
 
@@ -24,12 +24,18 @@ use crate::{
     menu::Served,
     metrics::ByReason,
     tally::Tally,
+    traces::RequestSpan,
 };
 
 const A_MOMENT: Duration = Duration::from_millis(100);
 /// Names of request fields that had no effect.
 const IGNORED: HeaderName = HeaderName::from_static("divvy-ignored");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The request's span, where there are traces: it begins with the head.
+pub(super) fn span(desk: &Desk, headers: &HeaderMap, operation: &'static str) -> Option<RequestSpan> {
+    desk.settings.traces.as_ref().map(|traces| traces.request(headers, operation))
+}
 
 /// The answer, or its error, with what is told in headers.
 pub(super) fn with_headers(answered: Result<Response<Body>, ApiError>, id: &str, ignored: &[String]) -> Response<Body> {
@@ -40,7 +46,8 @@ pub(super) fn with_headers(answered: Result<Response<Body>, ApiError>, id: &str,
     response
 }
 
-pub(super) fn refused(desk: &Desk, error: &ApiError) -> Response<Body> {
+pub(super) fn refused(desk: &Desk, span: Option<RequestSpan>, error: &ApiError) -> Response<Body> {
+    span.into_iter().for_each(|span| span.refused(error.status, error.code));
     desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
     error.response()
 }
@@ -76,10 +83,16 @@ pub(super) fn no_model(desk: &Desk, name: &str) -> ApiError {
 }
 
 /// The books of a request are opened, its time begins.
-pub(super) fn begin(desk: &Arc<Desk>, admitted: Admitted, id: String) -> (Heading, Arc<Tally>, Moment) {
+pub(super) fn begin(
+    desk: &Arc<Desk>,
+    admitted: Admitted,
+    id: String,
+    mut span: Option<RequestSpan>,
+) -> (Heading, Arc<Tally>, Moment) {
     let Admitted { served, key, .. } = admitted;
     let began = Instant::now();
-    let tally = Tally::new(desk, id.clone(), served.name(), key, began);
+    span.iter_mut().for_each(|span| span.answered_by(&served, &id));
+    let tally = Tally::new(desk, id.clone(), served.name(), key, began, span);
     let heading = Heading { id, created: now(), model: served.name(), served };
     (heading, tally, Moment::from_std(began) + desk.settings.deadline)
 }
@@ -108,7 +121,7 @@ pub(super) fn in_line(
 ) -> Result<(Heard, Answering), ApiError> {
     let entered = desk.line.enter(&desk.metrics.running, &desk.metrics.waiting);
     let ticket = entered.inspect_err(|error| {
-        tally.ended(error.status);
+        tally.failed(error);
         desk.metrics.refused.get_or_create(&ByReason { reason: error.code }).inc();
     })?;
     let (tally, hurry) = (Arc::clone(tally), desk.hurry.clone());

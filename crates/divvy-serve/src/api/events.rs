@@ -90,7 +90,7 @@ impl Speaking {
             Some(said) = self.streaming.heard.recv() => self.say(said),
             outcome = &mut self.streaming.answering => {
                 self.ended = true;
-                let outcome = outcome.inspect_err(|error| self.streaming.tally.ended(error.status));
+                let outcome = outcome.inspect_err(|error| self.streaming.tally.failed(error));
                 while let Ok(said) = self.streaming.heard.try_recv() {
                     self.say(said);
                 }
@@ -127,7 +127,7 @@ impl Speaking {
             self.event(&chunk);
         }
         self.out.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
-        self.streaming.tally.ended(200);
+        self.streaming.tally.answered(finish_reason(&outcome.finish));
     }
 
     /// Never a bare end of the stream, nor one that looks like a whole reply.

@@ -39,7 +39,7 @@ pub(super) async fn waited(
     answering: Answering,
     tally: &Arc<Tally>,
 ) -> Result<(Outcome, Texts), ApiError> {
-    let outcome = answering.await.inspect_err(|error| tally.ended(error.status))?;
+    let outcome = answering.await.inspect_err(|error| tally.failed(error))?;
     let mut texts = Texts::default();
     while let Ok(said) = heard.try_recv() {
         match said {
@@ -49,7 +49,7 @@ pub(super) async fn waited(
             Said::SubAnswer { .. } | Said::Fallback(_) => {}
         }
     }
-    tally.ended(200);
+    tally.answered(finish_reason(&outcome.finish));
     Ok((outcome, texts))
 }
 

@@ -12,10 +12,10 @@ use divvy_core::{
     chat::{ChatRequest, Usage},
     cost::Prices,
 };
-use divvy_llm::{Call, ChatError};
+use divvy_llm::{Call, ChatError, TraceHeaders};
 
 use super::{Entry, Stage, Tally};
-use crate::menu::Voice;
+use crate::{menu::Voice, traces::CallSpan};
 
 /// A call under way. However it ends, and when it is dropped too, it is in the books.
 pub(crate) struct Running {
@@ -29,6 +29,7 @@ pub(crate) struct Running {
     prompt_bytes: usize,
     heard_bytes: AtomicUsize,
     entered: AtomicBool,
+    span: Option<CallSpan>,
 }
 
 impl Running {
@@ -37,8 +38,14 @@ impl Running {
         self.tally.heard();
     }
 
+    /// A try goes out to this endpoint.
+    pub(crate) fn trying(&self, endpoint: Option<&str>) -> Option<TraceHeaders> {
+        self.span.as_ref().map(|span| span.trying(endpoint))
+    }
+
     /// A try of this call failed, and another follows.
     pub(crate) fn failed_try(&self, error: &ChatError) {
+        self.span.iter().for_each(|span| span.failed_try(error));
         if error.may_be_charged() {
             self.enter(error.usage, false, Duration::ZERO);
         }
@@ -48,6 +55,8 @@ impl Running {
         self.entered.store(true, Relaxed);
         let time = self.began.elapsed();
         self.tally.spent_upstream(self.stage, time);
+        let cost = result.as_ref().ok().and_then(|call| self.cost(&call.reply.usage));
+        self.span.iter().for_each(|span| span.ended(result, cost));
         match result {
             Ok(call) => self.enter(call.reply.usage, true, time),
             Err(error) if error.may_be_charged() || self.heard_bytes.load(Relaxed) > 0 => {
@@ -55,6 +64,10 @@ impl Running {
             }
             Err(_) => {}
         }
+    }
+
+    fn cost(&self, usage: &Usage) -> Option<i64> {
+        self.prices.map_or_else(|| self.free.then_some(0), |prices| prices.cost(usage))
     }
 
     fn enter(&self, usage: Usage, ok: bool, time: Duration) {
@@ -65,16 +78,12 @@ impl Running {
             tokens_cached: usage.tokens_cached,
             tokens_out: usage.tokens_out.or(tokens(self.heard_bytes.load(Relaxed))),
         };
-        let cost = |usage: &Usage| match self.prices {
-            None => self.free.then_some(0),
-            Some(prices) => prices.cost(usage),
-        };
         self.tally.books().entries.push(Entry {
             stage: self.stage,
             model: self.model.clone(),
             usage,
-            cost_nanos: cost(&usage),
-            estimated_nanos: cost(&estimate).unwrap_or(0),
+            cost_nanos: self.cost(&usage),
+            estimated_nanos: self.cost(&estimate).unwrap_or(0),
             estimate,
             seconds: time.as_secs_f64(),
             ok,
@@ -105,6 +114,7 @@ impl Tally {
             prompt_bytes: request.messages.iter().map(|message| message.content.len()).sum(),
             heard_bytes: AtomicUsize::new(0),
             entered: AtomicBool::new(false),
+            span: self.span.as_ref().map(|span| span.call(stage, voice, request)),
         })
     }
 }

@@ -13,7 +13,7 @@ use divvy_core::{
 };
 use divvy_llm::{ApiKey, ClientConfig, Endpoint, HttpChat, HttpConfig, Live, Transfer};
 use divvy_serve::{
-    Desk, Keys,
+    Desk, Keys, Traces,
     menu::{Menu, Served, ServedArm, Voice},
     settings::Settings,
 };
@@ -70,6 +70,8 @@ fn voice(url: &str, name: &str) -> Voice {
     Voice {
         name: name.to_owned(),
         id: ModelId::remote("test", name),
+        called: "teacher".into(),
+        provider: "openai".into(),
         live: Arc::new(live),
         raw: None,
         local: false,
@@ -120,6 +122,12 @@ pub(crate) async fn open_with(script: Vec<divvy_testkit::script::Step>, settings
     let teacher = teacher(script).await;
     let desk = Desk::new(menu(&teacher.url()), settings, keys, None, None);
     begin(teacher, desk).await
+}
+
+/// Before an upstream with this script, and with spans that go to `collector`.
+pub(crate) async fn open_traced(script: Vec<divvy_testkit::script::Step>, collector: &str, content: bool) -> House {
+    let traces = Some(Traces::to(collector, content).expect("it is an address"));
+    open_with(script, Settings { traces, ..Settings::default() }, Keys::default()).await
 }
 
 pub(crate) async fn open_recording(recorder: divvy_serve::Recorder) -> House {

@@ -10,3 +10,4 @@ mod faults;
 mod replies;
 mod shape;
 mod streams;
+mod traces;

@@ -11,7 +11,7 @@ use divvy_core::{
 };
 use divvy_flow::evaluate;
 use divvy_serve::{
-    Desk, Keys, Recorder, fresh_key,
+    Desk, Keys, Recorder, Traces, fresh_key,
     menu::{Measured, Menu, Served, ServedArm},
     settings::Settings,
 };
@@ -39,6 +39,7 @@ pub(crate) struct Asked {
 pub(crate) async fn run(place: Place, asked: Asked) -> anyhow::Result<()> {
     let keys = keys(asked.keys.as_deref())?;
     let recorder = asked.record.as_deref().map(recorder).transpose()?;
+    let traces = Traces::from_env().map_err(|error| Usage(error.to_string()))?;
     let session = Arc::new(Session::open(&place, Access::Serve).await?);
     session.find_students().await?;
     let menu = menu(&session).await?;
@@ -48,7 +49,7 @@ pub(crate) async fn run(place: Place, asked: Asked) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     greet(&menu, address, &keys);
     warn_of_free_models(&menu, &keys);
-    let settings = Settings { hosts: asked.hosts, ..settings(&session.recipe.serve, asked.strict) };
+    let settings = Settings { hosts: asked.hosts, traces, ..settings(&session.recipe.serve, asked.strict) };
     let desk = Desk::new(menu, settings, keys, Some(Arc::new(Records(Arc::clone(&session)))), recorder);
     let (loading, loaded) = (Arc::clone(&session), Arc::clone(&desk));
     tokio::task::spawn_blocking(move || {
