@@ -50,6 +50,10 @@ const TEST_ONLY: &[&str] = &["divvy-testkit"];
 const RESTRICTED: &[(&str, &[&str])] = &[
     ("tokio", &["divvy-llm", "divvy-flow", "divvy-store", "divvy-serve", "divvy-launch", "divvy-testkit", "divvy"]),
     ("axum", &["divvy-serve", "divvy-testkit"]),
+    ("opentelemetry", &["divvy-serve"]),
+    ("opentelemetry_sdk", &["divvy-serve"]),
+    ("opentelemetry-otlp", &["divvy-serve"]),
+    ("opentelemetry-proto", &["divvy-testkit"]),
     ("sqlx", &["divvy-store"]),
     ("reqwest", &["divvy-llm"]),
     ("hf-hub", &["divvy-data"]),

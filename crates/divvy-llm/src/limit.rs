@@ -26,6 +26,7 @@ pub(crate) struct Limit<L> {
 }
 
 struct Size {
+    most: usize,
     /// `None`: the size is fixed.
     window: Option<Window>,
     /// Slots in use that go when they are given back.
@@ -39,11 +40,17 @@ impl<L> Limit<L> {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         let window = adaptive.then(|| Window::new(most));
         let slots = Semaphore::new(window.as_ref().map_or(most, Window::size));
-        Self { slots, closes, size: Mutex::new(Size { window, too_many: 0, closed: None }), inner }
+        Self { slots, closes, size: Mutex::new(Size { most, window, too_many: 0, closed: None }), inner }
     }
 
     fn size(&self) -> std::sync::MutexGuard<'_, Size> {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests that may be in flight now.
+    pub(crate) fn most(&self) -> usize {
+        let size = self.size();
+        size.window.as_ref().map_or(size.most, Window::size)
     }
 
     /// Those in line would hear the same: they are told so without being sent.

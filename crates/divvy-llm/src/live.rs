@@ -21,7 +21,7 @@ use crate::{
     limit::Limit,
     rate::Rate,
     retry::{Retry, RetryPolicy},
-    route::{Rest, Route},
+    route::{Rest, Route, Standing},
 };
 
 /// Somebody is waiting: what does not work soon is told.
@@ -37,6 +37,20 @@ const A_MOMENT: Duration = Duration::from_millis(20);
 /// One model behind the layers that do not remember.
 pub struct Live {
     stack: Retry<Spend<Route<Limit<Rate<Unkept>>>>>,
+    /// Its endpoints, as the route has them.
+    names: Vec<Option<String>>,
+}
+
+/// How one endpoint does, for people who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointState {
+    /// Its URL; `None` for a model in this process.
+    pub name: Option<String>,
+    pub standing: Standing,
+    /// Requests sent its way that are not back, those in line included.
+    pub running: usize,
+    /// Requests that may be in flight there now.
+    pub most: usize,
 }
 
 impl Live {
@@ -44,6 +58,7 @@ impl Live {
     #[must_use]
     pub fn new(endpoints: Vec<Endpoint>, config: &ClientConfig) -> Self {
         let (policy, rest) = if config.local { (RetryPolicy::NEVER, Rest::Never) } else { (RETRY, Rest::Brief) };
+        let names = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
         let lanes = endpoints.into_iter().map(|endpoint| (endpoint.weight, lane(endpoint, config))).collect();
         let spend = Spend {
             budget: Arc::clone(&config.budget),
@@ -51,7 +66,17 @@ impl Live {
             local: config.local,
             inner: Route::new(lanes, rest),
         };
-        Self { stack: Retry { policy, deadline: LATEST_TRY, inner: spend } }
+        Self { stack: Retry { policy, deadline: LATEST_TRY, inner: spend }, names }
+    }
+
+    /// How its endpoints do now.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointState> {
+        let states = self.stack.inner.inner.endpoints().zip(&self.names);
+        let state = |((standing, running, limit), name): ((Standing, usize, &Limit<_>), &Option<String>)| {
+            EndpointState { name: name.clone(), standing, running, most: limit.most() }
+        };
+        states.map(state).collect()
     }
 
     /// Asks, and tells `hears` every piece of the reply as it comes. Dropping the future stops the model.

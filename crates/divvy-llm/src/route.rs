@@ -20,6 +20,7 @@ use crate::{
     error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
+pub use breaker::Standing;
 use breaker::{Breaker, Fitness};
 
 /// What happens to an endpoint that fails again and again.
@@ -97,6 +98,19 @@ impl<L: Layer> Route<L> {
             Some((_, _, lane)) => Ok(lane),
             None => Err(self.lanes[0].last_error()),
         }
+    }
+}
+
+impl<L> Route<L> {
+    /// Standing of each endpoint, requests sent its way, and its layers; in the order of [`Route::new`].
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (Standing, usize, &L)> {
+        let now = Instant::now();
+        self.lanes.iter().map(move |lane| {
+            let state = lane.state.lock().unwrap_or_else(PoisonError::into_inner);
+            // One that is given up is left alone for good.
+            let standing = if state.dead { Standing::Open } else { state.breaker.standing(now) };
+            (standing, lane.running.load(atomic::Ordering::Relaxed), &lane.inner)
+        })
     }
 }
 

@@ -42,7 +42,7 @@ impl Desk {
         recorder: Option<Recorder>,
     ) -> Arc<Self> {
         let line = Line::new(settings.concurrency, settings.queue);
-        let (metrics, closing, ready) = (Metrics::new(), CancellationToken::new(), OnceLock::new());
+        let (metrics, closing, ready) = (Metrics::new(&menu), CancellationToken::new(), OnceLock::new());
         let (looking, hurry) = (tokio::sync::Mutex::new(()), CancellationToken::new());
         Arc::new(Self { menu, settings, keys, line, metrics, shelf, recorder, looking, closing, hurry, ready })
     }

@@ -1,6 +1,6 @@
 //! What is served, by the name that a client gives as `model`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use divvy_core::{
     arm::Arm, cost::Prices, model::ModelId, plan::EvaluatePlan, prompts::decompose::Style, question::ScorerKind,
@@ -79,6 +79,15 @@ pub struct Menu {
 }
 
 impl Menu {
+    /// Every model behind it once, by name.
+    pub(crate) fn voices(&self) -> BTreeMap<&str, &Voice> {
+        let voices = self.served.iter().flat_map(|served| match &**served {
+            Served::Arm(served) => served.decomposer.iter().chain(Some(&served.solver)).collect(),
+            Served::Model(voice) => vec![voice],
+        });
+        voices.map(|voice| (&*voice.name, voice)).collect()
+    }
+
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Served>> {
         self.served.iter().find(|served| served.name() == name)
     }

@@ -1,4 +1,7 @@
-//! What Prometheus reads at `/metrics`. Labels hold names from the menu only, so that their number is bounded.
+//! What Prometheus reads at `/metrics`. Labels hold names from the menu only, so that their number is bounded. How
+//! endpoints do is asked when it is read ([`endpoints`]).
+
+mod endpoints;
 
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+
+use crate::menu::Menu;
+use endpoints::Endpoints;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ByModel {
@@ -34,6 +40,14 @@ pub(crate) struct ByDirection {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ByCache {
+    /// The model that was asked, not the arm.
+    pub(crate) model: String,
+    /// `hit` where a part of the prompt was known, or `miss`.
+    pub(crate) result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ByReason {
     pub(crate) reason: &'static str,
 }
@@ -49,6 +63,8 @@ pub(crate) struct Metrics {
     pub(crate) dollars: Family<ByModel, Counter<f64, std::sync::atomic::AtomicU64>>,
     pub(crate) refused: Family<ByReason, Counter>,
     pub(crate) fallbacks: Family<ByModel, Counter>,
+    cache: Family<ByCache, Counter>,
+    cached_tokens: Family<ByModel, Counter>,
     pub(crate) running: Gauge,
     pub(crate) waiting: Gauge,
 }
@@ -63,7 +79,7 @@ fn histogram() -> Histogram {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(menu: &Menu) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("divvy"),
             requests: Family::default(),
@@ -75,10 +91,13 @@ impl Metrics {
             dollars: Family::default(),
             refused: Family::default(),
             fallbacks: Family::default(),
+            cache: Family::default(),
+            cached_tokens: Family::default(),
             running: Gauge::default(),
             waiting: Gauge::default(),
         };
         metrics.register();
+        metrics.registry.register_collector(Box::new(Endpoints::of(menu)));
         metrics
     }
 
@@ -102,8 +121,21 @@ impl Metrics {
         );
         registry.register("refused", "Requests refused before any model was asked", self.refused.clone());
         registry.register("fallbacks", "Requests that the solver answered alone", self.fallbacks.clone());
+        registry.register(
+            "prompt_cache",
+            "Calls by whether a part of their prompt was known, where the model tells",
+            self.cache.clone(),
+        );
+        registry.register("cached_tokens", "Prompt tokens that were known", self.cached_tokens.clone());
         registry.register("running", "Requests being answered", self.running.clone());
         registry.register("waiting", "Requests waiting for their turn", self.waiting.clone());
+    }
+
+    /// A call to this model, whose prompt had so many tokens that were known.
+    pub(crate) fn cached(&self, model: &str, tokens: u64) {
+        let (model, result) = (model.to_owned(), if tokens > 0 { "hit" } else { "miss" });
+        self.cached_tokens.get_or_create(&ByModel { model: model.clone() }).inc_by(tokens);
+        self.cache.get_or_create(&ByCache { model, result }).inc();
     }
 
     pub(crate) fn text(&self) -> String {

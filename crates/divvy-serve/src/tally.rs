@@ -219,6 +219,7 @@ impl Drop for Tally {
             observe(&metrics.first_piece, &model, first);
         }
         for entry in &books.entries {
+            entry.usage.tokens_cached.iter().for_each(|tokens| metrics.cached(&entry.model, *tokens));
             let directions = [("in", entry.usage.tokens_in), ("out", entry.usage.tokens_out)];
             for (direction, tokens) in directions {
                 let labels = ByDirection { model: self.model.clone(), stage: entry.stage.name(), direction };

@@ -29,6 +29,17 @@ pub(super) struct Breaker {
     one_probe: bool,
 }
 
+/// How far an endpoint is trusted, for people who watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Requests go to it.
+    Closed,
+    /// It rested, and the next requests show whether it is back.
+    HalfOpen,
+    /// It failed several times in a row and is left alone.
+    Open,
+}
+
 /// Whether an endpoint may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fitness {
@@ -58,6 +69,14 @@ impl Breaker {
             Some(_) => Fitness::Doubtful,
             None if self.failures > 0 => Fitness::Doubtful,
             None => Fitness::Well,
+        }
+    }
+
+    pub(super) fn standing(&self, now: Instant) -> Standing {
+        match self.rests_until {
+            Some(until) if now < until => Standing::Open,
+            Some(_) => Standing::HalfOpen,
+            None => Standing::Closed,
         }
     }
 
@@ -102,13 +121,14 @@ mod tests {
         assert_eq!(breaker.fitness(start + SECOND), Fitness::Resting(start + 5 * SECOND), "no longer for many at once");
         let later = start + 5 * SECOND;
         assert_eq!(breaker.fitness(later), Fitness::Doubtful);
+        assert_eq!([start, later].map(|now| breaker.standing(now)), [Standing::Open, Standing::HalfOpen]);
         assert!(breaker.sent());
         assert!(matches!(breaker.fitness(later), Fitness::Resting(_)), "one probe at a time");
         breaker.failed(later);
         assert_eq!(breaker.fitness(later + 9 * SECOND), Fitness::Resting(later + 10 * SECOND), "twice as long");
         assert!(breaker.sent());
         breaker.succeeded();
-        assert_eq!(breaker.fitness(later), Fitness::Well);
+        assert_eq!((breaker.fitness(later), breaker.standing(later)), (Fitness::Well, Standing::Closed));
     }
 
     #[test]

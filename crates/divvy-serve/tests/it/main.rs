@@ -7,6 +7,7 @@ mod house;
 mod admission;
 mod cancelling;
 mod faults;
+mod metrics;
 mod replies;
 mod shape;
 mod streams;

@@ -2,7 +2,8 @@
 //! share of requests, spread evenly, gets a 429. `GET /count` tells how many were served and refused. It parses no body,
 //! so that what is measured is the client. Where a stream is asked for, a decomposition has eight lines, any other reply
 //! is one answer. A question that says HOLD gets a beginning and no end, one that says HANG gets nothing, LATER the same
-//! once it is decomposed; `GET /abandoned` tells how many of these were given up by their client.
+//! once it is decomposed; `GET /abandoned` tells how many of these were given up by their client. Traces are taken at
+//! `POST /v1/traces` and forgotten.
 
 use std::{
     sync::{
@@ -132,6 +133,8 @@ fn main() {
         .route("/v1/chat/completions", post(complete))
         .route("/count", get(count))
         .route("/abandoned", get(abandoned))
+        // A collector of traces that keeps none.
+        .route("/v1/traces", post(async |_: Bytes| ()))
         .route("/v1/models", get(async || r#"{"object":"list","data":[{"id":"mock","object":"model"}]}"#))
         .with_state(Arc::new(mock));
     // One thread: the other cores are the client's.

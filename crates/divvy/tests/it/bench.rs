@@ -12,6 +12,7 @@ use divvy_core::{
 };
 use divvy_store::{CallFilter, Store};
 use divvy_testkit::{
+    collector::Collector,
     teacher::{Lesson, Teacher},
     workspace::Workspace,
 };
@@ -65,8 +66,14 @@ impl Bench {
         command.args(arguments).current_dir(self.workspace.path());
         command.env("DIVVY_CACHE", self.file("cache")).env("RUST_BACKTRACE", "1");
         command.env_remove("DIVVY_LOG").env_remove("DIVVY_STORE");
+        command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").env_remove("OTEL_TRACES_EXPORTER");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// A collector of traces, for as long as the test.
+    pub(crate) fn collector(&self) -> Collector {
+        self.runtime.block_on(Collector::start()).unwrap()
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {

@@ -64,7 +64,7 @@ fn says(asked: &Asked) -> String {
     }
 }
 
-fn bench() -> Bench {
+pub(crate) fn bench() -> Bench {
     let bench = Bench::new(Lesson { rule: Box::new(says), ..Lesson::default() });
     checkpoint::write_tiny(&bench.file("tiny")).unwrap();
     bench.recipe(RECIPE);
@@ -72,18 +72,25 @@ fn bench() -> Bench {
 }
 
 /// A running service.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     address: String,
     /// What it said when it began.
     greeting: String,
+    /// What it says after that.
+    rest: std::thread::JoinHandle<String>,
 }
 
 impl Serving {
     fn start(bench: &Bench, arguments: &[&str]) -> Self {
+        Self::start_with(bench, arguments, &[])
+    }
+
+    /// With these environment variables.
+    pub(crate) fn start_with(bench: &Bench, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut all = vec!["serve", "recipe.toml", "--listen", "127.0.0.1:0"];
         all.extend(arguments);
-        let mut child = bench.command(&all).spawn().unwrap();
+        let mut child = bench.command(&all).envs(variables.iter().copied()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let (mut greeting, mut address) = (String::new(), None);
         while address.is_none() {
@@ -93,8 +100,12 @@ impl Serving {
             address =
                 line.split_once("http://").and_then(|(_, rest)| rest.split_once('/')).map(|(at, _)| at.to_owned());
         }
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        let serving = Self { child, address: address.unwrap(), greeting };
+        let rest = std::thread::spawn(move || {
+            let mut rest = String::new();
+            lines.read_to_string(&mut rest).unwrap();
+            rest
+        });
+        let serving = Self { child, address: address.unwrap(), greeting, rest };
         while serving.get("/readyz").0 != 200 {
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -116,7 +127,7 @@ impl Serving {
         (status, text.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         self.send(&format!("GET {path}"), "")
     }
 
@@ -126,7 +137,7 @@ impl Serving {
         serde_json::from_str(&body).unwrap()
     }
 
-    fn ask(&self, model: &str) -> Value {
+    pub(crate) fn ask(&self, model: &str) -> Value {
         let question = "Ann has 3 boxes of 12 pens and gives 7 away. How many are left?";
         let body = json!({"model": model, "max_tokens": 8, "messages": [{"role": "user", "content": question}]});
         let (status, body) = self.send("POST /v1/chat/completions", &body.to_string());
@@ -140,9 +151,16 @@ impl Serving {
 
     #[track_caller]
     fn stop(self) {
+        self.stopped();
+    }
+
+    /// Ctrl-C; what it has said since it began.
+    #[track_caller]
+    pub(crate) fn stopped(self) -> String {
         interrupt(&self.child);
         let mut child = self.child;
         assert_eq!(child.wait().unwrap().code(), Some(0));
+        self.rest.join().unwrap()
     }
 }
 
