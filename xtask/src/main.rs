@@ -1,9 +1,11 @@
 //! `cargo xtask ci`: everything that must pass, step by step, each named and timed. `cargo xtask test` is the test
-//! step alone, `cargo xtask table` the dependency table alone. The steps are in [`steps`], the table in [`table`].
+//! step alone, `cargo xtask table` the dependency table alone; `fuzz` and `sbom` are for now and then. The steps are in
+//! [`steps`], the table in [`table`], what needs a tool of its own in [`tools`].
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a build tool talks on the terminal")]
 
 mod steps;
 mod table;
+mod tools;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -14,7 +16,9 @@ const HELP: &str = "\
 usage: cargo xtask COMMAND
   ci     format, dependency table, lints, tests, docs, licences: what must pass before a commit
   test   the tests alone
-  table  the dependency table alone";
+  table  the dependency table alone
+  fuzz   noise for what reads text of others', a minute each: cargo xtask fuzz [SECONDS] [TARGET]
+  sbom   what the program is made of: a CycloneDX file under target/sbom";
 
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1);
@@ -22,6 +26,8 @@ fn main() -> ExitCode {
         Some("ci") => run(steps::CI),
         Some("test") => run(&[steps::TEST]),
         Some("table") => run(&[steps::TABLE]),
+        Some("fuzz") => tools::fuzz(std::env::args().skip(2)),
+        Some("sbom") => tools::sbom(),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(())

@@ -77,7 +77,7 @@ fn deny() -> Result<Done> {
     cargo(&["deny", "--locked", "check", "licenses", "bans"], &[])
 }
 
-fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Done> {
+pub(crate) fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Done> {
     let line = format!("cargo {}", arguments.join(" "));
     println!("$ {line}");
     let status = command().args(arguments).envs(variables.iter().copied()).status().with_context(|| line.clone())?;
@@ -88,7 +88,7 @@ fn cargo(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Done> {
 }
 
 /// Whether `cargo NAME` exists.
-fn installed(name: &str) -> bool {
+pub(crate) fn installed(name: &str) -> bool {
     command().args([name, "--version"]).output().is_ok_and(|output| output.status.success())
 }
 

@@ -15,6 +15,8 @@ mod chat;
 mod client;
 mod clock;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod layer;
 mod ledger;

@@ -9,6 +9,9 @@
 pub mod menu;
 pub mod settings;
 
+#[doc(hidden)]
+pub mod fuzzing;
+
 mod admission;
 mod answering;
 mod api;

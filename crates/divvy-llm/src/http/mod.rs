@@ -28,6 +28,7 @@ use crate::{
 pub use blocking::blocking_client;
 pub use key::ApiKey;
 use refusal::Place;
+pub(crate) use sse::same_however_cut;
 
 /// Longest body that is read: a completion is some kilobytes; more is not one.
 const MOST_BYTES: usize = 64 << 20;

@@ -78,6 +78,11 @@ impl Request {
     }
 }
 
+/// Why a body is no request to go on with a text.
+pub(super) fn refusal(body: &[u8]) -> Option<ApiError> {
+    Request::read(body).err()
+}
+
 pub(crate) async fn complete(State(desk): State<Arc<Desk>>, request: HttpRequest) -> Response<Body> {
     let (parts, sent) = request.into_parts();
     let span = span(&desk, &parts.headers, TEXT_COMPLETION);

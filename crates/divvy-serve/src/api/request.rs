@@ -255,6 +255,15 @@ fn question(text: &str, premise: Option<String>, scorer: ScorerKind) -> Question
     }
 }
 
+/// Why a body is no request, for an arm or a plain model.
+pub(super) fn refusal(body: &[u8]) -> Option<ApiError> {
+    let read = Request::read(body, 8).and_then(|request| {
+        request.plain()?;
+        request.order(ScorerKind::Exact).map(drop)
+    });
+    read.err()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -347,7 +356,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
-            if let Err(error) = Request::read(&bytes, 8) {
+            if let Some(error) = refusal(&bytes) {
                 proptest::prop_assert_eq!(error.status, 400);
             }
         }
@@ -363,12 +372,7 @@ mod tests {
                 fields.extend(messages.map(|messages| ("messages".to_owned(), messages)));
                 fields.extend(model.then(|| ("model".to_owned(), "m".into())));
             }
-            let read = Request::read(body.to_string().as_bytes(), 8);
-            let made = read.and_then(|request| {
-                request.plain()?;
-                request.order(ScorerKind::Exact).map(drop)
-            });
-            if let Err(error) = made {
+            if let Some(error) = refusal(body.to_string().as_bytes()) {
                 proptest::prop_assert_eq!(error.status, 400);
             }
         }

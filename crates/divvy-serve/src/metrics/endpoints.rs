@@ -95,7 +95,7 @@ fn labels(endpoints: &[EndpointState]) -> Vec<String> {
 }
 
 /// Of a URL, what stands between scheme and path, less whoever is named before it.
-fn host(url: &str) -> &str {
+pub(crate) fn host(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)

@@ -15,6 +15,7 @@ use opentelemetry_sdk::{
 };
 
 use super::{Inner, Traces, TracesError, environment::Wanted};
+use crate::metrics::host;
 
 /// The version of the conventions that names are taken from.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.41.0";
@@ -23,9 +24,11 @@ const SCHEMA: &str = "https://opentelemetry.io/schemas/1.41.0";
 const PARCEL: usize = 64;
 const PARCEL_VARIABLE: &str = "OTEL_BSP_MAX_EXPORT_BATCH_SIZE";
 
-/// Spans that ended, spans that a collector has, and whether it takes any now.
+/// A collector: spans that ended, spans that it has, and whether it takes any now.
 #[derive(Debug, Default)]
 pub(super) struct Sent {
+    /// Host of the collector, for messages.
+    collector: String,
     ended: AtomicU64,
     delivered: AtomicU64,
     failing: AtomicBool,
@@ -48,11 +51,11 @@ impl Sent {
             Ok(()) => {
                 self.delivered.fetch_add(count as u64, Relaxed);
                 if self.failing.swap(false, Relaxed) {
-                    tracing::info!("the collector takes spans again");
+                    tracing::info!(collector = self.collector, "the collector takes spans again");
                 }
             }
             Err(error) if !self.failing.swap(true, Relaxed) => {
-                tracing::warn!(%error, "the collector takes no spans; requests are answered all the same");
+                tracing::warn!(collector = self.collector, %error, "the collector takes no spans; requests are answered all the same");
             }
             Err(error) => tracing::debug!(%error, "the collector takes no spans"),
         }
@@ -93,7 +96,7 @@ pub(super) fn open(wanted: &Wanted) -> Result<Traces, TracesError> {
         builder = builder.with_endpoint(format!("{}/v1/traces", wanted.address));
     }
     let inner = builder.build().map_err(|error| TracesError::Collector(error.to_string()))?;
-    let sent = Arc::<Sent>::default();
+    let sent = Arc::new(Sent { collector: host(&wanted.address).to_owned(), ..Sent::default() });
     let exporter = Counting { inner, sent: Arc::clone(&sent) };
     let provider =
         SdkTracerProvider::builder().with_resource(resource()).with_span_processor(batches(exporter)).build();

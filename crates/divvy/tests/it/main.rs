@@ -24,3 +24,4 @@ mod screening; // which decompositions are kept
 mod serving; // `divvy serve`, its clients and its page
 mod strategies; // one subquestion at a time: what is asked, in which order
 mod student; // a tiny model trained, interrupted, used and exported
+mod tracing; // what a collector of traces hears of `divvy serve`

@@ -12,7 +12,8 @@ fn spans_of_a_local_student_and_a_remote_solver_are_sent_before_the_end() {
     let bench = bench();
     bench.done(&["train", "recipe.toml"]);
     let collector = bench.collector();
-    let variables = [(ENDPOINT, &*collector.url()), ("OTEL_SERVICE_NAME", "team-a"), ("OTEL_BSP_SCHEDULE_DELAY", "60000")];
+    let variables =
+        [(ENDPOINT, &*collector.url()), ("OTEL_SERVICE_NAME", "team-a"), ("OTEL_BSP_SCHEDULE_DELAY", "60000")];
     let serving = Serving::start_with(&bench, &[], &variables);
     serving.ask("two-stage/sd/big");
     serving.ask("two-stage/sd/big");
@@ -43,7 +44,8 @@ fn a_collector_that_is_not_there_is_said_once() {
     (0..20).for_each(|_| drop(serving.ask("cot/big")));
     let said = serving.stopped();
     assert_eq!(said.matches("the collector takes no spans").count(), 1, "{said}");
-    assert!(said.contains("spans did not reach the collector") && said.contains("lost=40"), "{said}");
+    assert!(said.contains(&*closed.to_string()), "{said}");
+    assert!(said.contains("spans did not reach the collector") && said.contains("40"), "{said}");
 }
 
 #[test]
@@ -52,7 +54,8 @@ fn without_variables_nothing_is_told_upstream() {
     let serving = Serving::start_with(&bench, &[], &[]);
     serving.ask("cot/big");
     assert_eq!(bench.teacher.asked()[0].traceparent, None);
-    assert_eq!(serving.stopped().lines().count(), 1, "it says that it stops, and nothing else");
+    let said = serving.stopped();
+    assert!(!said.contains("spans"), "{said}");
 }
 
 #[test]

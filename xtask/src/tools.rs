@@ -1,0 +1,56 @@
+//! `cargo xtask fuzz` and `cargo xtask sbom`: what takes a tool that a machine may lack, and more time than every commit has.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+
+use crate::steps::{cargo, installed};
+
+const TARGETS: &[&str] = &["request", "reply", "decomposition", "recipe", "gguf", "safetensors"];
+const SECONDS: u64 = 60;
+/// Where the program's own parts are listed, and under which name that tool writes them there.
+const WRITTEN: &str = "crates/divvy/divvy_bin.cdx.json";
+const SBOM: &str = "target/sbom/divvy.cdx.json";
+
+/// Each target for so many seconds, or one of them. What was found before, and the seeds, go first.
+pub(crate) fn fuzz(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    needs("fuzz")?;
+    let seconds = arguments.next().map_or(Ok(SECONDS), |text| text.parse());
+    let seconds = seconds.context("cargo xtask fuzz [SECONDS] [TARGET]")?;
+    let wanted = arguments.next();
+    if let Some(wanted) = wanted.as_deref().filter(|wanted| !TARGETS.contains(wanted)) {
+        bail!("there is no target `{wanted}`, but {}", TARGETS.join(", "));
+    }
+    for target in TARGETS.iter().filter(|target| wanted.as_deref().is_none_or(|wanted| wanted == **target)) {
+        let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
+        fs::create_dir_all(&corpus).with_context(|| corpus.clone())?;
+        let time = format!("-max_total_time={seconds}");
+        // Without a sanitizer, which only a nightly compiler has: all but the kernels is safe Rust.
+        cargo(
+            &["fuzz", "run", "--sanitizer", "none", target, &corpus, &seeds, "--", &time, "-rss_limit_mb=4096"],
+            &[],
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes what the program is made of.
+pub(crate) fn sbom() -> Result<()> {
+    needs("cyclonedx")?;
+    let manifest = ["--manifest-path", "crates/divvy/Cargo.toml"];
+    let form = ["--format", "json", "--spec-version", "1.5", "--describe", "binaries"];
+    let arguments = [&["cyclonedx"], &manifest[..], &form[..]].concat();
+    cargo(&arguments, &[])?;
+    let folder = Path::new(SBOM).parent().context("it lies in a folder")?;
+    fs::create_dir_all(folder).context("target/sbom")?;
+    fs::rename(WRITTEN, SBOM).with_context(|| format!("{WRITTEN}, which cargo-cyclonedx should have written"))?;
+    println!("wrote {SBOM}");
+    Ok(())
+}
+
+fn needs(tool: &str) -> Result<()> {
+    if installed(tool) {
+        return Ok(());
+    }
+    bail!("cargo-{tool} is not installed: `cargo install cargo-{tool} --locked` builds it in some minutes")
+}
