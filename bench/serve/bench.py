@@ -3,6 +3,7 @@
 
     python3 bench/serve/bench.py            # builds, installs the peer in its own environment, measures
     python3 bench/serve/bench.py --quick    # small numbers, to see that it works
+    python3 bench/serve/bench.py --tracing  # the service sends OpenTelemetry traces meanwhile, to the mock, which forgets them
 
 Needs Linux with two cores or more, Rust, and Python with pip; the peer comes from the package index that pip is set up for.
 """
@@ -238,9 +239,12 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--quick", action="store_true")
     arguments.add_argument("--no-peer", action="store_true")
+    arguments.add_argument("--tracing", action="store_true")
     arguments.add_argument("--folder", type=pathlib.Path, default=ROOT / "target/bench-serve")
     given = arguments.parse_args()
     folder, quick = given.folder, given.quick
+    if given.tracing:
+        os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{UPSTREAM}"
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cargo", "build", "--release", "-p", "divvy", "-p", "divvy-testkit", "--bins"], cwd=ROOT, check=True)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -275,7 +279,7 @@ def main():
     with Running("mock", [BIN / "mock", str(UPSTREAM), "0", "0"], UPSTREAM, OTHER_CORE, folder), \
             Running("divvy", ["line.toml" if word == "recipe.toml" else word for word in serve], DIVVY, SERVICE_CORE, folder) as divvy:
         idle_streams(rows, folder, divvy, quick, "wait", 10000, "of which 64 are answered and the others wait their turn")
-    finish(HERE, rows, write=not quick)
+    finish(HERE, rows, write=not quick, tracing=given.tracing)
 
 
 if __name__ == "__main__":

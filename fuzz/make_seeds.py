@@ -1,0 +1,174 @@
+#!/usr/bin/env python3
+"""Writes fuzz/seeds: small inputs of every kind that a fuzz target reads, for it to begin with.
+
+    python3 fuzz/make_seeds.py
+"""
+import json
+import pathlib
+import struct
+
+SEEDS = pathlib.Path(__file__).resolve().parent / "seeds"
+USER = [{"role": "user", "content": "Ann has 3 pens. How many?"}]
+
+REQUESTS = {
+    "plain": {"model": "m", "messages": USER},
+    "all": {"model": "m", "stream": True, "stream_options": {"include_usage": True}, "temperature": 0.5, "top_p": 0.9, "seed": -1,
+            "stop": ["\n", "x"], "n": 1, "max_completion_tokens": 9, "user": "u", "divvy": {"premise": "A passage."},
+            "messages": [{"role": "system", "content": "Be kind."}, {"role": "assistant", "content": None},
+                         {"role": "user", "name": "a", "content": [{"type": "text", "text": "How many?"}]}]},
+    "completion": {"model": "m", "prompt": ["Ann has"], "max_tokens": 4, "stream": False},
+    "wrong": {"model": 3, "messages": [{"role": "tool", "content": [{"type": "image_url"}]}], "n": 2},
+}
+
+USAGE = {"prompt_tokens": 3, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 1}}
+
+
+def chunk(delta, finish=None, **more):
+    return "data: " + json.dumps({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], **more}) + "\n\n"
+
+
+REPLIES = {
+    "whole": json.dumps({"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}], "usage": USAGE}),
+    "stream": chunk({"role": "assistant", "content": ""}) + chunk({"content": "4é"}) + ": still here\r\n\r\n"
+              + chunk({"content": "2"}, "length") + "data: " + json.dumps({"choices": [], "usage": USAGE}) + "\n\ndata: [DONE]\n\n",
+    "thoughts": chunk({"reasoning_content": "hm"}) + chunk({"refusal": "no"}, "content_filter") + "data: [DONE]\n\n",
+    "error": json.dumps({"error": {"message": "no", "code": 429}}),
+    "late-error": chunk({"content": "4"}) + 'event: error\ndata: {"error": {"code": 99999999999}}\n\n',
+}
+
+DECOMPOSITIONS = {
+    "numbered": "1. How many pens does Ann buy?\n2. How many has she then?\n",
+    "chatty": "Sure! Here are they:\n\n- **Subquestion 1:** How many? 6\n- Subquestion 2: And then?\n\nI hope this helps.",
+    "json": '```json\n{"subquestions": [{"question": "How many?"}, "And then?"]}\n```',
+    "none": "No decomposition",
+    "loop": "1. a b a b a b a b a b a b?\n2. a b a b?\n3. a b a b?\n1. Wie viele, é?",
+}
+
+RECIPE = """name = "r"
+seed = 7
+[data]
+dev_rows = 5
+train = { dataset = "rows", files = ["a.jsonl"], columns = { question = "q", answer = "a" } }
+test = { dataset = "synth", rows = 4 }
+[models.big]
+source = "http://127.0.0.1:1/v1"
+model = "big"
+price = { input = "0.15", output = "0.60" }
+[[models.big.endpoints]]
+url = "http://127.0.0.1:2/v1"
+[models.small]
+source = "path:model.gguf"
+[collect]
+teacher = "big"
+[screen]
+solver = "big"
+rule = "all"
+[students.s]
+base = "small"
+target = "SD-R"
+[evaluate]
+solvers = ["big", "small"]
+strategies = ["direct", "cot", "two-stage", "sequential", "self-ask"]
+decomposers = ["student:s", "teacher"]
+[serve]
+arms = ["cot/big"]
+fallback = "fail"
+[budget]
+dollars = "1.5"
+"""
+RECIPES = {"full": RECIPE, "small": 'name = "x"\n[data.train]\ndataset = "synth"\n[collect]\nteacher = "recorded"\n'}
+
+HIDDEN, FFN = 4, 8
+TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+def tensors(vocab, names):
+    """Name and shape of every tensor of a model of one layer."""
+    embed, norm, part = names
+    yield embed, [vocab, HIDDEN]
+    yield norm, [HIDDEN]
+    for name, shape in part.items():
+        yield name, shape
+
+
+def floats(shape):
+    count = 1
+    for size in shape:
+        count *= size
+    return struct.pack(f"<{count}f", *[(at % 7 - 3) / 8 for at in range(count)])
+
+
+def text(value):
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def entry(key, value):
+    kinds = {str: (8, text), int: (4, lambda v: struct.pack("<I", v)), float: (6, lambda v: struct.pack("<f", v))}
+    if isinstance(value, list):
+        kind, pack = kinds[type(value[0])]
+        return text(key) + struct.pack("<IIQ", 9, kind, len(value)) + b"".join(map(pack, value))
+    kind, pack = kinds[type(value)]
+    return text(key) + struct.pack("<I", kind) + pack(value)
+
+
+def gguf():
+    letters = [chr(at) for at in range(33, 127)] + ["Ġ", "Ċ"]
+    tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "th"]
+    shape = {"block_count": 1, "embedding_length": HIDDEN, "attention.head_count": 2, "attention.head_count_kv": 1,
+             "feed_forward_length": FFN, "context_length": 64, "attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 1e4}
+    metadata = {"general.architecture": "llama", **{f"llama.{key}": value for key, value in shape.items()},
+                "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm", "tokenizer.ggml.tokens": tokens,
+                "tokenizer.ggml.token_type": [3] * 3 + [1] * (len(tokens) - 3), "tokenizer.ggml.merges": ["t h"],
+                "tokenizer.ggml.eos_token_id": 2, "tokenizer.chat_template": TEMPLATE}
+    layer = {"attn_norm": [HIDDEN], "ffn_norm": [HIDDEN], "attn_q": [4, HIDDEN], "attn_k": [2, HIDDEN], "attn_v": [2, HIDDEN],
+             "attn_output": [HIDDEN, 4], "ffn_gate": [FFN, HIDDEN], "ffn_up": [FFN, HIDDEN], "ffn_down": [HIDDEN, FFN]}
+    names = ("token_embd.weight", "output_norm.weight", {f"blk.0.{name}.weight": shape for name, shape in layer.items()})
+    all_tensors = list(tensors(len(tokens), names))
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(all_tensors), len(metadata))
+    out += b"".join(entry(key, value) for key, value in metadata.items())
+    data = b""
+    for name, dims in all_tensors:
+        data += b"\0" * (-len(data) % 32)
+        out += text(name) + struct.pack("<I", len(dims)) + b"".join(struct.pack("<Q", size) for size in reversed(dims))
+        out += struct.pack("<IQ", 0, len(data))
+        data += floats(dims)
+    return out + b"\0" * (-len(out) % 32) + data
+
+
+def safetensors():
+    """As the target reads it: config.json, a zero byte, the weights. The tokenizer beside them has 259 tokens."""
+    config = {"model_type": "llama", "hidden_size": HIDDEN, "intermediate_size": FFN, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "num_key_value_heads": 1, "head_dim": 2, "vocab_size": 259, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+              "rope_theta": 1e4, "tie_word_embeddings": True}
+    attention = {"q_proj": [4, HIDDEN], "k_proj": [2, HIDDEN], "v_proj": [2, HIDDEN], "o_proj": [HIDDEN, 4]}
+    mlp = {"gate_proj": [FFN, HIDDEN], "up_proj": [FFN, HIDDEN], "down_proj": [HIDDEN, FFN]}
+    at = "model.layers.0"
+    part = {f"{at}.input_layernorm.weight": [HIDDEN], f"{at}.post_attention_layernorm.weight": [HIDDEN],
+            **{f"{at}.self_attn.{name}.weight": shape for name, shape in attention.items()},
+            **{f"{at}.mlp.{name}.weight": shape for name, shape in mlp.items()}}
+    header, data = {}, b""
+    for name, shape in tensors(259, ("model.embed_tokens.weight", "model.norm.weight", part)):
+        values = floats(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
+        data += values
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    return json.dumps(config).encode() + b"\0" + struct.pack("<Q", len(head)) + head + data
+
+
+def write(target, name, value):
+    folder = SEEDS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(value if isinstance(value, bytes) else value.encode())
+
+
+for name, body in REQUESTS.items():
+    write("request", name, json.dumps(body))
+for name, body in REPLIES.items():
+    write("reply", name, b"\x05" + body.encode())
+for name, body in DECOMPOSITIONS.items():
+    write("decomposition", name, body)
+for name, body in RECIPES.items():
+    write("recipe", name, body)
+write("gguf", "tiny", gguf())
+write("safetensors", "tiny", safetensors())
