@@ -1,6 +1,9 @@
 //! `cargo xtask fuzz` and `cargo xtask sbom`: what takes a tool that a machine may lack, and more time than every commit has.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, bail};
 
@@ -8,8 +11,8 @@ use crate::steps::{cargo, installed};
 
 const TARGETS: &[&str] = &["request", "reply", "decomposition", "recipe", "gguf", "safetensors"];
 const SECONDS: u64 = 60;
-/// Where the program's own parts are listed, and under which name that tool writes them there.
-const WRITTEN: &str = "crates/divvy/divvy_bin.cdx.json";
+/// What the tool writes for a program, beside the program's manifest.
+const WRITTEN: &str = "_bin.cdx.json";
 const SBOM: &str = "target/sbom/divvy.cdx.json";
 
 /// Each target for so many seconds, or one of them. What was found before, and the seeds, go first.
@@ -43,9 +46,24 @@ pub(crate) fn sbom() -> Result<()> {
     cargo(&arguments, &[])?;
     let folder = Path::new(SBOM).parent().context("it lies in a folder")?;
     fs::create_dir_all(folder).context("target/sbom")?;
-    fs::rename(WRITTEN, SBOM).with_context(|| format!("{WRITTEN}, which cargo-cyclonedx should have written"))?;
+    let ours = format!("crates/divvy/divvy{WRITTEN}");
+    fs::rename(&ours, SBOM).with_context(|| format!("{ours}, which cargo-cyclonedx should have written"))?;
+    // It writes one for every program of the workspace.
+    for file in written("crates")?.into_iter().chain(written(".")?) {
+        fs::remove_file(&file).with_context(|| file.display().to_string())?;
+    }
     println!("wrote {SBOM}");
     Ok(())
+}
+
+/// What the tool wrote into the folders of this folder.
+fn written(folder: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for inner in fs::read_dir(folder)?.flatten().filter(|inner| inner.path().is_dir()) {
+        let files = fs::read_dir(inner.path())?.flatten().map(|file| file.path());
+        found.extend(files.filter(|file| file.to_string_lossy().ends_with(WRITTEN)));
+    }
+    Ok(found)
 }
 
 fn needs(tool: &str) -> Result<()> {
