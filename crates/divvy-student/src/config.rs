@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
 
+/// A million positions in heads of 128: half a gigabyte of cosines and sines, which a file of some kilobytes could ask for.
+const MOST_ANGLES: usize = 1 << 27;
+
 /// Model families the engine runs. Both are pre-norm decoders with RoPE (half-split order), grouped-query attention
 /// and SwiGLU; Qwen2 adds a bias to the query, key and value projections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -134,6 +137,10 @@ impl ModelConfig {
             if value == 0 || value > most {
                 return bad(key, value.to_string(), &format!("between 1 and {most}"));
             }
+        }
+        if self.context_length * self.head_dim > MOST_ANGLES {
+            let want = format!("at most {} with heads of {}", MOST_ANGLES / self.head_dim, self.head_dim);
+            return bad("context length", self.context_length.to_string(), &want);
         }
         if !self.query_heads.is_multiple_of(self.kv_heads) {
             let heads = format!("{} for {} key/value heads", self.query_heads, self.kv_heads);

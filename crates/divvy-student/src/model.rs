@@ -99,8 +99,9 @@ impl Model {
         hash: impl FnOnce() -> String + Send,
     ) -> Result<Self, LoadError> {
         let (weights, content_hash) = rayon::join(|| Weights::load(&config, source, numerics), hash);
+        let weights = weights?;
         let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
-        Ok(Self { weights: weights?, config, tokenizer, template, rope, content_hash })
+        Ok(Self { weights, config, tokenizer, template, rope, content_hash })
     }
 
     #[must_use]

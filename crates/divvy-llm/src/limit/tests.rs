@@ -55,7 +55,8 @@ async fn it_finds_what_the_endpoint_takes() {
     let (limit, server) = limit(200, true, 10);
     send(Arc::clone(&limit), 1000).await;
     *server.now.lock().unwrap() = Default::default();
-    let answered = send(limit, 1000).await;
+    let answered = send(Arc::clone(&limit), 1000).await;
+    assert!((5..=15).contains(&limit.most()), "{} is what people see", limit.most());
     let (_, most, refused) = *server.now.lock().unwrap();
     assert!(answered >= 800 && refused <= 200, "{answered} answered, {refused} refused");
     assert!((8..=15).contains(&most), "at most {most} at once");
@@ -64,7 +65,8 @@ async fn it_finds_what_the_endpoint_takes() {
 #[tokio::test(start_paused = true)]
 async fn a_fixed_limit_stays() {
     let (limit, server) = limit(7, false, 3);
-    send(limit, 50).await;
+    send(Arc::clone(&limit), 50).await;
+    assert_eq!(limit.most(), 7);
     assert_eq!(server.now.lock().unwrap().1, 7);
 }
 

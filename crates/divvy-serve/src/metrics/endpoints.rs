@@ -12,6 +12,9 @@ use prometheus_client::{
 
 use crate::menu::Menu;
 
+/// Name, help, and where its value comes from.
+type Gauge = (&'static str, &'static str, fn(&EndpointState) -> usize);
+
 /// A model in this process has this in place of a host.
 const IN_PROCESS: &str = "local";
 const STANDINGS: [(Standing, &str); 3] =
@@ -70,7 +73,7 @@ impl Collector for Endpoints {
                 value.encode(breaker.encode_family(&ByState { model, endpoint, state: name })?)?;
             }
         }
-        let gauges: [(&str, &str, fn(&EndpointState) -> usize); 2] = [
+        let gauges: [Gauge; 2] = [
             ("endpoint_limit", "Requests that may be in flight at the endpoint now", |state| state.most),
             ("endpoint_running", "Requests sent to the endpoint, those in line for it included", |state| state.running),
         ];

@@ -131,6 +131,12 @@ fn bad_metadata_is_named() {
         let error = set(key, value);
         assert!(error.contains(word) && error.contains(".gguf"), "{key}: {error}");
     }
+    // The angles of so many positions would take four gigabytes.
+    let wide = refused(|m| {
+        m.insert("llama.context_length".into(), Value::Int(1 << 20));
+        m.insert("llama.attention.key_length".into(), Value::Int(1 << 10));
+    });
+    assert!(wide.contains("context length") && wide.contains("at most 131072 with heads of 1024"), "{wide}");
     let missing = refused(|m| drop(m.remove("llama.feed_forward_length")));
     assert!(missing.contains("llama.feed_forward_length is missing"), "{missing}");
 }
