@@ -47,12 +47,32 @@ pub struct Sampling {
     pub stop: Vec<String>,
     /// Seed of this very call, already derived from the recipe's seed and the item.
     pub seed: u64,
+    /// Only endpoints honour it, and not every one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Box<ReplyFormat>>,
+}
+
+/// The JSON that a reply has to be.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplyFormat {
+    pub name: String,
+    /// A JSON schema.
+    pub schema: serde_json::Value,
 }
 
 impl Sampling {
     #[must_use]
     pub fn greedy(max_tokens: u32) -> Self {
-        Self { temperature: 0.0, top_p: 1.0, max_tokens, repetition_penalty: 1.0, stop: Vec::new(), seed: 0 }
+        Self {
+            temperature: 0.0,
+            top_p: 1.0,
+            max_tokens,
+            repetition_penalty: 1.0,
+            stop: Vec::new(),
+            seed: 0,
+            format: None,
+        }
     }
 }
 

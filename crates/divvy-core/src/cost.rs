@@ -1,5 +1,7 @@
 //! What a call costs: whole nano-dollars, from prices written as decimal strings. Never a float.
 
+use std::time::Duration;
+
 use thiserror::Error;
 
 use crate::{chat::Usage, recipe};
@@ -7,36 +9,59 @@ use crate::{chat::Usage, recipe};
 /// One dollar in nano-dollars.
 const DOLLAR: i64 = 1_000_000_000;
 const MILLION: i128 = 1_000_000;
+const NANOSECONDS_AN_HOUR: i128 = 3_600_000_000_000;
 
-/// Prices of a model in nano-dollars per million tokens.
+/// Prices of a model in nano-dollars: for a million tokens, or for an hour of the machine that it runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prices {
     pub input: i64,
     /// For the part of the input that a prefix cache served; the input price where a provider has no other.
     pub cached_input: i64,
     pub output: i64,
+    /// Of a machine's hour, a call is charged what the machine worked for it.
+    pub machine_hour: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("price `{text}`: {reason}; write dollars per million tokens as a decimal string, for example \"0.15\"")]
-pub struct PriceError {
-    pub text: String,
-    pub reason: &'static str,
+pub enum PriceError {
+    #[error("price `{text}`: {reason}; write dollars as a decimal string, for example \"0.15\"")]
+    Amount { text: String, reason: &'static str },
+    #[error(
+        "a model is paid by the token or by the hour: price = {{ input = \"0.15\", output = \"0.60\" }}, dollars per million \
+         tokens, or price = {{ machine_hour = \"0.10\" }}"
+    )]
+    Form,
 }
 
 impl Prices {
     /// A model that costs nothing, such as one in this process.
-    pub const FREE: Self = Self { input: 0, cached_input: 0, output: 0 };
+    pub const FREE: Self = Self { input: 0, cached_input: 0, output: 0, machine_hour: 0 };
 
     /// # Errors
-    /// [`PriceError`] when one of the prices is no decimal string.
+    /// [`PriceError`] when one of the prices is no decimal string, or they do not go together.
     pub fn parse(price: &recipe::Price) -> Result<Self, PriceError> {
-        let input = parse_dollars(&price.input)?;
-        let cached_input = price.cached_input.as_deref().map_or(Ok(input), parse_dollars)?;
-        Ok(Self { input, cached_input, output: parse_dollars(&price.output)? })
+        match (&price.input, &price.output, &price.machine_hour) {
+            (Some(input), Some(output), None) => {
+                let input = parse_dollars(input)?;
+                let cached_input = price.cached_input.as_deref().map_or(Ok(input), parse_dollars)?;
+                Ok(Self { input, cached_input, output: parse_dollars(output)?, ..Self::FREE })
+            }
+            (None, None, Some(hour)) if price.cached_input.is_none() => {
+                Ok(Self { machine_hour: parse_dollars(hour)?, ..Self::FREE })
+            }
+            _ => Err(PriceError::Form),
+        }
     }
 
-    /// Cost in nano-dollars, rounded half up once. `None` when a token count that has a price is unknown (unknown is not
+    /// What a call cost that a machine worked on for so long: [`Prices::cost`], and the machine's time.
+    #[must_use]
+    pub fn cost_of_call(&self, usage: &Usage, worked: Duration) -> Option<i64> {
+        let worked = i128::try_from(worked.as_nanos()).ok()?.checked_mul(i128::from(self.machine_hour))?;
+        let time = i64::try_from((worked + NANOSECONDS_AN_HOUR / 2) / NANOSECONDS_AN_HOUR).ok()?;
+        self.cost(usage)?.checked_add(time)
+    }
+
+    /// Cost of the tokens in nano-dollars, rounded half up once. `None` when a token count that has a price is unknown (unknown is not
     /// zero), or beyond nine billion dollars. An unknown count of cached tokens is taken as none: the dearer reading.
     #[must_use]
     pub fn cost(&self, usage: &Usage) -> Option<i64> {
@@ -60,7 +85,7 @@ fn priced(tokens: Option<u64>, price: i64) -> Option<i128> {
 /// # Errors
 /// [`PriceError`] for anything but digits with at most nine decimals.
 pub fn parse_dollars(text: &str) -> Result<i64, PriceError> {
-    let fail = |reason| PriceError { text: text.to_owned(), reason };
+    let fail = |reason| PriceError::Amount { text: text.to_owned(), reason };
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     if !digits(whole) || !digits(fraction) || whole.is_empty() || text.ends_with('.') {
@@ -118,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_call_costs_what_its_parts_cost() {
-        let prices = Prices { input: 150_000_000, cached_input: 75_000_000, output: 600_000_000 };
+        let prices = Prices { input: 150_000_000, cached_input: 75_000_000, output: 600_000_000, ..Prices::FREE };
         assert_eq!(prices.cost(&usage(Some(1_000_000), None, Some(0))), Some(150_000_000));
         assert_eq!(prices.cost(&usage(Some(1000), Some(400), Some(10))), Some(90_000 + 30_000 + 6_000));
         assert_eq!(prices.cost(&usage(Some(10), Some(99), Some(0))), Some(750));
@@ -126,19 +151,48 @@ mod tests {
 
     #[test]
     fn unknown_is_not_zero() {
-        let prices = Prices { input: 1, cached_input: 1, output: 1 };
+        let prices = Prices { input: 1, cached_input: 1, output: 1, ..Prices::FREE };
         assert_eq!(prices.cost(&usage(None, None, Some(1))), None);
         assert_eq!(prices.cost(&usage(Some(1), None, None)), None);
         assert_eq!(Prices::FREE.cost(&Usage::default()), Some(0));
-        let dear = Prices { input: i64::MAX, cached_input: 0, output: i64::MAX };
+        let dear = Prices { input: i64::MAX, output: i64::MAX, ..Prices::FREE };
         assert_eq!(dear.cost(&usage(Some(u64::MAX), None, Some(u64::MAX))), None);
     }
 
     #[test]
     fn a_recipe_without_cached_price_pays_the_input_price() {
-        let price = recipe::Price { input: "1".into(), output: "2".into(), cached_input: None };
+        let price = by_token("1", "2");
         let prices = Prices::parse(&price).unwrap();
-        assert_eq!(prices, Prices { input: DOLLAR, cached_input: DOLLAR, output: 2 * DOLLAR });
+        assert_eq!(prices, Prices { input: DOLLAR, cached_input: DOLLAR, output: 2 * DOLLAR, ..Prices::FREE });
+    }
+
+    fn by_token(input: &str, output: &str) -> recipe::Price {
+        recipe::Price { input: Some(input.into()), output: Some(output.into()), ..recipe::Price::default() }
+    }
+
+    #[test]
+    fn a_machine_is_paid_by_the_hour() {
+        let price = recipe::Price { machine_hour: Some("0.10".into()), ..recipe::Price::default() };
+        let prices = Prices::parse(&price).unwrap();
+        let cost = |worked| prices.cost_of_call(&Usage::default(), worked);
+        assert_eq!(cost(Duration::from_hours(2)), Some(2 * DOLLAR / 10));
+        assert_eq!(cost(Duration::from_millis(36)), Some(1000), "tokens are not counted, known or not");
+        assert_eq!(cost(Duration::ZERO), Some(0));
+        assert_eq!(cost(Duration::MAX), None);
+        let tokens = Prices::parse(&by_token("1", "2")).unwrap();
+        assert_eq!(tokens.cost_of_call(&usage(Some(1), None, Some(0)), Duration::from_hours(9)), Some(1000));
+    }
+
+    #[test]
+    fn a_price_is_by_the_token_or_by_the_hour() {
+        let hour = || Some("1".to_owned());
+        let both = recipe::Price { machine_hour: hour(), ..by_token("1", "2") };
+        let half = recipe::Price { input: hour(), ..recipe::Price::default() };
+        let cached = recipe::Price { cached_input: hour(), machine_hour: hour(), ..recipe::Price::default() };
+        for price in [both, half, cached, recipe::Price::default()] {
+            let error = Prices::parse(&price).unwrap_err().to_string();
+            assert!(error.contains("machine_hour = \"0.10\""), "{price:?}: {error}");
+        }
     }
 
     #[test]
@@ -158,7 +212,7 @@ mod tests {
 
         #[test]
         fn more_tokens_never_cost_less(a in 0_u64..1_000_000_000, b in 0_u64..1_000_000_000, price in 0_i64..100_000_000_000) {
-            let prices = Prices { input: price, cached_input: price, output: price };
+            let prices = Prices { input: price, cached_input: price, output: price, ..Prices::FREE };
             let cost = |tokens| prices.cost(&usage(Some(tokens), None, Some(0)));
             prop_assert!(cost(a.max(b)) >= cost(a.min(b)));
         }

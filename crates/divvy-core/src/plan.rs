@@ -15,7 +15,7 @@ use crate::{
     arm::Arm,
     digest::Digest,
     prompts::decompose::Style,
-    recipe::{EvalSplit, Method, Recipe, RecipeError, Rule, Target},
+    recipe::{EvalSplit, Method, Recipe, RecipeError, Rule, Structured, Target},
 };
 
 /// What the recipe's `[collect] teacher` is called when it is used as a decomposer.
@@ -30,6 +30,9 @@ pub struct Plan {
     pub data: DataPlan,
     /// Name in the recipe → identity of the model (digest in hex). Filled by [`Plan::with_inputs`].
     pub models: BTreeMap<String, String>,
+    /// Models that are held to a schema when they decompose.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub structured: BTreeMap<String, Structured>,
     pub collect: CollectPlan,
     pub screen: Option<ScreenPlan>,
     pub students: BTreeMap<String, StudentPlan>,
@@ -112,6 +115,7 @@ impl Plan {
             seed: recipe.seed,
             data: names.data()?,
             models: BTreeMap::new(),
+            structured: structured(recipe),
             collect: names.collect()?,
             screen: recipe.screen.as_ref().map(|screen| names.screen(screen)).transpose()?,
             students: names.students()?,
@@ -135,11 +139,21 @@ impl Plan {
         Digest::of("plan/1", self)
     }
 
-    /// How a decomposer is asked: a student with the prompt it was trained on.
+    /// How a decomposer is asked: a student with the prompt it was trained on. Of a model whose endpoint is still to be tried
+    /// this is how it is asked when the trial fails.
     #[must_use]
     pub fn style(&self, decomposer: &str) -> Style {
         let student = decomposer.strip_prefix("student:").and_then(|name| self.students.get(name));
-        student.map_or_else(Style::default, |student| student.style)
+        match self.structured(decomposer) {
+            Structured::On => Style::Structured,
+            Structured::Auto | Structured::Off => student.map_or_else(Style::default, |student| student.style),
+        }
+    }
+
+    #[must_use]
+    pub fn structured(&self, decomposer: &str) -> Structured {
+        let name = if decomposer == TEACHER { &self.collect.teacher } else { decomposer };
+        self.structured.get(name).copied().unwrap_or_default()
     }
 
     /// Students that answer in one call, with nothing screened, have no use for decompositions.
@@ -170,4 +184,11 @@ impl Plan {
         names.dedup();
         names
     }
+}
+
+/// Of the models that decompose; on others it has no effect.
+fn structured(recipe: &Recipe) -> BTreeMap<String, Structured> {
+    let names = recipe.evaluate.iter().flat_map(|evaluate| &evaluate.decomposers).chain([&recipe.collect.teacher]);
+    let all = names.filter_map(|name| Some((name.clone(), recipe.models.get(name)?.structured)));
+    all.filter(|(_, structured)| *structured != Structured::Off).collect()
 }

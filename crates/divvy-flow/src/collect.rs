@@ -19,6 +19,7 @@ use crate::{
     error::FlowError,
     items::{self, Done, ItemKey},
     redo,
+    structured::{self, Request},
 };
 
 /// Recorded rows only touch the store, where many share one commit.
@@ -82,8 +83,10 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     } else {
         let ready = &context.models.get(&plan.teacher).await?;
         let takes = &redo::takes(context, Stage::Collect).await?;
+        let first = |style| request(context, questions[&todo[0].question], todo[0].sample, style, takes.of(&todo[0]));
+        let style = structured::settle(context, Stage::Collect, &plan.teacher, ready, first).await?;
         items::run(context, Stage::Collect, todo, ready.concurrency, |key| {
-            ask(context, plan, ready, questions[&key.question], key.sample, takes.of(&key))
+            ask(context, plan, ready, style, (questions[&key.question], key.sample, takes.of(&key)))
         })
         .await
     };
@@ -91,7 +94,7 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     result
 }
 
-fn questions(context: &Context) -> impl Iterator<Item = &Question> {
+pub(crate) fn questions(context: &Context) -> impl Iterator<Item = &Question> {
     context.questions.train.iter().chain(&context.questions.dev)
 }
 
@@ -108,30 +111,43 @@ fn recorded(question: &Question) -> Done {
     }
 }
 
+fn request(context: &Context, question: &Question, sample: u32, style: Style, take: u32) -> Request {
+    let plan = &context.plan.collect;
+    let sampling = Sampling {
+        temperature: plan.temperature,
+        seed: derive_seed(context.plan.seed, &format!("collect/{}/{sample}", question.id)),
+        format: decompose::format(style),
+        ..Sampling::greedy(plan.max_tokens)
+    };
+    Request { messages: decompose::messages(question, style), sampling, sample, take }
+}
+
 async fn ask(
     context: &Context,
     plan: &CollectPlan,
     ready: &Ready,
-    question: &Question,
-    sample: u32,
-    take: u32,
+    style: Style,
+    (question, sample, take): (&Question, u32, u32),
 ) -> Result<Done, ChatError> {
-    let sampling = Sampling {
-        temperature: plan.temperature,
-        seed: derive_seed(context.plan.seed, &format!("collect/{}/{sample}", question.id)),
-        ..Sampling::greedy(plan.max_tokens)
-    };
-    let call =
-        context.ask_again(ready, decompose::messages(question, Style::default()), sampling, sample, take).await?;
-    let parsed = decompose::parse(&call.reply.text, &call.reply.finish, plan.max_subquestions);
+    let request = |style| request(context, question, sample, style, take);
+    let (call, style) = structured::ask(context, &plan.teacher, ready, style, request).await?;
+    let parsed = decompose::read(&call.reply.text, &call.reply.finish, style, plan.max_subquestions);
     Ok(match parsed.decomposition {
         _ if call.reply.finish == Finish::Length => Done::new(ItemState::Rejected("truncated".into()), &(), vec![call]),
-        None => Done::new(ItemState::Rejected("malformed".into()), &(), vec![call]),
+        None => Done::new(ItemState::Rejected(unusable(&call.reply.finish)), &(), vec![call]),
         Some(decomposition) => {
             let collected = Collected { decomposition, call: Some(call.key.hex().to_owned()) };
             Done::new(ItemState::Done, &collected, vec![call])
         }
     })
+}
+
+/// Why a reply is no decomposition: a refusal is the provider's word for it.
+fn unusable(finish: &Finish) -> String {
+    match finish {
+        Finish::Other(reason) => reason.replace('_', "-"),
+        Finish::Stop | Finish::Length => "malformed".to_owned(),
+    }
 }
 
 /// The teacher's call behind each item; none for a recorded teacher.

@@ -6,9 +6,7 @@ use divvy_core::{
     decomposition::{Decomposition, Subquestion},
     plan::{EvaluatePlan, Plan, RECORDED, StudentPlan, TEACHER},
     prompts::{
-        cot,
-        decompose::{self, Style},
-        direct, self_ask,
+        cot, decompose, direct, self_ask,
         stepwise::{self, Known},
         two_stage,
     },
@@ -50,7 +48,7 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
         lines.push(line(
             "collect",
             &plan.collect.teacher,
-            asked.map(|question| decompose::messages(question, Style::default())),
+            asked.map(|question| decompose::messages(question, plan.style(TEACHER))),
             plan.collect.max_tokens,
             plan.collect.samples,
         ));

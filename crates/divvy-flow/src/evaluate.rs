@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 
 use divvy_core::{
-    arm::Arm,
+    arm::{Arm, Strategy},
     chat::Usage,
     decomposition::Decomposition,
     plan::EvaluatePlan,
+    prompts::decompose::Style,
     question::{Question, QuestionId},
-    recipe::EvalSplit,
+    recipe::{EvalSplit, Structured},
     records::{Grade, ItemState, Outcome, Stage},
     scorers,
 };
@@ -21,6 +22,7 @@ use crate::{
     error::FlowError,
     items::{self, Done, ItemKey},
     strategy::{self, Answer, Opened},
+    structured,
 };
 
 /// The record of one answered question.
@@ -101,6 +103,7 @@ async fn answer_all(
         context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
     }
     let by_id: HashMap<&QuestionId, &Question> = questions.iter().map(|question| (&question.id, question)).collect();
+    try_schemas(context, plan, questions).await?;
     let opened = open(context, plan).await?;
     let (opened, by_id) = (&opened, &by_id);
     // Twice the solver's batch, so that it is full while decomposers write.
@@ -137,6 +140,20 @@ async fn open<'a>(context: &Context, plan: &'a EvaluatePlan) -> Result<HashMap<S
     Ok(opened)
 }
 
+/// Finds out of each model that writes whole decompositions whether it keeps to a schema, where the plan wants to know.
+async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &[Question]) -> Result<(), FlowError> {
+    let whole = plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk);
+    for name in whole.filter_map(|arm| arm.decomposer.as_deref()) {
+        if context.plan.structured(name) != Structured::Auto {
+            continue;
+        }
+        let ready = context.models.get(context.resolve(name)).await?;
+        let first = |style| strategy::decomposing(plan, &questions[0], style);
+        structured::settle(context, Stage::Evaluate, name, &ready, first).await?;
+    }
+    Ok(())
+}
+
 /// Opens the models of one arm.
 ///
 /// # Errors
@@ -146,7 +163,11 @@ pub async fn open_arm<'a>(context: &Context, arm: &'a Arm) -> Result<Opened<'a>,
         Some(name) if !context.is_recorded(name) => Some(context.models.get(context.resolve(name)).await?),
         _ => None,
     };
-    Ok(Opened { arm, decomposer, solver: context.models.get(context.resolve(&arm.solver)).await? })
+    let style = match (&arm.decomposer, &decomposer) {
+        (Some(name), Some(ready)) => structured::style(context, name, &ready.id).await?,
+        _ => Style::default(),
+    };
+    Ok(Opened { arm, decomposer, solver: context.models.get(context.resolve(&arm.solver)).await?, style })
 }
 
 async fn answer_one(

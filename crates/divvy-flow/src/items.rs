@@ -91,6 +91,7 @@ where
 {
     let mut patience = Patience::new(stage, concurrency);
     let exhausted = AtomicBool::new(false);
+    let mut left = todo.len();
     let finished = stream::iter(todo).take_while(|_| ready(!exhausted.load(Ordering::Relaxed))).map(|key| {
         let outcome = work(key.clone());
         async move { (key, outcome.await) }
@@ -98,6 +99,7 @@ where
     let mut finished = finished.buffer_unordered(concurrency.max(1)).ready_chunks(COMMIT_AT_ONCE);
     let mut stop = None;
     while let Some(chunk) = finished.next().await {
+        left -= chunk.iter().filter(|(_, outcome)| outcome.is_ok()).count();
         match settle(context, stage, chunk, &mut patience).await {
             Ok(()) => {}
             // No new item begins, but those in flight are paid for: they come to their end.
@@ -110,6 +112,9 @@ where
     }
     match stop {
         _ if context.cancel.is_cancelled() => Err(FlowError::Interrupted),
+        Some(FlowError::Budget(message)) => {
+            Err(FlowError::Budget(format!("{}: {left} items are left; {message}", stage.name())))
+        }
         Some(stop) => Err(stop),
         None => patience.sum_up(context).await,
     }
@@ -154,8 +159,9 @@ fn row(context: &Context, stage: Stage, key: ItemKey, done: Done) -> ItemRow {
 /// Tokens paid for now.
 fn spent(calls: &[Call]) -> Tick {
     let fresh = calls.iter().filter(|call| !call.from_cache);
-    let usage = sum_usage(fresh.map(|call| call.reply.usage));
-    Tick { tokens_in: usage.0, tokens_out: usage.1, failed: false }
+    let usage = sum_usage(fresh.clone().map(|call| call.reply.usage));
+    let cost_nanos = fresh.map(|call| call.price_nanos).sum();
+    Tick { tokens_in: usage.0, tokens_out: usage.1, cost_nanos, failed: false }
 }
 
 /// Tokens in and out; what a provider did not report adds nothing.

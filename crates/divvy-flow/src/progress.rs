@@ -8,6 +8,8 @@ pub struct Tick {
     /// Tokens of calls made now; cached calls count nothing.
     pub tokens_in: u64,
     pub tokens_out: u64,
+    /// What they cost; `None` where a price is unknown.
+    pub cost_nanos: Option<i64>,
     pub failed: bool,
 }
 

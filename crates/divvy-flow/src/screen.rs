@@ -90,7 +90,7 @@ fn group<'a>(plan: &ScreenPlan, order: &'a [ItemKey], at: usize, settled: &HashM
 }
 
 /// Rows among these that are kept, or for the rule `best` questions that have one.
-fn kept(plan: &ScreenPlan, rows: &[ItemKey], settled: &HashMap<ItemKey, ItemRow>) -> usize {
+pub(crate) fn kept(plan: &ScreenPlan, rows: &[ItemKey], settled: &HashMap<ItemKey, ItemRow>) -> usize {
     let done = |key: &&ItemKey| settled.get(key).is_some_and(|row| row.state == ItemState::Done);
     let kept = rows.iter().filter(done);
     match plan.rule {
@@ -149,7 +149,7 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
 }
 
 /// The training questions that are screened, in the split's own order, which the seed has shuffled.
-fn screened<'a>(context: &'a Context, plan: &ScreenPlan) -> &'a [Question] {
+pub(crate) fn screened<'a>(context: &'a Context, plan: &ScreenPlan) -> &'a [Question] {
     let train = &context.questions.train;
     &train[..plan.rows.unwrap_or(train.len()).min(train.len())]
 }

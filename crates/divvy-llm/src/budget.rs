@@ -3,7 +3,10 @@
 //! One [`Budget`] may be shared by the clients of several models.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -153,6 +156,8 @@ pub(crate) struct Spend<L> {
     pub(crate) prices: Option<Prices>,
     /// It runs on this machine, where nobody sends a bill.
     pub(crate) local: bool,
+    /// What the dearest call so far cost: the best guess where a machine's time is paid, which is known afterwards.
+    pub(crate) dearest: AtomicI64,
     pub(crate) inner: L,
 }
 
@@ -162,6 +167,9 @@ impl<L: Layer> Layer for Spend<L> {
         let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
         let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
         let result = self.inner.call(job).await;
+        if let Ok(Call { price_nanos: Some(price), .. }) = &result {
+            self.dearest.fetch_max(*price, Relaxed);
+        }
         reservation.settle = match &result {
             Ok(call) => actual(call, estimate),
             Err(error) if error.may_be_charged() => self.charged(error, estimate),
@@ -172,12 +180,14 @@ impl<L: Layer> Layer for Spend<L> {
 }
 
 impl<L> Spend<L> {
-    /// The most it can cost.
+    /// The most it can cost; of a machine's time, as much as any call so far.
     fn estimate(&self, request: &ChatRequest) -> Result<Cost, ChatError> {
         let (tokens_in, tokens_out) = most_tokens(request);
         let usage =
             divvy_core::chat::Usage { tokens_in: Some(tokens_in), tokens_cached: None, tokens_out: Some(tokens_out) };
-        let price_nanos = self.prices.and_then(|prices| prices.cost(&usage));
+        let by_the_hour = self.prices.is_some_and(|prices| prices.machine_hour > 0);
+        let time = if by_the_hour { self.dearest.load(Relaxed) } else { 0 };
+        let price_nanos = self.prices.and_then(|prices| prices.cost(&usage)?.checked_add(time));
         if self.budget.caps.price_nanos.is_some() && price_nanos.is_none() && !self.local {
             let message = "a cap in money needs the price of every model; give it as `price` in [models.NAME]";
             return Err(ChatError::new(ErrorKind::BudgetExhausted, message));

@@ -1,6 +1,9 @@
 //! The layers put together around one model. This is what a stage holds.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 
 use divvy_core::{
     chat::{ChatRequest, Reply},
@@ -20,6 +23,7 @@ use crate::{
     layer::{Job, Layer, Listener},
     ledger::Ledger,
     limit::Limit,
+    meter::Meter,
     rate::{LONGEST_HOLD, Rate, Rates},
     retry::{Retry, RetryPolicy},
     route::{Rest, Route},
@@ -77,6 +81,8 @@ pub struct ClientConfig {
     /// May be shared with other clients.
     pub budget: Arc<Budget>,
     pub clock: Clock,
+    /// The machine that works for the calls; models on one machine share it.
+    pub meter: Arc<Meter>,
 }
 
 impl ClientConfig {
@@ -93,6 +99,7 @@ impl ClientConfig {
             prices: None,
             budget: Arc::default(),
             clock: Clock::system(),
+            meter: Arc::default(),
         }
     }
 
@@ -123,6 +130,7 @@ impl Client {
             budget: Arc::clone(&config.budget),
             prices: config.prices,
             local: config.local,
+            dearest: AtomicI64::new(0),
             inner: Route::new(lanes, if config.retry.attempts > 1 { Rest::Wait(LONGEST_WAIT) } else { Rest::Never }),
         };
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
@@ -151,7 +159,13 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         timeout: config.one_try(),
         stall: config.stall,
     };
-    let ledger = Ledger { attempt, store: store.clone(), clock: config.clock, prices: config.prices };
+    let ledger = Ledger {
+        attempt,
+        store: store.clone(),
+        clock: config.clock,
+        prices: config.prices,
+        meter: Arc::clone(&config.meter),
+    };
     Limit::new(endpoint.max_concurrency, endpoint.adaptive, true, Rate::new(endpoint.rates, LONGEST_HOLD, ledger))
 }
 

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     /// 400, 422 and other 4xx.
     BadRequest,
     ContextTooLong,
+    /// The provider's filter does not let this request or its reply through.
+    Refused,
     /// 429.
     RateLimited,
     /// 5xx, 408, 409, 425.
@@ -69,6 +71,7 @@ impl ChatError {
             ErrorKind::NotFound => "not-found",
             ErrorKind::BadRequest => "bad-request",
             ErrorKind::ContextTooLong => "context-too-long",
+            ErrorKind::Refused => "refused",
             ErrorKind::RateLimited => "rate-limited",
             ErrorKind::ServerError => "server-error",
             ErrorKind::Unreachable => "unreachable",
@@ -97,6 +100,14 @@ impl ChatError {
         matches!(self.kind, Unauthorized | Unpaid | NotFound | Unreachable | Store)
     }
 
+    /// The endpoint does not take the form that it was told for the reply.
+    #[must_use]
+    pub fn refuses_format(&self) -> bool {
+        const WORDS: [&str; 4] = ["response_format", "json_schema", "structured output", "guided"];
+        let lower = self.message.to_lowercase();
+        self.kind == ErrorKind::BadRequest && WORDS.iter().any(|word| lower.contains(word))
+    }
+
     /// The endpoint will never serve us: it refuses the key, wants money, or does not know the model.
     #[must_use]
     pub fn condemns_endpoint(&self) -> bool {
@@ -106,8 +117,8 @@ impl ChatError {
     /// The endpoint may have worked, and charged, for a reply that we did not get or cannot read.
     #[must_use]
     pub fn may_be_charged(&self) -> bool {
-        use ErrorKind::{Cancelled, CutOff, Empty, TimedOut, Unreadable};
-        matches!(self.kind, TimedOut | CutOff | Unreadable | Empty | Cancelled)
+        use ErrorKind::{Cancelled, CutOff, Empty, Refused, TimedOut, Unreadable};
+        matches!(self.kind, TimedOut | CutOff | Unreadable | Empty | Refused | Cancelled)
     }
 
     #[must_use]

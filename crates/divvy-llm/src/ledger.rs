@@ -2,6 +2,8 @@
 //! before it is used, and every attempt is on record with its outcome. A reply that was paid for but could not be read
 //! is read again the next time, at no cost.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use divvy_core::{chat::Usage, cost::Prices, model::ModelId};
 use divvy_store::{AttemptRecord, CallRecord, RawReply, Store};
@@ -13,6 +15,7 @@ use crate::{
     clock::Clock,
     error::ChatError,
     layer::{Job, Layer},
+    meter::Meter,
 };
 
 pub(crate) struct Ledger {
@@ -20,6 +23,7 @@ pub(crate) struct Ledger {
     pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) prices: Option<Prices>,
+    pub(crate) meter: Arc<Meter>,
 }
 
 impl Layer for Ledger {
@@ -31,17 +35,19 @@ impl Layer for Ledger {
         if job.attempt == 1
             && let Some(received) = self.read_again(&job).await?
         {
-            let call = self.record(&job, received, self.clock.now_ms(), 0);
+            let call = self.record(&job, received, self.clock.now_ms(), 0, Duration::ZERO);
             self.store.record_call(call.clone()).await?;
             return Ok(paid(call, true));
         }
         let started_ms = self.clock.now_ms();
+        let work = self.meter.begin();
         let outcome = self.attempt.run(&job, self).await;
+        let worked = work.end();
         let latency_ms = self.clock.now_ms() - started_ms;
         match outcome {
             Ok(received) => {
                 let attempt = of_attempt(&job, None, received.reply.usage, started_ms, latency_ms);
-                let call = self.record(&job, received, started_ms, latency_ms);
+                let call = self.record(&job, received, started_ms, latency_ms, worked);
                 self.store.record_call_with_attempt(&call, &attempt).await?;
                 Ok(paid(call, false))
             }
@@ -77,14 +83,14 @@ impl Ledger {
         Ok(None)
     }
 
-    fn record(&self, job: &Job, received: Received, created_ms: i64, latency_ms: i64) -> CallRecord {
+    fn record(&self, job: &Job, received: Received, created_ms: i64, latency_ms: i64, worked: Duration) -> CallRecord {
         let ModelId(model_id) = job.request.model.clone();
         CallRecord {
             key: job.key.clone(),
             model_name: self.attempt.model_name.clone(),
             model_id,
             request_json: serde_json::to_string(&*job.request).expect("a request is plain JSON"),
-            price_nanos: self.prices.and_then(|prices| prices.cost(&received.reply.usage)),
+            price_nanos: self.prices.and_then(|prices| prices.cost_of_call(&received.reply.usage, worked)),
             reply: received.reply,
             raw_reply: received.raw.to_vec(),
             latency_ms,

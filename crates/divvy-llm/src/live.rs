@@ -3,7 +3,10 @@
 //!
 //! retry → budget → route → limit → rate → backend
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use divvy_core::{chat::ChatRequest, cost::Prices};
@@ -19,6 +22,7 @@ use crate::{
     error::{ChatError, ErrorKind},
     layer::{Hear, Job, Layer, Listener},
     limit::Limit,
+    meter::Meter,
     rate::Rate,
     retry::{Retry, RetryPolicy},
     route::{Rest, Route, Standing},
@@ -64,6 +68,7 @@ impl Live {
             budget: Arc::clone(&config.budget),
             prices: config.prices,
             local: config.local,
+            dearest: AtomicI64::new(0),
             inner: Route::new(lanes, rest),
         };
         Self { stack: Retry { policy, deadline: LATEST_TRY, inner: spend }, names }
@@ -99,7 +104,7 @@ fn lane(endpoint: Endpoint, config: &ClientConfig) -> Limit<Rate<Unkept>> {
         timeout: config.attempt_timeout,
         stall: config.stall,
     };
-    let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };
+    let unkept = Unkept { attempt, clock: config.clock, prices: config.prices, meter: Arc::clone(&config.meter) };
     Limit::new(endpoint.max_concurrency, endpoint.adaptive, false, Rate::new(endpoint.rates, LONGEST_PAUSE, unkept))
 }
 
@@ -112,6 +117,7 @@ struct Unkept {
     attempt: Attempt,
     clock: Clock,
     prices: Option<Prices>,
+    meter: Arc<Meter>,
 }
 
 impl Layer for Unkept {
@@ -121,8 +127,10 @@ impl Layer for Unkept {
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let started_ms = self.clock.now_ms();
+        let work = self.meter.begin();
         let received = self.attempt.run(&job, self).await?;
-        let price_nanos = self.prices.and_then(|prices| prices.cost(&received.reply.usage));
+        let worked = work.end();
+        let price_nanos = self.prices.and_then(|prices| prices.cost_of_call(&received.reply.usage, worked));
         let latency_ms = self.clock.now_ms() - started_ms;
         Ok(Call { key: job.key, reply: received.reply, from_cache: false, price_nanos, latency_ms })
     }

@@ -16,6 +16,11 @@ pub enum StoreError {
          command again: everything committed so far is kept", path = path.display()
     )]
     DiskFull { path: PathBuf, detail: String },
+    #[error(
+        "another program holds {path} and does not let go (a backup, a database browser?); end it and run the same command \
+         again: everything committed so far is kept", path = path.display()
+    )]
+    Busy { path: PathBuf },
     #[error("cannot {action} {path}: {detail}", path = path.display())]
     Io { path: PathBuf, action: &'static str, detail: String },
     #[error(
@@ -47,6 +52,7 @@ impl StoreError {
             return Self::Corrupt { path, detail };
         }
         match primary_code(error) {
+            Some(SQLITE_BUSY) => Self::Busy { path },
             Some(SQLITE_FULL) => Self::DiskFull { path, detail },
             Some(SQLITE_IOERR | SQLITE_CANTOPEN | SQLITE_READONLY | SQLITE_PERM) => Self::Io { path, action, detail },
             Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Corrupt { path, detail },
@@ -64,6 +70,7 @@ impl StoreError {
 }
 
 const SQLITE_PERM: i32 = 3;
+const SQLITE_BUSY: i32 = 5;
 const SQLITE_READONLY: i32 = 8;
 const SQLITE_IOERR: i32 = 10;
 const SQLITE_CORRUPT: i32 = 11;

@@ -10,6 +10,8 @@ use crate::{batch::Batch, error::StoreError, lock::WriterLock, statement::Statem
 
 /// Most writes in one transaction: bounds the memory and what a failing transaction repeats.
 const MOST: usize = 512;
+/// Times that a database which another program holds is waited for, ten seconds each: what waits here was paid for.
+const WAITS: u32 = 30;
 
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -96,12 +98,20 @@ impl Writer {
         if writes.is_empty() {
             return Ok(Vec::new());
         }
-        let outcome = self.transaction(writes).await;
-        if outcome.is_err() {
+        let mut waits = 0;
+        loop {
+            let error = match self.transaction(writes).await {
+                Ok(rows) => return Ok(rows),
+                Err(error) => error,
+            };
             // SQLite may have rolled back by itself; then there is nothing to roll back and that is fine.
             let _ = sqlx::query("ROLLBACK").execute(&mut self.connection).await;
+            match StoreError::from_sql(&self.path, "write", &error) {
+                StoreError::Busy { .. } if waits < WAITS => waits += 1,
+                error => return Err(error),
+            }
+            tracing::warn!(store = %self.path.display(), waits, "another program holds the store");
         }
-        outcome.map_err(|e| StoreError::from_sql(&self.path, "write", &e))
     }
 
     async fn transaction(&mut self, writes: &[Vec<Statement>]) -> Result<Vec<i64>, sqlx::Error> {

@@ -6,6 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", untagged)]
 pub enum Step {
+    /// This very reply, whoever's dialect it is.
+    Raw {
+        raw: String,
+        status: u16,
+        content_type: String,
+    },
     Say {
         say: String,
     },
@@ -56,6 +62,18 @@ impl Step {
     #[must_use]
     pub fn status(status: u16) -> Self {
         Self::Status { status, retry_after: None, message: None }
+    }
+
+    /// A reply as some server writes it: an event stream, a page, or else JSON.
+    #[must_use]
+    pub fn raw(status: u16, raw: impl Into<String>) -> Self {
+        let raw: String = raw.into();
+        let content_type = match raw.trim_start().get(..1) {
+            Some("d" | ":" | "e") => "text/event-stream",
+            Some("<") => "text/html",
+            _ => "application/json",
+        };
+        Self::Raw { raw, status, content_type: content_type.to_owned() }
     }
 
     #[must_use]

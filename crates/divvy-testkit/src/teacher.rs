@@ -19,7 +19,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, Response, StatusCode},
+    http::{HeaderMap, Response, StatusCode, Uri},
     routing::{get, post},
 };
 use futures::{StreamExt, stream};
@@ -38,6 +38,10 @@ pub struct Asked {
     pub authorization: Option<String>,
     /// What stood in `traceparent`.
     pub traceparent: Option<String>,
+    /// What stood in `api-key`, Azure's header.
+    pub api_key: Option<String>,
+    /// Path and query.
+    pub target: String,
 }
 
 impl Asked {
@@ -134,6 +138,7 @@ impl Teacher {
         });
         let app = Router::new()
             .route("/v1/chat/completions", post(completions))
+            .route("/openai/deployments/{deployment}/chat/completions", post(completions))
             .route("/v1/models", get(models))
             .with_state(class.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", lesson.port)).await?;
@@ -187,11 +192,11 @@ async fn models(State(class): State<Arc<Class>>) -> Response<Body> {
     reply(200, &json!({"object": "list", "data": [{"id": class.model, "object": "model"}]}), None)
 }
 
-async fn completions(State(class): State<Arc<Class>>, headers: HeaderMap, bytes: Bytes) -> Response<Body> {
+async fn completions(State(class): State<Arc<Class>>, uri: Uri, headers: HeaderMap, bytes: Bytes) -> Response<Body> {
     let Ok(body) = serde_json::from_slice::<Value>(&bytes) else { return error(400, "the body is no JSON", None) };
-    let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let (authorization, traceparent) = (header("authorization"), header("traceparent"));
-    let asked = Asked { body, authorization, traceparent };
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (authorization, traceparent, api_key) = (header("authorization"), header("traceparent"), header("api-key"));
+    let asked = Asked { body, authorization, traceparent, api_key, target: uri.to_string() };
     let step = {
         let mut log = class.log();
         log.asked.push(asked.clone());
@@ -245,6 +250,7 @@ impl Class {
             Step::Status { status, retry_after, message } => {
                 error(status, message.as_deref().unwrap_or("scripted"), retry_after)
             }
+            Step::Raw { raw, status, content_type } => respond(status, &content_type, raw.into(), None),
             Step::Body { body } => respond(200, "application/json", body.into(), None),
             Step::Drip { .. } => unreachable!("it needs the watch"),
             Step::Fault { fault: Fault::Hang } => std::future::pending().await,

@@ -40,7 +40,7 @@ pub(crate) enum Command {
     },
     /// Run all stages of a recipe: collect, screen, train, evaluate, report. Resumes where it stopped
     #[command(
-        after_help = "Examples:\n  divvy run recipes/quickstart.toml\n  divvy run recipes/quickstart.toml --dry-run\n  divvy run recipes/gsm8k.toml --data ~/data"
+        after_help = "Examples:\n  divvy run recipes/quickstart.toml\n  divvy run recipes/quickstart.toml --dry-run\n  divvy run recipes/quickstart.toml --estimate\n  divvy run recipes/gsm8k.toml --data ~/data"
     )]
     Run {
         #[command(flatten)]
@@ -48,6 +48,21 @@ pub(crate) enum Command {
         /// Show the resolved plan, the calls and an estimate of tokens, money and time, and stop
         #[arg(long)]
         dry_run: bool,
+        /// Ask so many rows of every stage (20), keep them, and show what the rest will take: calls, tokens, money and time,
+        /// each with its interval, against the caps of [budget]
+        #[arg(
+            long,
+            value_name = "ROWS",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "20",
+            value_parser = clap::value_parser!(u32).range(2..),
+            conflicts_with = "dry_run"
+        )]
+        estimate: Option<u32>,
+        /// With --estimate: print JSON for programs
+        #[arg(long, requires = "estimate")]
+        json: bool,
     },
     /// Collect the teacher's decompositions
     #[command(after_help = "Example:\n  divvy collect recipes/quickstart.toml")]

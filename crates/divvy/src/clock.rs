@@ -1,9 +1,19 @@
-//! The program's clock. The libraries take times as arguments.
+//! The program's clock. The libraries take times as arguments. The system's time is read once, and what follows is counted:
+//! a clock that jumps in the middle of a run puts nothing out of order.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::OnceLock,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 /// Milliseconds since 1970, UTC.
 pub(crate) fn now_ms() -> i64 {
+    static START: OnceLock<(i64, Instant)> = OnceLock::new();
+    let (start, at) = START.get_or_init(|| (system_ms(), Instant::now()));
+    start + i64::try_from(at.elapsed().as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+fn system_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -1,6 +1,8 @@
 //! Models by name for the stages: what each name in the recipe is (its identity, known before anything is loaded) and a
 //! client for it, made when first asked.
 
+mod pace;
+
 use std::{
     collections::{BTreeMap, HashMap},
     path::{Path, PathBuf},
@@ -21,8 +23,8 @@ use divvy_flow::{
     train::Artefact,
 };
 use divvy_llm::{
-    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Endpoint, HttpChat, HttpConfig, Live, Rates, RetryPolicy,
-    Transfer,
+    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Clock, Endpoint, HttpChat, HttpConfig, Live, Meter, Rates,
+    RetryPolicy, Transfer,
 };
 use divvy_serve::menu::Voice;
 use divvy_store::Store;
@@ -167,6 +169,8 @@ pub(crate) struct Registry {
     resolved: BTreeMap<String, Resolved>,
     hosts: Arc<Hosts>,
     budget: Arc<Budget>,
+    /// This machine, on which every local model runs.
+    machine: Arc<Meter>,
     students: Mutex<HashMap<String, (String, Artefact)>>,
     clients: Mutex<HashMap<String, Ready>>,
     voices: Mutex<HashMap<String, Voice>>,
@@ -191,6 +195,7 @@ impl Registry {
             resolved,
             hosts,
             budget,
+            machine: Arc::default(),
             students: Mutex::default(),
             clients: Mutex::default(),
             voices: Mutex::default(),
@@ -290,10 +295,12 @@ impl Registry {
             // A local model answers when its turn comes, and a second try would fail as the first did.
             (config.deadline, config.attempt_timeout, config.retry) =
                 (LOCAL_DEADLINE, LOCAL_DEADLINE, RetryPolicy::NEVER);
+            config.meter = Arc::clone(&self.machine);
         }
         let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse);
         config.prices = prices.transpose().map_err(|error| format!("price: {error}"))?;
         config.budget = Arc::clone(&self.budget);
+        config.clock = Clock::starting_at(crate::clock::now_ms());
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
         config.stall = model.recipe.stall_seconds.map(Duration::from_secs);
         Ok(config)

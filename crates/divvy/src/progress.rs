@@ -2,12 +2,17 @@
 //! terminal.
 
 use std::{
+    collections::BTreeMap,
     io::IsTerminal,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
-use divvy_core::records::{Stage, TrainPoint};
+use divvy_core::{
+    cost::show_dollars,
+    records::{Stage, TrainPoint},
+    stats::forecast::Forecast,
+};
 use divvy_data::models::fetch;
 use divvy_flow::progress::{Progress, Tick};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,6 +32,7 @@ struct Bar {
     tokens_in: u64,
     tokens_out: u64,
     failed: u64,
+    money: Money,
     began: Instant,
     last_line: Instant,
 }
@@ -54,7 +60,7 @@ impl Bar {
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(250));
         let now = Instant::now();
-        Self { label, bar, tokens_in: 0, tokens_out: 0, failed: 0, began: now, last_line: now }
+        Self { label, bar, tokens_in: 0, tokens_out: 0, failed: 0, money: Money::default(), began: now, last_line: now }
     }
 
     fn show(&mut self, message: String) {
@@ -74,7 +80,50 @@ impl Bar {
         let seconds = self.began.elapsed().as_secs_f64().max(0.001);
         let rate = self.tokens_out as f64 / seconds;
         let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
-        format!("{} tokens in, {} out, {rate:.0} out/s{failed}", thousands(self.tokens_in), thousands(self.tokens_out))
+        let tokens = format!("{} tokens in, {} out", thousands(self.tokens_in), thousands(self.tokens_out));
+        format!("{tokens}, {rate:.0} out/s{}{failed}", self.money.shown)
+    }
+
+    fn left(&self) -> u64 {
+        self.bar.length().unwrap_or(0).saturating_sub(self.bar.position())
+    }
+}
+
+/// Items of which the cost is kept, to tell what the others will cost.
+const MOST_COSTS: usize = 1000;
+
+/// What a stage has cost so far, and what the rest of it will.
+#[derive(Default)]
+struct Money {
+    spent: i64,
+    /// By number of the item; the first ones in the seed's order, which is as good as any.
+    costs: BTreeMap<String, f64>,
+    unknown: bool,
+    shown: String,
+    shown_at: Option<Instant>,
+}
+
+impl Money {
+    fn add(&mut self, cost: Option<i64>, left: u64) {
+        let Some(cost) = cost else { return self.unknown = true };
+        self.spent += cost;
+        if self.costs.len() < MOST_COSTS {
+            self.costs.insert(self.costs.len().to_string(), cost as f64);
+        }
+        if self.shown_at.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || left == 0 {
+            self.shown = if self.unknown || self.spent == 0 { String::new() } else { self.words(left) };
+            self.shown_at = Some(Instant::now());
+        }
+    }
+
+    fn words(&self, left: u64) -> String {
+        let spent = show_dollars(self.spent);
+        match Forecast::of(&self.costs, left).and_then(|left| left.interval()) {
+            Some((low, high)) if left > 0 => {
+                format!(", {spent}, {}–{} left", show_dollars(low.round() as i64), show_dollars(high.round() as i64))
+            }
+            _ => format!(", {spent}"),
+        }
     }
 }
 
@@ -99,6 +148,7 @@ impl Progress for Terminal {
             bar.tokens_out += tick.tokens_out;
             bar.failed += u64::from(tick.failed);
             bar.bar.inc(1);
+            bar.money.add(tick.cost_nanos, bar.left());
             bar.show(bar.counts());
         });
     }
@@ -186,7 +236,21 @@ pub(crate) fn thousands(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::thousands;
+    use super::*;
+
+    #[test]
+    fn what_is_spent_tells_what_is_left() {
+        let mut money = Money::default();
+        (0..10).for_each(|item| money.add(Some(1_000_000_000 + item), 100));
+        money.shown_at = None;
+        money.add(Some(1_000_000_000), 100);
+        assert_eq!(money.shown, ", $11.00, $100.00–$100.00 left");
+        money.add(Some(0), 0);
+        assert_eq!(money.shown, ", $11.00");
+        money.add(None, 0);
+        money.add(Some(1), 0);
+        assert_eq!(money.shown, "", "nothing is said of a sum that is not whole");
+    }
 
     #[test]
     fn digits_are_grouped() {

@@ -8,7 +8,7 @@ use crate::{
     cost,
     model::ModelSource,
     prompts::decompose::Style,
-    recipe::{self, EvalSplit, Method, Numerics, Recipe, RecipeError, Rule, StudentPrompt, Target},
+    recipe::{self, EvalSplit, Method, Numerics, Recipe, RecipeError, Rule, Structured, StudentPrompt, Target},
 };
 
 /// Resolves names against one recipe.
@@ -91,6 +91,9 @@ impl Names<'_> {
                 }
                 Ok(source) => self.endpoint(name, model, &source)?,
             }
+            if let Some(Err(error)) = model.price.as_ref().map(cost::Prices::parse) {
+                return self.fail(&format!("models.{name}.price"), error);
+            }
             if name == TEACHER || name == RECORDED {
                 return self.fail(&format!("models.{name}"), "this name has a meaning of its own; choose another");
             }
@@ -133,6 +136,7 @@ impl Names<'_> {
         }
         let keys = numbers.iter().map(|(key, _)| *key);
         let keys = keys.chain(model.provider.as_ref().map(|_| "provider"));
+        let keys = keys.chain((model.structured != Structured::Off).then_some("structured"));
         let mut keys = keys.chain(model.endpoints.first().map(|_| "endpoints"));
         match (source, keys.next()) {
             (ModelSource::Endpoint { .. }, _) => self.further(name, model),

@@ -112,6 +112,28 @@ fn a_student_is_asked_as_it_was_trained() {
 }
 
 #[test]
+fn a_schema_is_part_of_the_plan_where_it_has_an_effect() {
+    let with = |structured| {
+        let mut recipe = recipe(FULL);
+        let big = recipe.models.get_mut("big").unwrap();
+        (big.source, big.model) = ("https://api.example.com/v1".into(), Some("big-model".into()));
+        big.structured = structured;
+        recipe.collect.teacher = "big".into();
+        Plan::resolve(&recipe, "r.toml").unwrap()
+    };
+    let [off, auto, on] = [Structured::Off, Structured::Auto, Structured::On].map(with);
+    assert!(
+        !serde_json::to_string(&off).unwrap().contains("structured"),
+        "plans of earlier versions stay what they are"
+    );
+    assert!(off.digest() != auto.digest() && auto.digest() != on.digest());
+    assert_eq!(
+        [on.style("big"), on.style(TEACHER), auto.style("big")],
+        [Style::Structured, Style::Structured, Style::Free]
+    );
+}
+
+#[test]
 fn names_are_checked() {
     refused("[screen]\nsolver = \"bgi\"", "did you mean `big`?");
     refused("[students.s]\nbase = \"small\"\ntarget = \"SD-R\"", "add [screen]");

@@ -2,10 +2,15 @@
 //! reply. [`parse`] of a [`completion`] gives the decomposition back.
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 pub use super::parse::{Parsed, Problem, parse};
 use super::{PromptId, material};
-use crate::{chat::Message, decomposition::Decomposition, question::Question};
+use crate::{
+    chat::{Finish, Message, ReplyFormat},
+    decomposition::Decomposition,
+    question::Question,
+};
 
 const SYSTEM: &str = "You break questions into subquestions.";
 
@@ -25,6 +30,8 @@ pub enum Style {
     AtMost(u32),
     /// No instruction: a student that was trained to decompose needs none, and a third of its input is saved.
     QuestionOnly,
+    /// JSON by a schema ([`format()`]), where the endpoint holds the model to it.
+    Structured,
 }
 
 #[must_use]
@@ -33,6 +40,7 @@ pub fn messages(question: &Question, style: Style) -> Vec<Message> {
         Style::Free => instruction("") + &material(question),
         Style::AtMost(most) => instruction(&format!(" Write at most {most}.")) + &material(question),
         Style::QuestionOnly => material(question),
+        Style::Structured => STRUCTURED.to_owned() + &material(question),
     };
     vec![Message::system(SYSTEM), Message::user(user)]
 }
@@ -43,6 +51,64 @@ fn instruction(limit: &str) -> String {
          line, numbered 1., 2., 3. Do not answer them.{limit} If no subquestions are needed, write: \
          {NO_DECOMPOSITION}\n\n"
     )
+}
+
+const STRUCTURED: &str = "Break the question into the most helpful subquestions, in the order to answer them. Do not answer \
+                          them. Write them as JSON: {\"subquestions\": [\"…\", \"…\"]}. If no subquestions are needed, the \
+                          list is empty.\n\n";
+
+/// What the endpoint is told of the reply; nothing where the prompt alone says it.
+#[must_use]
+pub fn format(style: Style) -> Option<Box<ReplyFormat>> {
+    let schema = || {
+        json!({
+            "type": "object",
+            "properties": { "subquestions": { "type": "array", "items": { "type": "string" } } },
+            "required": ["subquestions"],
+            "additionalProperties": false,
+        })
+    };
+    (style == Style::Structured).then(|| Box::new(ReplyFormat { name: "decomposition".to_owned(), schema: schema() }))
+}
+
+/// A reply by the schema of [`format()`].
+#[derive(Deserialize)]
+struct Structured {
+    subquestions: Vec<String>,
+}
+
+/// The reply is by the schema, or would be if it had come to its end.
+#[must_use]
+pub fn keeps_format(reply: &str, finish: &Finish) -> bool {
+    serde_json::from_str::<Structured>(reply).is_ok()
+        || (*finish == Finish::Length && reply.trim_start().starts_with('{'))
+}
+
+/// Reads the reply to [`messages`] in this style. A model that did not keep to the schema is read as any other.
+#[must_use]
+pub fn read(reply: &str, finish: &Finish, style: Style, cap: usize) -> Parsed {
+    if style != Style::Structured {
+        return parse(reply, finish, cap);
+    }
+    match serde_json::from_str::<Structured>(reply) {
+        Ok(said) if said.subquestions.is_empty() => {
+            Parsed { decomposition: Some(Decomposition::None), problems: Vec::new() }
+        }
+        Err(_) if *finish == Finish::Length => cut_off(reply, cap).unwrap_or_else(|| parse(reply, finish, cap)),
+        _ => parse(reply, finish, cap),
+    }
+}
+
+/// JSON that was cut off inside its list: the strings that are whole count.
+fn cut_off(reply: &str, cap: usize) -> Option<Parsed> {
+    const ENDS_TRIED: usize = 4;
+    let ends = reply.rmatch_indices('"').map(|(at, _)| at + 1).take(ENDS_TRIED);
+    let whole = ends
+        .map(|end| format!("{}]}}", &reply[..end]))
+        .find(|json| serde_json::from_str::<Structured>(json).is_ok())?;
+    let mut parsed = parse(&whole, &Finish::Stop, cap);
+    parsed.problems.push(Problem::UnfinishedLine);
+    Some(parsed)
 }
 
 /// The training target: numbered lines, or [`NO_DECOMPOSITION`]. Line breaks inside a subquestion become spaces.
@@ -63,7 +129,10 @@ pub fn completion(decomposition: &Decomposition) -> String {
 
 #[must_use]
 pub fn prompt_id(style: Style) -> PromptId {
-    PromptId::of("decompose", PARSER_VERSION, |question| messages(question, style))
+    let schema = format(style).map(|format| Message::system(format.schema.to_string()));
+    PromptId::of("decompose", PARSER_VERSION, |question| {
+        messages(question, style).into_iter().chain(schema.clone()).collect()
+    })
 }
 
 #[cfg(test)]
@@ -99,6 +168,49 @@ mod tests {
         let q = question(None, "How many?", ScorerKind::Numeric);
         let messages = messages(&q, Style::QuestionOnly);
         assert_eq!(texts(&messages), ("You break questions into subquestions.", "Question: How many?"));
+    }
+
+    #[test]
+    fn as_json() {
+        let q = question(None, "How many?", ScorerKind::Numeric);
+        let messages = messages(&q, Style::Structured);
+        let (_, user) = texts(&messages);
+        assert!(user.contains("{\"subquestions\": [\"…\", \"…\"]}") && user.ends_with("Question: How many?"), "{user}");
+        assert_eq!(format(Style::Structured).unwrap().schema["required"], json!(["subquestions"]));
+        assert_eq!(format(Style::Free), None);
+    }
+
+    #[test]
+    fn replies_by_the_schema_and_others() {
+        let steps = |texts: &[&str]| Some(Decomposition::from_texts(texts.iter().copied()));
+        let two = steps(&["How old is Ann?", "How old is Bo?"]);
+        let cases = [
+            (r#"{"subquestions": ["How old is Ann?", "How old is Bo?"]}"#, Finish::Stop, true, two.clone()),
+            ("{\n \"subquestions\": []\n}", Finish::Stop, true, Some(Decomposition::None)),
+            ("1. How old is Ann?\n2. How old is Bo?", Finish::Stop, false, two.clone()),
+            ("```json\n{\"subquestions\": [\"How old is Ann?\", \"How old is Bo?\"]}\n```", Finish::Stop, false, two),
+            ("No decomposition", Finish::Stop, false, Some(Decomposition::None)),
+            (r#"{"subquestions": ["How old is Ann?", "How ol"#, Finish::Length, true, steps(&["How old is Ann?"])),
+            (r#"{"subquestions": ["How old is Ann?", "#, Finish::Length, true, steps(&["How old is Ann?"])),
+            (r#"{"subquestions": ["How old is \"Ann\"?", "B"#, Finish::Length, true, steps(&["How old is \"Ann\"?"])),
+            (r#"{"subquestions": [""#, Finish::Length, true, None),
+            ("I cannot say.", Finish::Stop, false, None),
+        ];
+        for (reply, finish, keeps, decomposition) in cases {
+            assert_eq!(keeps_format(reply, &finish), keeps, "{reply}");
+            assert_eq!(read(reply, &finish, Style::Structured, 10).decomposition, decomposition, "{reply}");
+        }
+        let three = r#"{"subquestions": ["A?", "B?", "C?"]}"#;
+        assert_eq!(read(three, &Finish::Stop, Style::Structured, 2).decomposition, steps(&["A?", "B?"]));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_structured_reply_panics(reply in "[{}\\[\\]\":, a-z?é\\\\]{0,60}|(?s).{0,40}") {
+            for finish in [Finish::Stop, Finish::Length] {
+                let _ = read(&reply, &finish, Style::Structured, 3);
+            }
+        }
     }
 
     #[test]

@@ -155,6 +155,7 @@ pub(crate) mod tests {
             decompose::prompt_id(decompose::Style::Free),
             decompose::prompt_id(decompose::Style::AtMost(3)),
             decompose::prompt_id(decompose::Style::QuestionOnly),
+            decompose::prompt_id(decompose::Style::Structured),
             direct::prompt_id(),
             cot::prompt_id(),
             two_stage::prompt_id(),

@@ -49,6 +49,43 @@ fn chatter_is_left_out_and_reported() {
     check("He sold 24 clips.", &[], &[Problem::SkippedLine, Problem::NoSubquestions]);
 }
 
+/// How models begin and end when they are not told to keep to the list.
+#[test]
+fn preambles_of_every_kind() {
+    let texts = ["How many in May?", "How many in all?"];
+    let lists = ["1. How many in May?\n2. How many in all?", "- How many in May?\n- How many in all?"];
+    for list in lists {
+        for (before, after, skipped) in [
+            ("Sure! Here are the subquestions:\n\n", "", 1),
+            ("To answer this question, we need to find out:\n", "", 1),
+            ("Certainly.\n\n**Subquestions:**\n", "\n\nLet me know if you need anything else!", 3),
+            ("<think>\nThe question has two parts.\n</think>\n\n", "", 3),
+            ("## Decomposition\n\n", "\n\nThese lead to the final answer.", 2),
+            ("Question: How many clips did she sell?\nSubquestions:\n", "", 2),
+        ] {
+            let reply = format!("{before}{list}{after}");
+            check(&reply, &texts, &vec![Problem::SkippedLine; skipped]);
+        }
+    }
+    check("Here is the JSON:\n{\"subquestions\": [\"How many in May?\", \"How many in all?\"]}\nDone.", &texts, &[]);
+}
+
+/// The last line said twice, or not to its end, by a model that loops until it is stopped.
+#[test]
+fn a_last_line_that_is_doubled_or_unfinished() {
+    let length = |reply: &str| parse(reply, &Finish::Length, 10);
+    let doubled = length("1. Who?\n2. How many?\n3. How many?\n4. How many?\n5. How ma");
+    assert_eq!(doubled.decomposition, Some(Decomposition::from_texts(["Who?", "How many?"])));
+    assert_eq!(doubled.problems, [Problem::UnfinishedLine, Problem::Duplicate, Problem::Duplicate]);
+    let labelled = length("Decomposed subquestion 1: Who?\nDecomposed subquestion 2: How ma");
+    assert_eq!(labelled.decomposition, Some(Decomposition::from_texts(["Who?"])));
+    let bulleted = length("- Who?\n- How many?\n-");
+    assert_eq!(bulleted.decomposition, Some(Decomposition::from_texts(["Who?", "How many?"])));
+    let declined = length("No decomposition\n\nThe question is");
+    assert_eq!(declined.decomposition, Some(Decomposition::None));
+    check("1. Who?\n2. How many?\n2. How many?\n", &["Who?", "How many?"], &[Problem::Duplicate]);
+}
+
 #[test]
 fn answers_are_cut_off() {
     check("1. How many in May? 48/2 = 24", &["How many in May?"], &[Problem::TrailingText]);
@@ -63,6 +100,10 @@ fn no_decomposition_is_a_value() {
         "no decomposition needed",
         "**No decomposition**",
         "1. No decomposition",
+        "- No decomposition",
+        "Decomposed subquestion 1: No decomposition.",
+        "[\"No decomposition\"]",
+        "\"No decomposition\"",
     ] {
         let parsed = parse(reply, &Finish::Stop, 10);
         assert_eq!(parsed, Parsed { decomposition: Some(Decomposition::None), problems: vec![] }, "{reply}");
@@ -147,5 +188,49 @@ proptest! {
     #[test]
     fn no_list_like_reply_panics(reply in "([-*#0-9.()\\[\\]{}\"?: \n]|Q|Step|no decomposition|é){0,60}") {
         let _ = parse(&reply, &Finish::Length, 3);
+    }
+}
+
+/// Replies of every kind, cut, doubled and mixed at random places: whatever comes out is a decomposition.
+#[test]
+fn mutated_replies_are_read_or_refused() {
+    const SEEDS: [&str; 8] = [
+        "Sure! Here are the subquestions:\n\n1. How many in May?\n2. How many in all?",
+        "**Subquestion 1:** How many in May?\n**Subquestion 2:** How many in all?\n",
+        "Decomposed subquestion 1: Who?\nDecomposed subquestion 2: Wie viele sind's für #1?",
+        "```json\n{\"subquestions\": [{\"question\": \"Who?\"}, \"How \\u00e9?\"]}\n```",
+        "- Who? He is 7.\n* When?\n• Why?",
+        "No decomposition needed.",
+        "### 1) Who?\n(2) When? 12.5\n3: Where is #1",
+        "Q1: …?\nQ2: 何？\n\u{feff}Step 3: \u{1F600}?",
+    ];
+    let mut rng = crate::stats::rng::SplitMix64::new(11);
+    for round in 0..20_000 {
+        let mut reply: Vec<char> = SEEDS[rng.below(SEEDS.len())].chars().collect();
+        for _ in 0..1 + rng.below(4) {
+            let (at, to) = (rng.below(reply.len() + 1), rng.below(reply.len() + 1));
+            let piece: Vec<char> = reply[at.min(to)..at.max(to)].to_vec();
+            match rng.below(4) {
+                0 => reply.truncate(at.max(1)),
+                1 => drop(reply.splice(to..to, piece)),
+                2 => drop(reply.drain(at.min(to)..at.max(to).min(at.min(to) + 9))),
+                _ => {
+                    let other: Vec<char> = SEEDS[rng.below(SEEDS.len())].chars().collect();
+                    drop(reply.splice(at..at, other));
+                }
+            }
+            reply.truncate(4000);
+        }
+        let reply: String = reply.into_iter().collect();
+        let finish = if round % 2 == 0 { Finish::Stop } else { Finish::Length };
+        let parsed = parse(&reply, &finish, 5);
+        let Some(decomposition) = parsed.decomposition else {
+            assert!(!parsed.problems.is_empty(), "{reply:?} is refused without a reason");
+            continue;
+        };
+        let keys: Vec<String> = decomposition.steps().iter().map(|step| letters_and_digits(&step.text)).collect();
+        let distinct: HashSet<&String> = keys.iter().collect();
+        assert!(keys.len() <= 5 && distinct.len() == keys.len() && !distinct.contains(&String::new()), "{reply:?}");
+        assert!(decomposition.steps().iter().all(|step| !step.text.contains('\n')), "{reply:?}");
     }
 }

@@ -128,12 +128,26 @@ pub struct Model {
     /// For an endpoint: what may be sent in any minute, retries included; tokens in and out together.
     pub requests_per_minute: Option<u64>,
     pub tokens_per_minute: Option<u64>,
-    /// Dollars per million tokens, as decimal strings.
+    /// Dollars per million tokens, or per hour of a machine, as decimal strings.
     pub price: Option<Price>,
+    /// For an endpoint that decomposes: it is held to JSON by a schema.
+    #[serde(default)]
+    pub structured: Structured,
     /// Seconds one request may take, all retries included.
     pub timeout_seconds: Option<u64>,
     /// For an endpoint: replies are streamed, and one that stands still for so many seconds is given up.
     pub stall_seconds: Option<u64>,
+}
+
+/// Whether decompositions are asked for as JSON (`response_format` with a schema).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Structured {
+    #[default]
+    Off,
+    /// Where the endpoint can: found out with the first question, and remembered in the store.
+    Auto,
+    On,
 }
 
 /// Another place where a model is served.
@@ -172,12 +186,16 @@ impl Numerics {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// Either `input` and `output`, or `machine_hour`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    pub input: String,
-    pub output: String,
+    pub input: Option<String>,
+    pub output: Option<String>,
+    /// For the part of the input that a prefix cache served; the input price when absent.
     pub cached_input: Option<String>,
+    /// For an hour of the machine that the model runs on. A call is charged its share of the time that the machine works.
+    pub machine_hour: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -385,7 +403,8 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// Most minutes of one `divvy` command; what is in flight or in line then comes to its end.
     pub minutes: Option<u64>,
-    /// Most money, as a decimal string: `"5.00"`. Every endpoint needs its `price` then; local models cost nothing.
+    /// Most money, as a decimal string: `"5.00"`. Every endpoint needs its `price` then; a local model without one costs
+    /// nothing. What a machine's hours cost is known afterwards: calls in flight at the cap come to their end.
     pub dollars: Option<String>,
 }
 

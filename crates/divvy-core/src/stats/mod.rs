@@ -2,14 +2,17 @@
 //!
 //! Accuracy has a Wilson interval; two arms are compared by exact McNemar with a score interval of the difference, all
 //! comparisons of a table together by Holm; partial credit and cost by seeded bootstrap, over clusters where questions
-//! share a passage or a family. Reference values in the tests come from SciPy 1.17.
+//! share a passage or a family; what a run will still take by Hall's interval ([`forecast`]). Reference values in the tests
+//! come from SciPy 1.17.
 
 pub mod bootstrap;
+pub mod forecast;
 pub mod holm;
 pub mod mcnemar;
 pub mod paired;
 pub mod power;
 pub mod rng;
+pub mod student_t;
 pub mod wilson;
 
 /// Standard normal quantile of 0.975: all intervals are 95 %.

@@ -13,13 +13,20 @@ use divvy_core::{
     chat::{Finish, Message, Sampling},
     decomposition::Decomposition,
     plan::EvaluatePlan,
-    prompts::{cot, decompose::Style, direct},
+    prompts::{
+        cot,
+        decompose::{self, Style},
+        direct,
+    },
     question::Question,
 };
 use divvy_llm::{Call, ChatError};
 
 use self::{kept::Kept, scene::Scene};
-use crate::context::{Context, Ready};
+use crate::{
+    context::{Context, Ready},
+    structured::Request,
+};
 
 /// What an arm said, with every call it made.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +61,8 @@ pub struct Opened<'a> {
     /// `None` for single-stage arms and for a recorded teacher.
     pub decomposer: Option<Ready>,
     pub solver: Ready,
+    /// How its decomposer is asked.
+    pub style: Style,
 }
 
 /// Whose turn it is.
@@ -94,6 +103,17 @@ pub struct Setting<'a> {
     pub seed: u64,
 }
 
+/// What the decomposer of an arm is asked for a whole decomposition.
+#[must_use]
+pub fn decomposing(plan: &EvaluatePlan, question: &Question, style: Style) -> Request {
+    let sampling = Sampling {
+        repetition_penalty: plan.repetition_penalty,
+        format: decompose::format(style),
+        ..Sampling::greedy(plan.decompose_tokens)
+    };
+    Request { messages: decompose::messages(question, style), sampling, sample: 0, take: 0 }
+}
+
 /// Answers one question with one arm; every call is kept, and one that was made before is free.
 ///
 /// # Errors
@@ -107,7 +127,7 @@ pub async fn answer(
     let setting = Setting {
         arm: opened.arm,
         plan,
-        style: context.plan.style(opened.arm.decomposer.as_deref().unwrap_or_default()),
+        style: opened.style,
         recorded: opened.decomposer.is_none(),
         seed: context.plan.seed,
     };

@@ -10,6 +10,7 @@ use divvy_core::{
 use divvy_llm::{Call, ChatError};
 
 use super::{Answer, Ask, News, Setting, Turn};
+use crate::structured::Request;
 
 pub(super) struct Scene<'a> {
     pub(super) setting: &'a Setting<'a>,
@@ -33,8 +34,11 @@ impl Scene<'_> {
         if self.setting.recorded {
             return Ok(self.with(self.question.recorded.clone(), None));
         }
-        let call = self.decompose(decompose::messages(self.question, self.setting.style)).await?;
-        let parsed = decompose::parse(&call.reply.text, &call.reply.finish, self.setting.plan.max_subquestions);
+        let style = self.setting.style;
+        let Request { messages, sampling, .. } = super::decomposing(self.setting.plan, self.question, style);
+        let call = self.ask.ask(Turn::Decompose, messages, self.seeded(sampling)).await?;
+        let most = self.setting.plan.max_subquestions;
+        let parsed = decompose::read(&call.reply.text, &call.reply.finish, style, most);
         Ok(self.with(parsed.decomposition, Some(call)))
     }
 
@@ -52,9 +56,10 @@ impl Scene<'_> {
     }
 
     pub(super) fn greedy(&self, max_tokens: u32) -> Sampling {
-        Sampling {
-            seed: derive_seed(self.setting.seed, &format!("evaluate/{}", self.question.id)),
-            ..Sampling::greedy(max_tokens)
-        }
+        self.seeded(Sampling::greedy(max_tokens))
+    }
+
+    fn seeded(&self, sampling: Sampling) -> Sampling {
+        Sampling { seed: derive_seed(self.setting.seed, &format!("evaluate/{}", self.question.id)), ..sampling }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::HeaderMap;
 use tokio::time::Instant;
 
+use super::refusal::their_time;
 use crate::chat::{Quota, Told};
 
 /// `None` where the headers say nothing.
@@ -26,17 +27,19 @@ fn quota(headers: &HeaderMap, before: &str, after: &str) -> Option<Quota> {
         // Without a suffix nobody says whether it is a second's, a minute's or a day's.
         limit: number("limit").filter(|limit| *limit > 0 && !after.is_empty()),
         remaining: number("remaining"),
-        resets: text("reset").and_then(wait).and_then(|wait| Instant::now().checked_add(wait)),
+        resets: text("reset")
+            .and_then(|text| wait(text, their_time(headers)))
+            .and_then(|wait| Instant::now().checked_add(wait)),
     };
     (quota != Quota::default()).then_some(quota)
 }
 
 /// `6m0s`, `120ms`, `1.5` seconds, or a moment in seconds or milliseconds since 1970.
-fn wait(text: &str) -> Option<Duration> {
+fn wait(text: &str, now: SystemTime) -> Option<Duration> {
     const A_YEAR: f64 = 3.2e7;
     const MILLISECONDS: f64 = 1e11;
     let Ok(number) = text.trim().parse::<f64>() else { return spelled(text.trim()) };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64();
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64();
     let seconds = match number {
         _ if number < A_YEAR => number,
         _ if number < MILLISECONDS => number - now,
@@ -76,14 +79,14 @@ mod tests {
     #[test]
     fn durations_in_every_dialect() {
         for (text, ms) in [("6m0s", 360_000), ("120ms", 120), ("1h2m3.5s", 3_723_500), ("0.5", 500), ("30", 30_000)] {
-            assert_eq!(wait(text), Some(Duration::from_millis(ms)), "{text}");
+            assert_eq!(wait(text, SystemTime::now()), Some(Duration::from_millis(ms)), "{text}");
         }
         for bad in ["", "soon", "5x", "s", "1m2"] {
-            assert_eq!(wait(bad), None, "{bad}");
+            assert_eq!(wait(bad, SystemTime::now()), None, "{bad}");
         }
         let in_a_minute = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 60;
         for moment in [format!("{in_a_minute}"), format!("{in_a_minute}000")] {
-            let wait = wait(&moment).unwrap().as_secs_f64();
+            let wait = wait(&moment, SystemTime::now()).unwrap().as_secs_f64();
             assert!((55.0..=60.0).contains(&wait), "{moment}: {wait}");
         }
     }

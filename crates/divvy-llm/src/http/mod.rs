@@ -10,7 +10,10 @@ mod sse;
 mod wire;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -29,9 +32,12 @@ pub use blocking::blocking_client;
 pub use key::ApiKey;
 use refusal::Place;
 pub(crate) use sse::same_however_cut;
+use wire::Words;
 
 /// Longest body that is read: a completion is some kilobytes; more is not one.
 const MOST_BYTES: usize = 64 << 20;
+/// What OpenAI calls `max_tokens` for models that think.
+const OWN_WORD: &str = "max_completion_tokens";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +71,8 @@ struct Inner {
     place: Place,
     transfer: Transfer,
     told: Mutex<Told>,
+    /// It has refused `max_tokens` and named its own word.
+    own_word: AtomicBool,
 }
 
 impl HttpChat {
@@ -73,7 +81,15 @@ impl HttpChat {
     pub fn new(config: HttpConfig) -> Result<Self, ChatError> {
         let place = Place::new(&config.url, config.model, config.api_key)?;
         let client = client(&place)?;
-        Ok(Self { inner: Arc::new(Inner { client, place, transfer: config.transfer, told: Mutex::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                client,
+                place,
+                transfer: config.transfer,
+                told: Mutex::default(),
+                own_word: AtomicBool::new(false),
+            }),
+        })
     }
 
     /// Where requests go.
@@ -189,7 +205,24 @@ fn with_trace(mut post: reqwest::RequestBuilder, trace: Option<&TraceHeaders>) -
 impl Inner {
     /// Sends; returns when the head of a 200 is there, or with the error that the endpoint told.
     async fn send(&self, asked: &Asked) -> Result<reqwest::Response, ChatError> {
-        let body = wire::body(&asked.request, &self.place.model, self.transfer == Transfer::Streamed);
+        let knew = self.own_word.load(Relaxed);
+        match self.post(asked, knew).await {
+            // A refused request was not charged.
+            Err(error) if !knew && error.kind == ErrorKind::BadRequest && error.message.contains(OWN_WORD) => {
+                self.own_word.store(true, Relaxed);
+                self.post(asked, true).await
+            }
+            result => result,
+        }
+    }
+
+    async fn post(&self, asked: &Asked, own_word: bool) -> Result<reqwest::Response, ChatError> {
+        let (model, stream) = (&self.place.model, self.transfer == Transfer::Streamed);
+        let body = if own_word {
+            wire::body_in(Words::MaxCompletionTokens, &asked.request, model, stream)
+        } else {
+            wire::body(&asked.request, model, stream)
+        };
         let url = self.place.url("chat/completions");
         let post = self.client.post(url).header("content-type", "application/json").body(body);
         let post = with_trace(post, asked.trace.as_ref());

@@ -1,6 +1,10 @@
 //! What an endpoint says instead of a reply, put into words that name the endpoint, the model and the way out.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
@@ -86,6 +90,20 @@ impl Place {
         self.error(ErrorKind::Empty, &format!("the completion is empty{detail}"))
     }
 
+    /// The provider's filter took the text away.
+    pub(super) fn filtered(&self) -> ChatError {
+        self.error(ErrorKind::Refused, "the provider's content filter left nothing of the completion")
+    }
+
+    /// An error that came with HTTP 200: its status, if any, is in the body.
+    pub(super) fn refused_with_200(&self, body: &[u8]) -> ChatError {
+        let json: Value = serde_json::from_slice(body).unwrap_or_default();
+        let code =
+            ["/error/code", "/code", "/error/status", "/status"].iter().find_map(|at| json.pointer(at)?.as_u64());
+        let status = code.and_then(|code| u16::try_from(code).ok()).filter(|code| *code >= 400);
+        self.refused(status.unwrap_or(500), None, body, None)
+    }
+
     pub(super) fn refused(
         &self,
         status: u16,
@@ -135,24 +153,30 @@ struct Told {
 impl Told {
     fn read(body: &[u8]) -> Self {
         let json: Value = serde_json::from_slice(body).unwrap_or_default();
-        let error = json.get("error").unwrap_or(&json);
-        let text = [error.get("message"), error.get("detail"), Some(error)]
-            .into_iter()
-            .flatten()
-            .find_map(Value::as_str)
-            .map_or_else(|| excerpt(body), str::to_owned);
+        // Google's endpoint wraps its error in a list.
+        let json = json.get(0).unwrap_or(&json);
+        let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
+        let text = said(error).unwrap_or_else(|| page_title(body).unwrap_or_else(|| excerpt(body)));
         let word = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
         Self { text, code: format!("{} {}", word("code"), word("type")) }
     }
 
     fn kind(&self, status: u16) -> ErrorKind {
         let lower = self.text.to_lowercase();
-        let too_long = ["context length", "context window", "context size", "maximum context", "too many tokens"];
+        const TOO_LONG: [&str; 6] = [
+            "context length",
+            "context window",
+            "context size",
+            "maximum context",
+            "too many tokens",
+            "`max_new_tokens` must be",
+        ];
         match status {
+            _ if self.code.contains("content_filter") => ErrorKind::Refused,
             _ if self.code.contains("context_length_exceeded") || self.code.contains("exceed_context_size") => {
                 ErrorKind::ContextTooLong
             }
-            400 | 413 | 422 if too_long.iter().any(|words| lower.contains(words)) => ErrorKind::ContextTooLong,
+            400 | 413 | 422 if TOO_LONG.iter().any(|words| lower.contains(words)) => ErrorKind::ContextTooLong,
             401 | 403 => ErrorKind::Unauthorized,
             402 => ErrorKind::Unpaid,
             404 | 405 | 300..400 => ErrorKind::NotFound,
@@ -164,15 +188,50 @@ impl Told {
     }
 }
 
+/// A sentence, wherever it stands: OpenAI's `message`, FastAPI's `detail` (a sentence, or a list of what is wrong where),
+/// what OpenRouter heard from its provider.
+fn said(error: &Value) -> Option<String> {
+    if let Some(text) = error.as_str() {
+        return Some(text.to_owned());
+    }
+    let text = ["message", "detail", "error", "errors", "msg"].iter().find_map(|key| match error.get(key)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(list) => list.first().and_then(said),
+        nested @ Value::Object(_) => said(nested),
+        _ => None,
+    })?;
+    let place = error.get("loc").and_then(Value::as_array).map(|path| {
+        let words = path.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned));
+        words.collect::<Vec<_>>().join(".")
+    });
+    let raw = error.pointer("/metadata/raw").and_then(Value::as_str);
+    let text = place.map_or_else(|| text.clone(), |place| format!("{place}: {text}"));
+    Some(raw.map_or_else(|| text.clone(), |raw| format!("{text}: {raw}")))
+}
+
+/// What a proxy calls its page.
+fn page_title(body: &[u8]) -> Option<String> {
+    let page = String::from_utf8_lossy(body);
+    let (_, after) = page.split_once("<title>")?;
+    let title = after.split_once("</title>")?.0.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!title.is_empty()).then(|| format!("a page in HTML, `{title}`"))
+}
+
 /// `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), or OpenAI's finer `retry-after-ms`.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| Some(headers.get(name)?.to_str().ok()?.trim());
     let number = |name: &str| text(name)?.parse::<f64>().ok();
     let Some(seconds) = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after")) else {
         let date = httpdate::parse_http_date(text("retry-after")?).ok()?;
-        return Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default());
+        return Some(date.duration_since(their_time(headers)).unwrap_or_default());
     };
     Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// What time it is there: a moment that a server names is meant by its clock, and ours may be wrong.
+pub(super) fn their_time(headers: &HeaderMap) -> SystemTime {
+    let date = headers.get("date").and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    date.unwrap_or_else(SystemTime::now)
 }
 
 /// The innermost cause: `Connection refused` rather than `error sending request for url …`.
@@ -225,6 +284,10 @@ mod tests {
         assert!((50..=60).contains(&date.as_secs()), "{date:?}");
         assert_eq!(after("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO), "long ago");
         assert_eq!(after("retry-after", "soon"), None);
+        // A server whose clock, or ours, is years off.
+        let headers = [("date", "Wed, 21 Oct 2015 07:27:30 GMT"), ("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")];
+        let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        assert_eq!(retry_after(&headers.into_iter().collect()), Some(Duration::from_secs(30)));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) fn looks_like(raw: &[u8]) -> bool {
 pub(super) fn read(raw: &[u8], place: &Place) -> Result<Reply, ChatError> {
     let mut events = Events::default();
     events.feed(raw, place)?;
+    events.close(place)?;
     if events.done { wire::reply(events.whole, place) } else { Err(place.ended_early()) }
 }
 
@@ -54,6 +55,16 @@ impl Events {
         Ok(())
     }
 
+    /// Nothing follows. Some servers close the connection behind the last piece and send no `[DONE]`.
+    fn close(&mut self, place: &Place) -> Result<(), ChatError> {
+        if !self.done {
+            let last = self.rest.split();
+            self.line(last.trim_ascii(), place)?;
+            self.done |= self.whole.finish.is_some();
+        }
+        Ok(())
+    }
+
     /// Comments, blank lines and other fields than `data` say nothing to us.
     fn line(&mut self, line: &[u8], place: &Place) -> Result<(), ChatError> {
         let Some(data) = line.strip_prefix(b"data:") else { return Ok(()) };
@@ -68,6 +79,7 @@ impl Events {
             self.fresh.push_back(piece.text);
         }
         self.whole.thought |= piece.thought;
+        self.whole.refused |= piece.refused;
         self.whole.finish = piece.finish.or(self.whole.finish.take());
         self.whole.usage = piece.usage.or(self.whole.usage);
         Ok(())
@@ -131,10 +143,24 @@ impl Reading {
     /// Whether an event came; a comment that keeps the connection open is none.
     async fn more(&mut self) -> Result<bool, ChatError> {
         let chunk = self.cancel.run_until_cancelled(self.chunks.next()).await.ok_or_else(ChatError::cancelled)?;
-        let chunk = chunk.ok_or_else(|| self.place.ended_early())??;
+        let Some(chunk) = chunk else { return self.close().map(|()| false) };
+        let chunk = chunk?;
         self.raw.extend_from_slice(&chunk);
         self.events.feed(&chunk, &self.place)?;
         Ok(chunk.windows(5).any(|bytes| bytes == b"data:"))
+    }
+
+    /// The stream ended by itself: whole, early, or it never was one.
+    fn close(&mut self) -> Result<(), ChatError> {
+        if !self.raw.is_empty() && !looks_like(&self.raw) {
+            // A server that does not stream sends the reply in one piece, or its error.
+            let piece = wire::piece(&self.raw, &self.place)?;
+            self.events.fresh.push_back(piece.text.clone());
+            (self.events.whole, self.events.done) = (piece, true);
+            return Ok(());
+        }
+        self.events.close(&self.place)?;
+        if self.events.done { Ok(()) } else { Err(self.place.ended_early()) }
     }
 
     fn end(&mut self) {

@@ -1,8 +1,8 @@
 //! The JSON of a chat completion, as far as we write and read it. Extra fields are ignored, missing figures unknown.
 
-use divvy_core::chat::{ChatRequest, Finish, Message, Reply, Usage};
+use divvy_core::chat::{ChatRequest, Finish, Message, Reply, ReplyFormat, Usage};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::refusal::Place;
 use crate::error::ChatError;
@@ -12,7 +12,10 @@ struct Body<'a> {
     model: &'a str,
     messages: &'a [Message],
     temperature: f64,
-    max_tokens: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<f64>,
     /// Some providers refuse a seed, and a greedy reply does not need one.
@@ -20,6 +23,8 @@ struct Body<'a> {
     seed: Option<u64>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,28 +38,56 @@ struct StreamOptions {
 
 /// The body to send.
 pub(super) fn body(request: &ChatRequest, model: &str, stream: bool) -> Vec<u8> {
+    body_in(Words::default(), request, model, stream)
+}
+
+/// What an endpoint calls the most tokens of a reply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Words {
+    /// Everybody's word.
+    #[default]
+    MaxTokens,
+    /// OpenAI's for models that think, which refuse the other.
+    MaxCompletionTokens,
+}
+
+/// [`body`] for an endpoint that wants its own words.
+pub(super) fn body_in(words: Words, request: &ChatRequest, model: &str, stream: bool) -> Vec<u8> {
     let sampling = &request.sampling;
     let body = Body {
         model,
         messages: &request.messages,
         temperature: sampling.temperature,
-        max_tokens: sampling.max_tokens,
+        max_tokens: (words == Words::MaxTokens).then_some(sampling.max_tokens),
+        max_completion_tokens: (words == Words::MaxCompletionTokens).then_some(sampling.max_tokens),
         top_p: (sampling.top_p < 1.0).then_some(sampling.top_p),
         // Servers read it as a signed integer.
         seed: (sampling.temperature > 0.0).then_some(sampling.seed & i64::MAX as u64),
         stop: &sampling.stop,
+        response_format: sampling.format.as_deref().map(by_schema),
         stream: stream.then_some(true),
         stream_options: stream.then_some(StreamOptions { include_usage: true }),
     };
     serde_json::to_vec(&body).expect("a request is plain JSON")
 }
 
+/// <https://platform.openai.com/docs/guides/structured-outputs>
+fn by_schema(format: &ReplyFormat) -> Value {
+    let schema = json!({ "name": format.name, "strict": true, "schema": format.schema });
+    json!({ "type": "json_schema", "json_schema": schema })
+}
+
 #[derive(Deserialize)]
 struct Completion {
     choices: Option<Vec<Choice>>,
-    usage: Option<WireUsage>,
+    #[serde(default)]
+    usage: Value,
     /// Some gateways answer 200 and put their error in the body.
-    error: Option<Value>,
+    #[serde(default)]
+    error: Value,
+    /// `error` in the older bodies of vLLM, which have the rest beside it.
+    #[serde(default)]
+    object: Value,
 }
 
 #[derive(Deserialize)]
@@ -63,35 +96,60 @@ struct Choice {
     message: Option<Said>,
     /// Streamed pieces.
     delta: Option<Said>,
-    finish_reason: Option<String>,
+    #[serde(default)]
+    finish_reason: Value,
+    /// OpenRouter tells here what its provider said in the middle of a reply.
+    #[serde(default)]
+    error: Value,
 }
 
 #[derive(Default, Deserialize)]
 struct Said {
-    content: Option<String>,
-    refusal: Option<String>,
-    reasoning_content: Option<String>,
-    reasoning: Option<String>,
+    content: Option<Content>,
+    #[serde(default)]
+    refusal: Value,
+    /// Thoughts, under the names of DeepSeek and vLLM, of OpenRouter and Ollama: text, or a list.
+    #[serde(default)]
+    reasoning_content: Value,
+    #[serde(default)]
+    reasoning: Value,
 }
 
 #[derive(Deserialize)]
-struct WireUsage {
-    prompt_tokens: Option<u64>,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<Details>,
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
 }
 
 #[derive(Deserialize)]
-struct Details {
-    cached_tokens: Option<u64>,
+struct Part {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    text: Option<String>,
+}
+
+impl Content {
+    /// The text, and whether there are thoughts beside it.
+    fn read(self) -> (String, bool) {
+        let parts = match self {
+            Self::Text(text) => return (text, false),
+            Self::Parts(parts) => parts,
+        };
+        let is_text = |part: &Part| matches!(part.kind.as_deref(), None | Some("text" | "output_text"));
+        let thought = parts.iter().any(|part| !is_text(part));
+        (parts.into_iter().filter(is_text).filter_map(|part| part.text).collect(), thought)
+    }
 }
 
 /// One event or one whole reply, in our words.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
     pub(super) text: String,
-    /// The model thought, or refused, without saying anything.
+    /// The model thought.
     pub(super) thought: bool,
+    /// The text says why it does not answer.
+    pub(super) refused: bool,
     pub(super) finish: Option<Finish>,
     pub(super) usage: Option<Usage>,
 }
@@ -104,43 +162,72 @@ pub(super) fn read(bytes: &[u8], place: &Place) -> Result<Reply, ChatError> {
 
 /// A reply without text is an error: it would be graded as a wrong answer that the model never gave.
 pub(super) fn reply(piece: Piece, place: &Place) -> Result<Reply, ChatError> {
-    let finish = piece.finish.unwrap_or(Finish::Stop);
+    let refusal = piece.refused.then(|| Finish::Other("refusal".to_owned()));
+    let finish = refusal.or(piece.finish).unwrap_or(Finish::Stop);
+    let usage = piece.usage.unwrap_or_default();
     if piece.text.trim().is_empty() && finish != Finish::Length {
-        let detail = if piece.thought { ": the model thought but said nothing; raise `max_tokens`" } else { "" };
-        return Err(ChatError { usage: piece.usage.unwrap_or_default(), ..place.empty(detail) });
+        let error = match &finish {
+            Finish::Other(reason) if reason == "content_filter" => place.filtered(),
+            _ if piece.thought => place.empty(": the model thought but said nothing; raise `max_tokens`"),
+            _ => place.empty(""),
+        };
+        return Err(ChatError { usage, ..error });
     }
-    Ok(Reply { text: piece.text, finish, usage: piece.usage.unwrap_or_default() })
+    Ok(Reply { text: piece.text, finish, usage })
 }
 
 pub(super) fn piece(bytes: &[u8], place: &Place) -> Result<Piece, ChatError> {
     let completion: Completion = serde_json::from_slice(bytes).map_err(|e| place.unreadable(bytes, &e.to_string()))?;
-    if let Some(error) = completion.error.filter(|error| !error.is_null()) {
-        let status = error.get("code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
-        return Err(place.refused(status.unwrap_or(500), None, bytes, None));
+    if !completion.error.is_null() || completion.object == "error" {
+        return Err(place.refused_with_200(bytes));
     }
     let choices = completion.choices.ok_or_else(|| place.unreadable(bytes, "it has no `choices`"))?;
-    let usage = completion.usage.map(|usage| Usage {
-        tokens_in: usage.prompt_tokens,
-        tokens_cached: usage.prompt_tokens_details.and_then(|details| details.cached_tokens),
-        tokens_out: usage.completion_tokens,
-    });
+    let usage = usage(&completion.usage);
     let Some(choice) = choices.into_iter().next() else { return Ok(Piece { usage, ..Piece::default() }) };
+    if !choice.error.is_null() {
+        return Err(ChatError {
+            usage: usage.unwrap_or_default(),
+            ..place.refused_with_200(choice.error.to_string().as_bytes())
+        });
+    }
     let said = choice.message.or(choice.delta).unwrap_or_default();
-    let refused = said.refusal.is_some_and(|text| !text.is_empty());
+    let (content, thoughts) = said.content.map(Content::read).unwrap_or_default();
+    let refusal = said.refusal.as_str().unwrap_or_default();
     Ok(Piece {
-        thought: said.reasoning_content.or(said.reasoning).is_some_and(|text| !text.is_empty()),
-        text: said.content.unwrap_or_default(),
-        finish: if refused { Some(Finish::Other("refusal".to_owned())) } else { choice.finish_reason.map(finish) },
+        thought: thoughts || says_something(&said.reasoning_content) || says_something(&said.reasoning),
+        refused: !refusal.is_empty(),
+        text: if content.is_empty() { refusal.to_owned() } else { content },
+        finish: choice.finish_reason.as_str().map(finish),
         usage,
     })
 }
 
-fn finish(reason: String) -> Finish {
-    match reason.as_str() {
+fn says_something(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(parts) => !parts.is_empty(),
+        Value::Object(_) => true,
+        _ => false,
+    }
+}
+
+/// A figure that cannot be read is unknown: the reply was paid for all the same.
+fn usage(usage: &Value) -> Option<Usage> {
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_f64().filter(|n| *n >= 0.0).map(|n| n as u64));
+    let cached = usage.pointer("/prompt_tokens_details/cached_tokens").or_else(|| usage.get("prompt_cache_hit_tokens"));
+    usage.is_object().then(|| Usage {
+        tokens_in: usage.get("prompt_tokens").and_then(number),
+        tokens_cached: cached.and_then(number),
+        tokens_out: usage.get("completion_tokens").and_then(number),
+    })
+}
+
+fn finish(reason: &str) -> Finish {
+    match reason {
         // `eos_token` and `stop_sequence` are other servers' words for the same.
         "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" => Finish::Stop,
-        "length" | "max_tokens" => Finish::Length,
-        _ => Finish::Other(reason),
+        "length" | "max_tokens" | "model_length" => Finish::Length,
+        _ => Finish::Other(reason.to_owned()),
     }
 }
 

@@ -79,7 +79,7 @@ async fn every_fault_has_its_kind() {
         }
     }
     assert_eq!(fault(Step::fault(Fault::Nonsense), Transfer::Whole).await.kind, ErrorKind::Unreadable);
-    assert_eq!(fault(Step::fault(Fault::Nonsense), Transfer::Streamed).await.kind, ErrorKind::CutOff);
+    assert_eq!(fault(Step::fault(Fault::Nonsense), Transfer::Streamed).await.kind, ErrorKind::Unreadable);
 }
 
 #[tokio::test]

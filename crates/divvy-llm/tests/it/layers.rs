@@ -212,7 +212,7 @@ async fn what_is_reserved_and_not_used_can_be_spent() {
 
 #[tokio::test]
 async fn a_money_cap_wants_prices_and_counts_nano_dollars() {
-    let prices = Prices { input: 1_000_000_000, cached_input: 1_000_000_000, output: 2_000_000_000 };
+    let prices = Prices { input: 1_000_000_000, cached_input: 1_000_000_000, output: 2_000_000_000, ..Prices::FREE };
     let capped = || Budget::new(Caps { price_nanos: Some(1_000_000), ..Caps::default() });
     let unpriced = bench(echo(), |mut c| {
         c.budget = capped();
@@ -233,6 +233,29 @@ async fn a_money_cap_wants_prices_and_counts_nano_dollars() {
     let call = priced.client.complete(request("a"), &cancel).await.unwrap();
     // One token in at $1 a million, two out at $2 a million: 5,000 nano-dollars.
     assert_eq!((call.price_nanos, budget.spent().2), (Some(5_000), 5_000));
+}
+
+/// A thousandth of a dollar for each second.
+fn by_the_hour() -> Prices {
+    Prices { machine_hour: 3_600_000_000, ..Prices::FREE }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_is_paid_for_the_time_it_works() {
+    let model = Arc::new(Scripted::rule(|_| Step::After(Duration::from_secs(2), "x".into())));
+    let budget = Budget::new(Caps { price_nanos: Some(5_000_000), ..Caps::default() });
+    let shared = budget.clone();
+    let bench = bench(model, |c| divvy_llm::ClientConfig { budget: shared, prices: Some(by_the_hour()), ..c }).await;
+    let cancel = CancellationToken::new();
+    for text in ["a", "b"] {
+        let call = bench.client.complete(request(text), &cancel).await.unwrap();
+        assert_eq!(call.price_nanos, Some(2_000_000), "{text}");
+    }
+    let again = bench.client.complete(request("a"), &cancel).await.unwrap();
+    assert_eq!((again.from_cache, again.price_nanos, budget.spent().2), (true, Some(2_000_000), 4_000_000));
+    // What a call costs is known afterwards; the next is taken to cost as much as the dearest so far.
+    let error = bench.client.complete(request("c"), &cancel).await.unwrap_err();
+    assert!(error.is_budget(), "{error}");
 }
 
 #[tokio::test]

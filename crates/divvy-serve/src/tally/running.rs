@@ -47,7 +47,7 @@ impl Running {
     pub(crate) fn failed_try(&self, error: &ChatError) {
         self.span.iter().for_each(|span| span.failed_try(error));
         if error.may_be_charged() {
-            self.enter(error.usage, false, Duration::ZERO);
+            self.enter(error.usage, None, false, Duration::ZERO);
         }
     }
 
@@ -55,12 +55,12 @@ impl Running {
         self.entered.store(true, Relaxed);
         let time = self.began.elapsed();
         self.tally.spent_upstream(self.stage, time);
-        let cost = result.as_ref().ok().and_then(|call| self.cost(&call.reply.usage));
+        let cost = result.as_ref().ok().and_then(|call| call.price_nanos.or_else(|| self.cost(&call.reply.usage)));
         self.span.iter().for_each(|span| span.ended(result, cost));
         match result {
-            Ok(call) => self.enter(call.reply.usage, true, time),
+            Ok(call) => self.enter(call.reply.usage, cost, true, time),
             Err(error) if error.may_be_charged() || self.heard_bytes.load(Relaxed) > 0 => {
-                self.enter(error.usage, false, time);
+                self.enter(error.usage, None, false, time);
             }
             Err(_) => {}
         }
@@ -70,7 +70,8 @@ impl Running {
         self.prices.map_or_else(|| self.free.then_some(0), |prices| prices.cost(usage))
     }
 
-    fn enter(&self, usage: Usage, ok: bool, time: Duration) {
+    /// `price` of a finished call covers a machine's time too, which no count of tokens tells.
+    fn enter(&self, usage: Usage, price: Option<i64>, ok: bool, time: Duration) {
         // Four bytes a token is usual.
         let tokens = |bytes: usize| Some(bytes.div_ceil(4) as u64);
         let estimate = Usage {
@@ -82,8 +83,8 @@ impl Running {
             stage: self.stage,
             model: self.model.clone(),
             usage,
-            cost_nanos: self.cost(&usage),
-            estimated_nanos: self.cost(&estimate).unwrap_or(0),
+            cost_nanos: price.or_else(|| self.cost(&usage)),
+            estimated_nanos: price.or_else(|| self.cost(&estimate)).unwrap_or(0),
             estimate,
             seconds: time.as_secs_f64(),
             ok,
@@ -96,7 +97,7 @@ impl Drop for Running {
         if !self.entered.load(Relaxed) {
             let time = self.began.elapsed();
             self.tally.spent_upstream(self.stage, time);
-            self.enter(Usage::default(), false, time);
+            self.enter(Usage::default(), None, false, time);
         }
     }
 }

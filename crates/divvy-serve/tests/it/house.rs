@@ -63,7 +63,7 @@ fn voice(url: &str, name: &str) -> Voice {
         transfer: Transfer::Streamed,
     };
     let chat = HttpChat::new(config).expect("a plain client");
-    let price = Price { input: "1".to_owned(), output: "2".to_owned(), cached_input: None };
+    let price = Price { input: Some("1".to_owned()), output: Some("2".to_owned()), ..Price::default() };
     let prices = Some(Prices::parse(&price).expect("prices"));
     let endpoint = Endpoint { name: Some(url.to_owned()), ..Endpoint::new(Arc::new(chat)) };
     let live = Live::new(vec![endpoint], &ClientConfig { prices, ..ClientConfig::new(name) });

@@ -227,6 +227,32 @@ async fn a_second_writer_is_told_who_holds_the_store() {
     Store::open(&path).await.unwrap();
 }
 
+/// A backup, or a person with a database browser.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_another_program_holds_is_waited_for() {
+    use sqlx::{ConnectOptions, sqlite::SqliteConnectOptions};
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let store = Store::open(&path).await.unwrap();
+    store.record_call(call(0)).await.unwrap();
+    let mut other = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let writes: Vec<_> = (1..20).map(|number| tokio::spawn(write_one(store.clone(), number))).collect();
+    let reading = Store::open_read(&path).await.unwrap();
+    assert_eq!(reading.call(&key(0)).await.unwrap(), Some(call(0)), "reading goes on");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(writes.iter().all(|write| !write.is_finished()), "nothing is acknowledged that is not on the disk");
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    for write in writes {
+        write.await.unwrap().unwrap();
+    }
+    assert_eq!(store.calls(&CallFilter::default()).await.unwrap().len(), 20);
+}
+
+async fn write_one(store: Store, number: u32) -> Result<(), StoreError> {
+    store.record_call(call(number)).await
+}
+
 #[tokio::test]
 async fn what_is_no_store_is_said_to_be_none() {
     let directory = tempfile::tempdir().unwrap();

@@ -3,6 +3,7 @@
 mod ask;
 mod calls;
 mod data;
+mod estimate;
 mod export;
 mod export_rows;
 mod init;
@@ -21,8 +22,9 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
     use divvy_core::records::Stage;
     match cli.command {
         Command::Init { path } => init::run(&path),
-        Command::Run { place, dry_run: true } => run::dry(&place).await,
-        Command::Run { place, dry_run: false } => run::all(&place).await,
+        Command::Run { place, dry_run: true, .. } => run::dry(&place).await,
+        Command::Run { place, estimate: Some(rows), json, .. } => estimate::run(&place, rows, json).await,
+        Command::Run { place, .. } => run::all(&place).await,
         Command::Collect { place } => run::until(&place, Stage::Collect).await,
         Command::Screen { place } => run::until(&place, Stage::Screen).await,
         Command::Train { place } => run::until(&place, Stage::Train).await,

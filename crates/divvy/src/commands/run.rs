@@ -1,10 +1,10 @@
 //! `divvy run` and its single stages: each stage does what is missing and nothing twice.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use divvy_core::records::{ItemState, Stage};
 use divvy_flow::{collect, context::Context, error::FlowError, estimate, evaluate, screen, train};
-use divvy_store::{ItemCount, RunStatus};
+use divvy_store::{ItemCount, RunId, RunStatus};
 
 use crate::{
     cli::Place,
@@ -39,6 +39,15 @@ pub(crate) async fn until(place: &Place, last: Stage) -> anyhow::Result<()> {
 async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
     let session = Session::open(place, Access::Run).await?;
     let context = &session.context;
+    let run = begin(context, last).await?;
+    let outcome = up_to(&session, last).await;
+    end(context, run, &outcome).await?;
+    outcome?;
+    Ok(session)
+}
+
+/// Puts everything on record that items refer to.
+pub(super) async fn begin(context: &Context, last: Stage) -> anyhow::Result<RunId> {
     check(context, last).await?;
     stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
     let plan_json = serde_json::to_string(&context.plan)?;
@@ -49,10 +58,11 @@ async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
         .begin_run(&context.digest, &context.plan.name, env!("CARGO_PKG_VERSION"), clock::now_ms())
         .await?;
     say(&format!("{}: plan {}, store {}", context.plan.name, short(&context.digest), context.store.path().display()));
-    let outcome = up_to(&session, last).await;
-    context.store.end_run(run, status_of(&outcome), clock::now_ms()).await?;
-    outcome?;
-    Ok(session)
+    Ok(run)
+}
+
+pub(super) async fn end(context: &Context, run: RunId, outcome: &Result<(), FlowError>) -> Result<(), FlowError> {
+    Ok(context.store.end_run(run, status_of(outcome), clock::now_ms()).await?)
 }
 
 /// What can be known to fail later fails now, before anything is paid for.
@@ -75,17 +85,21 @@ async fn check(context: &Context, last: Stage) -> Result<(), FlowError> {
 
 async fn up_to(session: &Session, last: Stage) -> Result<(), FlowError> {
     for stage in STAGES.into_iter().take_while(|stage| *stage <= last) {
-        let began = Instant::now();
-        let outcome = one(session, stage).await;
-        let wall_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        session.context.store.add_stage_time(&session.context.digest, stage, wall_ms).await?;
-        outcome?;
+        timed(session, &session.context, stage).await?;
     }
     Ok(())
 }
 
-async fn one(session: &Session, stage: Stage) -> Result<(), FlowError> {
-    let context = &session.context;
+/// One stage; its time is on record however it ends.
+pub(super) async fn timed(session: &Session, context: &Context, stage: Stage) -> Result<(), FlowError> {
+    let began = Instant::now();
+    let outcome = one(session, context, stage).await;
+    let wall_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+    context.store.add_stage_time(&context.digest, stage, wall_ms).await?;
+    outcome
+}
+
+async fn one(session: &Session, context: &Context, stage: Stage) -> Result<(), FlowError> {
     match stage {
         Stage::Collect => collect::run(context).await,
         Stage::Screen => screen::run(context).await,
@@ -111,8 +125,14 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(&plan)?)?;
     let lines = estimate::estimate(&plan, &questions);
     let cost = |line: &estimate::Estimate| -> Option<i64> {
-        let price = recipe.models.get(&line.model)?.price.as_ref()?;
-        divvy_core::cost::Prices::parse(price).ok()?.cost(&line.usage())
+        let model = recipe.models.get(&line.model)?;
+        let prices = divvy_core::cost::Prices::parse(model.price.as_ref()?).ok()?;
+        match prices.machine_hour > 0 {
+            // How fast a machine is that is not this one, nobody knows before it was asked.
+            true if model.source.starts_with("http") => None,
+            true => prices.cost_of_call(&line.usage(), Duration::from_secs(seconds(line))),
+            false => prices.cost(&line.usage()),
+        }
     };
     say(&format!(
         "{:<9} {:<16} {:>10} {:>13} {:>13}  {}",
@@ -166,7 +186,7 @@ async fn finished(place: &Place) -> String {
 }
 
 /// What two cores with AVX-512 took for models of 1.5 billion (answers) and 0.135 billion parameters (training).
-fn seconds(line: &estimate::Estimate) -> u64 {
+pub(super) fn seconds(line: &estimate::Estimate) -> u64 {
     match line.stage {
         "train" => line.tokens_in / 450,
         _ => (line.tokens_in + line.tokens_out) / 150,

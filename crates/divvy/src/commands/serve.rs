@@ -5,11 +5,12 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, sync::Arc, time
 use anyhow::Context as _;
 use divvy_core::{
     arm::Arm,
+    prompts::decompose::Style,
     question::ScorerKind,
     recipe::{self, EvalSplit, nearest},
     results::{ArmResult, Results},
 };
-use divvy_flow::evaluate;
+use divvy_flow::{evaluate, structured};
 use divvy_serve::{
     Desk, Keys, Recorder, Traces, fresh_key,
     menu::{Measured, Menu, Served, ServedArm},
@@ -131,7 +132,7 @@ async fn menu(session: &Session) -> anyhow::Result<Menu> {
     let results = session.results().await?;
     let (mut served, mut left_out) = (Vec::new(), Vec::new());
     for arm in plan.arms.iter().filter(|arm| wanted.is_empty() || wanted.contains(&arm.slug())) {
-        match open(session, arm, &results) {
+        match open(session, arm, &results).await {
             Ok(arm) => served.push(Served::Arm(Box::new(arm))),
             Err(reason) if wanted.is_empty() => left_out.push(format!("{arm} is not served: {reason}")),
             Err(reason) => anyhow::bail!("serve.arms: {arm} cannot be served: {reason}"),
@@ -160,7 +161,7 @@ fn check(wanted: &[String], arms: &[Arm]) -> anyhow::Result<()> {
     Err(Usage(format!("serve.arms: there is no `{unknown}`{near} The recipe has {}", slugs.join(", "))).into())
 }
 
-fn open(session: &Session, arm: &Arm, results: &Results) -> Result<ServedArm, String> {
+async fn open(session: &Session, arm: &Arm, results: &Results) -> Result<ServedArm, String> {
     let context = &session.context;
     let voice = |name: &str| session.registry.live(context.resolve(name)).map_err(|error| error.to_string());
     let decomposer = match &arm.decomposer {
@@ -168,8 +169,15 @@ fn open(session: &Session, arm: &Arm, results: &Results) -> Result<ServedArm, St
         Some(name) => Some(voice(name)?),
         None => None,
     };
+    // As it was measured: a model that was found to keep to a schema is held to it.
+    let style = match (&arm.decomposer, &decomposer) {
+        (Some(name), Some(voice)) => {
+            structured::style(context, name, &voice.id).await.map_err(|error| error.to_string())?
+        }
+        _ => Style::default(),
+    };
     Ok(ServedArm {
-        style: context.plan.style(arm.decomposer.as_deref().unwrap_or_default()),
+        style,
         decomposer,
         solver: voice(&arm.solver)?,
         measured: results

@@ -1,10 +1,14 @@
 //! `divvy status`: what every stage has done, rejected, failed and left, and what was paid.
 
+use std::collections::BTreeMap;
+
 use divvy_core::records::{ItemState, Stage};
 use divvy_flow::{
     collect,
     error::FlowError,
-    evaluate, screen,
+    evaluate, forecast,
+    paid::{self, Paid},
+    screen,
     train::{self, Artefact},
 };
 use divvy_store::{AttemptTotal, CallTotal, ItemCount};
@@ -12,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::Place,
+    commands::estimate::cell,
     output::print,
     progress::thousands,
     session::{Access, Session, short},
@@ -28,10 +33,14 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     let mut failed = context.store.attempt_totals().await?;
     failed.retain(|attempt| attempt.outcome != "ok");
     let (expected, students) = (expected(&session).await?, students(&session).await?);
+    let left = left(&session, &counts).await?;
+    let paid = paid(&session, &counts).await?;
     let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
     for (stage, total) in &expected {
         text.push_str(&stage_lines(*stage, *total, &counts));
+        text.push_str(&paid.get(stage).map(paid_line).unwrap_or_default());
         text.push_str(&pace(&session, *stage, pending(*stage, *total, &counts)).await?);
+        text.push_str(&left.iter().find(|(left, _)| left == stage).map(|(_, line)| line.clone()).unwrap_or_default());
     }
     students.iter().for_each(|student| text.push_str(&student_line(student)));
     text.push_str("\ncalls in this store, all runs together\n");
@@ -55,8 +64,9 @@ pub(super) async fn as_value(session: &Session) -> Result<Value, FlowError> {
     let failed = context.store.attempt_totals().await?;
     let failed: Vec<Value> = failed.iter().filter(|attempt| attempt.outcome != "ok").map(attempt).collect();
     let (expected, students) = (expected(session).await?, students(session).await?);
+    let paid = paid(session, &counts).await?;
     Ok(json!({
-        "plan": context.digest.hex(), "stages": stages(&counts, &expected),
+        "plan": context.digest.hex(), "stages": stages(&counts, &expected, &paid),
         "students": students.iter().map(student).collect::<Vec<_>>(),
         "calls": totals.iter().map(call).collect::<Vec<_>>(), "failed_attempts": failed,
     }))
@@ -144,17 +154,68 @@ async fn pace(session: &Session, stage: Stage, pending: u64) -> Result<String, F
     Ok(format!("{rate:>10.1} a second in the last {seconds:.0} s, about {left:.0} min left\n"))
 }
 
+/// What the calls behind each stage's items took; not looked up where there are very many.
+async fn paid(session: &Session, counts: &[ItemCount]) -> Result<BTreeMap<Stage, Paid>, FlowError> {
+    let many = counts.iter().map(|count| count.items).sum::<u64>() > MOST_ITEMS;
+    if many { Ok(BTreeMap::new()) } else { paid::by_stage(&session.context).await }
+}
+
+fn paid_line(paid: &Paid) -> String {
+    if paid.calls == 0 {
+        return String::new();
+    }
+    let price = paid.cost_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
+    let (calls, tokens_in, tokens_out) = (thousands(paid.calls), thousands(paid.tokens_in), thousands(paid.tokens_out));
+    let unknown = match paid.unknown_usage {
+        0 => String::new(),
+        calls => format!(" ({} calls did not say)", thousands(calls)),
+    };
+    format!("{:>10} calls: {tokens_in} tokens in, {tokens_out} out{unknown}, {price}\n", calls)
+}
+
+/// Rows of each stage that tell what is left; of more items in the store than the second, nobody wants to wait for it.
+const ROWS_SEEN: usize = 200;
+const MOST_ITEMS: u64 = 200_000;
+
+/// What the rest of each stage takes, told from the rows that are done.
+async fn left(session: &Session, counts: &[ItemCount]) -> Result<Vec<(Stage, String)>, FlowError> {
+    if counts.iter().map(|count| count.items).sum::<u64>() > MOST_ITEMS {
+        return Ok(Vec::new());
+    }
+    session.find_students().await?;
+    let paces = session.registry.paces();
+    let outlook = forecast::read(&session.context, &paces, ROWS_SEEN).await?;
+    let told = outlook.rows.iter().filter(|rows| rows.left > 0 && rows.seen > 1);
+    Ok(told.map(|rows| (rows.stage, left_line(rows, &outlook.of_stage(rows.stage, &paces)))).collect())
+}
+
+fn left_line(rows: &forecast::Rows, figures: &forecast::Figures) -> String {
+    use forecast::Figure::{Calls, Money, Seconds, TokensIn, TokensOut};
+    let [calls, tokens_in, tokens_out, money, time] =
+        [Calls, TokensIn, TokensOut, Money, Seconds].map(|figure| cell(figures.get(figure), figure));
+    format!(
+        "{:>10} left, from {} rows: {calls} calls, {tokens_in} tokens in, {tokens_out} out, price {money}, {time}\n",
+        "", rows.seen
+    )
+}
+
 fn stage_lines(stage: Stage, total: u64, counts: &[ItemCount]) -> String {
     let lines = tally(stage, total, counts);
     let shown: Vec<String> = lines.iter().map(|(word, items)| format!("{:>10} {word}\n", thousands(*items))).collect();
     format!("{} ({})\n{}", stage.name(), thousands(total), shown.concat())
 }
 
-fn stages(counts: &[ItemCount], expected: &[(Stage, u64)]) -> Vec<Value> {
+fn stages(counts: &[ItemCount], expected: &[(Stage, u64)], paid: &BTreeMap<Stage, Paid>) -> Vec<Value> {
     let stage = |(stage, total): &(Stage, u64)| {
         let states: serde_json::Map<String, Value> =
             tally(*stage, *total, counts).into_iter().map(|(word, items)| (word, json!(items))).collect();
-        json!({ "stage": stage.name(), "items": total, "states": states })
+        let calls = paid.get(stage).map(|paid| {
+            json!({
+                "calls": paid.calls, "tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out,
+                "unknown_usage": paid.unknown_usage, "cost_nanos": paid.cost_nanos,
+            })
+        });
+        json!({ "stage": stage.name(), "items": total, "states": states, "calls": calls })
     };
     expected.iter().map(stage).collect()
 }

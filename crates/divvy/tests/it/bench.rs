@@ -123,6 +123,24 @@ impl Bench {
         })
     }
 
+    /// When each call was made, and how long it took, in milliseconds.
+    pub(crate) fn call_times(&self) -> Vec<(i64, i64)> {
+        self.runtime.block_on(async {
+            let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
+            let calls = store.calls(&CallFilter::default()).await.unwrap();
+            calls.iter().map(|call| (call.created_ms, call.latency_ms)).collect()
+        })
+    }
+
+    /// When each run that is over began and ended.
+    pub(crate) fn run_times(&self) -> Vec<(i64, i64)> {
+        self.runtime.block_on(async {
+            let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
+            let runs = store.runs().await.unwrap();
+            runs.iter().filter_map(|run| Some((run.started_ms, run.ended_ms?))).collect()
+        })
+    }
+
     /// A question as the store keeps it for a plan.
     pub(crate) fn stored(&self, plan: &Value, id: QuestionId) -> Option<Question> {
         let plan = Digest::from_hex(plan.as_str().unwrap()).unwrap();

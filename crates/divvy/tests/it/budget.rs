@@ -7,7 +7,7 @@ use divvy_testkit::{
 
 use crate::{
     bench::Bench,
-    school::{self, RECIPE, REQUESTS},
+    school::{self, RECIPE, REQUESTS, TRAIN},
 };
 
 #[test]
@@ -15,9 +15,10 @@ fn a_run_stops_at_its_budget_and_goes_on_with_the_next() {
     let bench = Bench::new(school::lesson());
     bench.recipe(&format!("{RECIPE}\n[budget]\ncalls = 5\n"));
     for runs in 1..=2 {
+        let left = format!("collect: {} items are left", TRAIN - 5 * runs);
         bench
             .run(&["run", "recipe.toml"])
-            .complains(3, &["budget", "5 calls (of 5)", "everything finished so far is kept"]);
+            .complains(3, &["budget", "5 calls (of 5)", "everything finished so far is kept", &left]);
         assert_eq!(bench.teacher.asked().len(), 5 * runs);
     }
     bench.recipe(RECIPE).done(&["run", "recipe.toml"]);

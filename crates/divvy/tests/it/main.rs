@@ -8,8 +8,10 @@ mod school; // what the teacher knows
 
 mod asking; // `divvy ask`, `init`, `--dry-run`: the small commands
 mod budget; // stopped at a cap
+mod clock; // the system's clock jumps in the middle of a run
 mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
+mod estimating; // what the rest of a run will take
 mod exporting; // training rows for other trainers
 mod kill; // SIGKILL and Ctrl-C, then the same command
 mod listing; // `divvy data` and `divvy models`
@@ -23,5 +25,6 @@ mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept
 mod serving; // `divvy serve`, its clients and its page
 mod strategies; // one subquestion at a time: what is asked, in which order
+mod structured; // decompositions as JSON by a schema
 mod student; // a tiny model trained, interrupted, used and exported
 mod tracing; // what a collector of traces hears of `divvy serve`

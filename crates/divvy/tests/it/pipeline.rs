@@ -60,9 +60,26 @@ fn every_stage_runs_and_a_second_run_asks_nothing() {
     let page = std::fs::read_to_string(bench.file("runs/reports/school.html")).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") || page.starts_with("<!doctype html>"));
 
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    let calls: Vec<_> = status["stages"].as_array().unwrap().iter().map(|stage| &stage["calls"]["calls"]).collect();
+    assert_eq!(calls, [&json!(TRAIN), &json!(TRAIN), &json!(4 * TEST)], "each call is counted in one stage");
+
     let second = bench.done(&["run", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), REQUESTS, "a second run asked again");
     assert!(second.stdout.contains("two-stage/teacher/big"), "{second:?}");
+}
+
+/// The host does not exist: only a proxy can reach it.
+#[test]
+fn a_proxy_is_taken_from_the_environment() {
+    let bench = Bench::new(school::lesson());
+    bench.recipe(&RECIPE.replace("URL", "http://teacher.invalid/v1"));
+    let proxy = bench.teacher.url().replace("/v1", "");
+    let mut command = bench.command(&["collect", "recipe.toml"]);
+    command.env("http_proxy", proxy).env_remove("no_proxy").env_remove("NO_PROXY");
+    let ended = crate::bench::ended(command.spawn().unwrap());
+    assert_eq!((ended.code, bench.teacher.asked().len()), (Some(0), TRAIN), "{ended:?}");
+    assert_eq!(bench.teacher.asked()[0].target, "http://teacher.invalid/v1/chat/completions");
 }
 
 #[test]

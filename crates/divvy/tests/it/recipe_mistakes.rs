@@ -51,6 +51,19 @@ fn samples_without_a_temperature() {
 }
 
 #[test]
+fn a_price_is_by_the_token_or_by_the_hour() {
+    let priced = |price: &str| RECIPE.replace("concurrency = 4", &format!("concurrency = 4\nprice = {price}"));
+    refused(&priced("{ input = \"1\" }"), &["models.big.price", "machine_hour = \"0.10\""]);
+    refused(&priced("{ machine_hour = \"cheap\" }"), &["models.big.price", "`cheap`", "decimal"]);
+}
+
+#[test]
+fn a_schema_is_for_endpoints_alone() {
+    let local = "[models.tiny]\nsource = \"path:tiny\"\nstructured = \"auto\"\n[collect]";
+    refused(&RECIPE.replace("[collect]", local), &["models.tiny.structured", "endpoints alone"]);
+}
+
+#[test]
 fn an_unknown_data_set() {
     refused(&RECIPE.replace("\"synth\"\nrows = 12", "\"gms8k\"\nrows = 12"), &["data.train.dataset", "gms8k", "gsm8k"]);
 }

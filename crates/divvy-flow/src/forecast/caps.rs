@@ -1,0 +1,62 @@
+//! Whether what is left fits under a cap, and where the run would stop if not.
+
+use divvy_core::{records::Stage, stats::forecast::Forecast};
+
+/// A cap of the budget, in the unit of what is summed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cap {
+    pub name: &'static str,
+    pub most: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// Even the upper end of the interval is below it.
+    Fits,
+    /// It lies within the interval, or there is none.
+    MayStop,
+    /// Before the stage is done, at this share of what it has left.
+    Stops { stage: Stage, share: f64 },
+    /// A figure is unknown.
+    Unknown,
+}
+
+/// The stages in running order, with what each has left.
+#[must_use]
+pub fn against(cap: Cap, stages: &[(Stage, Option<Forecast>)]) -> Verdict {
+    let (mut all, mut stop) = (Forecast::default(), None);
+    for (stage, left) in stages {
+        let Some(left) = left else { return Verdict::Unknown };
+        if all.sum + left.sum > cap.most && stop.is_none() {
+            stop = Some(Verdict::Stops { stage: *stage, share: (cap.most - all.sum) / left.sum });
+        }
+        all = all.and(left);
+    }
+    match (stop, all.interval()) {
+        (None, Some((_, high))) if high <= cap.most => Verdict::Fits,
+        (Some(stop), Some((low, _))) if low > cap.most => stop,
+        _ => Verdict::MayStop,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(values: &[f64], left: u64) -> Option<Forecast> {
+        let rows = values.iter().enumerate().map(|(row, value)| (row.to_string(), *value)).collect();
+        Forecast::of(&rows, left)
+    }
+
+    #[test]
+    fn a_cap_above_within_and_below_the_interval() {
+        let stages = [(Stage::Collect, rows(&[1.0; 20], 100)), (Stage::Screen, rows(&[1.0, 2.0, 3.0, 2.0], 100))];
+        let at = |most| against(Cap { name: "calls", most }, &stages);
+        assert_eq!(at(500.0), Verdict::Fits);
+        assert_eq!(at(310.0), Verdict::MayStop);
+        assert_eq!(at(290.0), Verdict::MayStop);
+        assert_eq!(at(50.0), Verdict::Stops { stage: Stage::Collect, share: 0.5 });
+        assert_eq!(at(120.0), Verdict::Stops { stage: Stage::Screen, share: 0.1 });
+        assert_eq!(against(Cap { name: "calls", most: 1.0 }, &[(Stage::Collect, None)]), Verdict::Unknown);
+    }
+}

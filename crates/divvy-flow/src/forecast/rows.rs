@@ -1,0 +1,131 @@
+//! The rows of a plan that are settled, with the calls that each made, and how many are left.
+
+use std::collections::HashMap;
+
+use divvy_core::{
+    arm::Arm,
+    digest::{Digest, derive_seed},
+    plan::{EvaluatePlan, ScreenPlan},
+    question::{Question, QuestionId},
+    records::{ItemState, Stage},
+};
+use divvy_store::ItemRow;
+
+use crate::{
+    collect,
+    context::Context,
+    error::FlowError,
+    evaluate,
+    items::{self, ItemKey},
+    screen,
+};
+
+/// What is asked of every row alike: a stage, or one arm of the evaluation.
+pub(super) struct Unit<'a> {
+    pub(super) stage: Stage,
+    pub(super) arm: Option<&'a Arm>,
+    pub(super) total: u64,
+    pub(super) left: u64,
+    pub(super) rows: Vec<Row>,
+}
+
+/// A settled row.
+pub(super) struct Row {
+    pub(super) question: QuestionId,
+    /// In the order in which they were made.
+    pub(super) calls: Vec<Digest>,
+}
+
+type Settled = HashMap<ItemKey, ItemRow>;
+
+/// In running order. Of more settled rows than `most`, some are chosen by the seed.
+pub(super) async fn units(context: &Context, most: usize) -> Result<Vec<Unit<'_>>, FlowError> {
+    let mut units = Vec::new();
+    let collected = items::settled(context, Stage::Collect).await?;
+    if context.plan.collects() {
+        units.push(collecting(context, &collected, most));
+    }
+    if let Some(plan) = &context.plan.screen {
+        let screened = items::settled(context, Stage::Screen).await?;
+        units.push(screening(context, plan, &collected, &screened, most));
+    }
+    if let Some(plan) = &context.plan.evaluate {
+        let settled = items::settled(context, Stage::Evaluate).await?;
+        units.extend(plan.arms.iter().map(|arm| answering(context, plan, arm, &settled, most)));
+    }
+    Ok(units)
+}
+
+fn collecting<'a>(context: &Context, settled: &Settled, most: usize) -> Unit<'a> {
+    let samples = context.plan.collect.samples;
+    unit(context, (Stage::Collect, None), collect::questions(context), most, |question| {
+        (0..samples).map(|sample| settled.get(&key(question, sample, ""))).collect()
+    })
+}
+
+/// A row is screened when every decomposition of it is, and it has none left to be collected.
+fn screening<'a>(
+    context: &Context,
+    plan: &ScreenPlan,
+    collected: &Settled,
+    screened: &Settled,
+    most: usize,
+) -> Unit<'a> {
+    let samples = context.plan.collect.samples;
+    let questions = screen::screened(context, plan);
+    let mut unit = unit(context, (Stage::Screen, None), questions.iter(), most, |question| {
+        let candidates = (0..samples).map(|sample| Some((sample, collected.get(&key(question, sample, ""))?)));
+        let candidates: Vec<(u32, &ItemRow)> = candidates.collect::<Option<_>>()?;
+        let usable = candidates.iter().filter(|(_, row)| row.state == ItemState::Done);
+        usable.map(|(sample, _)| screened.get(&key(question, *sample, ""))).collect()
+    });
+    unit.left = unit.left.min(wanted(plan, screened, unit.total - unit.left));
+    unit
+}
+
+/// Rows that are screened until enough are kept, at the rate of those so far.
+fn wanted(plan: &ScreenPlan, screened: &Settled, rows: u64) -> u64 {
+    let Some(until) = plan.until else { return u64::MAX };
+    let keys: Vec<ItemKey> = screened.keys().cloned().collect();
+    let kept = screen::kept(plan, &keys, screened);
+    match until.saturating_sub(kept) as u64 {
+        0 => 0,
+        _ if kept == 0 => u64::MAX,
+        missing => (missing * rows).div_ceil(kept as u64),
+    }
+}
+
+fn answering<'a>(context: &Context, plan: &EvaluatePlan, arm: &'a Arm, settled: &Settled, most: usize) -> Unit<'a> {
+    let slug = arm.slug();
+    unit(context, (Stage::Evaluate, Some(arm)), evaluate::questions(context, plan).iter(), most, |question| {
+        Some(vec![settled.get(&key(question, 0, &slug))?])
+    })
+}
+
+fn key(question: &Question, sample: u32, arm: &str) -> ItemKey {
+    ItemKey { question: question.id.clone(), sample, arm: arm.to_owned() }
+}
+
+fn unit<'a, 'q, 's>(
+    context: &Context,
+    (stage, arm): (Stage, Option<&'a Arm>),
+    questions: impl Iterator<Item = &'q Question>,
+    most: usize,
+    items_of: impl Fn(&Question) -> Option<Vec<&'s ItemRow>>,
+) -> Unit<'a> {
+    let (mut total, mut rows) = (0, Vec::new());
+    for question in questions {
+        total += 1;
+        if let Some(items) = items_of(question) {
+            let calls = items.into_iter().flat_map(|item| item.calls.iter().cloned()).collect();
+            rows.push(Row { question: question.id.clone(), calls });
+        }
+    }
+    let left = total - rows.len() as u64;
+    if rows.len() > most {
+        // The same rows in every unit: a call that two arms share is then found in both.
+        rows.sort_by_cached_key(|row| derive_seed(context.plan.seed, &format!("forecast/{}", row.question)));
+        rows.truncate(most);
+    }
+    Unit { stage, arm, total, left, rows }
+}

@@ -1,0 +1,46 @@
+//! A few rows of a plan, to learn from what the rest will take. They are asked as ordinary items of the plan, under its
+//! digest, so that the run that follows finds them done.
+
+use std::sync::Arc;
+
+use divvy_core::{arm::Arm, digest::derive_seed, plan::Plan, question::Question, recipe::EvalSplit};
+
+use crate::{context::Context, split::Splits};
+
+/// The same plan with so many rows of each split that it asks, chosen by the seed, and only the arms that can be asked.
+#[must_use]
+pub fn sampled(context: &Context, rows: usize, can_be_asked: impl Fn(&Arm) -> bool) -> Context {
+    let mut plan = context.plan.clone();
+    if let Some(evaluate) = &mut plan.evaluate {
+        evaluate.arms.retain(can_be_asked);
+    }
+    Context {
+        questions: few(&plan, &context.questions, rows),
+        plan,
+        digest: context.digest.clone(),
+        store: context.store.clone(),
+        models: Arc::clone(&context.models),
+        progress: Arc::clone(&context.progress),
+        cancel: context.cancel.clone(),
+        now: context.now,
+    }
+}
+
+fn few(plan: &Plan, questions: &Splits, rows: usize) -> Splits {
+    let split = plan.evaluate.as_ref().map(|evaluate| evaluate.split);
+    let of = |wanted: EvalSplit, questions: &[Question]| {
+        if split == Some(wanted) { chosen(questions, rows, plan.seed) } else { Vec::new() }
+    };
+    Splits {
+        // In the seed's order already, which is the order of screening too.
+        train: questions.train.iter().take(rows).cloned().collect(),
+        dev: of(EvalSplit::Dev, &questions.dev),
+        test: of(EvalSplit::Test, &questions.test),
+    }
+}
+
+fn chosen(questions: &[Question], rows: usize, seed: u64) -> Vec<Question> {
+    let mut order: Vec<&Question> = questions.iter().collect();
+    order.sort_by_key(|question| derive_seed(seed, &format!("sample/{}", question.id)));
+    order.into_iter().take(rows).cloned().collect()
+}
