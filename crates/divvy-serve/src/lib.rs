@@ -19,6 +19,7 @@ mod desk;
 mod error;
 mod metrics;
 mod page;
+mod patient;
 mod record;
 mod server;
 mod splitter;
@@ -27,7 +28,7 @@ mod traces;
 
 pub use admission::keys::{Keys, KeysError, fresh_key};
 pub use desk::Desk;
-pub use page::{RowsWanted, Shelf};
+pub use page::{CallsWanted, RowsWanted, Shelf};
 pub use record::Recorder;
 pub use server::{app, serve};
 pub use traces::{Traces, TracesError};

@@ -21,7 +21,7 @@ use hyper_util::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::{admission::keys::Key, api, desk::Desk, error::ApiError, page};
+use crate::{admission::keys::Key, api, desk::Desk, error::ApiError, page, patient::Patient};
 
 /// For the errors that end what did not come to its end in time.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -120,6 +120,9 @@ pub async fn serve(listener: TcpListener, desk: Arc<Desk>, stop: impl Future<Out
     if let Some(traces) = &desk.settings.traces {
         traces.flush().await;
     }
+    if let Some(recorder) = &desk.recorder {
+        recorder.flush().await;
+    }
 }
 
 /// Out of file descriptors, most likely: others will be closed soon.
@@ -135,7 +138,7 @@ fn connection(stream: TcpStream, peer: SocketAddr, app: &Router, desk: &Desk, gr
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(desk.settings.read_timeout)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, desk.settings.write_timeout)), service);
     let watched = graceful.watch(connection);
     tokio::spawn(async move {
         if let Err(error) = watched.await {

@@ -21,8 +21,10 @@ pub struct Settings {
     /// Largest request, bytes.
     pub max_body: usize,
     pub max_messages: usize,
-    /// Connections that have not sent a whole request by then are closed.
+    /// Connections that have not sent a whole request by then are closed, those that rest between two requests too.
     pub read_timeout: Duration,
+    /// A client that has taken nothing of its reply for so long is given up.
+    pub write_timeout: Duration,
     /// Names by which this service may be called where it asks for no key, besides addresses and `localhost`: a page of
     /// another site could point a name of its own here.
     pub hosts: Vec<String>,
@@ -44,6 +46,7 @@ impl Default for Settings {
             max_body: 4 << 20,
             max_messages: 256,
             read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_mins(1),
             hosts: Vec::new(),
             drain: Duration::from_secs(30),
             traces: None,

@@ -172,7 +172,7 @@ fn question_statement(plan: &Digest, question: &Question) -> Statement {
         .text(serde_json::to_string(question).expect("a question is plain JSON"))
 }
 
-fn item_row(row: &SqliteRow) -> Result<ItemRow, sqlx::Error> {
+pub(crate) fn item_row(row: &SqliteRow) -> Result<ItemRow, sqlx::Error> {
     Ok(ItemRow {
         plan: digest(row.try_get("plan")?)?,
         stage: stage(row.try_get("stage")?)?,

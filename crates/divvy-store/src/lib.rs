@@ -6,6 +6,7 @@
 mod artefacts;
 mod batch;
 mod body;
+mod browse;
 mod call_sql;
 mod calls;
 mod codec;
@@ -14,13 +15,16 @@ mod items;
 mod known;
 mod lock;
 mod migrations;
+mod recipes;
 mod rows;
 mod runs;
 mod statement;
 mod store;
 mod writer;
 
+pub use browse::{ArmMark, ItemPage};
 pub use error::StoreError;
+pub use recipes::KeptRecipe;
 pub use rows::{
     ArtefactRow, AttemptRecord, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow,
     RawReply, RunId, RunRow, RunStatus, TestOpening,

@@ -40,6 +40,12 @@ pub(crate) async fn lock_writer(store: &Path) -> Result<WriterLock, StoreError> 
     Err(StoreError::Locked { path: store.to_owned(), holder: holder(file) })
 }
 
+/// Whether a process writes to this store now. A look holds the lock for no longer than a writer's pause between tries.
+pub(crate) fn is_locked(store: &Path) -> bool {
+    let opened = File::open(lock_path(store));
+    opened.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 fn lock_path(store: &Path) -> PathBuf {
     let mut name = store.as_os_str().to_owned();
     name.push(".lock");

@@ -12,9 +12,10 @@ use crate::error::StoreError;
 
 type Step = (i64, &'static str, &'static str);
 
-const STEPS: [Step; 2] = [
+const STEPS: [Step; 3] = [
     (1, "init", include_str!("../migrations/0001_init.sql")),
     (2, "question by plan", include_str!("../migrations/0002_question_by_plan.sql")),
+    (3, "recipe of run", include_str!("../migrations/0003_recipe_of_run.sql")),
 ];
 
 fn migrator(steps: &[Step]) -> Migrator {

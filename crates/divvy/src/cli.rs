@@ -27,6 +27,39 @@ pub(crate) struct Place {
     /// Folder of the store, the trained students and the reports
     #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
     pub store: PathBuf,
+    /// Take the training questions from what was asked of `divvy serve --record`, not from the recipe; with a number, from
+    /// its first lines
+    #[arg(long, value_name = "traffic[:LINES]")]
+    pub from: Option<Traffic>,
+}
+
+impl Place {
+    /// What the data files' names are relative to.
+    pub(crate) fn data_folder(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| self.recipe.parent().map(PathBuf::from).unwrap_or_default())
+    }
+}
+
+/// Training questions from the record of traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub lines: Option<u64>,
+}
+
+impl std::str::FromStr for Traffic {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = "write traffic, or traffic:180 for its first 180 lines";
+        match text.split_once(':') {
+            None if text == "traffic" => Ok(Self { lines: None }),
+            Some(("traffic", lines)) => match lines.parse() {
+                Ok(lines) if lines > 0 => Ok(Self { lines: Some(lines) }),
+                _ => Err(wrong),
+            },
+            _ => Err(wrong),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,7 +98,9 @@ pub(crate) enum Command {
         json: bool,
     },
     /// Collect the teacher's decompositions
-    #[command(after_help = "Example:\n  divvy collect recipes/quickstart.toml")]
+    #[command(
+        after_help = "Examples:\n  divvy collect recipes/quickstart.toml\n  divvy collect my-task.toml --from traffic\n\nWhat was asked of `divvy serve --record` has no gold answers: screen it by `agreement`. It is another\nplan; later stages take the same --from."
+    )]
     Collect {
         #[command(flatten)]
         place: Place,
@@ -127,20 +162,26 @@ pub(crate) enum Command {
     },
     /// Serve the arms of a recipe as models of an OpenAI-compatible endpoint, with a page to ask and compare on
     #[command(
-        after_help = "Examples:\n  divvy serve recipes/quickstart.toml\n  divvy serve my-task.toml --listen 0.0.0.0:8787 --keys keys.toml\n  divvy serve --new-key team-a\n\nA client sets base_url to http://127.0.0.1:8787/v1 and model to an arm, as `divvy report` names it.\nOne key without limits may also stand in DIVVY_SERVE_KEY. The recipe's [serve] chooses arms,\nconcurrency, queue, deadline and fallback; docs/serving.md has the rest."
+        after_help = "Examples:\n  divvy serve recipes/quickstart.toml\n  divvy serve --run 3 --arm two-stage/sd-t/qwen-1.5b\n  divvy serve my-task.toml --listen 0.0.0.0:8787 --keys keys.toml\n  divvy serve my-task.toml --record\n  divvy serve --new-key team-a\n\nA client sets base_url to http://127.0.0.1:8787/v1 and model to an arm, as `divvy report` names it.\nOne key without limits may also stand in DIVVY_SERVE_KEY. The recipe's [serve] chooses arms,\nconcurrency, queue, deadline and fallback; docs/serving.md has the rest."
     )]
     Serve {
         #[command(flatten)]
         place: Place,
+        /// Serve what a run of the store measured, without the recipe's file: its id, or the first digits of its plan
+        #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "from"])]
+        run: Option<String>,
+        /// An arm to serve, as `divvy report` names it; may be given several times [default: the recipe's, or all]
+        #[arg(long = "arm", value_name = "ARM")]
+        arms: Vec<String>,
         /// Where to listen; port 0 takes a free one
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8787")]
         listen: std::net::SocketAddr,
         /// API keys with their limits, hashed; without any, everybody may ask
         #[arg(long, value_name = "FILE")]
         keys: Option<PathBuf>,
-        /// Append every answered question to this JSON Lines file, which the data set `rows` reads: the next training set
-        #[arg(long, value_name = "FILE")]
-        record: Option<PathBuf>,
+        /// Keep every answered question in the store's folder, or in this JSON Lines file: the next training set, see --from
+        #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+        record: Option<Option<PathBuf>>,
         /// Refuse request fields that have no effect, instead of naming them in the header divvy-ignored
         #[arg(long)]
         strict: bool,
@@ -176,6 +217,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         place: Place,
         /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the runs of a store, newest first
+    #[command(after_help = "Examples:\n  divvy runs\n  divvy runs --json")]
+    Runs {
+        #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
+        store: PathBuf,
+        /// Print JSON Lines for programs
         #[arg(long)]
         json: bool,
     },
@@ -238,6 +288,9 @@ pub(crate) enum Command {
         /// Its files
         #[arg(long = "file", value_name = "FILE")]
         files: Vec<PathBuf>,
+        /// For a recipe that reads traffic: folder of the store
+        #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
+        store: PathBuf,
         /// Questions to show
         #[arg(long, default_value_t = 5)]
         rows: usize,

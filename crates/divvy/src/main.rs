@@ -5,6 +5,7 @@ mod cli;
 mod clock;
 mod commands;
 mod host;
+mod kept;
 mod models;
 mod output;
 mod progress;

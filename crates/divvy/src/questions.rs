@@ -1,24 +1,28 @@
 //! The questions of a recipe: read or made by divvy-data, then split and checked for leaks.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use divvy_core::{
+    datasets::DatasetKind,
     question::{Question, Split},
     recipe::{DataSet, Recipe},
 };
 use divvy_data::questions::load::{SourceSpec, read_questions};
 use divvy_flow::split::Splits;
 
-use crate::output::say;
+use crate::{
+    cli::Place,
+    output::{Usage, say},
+};
 
 /// Skipped rows shown by name; the rest is counted.
 const SHOWN: usize = 5;
 
 /// Train and test as the recipe names them, dev carved, leaks dealt with.
-pub(crate) fn load(recipe: &Recipe, folder: &Path) -> anyhow::Result<Splits> {
-    let train = read(recipe, &recipe.data.train, Split::Train, folder)?;
+pub(crate) fn load(recipe: &Recipe, place: &Place) -> anyhow::Result<Splits> {
+    let train = read(recipe, &recipe.data.train, Split::Train, place)?;
     let test = match &recipe.data.test {
-        Some(test) => read(recipe, test, Split::Test, folder)?,
+        Some(test) => read(recipe, test, Split::Test, place)?,
         None => Vec::new(),
     };
     let mut splits = Splits::carve(train, test, recipe.data.dev_rows, recipe.seed)?;
@@ -26,14 +30,35 @@ pub(crate) fn load(recipe: &Recipe, folder: &Path) -> anyhow::Result<Splits> {
     Ok(splits)
 }
 
-fn read(recipe: &Recipe, set: &DataSet, split: Split, folder: &Path) -> anyhow::Result<Vec<Question>> {
+/// Where `divvy serve --record` keeps what is asked.
+pub(crate) fn traffic(store: &Path) -> PathBuf {
+    store.join("traffic.jsonl")
+}
+
+/// The store's record of traffic, where the recipe names no files.
+fn files(set: &DataSet, place: &Place) -> anyhow::Result<Vec<String>> {
+    if set.dataset != DatasetKind::Traffic.name() || !set.files.is_empty() {
+        return Ok(set.files.clone());
+    }
+    let file = std::path::absolute(traffic(&place.store))?;
+    if !file.exists() {
+        let (file, recipe) = (traffic(&place.store), place.recipe.display());
+        let way_out =
+            format!("`divvy serve {recipe} --record` keeps what is asked, or name another store with --store");
+        return Err(Usage(format!("no traffic is recorded at `{}` yet; {way_out}", file.display())).into());
+    }
+    Ok(vec![file.to_string_lossy().into_owned()])
+}
+
+fn read(recipe: &Recipe, set: &DataSet, split: Split, place: &Place) -> anyhow::Result<Vec<Question>> {
     // Dev is carved from train, so train has to bring its rows too.
     let extra = if split == Split::Train { recipe.data.dev_rows } else { 0 };
     let loaded = read_questions(&SourceSpec {
         dataset: set.dataset.clone(),
         split,
-        files: set.files.clone(),
-        base: folder.to_owned(),
+        files: files(set, place)?,
+        base: place.data_folder(),
+        lines: set.lines,
         columns: set.columns.clone(),
         on_bad_row: recipe.data.on_bad_row,
         rows: set.rows.map(|rows| rows + extra),
@@ -42,6 +67,14 @@ fn read(recipe: &Recipe, set: &DataSet, split: Split, folder: &Path) -> anyhow::
     if !loaded.skipped.is_empty() {
         say(&format!("{} bad rows of {split} skipped:", loaded.skipped.len()));
         loaded.skipped.iter().take(SHOWN).for_each(|row| say(&format!("  {row}")));
+    }
+    if set.dataset == DatasetKind::Traffic.name() {
+        let (questions, lines, repeated) = (loaded.questions.len(), loaded.lines, loaded.repeated);
+        let same = match set.lines {
+            None => format!("; `--from traffic:{lines}` means the same ones when more are recorded"),
+            Some(_) => String::new(),
+        };
+        say(&format!("traffic: {questions} questions in {lines} lines, {repeated} repeated ones left out{same}"));
     }
     Ok(loaded.questions)
 }

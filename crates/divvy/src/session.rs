@@ -7,20 +7,26 @@ use std::{
 };
 
 use anyhow::Context as _;
-use divvy_core::{digest::Digest, plan::Plan, recipe::Recipe, results::Results};
+use divvy_core::{
+    digest::Digest,
+    plan::Plan,
+    recipe::{self, DataSet, Recipe},
+    results::Results,
+};
 use divvy_flow::{
     context::{Context, Models},
     error::FlowError,
     progress::Progress,
     results::{self, Heading},
+    split::Splits,
     train::{self, Trainer},
 };
-use divvy_store::Store;
+use divvy_store::{KeptRecipe, Store};
 use divvy_student::{matrix::Numerics, model::Model};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::Place,
+    cli::{Place, Traffic},
     clock,
     host::Hosts,
     models::{self, Registry, Resolved},
@@ -47,6 +53,8 @@ pub(crate) struct Session {
     pub(crate) recipe: Recipe,
     pub(crate) folder: PathBuf,
     pub(crate) registry: Arc<Registry>,
+    /// The recipe as a run keeps it; `None` where it may hold a secret.
+    pub(crate) to_keep: Option<KeptRecipe>,
     hosts: Arc<Hosts>,
     /// Name of a local model → its weights.
     bases: BTreeMap<String, PathBuf>,
@@ -55,23 +63,48 @@ pub(crate) struct Session {
 }
 
 /// A recipe read and resolved, before any model or store is touched.
-pub(crate) fn read_recipe(path: &Path) -> anyhow::Result<(Recipe, Plan)> {
-    let origin = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
+pub(crate) fn read_recipe(place: &Place) -> anyhow::Result<(Recipe, Plan)> {
+    understand(&read_text(&place.recipe)?, place)
+}
+
+fn read_text(path: &Path) -> anyhow::Result<String> {
+    let told = |error: std::io::Error| {
         let hint =
             if error.kind() == std::io::ErrorKind::NotFound { "; `divvy init` writes one to start from" } else { "" };
-        crate::output::Usage(format!("cannot read the recipe `{origin}`: {error}{hint}"))
-    })?;
-    let recipe = Recipe::parse(&text, &origin)?;
+        crate::output::Usage(format!("cannot read the recipe `{}`: {error}{hint}", path.display()))
+    };
+    Ok(std::fs::read_to_string(path).map_err(told)?)
+}
+
+/// `--from` takes the place of the recipe's training questions.
+fn understand(text: &str, place: &Place) -> anyhow::Result<(Recipe, Plan)> {
+    let origin = place.recipe.display().to_string();
+    let mut recipe = Recipe::parse(text, &origin)?;
+    if let Some(Traffic { lines }) = place.from {
+        recipe.data.train = DataSet { dataset: "traffic".to_owned(), lines, ..DataSet::default() };
+    }
     let plan = Plan::resolve(&recipe, &origin)?;
     Ok((recipe, plan))
 }
 
+/// Everything that a session is made of.
+pub(crate) struct Parts {
+    pub(crate) recipe: Recipe,
+    pub(crate) to_keep: Option<KeptRecipe>,
+    pub(crate) plan: Plan,
+    pub(crate) digest: Digest,
+    pub(crate) questions: Splits,
+    pub(crate) resolved: BTreeMap<String, Resolved>,
+    pub(crate) store: Store,
+    /// The store's folder.
+    pub(crate) folder: PathBuf,
+}
+
 impl Session {
     pub(crate) async fn open(place: &Place, access: Access) -> anyhow::Result<Self> {
-        let (recipe, plan) = read_recipe(&place.recipe)?;
-        let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(PathBuf::from).unwrap_or_default());
-        let questions = questions::load(&recipe, &data)?;
+        let text = read_text(&place.recipe)?;
+        let (recipe, plan) = understand(&text, place)?;
+        let questions = questions::load(&recipe, place)?;
         let names = plan.models_in_use();
         let folder = place.recipe.parent().unwrap_or(Path::new(""));
         let resolved = models::resolve(&recipe, folder, &names, access == Access::Look)?; // may fetch: nothing else is to be done yet
@@ -83,23 +116,19 @@ impl Session {
             .collect();
         let plan = plan.with_inputs(ids, content);
         let store = open_store(&place.store, access).await?;
-        let numerics = numerics(&resolved);
-        let hosts = Arc::new(Hosts::default());
-        let bases = bases(&resolved);
-        let trainer = Native { hosts: Arc::clone(&hosts), folder: place.store.join("students"), bases: bases.clone() };
+        let to_keep = (!recipe.may_hold_secrets()).then(|| KeptRecipe { text, folder: absolute(folder) });
+        let (digest, folder) = (plan.digest(), place.store.clone());
+        Ok(Self::assemble(Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder }))
+    }
+
+    pub(crate) fn assemble(parts: Parts) -> Self {
+        let Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder } = parts;
+        let (numerics, bases, hosts) = (numerics(&resolved), bases(&resolved), Arc::new(Hosts::default()));
+        let trainer = Native { hosts: Arc::clone(&hosts), folder: folder.join("students"), bases: bases.clone() };
         let registry = Arc::new(Registry::new(store.clone(), resolved, Arc::clone(&hosts), recipe.budget.clone()));
-        let context = Context {
-            digest: plan.digest(),
-            models: Arc::clone(&registry) as Arc<dyn Models>,
-            plan,
-            questions,
-            store,
-            progress: Arc::new(Terminal::new()),
-            cancel: CancellationToken::new(),
-            now: clock::now_ms,
-        };
-        let folder = place.store.clone();
-        Ok(Self { context, trainer: Arc::new(trainer), recipe, folder, registry, hosts, bases, numerics })
+        let models = Arc::clone(&registry) as Arc<dyn Models>;
+        let context = context(plan, digest, questions, store, models);
+        Self { context, trainer: Arc::new(trainer), recipe, folder, registry, to_keep, hosts, bases, numerics }
     }
 
     /// A local model, loaded, as students are trained from it.
@@ -118,17 +147,7 @@ impl Session {
 
     /// Figures of this plan as they stand in the store.
     pub(crate) async fn results(&self) -> Result<Results, FlowError> {
-        let sources = self.recipe.models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect();
-        let runs = self.context.store.runs().await?;
-        let created =
-            runs.iter().filter(|run| run.plan == self.context.digest).map(|run| run.started_ms).min().unwrap_or(0);
-        let heading = Heading {
-            created: clock::rfc3339(created),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            sources,
-            numerics: self.numerics.clone(),
-        };
-        results::read(&self.context, heading).await
+        figures(&self.context, &self.recipe.models, self.numerics.clone()).await
     }
 
     /// Where a plan is new, its author may look for what was done under an earlier one.
@@ -161,7 +180,33 @@ impl Session {
     }
 }
 
-fn numerics(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, String> {
+/// Where a relative path of the recipe is seen from, whatever folder a later command is typed in.
+fn absolute(folder: &Path) -> String {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).to_string_lossy().into_owned()
+}
+
+/// What the stages are given in this program.
+pub(crate) fn context(plan: Plan, digest: Digest, questions: Splits, store: Store, models: Arc<dyn Models>) -> Context {
+    let (progress, cancel) = (Arc::new(Terminal::new()), CancellationToken::new());
+    Context { plan, digest, questions, store, models, progress, cancel, now: clock::now_ms }
+}
+
+/// Figures of a plan as they stand in its store; `models` are those of its recipe, as far as they are known.
+pub(crate) async fn figures(
+    context: &Context,
+    models: &BTreeMap<String, recipe::Model>,
+    numerics: BTreeMap<String, String>,
+) -> Result<Results, FlowError> {
+    let sources = models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect();
+    let runs = context.store.runs().await?;
+    let created = runs.iter().filter(|run| run.plan == context.digest).map(|run| run.started_ms).min().unwrap_or(0);
+    let heading =
+        Heading { created: clock::rfc3339(created), version: env!("CARGO_PKG_VERSION").to_owned(), sources, numerics };
+    results::read(context, heading).await
+}
+
+pub(crate) fn numerics(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, String> {
     let local = resolved.iter().filter(|(_, model)| model.weights.is_some());
     local.map(|(name, model)| (name.clone(), model.recipe.numerics.name().to_owned())).collect()
 }

@@ -5,6 +5,7 @@ pub mod bamboogle;
 pub mod drop;
 pub mod gsm8k;
 pub mod rows;
+pub mod traffic;
 
 use std::str::FromStr;
 
@@ -21,10 +22,11 @@ pub enum DatasetKind {
     Drop,
     Bamboogle,
     Rows,
+    Traffic,
 }
 
 impl DatasetKind {
-    pub const ALL: [Self; 5] = [Self::Synth, Self::Gsm8k, Self::Drop, Self::Bamboogle, Self::Rows];
+    pub const ALL: [Self; 6] = [Self::Synth, Self::Gsm8k, Self::Drop, Self::Bamboogle, Self::Rows, Self::Traffic];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -34,6 +36,7 @@ impl DatasetKind {
             Self::Drop => "drop",
             Self::Bamboogle => "bamboogle",
             Self::Rows => "rows",
+            Self::Traffic => "traffic",
         }
     }
 
@@ -46,6 +49,7 @@ impl DatasetKind {
             Self::Drop => "passages with numbers, spans and dates",
             Self::Bamboogle => "two-hop questions about facts",
             Self::Rows => "any JSON, CSV or Parquet rows, with a column mapping",
+            Self::Traffic => "questions that were asked of `divvy serve --record`; without gold",
         }
     }
 
@@ -58,12 +62,13 @@ impl DatasetKind {
             Self::Drop => "the official nested JSON; or JSONL of questions together with JSONL of passages",
             Self::Bamboogle => "CSV (question first) or JSONL with `question`, `answer`, `decomposition`",
             Self::Rows => "JSONL, CSV or Parquet, and columns = { question = \"…\", answer = \"…\" }",
+            Self::Traffic => "what the store has, or files named by `divvy serve --record=FILE`",
         }
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("unknown data set `{0}`; there are synth, gsm8k, drop, bamboogle, rows")]
+#[error("unknown data set `{0}`; there are synth, gsm8k, drop, bamboogle, rows, traffic")]
 pub struct UnknownDataset(pub String);
 
 impl FromStr for DatasetKind {

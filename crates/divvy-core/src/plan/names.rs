@@ -37,13 +37,21 @@ impl Names<'_> {
     }
 
     fn data_set(&self, key: &str, set: &recipe::DataSet) -> Result<(), RecipeError> {
-        const KNOWN: [&str; 5] = ["synth", "gsm8k", "drop", "bamboogle", "rows"];
+        const KNOWN: [&str; 6] = ["synth", "gsm8k", "drop", "bamboogle", "rows", "traffic"];
         let name = set.dataset.as_str();
         if !KNOWN.contains(&name) {
             return self
                 .fail(&format!("{key}.dataset"), format!("unknown data set `{name}`; there are {}", KNOWN.join(", ")));
         }
+        if set.lines.is_some() && name != "traffic" {
+            return self
+                .fail(&format!("{key}.lines"), "this key is for `traffic` alone; `rows` takes some of any data set");
+        }
         match name {
+            "traffic" if key == "data.test" => {
+                self.fail(&format!("{key}.dataset"), "`traffic` has no gold answers, so nothing can be scored on it")
+            }
+            "traffic" => Ok(()),
             "synth" if set.rows.is_none() => {
                 self.fail(&format!("{key}.rows"), "`synth` makes as many rows as you say: write rows = 400")
             }

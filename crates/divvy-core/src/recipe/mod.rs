@@ -10,6 +10,7 @@
 //! ```
 
 mod error;
+mod secrets;
 #[cfg(test)]
 mod tests;
 
@@ -76,16 +77,20 @@ pub enum OnLeak {
     Warn,
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSet {
-    /// `synth`, `gsm8k`, `drop`, `bamboogle`, or `rows` for any file with a column mapping.
+    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `rows` for any file with a column mapping, or `traffic` for what was asked of
+    /// `divvy serve --record`.
     pub dataset: String,
-    /// Files, relative to `--data DIR` (default: the recipe's folder); `hf:org/name:file` is fetched from the hub.
+    /// Files, relative to `--data DIR` (default: the recipe's folder); `hf:org/name:file` is fetched from the hub. The
+    /// store's own record when absent, for `traffic`.
     #[serde(default)]
     pub files: Vec<String>,
     /// Take this many rows, chosen by the seed; all when absent (`synth` needs it).
     pub rows: Option<usize>,
+    /// For `traffic`: only the first so many lines of the record, so that a recipe means the same while it grows.
+    pub lines: Option<u64>,
     /// For `rows`: which column holds what.
     pub columns: Option<Columns>,
 }

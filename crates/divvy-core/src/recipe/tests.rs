@@ -36,3 +36,16 @@ fn a_missing_table_is_named() {
     let error = Recipe::parse("name = \"x\"", "r.toml").unwrap_err();
     assert!(error.to_string().contains("missing field `data`"), "{error}");
 }
+
+#[test]
+fn a_key_in_a_url_is_suspected() {
+    let with = |url: &str, further: &str| {
+        let further = format!("[[models.m.endpoints]]\nurl = \"{further}\"\n");
+        Recipe::parse(&format!("{SMALL}[models.m]\nsource = \"{url}\"\n{further}"), "r.toml").unwrap()
+    };
+    let plain = "https://a.example/v1";
+    assert!(!with(plain, "https://b.example/v1?api-version=2024-06-01").may_hold_secrets());
+    assert!(with("https://me:secret@a.example/v1", plain).may_hold_secrets());
+    assert!(with(plain, "https://b.example/v1?key=secret").may_hold_secrets());
+    assert!(with("https://a.example/v1?api-version=1&key=secret", plain).may_hold_secrets());
+}

@@ -27,6 +27,8 @@ pub struct SourceSpec {
     /// Paths, relative to `base`, or `hf:org/name:file`.
     pub files: Vec<String>,
     pub base: PathBuf,
+    /// Of every file, only the first so many lines; all when absent.
+    pub lines: Option<u64>,
     /// For `rows`.
     pub columns: Option<Columns>,
     pub on_bad_row: OnBadRow,
@@ -41,6 +43,10 @@ pub struct Loaded {
     pub questions: Vec<Question>,
     /// Rows left out under [`OnBadRow::Skip`]; never silently.
     pub skipped: Vec<BadRow>,
+    /// Of `traffic`, where people ask again: rows that say what an earlier one said.
+    pub repeated: usize,
+    /// The last line that was read.
+    pub lines: u64,
 }
 
 /// A row that is no question.
@@ -99,7 +105,7 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
     if spec.dataset == "synth" {
         let rows = spec.rows.ok_or_else(|| wrong("it is generated, so say how many: rows = 400"))?;
         let questions = divvy_core::synth::generate(spec.split, rows, spec.seed);
-        return Ok(Loaded { questions, skipped: Vec::new() });
+        return Ok(Loaded { questions, ..Loaded::default() });
     }
     let kind: DatasetKind = spec.dataset.parse().map_err(|error: UnknownDataset| wrong(&error.to_string()))?;
     if spec.files.is_empty() {
@@ -120,7 +126,9 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
 
 fn read_file(settings: &FetchSettings, spec: &SourceSpec, file: &str) -> Result<Vec<RawRow>, DataError> {
     let path = locate(settings, spec, file)?;
-    read_rows(&path).map_err(|reason| DataError::File { file: path.display().to_string(), reason })
+    let mut rows = read_rows(&path).map_err(|reason| DataError::File { file: path.display().to_string(), reason })?;
+    rows.retain(|row| spec.lines.is_none_or(|lines| row.place <= lines));
+    Ok(rows)
 }
 
 /// A source being read.
@@ -135,6 +143,7 @@ struct Loading<'a> {
 
 impl Loading<'_> {
     fn add(&mut self, file: &str, raw: RawRow) -> Result<(), DataError> {
+        self.loaded.lines = self.loaded.lines.max(raw.place);
         let value = match raw.value {
             Ok(value) => value,
             Err(reason) => return self.reject(file, raw.place, reason),
@@ -142,6 +151,10 @@ impl Loading<'_> {
         for question in parse::questions(&self.parser, raw.key.as_deref(), &value, self.spec, self.row) {
             match question {
                 Err(error) => self.reject(file, raw.place, error.reason)?,
+                Ok(question) if matches!(self.parser, Parser::Traffic) && self.ids.contains(&question.id) => {
+                    self.row += 1;
+                    self.loaded.repeated += 1;
+                }
                 Ok(question) if !self.ids.insert(question.id.clone()) => {
                     self.reject(file, raw.place, format!("another row has its id, `{}`", question.id))?;
                 }

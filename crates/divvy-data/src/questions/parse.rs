@@ -2,7 +2,7 @@
 //! questions (a passage of DROP's official file) or none (a row of DROP's passages file).
 
 use divvy_core::{
-    datasets::{DatasetKind, RowContext, RowError, bamboogle, drop, gsm8k, rows},
+    datasets::{DatasetKind, RowContext, RowError, bamboogle, drop, gsm8k, rows, traffic},
     question::Question,
 };
 use serde_json::{Map, Value};
@@ -16,6 +16,7 @@ pub(crate) enum Parser<'a> {
     /// The passages of all files, so that their order does not matter.
     Drop(drop::Passages),
     Rows(&'a divvy_core::recipe::Columns),
+    Traffic,
 }
 
 /// The parser for the rows of `spec`, or why there is none. `raw` is asked for passages.
@@ -29,6 +30,7 @@ pub(crate) fn parser<'a, 'r>(
         DatasetKind::Gsm8k => Ok(Parser::Gsm8k),
         DatasetKind::Bamboogle => Ok(Parser::Bamboogle),
         DatasetKind::Drop => Ok(Parser::Drop(passages(raw))),
+        DatasetKind::Traffic => Ok(Parser::Traffic),
         DatasetKind::Rows => {
             spec.columns.as_ref().map(Parser::Rows).ok_or_else(|| {
                 "its columns are not named; add columns = { question = \"…\", answer = \"…\" }".to_owned()
@@ -59,6 +61,7 @@ pub(crate) fn questions(
     let context = RowContext { dataset: &spec.dataset, split: spec.split, row };
     match parser {
         Parser::Gsm8k => vec![gsm8k::parse(value, &context)],
+        Parser::Traffic => vec![traffic::parse(value, &context)],
         Parser::Bamboogle => vec![bamboogle_row(value, &context)],
         Parser::Rows(columns) => vec![rows::parse(value, columns, &context)],
         Parser::Drop(passages) => match key {

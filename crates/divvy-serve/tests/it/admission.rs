@@ -5,6 +5,7 @@ use std::time::Duration;
 use divvy_serve::{Keys, fresh_key, settings::Settings};
 use divvy_testkit::script::{Fault, Step};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::house::{open, open_with, question, streamed};
 
@@ -137,4 +138,17 @@ async fn at_shutdown_what_is_under_way_comes_to_its_end() {
     let mut text = String::new();
     tokio::io::AsyncReadExt::read_to_string(&mut stream, &mut text).await.unwrap();
     assert!(text.contains("[DONE]") && text.contains("\"finish_reason\":\"stop\""), "{text}");
+}
+
+#[tokio::test]
+async fn a_connection_that_rests_is_closed_in_time() {
+    let settings = Settings { read_timeout: Duration::from_millis(50), ..Settings::default() };
+    let house = open_with(vec![], settings, Keys::default()).await;
+    let mut stream = tokio::net::TcpStream::connect(house.address).await.unwrap();
+    let request = format!("GET /healthz HTTP/1.1\r\nhost: {}\r\n\r\n", house.address);
+    let mut heard = Vec::new();
+    // Twice on one connection; then nothing, and the server ends it.
+    stream.write_all(request.repeat(2).as_bytes()).await.unwrap();
+    stream.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&heard).matches("200 OK").count(), 2);
 }

@@ -146,7 +146,7 @@ async fn traffic_is_kept_only_where_somebody_asks_for_it() {
     }
     assert_eq!((lines.len(), &lines[0]["answer"]), (2, &json!("9")), "a plain model's messages are nobody's question");
     assert_eq!(lines[0]["decomposition"], json!(["How many pens does Ann buy?", "How many has she then?"]));
-    assert_eq!(lines[1]["arm"], "cot/qwen");
+    assert_eq!((&lines[1]["arm"], &lines[1]["scorer"]), (&json!("cot/qwen"), &json!("numeric")));
 }
 
 #[tokio::test]

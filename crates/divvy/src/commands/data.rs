@@ -1,6 +1,6 @@
 //! `divvy data`: which data sets there are, and what one looks like once read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use divvy_core::{
     question::{Question, Split},
@@ -10,17 +10,19 @@ use divvy_core::{
 use divvy_data::questions::load::{SourceSpec, read_questions};
 
 use crate::{
+    cli::Place,
     output::{Usage, print},
     questions,
     session::read_recipe,
 };
 
-const SETS: [(&str, &str); 5] = [
+const SETS: [(&str, &str); 6] = [
     ("synth", "generated: arithmetic stories, passages, two-hop facts; no file needed"),
     ("gsm8k", "GSM8K JSONL, plain or Socratic (whose steps are a recorded teacher)"),
     ("drop", "DROP: the official nested JSON, or flattened JSONL"),
     ("bamboogle", "Bamboogle CSV or JSONL"),
     ("rows", "any JSONL, CSV or Parquet file; the recipe says which column is what"),
+    ("traffic", "questions asked of `divvy serve --record`; without gold"),
 ];
 
 /// What is asked of `divvy data`.
@@ -32,10 +34,9 @@ pub(crate) struct Preview<'a> {
 }
 
 /// Questions of each split, as the stages will see them.
-pub(crate) fn of_recipe(path: &Path, folder: Option<&Path>, preview: &Preview<'_>) -> anyhow::Result<()> {
-    let (recipe, _) = read_recipe(path)?;
-    let folder = folder.or(path.parent()).unwrap_or(Path::new(""));
-    let splits = questions::load(&recipe, folder)?;
+pub(crate) fn of_recipe(place: &Place, preview: &Preview<'_>) -> anyhow::Result<()> {
+    let (recipe, _) = read_recipe(place)?;
+    let splits = questions::load(&recipe, place)?;
     for (name, split) in [("train", &splits.train), ("dev", &splits.dev), ("test", &splits.test)] {
         if !preview.json && !split.is_empty() {
             print(&format!("{name}: {} questions\n", split.len()))?;
@@ -63,6 +64,7 @@ pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Resul
         split: Split::Train,
         files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
         base: PathBuf::new(),
+        lines: None,
         columns: None,
         on_bad_row: OnBadRow::Stop,
         rows: Some(rows),

@@ -26,7 +26,7 @@ pub(crate) async fn run(place: &Place, rows: u32, as_json: bool) -> anyhow::Resu
     let session = Session::open(place, Access::Run).await?;
     session.find_students().await?;
     let context = &session.context;
-    let run = run::begin(context, Stage::Evaluate).await?;
+    let run = run::begin(&session, Stage::Evaluate).await?;
     let outcome = ask(&session, rows as usize).await;
     run::end(context, run, &outcome).await?;
     // At a cap the rows so far tell what they can.

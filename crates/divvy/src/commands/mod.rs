@@ -11,6 +11,7 @@ mod models;
 mod redo;
 mod report;
 mod run;
+pub(crate) mod runs;
 mod score;
 mod serve;
 mod shelf;
@@ -31,7 +32,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Eval { place } => run::until(&place, Stage::Evaluate).await,
         Command::Report { place, json, html } => report::run(&place, json, html.as_deref()).await,
         Command::Ask { question, premise, arm, recipe, data, store, json } => {
-            let place = crate::cli::Place { recipe, data, store };
+            let place = crate::cli::Place { recipe, data, store, from: None };
             ask::run(&place, ask::Asked { question, premise, arm, json }).await
         }
         Command::Export { place, student, rows: None, out } => export::run(&place, &student, &out).await,
@@ -42,17 +43,19 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Calls { key, model, last, failed, store, json } => {
             calls::run(&store, &calls::Wanted { key, model, last, failed, json }).await
         }
+        Command::Runs { store, json } => runs::run(&store, json).await,
         Command::Status { place, json } => status::run(&place, json).await,
         Command::Serve { new_key: Some(name), .. } => serve::new_key(&name),
-        Command::Serve { place, new_key: None, listen, keys, record, strict, hosts } => {
-            serve::run(place, serve::Asked { listen, keys, record, strict, hosts }).await
+        Command::Serve { place, new_key: None, run, arms, listen, keys, record, strict, hosts } => {
+            serve::run(place, serve::Asked { run, arms, listen, keys, record, strict, hosts }).await
         }
         Command::Score { scorer, predictions } => score::run(scorer, &predictions),
-        Command::Data { dataset, folder, files, rows, seed, json } => {
+        Command::Data { dataset, folder, files, store, rows, seed, json } => {
             let preview = data::Preview { files: &files, rows, seed, json };
             match dataset.as_deref() {
                 Some(recipe) if recipe.ends_with(".toml") => {
-                    data::of_recipe(recipe.as_ref(), folder.as_deref(), &preview)
+                    let place = crate::cli::Place { recipe: recipe.into(), data: folder, store, from: None };
+                    data::of_recipe(&place, &preview)
                 }
                 dataset => data::run(dataset, &preview),
             }

@@ -39,7 +39,7 @@ pub(crate) async fn until(place: &Place, last: Stage) -> anyhow::Result<()> {
 async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
     let session = Session::open(place, Access::Run).await?;
     let context = &session.context;
-    let run = begin(context, last).await?;
+    let run = begin(&session, last).await?;
     let outcome = up_to(&session, last).await;
     end(context, run, &outcome).await?;
     outcome?;
@@ -47,7 +47,8 @@ async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
 }
 
 /// Puts everything on record that items refer to.
-pub(super) async fn begin(context: &Context, last: Stage) -> anyhow::Result<RunId> {
+pub(super) async fn begin(session: &Session, last: Stage) -> anyhow::Result<RunId> {
+    let context = &session.context;
     check(context, last).await?;
     stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
     let plan_json = serde_json::to_string(&context.plan)?;
@@ -57,6 +58,9 @@ pub(super) async fn begin(context: &Context, last: Stage) -> anyhow::Result<RunI
         .store
         .begin_run(&context.digest, &context.plan.name, env!("CARGO_PKG_VERSION"), clock::now_ms())
         .await?;
+    if let Some(recipe) = &session.to_keep {
+        context.store.keep_recipe(run, recipe).await?;
+    }
     say(&format!("{}: plan {}, store {}", context.plan.name, short(&context.digest), context.store.path().display()));
     Ok(run)
 }
@@ -119,9 +123,8 @@ fn status_of(outcome: &Result<(), FlowError>) -> RunStatus {
 
 /// The resolved plan, the calls, and an estimate; nothing is asked, fetched or written.
 pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
-    let (recipe, plan) = read_recipe(&place.recipe)?;
-    let data = place.data.clone().unwrap_or_else(|| place.recipe.parent().map(Into::into).unwrap_or_default());
-    let questions = crate::questions::load(&recipe, &data)?;
+    let (recipe, plan) = read_recipe(place)?;
+    let questions = crate::questions::load(&recipe, place)?;
     print(&serde_json::to_string_pretty(&plan)?)?;
     let lines = estimate::estimate(&plan, &questions);
     let cost = |line: &estimate::Estimate| -> Option<i64> {

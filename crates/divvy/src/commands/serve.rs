@@ -21,8 +21,9 @@ use tokio::net::TcpListener;
 use super::shelf::Records;
 use crate::{
     cli::Place,
-    clock,
+    clock, kept,
     output::{Usage, print, say},
+    questions,
     session::{Access, Session},
 };
 
@@ -30,28 +31,38 @@ use crate::{
 const KEY_VARIABLE: &str = "DIVVY_SERVE_KEY";
 
 pub(crate) struct Asked {
+    /// A run of the store, instead of a recipe.
+    pub(crate) run: Option<String>,
+    /// Instead of the recipe's own choice.
+    pub(crate) arms: Vec<String>,
     pub(crate) listen: SocketAddr,
     pub(crate) keys: Option<PathBuf>,
-    pub(crate) record: Option<PathBuf>,
+    /// Where traffic is recorded, if it is; in the store's folder where no file is named.
+    pub(crate) record: Option<Option<PathBuf>>,
     pub(crate) strict: bool,
     pub(crate) hosts: Vec<String>,
 }
 
 pub(crate) async fn run(place: Place, asked: Asked) -> anyhow::Result<()> {
     let keys = keys(asked.keys.as_deref())?;
-    let recorder = asked.record.as_deref().map(recorder).transpose()?;
     let traces = Traces::from_env().map_err(|error| Usage(error.to_string()))?;
-    let session = Arc::new(Session::open(&place, Access::Serve).await?);
+    let session = Arc::new(match &asked.run {
+        Some(run) => kept::open(&place.store, run).await?,
+        None => Session::open(&place, Access::Serve).await?,
+    });
     session.find_students().await?;
-    let menu = menu(&session).await?;
+    let menu = menu(&session, &asked.arms).await?;
+    let record = asked.record.map(|file| file.unwrap_or_else(|| questions::traffic(&place.store)));
+    let recorder = record.as_deref().map(recorder).transpose()?;
     let listener = TcpListener::bind(asked.listen)
         .await
         .with_context(|| format!("cannot listen at {}; --listen 127.0.0.1:0 takes a free port", asked.listen))?;
     let address = listener.local_addr()?;
     greet(&menu, address, &keys);
+    record.iter().for_each(|file| say(&format!("what is asked is kept in {}", file.display())));
     warn_of_free_models(&menu, &keys);
     let settings = Settings { hosts: asked.hosts, traces, ..settings(&session.recipe.serve, asked.strict) };
-    let desk = Desk::new(menu, settings, keys, Some(Arc::new(Records(Arc::clone(&session)))), recorder);
+    let desk = Desk::new(menu, settings, keys, Some(Arc::new(Records::new(Arc::clone(&session)))), recorder);
     let (loading, loaded) = (Arc::clone(&session), Arc::clone(&desk));
     tokio::task::spawn_blocking(move || {
         let ready = loading.load_models();
@@ -123,19 +134,19 @@ fn settings(serve: &recipe::Serve, strict: bool) -> Settings {
 }
 
 /// Arms that can be served, and the models behind them.
-async fn menu(session: &Session) -> anyhow::Result<Menu> {
+async fn menu(session: &Session, arms: &[String]) -> anyhow::Result<Menu> {
     let context = &session.context;
     let plan = context.plan.evaluate.clone();
     let plan = plan.ok_or_else(|| Usage("the recipe has no [evaluate], so it has no arms to serve".to_owned()))?;
-    let wanted = &session.recipe.serve.arms;
-    check(wanted, &plan.arms)?;
+    let (key, wanted) = if arms.is_empty() { ("serve.arms", &*session.recipe.serve.arms) } else { ("--arm", arms) };
+    check(key, wanted, &plan.arms)?;
     let results = session.results().await?;
     let (mut served, mut left_out) = (Vec::new(), Vec::new());
     for arm in plan.arms.iter().filter(|arm| wanted.is_empty() || wanted.contains(&arm.slug())) {
         match open(session, arm, &results).await {
             Ok(arm) => served.push(Served::Arm(Box::new(arm))),
             Err(reason) if wanted.is_empty() => left_out.push(format!("{arm} is not served: {reason}")),
-            Err(reason) => anyhow::bail!("serve.arms: {arm} cannot be served: {reason}"),
+            Err(reason) => anyhow::bail!("{key}: {arm} cannot be served: {reason}"),
         }
     }
     left_out.iter().for_each(|line| say(line));
@@ -153,12 +164,12 @@ async fn menu(session: &Session) -> anyhow::Result<Menu> {
     })
 }
 
-fn check(wanted: &[String], arms: &[Arm]) -> anyhow::Result<()> {
+fn check(key: &str, wanted: &[String], arms: &[Arm]) -> anyhow::Result<()> {
     let slugs: Vec<String> = arms.iter().map(Arm::slug).collect();
     let Some(unknown) = wanted.iter().find(|wanted| !slugs.contains(wanted)) else { return Ok(()) };
     let near = nearest(unknown, slugs.iter().map(String::as_str));
-    let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-    Err(Usage(format!("serve.arms: there is no `{unknown}`{near} The recipe has {}", slugs.join(", "))).into())
+    let near = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
+    Err(Usage(format!("{key}: there is no `{unknown}`{near} The recipe has {}", slugs.join(", "))).into())
 }
 
 async fn open(session: &Session, arm: &Arm, results: &Results) -> Result<ServedArm, String> {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use divvy_core::records::{ItemState, Stage};
+use divvy_core::records::{ItemState, Stage, TrainPoint};
 use divvy_flow::{
     collect,
+    context::Context,
     error::FlowError,
     evaluate, forecast,
     paid::{self, Paid},
@@ -24,22 +25,23 @@ use crate::{
 
 pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     let session = Session::open(place, Access::Look).await?;
-    if as_json {
-        return Ok(print(&serde_json::to_string_pretty(&as_value(&session).await?)?)?);
-    }
     let context = &session.context;
+    if as_json {
+        return Ok(print(&serde_json::to_string_pretty(&as_value(context).await?)?)?);
+    }
     let counts = context.store.item_counts(&context.digest).await?;
     let totals = context.store.call_totals().await?;
     let mut failed = context.store.attempt_totals().await?;
     failed.retain(|attempt| attempt.outcome != "ok");
-    let (expected, students) = (expected(&session).await?, students(&session).await?);
+    let (expected, students) = (expected(context).await?, students(context).await?);
     let left = left(&session, &counts).await?;
-    let paid = paid(&session, &counts).await?;
+    let paid = paid(context, &counts).await?;
     let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
     for (stage, total) in &expected {
         text.push_str(&stage_lines(*stage, *total, &counts));
         text.push_str(&paid.get(stage).map(paid_line).unwrap_or_default());
-        text.push_str(&pace(&session, *stage, pending(*stage, *total, &counts)).await?);
+        let pace = pace(context, *stage, pending(*stage, *total, &counts)).await?;
+        text.extend(pace.map(|pace| pace.line()));
         text.push_str(&left.iter().find(|(left, _)| left == stage).map(|(_, line)| line.clone()).unwrap_or_default());
     }
     students.iter().for_each(|student| text.push_str(&student_line(student)));
@@ -57,58 +59,68 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
 }
 
 /// All of it for programs.
-pub(super) async fn as_value(session: &Session) -> Result<Value, FlowError> {
-    let context = &session.context;
+pub(super) async fn as_value(context: &Context) -> Result<Value, FlowError> {
     let counts = context.store.item_counts(&context.digest).await?;
     let totals = context.store.call_totals().await?;
     let failed = context.store.attempt_totals().await?;
     let failed: Vec<Value> = failed.iter().filter(|attempt| attempt.outcome != "ok").map(attempt).collect();
-    let (expected, students) = (expected(session).await?, students(session).await?);
-    let paid = paid(session, &counts).await?;
+    let (expected, students) = (expected(context).await?, students(context).await?);
+    let paid = paid(context, &counts).await?;
     Ok(json!({
-        "plan": context.digest.hex(), "stages": stages(&counts, &expected, &paid),
+        "plan": context.digest.hex(), "stages": stages(context, &counts, &expected, &paid).await?,
         "students": students.iter().map(student).collect::<Vec<_>>(),
         "calls": totals.iter().map(call).collect::<Vec<_>>(), "failed_attempts": failed,
     }))
 }
 
 /// Items that each stage of the plan has.
-async fn expected(session: &Session) -> Result<Vec<(Stage, u64)>, FlowError> {
-    let plan = &session.context.plan;
-    let mut stages = vec![(Stage::Collect, collect::expected(&session.context))];
+async fn expected(context: &Context) -> Result<Vec<(Stage, u64)>, FlowError> {
+    let plan = &context.plan;
+    let mut stages = vec![(Stage::Collect, collect::expected(context))];
     if let Some(screen) = &plan.screen {
-        stages.push((Stage::Screen, screen::expected(&session.context, screen).await?));
+        stages.push((Stage::Screen, screen::expected(context, screen).await?));
     }
     if let Some(plan) = &plan.evaluate {
-        stages.push((Stage::Evaluate, (plan.arms.len() * evaluate::questions(&session.context, plan).len()) as u64));
+        stages.push((Stage::Evaluate, (plan.arms.len() * evaluate::questions(context, plan).len()) as u64));
     }
     Ok(stages)
 }
 
-type Student = (String, Option<Artefact>);
+struct Student {
+    name: String,
+    artefact: Option<Artefact>,
+    /// The last step of its training, finished or not.
+    step: Option<TrainPoint>,
+}
 
 /// Every student of the plan, with what its training left, once it has ended.
-async fn students(session: &Session) -> Result<Vec<Student>, FlowError> {
+async fn students(context: &Context) -> Result<Vec<Student>, FlowError> {
     let mut students = Vec::new();
-    for name in session.context.plan.students.keys() {
-        let key = train::key(&session.context, name).await?;
-        students.push((name.clone(), train::find(&session.context, &key).await?));
+    for name in context.plan.students.keys() {
+        let key = train::key(context, name).await?;
+        let step = context.store.metrics(&key).await?.pop();
+        students.push(Student { name: name.clone(), artefact: train::find(context, &key).await?, step });
     }
     Ok(students)
 }
 
-fn student((name, artefact): &Student) -> Value {
+fn student(Student { name, artefact, step }: &Student) -> Value {
     let artefact = artefact.as_ref();
     json!({
         "student": name, "trained": artefact.is_some(), "rows": artefact.map(|artefact| artefact.rows),
         "too_long": artefact.map(|artefact| artefact.too_long),
         "unusable": artefact.map(|artefact| artefact.unusable), "wall_ms": artefact.map(|artefact| artefact.wall_ms),
+        "step": step.map(|point| point.step), "loss": step.map(|point| point.loss),
+        "tokens_per_second": step.map(|point| point.tokens_per_second),
     })
 }
 
-fn student_line((name, artefact): &Student) -> String {
+fn student_line(Student { name, artefact, step }: &Student) -> String {
     match artefact {
-        None => format!("train {name}: not trained yet\n"),
+        None => match step {
+            Some(TrainPoint { step, loss, .. }) => format!("train {name}: at step {step}, loss {loss:.3}\n"),
+            None => format!("train {name}: not trained yet\n"),
+        },
         Some(Artefact { rows, too_long, unusable, .. }) => format!(
             "train {name}: trained on {} rows; left out: {} too long, {} replies without a usable answer\n",
             thousands(*rows),
@@ -142,22 +154,36 @@ fn pending(stage: Stage, total: u64, counts: &[ItemCount]) -> u64 {
     tally(stage, total, counts).last().map_or(0, |(_, items)| *items)
 }
 
-/// How fast a stage that is at work goes, from the last minute, and how long what is left takes.
-async fn pace(session: &Session, stage: Stage, pending: u64) -> Result<String, FlowError> {
+/// How fast a stage that is at work goes.
+struct Pace {
+    per_second: f64,
+    /// Over which time that was counted.
+    seconds: f64,
+    seconds_left: f64,
+}
+
+/// From the last minute; `None` when nothing came to an end in it, or nothing is left.
+async fn pace(context: &Context, stage: Stage, pending: u64) -> Result<Option<Pace>, FlowError> {
     const MINUTE_MS: i64 = 60_000;
-    let (context, now) = (&session.context, (session.context.now)());
+    let now = (context.now)();
     let recent = context.store.items_since(&context.digest, stage, now - MINUTE_MS).await?;
-    let Some((items, first)) = recent.filter(|_| pending > 0) else { return Ok(String::new()) };
+    let Some((items, first)) = recent.filter(|_| pending > 0) else { return Ok(None) };
     let seconds = (now - first).max(1000) as f64 / 1000.0;
-    let rate = items as f64 / seconds;
-    let left = (pending as f64 / rate / 60.0).ceil();
-    Ok(format!("{rate:>10.1} a second in the last {seconds:.0} s, about {left:.0} min left\n"))
+    let per_second = items as f64 / seconds;
+    Ok(Some(Pace { per_second, seconds, seconds_left: pending as f64 / per_second }))
+}
+
+impl Pace {
+    fn line(&self) -> String {
+        let left = (self.seconds_left / 60.0).ceil();
+        format!("{:>10.1} a second in the last {:.0} s, about {left:.0} min left\n", self.per_second, self.seconds)
+    }
 }
 
 /// What the calls behind each stage's items took; not looked up where there are very many.
-async fn paid(session: &Session, counts: &[ItemCount]) -> Result<BTreeMap<Stage, Paid>, FlowError> {
+async fn paid(context: &Context, counts: &[ItemCount]) -> Result<BTreeMap<Stage, Paid>, FlowError> {
     let many = counts.iter().map(|count| count.items).sum::<u64>() > MOST_ITEMS;
-    if many { Ok(BTreeMap::new()) } else { paid::by_stage(&session.context).await }
+    if many { Ok(BTreeMap::new()) } else { paid::by_stage(context).await }
 }
 
 fn paid_line(paid: &Paid) -> String {
@@ -205,19 +231,30 @@ fn stage_lines(stage: Stage, total: u64, counts: &[ItemCount]) -> String {
     format!("{} ({})\n{}", stage.name(), thousands(total), shown.concat())
 }
 
-fn stages(counts: &[ItemCount], expected: &[(Stage, u64)], paid: &BTreeMap<Stage, Paid>) -> Vec<Value> {
-    let stage = |(stage, total): &(Stage, u64)| {
+async fn stages(
+    context: &Context,
+    counts: &[ItemCount],
+    expected: &[(Stage, u64)],
+    paid: &BTreeMap<Stage, Paid>,
+) -> Result<Vec<Value>, FlowError> {
+    let mut stages = Vec::new();
+    for (stage, total) in expected {
+        let pace = pace(context, *stage, pending(*stage, *total, counts)).await?;
         let states: serde_json::Map<String, Value> =
             tally(*stage, *total, counts).into_iter().map(|(word, items)| (word, json!(items))).collect();
-        let calls = paid.get(stage).map(|paid| {
-            json!({
-                "calls": paid.calls, "tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out,
-                "unknown_usage": paid.unknown_usage, "cost_nanos": paid.cost_nanos,
-            })
-        });
-        json!({ "stage": stage.name(), "items": total, "states": states, "calls": calls })
-    };
-    expected.iter().map(stage).collect()
+        stages.push(json!({
+            "stage": stage.name(), "items": total, "states": states, "calls": paid.get(stage).map(paid_value),
+            "per_second": pace.as_ref().map(|pace| pace.per_second), "seconds_left": pace.map(|pace| pace.seconds_left),
+        }));
+    }
+    Ok(stages)
+}
+
+fn paid_value(paid: &Paid) -> Value {
+    json!({
+        "calls": paid.calls, "tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out,
+        "unknown_usage": paid.unknown_usage, "cost_nanos": paid.cost_nanos,
+    })
 }
 
 fn call(total: &CallTotal) -> Value {

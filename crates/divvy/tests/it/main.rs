@@ -23,8 +23,10 @@ mod redoing; // items put back on purpose
 mod reuse; // another recipe on the same store pays for what is new
 mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept
+mod served_runs; // `divvy serve --run`, and the runs that the page lists
 mod serving; // `divvy serve`, its clients and its page
 mod strategies; // one subquestion at a time: what is asked, in which order
 mod structured; // decompositions as JSON by a schema
 mod student; // a tiny model trained, interrupted, used and exported
 mod tracing; // what a collector of traces hears of `divvy serve`
+mod traffic; // what was asked of a service, as training questions

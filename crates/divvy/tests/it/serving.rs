@@ -5,6 +5,7 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command},
+    time::Duration,
 };
 
 use divvy_testkit::{
@@ -15,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{Bench, ended, interrupt};
 
-const RECIPE: &str = r#"
+pub(crate) const RECIPE: &str = r#"
 name = "served"
 seed = 7
 
@@ -65,7 +66,12 @@ fn says(asked: &Asked) -> String {
 }
 
 pub(crate) fn bench() -> Bench {
-    let bench = Bench::new(Lesson { rule: Box::new(says), ..Lesson::default() });
+    bench_with(Duration::ZERO)
+}
+
+/// With a solver that takes its time.
+pub(crate) fn bench_with(latency: Duration) -> Bench {
+    let bench = Bench::new(Lesson { rule: Box::new(says), latency, ..Lesson::default() });
     checkpoint::write_tiny(&bench.file("tiny")).unwrap();
     bench.recipe(RECIPE);
     bench
@@ -74,22 +80,26 @@ pub(crate) fn bench() -> Bench {
 /// A running service.
 pub(crate) struct Serving {
     child: Child,
-    address: String,
+    pub(crate) address: String,
     /// What it said when it began.
-    greeting: String,
+    pub(crate) greeting: String,
     /// What it says after that.
-    rest: std::thread::JoinHandle<String>,
+    rest: Option<std::thread::JoinHandle<String>>,
 }
 
 impl Serving {
-    fn start(bench: &Bench, arguments: &[&str]) -> Self {
-        Self::start_with(bench, arguments, &[])
+    pub(crate) fn start(bench: &Bench, arguments: &[&str]) -> Self {
+        Self::begin(bench, &[&["recipe.toml"], arguments].concat())
     }
 
-    /// With these environment variables.
-    pub(crate) fn start_with(bench: &Bench, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut all = vec!["serve", "recipe.toml", "--listen", "127.0.0.1:0"];
-        all.extend(arguments);
+    /// With a recipe or a run among the arguments.
+    pub(crate) fn begin(bench: &Bench, arguments: &[&str]) -> Self {
+        Self::begin_with(bench, arguments, &[])
+    }
+
+    /// With these environment variables, too.
+    pub(crate) fn begin_with(bench: &Bench, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let all = [&["serve", "--listen", "127.0.0.1:0"], arguments].concat();
         let mut child = bench.command(&all).envs(variables.iter().copied()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap());
         let (mut greeting, mut address) = (String::new(), None);
@@ -105,14 +115,14 @@ impl Serving {
             lines.read_to_string(&mut rest).unwrap();
             rest
         });
-        let serving = Self { child, address: address.unwrap(), greeting, rest };
+        let serving = Self { child, address: address.unwrap(), greeting, rest: Some(rest) };
         while serving.get("/readyz").0 != 200 {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
         }
         serving
     }
 
-    fn send(&self, head: &str, body: &str) -> (u16, String) {
+    pub(crate) fn send(&self, head: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         let length = body.len();
         write!(
@@ -131,7 +141,7 @@ impl Serving {
         self.send(&format!("GET {path}"), "")
     }
 
-    fn json(&self, path: &str) -> Value {
+    pub(crate) fn json(&self, path: &str) -> Value {
         let (status, body) = self.get(path);
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).unwrap()
@@ -145,22 +155,29 @@ impl Serving {
         serde_json::from_str(&body).unwrap()
     }
 
-    fn base_url(&self) -> String {
+    pub(crate) fn base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }
 
     #[track_caller]
-    fn stop(self) {
+    pub(crate) fn stop(self) {
         self.stopped();
     }
 
     /// Ctrl-C; what it has said since it began.
     #[track_caller]
-    pub(crate) fn stopped(self) -> String {
+    pub(crate) fn stopped(mut self) -> String {
         interrupt(&self.child);
-        let mut child = self.child;
-        assert_eq!(child.wait().unwrap().code(), Some(0));
-        self.rest.join().unwrap()
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        self.rest.take().unwrap().join().unwrap()
+    }
+}
+
+/// A test that failed leaves no server behind.
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has ended already where the test has not failed.
+        let _ = self.child.kill();
     }
 }
 
@@ -207,11 +224,20 @@ fn the_page_reads_the_store() {
     bench.done(&["run", "recipe.toml"]);
     let serving = Serving::start(&bench, &[]);
     assert!(serving.get("/").1.contains("<title>divvy</title>"));
-    assert!(serving.get("/page.js").0 == 200 && serving.get("/page.css").0 == 200);
+    assert!(
+        serving.get("/page.js").0 == 200 && serving.get("/page/rows.js").0 == 200 && serving.get("/page.css").0 == 200
+    );
     assert!(serving.get("/api/report").1.contains("cot/big"));
-    assert_eq!(serving.json("/api/status")["stages"][0]["stage"], "collect");
     let rows = serving.json("/api/rows?arm=cot/big&count=3");
     assert_eq!((rows["total"].as_u64(), rows["rows"].as_array().unwrap().len()), (Some(4), 3));
+    let page = |query: &str| serving.json(&format!("/api/rows?arm=cot/big&{query}"));
+    let id = |page: &Value, row: usize| page["rows"][row]["id"].as_str().unwrap().to_owned();
+    assert_eq!(id(&page("from=1&count=2"), 0), id(&rows, 1), "pages follow one another");
+    assert_eq!(page("from=4&count=2")["rows"], json!([]));
+    let collected = serving.json("/api/rows?stage=collect&count=50");
+    assert_eq!((collected["total"].as_u64(), &collected["rows"][0]["state"]), (Some(12), &json!("done")));
+    assert!(collected["rows"][0]["subquestions"].as_array().unwrap().len() > 1);
+    assert_eq!((serving.get("/api/rows?stage=bake").0, serving.get("/api/rows?plan=x").0), (400, 500));
     let key = rows["rows"][0]["calls"][0].as_str().unwrap();
     let call = serving.json(&format!("/api/calls?key={key}"));
     assert_eq!(call[0]["key"], key);
@@ -253,12 +279,12 @@ fn mistakes_are_told_with_the_way_out() {
 #[test]
 fn what_was_asked_is_the_next_training_set() {
     let bench = bench();
-    let serving = Serving::start(&bench, &["--record", "traffic.jsonl"]);
+    let serving = Serving::start(&bench, &["--record=traffic.jsonl"]);
     serving.ask("two-stage/big/big");
     serving.ask("cot/big");
     let recorded = || std::fs::read_to_string(bench.file("traffic.jsonl")).unwrap();
     while recorded().lines().count() < 2 {
-        std::thread::sleep(std::time::Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(2));
     }
     serving.stop();
     let columns = "{ question = \"question\", premise = \"premise\", decomposition = \"decomposition\" }";
@@ -291,10 +317,7 @@ fn the_clients_that_people_have() {
     } else {
         eprintln!("SKIPPED: there is no curl");
     }
-    let Some(folder) = std::env::var_os("DIVVY_TEST_CLIENTS").map(PathBuf::from) else {
-        eprintln!("SKIPPED: DIVVY_TEST_CLIENTS names no folder with the clients, see examples/clients/README.md");
-        return serving.stop();
-    };
+    let Some(folder) = clients() else { return serving.stop() };
     let python = folder.join("venv/bin/python");
     passes(Command::new(&python).arg(client("openai_python.py")), &serving);
     passes(Command::new(&python).arg(client("langchain_chat.py")), &serving);
@@ -305,24 +328,64 @@ fn the_clients_that_people_have() {
     serving.stop();
 }
 
-/// In headless Chromium: ask, compare, browse, an error, the dark, the phone.
+/// The folder with clients that are no part of this repository, if there is one.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn clients() -> Option<PathBuf> {
+    let folder = std::env::var_os("DIVVY_TEST_CLIENTS").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    if folder.is_none() {
+        eprintln!("SKIPPED: DIVVY_TEST_CLIENTS names no folder with the clients, see examples/clients/README.md");
+    }
+    folder
+}
+
+/// A program beside this test, which needs a package of the clients' environment, says ok.
+#[track_caller]
+fn says_ok(folder: &Path, script: &str, arguments: &[&str]) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    let output = Command::new(folder.join("venv/bin/python")).arg(script).args(arguments).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(text(&output.stdout).ends_with("ok\n"), "{}", text(&output.stdout));
+}
+
+/// Every form of reply, by the strict types of OpenAI's own package.
+#[test]
+fn replies_are_of_openais_types() {
+    let Some(folder) = clients() else { return };
+    let bench = bench();
+    bench.done(&["train", "recipe.toml"]);
+    let serving = Serving::start(&bench, &[]);
+    says_ok(&folder, "schema.py", &[&serving.base_url(), "two-stage/big/big", "student:sd"]);
+    serving.stop();
+}
+
+/// In headless Chromium: ask, compare, browse runs, rows and calls, errors, the dark, the phone.
 #[test]
 fn the_page_in_a_browser() {
-    let Some(folder) = std::env::var_os("DIVVY_TEST_CLIENTS").map(PathBuf::from) else {
-        eprintln!("SKIPPED: DIVVY_TEST_CLIENTS names no folder with playwright, see examples/clients/README.md");
-        return;
-    };
+    let Some(folder) = clients() else { return };
     let bench = bench();
-    bench.done(&["run", "recipe.toml"]);
-    let serving = Serving::start(&bench, &[]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/page.py");
+    let many = RECIPE.replace("rows = 12", "rows = 24");
+    bench.recipe(&many).done(&["run", "recipe.toml"]);
+    let other = many.replace("seed = 7", "seed = 8").replace("\"served\"", "\"other\"");
+    bench.recipe(&other).done(&["run", "recipe.toml"]);
+    let serving = Serving::start(bench.recipe(&many), &[]);
     let shots = std::env::var_os("DIVVY_TEST_SHOTS").map_or_else(|| bench.file("shots"), PathBuf::from);
-    let output = Command::new(folder.join("venv/bin/python"))
-        .arg(script)
-        .arg(format!("http://{}/", serving.address))
-        .arg(shots)
-        .output();
-    let output = output.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    says_ok(&folder, "page.py", &[&format!("http://{}/", serving.address), &shots.to_string_lossy()]);
+    serving.stop();
+}
+
+/// A job that goes on while somebody watches.
+#[test]
+fn a_job_at_work_in_a_browser() {
+    let Some(folder) = clients() else { return };
+    let bench = bench_with(Duration::from_millis(300));
+    let slow = RECIPE.replace("model = \"teacher\"", "model = \"teacher\"\nconcurrency = 1");
+    bench.recipe(&slow.replace("rows = 4", "rows = 40"));
+    let serving = Serving::start(&bench, &[]);
+    let mut job = bench.command(&["run", "recipe.toml"]).spawn().unwrap();
+    let shots = std::env::var_os("DIVVY_TEST_SHOTS").map_or_else(|| bench.file("shots"), PathBuf::from);
+    says_ok(&folder, "page.py", &[&format!("http://{}/", serving.address), &shots.to_string_lossy(), "at-work"]);
+    job.kill().unwrap();
+    job.wait().unwrap();
     serving.stop();
 }

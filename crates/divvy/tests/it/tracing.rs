@@ -14,7 +14,7 @@ fn spans_of_a_local_student_and_a_remote_solver_are_sent_before_the_end() {
     let collector = bench.collector();
     let variables =
         [(ENDPOINT, &*collector.url()), ("OTEL_SERVICE_NAME", "team-a"), ("OTEL_BSP_SCHEDULE_DELAY", "60000")];
-    let serving = Serving::start_with(&bench, &[], &variables);
+    let serving = Serving::begin_with(&bench, &["recipe.toml"], &variables);
     serving.ask("two-stage/sd/big");
     serving.ask("two-stage/sd/big");
     let metrics = serving.get("/metrics").1;
@@ -40,7 +40,7 @@ fn a_collector_that_is_not_there_is_said_once() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!("http://{closed}");
     let variables = [(ENDPOINT, &*url), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "1")];
-    let serving = Serving::start_with(&bench, &[], &variables);
+    let serving = Serving::begin_with(&bench, &["recipe.toml"], &variables);
     (0..20).for_each(|_| drop(serving.ask("cot/big")));
     let said = serving.stopped();
     assert_eq!(said.matches("the collector takes no spans").count(), 1, "{said}");
@@ -51,7 +51,7 @@ fn a_collector_that_is_not_there_is_said_once() {
 #[test]
 fn without_variables_nothing_is_told_upstream() {
     let bench = bench();
-    let serving = Serving::start_with(&bench, &[], &[]);
+    let serving = Serving::begin_with(&bench, &["recipe.toml"], &[]);
     serving.ask("cot/big");
     assert_eq!(bench.teacher.asked()[0].traceparent, None);
     let said = serving.stopped();

@@ -10,6 +10,7 @@ fn spec(dataset: &str, base: &Path, files: &[&str]) -> SourceSpec {
         split: Split::Train,
         files: files.iter().map(|&file| file.to_owned()).collect(),
         base: base.to_owned(),
+        lines: None,
         columns: None,
         on_bad_row: OnBadRow::Stop,
         rows: None,

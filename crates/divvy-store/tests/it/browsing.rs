@@ -1,0 +1,106 @@
+use divvy_core::{
+    question::{Question, QuestionId, ScorerKind, Split},
+    records::{ItemState, Stage},
+};
+use divvy_store::{ArmMark, ItemPage, ItemRow, KeptRecipe, RunId, RunStatus, Store};
+
+use crate::key;
+
+async fn fresh() -> (tempfile::TempDir, Store) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store.db")).await.unwrap();
+    store.put_plan(&key(1), "{}").await.unwrap();
+    (directory, store)
+}
+
+fn item(question: u32, arm: &str, correct: bool) -> ItemRow {
+    ItemRow {
+        plan: key(1),
+        stage: Stage::Evaluate,
+        question: QuestionId(format!("q/{question}")),
+        sample: 0,
+        arm: arm.into(),
+        state: ItemState::Done,
+        payload_json: format!("{{\"grade\":{{\"correct\":{correct}}}}}"),
+        calls: Vec::new(),
+        updated_ms: i64::from(question),
+    }
+}
+
+const CORRECT: &str = "$.grade.correct";
+
+#[tokio::test]
+async fn items_are_read_a_page_at_a_time_as_they_stand_now() {
+    let (_directory, store) = fresh().await;
+    for question in 0..5 {
+        store.put_items(&[item(question, "a", true), item(question, "b", false)]).await.unwrap();
+    }
+    // What was said last counts: one is wrong now, one failed, one was put back.
+    let now = |state, question| {
+        let calls = vec![key(question)];
+        ItemRow { state, payload_json: "null".into(), calls, ..item(question, "a", true) }
+    };
+    store.put_item(&item(1, "a", false)).await.unwrap();
+    store.put_item(&now(ItemState::Failed("timeout".into()), 2)).await.unwrap();
+    store.put_item(&now(ItemState::Pending, 4)).await.unwrap();
+    let plan = key(1);
+    let read = async |without, from| {
+        let page = ItemPage { plan: &plan, stage: Stage::Evaluate, arm: "a", without, from, count: 2 };
+        let rows = store.items_page(&page).await.unwrap();
+        (store.items_matching(&page).await.unwrap(), rows.into_iter().map(|row| row.question.0).collect::<Vec<_>>())
+    };
+    assert_eq!(read(None, 0).await, (4, vec!["q/0".to_owned(), "q/1".to_owned()]));
+    assert_eq!(read(None, 2).await, (4, vec!["q/2".to_owned(), "q/3".to_owned()]));
+    assert_eq!(read(Some(CORRECT), 0).await, (2, vec!["q/1".to_owned(), "q/2".to_owned()]));
+    assert_eq!(read(Some(""), 0).await, (1, vec!["q/2".to_owned()]));
+    let mark = |arm: &str, items, marked| ArmMark { arm: arm.into(), items, marked };
+    let marks = store.arm_marks(&plan, Stage::Evaluate, CORRECT).await.unwrap();
+    assert_eq!(marks, [mark("a", 4, 2), mark("b", 5, 0)]);
+    assert_eq!(store.arms(&plan, Stage::Evaluate).await.unwrap(), ["a", "b"]);
+    let newest = store.newest_asked(&plan, 1, 9).await.unwrap();
+    assert_eq!(
+        (newest.len(), &newest[0].state),
+        (1, &ItemState::Failed("timeout".into())),
+        "the last but one with calls"
+    );
+    let last = store.last_item(&plan).await.unwrap();
+    store.put_item(&item(9, "a", true)).await.unwrap();
+    assert!(store.last_item(&plan).await.unwrap() > last);
+}
+
+#[tokio::test]
+async fn the_recipe_of_a_run_and_its_questions_come_back() {
+    let (_directory, store) = fresh().await;
+    let question = |row: usize, split| Question {
+        id: QuestionId::new("d", split, row),
+        dataset: "d".into(),
+        split,
+        premise: None,
+        text: "How many?".into(),
+        golds: Vec::new(),
+        scorer: ScorerKind::Exact,
+        steps: None,
+        recorded: None,
+        cluster: None,
+    };
+    let questions = [question(0, Split::Test), question(0, Split::Train), question(1, Split::Train)];
+    store.put_questions(&key(1), &questions).await.unwrap();
+    assert_eq!(store.questions(&key(1)).await.unwrap(), questions);
+    assert_eq!(store.question_count(&key(1), Split::Train).await.unwrap(), 2);
+    let run = store.begin_run(&key(1), "r", "0", 1).await.unwrap();
+    assert_eq!(store.kept_recipe(run).await.unwrap(), None);
+    let recipe = KeptRecipe { text: "name = \"r\"".into(), folder: "/there".into() };
+    store.keep_recipe(run, &recipe).await.unwrap();
+    assert_eq!(store.kept_recipe(run).await.unwrap(), Some(recipe.clone()));
+    assert!(store.keep_recipe(RunId(99), &recipe).await.is_err(), "of a run that there is");
+    store.end_run(run, RunStatus::Done, 2).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_tells_whether_somebody_writes_to_it() {
+    let (directory, store) = fresh().await;
+    let reading = Store::open_read(&directory.path().join("store.db")).await.unwrap();
+    assert!(reading.is_being_written());
+    store.close().await.unwrap();
+    assert!(!reading.is_being_written());
+}
