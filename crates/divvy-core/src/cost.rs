@@ -31,6 +31,8 @@ pub enum PriceError {
          tokens, or price = {{ machine_hour = \"0.10\" }}"
     )]
     Form,
+    #[error("batch_discount `{text}`: it is a share between \"0\" and \"1\", for example \"0.5\"")]
+    Discount { text: String },
 }
 
 impl Prices {
@@ -46,11 +48,39 @@ impl Prices {
                 let cached_input = price.cached_input.as_deref().map_or(Ok(input), parse_dollars)?;
                 Ok(Self { input, cached_input, output: parse_dollars(output)?, ..Self::FREE })
             }
-            (None, None, Some(hour)) if price.cached_input.is_none() => {
+            (None, None, Some(hour)) if price.cached_input.is_none() && price.batch_discount.is_none() => {
                 Ok(Self { machine_hour: parse_dollars(hour)?, ..Self::FREE })
             }
             _ => Err(PriceError::Form),
         }
+    }
+
+    /// What a row of a batch costs: less by the price's `batch_discount`.
+    ///
+    /// # Errors
+    /// [`PriceError`] when one of the prices is no decimal string, or the discount no share of one.
+    pub fn parse_batch(price: &recipe::Price) -> Result<Self, PriceError> {
+        let whole = Self::parse(price)?;
+        let discount = price.batch_discount.as_deref().map_or(Ok(0), parse_share)?;
+        let less = |price: i64| {
+            let paid = i128::from(price) * i128::from(DOLLAR - discount);
+            i64::try_from((paid + i128::from(DOLLAR) - 1) / i128::from(DOLLAR)).expect("it is at most the whole price")
+        };
+        Ok(Self {
+            input: less(whole.input),
+            cached_input: less(whole.cached_input),
+            output: less(whole.output),
+            ..whole
+        })
+    }
+
+    /// Prices of a model in the mode that the recipe asks it in; `None` where the recipe has none.
+    ///
+    /// # Errors
+    /// See [`Prices::parse`] and [`Prices::parse_batch`].
+    pub fn of(model: &recipe::Model) -> Result<Option<Self>, PriceError> {
+        let parse = if model.mode == recipe::Mode::Batch { Self::parse_batch } else { Self::parse };
+        model.price.as_ref().map(parse).transpose()
     }
 
     /// What a call cost that a machine worked on for so long: [`Prices::cost`], and the machine's time.
@@ -97,6 +127,12 @@ pub fn parse_dollars(text: &str) -> Result<i64, PriceError> {
     let nanos: i64 = format!("{fraction:0<9}").parse().map_err(|_| fail("it is not a plain decimal number"))?;
     let dollars: Option<i64> = whole.parse::<i64>().ok().and_then(|whole| whole.checked_mul(DOLLAR));
     dollars.and_then(|dollars| dollars.checked_add(nanos)).ok_or_else(|| fail("it is too large"))
+}
+
+/// A share between 0 and 1 as a decimal string, in billionths.
+fn parse_share(text: &str) -> Result<i64, PriceError> {
+    let share = parse_dollars(text).ok().filter(|share| *share <= DOLLAR);
+    share.ok_or_else(|| PriceError::Discount { text: text.to_owned() })
 }
 
 /// Every digit, for programs: `0.000052`.
@@ -192,6 +228,22 @@ mod tests {
         for price in [both, half, cached, recipe::Price::default()] {
             let error = Prices::parse(&price).unwrap_err().to_string();
             assert!(error.contains("machine_hour = \"0.10\""), "{price:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_batch_saves_its_discount_and_never_a_part_of_a_nano() {
+        let price = |discount: &str| recipe::Price {
+            cached_input: Some("1".into()),
+            batch_discount: Some(discount.into()),
+            ..by_token("0.000000003", "2")
+        };
+        let half = Prices { input: 2, cached_input: DOLLAR / 2, output: DOLLAR, ..Prices::FREE };
+        assert_eq!(Prices::parse_batch(&price("0.5")), Ok(half));
+        assert_eq!(Prices::parse_batch(&price("1")), Ok(Prices::FREE));
+        assert_eq!(Prices::parse_batch(&price("0")), Prices::parse(&price("0")));
+        for bad in ["1.1", "50%", "-0.5", ""] {
+            assert!(Prices::parse_batch(&price(bad)).unwrap_err().to_string().contains("share between"), "{bad}");
         }
     }
 

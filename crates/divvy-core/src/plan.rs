@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod tests;
 
+mod batch;
 mod names;
 
 use std::collections::BTreeMap;

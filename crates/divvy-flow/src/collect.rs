@@ -85,7 +85,7 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
         let takes = &redo::takes(context, Stage::Collect).await?;
         let first = |style| request(context, questions[&todo[0].question], todo[0].sample, style, takes.of(&todo[0]));
         let style = structured::settle(context, Stage::Collect, &plan.teacher, ready, first).await?;
-        items::run(context, Stage::Collect, todo, ready.concurrency, |key| {
+        items::run(context, Stage::Collect, todo, ready.pace(), |key| {
             ask(context, plan, ready, style, (questions[&key.question], key.sample, takes.of(&key)))
         })
         .await

@@ -13,7 +13,7 @@ use divvy_llm::{Call, Client};
 use divvy_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::FlowError, progress::Progress, split::Splits, train::Artefact};
+use crate::{error::FlowError, items::Pace, progress::Progress, split::Splits, train::Artefact};
 
 pub struct Context {
     pub plan: Plan,
@@ -34,6 +34,15 @@ pub struct Ready {
     pub id: ModelId,
     /// Requests worth having in flight at once.
     pub concurrency: usize,
+    /// It answers many requests together, in batches.
+    pub in_bulk: bool,
+}
+
+impl Ready {
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        Pace { at_once: self.concurrency, in_bulk: self.in_bulk }
+    }
 }
 
 /// Samples of one item are numbered from 0; those of its further takes lie this far apart.

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     context::{Context, Ready},
     error::FlowError,
-    items::{self, Done, ItemKey},
+    items::{self, Done, ItemKey, Pace},
     strategy::{self, Answer, Opened},
     structured,
 };
@@ -106,12 +106,20 @@ async fn answer_all(
     try_schemas(context, plan, questions).await?;
     let opened = open(context, plan).await?;
     let (opened, by_id) = (&opened, &by_id);
-    // Twice the solver's batch, so that it is full while decomposers write.
-    let concurrency = 2 * opened.values().map(|arm| arm.solver.concurrency).max().unwrap_or(1);
-    items::run(context, Stage::Evaluate, todo, concurrency, |key| {
+    items::run(context, Stage::Evaluate, todo, pace(opened), |key| {
         answer_one(context, plan, &opened[&key.arm], by_id[&key.question])
     })
     .await
+}
+
+/// Twice the solver's batch, so that it is full while decomposers write; as much as a file holds where there is one to
+/// fill.
+fn pace(opened: &HashMap<String, Opened<'_>>) -> Pace {
+    let solvers = opened.values().map(|arm| 2 * arm.solver.concurrency);
+    let decomposers = opened.values().filter_map(|arm| arm.decomposer.as_ref()).filter(|ready| ready.in_bulk);
+    let decomposers = decomposers.map(|ready| ready.concurrency);
+    let in_bulk = |arm: &Opened<'_>| arm.solver.in_bulk || arm.decomposer.as_ref().is_some_and(|ready| ready.in_bulk);
+    Pace { at_once: solvers.chain(decomposers).max().unwrap_or(1), in_bulk: opened.values().any(in_bulk) }
 }
 
 /// Refuses what cannot be scored, before anything is paid for.

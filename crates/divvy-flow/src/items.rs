@@ -24,6 +24,20 @@ const MOST_PATIENCE: usize = 32;
 /// Most items in one commit.
 const COMMIT_AT_ONCE: usize = 256;
 
+/// How many items are under way at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    pub at_once: usize,
+    /// Their calls come back many together, so that it means nothing how many fail in a row.
+    pub in_bulk: bool,
+}
+
+impl From<usize> for Pace {
+    fn from(at_once: usize) -> Self {
+        Self { at_once, in_bulk: false }
+    }
+}
+
 /// Identity of an item within a stage of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ItemKey {
@@ -73,7 +87,7 @@ pub fn payload<P: DeserializeOwned>(row: &ItemRow) -> Result<P, FlowError> {
     })
 }
 
-/// Runs `work` over `todo`, at most `concurrency` at once. A failed call fails its item and the stage goes on; the
+/// Runs `work` over `todo`, so many at once as the pace says. A failed call fails its item and the stage goes on; the
 /// stage ends at an error that every further request would meet too.
 ///
 /// # Errors
@@ -82,21 +96,22 @@ pub async fn run<F, W>(
     context: &Context,
     stage: Stage,
     todo: Vec<ItemKey>,
-    concurrency: usize,
+    pace: impl Into<Pace>,
     work: W,
 ) -> Result<(), FlowError>
 where
     W: Fn(ItemKey) -> F,
     F: Future<Output = Result<Done, ChatError>>,
 {
-    let mut patience = Patience::new(stage, concurrency);
+    let pace = pace.into();
+    let mut patience = Patience::new(stage, pace);
     let exhausted = AtomicBool::new(false);
     let mut left = todo.len();
     let finished = stream::iter(todo).take_while(|_| ready(!exhausted.load(Ordering::Relaxed))).map(|key| {
         let outcome = work(key.clone());
         async move { (key, outcome.await) }
     });
-    let mut finished = finished.buffer_unordered(concurrency.max(1)).ready_chunks(COMMIT_AT_ONCE);
+    let mut finished = finished.buffer_unordered(pace.at_once.max(1)).ready_chunks(COMMIT_AT_ONCE);
     let mut stop = None;
     while let Some(chunk) = finished.next().await {
         left -= chunk.iter().filter(|(_, outcome)| outcome.is_ok()).count();
@@ -189,8 +204,9 @@ struct Record {
 }
 
 impl Patience {
-    fn new(stage: Stage, concurrency: usize) -> Self {
-        Self { stage, arms: BTreeMap::new(), limit: 2 * concurrency.clamp(4, MOST_PATIENCE) }
+    fn new(stage: Stage, pace: Pace) -> Self {
+        let limit = if pace.in_bulk { usize::MAX } else { 2 * pace.at_once.clamp(4, MOST_PATIENCE) };
+        Self { stage, arms: BTreeMap::new(), limit }
     }
 
     fn judge(&mut self, arm: &str, outcome: Result<Done, ChatError>) -> Result<Done, FlowError> {

@@ -1,6 +1,7 @@
 //! What a stage tells whoever watches. The binary draws bars; tests count.
 
 use divvy_core::records::{Stage, TrainPoint};
+use divvy_llm::Standing;
 
 /// One finished item.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub trait Progress: Send + Sync {
     fn tick(&self, tick: Tick);
     /// A training step of `total` was taken.
     fn train_step(&self, point: &TrainPoint, total: u64);
+    /// How the batches stand that are out.
+    fn batches(&self, _standing: Standing) {}
     fn finish(&self);
     /// A sentence worth reading, now.
     fn note(&self, text: &str);

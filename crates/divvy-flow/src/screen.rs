@@ -17,6 +17,7 @@ use divvy_core::{
 };
 use divvy_llm::{Call, ChatError};
 use divvy_store::ItemRow;
+use futures::future::join_all;
 
 use crate::{
     collect,
@@ -69,7 +70,7 @@ async fn in_groups(
             continue;
         }
         let ready = &context.models.get(&plan.solver).await?;
-        items::run(context, Stage::Screen, todo, ready.concurrency, |key| {
+        items::run(context, Stage::Screen, todo, ready.pace(), |key| {
             let (question, decomposition) = (questions[&key.question], &decompositions[&key]);
             judge(context, plan, ready, (question, decomposition, key.sample), takes.of(&key))
         })
@@ -187,17 +188,16 @@ async fn judge(
     (question, decomposition, candidate): (&Question, &Decomposition, u32),
     take: u32,
 ) -> Result<Done, ChatError> {
-    let mut calls = Vec::new();
-    for sample in 0..plan.samples {
+    // All samples at once: one after another, each would wait for a batch of its own.
+    let samples = (0..plan.samples).map(|sample| {
         let sampling = Sampling {
             temperature: plan.temperature,
             seed: derive_seed(context.plan.seed, &format!("screen/{}/{candidate}/{sample}", question.id)),
             ..Sampling::greedy(plan.max_tokens)
         };
-        let call =
-            context.ask_again(ready, two_stage::messages(question, decomposition), sampling, sample, take).await?;
-        calls.push(call);
-    }
+        context.ask_again(ready, two_stage::messages(question, decomposition), sampling, sample, take)
+    });
+    let calls = join_all(samples).await.into_iter().collect::<Result<Vec<Call>, ChatError>>()?;
     let verdict = weigh(plan, question, &calls);
     let state = if verdict.keep { ItemState::Done } else { ItemState::Rejected(verdict.reason.clone()) };
     Ok(Done::new(state, &verdict, calls))

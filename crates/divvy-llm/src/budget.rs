@@ -71,6 +71,15 @@ impl Budget {
         (books.settled.calls, books.settled.tokens, books.settled.price_nanos)
     }
 
+    /// When its time is used up.
+    pub(crate) fn ends(&self) -> Option<Instant> {
+        self.caps.time.and_then(|time| self.began.checked_add(time))
+    }
+
+    pub(crate) fn out_of_time(&self) -> ChatError {
+        out_of_time(self.caps.time.unwrap_or_default())
+    }
+
     /// Waits while calls in flight hold what is left: most of them cost less than was reserved for them.
     async fn reserve(self: &Arc<Self>, cost: Cost) -> Result<Reservation, ChatError> {
         loop {

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attempt::Attempt,
+    batch::{Batches, InBatches},
     budget::{Budget, Spend},
     cache::Cache,
     chat::Chat,
@@ -78,6 +79,8 @@ pub struct ClientConfig {
     /// A streamed reply that stands still for so long is given up.
     pub stall: Option<Duration>,
     pub prices: Option<Prices>,
+    /// Of a reply that comes in a batch.
+    pub batch_prices: Option<Prices>,
     /// May be shared with other clients.
     pub budget: Arc<Budget>,
     pub clock: Clock,
@@ -97,6 +100,7 @@ impl ClientConfig {
             attempt_timeout: Duration::from_mins(5),
             stall: None,
             prices: None,
+            batch_prices: None,
             budget: Arc::default(),
             clock: Clock::system(),
             meter: Arc::default(),
@@ -114,7 +118,7 @@ impl ClientConfig {
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 type Lane = Limit<Rate<Ledger>>;
-type Stack = Cache<SingleFlight<Retry<Spend<Route<Lane>>>>>;
+type Stack = Cache<SingleFlight<Retry<Spend<InBatches<Route<Lane>>>>>>;
 
 /// One model behind its layers. Share it by reference or `Arc`: its limits and its single flights are its own.
 pub struct Client {
@@ -125,13 +129,26 @@ impl Client {
     /// A model that is served at one place or several.
     #[must_use]
     pub fn new(endpoints: Vec<Endpoint>, store: Store, config: ClientConfig) -> Self {
+        Self::with(endpoints, store, config, None)
+    }
+
+    /// The same, asked in batches; `endpoints` answer what no batch brings back in time.
+    #[must_use]
+    pub fn batched(endpoints: Vec<Endpoint>, store: Store, config: ClientConfig, batches: Arc<Batches>) -> Self {
+        Self::with(endpoints, store, config, Some(batches))
+    }
+
+    fn with(endpoints: Vec<Endpoint>, store: Store, config: ClientConfig, batches: Option<Arc<Batches>>) -> Self {
         let lanes = endpoints.into_iter().map(|endpoint| (endpoint.weight, lane(endpoint, &store, &config))).collect();
+        let route = Route::new(lanes, if config.retry.attempts > 1 { Rest::Wait(LONGEST_WAIT) } else { Rest::Never });
+        // What may still be asked online is held at the online price.
+        let cheap = batches.as_ref().is_some_and(|batches| !batches.falls_back());
         let spend = Spend {
             budget: Arc::clone(&config.budget),
-            prices: config.prices,
+            prices: if cheap { config.batch_prices } else { config.prices },
             local: config.local,
             dearest: AtomicI64::new(0),
-            inner: Route::new(lanes, if config.retry.attempts > 1 { Rest::Wait(LONGEST_WAIT) } else { Rest::Never }),
+            inner: InBatches { batches, budget: Arc::clone(&config.budget), inner: route },
         };
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
         let single_flight = SingleFlight::new(store.clone(), retry);
@@ -159,13 +176,7 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         timeout: config.one_try(),
         stall: config.stall,
     };
-    let ledger = Ledger {
-        attempt,
-        store: store.clone(),
-        clock: config.clock,
-        prices: config.prices,
-        meter: Arc::clone(&config.meter),
-    };
+    let ledger = Ledger::new(attempt, store, config);
     Limit::new(endpoint.max_concurrency, endpoint.adaptive, true, Rate::new(endpoint.rates, LONGEST_HOLD, ledger))
 }
 

@@ -47,6 +47,8 @@ pub enum ErrorKind {
     Cancelled,
     /// The store cannot keep the reply.
     Store,
+    /// A batch was refused or stopped as a whole.
+    BatchFailed,
     /// The model itself failed or has no reply for this request (local, recorded, scripted).
     Backend,
 }
@@ -82,6 +84,7 @@ impl ChatError {
             ErrorKind::BudgetExhausted => "budget",
             ErrorKind::Cancelled => "cancelled",
             ErrorKind::Store => "store",
+            ErrorKind::BatchFailed => "batch-failed",
             ErrorKind::Backend => "backend",
         }
     }
@@ -96,8 +99,8 @@ impl ChatError {
     /// Every further request would fail in the same way: the stage should stop.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        use ErrorKind::{NotFound, Store, Unauthorized, Unpaid, Unreachable};
-        matches!(self.kind, Unauthorized | Unpaid | NotFound | Unreachable | Store)
+        use ErrorKind::{BatchFailed, NotFound, Store, Unauthorized, Unpaid, Unreachable};
+        matches!(self.kind, Unauthorized | Unpaid | NotFound | Unreachable | Store | BatchFailed)
     }
 
     /// The endpoint does not take the form that it was told for the reply.

@@ -11,7 +11,7 @@ use divvy_store::{AttemptRecord, CallRecord, RawReply, Store};
 use crate::{
     attempt::{Attempt, Keep, Received},
     chat::Told,
-    client::Call,
+    client::{Call, ClientConfig},
     clock::Clock,
     error::ChatError,
     layer::{Job, Layer},
@@ -20,11 +20,16 @@ use crate::{
 
 pub(crate) struct Ledger {
     pub(crate) attempt: Attempt,
-    pub(crate) store: Store,
-    pub(crate) clock: Clock,
-    pub(crate) prices: Option<Prices>,
-    pub(crate) meter: Arc<Meter>,
+    store: Store,
+    clock: Clock,
+    prices: Option<Prices>,
+    /// Of a reply that came in a batch.
+    batch_prices: Option<Prices>,
+    meter: Arc<Meter>,
 }
+
+/// Behind an endpoint's address in records: a reply came by its Batch API.
+pub(crate) const IN_BATCH: &str = "/batches";
 
 impl Layer for Ledger {
     fn told(&self) -> Told {
@@ -32,30 +37,14 @@ impl Layer for Ledger {
     }
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        if job.attempt == 1
-            && let Some(received) = self.read_again(&job).await?
-        {
-            let call = self.record(&job, received, self.clock.now_ms(), 0, Duration::ZERO);
-            self.store.record_call(call.clone()).await?;
-            return Ok(paid(call, true));
+        if let Some(call) = self.kept(&job).await? {
+            return Ok(call);
         }
         let started_ms = self.clock.now_ms();
         let work = self.meter.begin();
         let outcome = self.attempt.run(&job, self).await;
         let worked = work.end();
-        let latency_ms = self.clock.now_ms() - started_ms;
-        match outcome {
-            Ok(received) => {
-                let attempt = of_attempt(&job, None, received.reply.usage, started_ms, latency_ms);
-                let call = self.record(&job, received, started_ms, latency_ms, worked);
-                self.store.record_call_with_attempt(&call, &attempt).await?;
-                Ok(paid(call, false))
-            }
-            Err(error) => {
-                self.store.record_attempt(&of_attempt(&job, Some(&error), error.usage, started_ms, latency_ms)).await?;
-                Err(error)
-            }
-        }
+        self.settle(&job, outcome, started_ms, worked).await
     }
 }
 
@@ -73,31 +62,79 @@ impl Keep for Ledger {
 }
 
 impl Ledger {
-    /// A reply kept by an earlier run that can be read now.
-    async fn read_again(&self, job: &Job) -> Result<Option<Received>, ChatError> {
+    pub(crate) fn new(attempt: Attempt, store: &Store, config: &ClientConfig) -> Self {
+        let ClientConfig { clock, prices, batch_prices, .. } = *config;
+        Self { attempt, store: store.clone(), clock, prices, batch_prices, meter: Arc::clone(&config.meter) }
+    }
+
+    /// A reply that was kept and not read, if it can be read now.
+    pub(crate) async fn kept(&self, job: &Job) -> Result<Option<Call>, ChatError> {
+        if job.attempt > 1 {
+            return Ok(None);
+        }
         for raw in self.store.raw_replies(&job.key).await? {
             if let Some(Ok(reply)) = self.attempt.backend.reread(&raw.bytes) {
-                return Ok(Some(Received { raw: raw.bytes.into(), reply }));
+                let received = Received { raw: raw.bytes.into(), reply };
+                let call = self.record(job, received, raw.endpoint, (self.clock.now_ms(), 0), Duration::ZERO);
+                self.store.record_call(call.clone()).await?;
+                // A row of a batch that came while nobody asked for it is paid for, and was never counted.
+                let counted = !in_batch(call.endpoint.as_deref());
+                return Ok(Some(paid(call, counted)));
             }
         }
         Ok(None)
     }
 
-    fn record(&self, job: &Job, received: Received, created_ms: i64, latency_ms: i64, worked: Duration) -> CallRecord {
+    /// Keeps what a try came to.
+    pub(crate) async fn settle(
+        &self,
+        job: &Job,
+        outcome: Result<Received, ChatError>,
+        started_ms: i64,
+        worked: Duration,
+    ) -> Result<Call, ChatError> {
+        let latency_ms = self.clock.now_ms() - started_ms;
+        match outcome {
+            Ok(received) => {
+                let attempt = of_attempt(job, None, received.reply.usage, started_ms, latency_ms);
+                let call = self.record(job, received, self.attempt.endpoint.clone(), (started_ms, latency_ms), worked);
+                self.store.record_call_with_attempt(&call, &attempt).await?;
+                Ok(paid(call, false))
+            }
+            Err(error) => {
+                self.store.record_attempt(&of_attempt(job, Some(&error), error.usage, started_ms, latency_ms)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    fn record(
+        &self,
+        job: &Job,
+        received: Received,
+        endpoint: Option<String>,
+        (created_ms, latency_ms): (i64, i64),
+        worked: Duration,
+    ) -> CallRecord {
         let ModelId(model_id) = job.request.model.clone();
+        let prices = if in_batch(endpoint.as_deref()) { self.batch_prices } else { self.prices };
         CallRecord {
             key: job.key.clone(),
             model_name: self.attempt.model_name.clone(),
             model_id,
             request_json: serde_json::to_string(&*job.request).expect("a request is plain JSON"),
-            price_nanos: self.prices.and_then(|prices| prices.cost_of_call(&received.reply.usage, worked)),
+            price_nanos: prices.and_then(|prices| prices.cost_of_call(&received.reply.usage, worked)),
             reply: received.reply,
             raw_reply: received.raw.to_vec(),
             latency_ms,
             created_ms,
-            endpoint: self.attempt.endpoint.clone(),
+            endpoint,
         }
     }
+}
+
+fn in_batch(endpoint: Option<&str>) -> bool {
+    endpoint.is_some_and(|endpoint| endpoint.ends_with(IN_BATCH))
 }
 
 fn of_attempt(job: &Job, error: Option<&ChatError>, usage: Usage, started_ms: i64, latency_ms: i64) -> AttemptRecord {

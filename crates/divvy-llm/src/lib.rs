@@ -1,7 +1,7 @@
 //! Models that are asked by message: one trait, [`Chat`], for remote, local, recorded and scripted ones alike, and the
 //! [`Client`] that stands between a stage and a model. A request passes its layers in this order:
 //!
-//! cache → single-flight → retry → budget → route → limit → rate → ledger → backend
+//! cache → single-flight → retry → budget → batch → route → limit → rate → ledger → backend
 //!
 //! [`Live`] is the same without what remembers, for replies that are heard while they are written.
 //!
@@ -9,6 +9,7 @@
 //! Modules are listed in reading order. This crate renders no prompt and reads no answer.
 
 mod attempt;
+mod batch;
 mod budget;
 mod cache;
 mod chat;
@@ -30,17 +31,18 @@ mod route;
 mod scripted;
 mod single_flight;
 
+pub use batch::{BatchSettings, Batches, News, Standing, Tell};
 pub use budget::{Budget, Caps};
 pub use chat::{Chat, Delta, Deltas, Quota, Told, TraceHeaders, collect};
 pub use client::{Call, Client, ClientConfig, Endpoint, call_key};
 pub use clock::Clock;
 pub use error::{ChatError, ErrorKind};
-pub use http::{ApiKey, HttpChat, HttpConfig, Transfer, blocking_client};
+pub use http::{ApiKey, HttpBatches, HttpChat, HttpConfig, Transfer, blocking_client};
 pub use layer::Hear;
 pub use live::{EndpointState, Live};
 pub use meter::Meter;
 pub use rate::Rates;
 pub use recorded::Recorded;
 pub use retry::RetryPolicy;
-pub use route::Standing;
+pub use route::BreakerState;
 pub use scripted::{Scripted, Step};

@@ -25,7 +25,7 @@ use crate::{
     meter::Meter,
     rate::Rate,
     retry::{Retry, RetryPolicy},
-    route::{Rest, Route, Standing},
+    route::{BreakerState, Rest, Route},
 };
 
 /// Somebody is waiting: what does not work soon is told.
@@ -50,7 +50,7 @@ pub struct Live {
 pub struct EndpointState {
     /// Its URL; `None` for a model in this process.
     pub name: Option<String>,
-    pub standing: Standing,
+    pub standing: BreakerState,
     /// Requests sent its way that are not back, those in line included.
     pub running: usize,
     /// Requests that may be in flight there now.
@@ -78,7 +78,7 @@ impl Live {
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointState> {
         let states = self.stack.inner.inner.endpoints().zip(&self.names);
-        let state = |((standing, running, limit), name): ((Standing, usize, &Limit<_>), &Option<String>)| {
+        let state = |((standing, running, limit), name): ((BreakerState, usize, &Limit<_>), &Option<String>)| {
             EndpointState { name: name.clone(), standing, running, most: limit.most() }
         };
         states.map(state).collect()

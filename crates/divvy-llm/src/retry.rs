@@ -33,7 +33,7 @@ impl RetryPolicy {
     pub const NEVER: Self = Self { attempts: 1, base: Duration::ZERO, most: Duration::ZERO };
 
     /// The pause after try `attempt` (1 is the first). `random` is uniform over all numbers.
-    fn pause(&self, attempt: u32, asked: Option<Duration>, random: u64) -> Duration {
+    pub(crate) fn pause(&self, attempt: u32, asked: Option<Duration>, random: u64) -> Duration {
         let doubled = self.base.saturating_mul(1 << (attempt - 1).min(16));
         let drawn = doubled.min(self.most).mul_f64(random as f64 / u64::MAX as f64);
         asked.map_or(drawn, |asked| asked.max(drawn))

@@ -20,7 +20,7 @@ use crate::{
     error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
-pub use breaker::Standing;
+pub use breaker::BreakerState;
 use breaker::{Breaker, Fitness};
 
 /// What happens to an endpoint that fails again and again.
@@ -102,13 +102,13 @@ impl<L: Layer> Route<L> {
 }
 
 impl<L> Route<L> {
-    /// Standing of each endpoint, requests sent its way, and its layers; in the order of [`Route::new`].
-    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (Standing, usize, &L)> {
+    /// BreakerState of each endpoint, requests sent its way, and its layers; in the order of [`Route::new`].
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = (BreakerState, usize, &L)> {
         let now = Instant::now();
         self.lanes.iter().map(move |lane| {
             let state = lane.state.lock().unwrap_or_else(PoisonError::into_inner);
             // One that is given up is left alone for good.
-            let standing = if state.dead { Standing::Open } else { state.breaker.standing(now) };
+            let standing = if state.dead { BreakerState::Open } else { state.breaker.standing(now) };
             (standing, lane.running.load(atomic::Ordering::Relaxed), &lane.inner)
         })
     }

@@ -55,7 +55,7 @@ impl<L: Layer> SingleFlight<L> {
         let (store, inner) = (self.store.clone(), self.inner.clone());
         tokio::spawn(async move {
             // The flight before this one may have landed between our look into the cache and now.
-            let result = match kept(&store, &job).await {
+            let result = match Box::pin(kept(&store, &job)).await {
                 Ok(Some(call)) => Ok(call),
                 Ok(None) => inner.call(job).await,
                 Err(error) => Err(error),

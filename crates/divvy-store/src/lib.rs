@@ -5,6 +5,7 @@
 
 mod artefacts;
 mod batch;
+mod batches;
 mod body;
 mod browse;
 mod call_sql;
@@ -26,7 +27,7 @@ pub use browse::{ArmMark, ItemPage};
 pub use error::StoreError;
 pub use recipes::KeptRecipe;
 pub use rows::{
-    ArtefactRow, AttemptRecord, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow,
-    RawReply, RunId, RunRow, RunStatus, TestOpening,
+    ArtefactRow, AttemptRecord, AttemptTotal, BatchEvent, BatchRow, BatchState, CallFilter, CallRecord, CallTotal,
+    CallUsage, ItemCount, ItemRow, RawReply, RunId, RunRow, RunStatus, TestOpening,
 };
 pub use store::Store;

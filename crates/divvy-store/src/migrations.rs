@@ -12,10 +12,11 @@ use crate::error::StoreError;
 
 type Step = (i64, &'static str, &'static str);
 
-const STEPS: [Step; 3] = [
+const STEPS: [Step; 4] = [
     (1, "init", include_str!("../migrations/0001_init.sql")),
     (2, "question by plan", include_str!("../migrations/0002_question_by_plan.sql")),
     (3, "recipe of run", include_str!("../migrations/0003_recipe_of_run.sql")),
+    (5, "batch", include_str!("../migrations/0005_batch.sql")),
 ];
 
 fn migrator(steps: &[Step]) -> Migrator {

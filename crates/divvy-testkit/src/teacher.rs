@@ -6,6 +6,10 @@
 //! 200 {"choices": [{"message": {"role": "assistant", "content": "4"}, "finish_reason": "stop"}], "usage": {…}}
 //! GET  /v1/models            {"data": [{"id": "teacher"}]}
 //! ```
+//!
+//! With a [`Bureau`] it also takes files of requests, see there.
+
+mod bureau;
 
 use std::{
     collections::VecDeque,
@@ -25,13 +29,14 @@ use axum::{
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 
+pub use self::bureau::{Bureau, Door, Fate, HandedIn, Mishap, RowFate, RowRule};
 use crate::script::{Fault, Step};
 
 /// Answers from the messages of a request.
 pub type Rule = dyn Fn(&Asked) -> String + Send + Sync;
 
 /// A request as it came in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Asked {
     pub body: Value,
     /// What stood in `Authorization`.
@@ -88,6 +93,8 @@ pub struct Lesson {
     pub api_key: Option<String>,
     /// 0 takes any free port.
     pub port: u16,
+    /// Its Batch API; without one, those paths are not found.
+    pub bureau: Option<Bureau>,
 }
 
 impl Default for Lesson {
@@ -99,6 +106,7 @@ impl Default for Lesson {
             model: "teacher".to_owned(),
             api_key: None,
             port: 0,
+            bureau: None,
         }
     }
 }
@@ -108,6 +116,7 @@ struct Class {
     latency: Duration,
     model: String,
     api_key: Option<String>,
+    bureau: Option<bureau::Desk>,
     log: Mutex<Log>,
 }
 
@@ -134,12 +143,14 @@ impl Teacher {
             latency: lesson.latency,
             model: lesson.model,
             api_key: lesson.api_key,
+            bureau: lesson.bureau.map(bureau::Desk::new),
             log: Mutex::new(log),
         });
         let app = Router::new()
             .route("/v1/chat/completions", post(completions))
             .route("/openai/deployments/{deployment}/chat/completions", post(completions))
             .route("/v1/models", get(models))
+            .merge(bureau::routes())
             .with_state(class.clone());
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", lesson.port)).await?;
         let address = listener.local_addr()?;
@@ -272,6 +283,10 @@ impl Class {
         if asked.body["stream"] == json!(true) {
             return respond(200, "text/event-stream", events(text, finish, usage.as_ref()), None);
         }
+        reply(200, &self.completion(text, finish, usage), None)
+    }
+
+    fn completion(&self, text: &str, finish: &str, usage: Option<Value>) -> Value {
         let message = json!({"role": "assistant", "content": text});
         let mut body = json!({
             "id": "chatcmpl-1",
@@ -282,7 +297,7 @@ impl Class {
         if let Some(usage) = usage {
             body["usage"] = usage;
         }
-        reply(200, &body, None)
+        body
     }
 }
 

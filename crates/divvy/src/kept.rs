@@ -13,13 +13,14 @@ use divvy_core::{
     question::{Question, Split},
     recipe::{self, Recipe},
 };
-use divvy_flow::{context::Context, split::Splits};
+use divvy_flow::{context::Context, progress::Progress, split::Splits};
 use divvy_store::{KeptRecipe, RunRow, Store};
 
 use crate::{
     commands::runs,
     models::{self, Registry, Resolved},
     output::Usage,
+    progress::Terminal,
     session::{Access, Parts, Session, context, numerics, open_store, short},
 };
 
@@ -65,8 +66,10 @@ pub(crate) async fn look(store: &Store, digest: &Digest) -> anyhow::Result<Look>
     };
     let resolved: BTreeMap<String, Resolved> = plan.models_in_use().into_iter().filter_map(here).flatten().collect();
     let numerics = numerics(&resolved);
-    let registry = Registry::new(store.clone(), resolved, Arc::default(), recipe::Budget::default());
-    let context = context(plan, digest.clone(), questions, store.clone(), Arc::new(registry));
+    let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
+    let watching = Arc::clone(&progress);
+    let registry = Registry::new(store.clone(), resolved, Arc::default(), recipe::Budget::default(), watching);
+    let context = context(plan, digest.clone(), questions, store.clone(), Arc::new(registry), progress);
     Ok(Look { context, models: recipe.map(|(recipe, _)| recipe.models).unwrap_or_default(), numerics })
 }
 

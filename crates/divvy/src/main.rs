@@ -1,6 +1,7 @@
 //! The program: reads the command line, opens a session, runs a stage, shows what came of it. All logic lives in the
 //! libraries; this crate wires them, draws progress, and hosts local models behind `Chat`.
 
+mod batching;
 mod cli;
 mod clock;
 mod commands;

@@ -20,6 +20,7 @@ use divvy_data::models::{cache::Cache, fetch};
 use divvy_flow::{
     context::{Models, Ready},
     error::FlowError,
+    progress::Progress,
     train::Artefact,
 };
 use divvy_llm::{
@@ -31,6 +32,7 @@ use divvy_store::Store;
 use divvy_student::matrix::Numerics;
 
 use crate::{
+    batching::Batching,
     host::{Hosts, LocalChat},
     progress::FetchBar,
 };
@@ -174,6 +176,7 @@ pub(crate) struct Registry {
     students: Mutex<HashMap<String, (String, Artefact)>>,
     clients: Mutex<HashMap<String, Ready>>,
     voices: Mutex<HashMap<String, Voice>>,
+    batching: Batching,
 }
 
 impl Registry {
@@ -182,6 +185,7 @@ impl Registry {
         resolved: BTreeMap<String, Resolved>,
         hosts: Arc<Hosts>,
         budget: recipe::Budget,
+        progress: Arc<dyn Progress>,
     ) -> Self {
         let price_nanos = budget.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
         let budget = Budget::new(Caps {
@@ -199,17 +203,30 @@ impl Registry {
             students: Mutex::default(),
             clients: Mutex::default(),
             voices: Mutex::default(),
+            batching: Batching::new(progress),
         }
+    }
+
+    /// From now on nothing is asked in batches: somebody waits for the answer.
+    pub(crate) fn ask_at_once(&self) {
+        self.batching.suspend();
     }
 
     /// A client that keeps what it hears.
     fn make(&self, name: &str) -> Result<Ready, FlowError> {
         let (called, model, endpoints, id) = self.place(name, false)?;
         let config = self.config(called, model).map_err(|reason| fail(name, reason))?;
+        if let Some((batches, concurrency)) =
+            self.batching.of(model, &self.store, &config).map_err(|error| fail(name, error.to_string()))?
+        {
+            let client = Arc::new(Client::batched(endpoints, self.store.clone(), config, batches));
+            return Ok(Ready { client, id, concurrency, in_bulk: true });
+        }
         let at_once: usize = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
         // Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
         let concurrency = if config.local { at_once } else { SEATS * at_once };
-        Ok(Ready { client: Arc::new(Client::new(endpoints, self.store.clone(), config)), id, concurrency })
+        let client = Arc::new(Client::new(endpoints, self.store.clone(), config));
+        Ok(Ready { client, id, concurrency, in_bulk: false })
     }
 
     /// A model whose replies are heard while they are written, for `divvy serve`. The recipe's budget is for its stages and
@@ -299,6 +316,8 @@ impl Registry {
         }
         let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse);
         config.prices = prices.transpose().map_err(|error| format!("price: {error}"))?;
+        let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse_batch);
+        config.batch_prices = prices.transpose().map_err(|error| format!("price: {error}"))?;
         config.budget = Arc::clone(&self.budget);
         config.clock = Clock::starting_at(crate::clock::now_ms());
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);

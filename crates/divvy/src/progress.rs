@@ -15,9 +15,10 @@ use divvy_core::{
 };
 use divvy_data::models::fetch;
 use divvy_flow::progress::{Progress, Tick};
+use divvy_llm::Standing;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::output::say;
+use crate::{clock, output::say};
 
 /// Without a terminal a line is written this often at most.
 const QUIET: Duration = Duration::from_secs(15);
@@ -33,6 +34,7 @@ struct Bar {
     tokens_out: u64,
     failed: u64,
     money: Money,
+    batches: Standing,
     began: Instant,
     last_line: Instant,
 }
@@ -60,7 +62,17 @@ impl Bar {
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(250));
         let now = Instant::now();
-        Self { label, bar, tokens_in: 0, tokens_out: 0, failed: 0, money: Money::default(), began: now, last_line: now }
+        Self {
+            label,
+            bar,
+            tokens_in: 0,
+            tokens_out: 0,
+            failed: 0,
+            money: Money::default(),
+            batches: Standing::default(),
+            began: now,
+            last_line: now,
+        }
     }
 
     fn show(&mut self, message: String) {
@@ -81,7 +93,8 @@ impl Bar {
         let rate = self.tokens_out as f64 / seconds;
         let failed = if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
         let tokens = format!("{} tokens in, {} out", thousands(self.tokens_in), thousands(self.tokens_out));
-        format!("{tokens}, {rate:.0} out/s{}{failed}", self.money.shown)
+        let batches = batches(self.batches, clock::now_ms());
+        format!("{tokens}, {rate:.0} out/s{}{failed}{batches}", self.money.shown)
     }
 
     fn left(&self) -> u64 {
@@ -127,6 +140,23 @@ impl Money {
     }
 }
 
+/// Batches that are out, as far as there are any.
+fn batches(standing: Standing, now_ms: i64) -> String {
+    let Standing { batches, rows, back, deadline_ms } = standing;
+    if batches == 0 {
+        return String::new();
+    }
+    let left = deadline_ms.map_or_else(String::new, |at| format!(", {} to the deadline", hours(at - now_ms)));
+    let plural = if batches == 1 { "" } else { "es" };
+    format!(", {batches} batch{plural} out: {} of {} rows back{left}", thousands(back), thousands(rows))
+}
+
+/// A time in the unit that people would take.
+pub(crate) fn hours(ms: i64) -> String {
+    let minutes = ms.max(0) / 60_000;
+    if minutes < 120 { format!("{minutes} min") } else { format!("{} h", minutes / 60) }
+}
+
 fn style() -> ProgressStyle {
     const TEMPLATE: &str = "{prefix} {wide_bar} {pos}/{len}  {msg}  {elapsed} gone, {eta} left";
     ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed")
@@ -163,6 +193,13 @@ impl Progress for Terminal {
             bar.bar.set_position(point.step);
             let dev = point.dev_loss.map_or_else(String::new, |loss| format!(", dev {loss:.3}"));
             bar.show(format!("loss {:.3}{dev}, {:.0} tokens/s", point.loss, point.tokens_per_second));
+        });
+    }
+
+    fn batches(&self, standing: Standing) {
+        self.with(|bar| {
+            bar.batches = standing;
+            bar.show(bar.counts());
         });
     }
 
@@ -250,6 +287,15 @@ mod tests {
         money.add(None, 0);
         money.add(Some(1), 0);
         assert_eq!(money.shown, "", "nothing is said of a sum that is not whole");
+    }
+
+    #[test]
+    fn batches_that_are_out_are_told_and_none_is_nothing() {
+        let out = Standing { batches: 2, rows: 1200, back: 300, deadline_ms: Some(5 * 3_600_000) };
+        assert_eq!(batches(out, 3_600_000), ", 2 batches out: 300 of 1,200 rows back, 4 h to the deadline");
+        let one = Standing { batches: 1, rows: 5, back: 0, deadline_ms: None };
+        assert_eq!(batches(one, 0), ", 1 batch out: 0 of 5 rows back");
+        assert_eq!(batches(Standing::default(), 0), "");
     }
 
     #[test]

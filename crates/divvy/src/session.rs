@@ -125,9 +125,12 @@ impl Session {
         let Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder } = parts;
         let (numerics, bases, hosts) = (numerics(&resolved), bases(&resolved), Arc::new(Hosts::default()));
         let trainer = Native { hosts: Arc::clone(&hosts), folder: folder.join("students"), bases: bases.clone() };
-        let registry = Arc::new(Registry::new(store.clone(), resolved, Arc::clone(&hosts), recipe.budget.clone()));
+        let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
+        let watching = Arc::clone(&progress);
+        let registry =
+            Arc::new(Registry::new(store.clone(), resolved, Arc::clone(&hosts), recipe.budget.clone(), watching));
         let models = Arc::clone(&registry) as Arc<dyn Models>;
-        let context = context(plan, digest, questions, store, models);
+        let context = context(plan, digest, questions, store, models, progress);
         Self { context, trainer: Arc::new(trainer), recipe, folder, registry, to_keep, hosts, bases, numerics }
     }
 
@@ -187,8 +190,15 @@ fn absolute(folder: &Path) -> String {
 }
 
 /// What the stages are given in this program.
-pub(crate) fn context(plan: Plan, digest: Digest, questions: Splits, store: Store, models: Arc<dyn Models>) -> Context {
-    let (progress, cancel) = (Arc::new(Terminal::new()), CancellationToken::new());
+pub(crate) fn context(
+    plan: Plan,
+    digest: Digest,
+    questions: Splits,
+    store: Store,
+    models: Arc<dyn Models>,
+    progress: Arc<dyn Progress>,
+) -> Context {
+    let cancel = CancellationToken::new();
     Context { plan, digest, questions, store, models, progress, cancel, now: clock::now_ms }
 }
 

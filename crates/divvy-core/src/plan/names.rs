@@ -18,7 +18,7 @@ pub(super) struct Names<'a> {
 }
 
 impl Names<'_> {
-    fn fail<T>(&self, key: &str, message: impl std::fmt::Display) -> Result<T, RecipeError> {
+    pub(super) fn fail<T>(&self, key: &str, message: impl std::fmt::Display) -> Result<T, RecipeError> {
         Err(RecipeError::at_key(self.origin, key, message))
     }
 
@@ -145,7 +145,10 @@ impl Names<'_> {
         let keys = numbers.iter().map(|(key, _)| *key);
         let keys = keys.chain(model.provider.as_ref().map(|_| "provider"));
         let keys = keys.chain((model.structured != Structured::Off).then_some("structured"));
+        let keys = keys.chain(model.batch.as_ref().map(|_| "batch"));
+        let keys = keys.chain((model.mode == recipe::Mode::Batch).then_some("mode"));
         let mut keys = keys.chain(model.endpoints.first().map(|_| "endpoints"));
+        self.batch(name, model)?;
         match (source, keys.next()) {
             (ModelSource::Endpoint { .. }, _) => self.further(name, model),
             (_, Some(key)) => self.fail(&at(key), "this key is for endpoints alone"),

@@ -184,3 +184,24 @@ fn rates_are_for_endpoints_and_above_zero() {
         "`models.here.provider`: this key is for endpoints",
     );
 }
+
+#[test]
+fn a_batch_is_for_endpoints_and_its_limits_leave_something_to_do() {
+    let api = |lines: &str| format!("[models.api]\nsource = \"https://x.example/v1\"\nmodel = \"m\"\n{lines}");
+    let batch = |lines: &str| api(&format!("mode = \"batch\"\n[models.api.batch]\n{lines}"));
+    refused(
+        "[models.here]\nsource = \"path:x.gguf\"\nmode = \"batch\"",
+        "`models.here.mode`: this key is for endpoints",
+    );
+    refused(&api("batch = { rows = 5 }"), "`models.api.batch`: nothing is asked in batches without mode = \"batch\"");
+    refused(&batch("rows = 0"), "`models.api.batch.rows`: no batch could ever be handed in");
+    refused(&batch("poll_seconds = 0.0"), "`models.api.batch.poll_seconds`: must be above 0");
+    refused(&batch("deadline_hours = inf"), "`models.api.batch.deadline_hours`: must be above 0");
+    refused(&batch("fallback = \"resubmit\""), "`models.api.batch.fallback`: it says what happens at the deadline");
+    let price = "price = { input = \"1\", output = \"2\", batch_discount = \"50%\" }";
+    refused(&api(price), "`models.api.price.batch_discount`: price `50%`: as a discount it is a share");
+    let all = "rows = 1000\nbytes = 1_000_000\nenqueued_tokens = 90_000\nat_once = 2000\nwindow = \"24h\"\n\
+               deadline_hours = 12.5\nfallback = \"resubmit\"\npoll_seconds = 10.0\ngather_seconds = 0.5";
+    let plan = |extra: &str| Plan::resolve(&recipe(extra), "r.toml").unwrap();
+    assert_eq!(plan(&batch(all)).digest(), plan(&api("")).digest(), "how a model is asked is no part of the plan");
+}

@@ -9,6 +9,7 @@
 //! rows = 400
 //! ```
 
+mod batch;
 mod error;
 mod secrets;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::arm::Strategy;
+pub use batch::{Batch, BatchFallback, Mode};
 pub use error::{RecipeError, nearest};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -142,6 +144,11 @@ pub struct Model {
     pub timeout_seconds: Option<u64>,
     /// For an endpoint: replies are streamed, and one that stands still for so many seconds is given up.
     pub stall_seconds: Option<u64>,
+    /// For an endpoint: `online` (default) or `batch`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// For the mode `batch`.
+    pub batch: Option<Batch>,
 }
 
 /// Whether decompositions are asked for as JSON (`response_format` with a schema).
@@ -201,6 +208,8 @@ pub struct Price {
     pub cached_input: Option<String>,
     /// For an hour of the machine that the model runs on. A call is charged its share of the time that the machine works.
     pub machine_hour: Option<String>,
+    /// Share of the price that a batch saves: `"0.5"` is half off; none when absent.
+    pub batch_discount: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -406,7 +415,7 @@ pub struct Budget {
     pub calls: Option<u64>,
     /// Most new tokens, in and out together.
     pub tokens: Option<u64>,
-    /// Most minutes of one `divvy` command; what is in flight or in line then comes to its end.
+    /// Most minutes of one `divvy` command; what is in flight or in line then comes to its end, and batches stay out.
     pub minutes: Option<u64>,
     /// Most money, as a decimal string: `"5.00"`. Every endpoint needs its `price` then; a local model without one costs
     /// nothing. What a machine's hours cost is known afterwards: calls in flight at the cap come to their end.

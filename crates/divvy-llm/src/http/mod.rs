@@ -2,6 +2,8 @@
 //! one try: everything that makes it reliable is a layer above. Reference:
 //! <https://platform.openai.com/docs/api-reference/chat/create>.
 
+pub(crate) mod batch_lines;
+pub(crate) mod batches;
 mod blocking;
 mod key;
 mod limits;
@@ -28,6 +30,7 @@ use crate::{
     error::{ChatError, ErrorKind},
 };
 
+pub use batches::HttpBatches;
 pub use blocking::blocking_client;
 pub use key::ApiKey;
 use refusal::Place;
@@ -141,7 +144,11 @@ impl Chat for HttpChat {
 
     fn reread(&self, raw: &[u8]) -> Option<Result<Reply, ChatError>> {
         let place = &self.inner.place;
-        Some(if sse::looks_like(raw) { sse::read(raw, place) } else { wire::read(raw, place) })
+        Some(match raw {
+            _ if sse::looks_like(raw) => sse::read(raw, place),
+            _ if batch_lines::looks_like(raw) => batch_lines::read(raw, place),
+            _ => wire::read(raw, place),
+        })
     }
 }
 

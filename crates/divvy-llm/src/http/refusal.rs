@@ -44,12 +44,36 @@ impl Place {
         format!("{}/{path}{}", self.base, self.query)
     }
 
+    /// Files and batches belong to no deployment: on Azure they lie above it.
+    pub(super) fn above_deployment(&self) -> &str {
+        self.base.split_once("/deployments/").map_or(&self.base, |(above, _)| above)
+    }
+
+    pub(super) fn batch_url(&self, path: &str, query: &str) -> String {
+        let join = if query.is_empty() {
+            ""
+        } else if self.query.is_empty() {
+            "?"
+        } else {
+            "&"
+        };
+        format!("{}/{path}{}{join}{query}", self.above_deployment(), self.query)
+    }
+
+    /// On Azure a row names its deployment as the model.
+    pub(super) fn batch_model(&self) -> &str {
+        self.base.split_once("/deployments/").map_or(&self.model, |(_, deployment)| deployment)
+    }
+
+    pub(super) fn is_azure(&self) -> bool {
+        self.query.contains("api-version=")
+    }
+
     /// The header that the key goes into, and what goes there. Azure has one of its own
     /// (learn.microsoft.com, "Azure OpenAI REST API reference", Authentication).
     pub(super) fn key_header(&self) -> Option<(&'static str, String)> {
         let key = self.key()?;
-        let azure = self.query.contains("api-version=");
-        Some(if azure { ("api-key", key.to_owned()) } else { ("authorization", format!("Bearer {key}")) })
+        Some(if self.is_azure() { ("api-key", key.to_owned()) } else { ("authorization", format!("Bearer {key}")) })
     }
 
     pub(super) fn key(&self) -> Option<&str> {
@@ -81,6 +105,14 @@ impl Place {
     pub(super) fn unreadable(&self, body: &[u8], reason: &str) -> ChatError {
         let what = format!(
             "the reply is no chat completion ({reason}); is the URL that of an OpenAI-compatible API (…/v1)? It begins: {}",
+            excerpt(body)
+        );
+        self.error(ErrorKind::Unreadable, &what)
+    }
+
+    pub(super) fn no_batches(&self, reason: &str, body: &[u8]) -> ChatError {
+        let what = format!(
+            "the reply is not that of a Batch API ({reason}); is the URL that of one (…/v1)? It begins: {}",
             excerpt(body)
         );
         self.error(ErrorKind::Unreadable, &what)
@@ -298,7 +330,11 @@ mod tests {
         assert_eq!(azure.key_header(), Some(("api-key", "sk-1".to_owned())));
         let pasted = place(completions);
         assert_eq!(pasted.url("chat/completions"), completions);
+        let files = "https://me.openai.azure.com/openai/files?api-version=2026-01-01";
+        assert_eq!((azure.batch_url("files", ""), azure.batch_model()), (files.to_owned(), "gpt"));
+        assert_eq!(azure.batch_url("files", "limit=2"), format!("{files}&limit=2"));
         let plain = place("https://api.example.com/v1/");
+        assert_eq!(plain.batch_url("batches", "limit=2"), "https://api.example.com/v1/batches?limit=2");
         assert_eq!(plain.url("chat/completions"), "https://api.example.com/v1/chat/completions");
         assert_eq!(plain.key_header(), Some(("authorization", "Bearer sk-1".to_owned())));
     }

@@ -31,7 +31,7 @@ pub(super) struct Breaker {
 
 /// How far an endpoint is trusted, for people who watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum BreakerState {
     /// Requests go to it.
     Closed,
     /// It rested, and the next requests show whether it is back.
@@ -72,11 +72,11 @@ impl Breaker {
         }
     }
 
-    pub(super) fn standing(&self, now: Instant) -> Standing {
+    pub(super) fn standing(&self, now: Instant) -> BreakerState {
         match self.rests_until {
-            Some(until) if now < until => Standing::Open,
-            Some(_) => Standing::HalfOpen,
-            None => Standing::Closed,
+            Some(until) if now < until => BreakerState::Open,
+            Some(_) => BreakerState::HalfOpen,
+            None => BreakerState::Closed,
         }
     }
 
@@ -121,14 +121,14 @@ mod tests {
         assert_eq!(breaker.fitness(start + SECOND), Fitness::Resting(start + 5 * SECOND), "no longer for many at once");
         let later = start + 5 * SECOND;
         assert_eq!(breaker.fitness(later), Fitness::Doubtful);
-        assert_eq!([start, later].map(|now| breaker.standing(now)), [Standing::Open, Standing::HalfOpen]);
+        assert_eq!([start, later].map(|now| breaker.standing(now)), [BreakerState::Open, BreakerState::HalfOpen]);
         assert!(breaker.sent());
         assert!(matches!(breaker.fitness(later), Fitness::Resting(_)), "one probe at a time");
         breaker.failed(later);
         assert_eq!(breaker.fitness(later + 9 * SECOND), Fitness::Resting(later + 10 * SECOND), "twice as long");
         assert!(breaker.sent());
         breaker.succeeded();
-        assert_eq!((breaker.fitness(later), breaker.standing(later)), (Fitness::Well, Standing::Closed));
+        assert_eq!((breaker.fitness(later), breaker.standing(later)), (Fitness::Well, BreakerState::Closed));
     }
 
     #[test]

@@ -78,8 +78,8 @@ async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
     *open.fails.lock().unwrap() = Some(ErrorKind::NotFound);
     assert_eq!(route.call(job(9)).await.unwrap_err().kind, ErrorKind::NotFound);
     assert_eq!(route.call(job(9)).await.unwrap_err().kind, ErrorKind::Unauthorized, "nobody is left");
-    let standings: Vec<Standing> = route.endpoints().map(|(standing, ..)| standing).collect();
-    assert_eq!(standings, [Standing::Open; 2], "both are seen to be given up");
+    let standings: Vec<BreakerState> = route.endpoints().map(|(standing, ..)| standing).collect();
+    assert_eq!(standings, [BreakerState::Open; 2], "both are seen to be given up");
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic; the lint spares only the tests themselves")]
 
+mod batch;
 mod dialects;
 mod http;
 mod layers;

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
-use divvy_llm::{EndpointState, Live, Standing};
+use divvy_llm::{BreakerState, EndpointState, Live};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -17,8 +17,8 @@ type Gauge = (&'static str, &'static str, fn(&EndpointState) -> usize);
 
 /// A model in this process has this in place of a host.
 const IN_PROCESS: &str = "local";
-const STANDINGS: [(Standing, &str); 3] =
-    [(Standing::Closed, "closed"), (Standing::HalfOpen, "half-open"), (Standing::Open, "open")];
+const STANDINGS: [(BreakerState, &str); 3] =
+    [(BreakerState::Closed, "closed"), (BreakerState::HalfOpen, "half-open"), (BreakerState::Open, "open")];
 
 pub(super) struct Endpoints {
     /// Name, its endpoints' labels, and the model.
@@ -112,7 +112,7 @@ mod tests {
     fn labels_are_hosts_and_differ() {
         let endpoint = |name: Option<&str>| EndpointState {
             name: name.map(str::to_owned),
-            standing: Standing::Closed,
+            standing: BreakerState::Closed,
             running: 0,
             most: 1,
         };

@@ -33,6 +33,7 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
     }
     let session = Session::open(place, Access::Run).await?;
     let context = &session.context;
+    session.registry.ask_at_once();
     stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
     session.find_students().await?;
     let plan = context

@@ -1,6 +1,7 @@
 //! One file a command. Each takes what was typed and returns; errors are printed once, in `main`.
 
 mod ask;
+mod batches;
 mod calls;
 mod data;
 mod estimate;

@@ -9,7 +9,7 @@ use divvy_store::{ItemCount, RunId, RunStatus};
 use crate::{
     cli::Place,
     clock,
-    commands::report,
+    commands::{batches, report},
     output::{print, say},
     progress::thousands,
     session::{Access, Session, read_recipe, short, stop_on_ctrl_c},
@@ -40,7 +40,11 @@ async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
     let session = Session::open(place, Access::Run).await?;
     let context = &session.context;
     let run = begin(&session, last).await?;
+    batches::mention_unwaited(&session).await?;
     let outcome = up_to(&session, last).await;
+    if outcome.is_err() {
+        batches::mention_open(&context.store).await?;
+    }
     end(context, run, &outcome).await?;
     outcome?;
     Ok(session)
@@ -129,7 +133,7 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     let lines = estimate::estimate(&plan, &questions);
     let cost = |line: &estimate::Estimate| -> Option<i64> {
         let model = recipe.models.get(&line.model)?;
-        let prices = divvy_core::cost::Prices::parse(model.price.as_ref()?).ok()?;
+        let prices = divvy_core::cost::Prices::of(model).ok()??;
         match prices.machine_hour > 0 {
             // How fast a machine is that is not this one, nobody knows before it was asked.
             true if model.source.starts_with("http") => None,

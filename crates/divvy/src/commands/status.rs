@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::Place,
-    commands::estimate::cell,
+    commands::{batches, estimate::cell},
     output::print,
     progress::thousands,
     session::{Access, Session, short},
@@ -45,6 +45,7 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
         text.push_str(&left.iter().find(|(left, _)| left == stage).map(|(_, line)| line.clone()).unwrap_or_default());
     }
     students.iter().for_each(|student| text.push_str(&student_line(student)));
+    text.push_str(&batches::lines(&context.store, (context.now)()).await?);
     text.push_str("\ncalls in this store, all runs together\n");
     totals.iter().for_each(|total| text.push_str(&call_line(total)));
     if !failed.is_empty() {
@@ -69,6 +70,7 @@ pub(super) async fn as_value(context: &Context) -> Result<Value, FlowError> {
     Ok(json!({
         "plan": context.digest.hex(), "stages": stages(context, &counts, &expected, &paid).await?,
         "students": students.iter().map(student).collect::<Vec<_>>(),
+        "batches": batches::as_value(&context.store).await?,
         "calls": totals.iter().map(call).collect::<Vec<_>>(), "failed_attempts": failed,
     }))
 }

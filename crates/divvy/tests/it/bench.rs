@@ -103,6 +103,11 @@ impl Bench {
         child
     }
 
+    /// Rows of every batch that was handed in.
+    pub(crate) fn batches(&self) -> Vec<usize> {
+        self.teacher.handed_in().iter().map(|batch| batch.asked.len()).collect()
+    }
+
     /// The messages of every call that is committed in the store.
     pub(crate) fn committed(&self) -> Vec<Value> {
         self.runtime.block_on(async {

@@ -7,6 +7,9 @@ mod bench; // a folder, a teacher, and the program run in it
 mod school; // what the teacher knows
 
 mod asking; // `divvy ask`, `init`, `--dry-run`: the small commands
+mod batch_kill; // batches and SIGKILL: nothing is handed in twice
+mod batch_limits; // batches and their limits: rows, bytes, tokens, money, time
+mod batches; // many requests in one file
 mod budget; // stopped at a cap
 mod clock; // the system's clock jumps in the middle of a run
 mod data_mistakes; // rows and splits that cannot be used

@@ -5,7 +5,7 @@ use divvy_core::{
     question::{Question, Split},
     synth,
 };
-use divvy_testkit::teacher::{Asked, Lesson, Rule};
+use divvy_testkit::teacher::{Asked, Bureau, Lesson, Rule};
 
 pub(crate) const TRAIN: usize = 12;
 pub(crate) const TEST: usize = 8;
@@ -43,6 +43,12 @@ strategies = ["direct", "cot", "two-stage"]
 decomposers = ["teacher"]
 "#;
 
+/// [`RECIPE`] in batches, which are looked at all the time; `more` goes on in the table of the batch.
+pub(crate) fn in_batches(more: &str) -> String {
+    let batch = format!("batch = {{ poll_seconds = 0.01, gather_seconds = 0.5{more} }}");
+    RECIPE.replace("concurrency = 4", &format!("concurrency = 4\nmode = \"batch\"\n{batch}"))
+}
+
 const SUBQUESTIONS: &str = "1. Which facts matter here?\n2. What follows from them?";
 
 /// How a request asks: the prompts' system messages and instructions tell.
@@ -79,6 +85,11 @@ pub(crate) fn questions() -> Vec<Question> {
 /// Position of a question in its split.
 pub(crate) fn row(question: &Question) -> usize {
     question.id.0.rsplit('/').next().unwrap().parse().unwrap()
+}
+
+/// The same with a Batch API.
+pub(crate) fn bureau(bureau: Bureau) -> Lesson {
+    Lesson { bureau: Some(bureau), ..lesson() }
 }
 
 /// Knows what [`answer`] says, and answers anything else with 42. It is right, but: `direct` fails on odd rows, and so does a decomposition of every fourth training row.

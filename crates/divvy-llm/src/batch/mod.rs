@@ -1,0 +1,278 @@
+//! Requests that are handed in together: [`Batches`] gathers what reaches it, makes files of it for the endpoint's Batch
+//! API, and answers each request when its row comes back, an hour or a day later. Whoever asks knows nothing of it.
+//!
+//! A batch is on record before it is handed in and carries our own name for it, so that a process which died at any
+//! point finds its batches again and hands nothing in twice.
+
+mod board;
+mod follow;
+mod gather;
+mod hand_in;
+mod queue;
+mod rows;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use divvy_store::{BatchEvent, BatchRow, BatchState, Store};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, timeout_at},
+};
+
+use self::{board::Board, gather::Gathering, queue::Queue};
+use crate::{
+    attempt::Attempt,
+    budget::Budget,
+    client::{Call, ClientConfig},
+    clock::Clock,
+    error::{ChatError, ErrorKind},
+    http::{HttpBatches, HttpChat},
+    layer::{Job, Layer},
+    ledger::{IN_BATCH, Ledger},
+    retry::RetryPolicy,
+};
+
+/// How batches are made and how long they are waited for.
+#[derive(Clone)]
+pub struct BatchSettings {
+    /// Most rows in one batch.
+    pub rows: usize,
+    /// Most bytes in its file.
+    pub bytes: u64,
+    /// Most tokens of prompts that may wait at the endpoint; `None`: what it says when it refuses.
+    pub enqueued_tokens: Option<u64>,
+    /// The `completion_window` that is asked for.
+    pub window: String,
+    /// A batch that is not back by then is cancelled.
+    pub deadline: Option<Duration>,
+    /// Whether what a cancelled batch has not answered is asked online; else it is handed in again.
+    pub online_at_deadline: bool,
+    /// Between two looks at a batch.
+    pub poll: Duration,
+    /// A batch is handed in when nothing was added for so long.
+    pub quiet: Duration,
+    /// Who hears how it goes.
+    pub tell: Tell,
+}
+
+impl Default for BatchSettings {
+    /// OpenAI's limits for one file.
+    fn default() -> Self {
+        Self {
+            rows: 50_000,
+            bytes: 200_000_000,
+            enqueued_tokens: None,
+            window: "24h".to_owned(),
+            deadline: None,
+            online_at_deadline: true,
+            poll: Duration::from_secs(30),
+            quiet: Duration::from_secs(1),
+            tell: Arc::new(|_| ()),
+        }
+    }
+}
+
+pub type Tell = Arc<dyn Fn(News) + Send + Sync>;
+
+pub enum News {
+    /// A sentence worth reading.
+    Note(String),
+    Standing(Standing),
+}
+
+/// All batches of a model that are out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    pub batches: usize,
+    pub rows: u64,
+    /// Of these, answered or failed at the endpoint when it was last looked at.
+    pub back: u64,
+    /// The first deadline.
+    pub deadline_ms: Option<i64>,
+}
+
+/// The batches of one model at one endpoint. Clients of the same model there share it.
+pub struct Batches {
+    api: HttpBatches,
+    store: Store,
+    clock: Clock,
+    retry: RetryPolicy,
+    ledger: Ledger,
+    settings: BatchSettings,
+    board: Board,
+    gathering: Mutex<Gathering>,
+    queue: Queue,
+    out: Mutex<BTreeMap<String, Standing>>,
+    /// What an earlier process left open was read.
+    taken_up: OnceCell<()>,
+}
+
+/// A batch that the endpoint has.
+struct Open {
+    intent: String,
+    /// The endpoint's name for it.
+    id: String,
+    keys: Vec<divvy_core::digest::Digest>,
+    created_ms: i64,
+    deadline_ms: Option<i64>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+enum Answer {
+    Call(Call),
+    /// It is to be asked on its own.
+    Online,
+}
+
+impl Batches {
+    #[must_use]
+    pub fn new(chat: HttpChat, store: Store, config: &ClientConfig, settings: BatchSettings) -> Arc<Self> {
+        let api = chat.batches();
+        let attempt = Attempt {
+            endpoint: Some(format!("{}{IN_BATCH}", api.endpoint())),
+            backend: Arc::new(chat),
+            model_name: config.model_name.clone(),
+            timeout: config.attempt_timeout,
+            stall: None,
+        };
+        let ledger = Ledger::new(attempt, &store, config);
+        Arc::new(Self {
+            api,
+            store,
+            clock: config.clock,
+            retry: config.retry,
+            ledger,
+            queue: Queue::new(settings.enqueued_tokens),
+            settings,
+            board: Board::default(),
+            gathering: Mutex::default(),
+            out: Mutex::default(),
+            taken_up: OnceCell::new(),
+        })
+    }
+
+    /// Some rows may be asked online in the end.
+    pub(crate) fn falls_back(&self) -> bool {
+        self.settings.deadline.is_some() && self.settings.online_at_deadline
+    }
+
+    /// Waits until a row comes back, however long that takes.
+    async fn ask(self: &Arc<Self>, job: &Job) -> Result<Answer, ChatError> {
+        if !self.taken_up.initialized() {
+            Box::pin(self.taken_up.get_or_try_init(|| self.take_up())).await?;
+        }
+        let (seat, first) = self.board.join(job);
+        if first {
+            // Its row may have come in before anybody asked for it.
+            match Box::pin(self.ledger.kept(job)).await {
+                Ok(None) => self.gather(gather::Row::of(&self.api, job)),
+                Ok(Some(call)) => self.board.answer(&job.key, Ok(Answer::Call(call))),
+                Err(error) => self.board.answer(&job.key, Err(error)),
+            }
+        }
+        let answer = job.cancel.run_until_cancelled(seat).await.ok_or_else(ChatError::cancelled)?;
+        answer.unwrap_or_else(|_| Err(ChatError::new(ErrorKind::Backend, "a batch was forgotten (a bug); see the log")))
+    }
+
+    /// Batches that an earlier process handed in, or meant to.
+    async fn take_up(self: &Arc<Self>) -> Result<(), ChatError> {
+        let (endpoint, model) = (self.api.endpoint(), self.api.model());
+        for row in self.store.open_batches().await? {
+            if row.endpoint == endpoint && row.model == model {
+                self.board.expect(&row.keys);
+                tokio::spawn(Arc::clone(self).take_up_one(row));
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_up_one(self: Arc<Self>, row: BatchRow) {
+        let (intent, keys) = (row.intent.clone(), row.keys.clone());
+        match self.found_again(row).await {
+            Ok(Some(open)) => {
+                self.note(format!("batch {} ({} rows) is taken up again", open.id, open.keys.len()));
+                self.follow(open).await;
+            }
+            Ok(None) => match self.record(self.event(&intent, BatchState::Abandoned)).await {
+                Ok(()) => self.gather_again(&keys),
+                Err(error) => self.answer_all(&keys, &error),
+            },
+            Err(error) => self.answer_all(&keys, &fatal(error)),
+        }
+    }
+
+    fn answer_all(&self, keys: &[divvy_core::digest::Digest], error: &ChatError) {
+        keys.iter().for_each(|key| self.board.answer(key, Err(error.clone())));
+    }
+
+    fn event(&self, intent: &str, state: BatchState) -> BatchEvent {
+        BatchEvent::new(intent, state, self.clock.now_ms())
+    }
+
+    async fn record(&self, event: BatchEvent) -> Result<(), ChatError> {
+        Ok(self.store.record_batch_event(&event).await?)
+    }
+
+    fn note(&self, text: String) {
+        (self.settings.tell)(News::Note(text));
+    }
+
+    /// `None`: it is over.
+    fn stands(&self, intent: &str, standing: Option<Standing>) {
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        match standing {
+            Some(standing) => drop(out.insert(intent.to_owned(), standing)),
+            None => drop(out.remove(intent)),
+        }
+        let sum = |sum: Standing, one: &Standing| Standing {
+            batches: sum.batches + 1,
+            rows: sum.rows + one.rows,
+            back: sum.back + one.back,
+            deadline_ms: sum.deadline_ms.into_iter().chain(one.deadline_ms).min(),
+        };
+        (self.settings.tell)(News::Standing(out.values().fold(Standing::default(), sum)));
+    }
+}
+
+/// An error while rows are out must end the stage: a row that is tried again would be handed in twice.
+fn fatal(error: ChatError) -> ChatError {
+    let kind = if error.is_fatal() && !error.is_retryable() { error.kind } else { ErrorKind::BatchFailed };
+    ChatError { kind, ..error }
+}
+
+/// The layer: without [`Batches`] it is none.
+pub(crate) struct InBatches<L> {
+    pub(crate) batches: Option<Arc<Batches>>,
+    /// When its time is used up, nobody waits any longer: the next command takes the batches up again.
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) inner: L,
+}
+
+impl<L: Layer> InBatches<L> {
+    async fn ask(&self, batches: &Arc<Batches>, job: &Job) -> Result<Answer, ChatError> {
+        match self.budget.ends() {
+            Some(end) => timeout_at(end, batches.ask(job)).await.unwrap_or_else(|_| Err(self.budget.out_of_time())),
+            None => batches.ask(job).await,
+        }
+    }
+}
+
+impl<L: Layer> Layer for InBatches<L> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        if let Some(batches) = &self.batches {
+            let start = Instant::now();
+            let answer = self.ask(batches, &job).await;
+            job.waited.since(start);
+            if let Answer::Call(call) = answer? {
+                return Ok(call);
+            }
+        }
+        // On the heap, so that thousands of rows that wait do not each hold room for a request under way.
+        Box::pin(self.inner.call(job)).await
+    }
+}

@@ -1,0 +1,118 @@
+//! Lines of the files that a Batch API gives back, one a row.
+
+use divvy_core::{
+    chat::{Reply, Usage},
+    digest::Digest,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{refusal::Place, wire};
+use crate::error::{ChatError, ErrorKind};
+
+#[derive(Deserialize)]
+struct Id {
+    custom_id: String,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    response: Option<Response>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Response {
+    status_code: u16,
+    #[serde(default)]
+    body: Value,
+}
+
+/// The call that a line answers; nothing else of the line is read.
+pub(crate) fn key(line: &[u8]) -> Option<Digest> {
+    let Id { custom_id } = serde_json::from_slice(line).ok()?;
+    Digest::from_hex(&custom_id)
+}
+
+/// A completion on its own has no `custom_id`.
+pub(super) fn looks_like(raw: &[u8]) -> bool {
+    serde_json::from_slice::<Id>(raw).is_ok()
+}
+
+/// The reply of a row, or why it has none: the same as if it had been asked for online.
+pub(super) fn read(line: &[u8], place: &Place) -> Result<Reply, ChatError> {
+    let parsed: Line = serde_json::from_slice(line).map_err(|error| place.unreadable(line, &error.to_string()))?;
+    match (parsed.response, parsed.error.filter(|error| !error.is_null())) {
+        (Some(Response { status_code: 200, body }), None) => wire::read(body.to_string().as_bytes(), place),
+        (Some(Response { status_code, body }), _) if status_code != 200 => {
+            Err(place.refused(status_code, None, body.to_string().as_bytes(), None))
+        }
+        (_, Some(error)) => Err(failed(&error, place)),
+        (_, None) => Err(place.unreadable(line, "it has neither a response nor an error")),
+    }
+}
+
+/// The row's turn never came: its batch expired or was cancelled first.
+pub(crate) fn is_left_over(line: &[u8]) -> bool {
+    let Ok(Line { response: None, error: Some(error) }) = serde_json::from_slice(line) else { return false };
+    matches!(code(&error), Some("batch_expired" | "batch_cancelled"))
+}
+
+fn code(error: &Value) -> Option<&str> {
+    error.get("code").and_then(Value::as_str)
+}
+
+/// A row that never came to an answer. It is not charged.
+fn failed(error: &Value, place: &Place) -> ChatError {
+    let told = place.refused(500, None, error.to_string().as_bytes(), None);
+    let message = told.message.replacen("HTTP 500", "the row failed", 1);
+    ChatError { kind: ErrorKind::ServerError, message, status: None, usage: UNCHARGED, ..told }
+}
+
+pub(crate) const UNCHARGED: Usage = Usage { tokens_in: Some(0), tokens_cached: Some(0), tokens_out: Some(0) };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::ApiKey;
+
+    fn read(line: &str) -> Result<Reply, ChatError> {
+        super::read(line.as_bytes(), &Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap())
+    }
+
+    #[test]
+    fn a_row_is_a_reply_or_the_error_that_online_would_have_been() {
+        let body = r#"{"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}"#;
+        let row = format!(r#"{{"custom_id": "a", "response": {{"status_code": 200, "body": {body}}}, "error": null}}"#);
+        assert_eq!(read(&row).unwrap().text, "4");
+        for (line, kind, words) in [
+            (row.replace("200", "429"), ErrorKind::RateLimited, "HTTP 429"),
+            (row.replace("200", "400"), ErrorKind::BadRequest, "HTTP 400"),
+            (row.replace("\"4\"", "\"\""), ErrorKind::Empty, "empty"),
+            (r#"{"error": {"code": "odd", "message": "Hm."}}"#.into(), ErrorKind::ServerError, "the row failed: Hm"),
+            (r#"{"response": null}"#.into(), ErrorKind::Unreadable, "neither a response nor an error"),
+            ("{".into(), ErrorKind::Unreadable, "no chat completion"),
+        ] {
+            let error = read(&line).unwrap_err();
+            assert!(error.kind == kind && error.message.contains(words), "{line}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_whose_turn_never_came_is_left_over() {
+        let expired = r#"{"response": null, "error": {"code": "batch_expired", "message": "Too late."}}"#;
+        assert!(is_left_over(expired.as_bytes()));
+        for other in [r#"{"error": {"code": "odd"}}"#, r#"{"response": {"status_code": 500}}"#, "{"] {
+            assert!(!is_left_over(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_row_is_its_custom_id() {
+        let digest = Digest::of_bytes(b"x");
+        assert_eq!(key(format!(r#"{{"custom_id": "{}", "error": 1}}"#, digest.hex()).as_bytes()), Some(digest));
+        for other in ["", "{", r#"{"custom_id": "mine"}"#, r#"{"choices": []}"#] {
+            assert_eq!(key(other.as_bytes()), None, "{other}");
+        }
+    }
+}

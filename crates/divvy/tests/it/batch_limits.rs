@@ -1,0 +1,112 @@
+//! Batches and their limits: rows, bytes and tokens of a file, money, time.
+
+use divvy_testkit::teacher::{Bureau, Fate};
+
+use crate::{
+    bench::Bench,
+    school::{RECIPE, TRAIN, bureau, in_batches},
+};
+
+#[test]
+fn more_rows_than_a_batch_takes_are_several_batches() {
+    let bench = Bench::new(bureau(Bureau::default()));
+    bench.recipe(&in_batches(", rows = 5")).done(&["collect", "recipe.toml"]);
+    assert_eq!(bench.batches(), [5, 5, 2]);
+}
+
+#[test]
+fn no_file_is_longer_than_it_may_be() {
+    let bench = Bench::new(bureau(Bureau::default()));
+    bench.recipe(&in_batches(", bytes = 4000")).done(&["collect", "recipe.toml"]);
+    let bytes: Vec<usize> = bench.teacher.handed_in().iter().map(|batch| batch.bytes).collect();
+    assert!(bytes.len() > 1 && bytes.iter().all(|bytes| (1000..=4000).contains(bytes)), "{bytes:?}");
+    assert_eq!(bench.batches().iter().sum::<usize>(), TRAIN);
+}
+
+/// A refused batch has cost nothing; smaller ones follow, none of which the endpoint's queue is too short for.
+#[test]
+fn a_queue_that_is_too_short_is_learnt_from_the_refusal() {
+    let code = "token_limit_exceeded".to_owned();
+    for message in
+        ["Enqueued token limit reached. Limit: 900 enqueued tokens. Try again later.", "Too many tokens wait."]
+    {
+        let fates = vec![Fate::Refuse { code: code.clone(), message: message.to_owned() }];
+        let bench = Bench::new(bureau(Bureau { fates, ..Bureau::default() }));
+        let ended = bench.recipe(&in_batches("")).done(&["collect", "recipe.toml"]);
+        let batches = bench.batches();
+        assert!(batches[0] == TRAIN && batches.len() > 2, "{batches:?}");
+        assert_eq!(batches[1..].iter().sum::<usize>(), TRAIN, "{batches:?}");
+        assert!(ended.stderr.contains("smaller batches follow"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn at_the_deadline_the_rest_is_asked_online() {
+    let fates = vec![Fate::Hold { answered: 5 }];
+    let bench = Bench::new(bureau(Bureau { fates, ..Bureau::default() }));
+    let ended = bench.recipe(&in_batches(", deadline_hours = 0.0002")).done(&["collect", "recipe.toml"]);
+    assert_eq!((bench.batches(), bench.teacher.asked().len()), (vec![TRAIN], TRAIN - 5));
+    assert_eq!((bench.teacher.handed_in()[0].status, bench.committed().len()), ("cancelled", TRAIN));
+    assert!(ended.stderr.contains("is not back at its deadline and is cancelled"), "{}", ended.stderr);
+}
+
+#[test]
+fn at_the_deadline_the_rest_is_handed_in_again_where_the_recipe_says_so() {
+    let fates = vec![Fate::Hold { answered: 5 }];
+    let bench = Bench::new(bureau(Bureau { fates, ..Bureau::default() }));
+    let again = in_batches(", deadline_hours = 0.0005, fallback = \"resubmit\"");
+    bench.recipe(&again).done(&["collect", "recipe.toml"]);
+    assert_eq!((bench.batches(), bench.teacher.asked().len()), (vec![TRAIN, TRAIN - 5], 0));
+}
+
+#[test]
+fn a_budget_holds_for_every_row_that_is_out() {
+    let bench = Bench::new(bureau(Bureau::default()));
+    bench.recipe(&format!("{}\n[budget]\ncalls = 5\n", in_batches("")));
+    for runs in 1..=2 {
+        bench.run(&["collect", "recipe.toml"]).complains(3, &["budget", "5 calls (of 5)"]);
+        assert_eq!(bench.batches(), vec![5; runs]);
+    }
+    bench.recipe(&in_batches("")).done(&["collect", "recipe.toml"]);
+    assert_eq!(bench.batches(), [5, 5, 2]);
+}
+
+fn priced(recipe: &str) -> String {
+    let price = "price = { input = \"10\", output = \"100\", batch_discount = \"0.25\" }";
+    recipe.replace("concurrency = 4", &format!("concurrency = 4\n{price}"))
+}
+
+fn paid(bench: &Bench) -> i64 {
+    bench.json(&["status", "recipe.toml", "--json"])["calls"][0]["cost_nanos"].as_i64().unwrap()
+}
+
+#[test]
+fn a_row_costs_less_by_the_discount() {
+    let [online, batch] = [RECIPE.to_owned(), in_batches("")].map(|recipe| {
+        let bench = Bench::new(bureau(Bureau::default()));
+        bench.recipe(&priced(&recipe)).done(&["collect", "recipe.toml"]);
+        paid(&bench)
+    });
+    assert_eq!(4 * batch, 3 * online);
+}
+
+#[test]
+fn a_budget_in_dollars_is_settled_with_the_discount() {
+    let bench = Bench::new(bureau(Bureau::default()));
+    bench.recipe(&format!("{}\n[budget]\ndollars = \"0.06\"\n", priced(&in_batches(""))));
+    bench.run(&["run", "recipe.toml"]).complains(3, &["budget", "(of $0.0600)"]);
+    let paid = paid(&bench);
+    assert!(0 < paid && paid <= 60_000_000, "{paid}");
+}
+
+#[test]
+fn a_dry_run_tells_the_price_in_batches() {
+    let bench = Bench::new(bureau(Bureau::default()));
+    let dollars = |recipe: &str| {
+        let told = bench.recipe(&priced(recipe)).done(&["run", "recipe.toml", "--dry-run"]).stderr;
+        let line = told.lines().find(|line| line.starts_with("collect")).unwrap().to_owned();
+        line.rsplit('$').next().unwrap().parse::<f64>().unwrap()
+    };
+    let (online, batch) = (dollars(RECIPE), dollars(&in_batches("")));
+    assert!((batch / online - 0.75).abs() < 0.01, "{batch} of {online}");
+}
