@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::canonical;
+
 /// 64 lower-case hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -18,11 +20,22 @@ impl Digest {
     /// If `value` cannot be written as JSON (a map with non-string keys), which no record of ours can be.
     #[must_use]
     pub fn of<T: Serialize>(schema: &str, value: &T) -> Self {
-        let json = serde_json_canonicalizer::to_vec(value).expect("records are plain JSON");
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(schema.as_bytes());
-        hasher.update(&[0]);
-        hasher.update(&json);
+        Self(hash(schema, value).to_hex().to_string())
+    }
+
+    /// [`Digest::of`] a list, one value after another: the list need not be anywhere as a whole.
+    ///
+    /// # Panics
+    /// As [`Digest::of`].
+    #[must_use]
+    pub fn of_list<T: Serialize>(schema: &str, values: impl IntoIterator<Item = T>) -> Self {
+        let mut hasher = under(schema);
+        hasher.update(b"[");
+        for (at, value) in values.into_iter().enumerate() {
+            hasher.update(if at > 0 { &b","[..] } else { &[] });
+            hasher.update(&canonical::to_vec(&value).expect("records are plain JSON"));
+        }
+        hasher.update(b"]");
         Self(hasher.finalize().to_hex().to_string())
     }
 
@@ -65,7 +78,18 @@ impl fmt::Display for Digest {
 /// A seed of its own for every item, so that order and parallelism never change a result.
 #[must_use]
 pub fn derive_seed(seed: u64, item: &str) -> u64 {
-    Digest::of("seed/1", &(seed, item)).seed()
+    let hash = hash("seed/1", &(seed, item));
+    u64::from_be_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
+}
+
+fn hash<T: Serialize>(schema: &str, value: &T) -> blake3::Hash {
+    under(schema).update(&canonical::to_vec(value).expect("records are plain JSON")).finalize()
+}
+
+fn under(schema: &str) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(schema.as_bytes()).update(&[0]);
+    hasher
 }
 
 #[cfg(test)]
@@ -80,6 +104,14 @@ mod tests {
             [("a", serde_json::json!([1, 2])), ("b", serde_json::json!(1))].into();
         assert_eq!(Digest::of("x/1", &a), Digest::of("x/1", &b));
         assert_ne!(Digest::of("x/1", &a), Digest::of("x/2", &a));
+    }
+
+    #[test]
+    fn a_list_is_the_same_however_it_is_read() {
+        for list in [vec![], vec!["a"], vec!["a", "b\n"]] {
+            assert_eq!(Digest::of_list("x/1", &list), Digest::of("x/1", &list));
+        }
+        assert_eq!(derive_seed(7, "a"), Digest::of("seed/1", &(7, "a")).seed());
     }
 
     #[test]

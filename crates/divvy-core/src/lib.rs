@@ -4,6 +4,8 @@
 //! Nothing here does I/O, reads a clock or an environment, or draws from a global random generator: seeds, times and
 //! texts come in as arguments. Modules are listed in reading order.
 
+mod canonical;
+
 pub mod arm;
 pub mod chat;
 pub mod cost;

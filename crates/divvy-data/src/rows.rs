@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn values(path: &Path) -> Vec<Value> {
-        crate::questions::raw::read_rows(path).unwrap().into_iter().map(|row| row.value.unwrap()).collect()
+        crate::questions::raw::read_rows(path).unwrap().map(|row| row.unwrap().value.unwrap()).collect()
     }
 
     #[test]

@@ -66,29 +66,30 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let questions: HashMap<&QuestionId, &Question> =
         questions(context).map(|question| (&question.id, question)).collect();
     let settled = items::settled(context, Stage::Collect).await?;
+    let total = questions.len() as u64 * u64::from(plan.samples);
     let all = questions_in_order(context).flat_map(|id| (0..plan.samples).map(move |sample| (id, sample)));
-    let all: Vec<ItemKey> =
-        all.map(|(id, sample)| ItemKey { question: id.clone(), sample, arm: String::new() }).collect();
-    let total = all.len() as u64;
-    let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
-    context.progress.start(Stage::Collect, &plan.teacher, total, total - todo.len() as u64);
+    let all = all.map(|(id, sample)| ItemKey { question: id.clone(), sample, arm: String::new() });
+    // Named one by one, as they come up: there may be millions.
+    let mut todo = all.filter(|key| !settled.contains_key(key)).peekable();
+    let done = (settled.len() as u64).min(total);
+    context.progress.start(Stage::Collect, &plan.teacher, total, done);
     let result = if context.is_recorded(&plan.teacher) {
         items::run(context, Stage::Collect, todo, RECORDED_AT_ONCE, |key| {
             let done = recorded(questions[&key.question]);
             async move { Ok(done) }
         })
         .await
-    } else if todo.is_empty() {
-        Ok(())
-    } else {
+    } else if let Some(next) = todo.peek().cloned() {
         let ready = &context.models.get(&plan.teacher).await?;
         let takes = &redo::takes(context, Stage::Collect).await?;
-        let first = |style| request(context, questions[&todo[0].question], todo[0].sample, style, takes.of(&todo[0]));
+        let first = |style| request(context, questions[&next.question], next.sample, style, takes.of(&next));
         let style = structured::settle(context, Stage::Collect, &plan.teacher, ready, first).await?;
         items::run(context, Stage::Collect, todo, ready.pace(), |key| {
             ask(context, plan, ready, style, (questions[&key.question], key.sample, takes.of(&key)))
         })
         .await
+    } else {
+        Ok(())
     };
     context.progress.finish();
     result

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     future::{Future, ready},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use divvy_core::{
@@ -14,7 +14,10 @@ use divvy_core::{
 };
 use divvy_llm::{Call, ChatError};
 use divvy_store::ItemRow;
-use futures::{StreamExt, stream};
+use futures::{
+    StreamExt,
+    stream::{self, FuturesOrdered},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{context::Context, error::FlowError, progress::Tick};
@@ -23,6 +26,8 @@ use crate::{context::Context, error::FlowError, progress::Tick};
 const MOST_PATIENCE: usize = 32;
 /// Most items in one commit.
 const COMMIT_AT_ONCE: usize = 256;
+/// Commits that may be under way; beyond, nothing new is begun.
+const COMMITS_UNDER_WAY: usize = 8;
 
 /// How many items are under way at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +100,7 @@ pub fn payload<P: DeserializeOwned>(row: &ItemRow) -> Result<P, FlowError> {
 pub async fn run<F, W>(
     context: &Context,
     stage: Stage,
-    todo: Vec<ItemKey>,
+    todo: impl IntoIterator<Item = ItemKey>,
     pace: impl Into<Pace>,
     work: W,
 ) -> Result<(), FlowError>
@@ -106,28 +111,44 @@ where
     let pace = pace.into();
     let mut patience = Patience::new(stage, pace);
     let exhausted = AtomicBool::new(false);
-    let mut left = todo.len();
-    let finished = stream::iter(todo).take_while(|_| ready(!exhausted.load(Ordering::Relaxed))).map(|key| {
+    // Counted as they come up: what is left is known without holding all of them.
+    let (mut todo, begun, mut done) = (todo.into_iter(), AtomicUsize::new(0), 0);
+    let coming = todo.by_ref().inspect(|_| _ = begun.fetch_add(1, Ordering::Relaxed));
+    let finished = stream::iter(coming).take_while(|_| ready(!exhausted.load(Ordering::Relaxed))).map(|key| {
         let outcome = work(key.clone());
         async move { (key, outcome.await) }
     });
     let mut finished = finished.buffer_unordered(pace.at_once.max(1)).ready_chunks(COMMIT_AT_ONCE);
-    let mut stop = None;
-    while let Some(chunk) = finished.next().await {
-        left -= chunk.iter().filter(|(_, outcome)| outcome.is_ok()).count();
-        match settle(context, stage, chunk, &mut patience).await {
-            Ok(()) => {}
-            // No new item begins, but those in flight are paid for: they come to their end.
-            Err(error @ FlowError::Budget(_)) => {
-                exhausted.store(true, Ordering::Relaxed);
-                stop.get_or_insert(error);
-            }
-            Err(error) => return Err(error),
+    let (mut commits, mut stop, mut more) = (FuturesOrdered::new(), None, true);
+    while more || !commits.is_empty() {
+        // While outcomes are on their way to the disk, requests go on.
+        tokio::select! {
+            chunk = finished.next(), if more && commits.len() < COMMITS_UNDER_WAY => match chunk {
+                None => more = false,
+                Some(chunk) => {
+                    done += chunk.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+                    let (settled, verdict) = settle(context, stage, chunk, &mut patience);
+                    commits.push_back(settled.commit(context));
+                    match verdict {
+                        Ok(()) => {}
+                        // No new item begins, but those in flight are paid for: they come to their end.
+                        Err(error @ FlowError::Budget(_)) => {
+                            exhausted.store(true, Ordering::Relaxed);
+                            stop.get_or_insert(error);
+                        }
+                        Err(error) => (more, stop) = (false, Some(error)),
+                    }
+                }
+            },
+            Some(committed) = commits.next() => committed?,
         }
     }
+    drop(finished);
     match stop {
+        Some(error) if !matches!(error, FlowError::Budget(_)) => Err(error),
         _ if context.cancel.is_cancelled() => Err(FlowError::Interrupted),
         Some(FlowError::Budget(message)) => {
+            let left = begun.into_inner() - done + todo.count();
             Err(FlowError::Budget(format!("{}: {left} items are left; {message}", stage.name())))
         }
         Some(stop) => Err(stop),
@@ -135,13 +156,28 @@ where
     }
 }
 
-/// Records what finished together in one commit, then says whether the stage may go on.
-async fn settle(
+/// Items that finished together.
+struct Settled {
+    rows: Vec<ItemRow>,
+    ticks: Vec<Tick>,
+}
+
+impl Settled {
+    /// Records them in one commit, then shows them.
+    async fn commit(self, context: &Context) -> Result<(), FlowError> {
+        context.store.put_items(&self.rows).await?;
+        self.ticks.into_iter().for_each(|tick| context.progress.tick(tick));
+        Ok(())
+    }
+}
+
+/// What is to be recorded, and whether the stage may go on.
+fn settle(
     context: &Context,
     stage: Stage,
     chunk: Vec<(ItemKey, Result<Done, ChatError>)>,
     patience: &mut Patience,
-) -> Result<(), FlowError> {
+) -> (Settled, Result<(), FlowError>) {
     let (mut rows, mut ticks, mut stop) = (Vec::new(), Vec::new(), Ok(()));
     for (key, outcome) in chunk {
         match patience.judge(&key.arm, outcome) {
@@ -152,9 +188,7 @@ async fn settle(
             Err(error) => stop = stop.and(Err(error)),
         }
     }
-    context.store.put_items(&rows).await?;
-    ticks.into_iter().for_each(|tick| context.progress.tick(tick));
-    stop
+    (Settled { rows, ticks }, stop)
 }
 
 fn row(context: &Context, stage: Stage, key: ItemKey, done: Done) -> ItemRow {

@@ -72,6 +72,9 @@ impl Takes {
     /// 0 for one that never was.
     #[must_use]
     pub fn of(&self, key: &crate::items::ItemKey) -> u32 {
+        if self.0.is_empty() {
+            return 0;
+        }
         self.0.get(&(key.question.clone(), key.sample)).copied().unwrap_or(0)
     }
 }

@@ -33,7 +33,7 @@ impl Splits {
                 "data.dev_rows is {dev_rows}, but train has only {rows} rows to carve from"
             )));
         }
-        train.sort_by_key(|question| derive_seed(seed, &question.id.0));
+        train.sort_by_cached_key(|question| derive_seed(seed, &question.id.0));
         let mut dev: Vec<Question> = train.drain(..dev_rows).collect();
         for question in &mut dev {
             question.split = Split::Dev;
@@ -75,7 +75,7 @@ impl Splits {
     #[must_use]
     pub fn content(&self) -> Vec<(&'static str, Digest)> {
         [("train", &self.train), ("dev", &self.dev), ("test", &self.test)]
-            .map(|(name, questions)| (name, Digest::of("questions/1", questions)))
+            .map(|(name, questions)| (name, Digest::of_list("questions/1", questions)))
             .into()
     }
 }

@@ -38,7 +38,7 @@ impl Store {
     pub async fn artefact(&self, key: &Digest) -> Result<Option<ArtefactRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM artefact WHERE key = ? ORDER BY seq DESC LIMIT 1")
             .bind(blob(key))
-            .fetch_optional(&mut *self.reader().await)
+            .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         row.map(|row| artefact_row(&row).map_err(|e| self.unreadable(&e))).transpose()
@@ -59,7 +59,7 @@ impl Store {
     pub async fn metrics(&self, key: &Digest) -> Result<Vec<TrainPoint>, StoreError> {
         let rows: Vec<String> = sqlx::query_scalar("SELECT point FROM metric WHERE key = ? ORDER BY step")
             .bind(blob(key))
-            .fetch_all(&mut *self.reader().await)
+            .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         let parse = |json: &String| serde_json::from_str(json).map_err(|e| undecodable(format!("training log: {e}")));

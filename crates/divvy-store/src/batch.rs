@@ -5,9 +5,9 @@ use sqlx::SqliteConnection;
 
 use crate::statement::Statement;
 
-/// Rows of one statement, largest first: few trips for any number of rows, few lengths, so that prepared statements are
-/// found again, and never more placeholders than SQLite takes.
-const LENGTHS: [usize; 7] = [64, 32, 16, 8, 4, 2, 1];
+/// Most rows of one statement: few trips for any number of rows, few lengths, so that prepared statements are found
+/// again, and never more placeholders than SQLite takes.
+const MOST: usize = 48;
 
 /// Plain inserts that wait to be written together, by kind, in the order in which a kind came first.
 #[derive(Default)]
@@ -27,13 +27,20 @@ impl<'s> Batch<'s> {
 
     pub(crate) async fn write(&mut self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         for (_, rows) in self.kinds.drain(..) {
-            let mut rest = &rows[..];
-            for length in LENGTHS {
-                while let Some((now, later)) = rest.split_at_checked(length) {
-                    Statement::execute_all(now, connection).await?;
-                    rest = later;
-                }
+            for some in rows.chunks(MOST) {
+                Statement::execute_all(some, "", "", connection).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// A transaction of these alone. It begins with the first statement and ends with the last, which saves two trips.
+    pub(crate) async fn commit(self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let trips: Vec<&[&Statement]> = self.kinds.iter().flat_map(|(_, rows)| rows.chunks(MOST)).collect();
+        for (at, some) in trips.iter().enumerate() {
+            let begin = if at == 0 { "BEGIN IMMEDIATE; " } else { "" };
+            let end = if at + 1 == trips.len() { "; COMMIT" } else { "" };
+            Statement::execute_all(some, begin, end, connection).await?;
         }
         Ok(())
     }

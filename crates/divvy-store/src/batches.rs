@@ -63,7 +63,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn open_batches(&self) -> Result<Vec<BatchRow>, StoreError> {
-        let rows = sqlx::query(OPEN).fetch_all(&mut *self.reader().await).await.map_err(|e| self.unreadable(&e))?;
+        let rows = sqlx::query(OPEN).fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| batch_row(row).map_err(|e| self.unreadable(&e))).collect()
     }
 }

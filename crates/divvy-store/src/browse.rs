@@ -11,14 +11,7 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::{
-    codec::{blob, undecodable},
-    error::StoreError,
-    items::item_row,
-    lock,
-    rows::ItemRow,
-    store::Store,
-};
+use crate::{codec::blob, error::StoreError, items::item_row, lock, rows::ItemRow, store::Store};
 
 /// Which items of a plan's stage to show: settled ones, by question and sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,12 +35,11 @@ pub struct ArmMark {
     pub marked: u64,
 }
 
-/// The newest row of each unit. The index leads to it by question, so that a page reads no payload but its own.
-const MATCHING: &str = "FROM item AS i
-    WHERE plan = ?1 AND stage = ?2 AND arm = ?3 AND state != 'pending'
-      AND seq = (SELECT max(seq) FROM item AS j
-                 WHERE j.plan = i.plan AND j.stage = i.stage AND j.question = i.question AND j.sample = i.sample
-                   AND j.arm = i.arm)
+/// The newest row of each unit. There is no index of units, since it would be written all over with every commit: a page
+/// costs a look at the stage's rows, without their payloads.
+const MATCHING: &str = "FROM item
+    WHERE seq IN (SELECT max(seq) FROM item WHERE plan = ?1 AND stage = ?2 AND arm = ?3 GROUP BY question, sample)
+      AND state != 'pending'
       AND (?4 IS NULL OR state != 'done' OR CASE ?4 WHEN '' THEN 0 ELSE json_extract(payload, ?4) IS NOT 1 END)";
 
 const MARKS: &str =
@@ -66,7 +58,7 @@ impl Store {
         let rows = matching(sql, page)
             .bind(i64::from(page.count))
             .bind(i64::from(page.from))
-            .fetch_all(&mut *self.reader().await)
+            .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
@@ -78,7 +70,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn items_matching(&self, page: &ItemPage<'_>) -> Result<u64, StoreError> {
         let row = matching(format!("SELECT count(*) AS items {MATCHING}"), page)
-            .fetch_one(&mut *self.reader().await)
+            .fetch_one(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         row.try_get::<i64, _>("items").map(i64::unsigned_abs).map_err(|e| self.unreadable(&e))
@@ -92,7 +84,7 @@ impl Store {
         sqlx::query_scalar("SELECT DISTINCT arm FROM item WHERE plan = ? AND stage = ? ORDER BY arm")
             .bind(blob(plan))
             .bind(stage.name())
-            .fetch_all(&mut *self.reader().await)
+            .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))
     }
@@ -106,7 +98,7 @@ impl Store {
             .bind(blob(plan))
             .bind(stage.name())
             .bind(field.to_owned())
-            .fetch_all(&mut *self.reader().await)
+            .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| arm_mark(row).map_err(|e| self.unreadable(&e))).collect()
@@ -123,7 +115,7 @@ impl Store {
                 .bind(blob(plan))
                 .bind(i64::from(count))
                 .bind(i64::from(from))
-                .fetch_all(&mut *self.reader().await)
+                .fetch_all(&mut *self.reader().await?)
                 .await
                 .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
@@ -136,7 +128,7 @@ impl Store {
     pub async fn last_item(&self, plan: &Digest) -> Result<Option<i64>, StoreError> {
         sqlx::query_scalar("SELECT max(seq) FROM item WHERE plan = ?")
             .bind(blob(plan))
-            .fetch_one(&mut *self.reader().await)
+            .fetch_one(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))
     }
@@ -146,13 +138,9 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn questions(&self, plan: &Digest) -> Result<Vec<Question>, StoreError> {
-        let rows: Vec<String> = sqlx::query_scalar("SELECT json FROM question WHERE plan = ? ORDER BY id")
-            .bind(blob(plan))
-            .fetch_all(&mut *self.reader().await)
-            .await
-            .map_err(|e| self.unreadable(&e))?;
-        let parse = |json: &String| serde_json::from_str(json).map_err(|e| undecodable(format!("a question: {e}")));
-        rows.iter().map(|json| parse(json).map_err(|e| self.unreadable(&e))).collect()
+        let mut questions = self.kept_questions(plan).await?;
+        questions.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(questions)
     }
 
     /// How many questions of a plan are in a split.
@@ -160,14 +148,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn question_count(&self, plan: &Digest, split: Split) -> Result<u64, StoreError> {
-        let count: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM question WHERE plan = ? AND json_extract(json, '$.split') = ?")
-                .bind(blob(plan))
-                .bind(split.to_string())
-                .fetch_one(&mut *self.reader().await)
-                .await
-                .map_err(|e| self.unreadable(&e))?;
-        Ok(count.unsigned_abs())
+        let questions = self.kept_questions(plan).await?;
+        Ok(questions.iter().filter(|question| question.split == split).count() as u64)
     }
 
     /// Whether a process writes to the store now: what tells a run that is at work from one that was killed.

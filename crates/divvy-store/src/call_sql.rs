@@ -17,63 +17,140 @@ use crate::{
 macro_rules! call_query {
     ($rest:literal) => {
         concat!(
-            "SELECT call.*,
-                request_body.encoding AS request_encoding, request_body.length AS request_length,
-                request_body.bytes AS request_bytes,
-                reply_body.encoding AS reply_encoding, reply_body.length AS reply_length,
-                reply_body.bytes AS reply_bytes,
-                raw_body.encoding AS raw_encoding, raw_body.length AS raw_length, raw_body.bytes AS raw_bytes
-             FROM call
-             JOIN body AS request_body ON request_body.digest = call.request
-             JOIN body AS reply_body ON reply_body.digest = call.reply
-             LEFT JOIN body AS raw_body ON raw_body.digest = call.raw ",
+            "SELECT call.seq, reply.key AS key, name.text AS model_name, identity.text AS model_id, place.text AS endpoint,
+                finish, tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, created_ms,
+                request, request_length, call.text AS text, text_length, reply.body AS raw, reply.length AS raw_length
+             FROM call JOIN reply ON reply.seq = call.seq
+             JOIN word AS name ON name.id = call.model_name
+             JOIN word AS identity ON identity.id = call.model_id
+             LEFT JOIN word AS place ON place.id = call.endpoint ",
             $rest
         )
     };
 }
 
-pub(crate) const CALL_BY_KEY: &str = call_query!("WHERE call.key = ?");
+/// `?1` is a JSON array of replies that may have the key, `?2` the key.
+pub(crate) const CALL_BY_KEY: &str =
+    call_query!("WHERE call.seq IN (SELECT value FROM json_each(?1)) AND reply.key = ?2 ORDER BY call.seq LIMIT 1");
 pub(crate) const CALLS: &str = call_query!(
-    "WHERE (?1 IS NULL OR model_name = ?1) AND (?2 IS NULL OR created_ms >= ?2)
-        AND (?4 IS NULL OR lower(hex(call.key)) LIKE ?4 || '%')
-     ORDER BY iif(?5, -created_ms, created_ms), iif(?5, -call.rowid, call.rowid) LIMIT ?3"
+    "WHERE (?1 IS NULL OR name.text = ?1) AND (?2 IS NULL OR created_ms >= ?2)
+        AND (?4 IS NULL OR lower(hex(reply.key)) LIKE ?4 || '%')
+     ORDER BY call.seq LIMIT ?3"
 );
-pub(crate) const TOTALS: &str = "SELECT model_name, count(*) AS calls, sum(coalesce(tokens_in, 0)) AS tokens_in,
+pub(crate) const NEWEST_CALLS: &str = call_query!(
+    "WHERE (?1 IS NULL OR name.text = ?1) AND (?2 IS NULL OR created_ms >= ?2)
+        AND (?4 IS NULL OR lower(hex(reply.key)) LIKE ?4 || '%')
+     ORDER BY call.seq DESC LIMIT ?3"
+);
+pub(crate) const USAGE_BY_KEY: &str = "SELECT tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms
+    FROM call JOIN reply ON reply.seq = call.seq
+    WHERE call.seq IN (SELECT value FROM json_each(?1)) AND reply.key = ?2 ORDER BY call.seq LIMIT 1";
+pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, word.text AS endpoint, length, body
+    FROM reply LEFT JOIN word ON word.id = reply.endpoint
+    WHERE seq IN (SELECT value FROM json_each(?1)) AND key = ?2 AND body IS NOT NULL ORDER BY seq";
+pub(crate) const UNREAD: &str = "SELECT count(*) FROM reply
+    WHERE body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM call WHERE call.seq = reply.seq)";
+pub(crate) const TOTALS: &str =
+    "SELECT word.text AS model_name, count(*) AS calls, sum(coalesce(tokens_in, 0)) AS tokens_in,
         sum(coalesce(tokens_out, 0)) AS tokens_out,
         sum(tokens_in IS NULL OR tokens_out IS NULL) AS unknown_usage,
         CASE WHEN count(price_nanos) = count(*) THEN sum(price_nanos) END AS price_nanos
-    FROM call GROUP BY model_name ORDER BY model_name";
+    FROM call JOIN word ON word.id = call.model_name GROUP BY word.text ORDER BY word.text";
 
+/// A try that brought its reply without more ado has no row: its call says everything.
 pub(crate) const ATTEMPTS: &str = "SELECT outcome, count(*) AS attempts, sum(coalesce(tokens_in, 0)) AS tokens_in,
         sum(coalesce(tokens_out, 0)) AS tokens_out
-    FROM attempt GROUP BY outcome ORDER BY attempts DESC, outcome";
+    FROM (SELECT outcome, tokens_in, tokens_out FROM attempt
+          UNION ALL SELECT 'ok', tokens_in, tokens_out FROM call WHERE attempt IS NOT NULL)
+    GROUP BY outcome ORDER BY attempts DESC, outcome";
+pub(crate) const PLAIN_ATTEMPT: &str =
+    "SELECT attempt AS number, 'ok' AS outcome, NULL AS http_status, '' AS message, tokens_in, tokens_cached, tokens_out,
+        created_ms AS started_ms, latency_ms
+    FROM call JOIN reply ON reply.seq = call.seq
+    WHERE call.seq IN (SELECT value FROM json_each(?1)) AND reply.key = ?2 AND attempt IS NOT NULL ORDER BY call.seq LIMIT 1";
 
-/// `raw_is_kept`: the raw reply was written before, as every reply from a wire is.
-pub(crate) fn call_statements(call: &CallRecord, raw_is_kept: bool) -> Vec<Statement> {
-    let (keep_request, request) = body::keep(call.request_json.as_bytes());
-    let (keep_reply, reply) = body::keep(call.reply.text.as_bytes());
-    let mut statements = vec![keep_request, keep_reply];
-    let raw = (!call.raw_reply.is_empty()).then(|| {
-        if raw_is_kept {
-            return body::digest_of(&call.raw_reply);
-        }
-        let (keep_raw, raw) = body::keep(&call.raw_reply);
-        statements.push(keep_raw);
-        raw
-    });
-    let usage = call.reply.usage;
-    statements.push(
-        Statement::new(
-            "INSERT INTO call (key, model_name, model_id, request, reply, raw, finish, tokens_in, tokens_cached, tokens_out,
-                               price_nanos, latency_ms, created_ms, endpoint)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+/// No call of this key may be there, whatever is on its way: the writer sees what was sent before.
+macro_rules! unless_called {
+    ($columns:literal, $values:literal) => {
+        concat!(
+            "INSERT INTO ",
+            $columns,
+            " SELECT ",
+            $values,
+            " WHERE NOT EXISTS (
+                SELECT 1 FROM call JOIN reply ON reply.seq = call.seq
+                WHERE call.seq IN (SELECT value FROM json_each(?)) AND reply.key = ?)"
         )
-        .blob(blob(&call.key))
-        .text(call.model_name.clone())
-        .blob(blob(&call.model_id))
-        .blob(request)
-        .blob(reply)
-        .blob(raw)
+    };
+}
+
+/// Replies that may have a key, for the queries above.
+pub(crate) fn listed(seqs: &[i64]) -> String {
+    serde_json::to_string(seqs).expect("numbers are plain JSON")
+}
+
+/// Where a call goes, and what must not be there already.
+pub(crate) struct Slot<'a> {
+    pub(crate) seq: i64,
+    /// Replies that may have the same key; usually none.
+    pub(crate) earlier: &'a [i64],
+}
+
+impl Slot<'_> {
+    fn insert(&self, plain: &'static str, guarded: &'static str) -> Statement {
+        Statement::new(if self.earlier.is_empty() { plain } else { guarded })
+    }
+
+    fn guard(&self, statement: Statement, key: &Digest) -> Statement {
+        if self.earlier.is_empty() { statement } else { statement.text(listed(self.earlier)).blob(blob(key)) }
+    }
+}
+
+/// `body` is empty for a model that has no wire format.
+pub(crate) fn reply_statement(slot: &Slot<'_>, raw: &RawReply, endpoint: Option<i64>) -> Statement {
+    let (length, body) = body::pack(&raw.bytes);
+    let insert = slot.insert(
+        "INSERT INTO reply (seq, key, number, received_ms, endpoint, length, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        unless_called!("reply (seq, key, number, received_ms, endpoint, length, body)", "?, ?, ?, ?, ?, ?, ?"),
+    );
+    let insert = insert
+        .int(slot.seq)
+        .blob(blob(&raw.key))
+        .int(i64::from(raw.number))
+        .int(raw.received_ms)
+        .int(endpoint)
+        .int(length)
+        .blob(body);
+    slot.guard(insert, &raw.key)
+}
+
+/// The numbers of a call's words.
+pub(crate) struct CallWords {
+    pub(crate) model_name: i64,
+    pub(crate) model_id: i64,
+    pub(crate) endpoint: Option<i64>,
+}
+
+/// `attempt`: the try that brought it, if the call says all about it.
+pub(crate) fn call_statement(slot: &Slot<'_>, call: &CallRecord, words: &CallWords, attempt: Option<u32>) -> Statement {
+    let (request_length, request) = body::pack(call.request_json.as_bytes());
+    let (text_length, text) = body::pack(call.reply.text.as_bytes());
+    let usage = call.reply.usage;
+    let insert = slot.insert(
+        "INSERT INTO call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
+                           latency_ms, created_ms, attempt, request_length, request, text_length, text)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        unless_called!(
+            "call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
+                   latency_ms, created_ms, attempt, request_length, request, text_length, text)",
+            "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+        ),
+    );
+    let insert = insert
+        .int(slot.seq)
+        .int(words.model_name)
+        .int(words.model_id)
+        .int(words.endpoint)
         .text(finish_text(&call.reply.finish))
         .int(signed(usage.tokens_in))
         .int(signed(usage.tokens_cached))
@@ -81,9 +158,20 @@ pub(crate) fn call_statements(call: &CallRecord, raw_is_kept: bool) -> Vec<State
         .int(call.price_nanos)
         .int(call.latency_ms)
         .int(call.created_ms)
-        .text_or_null(call.endpoint.clone()),
-    );
-    statements
+        .int(attempt.map(i64::from))
+        .int(request_length)
+        .blob(request)
+        .int(text_length)
+        .blob(text);
+    slot.guard(insert, &call.key)
+}
+
+/// Whether the call says everything about the try that brought it.
+pub(crate) fn is_plain(call: &CallRecord, attempt: &AttemptRecord) -> bool {
+    attempt.outcome == "ok"
+        && (&attempt.key, attempt.usage) == (&call.key, call.reply.usage)
+        && (attempt.http_status, attempt.message.as_str()) == (None, "")
+        && (attempt.started_ms, attempt.latency_ms) == (call.created_ms, call.latency_ms)
 }
 
 pub(crate) fn attempt_statement(attempt: &AttemptRecord) -> Statement {
@@ -171,31 +259,33 @@ pub(crate) fn attempt(key: &Digest, row: &SqliteRow) -> Result<AttemptRecord, sq
     })
 }
 
+pub(crate) fn row_number(row: &SqliteRow) -> Result<i64, sqlx::Error> {
+    row.try_get("seq")
+}
+
 pub(crate) fn raw_reply(key: &Digest, row: &SqliteRow) -> Result<RawReply, sqlx::Error> {
     Ok(RawReply {
         key: key.clone(),
         number: row.try_get("number")?,
-        bytes: body::unpack(row.try_get("encoding")?, row.try_get("length")?, row.try_get("bytes")?)?,
+        bytes: body::unpack(row.try_get("length")?, row.try_get("body")?)?,
         endpoint: row.try_get("endpoint")?,
         received_ms: row.try_get("received_ms")?,
     })
 }
 
 pub(crate) fn call_record(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
-    let raw: Option<&str> = row.try_get("raw_encoding")?;
-    let reply = Reply {
-        text: text(row, "reply_encoding", "reply_length", "reply_bytes")?,
-        finish: finish(row.try_get("finish")?)?,
-        usage: usage(row)?,
-    };
+    let raw: Option<Vec<u8>> = row.try_get("raw")?;
+    let reply =
+        Reply { text: text(row, "text_length", "text")?, finish: finish(row.try_get("finish")?)?, usage: usage(row)? };
+    let identity: &str = row.try_get("model_id")?;
     Ok(CallRecord {
         key: digest(row.try_get("key")?)?,
         model_name: row.try_get("model_name")?,
-        model_id: digest(row.try_get("model_id")?)?,
-        request_json: text(row, "request_encoding", "request_length", "request_bytes")?,
+        model_id: Digest::from_hex(identity).ok_or_else(|| undecodable(format!("`{identity}` is no digest")))?,
+        request_json: text(row, "request_length", "request")?,
         reply,
         raw_reply: match raw {
-            Some(encoding) => body::unpack(encoding, row.try_get("raw_length")?, row.try_get("raw_bytes")?)?,
+            Some(bytes) => body::unpack(row.try_get("raw_length")?, bytes)?,
             None => Vec::new(),
         },
         price_nanos: row.try_get("price_nanos")?,
@@ -205,7 +295,7 @@ pub(crate) fn call_record(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
     })
 }
 
-fn text(row: &SqliteRow, encoding: &str, length: &str, bytes: &str) -> Result<String, sqlx::Error> {
-    let bytes = body::unpack(row.try_get(encoding)?, row.try_get(length)?, row.try_get(bytes)?)?;
+fn text(row: &SqliteRow, length: &str, bytes: &str) -> Result<String, sqlx::Error> {
+    let bytes = body::unpack(row.try_get(length)?, row.try_get(bytes)?)?;
     String::from_utf8(bytes).map_err(|_| undecodable("a text is not UTF-8".to_owned()))
 }

@@ -4,10 +4,10 @@
 use divvy_core::digest::Digest;
 
 use crate::{
-    body,
     call_sql::{
-        ATTEMPTS, CALL_BY_KEY, CALLS, TOTALS, any_attempt, attempt, attempt_statement, attempt_total, call_record,
-        call_statements, call_total, call_usage, raw_reply,
+        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, Slot, TOTALS, UNREAD,
+        USAGE_BY_KEY, any_attempt, attempt, attempt_statement, attempt_total, call_record, call_statement, call_total,
+        call_usage, is_plain, listed, raw_reply, reply_statement, row_number,
     },
     codec::blob,
     error::StoreError,
@@ -22,16 +22,11 @@ impl Store {
     /// # Errors
     /// When the store cannot write.
     pub async fn record_raw(&self, raw: &RawReply) -> Result<(), StoreError> {
-        self.note(&raw.key);
-        let (keep, body) = body::keep(&raw.bytes);
-        let insert =
-            Statement::new("INSERT INTO raw_reply (key, number, body, endpoint, received_ms) VALUES (?, ?, ?, ?, ?)")
-                .blob(blob(&raw.key))
-                .int(i64::from(raw.number))
-                .blob(body)
-                .text_or_null(raw.endpoint.clone())
-                .int(raw.received_ms);
-        self.write(vec![keep, insert]).await.map(|_| ())
+        let endpoint = self.word_or_null(raw.endpoint.as_deref()).await?;
+        let seq = self.keys().append(&raw.key);
+        self.write(vec![reply_statement(&Slot { seq, earlier: &[] }, raw, endpoint)]).await?;
+        self.keys().set_unread(&raw.key, seq);
+        Ok(())
     }
 
     /// Every raw reply kept for a call, oldest first: what can be read again without paying again.
@@ -39,44 +34,114 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn raw_replies(&self, key: &Digest) -> Result<Vec<RawReply>, StoreError> {
-        if !self.may_have(key) {
-            return Ok(Vec::new());
-        }
-        let rows = sqlx::query(
-            "SELECT number, endpoint, received_ms, encoding, length, bytes
-             FROM raw_reply JOIN body ON body.digest = raw_reply.body WHERE key = ? ORDER BY seq",
-        )
-        .bind(blob(key))
-        .fetch_all(&mut *self.reader().await)
-        .await
-        .map_err(|e| self.unreadable(&e))?;
-        rows.iter().map(|row| raw_reply(key, row).map_err(|e| self.unreadable(&e))).collect()
+        let found = self.find(key).await?;
+        Ok(self.replies_among(&found, key).await?.into_iter().map(|(_, raw)| raw).collect())
     }
 
-    /// Keeps a finished call and the attempt that brought it, in one transaction. The same key again changes nothing.
+    /// Those of these replies that have this key, with their numbers.
+    async fn replies_among(&self, found: &[i64], key: &Digest) -> Result<Vec<(i64, RawReply)>, StoreError> {
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query(RAW_BY_KEY)
+            .bind(listed(found))
+            .bind(blob(key))
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
+        let read = |row| Ok((row_number(row)?, raw_reply(key, row)?));
+        rows.iter().map(|row| read(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// Replies that are kept and that no call was made of: a kill came between, or nobody could read them. When their
+    /// request comes up again they are read again, at no cost.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn unread_replies(&self) -> Result<u64, StoreError> {
+        let count: i64 =
+            sqlx::query_scalar(UNREAD).fetch_one(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Keeps a finished call. The same key again changes nothing.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn record_call(&self, call: CallRecord) -> Result<(), StoreError> {
-        self.note(&call.key);
-        self.write(call_statements(&call, false)).await.map(|_| ())
+        match self.call_statements(&call, None).await? {
+            Some(statements) => self.write(statements).await.map(|_| ()),
+            None => Ok(()),
+        }
     }
 
-    /// [`Store::record_call`] and [`Store::record_attempt`] in one transaction. A raw reply of the call must have been
-    /// recorded before.
+    /// [`Store::record_call`] and [`Store::record_attempt`] in one transaction. Where the call's raw reply was recorded by
+    /// this process, that is on disk and can be read again: this then returns at once, and the call is on disk before
+    /// anything that is written after it. Whoever reads from this store sees it.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn record_call_with_attempt(&self, call: &CallRecord, attempt: &AttemptRecord) -> Result<(), StoreError> {
-        self.note(&call.key);
-        let mut statements = call_statements(call, true);
-        statements.push(attempt_statement(attempt));
-        self.write(statements).await.map(|_| ())
+        let plain = is_plain(call, attempt);
+        let unread = self.keys().unread(&call.key);
+        let statements = self.call_statements(call, plain.then_some(attempt.number)).await?;
+        let mut statements = statements.unwrap_or_default();
+        if !plain {
+            statements.push(attempt_statement(attempt));
+        }
+        match unread {
+            Some(_) => self.write_later(statements).await,
+            None => self.write(statements).await.map(|_| ()),
+        }
+    }
+
+    /// `None`: it is there already.
+    async fn call_statements(
+        &self,
+        call: &CallRecord,
+        attempt: Option<u32>,
+    ) -> Result<Option<Vec<Statement>>, StoreError> {
+        let words = CallWords {
+            model_name: self.word(&call.model_name).await?,
+            model_id: self.word(call.model_id.hex()).await?,
+            endpoint: self.word_or_null(call.endpoint.as_deref()).await?,
+        };
+        let earlier = self.keys().find(&call.key);
+        if let Some(seq) = self.keys().take_unread(&call.key) {
+            // Alone, it needs no look at the others.
+            let earlier = if earlier == [seq] { &[][..] } else { &earlier };
+            return Ok(Some(vec![call_statement(&Slot { seq, earlier }, call, &words, attempt)]));
+        }
+        if !earlier.is_empty() && self.call(&call.key).await?.is_some() {
+            return Ok(None);
+        }
+        if let Some(seq) = self.same_reply(call, &earlier).await? {
+            return Ok(Some(vec![call_statement(&Slot { seq, earlier: &earlier }, call, &words, attempt)]));
+        }
+        let raw = RawReply {
+            key: call.key.clone(),
+            number: attempt.unwrap_or(1),
+            bytes: call.raw_reply.clone(),
+            endpoint: call.endpoint.clone(),
+            received_ms: call.created_ms + call.latency_ms,
+        };
+        let slot = Slot { seq: self.keys().append(&call.key), earlier: &earlier };
+        Ok(Some(vec![reply_statement(&slot, &raw, words.endpoint), call_statement(&slot, call, &words, attempt)]))
+    }
+
+    /// The reply of an earlier run that this call was read from.
+    async fn same_reply(&self, call: &CallRecord, earlier: &[i64]) -> Result<Option<i64>, StoreError> {
+        if call.raw_reply.is_empty() {
+            return Ok(None);
+        }
+        let replies = self.replies_among(earlier, &call.key).await?;
+        Ok(replies.into_iter().find(|(_, raw)| raw.bytes == call.raw_reply).map(|(seq, _)| seq))
     }
 
     /// # Errors
     /// When the store cannot write.
     pub async fn record_attempt(&self, attempt: &AttemptRecord) -> Result<(), StoreError> {
+        self.keys().take_unread(&attempt.key);
         self.write(vec![attempt_statement(attempt)]).await.map(|_| ())
     }
 
@@ -85,12 +150,14 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn call(&self, key: &Digest) -> Result<Option<CallRecord>, StoreError> {
-        if !self.may_have(key) {
+        let found = self.find(key).await?;
+        if found.is_empty() {
             return Ok(None);
         }
         let row = sqlx::query(CALL_BY_KEY)
+            .bind(listed(&found))
             .bind(blob(key))
-            .fetch_optional(&mut *self.reader().await)
+            .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         row.map(|row| call_record(&row).map_err(|e| self.unreadable(&e))).transpose()
@@ -101,13 +168,12 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn calls(&self, filter: &CallFilter) -> Result<Vec<CallRecord>, StoreError> {
-        let rows = sqlx::query(CALLS)
+        let rows = sqlx::query(if filter.newest { NEWEST_CALLS } else { CALLS })
             .bind(filter.model_name.clone())
             .bind(filter.since_ms)
             .bind(filter.limit.map_or(-1, i64::from))
             .bind(filter.key_prefix.clone())
-            .bind(filter.newest)
-            .fetch_all(&mut *self.reader().await)
+            .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| call_record(row).map_err(|e| self.unreadable(&e))).collect()
@@ -118,16 +184,18 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn call_usages(&self, keys: &[Digest]) -> Result<Vec<CallUsage>, StoreError> {
-        let mut reader = self.reader().await;
         let mut usages = Vec::with_capacity(keys.len());
         for key in keys {
-            let row = sqlx::query(
-                "SELECT tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms FROM call WHERE key = ?",
-            )
-            .bind(blob(key))
-            .fetch_optional(&mut *reader)
-            .await
-            .map_err(|e| self.unreadable(&e))?;
+            let found = self.find(key).await?;
+            if found.is_empty() {
+                continue;
+            }
+            let row = sqlx::query(USAGE_BY_KEY)
+                .bind(listed(&found))
+                .bind(blob(key))
+                .fetch_optional(&mut *self.reader().await?)
+                .await
+                .map_err(|e| self.unreadable(&e))?;
             if let Some(row) = row {
                 usages.push(call_usage(key, &row).map_err(|e| self.unreadable(&e))?);
             }
@@ -140,7 +208,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn call_totals(&self) -> Result<Vec<CallTotal>, StoreError> {
-        let rows = sqlx::query(TOTALS).fetch_all(&mut *self.reader().await).await.map_err(|e| self.unreadable(&e))?;
+        let rows = sqlx::query(TOTALS).fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| call_total(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
@@ -149,11 +217,13 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn attempts(&self, key: &Digest) -> Result<Vec<AttemptRecord>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM attempt WHERE key = ? ORDER BY seq")
-            .bind(blob(key))
-            .fetch_all(&mut *self.reader().await)
-            .await
-            .map_err(|e| self.unreadable(&e))?;
+        let found = self.find(key).await?;
+        let mut reader = self.reader().await?;
+        let rows = sqlx::query("SELECT * FROM attempt WHERE key = ? ORDER BY seq").bind(blob(key));
+        let mut rows = rows.fetch_all(&mut *reader).await.map_err(|e| self.unreadable(&e))?;
+        // Nothing is tried after the try that brought the reply.
+        let last = sqlx::query(PLAIN_ATTEMPT).bind(listed(&found)).bind(blob(key)).fetch_optional(&mut *reader).await;
+        rows.extend(last.map_err(|e| self.unreadable(&e))?);
         rows.iter().map(|row| attempt(key, row).map_err(|e| self.unreadable(&e))).collect()
     }
 
@@ -164,7 +234,7 @@ impl Store {
     pub async fn failed_attempts(&self, limit: u32) -> Result<Vec<AttemptRecord>, StoreError> {
         let rows = sqlx::query("SELECT * FROM attempt WHERE outcome != 'ok' ORDER BY seq DESC LIMIT ?")
             .bind(i64::from(limit))
-            .fetch_all(&mut *self.reader().await)
+            .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| any_attempt(row).map_err(|e| self.unreadable(&e))).collect()
@@ -175,7 +245,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn attempt_totals(&self) -> Result<Vec<AttemptTotal>, StoreError> {
-        let rows = sqlx::query(ATTEMPTS).fetch_all(&mut *self.reader().await).await.map_err(|e| self.unreadable(&e))?;
+        let rows =
+            sqlx::query(ATTEMPTS).fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| attempt_total(row).map_err(|e| self.unreadable(&e))).collect()
     }
 }

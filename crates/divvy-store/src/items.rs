@@ -1,13 +1,17 @@
 //! Items: the unit of truth of a run. Each put appends to the history; the newest row of a unit is its state.
 
+use std::borrow::Borrow;
+
 use divvy_core::{
     digest::Digest,
     question::{Question, QuestionId},
     records::Stage,
 };
+use futures::TryStreamExt;
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
+    body,
     codec::{blob, blobs, digest, digests, stage, state, state_text, undecodable},
     error::StoreError,
     rows::{ItemCount, ItemRow},
@@ -15,8 +19,8 @@ use crate::{
     store::Store,
 };
 
-/// Questions in one transaction: as statements they take more memory than as questions.
-const QUESTIONS_AT_ONCE: usize = 4096;
+/// Questions in one body: enough to have much in common, few enough to be read for one of them.
+const QUESTIONS_AT_ONCE: usize = 512;
 
 impl Store {
     /// Sets the state of an item. Its plan must have been put before. On disk when this returns; puts that run at the
@@ -48,7 +52,7 @@ impl Store {
         )
         .bind(blob(plan))
         .bind(stage.name())
-        .fetch_all(&mut *self.reader().await)
+        .fetch_all(&mut *self.reader().await?)
         .await
         .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
@@ -71,7 +75,7 @@ impl Store {
         .bind(blob(plan))
         .bind(stage.name())
         .bind(since_ms)
-        .fetch_one(&mut *self.reader().await)
+        .fetch_one(&mut *self.reader().await?)
         .await
         .map_err(|e| self.unreadable(&e))?;
         let read = || Ok(row.try_get::<Option<i64>, _>("first")?.zip(row.try_get::<Option<i64>, _>("items")?));
@@ -90,7 +94,7 @@ impl Store {
         )
         .bind(blob(plan))
         .bind(stage.name())
-        .fetch_all(&mut *self.reader().await)
+        .fetch_all(&mut *self.reader().await?)
         .await
         .map_err(|e| self.unreadable(&e))?;
         let read =
@@ -109,26 +113,32 @@ impl Store {
              GROUP BY stage, arm, state, reason ORDER BY stage, arm, state, reason",
         )
         .bind(blob(plan))
-        .fetch_all(&mut *self.reader().await)
+        .fetch_all(&mut *self.reader().await?)
         .await
         .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| item_count(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// Keeps a plan's questions under their ids, so that a store can be read without its data files. A plan's digest
-    /// covers their text, so that what is there already is the same.
+    /// Keeps a plan's questions, so that a store can be read without its data files. A plan's digest covers their text and
+    /// their order, so that what is there already is the same.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn put_questions(
         &self,
         plan: &Digest,
-        questions: impl IntoIterator<Item = &Question>,
+        questions: impl IntoIterator<Item = impl Borrow<Question>>,
     ) -> Result<(), StoreError> {
         let mut questions = questions.into_iter().peekable();
+        let mut number = 0;
         while questions.peek().is_some() {
-            let some = questions.by_ref().take(QUESTIONS_AT_ONCE);
-            self.write(some.map(|question| question_statement(plan, question)).collect()).await?;
+            let mut lines = Vec::new();
+            for question in questions.by_ref().take(QUESTIONS_AT_ONCE) {
+                serde_json::to_writer(&mut lines, question.borrow()).expect("a question is plain JSON");
+                lines.push(b'\n');
+            }
+            self.write(vec![questions_statement(plan, number, &lines)]).await?;
+            number += 1;
         }
         Ok(())
     }
@@ -136,15 +146,61 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub async fn question(&self, plan: &Digest, id: &QuestionId) -> Result<Option<Question>, StoreError> {
-        let json: Option<String> = sqlx::query_scalar("SELECT json FROM question WHERE plan = ? AND id = ?")
+        let mut reader = self.reader().await?;
+        let early: Option<String> = sqlx::query_scalar("SELECT json FROM question WHERE plan = ? AND id = ?")
             .bind(blob(plan))
             .bind(id.0.clone())
-            .fetch_optional(&mut *self.reader().await)
+            .fetch_optional(&mut *reader)
             .await
             .map_err(|e| self.unreadable(&e))?;
-        let parse = |json: String| serde_json::from_str(&json).map_err(|e| undecodable(format!("question {id}: {e}")));
-        json.map(|json| parse(json).map_err(|e| self.unreadable(&e))).transpose()
+        if let Some(json) = early {
+            return read_question(json.as_bytes()).map(Some).map_err(|e| self.unreadable(&e));
+        }
+        let mut bodies = sqlx::query("SELECT length, lines FROM questions WHERE plan = ? ORDER BY number")
+            .bind(blob(plan))
+            .fetch(&mut *reader);
+        while let Some(row) = bodies.try_next().await.map_err(|e| self.unreadable(&e))? {
+            if let Some(question) = question_among(&row, id).map_err(|e| self.unreadable(&e))? {
+                return Ok(Some(question));
+            }
+        }
+        Ok(None)
     }
+
+    /// All of a plan's questions, in the order in which they were put.
+    pub(crate) async fn kept_questions(&self, plan: &Digest) -> Result<Vec<Question>, StoreError> {
+        let mut reader = self.reader().await?;
+        let bodies = sqlx::query("SELECT length, lines FROM questions WHERE plan = ? ORDER BY number")
+            .bind(blob(plan))
+            .fetch_all(&mut *reader)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
+        let packed: Result<Vec<Vec<Question>>, _> = bodies.iter().map(unpack_questions).collect();
+        let packed = packed.map_err(|e| self.unreadable(&e))?.concat();
+        if !packed.is_empty() {
+            return Ok(packed);
+        }
+        // Written by an earlier version.
+        let rows: Vec<String> = sqlx::query_scalar("SELECT json FROM question WHERE plan = ? ORDER BY id")
+            .bind(blob(plan))
+            .fetch_all(&mut *reader)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
+        rows.iter().map(|json| read_question(json.as_bytes()).map_err(|e| self.unreadable(&e))).collect()
+    }
+}
+
+fn unpack_questions(row: &SqliteRow) -> Result<Vec<Question>, sqlx::Error> {
+    let lines = body::unpack(row.try_get("length")?, row.try_get("lines")?)?;
+    lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(read_question).collect()
+}
+
+fn question_among(row: &SqliteRow, id: &QuestionId) -> Result<Option<Question>, sqlx::Error> {
+    Ok(unpack_questions(row)?.into_iter().find(|question| question.id == *id))
+}
+
+fn read_question(json: &[u8]) -> Result<Question, sqlx::Error> {
+    serde_json::from_slice(json).map_err(|e| undecodable(format!("a question: {e}")))
 }
 
 fn item_statement(item: &ItemRow) -> Statement {
@@ -165,11 +221,13 @@ fn item_statement(item: &ItemRow) -> Statement {
     .int(item.updated_ms)
 }
 
-fn question_statement(plan: &Digest, question: &Question) -> Statement {
-    Statement::new("INSERT INTO question (plan, id, json) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+fn questions_statement(plan: &Digest, number: i64, lines: &[u8]) -> Statement {
+    let (length, lines) = body::pack(lines);
+    Statement::new("INSERT INTO questions (plan, number, length, lines) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
         .blob(blob(plan))
-        .text(question.id.0.clone())
-        .text(serde_json::to_string(question).expect("a question is plain JSON"))
+        .int(number)
+        .int(length)
+        .blob(lines)
 }
 
 pub(crate) fn item_row(row: &SqliteRow) -> Result<ItemRow, sqlx::Error> {

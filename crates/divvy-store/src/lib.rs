@@ -13,7 +13,7 @@ mod calls;
 mod codec;
 mod error;
 mod items;
-mod known;
+mod keys;
 mod lock;
 mod migrations;
 mod recipes;
@@ -21,6 +21,7 @@ mod rows;
 mod runs;
 mod statement;
 mod store;
+mod words;
 mod writer;
 
 pub use browse::{ArmMark, ItemPage};

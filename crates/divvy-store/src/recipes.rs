@@ -32,7 +32,7 @@ impl Store {
     pub async fn kept_recipe(&self, run: RunId) -> Result<Option<KeptRecipe>, StoreError> {
         let row = sqlx::query("SELECT text, folder FROM run_recipe WHERE run = ?")
             .bind(run.0)
-            .fetch_optional(&mut *self.reader().await)
+            .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         let Some(row) = row else { return Ok(None) };

@@ -30,7 +30,7 @@ impl Store {
     pub async fn plan(&self, plan: &Digest) -> Result<Option<String>, StoreError> {
         sqlx::query_scalar("SELECT json FROM plan WHERE digest = ?")
             .bind(blob(plan))
-            .fetch_optional(&mut *self.reader().await)
+            .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))
     }
@@ -65,7 +65,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
         let rows = sqlx::query("SELECT * FROM run ORDER BY id DESC")
-            .fetch_all(&mut *self.reader().await)
+            .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| run_row(row).map_err(|e| self.unreadable(&e))).collect()
@@ -78,7 +78,7 @@ impl Store {
     pub async fn latest_run(&self, name: &str) -> Result<Option<RunRow>, StoreError> {
         let row = sqlx::query("SELECT * FROM run WHERE name = ? ORDER BY id DESC LIMIT 1")
             .bind(name)
-            .fetch_optional(&mut *self.reader().await)
+            .fetch_optional(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         row.map(|row| run_row(&row).map_err(|e| self.unreadable(&e))).transpose()
@@ -105,7 +105,7 @@ impl Store {
             "SELECT stage, sum(wall_ms) FROM stage_time WHERE plan = ? GROUP BY stage ORDER BY min(seq)",
         )
         .bind(blob(plan))
-        .fetch_all(&mut *self.reader().await)
+        .fetch_all(&mut *self.reader().await?)
         .await
         .map_err(|e| self.unreadable(&e))?;
         rows.into_iter().map(|(name, ms)| Ok((stage(&name).map_err(|e| self.unreadable(&e))?, ms))).collect()
@@ -134,7 +134,7 @@ impl Store {
     /// When the store cannot be read.
     pub async fn test_openings(&self) -> Result<Vec<TestOpening>, StoreError> {
         let rows = sqlx::query("SELECT * FROM test_opening ORDER BY seq")
-            .fetch_all(&mut *self.reader().await)
+            .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| test_opening(row).map_err(|e| self.unreadable(&e))).collect()

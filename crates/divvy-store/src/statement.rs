@@ -14,11 +14,13 @@ pub(crate) enum Value {
 pub(crate) struct Statement {
     sql: &'static str,
     values: Vec<Value>,
+    /// Where it inserts one row that is all placeholders: its text before the row, the row, what follows.
+    insert: Option<(&'static str, &'static str, &'static str)>,
 }
 
 impl Statement {
     pub(crate) fn new(sql: &'static str) -> Self {
-        Self { sql, values: Vec::new() }
+        Self { sql, values: Vec::with_capacity(16), insert: insert_parts(sql) }
     }
 
     pub(crate) fn int(mut self, value: impl Into<Option<i64>>) -> Self {
@@ -48,24 +50,26 @@ impl Statement {
 
     /// Whether it inserts one row that is all placeholders, so that several of its kind can be one statement.
     pub(crate) fn is_plain_insert(&self) -> bool {
-        insert_parts(self.sql).is_some()
+        self.insert.is_some()
     }
 
     pub(crate) fn sql(&self) -> &'static str {
         self.sql
     }
 
-    /// Runs plain inserts of one kind as a single statement, in their order.
+    /// Runs plain inserts of one kind as a single statement, in their order, between `begin` and `end`.
     pub(crate) async fn execute_all(
         statements: &[&Statement],
+        begin: &'static str,
+        end: &'static str,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
-        let Some((head, row, tail)) = statements.first().and_then(|first| insert_parts(first.sql)) else {
+        let Some((head, row, tail)) = statements.first().and_then(|first| first.insert) else {
             return Ok(());
         };
         let rows = vec![row; statements.len()].join(", ");
         // Made of our own statements' text alone.
-        let query = sqlx::query(AssertSqlSafe(format!("{head}{rows}{tail}")));
+        let query = sqlx::query(AssertSqlSafe(format!("{begin}{head}{rows}{tail}{end}")));
         let values = statements.iter().flat_map(|statement| &statement.values);
         values.fold(query, bind).execute(connection).await.map(drop)
     }

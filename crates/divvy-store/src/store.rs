@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,16 +19,18 @@ use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 
 use crate::{
     error::StoreError,
-    known::KnownKeys,
+    keys::Keys,
     lock::lock_writer,
     migrations,
     statement::Statement,
-    writer::{Job, Writer},
+    words::Words,
+    writer::{Answer, Job, Writer},
 };
 
 /// Writes that may wait for the writer before callers are held back.
 const QUEUE: usize = 4096;
 const READERS: usize = 4;
+const STATEMENTS: usize = 400;
 /// How long SQLite itself waits for a lock, for example while another process copies the file.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -46,8 +48,11 @@ struct Inner {
     next_reader: AtomicUsize,
     /// `None`: open for reading only.
     writer: Option<mpsc::Sender<Job>>,
-    /// `None`: another process may write.
-    known: Option<KnownKeys>,
+    keys: Keys,
+    words: Words,
+    /// Writes that nobody waited for, and how many of them are known to be through.
+    sent: AtomicU64,
+    settled: AtomicU64,
 }
 
 impl Store {
@@ -62,11 +67,13 @@ impl Store {
         let lock = lock_writer(path).await?;
         let mut connection = connect(path, &writing(path)).await?;
         migrations::migrate(path, &mut connection).await?;
-        let known = KnownKeys::read(path, &mut connection).await?;
+        let keys = Keys::default();
+        keys.catch_up(&mut connection).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;
+        let words = Words::read(&mut connection).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;
         let readers = connect_readers(path).await?;
         let (sender, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(Writer { path: path.to_owned(), connection, lock }.run(jobs));
-        Ok(Self::from_parts(path, readers, Some((sender, known))))
+        tokio::spawn(Writer { path: path.to_owned(), connection, lock, broken: None }.run(jobs));
+        Ok(Self::from_parts(path, readers, Some(sender), keys, words))
     }
 
     /// Opens an existing store for reading, also while a run writes to it.
@@ -79,27 +86,35 @@ impl Store {
         }
         let mut readers = connect_readers(path).await?;
         migrations::check(path, readers[0].get_mut()).await?;
-        Ok(Self::from_parts(path, readers, None))
+        Ok(Self::from_parts(path, readers, None, Keys::default(), Words::default()))
     }
 
     fn from_parts(
         path: &Path,
         readers: Vec<Mutex<SqliteConnection>>,
-        writing: Option<(mpsc::Sender<Job>, KnownKeys)>,
+        writer: Option<mpsc::Sender<Job>>,
+        keys: Keys,
+        words: Words,
     ) -> Self {
-        let (writer, known) = writing.unzip();
-        Self { inner: Arc::new(Inner { path: path.to_owned(), readers, next_reader: 0.into(), writer, known }) }
+        let (path, next_reader, sent, settled) = (path.to_owned(), 0.into(), 0.into(), 0.into());
+        Self { inner: Arc::new(Inner { path, readers, next_reader, writer, keys, words, sent, settled }) }
     }
 
-    /// `false`: there is no call and no raw reply of this key, for certain. Most keys are new, and asking the database
-    /// costs more than the answer is worth.
-    pub(crate) fn may_have(&self, key: &Digest) -> bool {
-        self.inner.known.as_ref().is_none_or(|known| known.contains(key))
+    /// The keys of all replies that the writing process has sent, or that a reading one has seen.
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.inner.keys
     }
 
-    /// Something of this key is about to be written.
-    pub(crate) fn note(&self, key: &Digest) {
-        self.inner.known.iter().for_each(|known| known.add(key));
+    pub(crate) fn words(&self) -> &Words {
+        &self.inner.words
+    }
+
+    /// Replies that may have this key, ascending, as the index for [`Keys`] says; see there.
+    pub(crate) async fn find(&self, key: &Digest) -> Result<Vec<i64>, StoreError> {
+        if self.inner.writer.is_none() {
+            self.keys().catch_up(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
+        }
+        Ok(self.keys().find(key))
     }
 
     #[must_use]
@@ -121,24 +136,40 @@ impl Store {
 
     /// Runs the statements in one transaction; returns, when that is on disk, the last inserted row's id.
     pub(crate) async fn write(&self, statements: Vec<Statement>) -> Result<i64, StoreError> {
-        let writer = self.inner.writer.as_ref().ok_or_else(|| StoreError::ReadOnly { path: self.path().to_owned() })?;
-        self.submit(writer, |done| Job::Write { statements, done }).await
+        self.submit(self.writer()?, |done| Job::Write { statements, done: Some(done) }).await
     }
 
-    async fn submit(
-        &self,
-        writer: &mpsc::Sender<Job>,
-        job: impl FnOnce(oneshot::Sender<Result<i64, StoreError>>) -> Job,
-    ) -> Result<i64, StoreError> {
-        let closed = || StoreError::Closed { path: self.path().to_owned() };
+    /// Sends the statements on their way: they are on disk before anything that is written after them. Should that fail,
+    /// every later write does, and closing.
+    pub(crate) async fn write_later(&self, statements: Vec<Statement>) -> Result<(), StoreError> {
+        let writer = self.writer()?;
+        self.inner.sent.fetch_add(1, Ordering::SeqCst);
+        writer.send(Job::Write { statements, done: None }).await.map_err(|_| self.closed())
+    }
+
+    fn writer(&self) -> Result<&mpsc::Sender<Job>, StoreError> {
+        self.inner.writer.as_ref().ok_or_else(|| StoreError::ReadOnly { path: self.path().to_owned() })
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::Closed { path: self.path().to_owned() }
+    }
+
+    async fn submit(&self, writer: &mpsc::Sender<Job>, job: impl FnOnce(Answer) -> Job) -> Result<i64, StoreError> {
         let (done, answer) = oneshot::channel();
-        writer.send(job(done)).await.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        writer.send(job(done)).await.map_err(|_| self.closed())?;
+        answer.await.map_err(|_| self.closed())?
     }
 
-    pub(crate) async fn reader(&self) -> MutexGuard<'_, SqliteConnection> {
+    /// A connection that sees everything that this handle was told to write.
+    pub(crate) async fn reader(&self) -> Result<MutexGuard<'_, SqliteConnection>, StoreError> {
+        let sent = self.inner.sent.load(Ordering::SeqCst);
+        if self.inner.settled.load(Ordering::SeqCst) < sent {
+            self.write(Vec::new()).await?;
+            self.inner.settled.fetch_max(sent, Ordering::SeqCst);
+        }
         let turn = self.inner.next_reader.fetch_add(1, Ordering::Relaxed);
-        self.inner.readers[turn % READERS].lock().await
+        Ok(self.inner.readers[turn % READERS].lock().await)
     }
 
     /// A failed read, as an error of this store.
@@ -154,10 +185,13 @@ fn writing(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         // FULL: in WAL mode every commit is fsynced, so an acknowledged call survives a power cut.
         .synchronous(SqliteSynchronous::Full)
-        // Keys are hashes, so that every commit touches pages all over the file: a longer log and a larger cache write and
-        // read the same page less often. Pages of 4 KiB, and KiB.
-        .pragma("wal_autocheckpoint", "4000")
-        .pragma("cache_size", "-16000")
+        // For a new store: a call is some kilobytes, and a page of the log takes two system calls whatever its size.
+        .page_size(8192)
+        // Every commit writes the last page of each table again: a longer log copies fewer of them. Pages, and KiB.
+        .pragma("wal_autocheckpoint", "2000")
+        .pragma("cache_size", "-8000")
+        // One for each number of rows that go into a table together, see `batch`.
+        .statement_cache_capacity(STATEMENTS)
         .foreign_keys(true)
         .busy_timeout(BUSY)
 }

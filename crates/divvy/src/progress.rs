@@ -22,6 +22,8 @@ use crate::{clock, output::say};
 
 /// Without a terminal a line is written this often at most.
 const QUIET: Duration = Duration::from_secs(15);
+/// Counts are put into words this often at most: items may finish by the thousand in a second.
+const EYE: Duration = Duration::from_millis(100);
 
 pub(crate) struct Terminal {
     state: Mutex<Option<Bar>>,
@@ -37,6 +39,9 @@ struct Bar {
     batches: Standing,
     began: Instant,
     last_line: Instant,
+    last_counts: Instant,
+    /// Items have been counted that nobody was told of.
+    news: bool,
 }
 
 impl Terminal {
@@ -72,6 +77,8 @@ impl Bar {
             batches: Standing::default(),
             began: now,
             last_line: now,
+            last_counts: now,
+            news: false,
         }
     }
 
@@ -80,6 +87,15 @@ impl Bar {
         if self.bar.is_hidden() && self.last_line.elapsed() >= QUIET {
             self.last_line = Instant::now();
             self.line();
+        }
+    }
+
+    /// Puts the counts into words, now and then.
+    fn tell(&mut self) {
+        self.news = self.last_counts.elapsed() < EYE;
+        if !self.news {
+            self.last_counts = Instant::now();
+            self.show(self.counts());
         }
     }
 
@@ -179,7 +195,7 @@ impl Progress for Terminal {
             bar.failed += u64::from(tick.failed);
             bar.bar.inc(1);
             bar.money.add(tick.cost_nanos, bar.left());
-            bar.show(bar.counts());
+            bar.tell();
         });
     }
 
@@ -206,6 +222,9 @@ impl Progress for Terminal {
     fn finish(&self) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(bar) = state.take() {
+            if bar.news {
+                bar.bar.set_message(bar.counts());
+            }
             if bar.bar.is_hidden() {
                 bar.line();
             }

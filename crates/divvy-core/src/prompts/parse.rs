@@ -237,13 +237,20 @@ fn clean(text: &str, problems: &mut Vec<Problem>) -> String {
 
 /// "No decomposition", also "No decomposition needed." and the like.
 fn says_none(text: &str) -> bool {
-    let plain = letters_and_digits(text);
-    let none = letters_and_digits(NO_DECOMPOSITION);
-    plain == none || (plain.starts_with(&none) && plain.len() <= none.len() + 12 && !text.contains('?'))
+    let mut plain = folded(text);
+    if !folded(NO_DECOMPOSITION).all(|letter| plain.next() == Some(letter)) {
+        return false;
+    }
+    let more: usize = plain.map(char::len_utf8).sum();
+    more == 0 || (more <= 12 && !text.contains('?'))
 }
 
 pub(super) fn letters_and_digits(text: &str) -> String {
-    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    folded(text).collect()
+}
+
+fn folded(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase)
 }
 
 /// A phrase of up to eight words, four times or more in a row.

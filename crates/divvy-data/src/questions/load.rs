@@ -2,7 +2,10 @@
 //! then as many taken as were asked for. Questions are numbered over all files, and an unreadable row keeps its number,
 //! so that mending it renames no other.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use divvy_core::{
     datasets::{DatasetKind, UnknownDataset},
@@ -13,7 +16,7 @@ use thiserror::Error;
 
 use super::{
     parse::{self, Parser},
-    raw::{RawRow, read_rows},
+    raw::{RawRow, Rows, read_rows},
     sample::sample,
 };
 use crate::models::fetch::{FetchError, FetchSettings};
@@ -111,11 +114,16 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
     if spec.files.is_empty() {
         return Err(wrong("no file is named; add files = [\"…\"]"));
     }
-    let files = spec.files.iter().map(|file| read_file(settings, spec, file)).collect::<Result<Vec<_>, _>>()?;
-    let parser = parse::parser(spec, kind, files.iter().flatten()).map_err(|reason| wrong(&reason))?;
+    // Only DROP has rows that others refer to, wherever they stand.
+    let passages = if kind == DatasetKind::Drop { all_rows(settings, spec)? } else { Vec::new() };
+    let parser = parse::parser(spec, kind, passages.iter()).map_err(|reason| wrong(&reason))?;
+    drop(passages);
     let mut loading = Loading { spec, parser, row: 0, ids: BTreeSet::new(), loaded: Loaded::default() };
-    for (file, rows) in spec.files.iter().zip(files) {
-        rows.into_iter().try_for_each(|raw| loading.add(file, raw))?;
+    for file in &spec.files {
+        let (path, rows) = read_file(settings, spec, file)?;
+        for row in rows {
+            loading.add(file, row.map_err(|reason| unreadable(&path, reason))?)?;
+        }
     }
     let mut loaded = loading.finish()?;
     if let Some(wanted) = spec.rows {
@@ -124,11 +132,29 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
     Ok(loaded)
 }
 
-fn read_file(settings: &FetchSettings, spec: &SourceSpec, file: &str) -> Result<Vec<RawRow>, DataError> {
+fn read_file(settings: &FetchSettings, spec: &SourceSpec, file: &str) -> Result<(PathBuf, Rows), DataError> {
     let path = locate(settings, spec, file)?;
-    let mut rows = read_rows(&path).map_err(|reason| DataError::File { file: path.display().to_string(), reason })?;
-    rows.retain(|row| spec.lines.is_none_or(|lines| row.place <= lines));
-    Ok(rows)
+    let rows = read_rows(&path).map_err(|reason| unreadable(&path, reason))?;
+    let lines = spec.lines;
+    let wanted = move |row: &Result<RawRow, String>| {
+        row.as_ref().map_or(true, |row| lines.is_none_or(|lines| row.place <= lines))
+    };
+    Ok((path, Box::new(rows.filter(wanted))))
+}
+
+fn all_rows(settings: &FetchSettings, spec: &SourceSpec) -> Result<Vec<RawRow>, DataError> {
+    let mut all = Vec::new();
+    for file in &spec.files {
+        let (path, rows) = read_file(settings, spec, file)?;
+        for row in rows {
+            all.push(row.map_err(|reason| unreadable(&path, reason))?);
+        }
+    }
+    Ok(all)
+}
+
+fn unreadable(path: &Path, reason: String) -> DataError {
+    DataError::File { file: path.display().to_string(), reason }
 }
 
 /// A source being read.

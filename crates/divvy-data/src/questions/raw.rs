@@ -31,11 +31,15 @@ pub struct RawRow {
 /// The longest line that is still taken for a row; a file without line ends must not fill the memory.
 const MAX_LINE: u64 = 64 << 20;
 
-/// Reads all rows of `path`. An undecodable row is a row with a reason; the `Err` is for a file that cannot be read on.
+/// Rows in their order, or why the file cannot be read on, to be shown beside its path.
+pub type Rows = Box<dyn Iterator<Item = Result<RawRow, String>>>;
+
+/// The rows of `path`. An undecodable row is a row with a reason. Lines are read as they are asked for, so that a file of
+/// any length takes no memory; the other formats are read at once.
 ///
 /// # Errors
 /// One reason, to be shown beside the path.
-pub fn read_rows(path: &Path) -> Result<Vec<RawRow>, String> {
+pub fn read_rows(path: &Path) -> Result<Rows, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let (name, zipped) = match name.strip_suffix(".gz") {
         Some(inner) => (inner.to_owned(), true),
@@ -43,8 +47,8 @@ pub fn read_rows(path: &Path) -> Result<Vec<RawRow>, String> {
     };
     let file = File::open(path).map_err(|error| describe(&error))?;
     let reader: Box<dyn Read> = if zipped { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
-    match name.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("jsonl" | "ndjson") => json_lines(BufReader::new(reader)),
+    let rows = match name.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("jsonl" | "ndjson") => return Ok(Box::new(JsonLines::new(BufReader::new(reader)))),
         Some("csv") => records(reader, b','),
         Some("tsv") => records(reader, b'\t'),
         Some("json") => document(reader),
@@ -53,7 +57,8 @@ pub fn read_rows(path: &Path) -> Result<Vec<RawRow>, String> {
         _ => {
             Err("unknown format; known are .jsonl, .ndjson, .csv, .tsv, .json (each also .gz) and .parquet".to_owned())
         }
-    }
+    }?;
+    Ok(Box::new(rows.into_iter().map(Ok)))
 }
 
 fn describe(error: &std::io::Error) -> String {
@@ -66,27 +71,48 @@ fn describe(error: &std::io::Error) -> String {
     }
 }
 
-fn json_lines(mut reader: impl BufRead) -> Result<Vec<RawRow>, String> {
-    let mut rows = Vec::new();
-    let mut line = Vec::new();
-    for place in 1.. {
-        line.clear();
-        let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
+/// A JSON object a line.
+struct JsonLines<R> {
+    reader: R,
+    line: Vec<u8>,
+    /// Number of the line read last.
+    place: u64,
+}
+
+impl<R: BufRead> JsonLines<R> {
+    fn new(reader: R) -> Self {
+        Self { reader, line: Vec::new(), place: 0 }
+    }
+
+    /// The next line, `None` at the end; what is wrong with it is wrong with the file.
+    fn read_line(&mut self) -> Result<Option<&[u8]>, String> {
+        self.place += 1;
+        let place = self.place;
+        self.line.clear();
+        let read = self.reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut self.line);
         let read = read.map_err(|error| format!("line {place}: {}", describe(&error)))?;
-        if read == 0 {
-            break;
-        }
-        if read as u64 == MAX_LINE && !line.ends_with(b"\n") {
+        if read as u64 == MAX_LINE && !self.line.ends_with(b"\n") {
             return Err(format!("line {place} is longer than {} MiB; is this JSONL?", MAX_LINE >> 20));
         }
         // Some editors begin a UTF-8 file with a byte order mark.
-        let text = if place == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line) } else { &line[..] };
-        if text.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        rows.push(RawRow { place, key: None, value: decode(text) });
+        let mark = if place == 1 { self.line.strip_prefix(b"\xef\xbb\xbf") } else { None };
+        Ok((read > 0).then(|| mark.unwrap_or(&self.line)))
     }
-    Ok(rows)
+}
+
+impl<R: BufRead> Iterator for JsonLines<R> {
+    type Item = Result<RawRow, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let value = match self.read_line().transpose()? {
+                Err(error) => return Some(Err(error)),
+                Ok(text) if text.iter().all(u8::is_ascii_whitespace) => continue,
+                Ok(text) => decode(text),
+            };
+            return Some(Ok(RawRow { place: self.place, key: None, value }));
+        }
+    }
 }
 
 /// JSON of one line. serde_json counts lines of its own, so its position is cut down to the column.

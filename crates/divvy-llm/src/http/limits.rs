@@ -12,6 +12,10 @@ use crate::chat::{Quota, Told};
 
 /// `None` where the headers say nothing.
 pub(super) fn told(headers: &HeaderMap) -> Option<Told> {
+    // Most endpoints say nothing, and each name below is looked for by itself.
+    if !headers.keys().any(|name| name.as_str().contains("ratelimit-")) {
+        return None;
+    }
     let requests = quota(headers, "x-ratelimit-", "-requests")
         .or_else(|| quota(headers, "ratelimit-", ""))
         .or_else(|| quota(headers, "x-ratelimit-", ""));

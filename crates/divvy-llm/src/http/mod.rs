@@ -22,7 +22,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use divvy_core::chat::{ChatRequest, Reply};
 use futures::{StreamExt, stream};
-use reqwest::header::HeaderValue;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -72,6 +72,8 @@ pub struct HttpChat {
 struct Inner {
     client: reqwest::Client,
     place: Place,
+    /// Where completions are asked for.
+    url: reqwest::Url,
     transfer: Transfer,
     told: Mutex<Told>,
     /// It has refused `max_tokens` and named its own word.
@@ -84,10 +86,12 @@ impl HttpChat {
     pub fn new(config: HttpConfig) -> Result<Self, ChatError> {
         let place = Place::new(&config.url, config.model, config.api_key)?;
         let client = client(&place)?;
+        let url = place.completions()?;
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
                 place,
+                url,
                 transfer: config.transfer,
                 told: Mutex::default(),
                 own_word: AtomicBool::new(false),
@@ -230,8 +234,8 @@ impl Inner {
         } else {
             wire::body(&asked.request, model, stream)
         };
-        let url = self.place.url("chat/completions");
-        let post = self.client.post(url).header("content-type", "application/json").body(body);
+        let json = HeaderValue::from_static("application/json");
+        let post = self.client.post(self.url.clone()).header(CONTENT_TYPE, json).body(body);
         let post = with_trace(post, asked.trace.as_ref());
         let response = self.with_key(post).send().await.map_err(|error| self.place.unreachable(&error))?;
         if let Some(told) = limits::told(response.headers()) {

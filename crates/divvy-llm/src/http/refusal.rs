@@ -33,11 +33,16 @@ impl Place {
         let parsed =
             reqwest::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         if parsed.is_none() {
-            let message = format!("`{url}` is no http(s) URL; an endpoint is written like https://api.example.com/v1");
-            return Err(ChatError::new(ErrorKind::NotFound, message));
+            return Err(no_url(url));
         }
         let secret = api_key.read()?;
         Ok(Self { base: base.into(), query, model, api_key, secret })
+    }
+
+    /// Where completions are asked for.
+    pub(super) fn completions(&self) -> Result<reqwest::Url, ChatError> {
+        let url = self.url("chat/completions");
+        reqwest::Url::parse(&url).map_err(|_| no_url(&url))
     }
 
     pub(super) fn url(&self, path: &str) -> String {
@@ -290,6 +295,11 @@ fn list(names: &[String]) -> String {
     const MOST: usize = 10;
     let shown = names.iter().take(MOST).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
+}
+
+fn no_url(url: &str) -> ChatError {
+    let message = format!("`{url}` is no http(s) URL; an endpoint is written like https://api.example.com/v1");
+    ChatError::new(ErrorKind::NotFound, message)
 }
 
 #[cfg(test)]

@@ -79,11 +79,7 @@ async fn attempts_and_raw_replies_pile_up() {
     let charged = Usage { tokens_in: Some(7), tokens_cached: None, tokens_out: Some(0) };
     let (first, second) = (AttemptRecord { usage: charged, ..attempt(1, "empty-completion") }, attempt(2, "ok"));
     store.record_attempt(&first).await.unwrap();
-    let unkept = store.record_call_with_attempt(&call(1), &second).await;
-    assert!(unkept.is_err(), "its raw reply was not kept before");
-    let bytes = call(1).raw_reply;
-    let kept = RawReply { key: key(9), number: 1, bytes, endpoint: None, received_ms: 7 };
-    store.record_raw(&kept).await.unwrap();
+    // Its raw reply was not kept before: it is now.
     store.record_call_with_attempt(&call(1), &second).await.unwrap();
     assert_eq!(store.attempts(&key(1)).await.unwrap(), [first, second]);
     let totals = store.attempt_totals().await.unwrap();
@@ -95,8 +91,68 @@ async fn attempts_and_raw_replies_pile_up() {
     for raw in &raws {
         store.record_raw(raw).await.unwrap();
     }
-    assert_eq!(store.raw_replies(&key(1)).await.unwrap(), raws);
+    let kept = store.raw_replies(&key(1)).await.unwrap();
+    assert_eq!((&kept[0].bytes, &kept[1..]), (&call(1).raw_reply, &raws[..]));
     assert!(store.raw_replies(&key(2)).await.unwrap().is_empty());
+}
+
+/// The try that brought a call, as its ledger writes it down.
+fn plain_attempt(number: u32) -> AttemptRecord {
+    let call = call(number);
+    AttemptRecord {
+        key: call.key,
+        number: 2,
+        outcome: "ok".into(),
+        http_status: None,
+        message: String::new(),
+        usage: call.reply.usage,
+        started_ms: call.created_ms,
+        latency_ms: call.latency_ms,
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_waited_for_is_seen_and_kept_all_the_same() {
+    let (directory, store) = fresh().await;
+    let raw =
+        RawReply { key: key(1), number: 2, bytes: call(1).raw_reply, endpoint: call(1).endpoint, received_ms: 21 };
+    store.record_raw(&raw).await.unwrap();
+    assert_eq!(store.call(&key(1)).await.unwrap(), None);
+    assert_eq!(store.unread_replies().await.unwrap(), 1);
+    store.record_call_with_attempt(&call(1), &plain_attempt(1)).await.unwrap();
+    assert_eq!(store.unread_replies().await.unwrap(), 0);
+    assert_eq!(store.call(&key(1)).await.unwrap(), Some(call(1)));
+    store.record_call_with_attempt(&call(1), &plain_attempt(1)).await.unwrap();
+    store.close().await.unwrap();
+    let store = Store::open(&directory.path().join("store.db")).await.unwrap();
+    assert_eq!(store.calls(&CallFilter::default()).await.unwrap(), [call(1)]);
+    assert_eq!(store.raw_replies(&key(1)).await.unwrap(), [raw]);
+    assert_eq!(store.attempts(&key(1)).await.unwrap(), [plain_attempt(1)]);
+    let totals = store.attempt_totals().await.unwrap();
+    assert_eq!((totals[0].outcome.as_str(), totals[0].attempts, totals[0].tokens_in), ("ok", 1, 10));
+}
+
+#[tokio::test]
+async fn of_two_records_under_way_at_once_the_first_wins() {
+    let (_directory, store) = fresh().await;
+    let other = divvy_store::CallRecord { key: key(1), ..call(2) };
+    let (first, second) = tokio::join!(store.record_call(call(1)), store.record_call(other));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(store.calls(&CallFilter::default()).await.unwrap(), [call(1)]);
+    assert_eq!(store.raw_replies(&key(1)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_reply_that_is_read_again_later_is_not_kept_twice() {
+    let (directory, store) = fresh().await;
+    let raw = RawReply { key: key(1), number: 1, bytes: call(1).raw_reply, endpoint: None, received_ms: 7 };
+    store.record_raw(&raw).await.unwrap();
+    store.close().await.unwrap();
+    let store = Store::open(&directory.path().join("store.db")).await.unwrap();
+    store.record_call(call(1)).await.unwrap();
+    assert_eq!(store.raw_replies(&key(1)).await.unwrap(), [raw]);
+    assert_eq!(store.call(&key(1)).await.unwrap(), Some(call(1)));
 }
 
 #[tokio::test]

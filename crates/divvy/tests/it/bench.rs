@@ -119,6 +119,15 @@ impl Bench {
         })
     }
 
+    /// Replies that need never be paid for again: those of calls, and those that are on disk and still to be read.
+    pub(crate) fn kept(&self) -> usize {
+        let unread = self.runtime.block_on(async {
+            let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
+            store.unread_replies().await.unwrap()
+        });
+        self.committed().len() + unread as usize
+    }
+
     /// Outcomes of all attempts in the store, with how often each occurred.
     pub(crate) fn attempts(&self) -> Vec<(String, u64)> {
         self.runtime.block_on(async {

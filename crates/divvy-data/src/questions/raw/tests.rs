@@ -10,7 +10,7 @@ fn rows(name: &str, content: &[u8]) -> Result<Vec<RawRow>, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     fs::write(&path, content).unwrap();
-    read_rows(&path)
+    read_rows(&path)?.collect()
 }
 
 /// Values and reasons with their places, in short.
@@ -90,5 +90,5 @@ fn a_document_may_be_an_array_a_wrapper_or_rows_by_key() {
 #[test]
 fn other_files_name_the_known_formats() {
     assert!(rows("a.txt", b"x").unwrap_err().contains(".jsonl"));
-    assert!(read_rows(Path::new("/no/such.jsonl")).unwrap_err().contains("no such file"));
+    assert!(read_rows(Path::new("/no/such.jsonl")).err().unwrap().contains("no such file"));
 }
