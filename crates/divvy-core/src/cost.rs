@@ -31,7 +31,7 @@ pub enum PriceError {
          tokens, or price = {{ machine_hour = \"0.10\" }}"
     )]
     Form,
-    #[error("batch_discount `{text}`: it is a share between \"0\" and \"1\", for example \"0.5\"")]
+    #[error("price `{text}`: as a discount it is a share between \"0\" and \"1\", for example \"0.5\"")]
     Discount { text: String },
 }
 

@@ -66,12 +66,13 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let questions: HashMap<&QuestionId, &Question> =
         questions(context).map(|question| (&question.id, question)).collect();
     let settled = items::settled(context, Stage::Collect).await?;
-    let total = questions.len() as u64 * u64::from(plan.samples);
-    let all = questions_in_order(context).flat_map(|id| (0..plan.samples).map(move |sample| (id, sample)));
+    let ours = || questions_in_order(context).filter(|id| context.works_on(id));
+    let total = ours().count() as u64 * u64::from(plan.samples);
+    let all = ours().flat_map(|id| (0..plan.samples).map(move |sample| (id, sample)));
     let all = all.map(|(id, sample)| ItemKey { question: id.clone(), sample, arm: String::new() });
     // Named one by one, as they come up: there may be millions.
     let mut todo = all.filter(|key| !settled.contains_key(key)).peekable();
-    let done = (settled.len() as u64).min(total);
+    let done = settled.keys().filter(|key| context.works_on(&key.question)).count() as u64;
     context.progress.start(Stage::Collect, &plan.teacher, total, done);
     let result = if context.is_recorded(&plan.teacher) {
         items::run(context, Stage::Collect, todo, RECORDED_AT_ONCE, |key| {

@@ -8,12 +8,13 @@ use divvy_core::{
     digest::{Digest, derive_seed},
     model::ModelId,
     plan::{Plan, RECORDED, TEACHER},
+    question::QuestionId,
 };
 use divvy_llm::{Call, Client};
 use divvy_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::FlowError, items::Pace, progress::Progress, split::Splits, train::Artefact};
+use crate::{error::FlowError, items::Pace, progress::Progress, shard::Shard, split::Splits, train::Artefact};
 
 pub struct Context {
     pub plan: Plan,
@@ -23,6 +24,8 @@ pub struct Context {
     pub models: Arc<dyn Models>,
     pub progress: Arc<dyn Progress>,
     pub cancel: CancellationToken,
+    /// Questions of other shards are not worked on.
+    pub shard: Option<Shard>,
     /// Milliseconds since the epoch, UTC.
     pub now: fn() -> i64,
 }
@@ -64,6 +67,12 @@ impl Context {
     #[must_use]
     pub fn resolve<'a>(&'a self, name: &'a str) -> &'a str {
         if name == TEACHER { &self.plan.collect.teacher } else { name }
+    }
+
+    /// Whether this process works on the question at all.
+    #[must_use]
+    pub fn works_on(&self, question: &QuestionId) -> bool {
+        self.shard.is_none_or(|shard| shard.holds(question))
     }
 
     #[must_use]

@@ -82,8 +82,8 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let settled = items::settled(context, Stage::Evaluate).await?;
     // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
     // for all of them.
-    let all: Vec<ItemKey> =
-        questions.iter().flat_map(|question| plan.arms.iter().map(|arm| key(arm, &question.id))).collect();
+    let ours = questions.iter().filter(|question| context.works_on(&question.id));
+    let all: Vec<ItemKey> = ours.flat_map(|question| plan.arms.iter().map(|arm| key(arm, &question.id))).collect();
     let total = all.len() as u64;
     let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
     context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);

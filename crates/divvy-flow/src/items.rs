@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    future::{Future, ready},
+    future::Future,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -13,14 +13,16 @@ use divvy_core::{
     records::{ItemState, Stage},
 };
 use divvy_llm::{Call, ChatError};
-use divvy_store::ItemRow;
-use futures::{
-    StreamExt,
-    stream::{self, FuturesOrdered},
-};
+use divvy_store::{ItemRow, StoreError, Token};
+use futures::{StreamExt, stream::FuturesOrdered};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{context::Context, error::FlowError, progress::Tick};
+use crate::{
+    claims::{self, Taken},
+    context::Context,
+    error::FlowError,
+    progress::Tick,
+};
 
 /// Failures in a row that end a stage: twice the items that are under way at once, of which no more than this count.
 const MOST_PATIENCE: usize = 32;
@@ -93,7 +95,8 @@ pub fn payload<P: DeserializeOwned>(row: &ItemRow) -> Result<P, FlowError> {
 }
 
 /// Runs `work` over `todo`, so many at once as the pace says. A failed call fails its item and the stage goes on; the
-/// stage ends at an error that every further request would meet too.
+/// stage ends at an error that every further request would meet too. On a server other
+/// workers take their part of `todo`, and it is over when all of it is.
 ///
 /// # Errors
 /// [`FlowError`]: interrupted, budget, store, or an endpoint that cannot work.
@@ -110,13 +113,35 @@ where
 {
     let pace = pace.into();
     let mut patience = Patience::new(stage, pace);
+    let result = run_all(context, stage, todo, pace, &mut patience, work).await;
+    claims::give_back(context, stage).await?;
+    result?;
+    patience.sum_up(context).await
+}
+
+async fn run_all<F, W>(
+    context: &Context,
+    stage: Stage,
+    todo: impl IntoIterator<Item = ItemKey>,
+    pace: Pace,
+    patience: &mut Patience,
+    work: W,
+) -> Result<(), FlowError>
+where
+    W: Fn(ItemKey) -> F,
+    F: Future<Output = Result<Done, ChatError>>,
+{
     let exhausted = AtomicBool::new(false);
     // Counted as they come up: what is left is known without holding all of them.
     let (mut todo, begun, mut done) = (todo.into_iter(), AtomicUsize::new(0), 0);
     let coming = todo.by_ref().inspect(|_| _ = begun.fetch_add(1, Ordering::Relaxed));
-    let finished = stream::iter(coming).take_while(|_| ready(!exhausted.load(Ordering::Relaxed))).map(|key| {
-        let outcome = work(key.clone());
-        async move { (key, outcome.await) }
+    let taken = claims::of_stage(context, stage, coming, pace.at_once, &exhausted).await?;
+    let finished = taken.map(|taken| {
+        let begun = taken.map(|taken| (work(taken.key.clone()), taken));
+        async move {
+            let (outcome, taken) = begun?;
+            Ok((taken, outcome.await))
+        }
     });
     let mut finished = finished.buffer_unordered(pace.at_once.max(1)).ready_chunks(COMMIT_AT_ONCE);
     let (mut commits, mut stop, mut more) = (FuturesOrdered::new(), None, true);
@@ -126,8 +151,8 @@ where
             chunk = finished.next(), if more && commits.len() < COMMITS_UNDER_WAY => match chunk {
                 None => more = false,
                 Some(chunk) => {
-                    done += chunk.iter().filter(|(_, outcome)| outcome.is_ok()).count();
-                    let (settled, verdict) = settle(context, stage, chunk, &mut patience);
+                    done += chunk.iter().filter(|item| matches!(item, Ok((_, Ok(_))))).count();
+                    let (settled, verdict) = settle(context, stage, chunk, patience);
                     commits.push_back(settled.commit(context));
                     match verdict {
                         Ok(()) => {}
@@ -152,20 +177,30 @@ where
             Err(FlowError::Budget(format!("{}: {left} items are left; {message}", stage.name())))
         }
         Some(stop) => Err(stop),
-        None => patience.sum_up(context).await,
+        None => Ok(()),
     }
 }
 
+/// An item that came to its end, or why there are no more.
+type Finished = Result<(Taken, Result<Done, ChatError>), StoreError>;
+
 /// Items that finished together.
 struct Settled {
-    rows: Vec<ItemRow>,
+    stage: Stage,
+    rows: Vec<(ItemRow, Option<Token>)>,
     ticks: Vec<Tick>,
 }
 
 impl Settled {
     /// Records them in one commit, then shows them.
     async fn commit(self, context: &Context) -> Result<(), FlowError> {
-        context.store.put_items(&self.rows).await?;
+        let late = put(context, self.rows).await?;
+        if late > 0 {
+            let stage = self.stage.name();
+            context.progress.note(&format!(
+                "{stage}: {late} outcomes came too late, other workers had taken over; their calls are kept"
+            ));
+        }
         self.ticks.into_iter().for_each(|tick| context.progress.tick(tick));
         Ok(())
     }
@@ -175,20 +210,37 @@ impl Settled {
 fn settle(
     context: &Context,
     stage: Stage,
-    chunk: Vec<(ItemKey, Result<Done, ChatError>)>,
+    chunk: Vec<Finished>,
     patience: &mut Patience,
 ) -> (Settled, Result<(), FlowError>) {
     let (mut rows, mut ticks, mut stop) = (Vec::new(), Vec::new(), Ok(()));
-    for (key, outcome) in chunk {
-        match patience.judge(&key.arm, outcome) {
+    for finished in chunk {
+        let (taken, outcome) = match finished {
+            Ok(finished) => finished,
+            Err(error) => {
+                stop = stop.and(Err(error.into()));
+                continue;
+            }
+        };
+        match patience.judge(&taken.key.arm, outcome) {
             Ok(done) => {
                 ticks.push(Tick { failed: matches!(done.state, ItemState::Failed(_)), ..spent(&done.calls) });
-                rows.push(row(context, stage, key, done));
+                rows.push((row(context, stage, taken.key, done), taken.token));
             }
             Err(error) => stop = stop.and(Err(error)),
         }
     }
-    (Settled { rows, ticks }, stop)
+    (Settled { stage, rows, ticks }, stop)
+}
+
+/// How many outcomes came after another worker had taken over.
+async fn put(context: &Context, rows: Vec<(ItemRow, Option<Token>)>) -> Result<usize, StoreError> {
+    let Some(store) = context.store.shared() else {
+        let rows: Vec<ItemRow> = rows.into_iter().map(|(row, _)| row).collect();
+        return context.store.put_items(&rows).await.map(|()| 0);
+    };
+    let claimed = rows.into_iter().filter_map(|(row, token)| Some((row, token?))).collect();
+    Ok(store.settle(claimed).await?.into_iter().filter(|put| !put).count())
 }
 
 fn row(context: &Context, stage: Stage, key: ItemKey, done: Done) -> ItemRow {

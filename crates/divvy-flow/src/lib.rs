@@ -4,6 +4,7 @@
 //! through [`context::Models`], which the binary fills; training through [`train::Trainer`]. Nothing here knows HTTP,
 //! kernels or a terminal.
 
+mod claims;
 pub mod collect;
 pub mod context;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod redo;
 pub mod results;
 pub mod sample;
 pub mod screen;
+pub mod shard;
 pub mod split;
 pub mod strategy;
 pub mod structured;

@@ -22,6 +22,7 @@ pub fn sampled(context: &Context, rows: usize, can_be_asked: impl Fn(&Arm) -> bo
         models: Arc::clone(&context.models),
         progress: Arc::clone(&context.progress),
         cancel: context.cancel.clone(),
+        shard: context.shard,
         now: context.now,
     }
 }

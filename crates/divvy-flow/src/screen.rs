@@ -176,7 +176,7 @@ async fn candidates(context: &Context, plan: &ScreenPlan) -> Result<Vec<(ItemKey
     let order: HashMap<&QuestionId, usize> =
         screened(context, plan).iter().enumerate().map(|(at, question)| (&question.id, at)).collect();
     let mut rows = collect::collected(context).await?;
-    rows.retain(|(key, _)| order.contains_key(&key.question));
+    rows.retain(|(key, _)| order.contains_key(&key.question) && context.works_on(&key.question));
     rows.sort_by_key(|(key, _)| (order[&key.question], key.sample));
     Ok(rows)
 }

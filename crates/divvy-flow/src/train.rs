@@ -8,12 +8,14 @@ use divvy_core::{
     chat::Message,
     digest::Digest,
     plan::StudentPlan,
+    question::QuestionId,
     records::{Stage, TrainPoint},
 };
+use divvy_store::Unit;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::{context::Context, error::FlowError};
+use crate::{claims, context::Context, error::FlowError};
 
 /// One row as text. The trainer tokenises it with the functions that inference uses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -100,11 +102,19 @@ pub async fn run(context: &Context, trainer: &Arc<dyn Trainer>) -> Result<(), Fl
         let key = Digest::of("student/1", &job);
         let artefact = match find(context, &key).await? {
             Some(artefact) => artefact,
-            None => train_one(context, trainer, name, key.clone(), job).await?,
+            None if context.shard.is_some() => return Err(untrained_in_a_shard(name)),
+            None => train_alone(context, trainer, name, key.clone(), job).await?,
         };
         context.models.add_student(name, &plan.base, &artefact);
     }
     Ok(())
+}
+
+fn untrained_in_a_shard(name: &str) -> FlowError {
+    FlowError::Input(format!(
+        "students.{name} is not trained, and a shard holds a part of its rows only; run `divvy train` without --shard on a \
+         store that has all shards, or leave the students out"
+    ))
 }
 
 /// The student of that key, if it was trained and still lies where it was put.
@@ -138,6 +148,45 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
         dev: rows.dev.into_iter().map(|taught| taught.row).collect(),
         unusable: rows.unusable,
     })
+}
+
+/// Trains unless another worker does: then waits, and says what came of it. The store is shared, the files are not.
+async fn train_alone(
+    context: &Context,
+    trainer: &Arc<dyn Trainer>,
+    name: &str,
+    key: Digest,
+    job: Job,
+) -> Result<Artefact, FlowError> {
+    let Some(store) = context.store.shared() else { return train_one(context, trainer, name, key, job).await };
+    let unit = Unit { question: QuestionId(format!("student/{}", key.hex())), sample: 0, arm: String::new() };
+    let mut told = false;
+    loop {
+        if let Some(record) = store.artefact(&key).await? {
+            let here = find(context, &key).await?;
+            return here.ok_or_else(|| lies_elsewhere(name, &record.path));
+        }
+        let claims = store.claim(&context.digest, Stage::Train, std::slice::from_ref(&unit), 1, 0).await?;
+        if !claims.mine.is_empty() && store.artefact(&key).await?.is_none() {
+            let trained = train_one(context, trainer, name, key, job).await;
+            store.give_back(&context.digest, Stage::Train).await?;
+            return trained;
+        }
+        if !told {
+            told = true;
+            context.progress.note(&format!("train: another worker trains {name}; waiting for it"));
+        }
+        let slept = context.cancel.run_until_cancelled(tokio::time::sleep(claims::poll(store)?)).await;
+        slept.ok_or(FlowError::Interrupted)?;
+    }
+}
+
+fn lies_elsewhere(name: &str, path: &str) -> FlowError {
+    let reason = format!(
+        "it is trained, and its files lie at {path} on the machine that did it; copy that folder to the same place here, or \
+         go on there (if they are lost, any change of its settings trains it anew)"
+    );
+    FlowError::Train { student: name.to_owned(), reason }
 }
 
 async fn train_one(

@@ -1,6 +1,8 @@
 //! Hard caps on what a command may spend. An estimate is reserved before a call and settled after it, so that calls in
 //! flight together never exceed a cap; at the cap the caller is told to stop, and what is finished stays finished.
-//! One [`Budget`] may be shared by the clients of several models.
+//! One [`Budget`] may be shared by the clients of several models, and by workers on several machines (`account`).
+
+mod account;
 
 use std::{
     sync::{
@@ -10,9 +12,14 @@ use std::{
     time::Duration,
 };
 
-use divvy_core::{chat::ChatRequest, cost::Prices, cost::show_dollars};
-use tokio::{sync::Notify, time::Instant};
+use divvy_core::{chat::ChatRequest, cost::Prices, cost::show_dollars, digest::Digest};
+use divvy_store::PostgresStore;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 
+use self::account::{Account, Answer};
 use crate::{
     client::Call,
     error::{ChatError, ErrorKind},
@@ -41,6 +48,10 @@ struct Cost {
 struct Books {
     settled: Cost,
     reserved: Cost,
+    /// What the common account has lent and has not heard the end of, where there is one.
+    lent: Cost,
+    /// Of what is settled, what the common account knows.
+    booked: Cost,
 }
 
 /// What may be spent, and what was.
@@ -50,11 +61,18 @@ pub struct Budget {
     began: Instant,
     books: Mutex<Books>,
     settled: Notify,
+    account: Option<Account>,
 }
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { caps: Caps::default(), began: Instant::now(), books: Mutex::default(), settled: Notify::new() }
+        Self {
+            caps: Caps::default(),
+            began: Instant::now(),
+            books: Mutex::default(),
+            settled: Notify::new(),
+            account: None,
+        }
     }
 }
 
@@ -64,10 +82,17 @@ impl Budget {
         Arc::new(Self { caps, ..Self::default() })
     }
 
+    /// Caps on what all workers of a plan spend, whenever they run; the time is each command's own.
+    #[must_use]
+    pub fn common(caps: Caps, store: PostgresStore, plan: Digest) -> Arc<Self> {
+        let counts = caps != Caps { time: caps.time, ..Caps::default() };
+        Arc::new(Self { caps, account: counts.then(|| Account::new(store, plan)), ..Self::default() })
+    }
+
     /// Calls, tokens and nano-dollars spent so far, calls in flight not included.
     #[must_use]
     pub fn spent(&self) -> (u64, u64, i64) {
-        let books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        let books = self.books();
         (books.settled.calls, books.settled.tokens, books.settled.price_nanos)
     }
 
@@ -82,38 +107,73 @@ impl Budget {
 
     /// Waits while calls in flight hold what is left: most of them cost less than was reserved for them.
     async fn reserve(self: &Arc<Self>, cost: Cost) -> Result<Reservation, ChatError> {
+        // One asks the common account for all that wait.
+        let mut line = None;
         loop {
             if let Some(time) = self.caps.time.filter(|time| self.began.elapsed() >= *time) {
                 return Err(out_of_time(time));
             }
             let changed = self.settled.notified();
-            {
-                let mut books = self.books.lock().unwrap_or_else(PoisonError::into_inner);
-                if self.fits(&books, cost) {
-                    books.reserved = plus(books.reserved, cost);
-                    return Ok(Reservation { budget: self.clone(), cost, settle: Cost::default() });
-                }
-                if books.reserved.calls == 0 {
-                    return Err(self.exhausted(&books));
-                }
+            if let Some(reservation) = self.take(cost) {
+                return Ok(reservation);
             }
-            changed.await;
+            let in_flight = self.books().reserved.calls > 0;
+            let Some(account) = &self.account else {
+                if !in_flight {
+                    return Err(self.exhausted(self.books().settled, Cost::default()));
+                }
+                changed.await;
+                continue;
+            };
+            if line.is_none() {
+                line = Some(account.line.lock().await);
+                continue;
+            }
+            match self.borrow(cost).await? {
+                Answer::Lent => {}
+                Answer::Refused { others: false, total, lost } if !in_flight => return Err(self.exhausted(total, lost)),
+                // Other workers do not tell us when they give something back.
+                Answer::Refused { .. } => drop(timeout(account::POLL, changed).await),
+            }
         }
+    }
+
+    /// A reservation, if there is room for it.
+    fn take(self: &Arc<Self>, cost: Cost) -> Option<Reservation> {
+        let mut books = self.books();
+        if !self.fits(&books, cost) {
+            return None;
+        }
+        books.reserved = plus(books.reserved, cost);
+        Some(Reservation { budget: self.clone(), cost, settle: Cost::default() })
+    }
+
+    fn books(&self) -> std::sync::MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn fits(&self, books: &Books, cost: Cost) -> bool {
         let total = plus(plus(books.settled, books.reserved), cost);
-        self.caps.calls.is_none_or(|cap| total.calls <= cap)
-            && self.caps.tokens.is_none_or(|cap| total.tokens <= cap)
-            && self.caps.price_nanos.is_none_or(|cap| total.price_nanos <= cap)
+        let Some(_) = &self.account else {
+            return self.caps.calls.is_none_or(|cap| total.calls <= cap)
+                && self.caps.tokens.is_none_or(|cap| total.tokens <= cap)
+                && self.caps.price_nanos.is_none_or(|cap| total.price_nanos <= cap);
+        };
+        let (total, lent) = (minus(total, books.booked), books.lent);
+        self.caps.calls.is_none_or(|_| total.calls <= lent.calls)
+            && self.caps.tokens.is_none_or(|_| total.tokens <= lent.tokens)
+            && self.caps.price_nanos.is_none_or(|_| total.price_nanos <= lent.price_nanos)
     }
 
-    fn exhausted(&self, books: &Books) -> ChatError {
-        let spent = books.settled;
+    fn exhausted(&self, spent: Cost, lost: Cost) -> ChatError {
         let cap = |cap: Option<u64>| cap.map_or("no cap".to_owned(), |cap| format!("of {cap}"));
         let money = self.caps.price_nanos.map_or("no cap".to_owned(), |cap| format!("of {}", show_dollars(cap)));
+        let lost = match lost.calls {
+            0 => String::new(),
+            calls => format!(", and {calls} calls that workers which vanished may have made"),
+        };
         let message = format!(
-            "the budget does not allow another call: {} calls ({}), {} tokens ({}), {} ({money}); raise [budget] in the \
+            "the budget does not allow another call: {} calls ({}), {} tokens ({}), {} ({money}){lost}; raise [budget] in the \
              recipe and run the same command to go on",
             spent.calls,
             cap(self.caps.calls),
@@ -141,6 +201,10 @@ fn plus(a: Cost, b: Cost) -> Cost {
     }
 }
 
+fn minus(a: Cost, b: Cost) -> Cost {
+    Cost { calls: a.calls - b.calls, tokens: a.tokens - b.tokens, price_nanos: a.price_nanos - b.price_nanos }
+}
+
 /// Given back when dropped, less what was settled.
 struct Reservation {
     budget: Arc<Budget>,
@@ -150,10 +214,8 @@ struct Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut books = self.budget.books.lock().unwrap_or_else(PoisonError::into_inner);
-        books.reserved.calls -= self.cost.calls;
-        books.reserved.tokens -= self.cost.tokens;
-        books.reserved.price_nanos -= self.cost.price_nanos;
+        let mut books = self.budget.books();
+        books.reserved = minus(books.reserved, self.cost);
         books.settled = plus(books.settled, self.settle);
         drop(books);
         self.budget.settled.notify_waiters();

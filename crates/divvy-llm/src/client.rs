@@ -176,8 +176,12 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         timeout: config.one_try(),
         stall: config.stall,
     };
+    let name = format!("{} {}", attempt.endpoint.as_deref().unwrap_or_default(), config.model_name);
     let ledger = Ledger::new(attempt, store, config);
-    Limit::new(endpoint.max_concurrency, endpoint.adaptive, true, Rate::new(endpoint.rates, LONGEST_HOLD, ledger))
+    let rate = Rate::new(endpoint.rates, LONGEST_HOLD, ledger);
+    // What runs on this machine is nobody else's.
+    let rate = if config.local { rate } else { rate.shared(store, name) };
+    Limit::new(endpoint.max_concurrency, endpoint.adaptive, true, rate)
 }
 
 /// Identity of a call: model, messages, every sampling setting, seed and sample index. Not who serves it.

@@ -13,6 +13,7 @@ mod batch;
 mod budget;
 mod cache;
 mod chat;
+mod claim;
 mod client;
 mod clock;
 mod error;

@@ -1,6 +1,9 @@
 //! Requests and tokens a minute, as an endpoint's owner allows them: from the recipe, or as the endpoint itself says with
 //! its replies. The minute slides: whatever moment it ends at, no more than the limit was sent in it. What a request may
-//! take is held until its reply says what it took. An endpoint that asks for a pause gets it, from all requests.
+//! take is held until its reply says what it took. An endpoint that asks for a pause gets it, from all requests. On a
+//! store that workers share, the minute is theirs together (`common`).
+
+mod common;
 
 use std::{
     collections::VecDeque,
@@ -8,11 +11,13 @@ use std::{
     time::Duration,
 };
 
+use divvy_store::Store;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
 
+use self::common::Common;
 use crate::{
     budget::most_tokens,
     chat::{Quota, Told},
@@ -42,6 +47,13 @@ impl Rates {
     }
 }
 
+/// A request's place in the window.
+#[derive(Clone, Copy)]
+enum Place {
+    Own(u64),
+    Common(common::Held),
+}
+
 /// A request of the last minute.
 struct Sent {
     number: u64,
@@ -63,6 +75,8 @@ pub(crate) struct Rate<L> {
     /// Longer nobody waits for an endpoint that asked for a pause.
     longest_hold: Duration,
     window: Mutex<Window>,
+    /// The window of all workers, in place of our own.
+    common: Option<Common>,
     /// First come, first served: only who holds it waits for room.
     turn: tokio::sync::Mutex<()>,
     room: Notify,
@@ -75,10 +89,17 @@ impl<L> Rate<L> {
             rates,
             longest_hold,
             window: Mutex::default(),
+            common: None,
             turn: tokio::sync::Mutex::default(),
             room: Notify::new(),
             inner,
         }
+    }
+
+    /// The endpoint called `lane` is asked by all workers on this store.
+    pub(crate) fn shared(self, store: &Store, lane: String) -> Self {
+        let common = store.shared().map(|store| Common::new(store.clone(), lane));
+        Self { common, ..self }
     }
 
     /// Takes a place in the window that ends now, or says when the next place comes free.
@@ -107,7 +128,12 @@ impl<L> Rate<L> {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn settle(&self, number: u64, tokens: u64) {
+    fn settle(&self, place: Place, tokens: u64) {
+        let number = match (place, &self.common) {
+            (Place::Own(number), _) => number,
+            (Place::Common(held), Some(common)) => return common.settle(held, tokens),
+            (Place::Common(_), None) => return,
+        };
         let mut window = self.window();
         if let Some(sent) = window.sent.iter_mut().find(|sent| sent.number == number) {
             sent.tokens = tokens;
@@ -116,8 +142,8 @@ impl<L> Rate<L> {
 }
 
 impl<L: Layer> Rate<L> {
-    /// Waits until the request may be sent, and returns its number; `None` where nothing limits.
-    async fn admit(&self, tokens_in: u64, tokens_out: u64) -> Result<Option<u64>, ChatError> {
+    /// Waits until the request may be sent, and returns its place; `None` where nothing limits.
+    async fn admit(&self, tokens_in: u64, tokens_out: u64) -> Result<Option<Place>, ChatError> {
         let _turn = self.turn.lock().await;
         loop {
             let (now, told) = (Instant::now(), self.inner.told());
@@ -126,13 +152,21 @@ impl<L: Layer> Rate<L> {
                 Some(until) if until - now > self.longest_hold => return Err(held_for_long(until - now)),
                 Some(until) => until,
                 None if rates == Rates::default() => return Ok(None),
-                None => match self.enter(rates, tokens_in + tokens_out, now) {
-                    Ok(number) => return Ok(Some(number)),
+                None => match self.enter_any(rates, tokens_in + tokens_out, now).await? {
+                    Ok(place) => return Ok(Some(place)),
                     Err(next) => next,
                 },
             };
             // Room comes when the oldest request is a minute old, or when one took less than was held for it.
             drop(timeout_at(next, self.room.notified()).await);
+        }
+    }
+
+    /// A place in the window of all workers, or in our own; else when to ask again.
+    async fn enter_any(&self, rates: Rates, tokens: u64, now: Instant) -> Result<Result<Place, Instant>, ChatError> {
+        match &self.common {
+            Some(common) => Ok(common.enter(rates, tokens).await?.map(Place::Common)),
+            None => Ok(self.enter(rates, tokens, now).map(Place::Own)),
         }
     }
 
@@ -172,11 +206,11 @@ impl<L: Layer> Layer for Rate<L> {
         let (tokens_in, tokens_out) = most_tokens(&job.request);
         let start = Instant::now();
         let admitted = job.cancel.run_until_cancelled(self.admit(tokens_in, tokens_out)).await;
-        let number = admitted.ok_or_else(ChatError::cancelled)??;
+        let place = admitted.ok_or_else(ChatError::cancelled)??;
         job.waited.since(start);
         let result = self.inner.call(job).await;
-        if let Some((number, tokens)) = number.zip(taken(&result)) {
-            self.settle(number, tokens);
+        if let Some((place, tokens)) = place.zip(taken(&result)) {
+            self.settle(place, tokens);
         }
         // It may have taken less than was held for it, and have brought better news of the endpoint's limits.
         self.room.notify_one();

@@ -1,5 +1,6 @@
 //! An identical request in flight is shared: the first caller starts it, the others wait for the same reply. It goes
-//! on as long as anybody waits, and is cancelled when the last one has gone.
+//! on as long as anybody waits, and is cancelled when the last one has gone. What other workers have in flight is the
+//! business of `claim`.
 
 use std::{
     collections::HashMap,
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cache::kept,
+    claim::alone,
     client::Call,
     error::{ChatError, ErrorKind},
     layer::{Job, Layer},
@@ -54,12 +55,8 @@ impl<L: Layer> SingleFlight<L> {
         let job = Job { cancel: cancel.clone(), ..job.clone() };
         let (store, inner) = (self.store.clone(), self.inner.clone());
         tokio::spawn(async move {
-            // The flight before this one may have landed between our look into the cache and now.
-            let result = match Box::pin(kept(&store, &job)).await {
-                Ok(Some(call)) => Ok(call),
-                Ok(None) => inner.call(job).await,
-                Err(error) => Err(error),
-            };
+            // The flight before this one may have landed between our look into the cache and now: it is looked for again.
+            let result = alone(&store, &*inner, job).await;
             let _ = sender.send(Some(result));
         });
         Flight { outcome, cancel, waiting: 0 }

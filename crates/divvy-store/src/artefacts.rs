@@ -8,10 +8,10 @@ use crate::{
     error::StoreError,
     rows::ArtefactRow,
     statement::Statement,
-    store::Store,
+    store::SqliteStore,
 };
 
-impl Store {
+impl SqliteStore {
     /// The newest artefact of a key counts.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::{
     error::StoreError,
     rows::{BatchEvent, BatchRow, BatchState},
     statement::Statement,
-    store::Store,
+    store::SqliteStore,
 };
 
 const OPEN: &str = "SELECT batch.*,
@@ -22,7 +22,7 @@ const OPEN: &str = "SELECT batch.*,
     WHERE last.state IS NULL OR last.state NOT IN ('settled', 'abandoned')
     ORDER BY batch.seq";
 
-impl Store {
+impl SqliteStore {
     /// Keeps what is about to be handed in. Nothing may be sent before this returns.
     ///
     /// # Errors

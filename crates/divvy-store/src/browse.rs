@@ -11,7 +11,7 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-use crate::{codec::blob, error::StoreError, items::item_row, lock, rows::ItemRow, store::Store};
+use crate::{codec::blob, error::StoreError, items::item_row, lock, rows::ItemRow, store::SqliteStore};
 
 /// Which items of a plan's stage to show: settled ones, by question and sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ const MARKS: &str =
       AND state != 'pending'
     GROUP BY arm ORDER BY arm";
 
-impl Store {
+impl SqliteStore {
     /// One page.
     ///
     /// # Errors
@@ -153,9 +153,12 @@ impl Store {
     }
 
     /// Whether a process writes to the store now: what tells a run that is at work from one that was killed.
-    #[must_use]
-    pub fn is_being_written(&self) -> bool {
-        lock::is_locked(self.path())
+    ///
+    /// # Errors
+    /// None; those of a store on a server.
+    #[expect(clippy::unused_async, reason = "a store on a server has to be asked")]
+    pub async fn is_being_written(&self) -> Result<bool, StoreError> {
+        Ok(lock::is_locked(self.path()))
     }
 }
 

@@ -13,10 +13,10 @@ use crate::{
     error::StoreError,
     rows::{AttemptRecord, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
     statement::Statement,
-    store::Store,
+    store::SqliteStore,
 };
 
-impl Store {
+impl SqliteStore {
     /// Keeps the bytes of a reply. On disk when this returns, and so before any parser sees them.
     ///
     /// # Errors
@@ -75,7 +75,7 @@ impl Store {
         }
     }
 
-    /// [`Store::record_call`] and [`Store::record_attempt`] in one transaction. Where the call's raw reply was recorded by
+    /// [`SqliteStore::record_call`] and [`SqliteStore::record_attempt`] in one transaction. Where the call's raw reply was recorded by
     /// this process, that is on disk and can be read again: this then returns at once, and the call is on disk before
     /// anything that is written after it. Whoever reads from this store sees it.
     ///

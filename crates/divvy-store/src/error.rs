@@ -36,6 +36,13 @@ pub enum StoreError {
     Closed { path: PathBuf },
     #[error("the store {path} refuses to {action}: {detail}", path = path.display())]
     Refused { path: PathBuf, action: &'static str, detail: String },
+    #[error("a store on a server is postgres://USER@HOST:PORT/DATABASE, and this is none: {detail}")]
+    Address { detail: String },
+    #[error(
+        "the store {store} does not answer ({detail}); see that the server runs and run the same command again: everything \
+         acknowledged so far is kept"
+    )]
+    Away { store: String, detail: String },
 }
 
 impl StoreError {
@@ -56,6 +63,16 @@ impl StoreError {
             Some(SQLITE_FULL) => Self::DiskFull { path, detail },
             Some(SQLITE_IOERR | SQLITE_CANTOPEN | SQLITE_READONLY | SQLITE_PERM) => Self::Io { path, action, detail },
             Some(SQLITE_CORRUPT | SQLITE_NOTADB) => Self::Corrupt { path, detail },
+            _ => Self::Refused { path, action, detail },
+        }
+    }
+
+    /// Sorts an error of a server by its SQLSTATE (<https://www.postgresql.org/docs/15/errcodes-appendix.html>).
+    pub(crate) fn from_postgres(store: &str, action: &'static str, error: &sqlx::Error) -> Self {
+        const DISK_FULL: &str = "53100";
+        let (path, detail) = (PathBuf::from(store), error.to_string());
+        match error.as_database_error().and_then(|error| error.code()) {
+            Some(code) if code == DISK_FULL => Self::DiskFull { path, detail },
             _ => Self::Refused { path, action, detail },
         }
     }

@@ -16,13 +16,13 @@ use crate::{
     error::StoreError,
     rows::{ItemCount, ItemRow},
     statement::Statement,
-    store::Store,
+    store::SqliteStore,
 };
 
 /// Questions in one body: enough to have much in common, few enough to be read for one of them.
 const QUESTIONS_AT_ONCE: usize = 512;
 
-impl Store {
+impl SqliteStore {
     /// Sets the state of an item. Its plan must have been put before. On disk when this returns; puts that run at the
     /// same time share a transaction.
     ///

@@ -1,5 +1,6 @@
-//! The one door to the database: calls, attempts, items, runs, artefacts. SQLite in WAL mode with full fsync and group
-//! commit; a write has reached the disk when its future returns. Modules are listed in reading order.
+//! The one door to the database: calls, attempts, items, runs, artefacts. SQLite in WAL mode with full fsync, or a
+//! PostgreSQL server that many workers share; group commit in both, and a write has reached the disk when its future
+//! returns. Modules are listed in reading order.
 //!
 //! This crate knows no HTTP and parses no reply: it keeps what it is given.
 
@@ -11,11 +12,13 @@ mod browse;
 mod call_sql;
 mod calls;
 mod codec;
+mod door;
 mod error;
 mod items;
 mod keys;
 mod lock;
 mod migrations;
+mod postgres;
 mod recipes;
 mod rows;
 mod runs;
@@ -25,10 +28,13 @@ mod words;
 mod writer;
 
 pub use browse::{ArmMark, ItemPage};
+pub use door::Store;
 pub use error::StoreError;
+pub use postgres::{PostgresStore, Terms, Token};
 pub use recipes::KeptRecipe;
 pub use rows::{
-    ArtefactRow, AttemptRecord, AttemptTotal, BatchEvent, BatchRow, BatchState, CallFilter, CallRecord, CallTotal,
-    CallUsage, ItemCount, ItemRow, RawReply, RunId, RunRow, RunStatus, TestOpening,
+    Amount, ArtefactRow, AttemptRecord, AttemptTotal, BatchEvent, BatchRow, BatchState, Borrowed, CallFilter,
+    CallRecord, CallTotal, CallUsage, Claims, Exchange, ItemCount, ItemRow, Lent, LentBefore, RawReply, RunId, RunRow,
+    RunStatus, Share, TestOpening, Unit, WorkerRow,
 };
-pub use store::Store;
+pub use store::SqliteStore;

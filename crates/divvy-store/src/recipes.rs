@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 
-use crate::{error::StoreError, rows::RunId, statement::Statement, store::Store};
+use crate::{error::StoreError, rows::RunId, statement::Statement, store::SqliteStore};
 
 /// A recipe as it stood when a run began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct KeptRecipe {
     pub folder: String,
 }
 
-impl Store {
+impl SqliteStore {
     /// Keeps the recipe of a run that has begun. The caller answers for it that no secret stands in the text.
     ///
     /// # Errors

@@ -235,3 +235,95 @@ impl BatchEvent {
         Self { intent: intent.to_owned(), state, name: None, back: None, failed: None, detail: None, at_ms }
     }
 }
+
+/// One item of a stage of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unit {
+    pub question: QuestionId,
+    pub sample: u32,
+    pub arm: String,
+}
+
+/// A process that is at work on a store on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerRow {
+    /// Its number on its machine, and where that is.
+    pub name: String,
+    /// In its work.
+    pub items: u64,
+}
+
+/// What came of claiming items, by their place in the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    pub mine: Vec<(usize, crate::postgres::Token)>,
+    /// Not over, and not this worker's: in work elsewhere, beyond what was asked for, or just taken by another.
+    pub open: Vec<usize>,
+    /// Of those, how many are in work elsewhere.
+    pub busy: usize,
+}
+
+/// Calls, tokens and nano-dollars.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    pub calls: i64,
+    pub tokens: i64,
+    pub nanos: i64,
+}
+
+/// What a worker tells the common account, and asks of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exchange {
+    /// One more than the last: an exchange that is sent again is booked once.
+    pub turn: i64,
+    /// Settled since the last.
+    pub spent: Amount,
+    /// Reserved by calls in flight.
+    pub keep: Amount,
+    /// For the call that asks.
+    pub need: Amount,
+    /// For those after it, as far as there is plenty.
+    pub more: Amount,
+    /// Calls, tokens and nano-dollars of all workers together; `None`: no cap.
+    pub caps: [Option<i64>; 3],
+}
+
+/// The account's answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Borrowed {
+    pub granted: bool,
+    /// What this worker may have spent and reserved from now on.
+    pub holds: Amount,
+    /// Settled by all workers, ever.
+    pub total: Amount,
+    /// Held by workers that vanished: counted as spent.
+    pub lost: Amount,
+    /// Another worker holds something, and may give it back.
+    pub others: bool,
+}
+
+/// A share of an endpoint's rate that is asked for; `None`: no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    pub window: std::time::Duration,
+    pub most_requests: Option<i64>,
+    pub most_tokens: Option<i64>,
+    pub want_requests: i64,
+    pub need_tokens: i64,
+    pub want_tokens: i64,
+}
+
+/// A share as it was lent, or what was used of it in the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LentBefore {
+    pub id: i64,
+    pub requests: i64,
+    pub tokens: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lent {
+    Some(LentBefore),
+    /// Nothing comes free sooner.
+    Wait(std::time::Duration),
+}

@@ -8,10 +8,10 @@ use crate::{
     error::StoreError,
     rows::{RunId, RunRow, RunStatus, TestOpening},
     statement::Statement,
-    store::Store,
+    store::SqliteStore,
 };
 
-impl Store {
+impl SqliteStore {
     /// Keeps a resolved plan; the same again changes nothing. Everything else refers to a plan that is kept.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! Opening and closing: one writing connection behind the lock, a few reading ones beside it. Everything else of
-//! [`Store`] stands in the file of its table: `calls`, `runs`, `items`, `artefacts`.
+//! The embedded store, opened and closed: one writing connection behind the lock, a few reading ones beside it. Everything else of
+//! [`SqliteStore`] stands in the file of its table: `calls`, `runs`, `items`, `artefacts`.
 
 use std::{
     path::{Path, PathBuf},
@@ -36,7 +36,7 @@ const BUSY: Duration = Duration::from_secs(10);
 
 /// The store; a clone is another handle to the same one. Writes of a dropped caller are still committed.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct SqliteStore {
     inner: Arc<Inner>,
 }
 
@@ -55,7 +55,7 @@ struct Inner {
     settled: AtomicU64,
 }
 
-impl Store {
+impl SqliteStore {
     /// Opens or creates the store at `path`, with its directories, for writing. One process at a time may do so.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::{
 
 use sqlx::SqliteConnection;
 
-use crate::{error::StoreError, statement::Statement, store::Store};
+use crate::{error::StoreError, statement::Statement, store::SqliteStore};
 
 #[derive(Debug, Default)]
 pub(crate) struct Words {
@@ -28,7 +28,7 @@ impl Words {
     }
 }
 
-impl Store {
+impl SqliteStore {
     /// The number of a text; it is on disk when this returns.
     pub(crate) async fn word(&self, text: &str) -> Result<i64, StoreError> {
         if let Some(id) = self.words().id(text) {

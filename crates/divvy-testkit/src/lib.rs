@@ -2,6 +2,8 @@
 
 pub mod checkpoint;
 pub mod collector;
+#[cfg(unix)]
+pub mod postgres;
 pub mod script;
 pub mod teacher;
 pub mod workspace;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use divvy_flow::shard::Shard;
 
 /// Which part of an LLM's reasoning can a small model of yours take over? Measure it on your task.
 #[derive(Debug, Parser)]
@@ -24,9 +25,10 @@ pub(crate) struct Place {
     /// Folder that the recipe's data files are relative to [default: the recipe's own]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Folder of the store, the trained students and the reports
-    #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
-    pub store: PathBuf,
+    /// Folder of the store, the trained students and the reports; or a PostgreSQL server that several machines share,
+    /// postgres://USER@HOST/DATABASE (docs/several-machines.md) [default: the recipe's `store`, else the folder `runs`]
+    #[arg(long, value_name = "DIR|URL", env = "DIVVY_STORE", hide_env_values = true)]
+    pub store: Option<PathBuf>,
     /// Take the training questions from what was asked of `divvy serve --record`, not from the recipe; with a number, from
     /// its first lines
     #[arg(long, value_name = "traffic[:LINES]")]
@@ -104,12 +106,18 @@ pub(crate) enum Command {
     Collect {
         #[command(flatten)]
         place: Place,
+        /// Work on a share of the questions only: 2/5 is the second of five, chosen by their ids
+        #[arg(long, value_name = "NUMBER/OF")]
+        shard: Option<Shard>,
     },
     /// Screen the collected decompositions with the solver (collects first what is missing)
     #[command(after_help = "Example:\n  divvy screen recipes/quickstart.toml")]
     Screen {
         #[command(flatten)]
         place: Place,
+        /// Work on a share of the questions only: 2/5 is the second of five, chosen by their ids
+        #[arg(long, value_name = "NUMBER/OF")]
+        shard: Option<Shard>,
     },
     /// Train the students (collects and screens first what is missing)
     #[command(after_help = "Example:\n  divvy train recipes/quickstart.toml")]
@@ -122,6 +130,9 @@ pub(crate) enum Command {
     Eval {
         #[command(flatten)]
         place: Place,
+        /// Work on a share of the questions only: 2/5 is the second of five, chosen by their ids
+        #[arg(long, value_name = "NUMBER/OF")]
+        shard: Option<Shard>,
     },
     /// Print the results of a recipe, finished or not
     #[command(
@@ -154,8 +165,8 @@ pub(crate) enum Command {
         recipe: PathBuf,
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
-        #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
-        store: PathBuf,
+        #[arg(long, value_name = "DIR|URL", env = "DIVVY_STORE", hide_env_values = true)]
+        store: Option<PathBuf>,
         /// Print JSON for programs
         #[arg(long)]
         json: bool,
@@ -223,8 +234,8 @@ pub(crate) enum Command {
     /// List the runs of a store, newest first
     #[command(after_help = "Examples:\n  divvy runs\n  divvy runs --json")]
     Runs {
-        #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
-        store: PathBuf,
+        #[arg(long, value_name = "DIR|URL", env = "DIVVY_STORE", hide_env_values = true)]
+        store: Option<PathBuf>,
         /// Print JSON Lines for programs
         #[arg(long)]
         json: bool,
@@ -256,8 +267,8 @@ pub(crate) enum Command {
         /// Attempts that came to nothing, and what the endpoint said
         #[arg(long, conflicts_with_all = ["key", "model"])]
         failed: bool,
-        #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
-        store: PathBuf,
+        #[arg(long, value_name = "DIR|URL", env = "DIVVY_STORE", hide_env_values = true)]
+        store: Option<PathBuf>,
         /// Print JSON Lines for programs
         #[arg(long)]
         json: bool,
@@ -289,8 +300,8 @@ pub(crate) enum Command {
         #[arg(long = "file", value_name = "FILE")]
         files: Vec<PathBuf>,
         /// For a recipe that reads traffic: folder of the store
-        #[arg(long, value_name = "DIR", default_value = "runs", env = "DIVVY_STORE")]
-        store: PathBuf,
+        #[arg(long, value_name = "DIR|URL", env = "DIVVY_STORE", hide_env_values = true)]
+        store: Option<PathBuf>,
         /// Questions to show
         #[arg(long, default_value_t = 5)]
         rows: usize,

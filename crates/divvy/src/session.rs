@@ -28,9 +28,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cli::{Place, Traffic},
     clock,
+    home::Home,
     host::Hosts,
     models::{self, Registry, Resolved},
-    output::say,
+    output::{Usage, say},
     progress::Terminal,
     questions,
     trainer::Native,
@@ -71,7 +72,7 @@ fn read_text(path: &Path) -> anyhow::Result<String> {
     let told = |error: std::io::Error| {
         let hint =
             if error.kind() == std::io::ErrorKind::NotFound { "; `divvy init` writes one to start from" } else { "" };
-        crate::output::Usage(format!("cannot read the recipe `{}`: {error}{hint}", path.display()))
+        Usage(format!("cannot read the recipe `{}`: {error}{hint}", path.display()))
     };
     Ok(std::fs::read_to_string(path).map_err(told)?)
 }
@@ -115,9 +116,11 @@ impl Session {
             .map(|(split, digest)| (split.to_owned(), digest.hex().to_owned()))
             .collect();
         let plan = plan.with_inputs(ids, content);
-        let store = open_store(&place.store, access).await?;
+        let home = Home::new(place.store.as_deref(), recipe.store.as_deref());
+        let store = home.open(access).await?;
+        no_batches_with_others(&recipe, &store)?;
         let to_keep = (!recipe.may_hold_secrets()).then(|| KeptRecipe { text, folder: absolute(folder) });
-        let (digest, folder) = (plan.digest(), place.store.clone());
+        let (digest, folder) = (plan.digest(), home.folder);
         Ok(Self::assemble(Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder }))
     }
 
@@ -127,11 +130,26 @@ impl Session {
         let trainer = Native { hosts: Arc::clone(&hosts), folder: folder.join("students"), bases: bases.clone() };
         let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
         let watching = Arc::clone(&progress);
-        let registry =
-            Arc::new(Registry::new(store.clone(), resolved, Arc::clone(&hosts), recipe.budget.clone(), watching));
+        let registry = Arc::new(Registry::new(
+            store.clone(),
+            resolved,
+            Arc::clone(&hosts),
+            recipe.budget.clone(),
+            watching,
+            &digest,
+        ));
         let models = Arc::clone(&registry) as Arc<dyn Models>;
         let context = context(plan, digest, questions, store, models, progress);
         Self { context, trainer: Arc::new(trainer), recipe, folder, registry, to_keep, hosts, bases, numerics }
+    }
+
+    /// The command's end: nothing is held that others wait for, and every write is on the disk.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn close(&self) -> anyhow::Result<()> {
+        self.registry.settle().await?;
+        Ok(self.context.store.close().await?)
     }
 
     /// A local model, loaded, as students are trained from it.
@@ -189,6 +207,18 @@ fn absolute(folder: &Path) -> String {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).to_string_lossy().into_owned()
 }
 
+/// A batch is followed by one process, and on a server there may be several.
+fn no_batches_with_others(recipe: &Recipe, store: &Store) -> Result<(), Usage> {
+    let batched = recipe.models.iter().find(|(_, model)| model.mode == recipe::Mode::Batch);
+    match batched.filter(|_| store.shared().is_some()) {
+        Some((name, _)) => Err(Usage(format!(
+            "models.{name}.mode: workers cannot share batches yet, so that a store on a server goes with mode = \"online\" \
+             alone; or keep the store in a folder (--store runs)"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// What the stages are given in this program.
 pub(crate) fn context(
     plan: Plan,
@@ -199,7 +229,7 @@ pub(crate) fn context(
     progress: Arc<dyn Progress>,
 ) -> Context {
     let cancel = CancellationToken::new();
-    Context { plan, digest, questions, store, models, progress, cancel, now: clock::now_ms }
+    Context { plan, digest, questions, store, models, progress, cancel, shard: None, now: clock::now_ms }
 }
 
 /// Figures of a plan as they stand in its store; `models` are those of its recipe, as far as they are known.
@@ -223,25 +253,6 @@ pub(crate) fn numerics(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String
 
 fn bases(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, PathBuf> {
     resolved.iter().filter_map(|(name, model)| Some((name.clone(), model.path.clone()?))).collect()
-}
-
-pub(crate) async fn open_store(folder: &Path, access: Access) -> anyhow::Result<Store> {
-    let path = folder.join("divvy.db");
-    match access {
-        Access::Run => Ok(Store::open(&path).await?),
-        Access::Look if !path.exists() => {
-            anyhow::bail!(
-                "there is no store at `{}` yet; `divvy run` makes one, or name another with --store",
-                path.display()
-            )
-        }
-        // Models that need no training can be served before anything was run.
-        Access::Serve if !path.exists() => {
-            Store::open(&path).await?.close().await?;
-            Store::open_read(&path).await.context("opening the new store to read")
-        }
-        Access::Look | Access::Serve => Store::open_read(&path).await.context("opening the store to read"),
-    }
 }
 
 /// Ctrl-C once: stop cleanly, keep everything. Twice: stop now; what is committed is safe anyway.

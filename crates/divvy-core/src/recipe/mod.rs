@@ -31,6 +31,9 @@ pub struct Recipe {
     /// The one seed from which every item's seed is derived.
     #[serde(default = "one")]
     pub seed: u64,
+    /// A PostgreSQL server that several machines share: `postgres://USER@HOST/DATABASE`. Without it, and without `--store`,
+    /// the records lie in a folder.
+    pub store: Option<String>,
     pub data: Data,
     #[serde(default)]
     pub models: BTreeMap<String, Model>,
@@ -454,8 +457,31 @@ impl Recipe {
     /// # Errors
     /// [`RecipeError`] with file, line and column, and the nearest valid key for an unknown one.
     pub fn parse(text: &str, origin: &str) -> Result<Self, RecipeError> {
-        toml::from_str(text).map_err(|error| RecipeError::from_toml(&error, text, origin))
+        let recipe: Self = toml::from_str(text).map_err(|error| RecipeError::from_toml(&error, text, origin))?;
+        recipe.store.as_deref().map_or(Ok(()), |store| check_store(store, origin))?;
+        Ok(recipe)
     }
+}
+
+/// Whether a store is a server, or else a folder.
+#[must_use]
+pub fn is_server(store: &str) -> bool {
+    ["postgres://", "postgresql://"].iter().any(|scheme| store.starts_with(scheme))
+}
+
+fn check_store(store: &str, origin: &str) -> Result<(), RecipeError> {
+    let wrong = |message: &str| RecipeError::at_key(origin, "store", message);
+    if !is_server(store) {
+        return Err(wrong("it names a server, postgres://USER@HOST/DATABASE").hint("a folder is named with --store"));
+    }
+    let rest = store.split_once("://").map_or(store, |(_, rest)| rest);
+    let user = rest.split(['/', '?']).next().and_then(|place| place.rsplit_once('@')).map_or("", |(user, _)| user);
+    if user.contains(':') || store.contains("password=") {
+        return Err(
+            wrong("a password does not belong in a recipe").hint("put it in PGPASSWORD, ~/.pgpass or DIVVY_STORE")
+        );
+    }
+    Ok(())
 }
 
 fn one() -> u64 {

@@ -49,3 +49,18 @@ fn a_key_in_a_url_is_suspected() {
     assert!(with(plain, "https://b.example/v1?key=secret").may_hold_secrets());
     assert!(with("https://a.example/v1?api-version=1&key=secret", plain).may_hold_secrets());
 }
+
+#[test]
+fn a_store_is_a_server_and_holds_no_password() {
+    let with = |store: &str| Recipe::parse(&format!("store = \"{store}\"\n{SMALL}"), "r.toml");
+    assert_eq!(with("postgres://ann@db/runs").unwrap().store.as_deref(), Some("postgres://ann@db/runs"));
+    for (store, word) in [
+        ("runs", "--store"),
+        ("postgres://ann:secret@db/runs", "PGPASSWORD"),
+        ("postgresql://ann:secret@db", "PGPASSWORD"),
+        ("postgres://db/runs?user=ann&password=secret", "PGPASSWORD"),
+    ] {
+        let error = with(store).unwrap_err().to_string();
+        assert!(error.contains(word) && !error.contains("secret"), "{error}");
+    }
+}

@@ -6,6 +6,8 @@ mod batch;
 mod dialects;
 mod http;
 mod layers;
+#[cfg(unix)]
+mod shared;
 
 use std::sync::Arc;
 

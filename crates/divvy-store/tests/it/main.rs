@@ -1,10 +1,12 @@
 //! The store under bad luck: a writer that is killed, a torn log, a full disk, two writers; and every table there and
-//! back.
+//! back, in a file and on a server; and what workers on a server share.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic; the lint spares only the tests themselves")]
 
 mod accidents;
+mod both;
 mod browsing;
+mod sharing;
 mod tables;
 
 use divvy_core::{

@@ -1,3 +1,5 @@
+//! Every table there and back, in a file and on a server.
+
 use divvy_core::{
     chat::Usage,
     question::{Gold, Question, QuestionId, ScorerKind, Split},
@@ -7,17 +9,26 @@ use divvy_store::{
     AttemptRecord, BatchEvent, BatchRow, BatchState, CallFilter, ItemRow, RawReply, RunStatus, Store, StoreError,
 };
 
-use crate::{call, key};
+use crate::{both::on_both, call, key};
 
+on_both! {
+    the_first_record_of_a_call_wins,
+    a_call_comes_back_as_it_was_even_with_nothing_known,
+    calls_are_listed_and_summed,
+    attempts_and_raw_replies_pile_up,
+    plans_runs_and_times,
+    an_item_has_the_state_it_was_given_last,
+    artefacts_metrics_and_questions,
+}
+
+/// In a file, for what is so there alone.
 async fn fresh() -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("store.db")).await.unwrap();
     (directory, store)
 }
 
-#[tokio::test]
-async fn the_first_record_of_a_call_wins() {
-    let (_directory, store) = fresh().await;
+async fn the_first_record_of_a_call_wins(store: Store) {
     assert_eq!(store.call(&key(1)).await.unwrap(), None);
     store.record_call(call(1)).await.unwrap();
     let mut other = call(2);
@@ -26,9 +37,7 @@ async fn the_first_record_of_a_call_wins() {
     assert_eq!(store.call(&key(1)).await.unwrap(), Some(call(1)));
 }
 
-#[tokio::test]
-async fn a_call_comes_back_as_it_was_even_with_nothing_known() {
-    let (_directory, store) = fresh().await;
+async fn a_call_comes_back_as_it_was_even_with_nothing_known(store: Store) {
     let mut bare = call(1);
     bare.reply.text = String::new();
     bare.reply.finish = divvy_core::chat::Finish::Other("content_filter".into());
@@ -38,9 +47,7 @@ async fn a_call_comes_back_as_it_was_even_with_nothing_known() {
     assert_eq!(store.call(&key(1)).await.unwrap(), Some(bare));
 }
 
-#[tokio::test]
-async fn calls_are_listed_and_summed() {
-    let (_directory, store) = fresh().await;
+async fn calls_are_listed_and_summed(store: Store) {
     for number in 1..=3 {
         store.record_call(call(number)).await.unwrap();
     }
@@ -63,9 +70,7 @@ async fn calls_are_listed_and_summed() {
     assert_eq!(usages.iter().map(|u| u.usage.tokens_out).collect::<Vec<_>>(), [Some(3), Some(1)]);
 }
 
-#[tokio::test]
-async fn attempts_and_raw_replies_pile_up() {
-    let (_directory, store) = fresh().await;
+async fn attempts_and_raw_replies_pile_up(store: Store) {
     let attempt = |number, outcome: &str| AttemptRecord {
         key: key(1),
         number,
@@ -155,9 +160,7 @@ async fn a_reply_that_is_read_again_later_is_not_kept_twice() {
     assert_eq!(store.call(&key(1)).await.unwrap(), Some(call(1)));
 }
 
-#[tokio::test]
-async fn plans_runs_and_times() {
-    let (_directory, store) = fresh().await;
+async fn plans_runs_and_times(store: Store) {
     let plan = key(1);
     store.put_plan(&plan, "{}").await.unwrap();
     store.put_plan(&plan, "{}").await.unwrap();
@@ -193,9 +196,7 @@ fn item(question: &str, state: ItemState) -> ItemRow {
     }
 }
 
-#[tokio::test]
-async fn an_item_has_the_state_it_was_given_last() {
-    let (_directory, store) = fresh().await;
+async fn an_item_has_the_state_it_was_given_last(store: Store) {
     store.put_plan(&key(1), "{}").await.unwrap();
     store.put_item(&item("q/test/2", ItemState::Pending)).await.unwrap();
     store
@@ -221,9 +222,7 @@ async fn an_item_has_the_state_it_was_given_last() {
     assert!(matches!(store.put_item(&no_plan).await, Err(StoreError::Refused { .. })));
 }
 
-#[tokio::test]
-async fn artefacts_metrics_and_questions() {
-    let (_directory, store) = fresh().await;
+async fn artefacts_metrics_and_questions(store: Store) {
     store.put_artefact(&key(1), "student", "a/old", "{}", 1).await.unwrap();
     store.put_artefact(&key(1), "student", "a/new", r#"{"rows":3}"#, 2).await.unwrap();
     let artefact = store.artefact(&key(1)).await.unwrap().unwrap();

@@ -54,7 +54,7 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
     let answer = strategy::answer(context, plan, &opened, &question).await?;
     let text = if asked.json { serde_json::to_string_pretty(&as_json(arm, &answer))? } else { as_text(arm, &answer) };
     print(&text)?;
-    context.store.close().await?;
+    session.close().await?;
     Ok(())
 }
 

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::{
     clock,
+    home::Home,
     output::{Usage, print, say},
-    session::{Access, open_store, short},
+    session::{Access, short},
 };
 
 pub(crate) struct Wanted {
@@ -21,8 +22,8 @@ pub(crate) struct Wanted {
     pub(crate) json: bool,
 }
 
-pub(crate) async fn run(folder: &Path, wanted: &Wanted) -> anyhow::Result<()> {
-    let store = open_store(folder, Access::Look).await?;
+pub(crate) async fn run(store: Option<&Path>, wanted: &Wanted) -> anyhow::Result<()> {
+    let store = Home::new(store, None).open(Access::Look).await?;
     if wanted.failed {
         return failed(&store, wanted).await;
     }

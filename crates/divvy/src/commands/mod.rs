@@ -27,10 +27,10 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Run { place, dry_run: true, .. } => run::dry(&place).await,
         Command::Run { place, estimate: Some(rows), json, .. } => estimate::run(&place, rows, json).await,
         Command::Run { place, .. } => run::all(&place).await,
-        Command::Collect { place } => run::until(&place, Stage::Collect).await,
-        Command::Screen { place } => run::until(&place, Stage::Screen).await,
-        Command::Train { place } => run::until(&place, Stage::Train).await,
-        Command::Eval { place } => run::until(&place, Stage::Evaluate).await,
+        Command::Collect { place, shard } => run::until(&place, Stage::Collect, shard).await,
+        Command::Screen { place, shard } => run::until(&place, Stage::Screen, shard).await,
+        Command::Train { place } => run::until(&place, Stage::Train, None).await,
+        Command::Eval { place, shard } => run::until(&place, Stage::Evaluate, shard).await,
         Command::Report { place, json, html } => report::run(&place, json, html.as_deref()).await,
         Command::Ask { question, premise, arm, recipe, data, store, json } => {
             let place = crate::cli::Place { recipe, data, store, from: None };
@@ -42,9 +42,9 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Redo { place, conditions } => redo::run(&place, &conditions).await,
         Command::Calls { key, model, last, failed, store, json } => {
-            calls::run(&store, &calls::Wanted { key, model, last, failed, json }).await
+            calls::run(store.as_deref(), &calls::Wanted { key, model, last, failed, json }).await
         }
-        Command::Runs { store, json } => runs::run(&store, json).await,
+        Command::Runs { store, json } => runs::run(store.as_deref(), json).await,
         Command::Status { place, json } => status::run(&place, json).await,
         Command::Serve { new_key: Some(name), .. } => serve::new_key(&name),
         Command::Serve { place, new_key: None, run, arms, listen, keys, record, strict, hosts } => {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use divvy_core::records::{ItemState, Stage};
-use divvy_flow::{collect, context::Context, error::FlowError, estimate, evaluate, screen, train};
+use divvy_flow::{collect, context::Context, error::FlowError, estimate, evaluate, screen, shard::Shard, train};
 use divvy_store::{ItemCount, RunId, RunStatus};
 
 use crate::{
@@ -19,25 +19,23 @@ const STAGES: [Stage; 4] = [Stage::Collect, Stage::Screen, Stage::Train, Stage::
 
 /// All stages, then the report: Markdown on stdout, the page in the store's folder.
 pub(crate) async fn all(place: &Place) -> anyhow::Result<()> {
-    let session = stages(place, Stage::Evaluate).await?;
+    let session = stages(place, Stage::Evaluate, None).await?;
     let results = session.results().await?;
     let path = session.folder.join("reports").join(format!("{}.html", report::file_name(&results.name)));
     report::write_page(&results, &path)?;
     print(&divvy_report::markdown(&results))?;
     say(&format!("report: {}", path.display()));
-    session.context.store.close().await?;
-    Ok(())
+    session.close().await
 }
 
-/// The stages up to `last`.
-pub(crate) async fn until(place: &Place, last: Stage) -> anyhow::Result<()> {
-    let session = stages(place, last).await?;
-    session.context.store.close().await?;
-    Ok(())
+/// The stages up to `last`, for all questions or for a shard of them.
+pub(crate) async fn until(place: &Place, last: Stage, shard: Option<Shard>) -> anyhow::Result<()> {
+    stages(place, last, shard).await?.close().await
 }
 
-async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
-    let session = Session::open(place, Access::Run).await?;
+async fn stages(place: &Place, last: Stage, shard: Option<Shard>) -> anyhow::Result<Session> {
+    let mut session = Session::open(place, Access::Run).await?;
+    session.context.shard = shard;
     let context = &session.context;
     let run = begin(&session, last).await?;
     batches::mention_unwaited(&session).await?;
@@ -46,6 +44,9 @@ async fn stages(place: &Place, last: Stage) -> anyhow::Result<Session> {
         batches::mention_open(&context.store).await?;
     }
     end(context, run, &outcome).await?;
+    if outcome.is_err() {
+        session.close().await?;
+    }
     outcome?;
     Ok(session)
 }
@@ -65,7 +66,7 @@ pub(super) async fn begin(session: &Session, last: Stage) -> anyhow::Result<RunI
     if let Some(recipe) = &session.to_keep {
         context.store.keep_recipe(run, recipe).await?;
     }
-    say(&format!("{}: plan {}, store {}", context.plan.name, short(&context.digest), context.store.path().display()));
+    say(&format!("{}: plan {}, store {}", context.plan.name, short(&context.digest), context.store.name()));
     Ok(run)
 }
 

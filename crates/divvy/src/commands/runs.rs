@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 
 use crate::{
     clock,
+    home::Home,
     output::{print, say},
-    session::{Access, open_store, short},
+    session::{Access, short},
 };
 
-pub(crate) async fn run(folder: &Path, as_json: bool) -> anyhow::Result<()> {
-    let store = open_store(folder, Access::Look).await?;
+pub(crate) async fn run(store: Option<&Path>, as_json: bool) -> anyhow::Result<()> {
+    let store = Home::new(store, None).open(Access::Look).await?;
     let runs = all(&store).await?;
     for (run, word) in &runs {
         print(&if as_json { value(run, word).to_string() } else { format!("{}  {word}", line(run)) })?;
@@ -26,7 +27,7 @@ pub(crate) async fn run(folder: &Path, as_json: bool) -> anyhow::Result<()> {
 /// Every run, newest first, and how it stands. One that was killed could not say so: only the newest can be at work, and
 /// only while somebody writes to the store.
 pub(crate) async fn all(store: &Store) -> Result<Vec<(RunRow, &'static str)>, StoreError> {
-    let written = store.is_being_written();
+    let written = store.is_being_written().await?;
     let runs = store.runs().await?;
     let stands = |(at, run): (usize, RunRow)| {
         let word = word(&run, at == 0 && written);

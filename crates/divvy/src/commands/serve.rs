@@ -21,7 +21,9 @@ use tokio::net::TcpListener;
 use super::shelf::Records;
 use crate::{
     cli::Place,
-    clock, kept,
+    clock,
+    home::Home,
+    kept,
     output::{Usage, print, say},
     questions,
     session::{Access, Session},
@@ -47,12 +49,12 @@ pub(crate) async fn run(place: Place, asked: Asked) -> anyhow::Result<()> {
     let keys = keys(asked.keys.as_deref())?;
     let traces = Traces::from_env().map_err(|error| Usage(error.to_string()))?;
     let session = Arc::new(match &asked.run {
-        Some(run) => kept::open(&place.store, run).await?,
+        Some(run) => kept::open(Home::new(place.store.as_deref(), None), run).await?,
         None => Session::open(&place, Access::Serve).await?,
     });
     session.find_students().await?;
     let menu = menu(&session, &asked.arms).await?;
-    let record = asked.record.map(|file| file.unwrap_or_else(|| questions::traffic(&place.store)));
+    let record = asked.record.map(|file| file.unwrap_or_else(|| questions::traffic(place.store.as_deref())));
     let recorder = record.as_deref().map(recorder).transpose()?;
     let listener = TcpListener::bind(asked.listen)
         .await

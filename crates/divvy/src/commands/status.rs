@@ -12,7 +12,7 @@ use divvy_flow::{
     screen,
     train::{self, Artefact},
 };
-use divvy_store::{AttemptTotal, CallTotal, ItemCount};
+use divvy_store::{AttemptTotal, CallTotal, ItemCount, WorkerRow};
 use serde_json::{Value, json};
 
 use crate::{
@@ -46,6 +46,7 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     }
     students.iter().for_each(|student| text.push_str(&student_line(student)));
     text.push_str(&batches::lines(&context.store, (context.now)()).await?);
+    workers(context).await?.iter().for_each(|worker| text.push_str(&worker_line(worker)));
     text.push_str("\ncalls in this store, all runs together\n");
     totals.iter().for_each(|total| text.push_str(&call_line(total)));
     if !failed.is_empty() {
@@ -71,6 +72,7 @@ pub(super) async fn as_value(context: &Context) -> Result<Value, FlowError> {
         "plan": context.digest.hex(), "stages": stages(context, &counts, &expected, &paid).await?,
         "students": students.iter().map(student).collect::<Vec<_>>(),
         "batches": batches::as_value(&context.store).await?,
+        "workers": workers(context).await?.iter().map(worker).collect::<Vec<_>>(),
         "calls": totals.iter().map(call).collect::<Vec<_>>(), "failed_attempts": failed,
     }))
 }
@@ -130,6 +132,22 @@ fn student_line(Student { name, artefact, step }: &Student) -> String {
             thousands(*unusable)
         ),
     }
+}
+
+/// Who is at work, on a store that several share.
+async fn workers(context: &Context) -> Result<Vec<WorkerRow>, FlowError> {
+    match context.store.shared() {
+        Some(store) => Ok(store.workers().await?),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn worker(worker: &WorkerRow) -> Value {
+    json!({ "worker": worker.name, "items": worker.items })
+}
+
+fn worker_line(worker: &WorkerRow) -> String {
+    format!("worker {}: {} items in work\n", worker.name, thousands(worker.items))
 }
 
 /// done, then each reason, then what is left.

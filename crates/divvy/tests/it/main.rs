@@ -19,6 +19,8 @@ mod exporting; // training rows for other trainers
 mod kill; // SIGKILL and Ctrl-C, then the same command
 mod listing; // `divvy data` and `divvy models`
 mod looking; // `divvy calls`
+#[cfg(unix)]
+mod machines; // several workers on one server, and shards
 mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod recipe_mistakes; // recipes that cannot be run

@@ -10,7 +10,8 @@ use crate::{
     school::{self, TEST, TRAIN},
 };
 
-const RECIPE: &str = r#"
+/// A tiny student, trained on what a teacher over HTTP has screened.
+pub(crate) const RECIPE: &str = r#"
 name = "tiny"
 seed = 7
 

@@ -1,0 +1,168 @@
+//! The account that all workers of a plan have in common, on the server. A worker borrows for some calls at a time, spends
+//! that here, and tells what became of it when it borrows again; what it does not need it gives back. No round trip for
+//! most calls, and together the workers never spend more than the caps.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use divvy_core::digest::Digest;
+use divvy_store::{Amount, Borrowed, Exchange, PostgresStore, StoreError};
+
+use super::{Budget, Cost, minus, plus};
+use crate::error::ChatError;
+
+/// How often a worker that was refused asks again, and one that spends nothing gives back what it holds.
+pub(super) const POLL: Duration = Duration::from_millis(500);
+/// Calls to borrow for at once, where there is plenty.
+const AHEAD: u64 = 16;
+
+#[derive(Debug)]
+pub(super) struct Account {
+    store: PostgresStore,
+    plan: Digest,
+    /// First come, first served: only who holds it borrows.
+    pub(super) line: tokio::sync::Mutex<()>,
+    /// Number of the last exchange; one at a time.
+    turn: tokio::sync::Mutex<i64>,
+    /// Somebody gives back what is not used.
+    tended: AtomicBool,
+    /// Something was borrowed since that somebody looked last.
+    busy: AtomicBool,
+}
+
+pub(super) enum Answer {
+    Lent,
+    Refused {
+        /// Other workers hold something that they may give back.
+        others: bool,
+        /// What all workers have spent.
+        total: Cost,
+        /// What those hold that are no longer heard of.
+        lost: Cost,
+    },
+}
+
+impl Account {
+    pub(super) fn new(store: PostgresStore, plan: Digest) -> Self {
+        let (line, turn) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Self { store, plan, line, turn, tended: AtomicBool::new(false), busy: AtomicBool::new(false) }
+    }
+}
+
+impl Budget {
+    /// Borrows for a call that has no room here.
+    pub(super) async fn borrow(self: &Arc<Self>, cost: Cost) -> Result<Answer, ChatError> {
+        self.tend();
+        let more = Cost {
+            calls: AHEAD * cost.calls,
+            tokens: AHEAD * cost.tokens,
+            price_nanos: cost.price_nanos.saturating_mul(AHEAD as i64),
+        };
+        let Some(answer) = self.exchange(cost, more).await? else { return Ok(Answer::Lent) };
+        Ok(match answer.granted {
+            true => Answer::Lent,
+            false => {
+                Answer::Refused { others: answer.others, total: of_amount(answer.total), lost: of_amount(answer.lost) }
+            }
+        })
+    }
+
+    /// Gives back what is lent and not reserved, and has everything booked that was spent. For the end of a command.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn settle(self: &Arc<Self>) -> Result<(), ChatError> {
+        if self.account.as_ref().is_some_and(|account| account.tended.load(Ordering::Relaxed)) {
+            self.exchange(Cost::default(), Cost::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// One exchange at a time; it comes to its end whether or not its caller waits. `None`: another has made room meanwhile.
+    async fn exchange(self: &Arc<Self>, need: Cost, more: Cost) -> Result<Option<Borrowed>, StoreError> {
+        let this = Arc::clone(self);
+        let exchanged = tokio::spawn(async move { this.exchange_now(need, more).await });
+        exchanged.await.unwrap_or_else(|error| {
+            Err(StoreError::Away { store: "the common account".to_owned(), detail: error.to_string() })
+        })
+    }
+
+    async fn exchange_now(&self, need: Cost, more: Cost) -> Result<Option<Borrowed>, StoreError> {
+        let Some(account) = &self.account else { return Ok(None) };
+        let mut turn = account.turn.lock().await;
+        let (spent, keep) = {
+            let mut books = self.books();
+            if need.calls > 0 && self.fits(&books, need) {
+                return Ok(None);
+            }
+            // From now on nothing is free here until the answer comes: what was lent and is not reserved goes back.
+            let spent = minus(books.settled, books.booked);
+            (books.booked, books.lent) = (books.settled, books.reserved);
+            (spent, books.reserved)
+        };
+        *turn += 1;
+        let exchange = Exchange {
+            turn: *turn,
+            spent: amount(spent),
+            keep: amount(keep),
+            need: amount(need),
+            more: amount(more),
+            caps: [self.caps.calls.map(signed), self.caps.tokens.map(signed), self.caps.price_nanos],
+        };
+        let answer = account.store.borrow(&account.plan, &exchange).await?;
+        if answer.granted {
+            let added = minus(of_amount(answer.holds), keep);
+            let mut books = self.books();
+            books.lent = plus(books.lent, added);
+            drop(books);
+            account.busy.store(true, Ordering::Relaxed);
+            self.settled.notify_waiters();
+        }
+        Ok(Some(answer))
+    }
+
+    /// A worker that waits for something else must not sit on what others wait for.
+    fn tend(self: &Arc<Self>) {
+        let Some(account) = &self.account else { return };
+        if account.tended.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let this = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(POLL).await;
+                let Some(budget) = this.upgrade() else { return };
+                let Some(account) = &budget.account else { return };
+                let idle = !account.busy.swap(false, Ordering::Relaxed);
+                if idle
+                    && budget.holds_what_it_does_not_need()
+                    && let Err(error) = budget.exchange(Cost::default(), Cost::default()).await
+                {
+                    tracing::debug!(%error, "what is lent is given back later");
+                }
+            }
+        });
+    }
+
+    fn holds_what_it_does_not_need(&self) -> bool {
+        let books = self.books();
+        books.lent != books.reserved || books.settled != books.booked
+    }
+}
+
+fn amount(cost: Cost) -> Amount {
+    Amount { calls: signed(cost.calls), tokens: signed(cost.tokens), nanos: cost.price_nanos }
+}
+
+fn of_amount(amount: Amount) -> Cost {
+    Cost { calls: amount.calls.unsigned_abs(), tokens: amount.tokens.unsigned_abs(), price_nanos: amount.nanos }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,203 @@
+//! Calls, their attempts and their raw replies, as [`crate::calls`] has them in the embedded store.
+
+use divvy_core::digest::Digest;
+use sqlx::Row;
+
+use super::{
+    PostgresStore,
+    batch::Write,
+    decode::{attempt, attempt_total, call_record, call_total, call_usage, raw_reply},
+};
+use crate::{
+    codec::blob,
+    error::StoreError,
+    rows::{AttemptRecord, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+};
+
+/// One text, so that the by-key and the list query cannot drift apart.
+macro_rules! call_query {
+    ($rest:literal) => {
+        concat!(
+            "SELECT call.*,
+                request_body.encoding AS request_encoding, request_body.length AS request_length,
+                request_body.bytes AS request_bytes,
+                reply_body.encoding AS reply_encoding, reply_body.length AS reply_length,
+                reply_body.bytes AS reply_bytes,
+                raw_body.encoding AS raw_encoding, raw_body.length AS raw_length, raw_body.bytes AS raw_bytes
+             FROM call
+             JOIN body AS request_body ON request_body.digest = call.request
+             JOIN body AS reply_body ON reply_body.digest = call.reply
+             LEFT JOIN body AS raw_body ON raw_body.digest = call.raw ",
+            $rest
+        )
+    };
+}
+
+const CALL_BY_KEY: &str = call_query!("WHERE call.key = $1");
+const CALLS: &str = call_query!(
+    "WHERE ($1::text IS NULL OR model_name = $1) AND ($2::bigint IS NULL OR created_ms >= $2)
+        AND ($4::text IS NULL OR encode(call.key, 'hex') LIKE $4 || '%')
+     ORDER BY CASE WHEN $5 THEN -created_ms ELSE created_ms END, CASE WHEN $5 THEN -seq ELSE seq END LIMIT $3::bigint"
+);
+const TOTALS: &str = "SELECT model_name, count(*) AS calls, coalesce(sum(tokens_in), 0)::bigint AS tokens_in,
+        coalesce(sum(tokens_out), 0)::bigint AS tokens_out,
+        count(*) FILTER (WHERE tokens_in IS NULL OR tokens_out IS NULL) AS unknown_usage,
+        CASE WHEN count(price_nanos) = count(*) THEN sum(price_nanos)::bigint END AS price_nanos
+    FROM call GROUP BY model_name ORDER BY model_name";
+const ATTEMPTS: &str = "SELECT outcome, count(*) AS attempts, coalesce(sum(tokens_in), 0)::bigint AS tokens_in,
+        coalesce(sum(tokens_out), 0)::bigint AS tokens_out
+    FROM attempt GROUP BY outcome ORDER BY attempts DESC, outcome";
+
+impl PostgresStore {
+    /// See [`crate::Store::record_raw`].
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_raw(&self, raw: &RawReply) -> Result<(), StoreError> {
+        self.write(Write::default().raw(raw)).await.map(drop)
+    }
+
+    /// See [`crate::Store::raw_replies`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn raw_replies(&self, key: &Digest) -> Result<Vec<RawReply>, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT number, endpoint, received_ms, encoding, length, bytes
+                     FROM raw_reply JOIN body ON body.digest = raw_reply.body WHERE key = $1 ORDER BY seq",
+                )
+                .bind(blob(key))
+            })
+            .await?;
+        rows.iter().map(|row| raw_reply(key, row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::unread_replies`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn unread_replies(&self) -> Result<u64, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT count(*) AS unread FROM raw_reply
+                     WHERE NOT EXISTS (SELECT 1 FROM call WHERE call.key = raw_reply.key)",
+                )
+            })
+            .await?;
+        let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("unread"));
+        count.map(i64::unsigned_abs).map_err(|e| self.unreadable(&e))
+    }
+
+    /// See [`crate::Store::record_call`].
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_call(&self, call: &CallRecord) -> Result<(), StoreError> {
+        self.write(Write::default().call(call, false)).await.map(drop)
+    }
+
+    /// See [`crate::Store::record_call_with_attempt`].
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_call_with_attempt(&self, call: &CallRecord, attempt: &AttemptRecord) -> Result<(), StoreError> {
+        self.write(Write::default().call(call, true).attempt(attempt)).await.map(drop)
+    }
+
+    /// See [`crate::Store::record_attempt`].
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_attempt(&self, attempt: &AttemptRecord) -> Result<(), StoreError> {
+        self.write(Write::default().attempt(attempt)).await.map(drop)
+    }
+
+    /// See [`crate::Store::call`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn call(&self, key: &Digest) -> Result<Option<CallRecord>, StoreError> {
+        let rows = self.read(|| sqlx::query(CALL_BY_KEY).bind(blob(key))).await?;
+        rows.first().map(|row| call_record(row).map_err(|e| self.unreadable(&e))).transpose()
+    }
+
+    /// See [`crate::Store::calls`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn calls(&self, filter: &CallFilter) -> Result<Vec<CallRecord>, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(CALLS)
+                    .bind(filter.model_name.clone())
+                    .bind(filter.since_ms)
+                    .bind(filter.limit.map(i64::from))
+                    .bind(filter.key_prefix.clone())
+                    .bind(filter.newest)
+            })
+            .await?;
+        rows.iter().map(|row| call_record(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::call_usages`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn call_usages(&self, keys: &[Digest]) -> Result<Vec<CallUsage>, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT key, tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms
+                     FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (key, place) JOIN call USING (key) ORDER BY place",
+                )
+                .bind(keys.iter().map(blob).collect::<Vec<_>>())
+            })
+            .await?;
+        rows.iter().map(|row| call_usage(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::call_totals`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn call_totals(&self) -> Result<Vec<CallTotal>, StoreError> {
+        let rows = self.read(|| sqlx::query(TOTALS)).await?;
+        rows.iter().map(|row| call_total(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::attempts`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn attempts(&self, key: &Digest) -> Result<Vec<AttemptRecord>, StoreError> {
+        let rows =
+            self.read(|| sqlx::query("SELECT * FROM attempt WHERE key = $1 ORDER BY seq").bind(blob(key))).await?;
+        rows.iter().map(|row| attempt(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::failed_attempts`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn failed_attempts(&self, limit: u32) -> Result<Vec<AttemptRecord>, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query("SELECT * FROM attempt WHERE outcome <> 'ok' ORDER BY seq DESC LIMIT $1")
+                    .bind(i64::from(limit))
+            })
+            .await?;
+        rows.iter().map(|row| attempt(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::attempt_totals`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn attempt_totals(&self) -> Result<Vec<AttemptTotal>, StoreError> {
+        let rows = self.read(|| sqlx::query(ATTEMPTS)).await?;
+        rows.iter().map(|row| attempt_total(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+}

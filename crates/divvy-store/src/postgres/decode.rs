@@ -1,0 +1,178 @@
+//! How rows of the server are read.
+
+use divvy_core::{
+    chat::{Reply, Usage},
+    digest::Digest,
+    question::QuestionId,
+};
+use sqlx::{Row, postgres::PgRow};
+
+use super::body;
+use crate::{
+    codec::{digest, digests, finish, stage, state, status, undecodable},
+    rows::{
+        ArtefactRow, AttemptRecord, AttemptTotal, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow, RawReply,
+        RunId, RunRow, TestOpening,
+    },
+};
+
+type Read<T> = Result<T, sqlx::Error>;
+
+/// The server has no unsigned integers.
+fn count(row: &PgRow, column: &str) -> Read<u64> {
+    row.try_get::<i64, _>(column).map(i64::unsigned_abs)
+}
+
+pub(super) fn small<T: TryFrom<i64>>(row: &PgRow, column: &str) -> Read<T> {
+    let number: i64 = row.try_get(column)?;
+    T::try_from(number).map_err(|_| undecodable(format!("`{column}` is {number}")))
+}
+
+fn usage(row: &PgRow) -> Read<Usage> {
+    let tokens = |column: &str| row.try_get::<Option<i64>, _>(column).map(|n| n.map(i64::unsigned_abs));
+    Ok(Usage {
+        tokens_in: tokens("tokens_in")?,
+        tokens_cached: tokens("tokens_cached")?,
+        tokens_out: tokens("tokens_out")?,
+    })
+}
+
+pub(super) fn call_usage(row: &PgRow) -> Read<CallUsage> {
+    Ok(CallUsage {
+        key: digest(row.try_get("key")?)?,
+        usage: usage(row)?,
+        price_nanos: row.try_get("price_nanos")?,
+        latency_ms: row.try_get("latency_ms")?,
+    })
+}
+
+pub(super) fn call_total(row: &PgRow) -> Read<CallTotal> {
+    Ok(CallTotal {
+        model_name: row.try_get("model_name")?,
+        calls: count(row, "calls")?,
+        tokens_in: count(row, "tokens_in")?,
+        tokens_out: count(row, "tokens_out")?,
+        unknown_usage: count(row, "unknown_usage")?,
+        price_nanos: row.try_get("price_nanos")?,
+    })
+}
+
+pub(super) fn call_record(row: &PgRow) -> Read<CallRecord> {
+    let raw: Option<&str> = row.try_get("raw_encoding")?;
+    let reply = Reply {
+        text: text(row, "reply_encoding", "reply_length", "reply_bytes")?,
+        finish: finish(row.try_get("finish")?)?,
+        usage: usage(row)?,
+    };
+    Ok(CallRecord {
+        key: digest(row.try_get("key")?)?,
+        model_name: row.try_get("model_name")?,
+        model_id: digest(row.try_get("model_id")?)?,
+        request_json: text(row, "request_encoding", "request_length", "request_bytes")?,
+        reply,
+        raw_reply: match raw {
+            Some(encoding) => body::unpack(encoding, row.try_get("raw_length")?, row.try_get("raw_bytes")?)?,
+            None => Vec::new(),
+        },
+        price_nanos: row.try_get("price_nanos")?,
+        latency_ms: row.try_get("latency_ms")?,
+        created_ms: row.try_get("created_ms")?,
+        endpoint: row.try_get("endpoint")?,
+    })
+}
+
+fn text(row: &PgRow, encoding: &str, length: &str, bytes: &str) -> Read<String> {
+    let bytes = body::unpack(row.try_get(encoding)?, row.try_get(length)?, row.try_get(bytes)?)?;
+    String::from_utf8(bytes).map_err(|_| undecodable("a text is not UTF-8".to_owned()))
+}
+
+pub(super) fn raw_reply(key: &Digest, row: &PgRow) -> Read<RawReply> {
+    Ok(RawReply {
+        key: key.clone(),
+        number: small(row, "number")?,
+        bytes: body::unpack(row.try_get("encoding")?, row.try_get("length")?, row.try_get("bytes")?)?,
+        endpoint: row.try_get("endpoint")?,
+        received_ms: row.try_get("received_ms")?,
+    })
+}
+
+pub(super) fn attempt(row: &PgRow) -> Read<AttemptRecord> {
+    let status: Option<i64> = row.try_get("http_status")?;
+    Ok(AttemptRecord {
+        key: digest(row.try_get("key")?)?,
+        number: small(row, "number")?,
+        outcome: row.try_get("outcome")?,
+        http_status: status.and_then(|status| u16::try_from(status).ok()),
+        message: row.try_get("message")?,
+        usage: usage(row)?,
+        started_ms: row.try_get("started_ms")?,
+        latency_ms: row.try_get("latency_ms")?,
+    })
+}
+
+pub(super) fn attempt_total(row: &PgRow) -> Read<AttemptTotal> {
+    Ok(AttemptTotal {
+        outcome: row.try_get("outcome")?,
+        attempts: count(row, "attempts")?,
+        tokens_in: count(row, "tokens_in")?,
+        tokens_out: count(row, "tokens_out")?,
+    })
+}
+
+pub(super) fn item(row: &PgRow) -> Read<ItemRow> {
+    Ok(ItemRow {
+        plan: digest(row.try_get("plan")?)?,
+        stage: stage(row.try_get("stage")?)?,
+        question: QuestionId(row.try_get("question")?),
+        sample: small(row, "sample")?,
+        arm: row.try_get("arm")?,
+        state: state(row.try_get("state")?, row.try_get("reason")?)?,
+        payload_json: row.try_get("payload")?,
+        calls: digests(row.try_get("calls")?)?,
+        updated_ms: row.try_get("updated_ms")?,
+    })
+}
+
+pub(super) fn item_count(row: &PgRow) -> Read<ItemCount> {
+    Ok(ItemCount {
+        stage: stage(row.try_get("stage")?)?,
+        arm: row.try_get("arm")?,
+        state: state(row.try_get("state")?, row.try_get("reason")?)?,
+        items: count(row, "items")?,
+    })
+}
+
+pub(super) fn times_put_back(row: &PgRow) -> Read<(QuestionId, u32, u32)> {
+    Ok((QuestionId(row.try_get("question")?), small(row, "sample")?, small(row, "times")?))
+}
+
+pub(super) fn run(row: &PgRow) -> Read<RunRow> {
+    Ok(RunRow {
+        id: RunId(row.try_get("id")?),
+        plan: digest(row.try_get("plan")?)?,
+        name: row.try_get("name")?,
+        version: row.try_get("version")?,
+        started_ms: row.try_get("started_ms")?,
+        ended_ms: row.try_get("ended_ms")?,
+        status: status(row.try_get("status")?)?,
+    })
+}
+
+pub(super) fn test_opening(row: &PgRow) -> Read<TestOpening> {
+    Ok(TestOpening {
+        plan: digest(row.try_get("plan")?)?,
+        dataset: row.try_get("dataset")?,
+        rows: count(row, "rows")?,
+        opened_ms: row.try_get("opened_ms")?,
+    })
+}
+
+pub(super) fn artefact(row: &PgRow) -> Read<ArtefactRow> {
+    Ok(ArtefactRow {
+        key: digest(row.try_get("key")?)?,
+        kind: row.try_get("kind")?,
+        path: row.try_get("path")?,
+        meta_json: row.try_get("meta")?,
+        created_ms: row.try_get("created_ms")?,
+    })
+}

@@ -1,0 +1,163 @@
+//! Items as they stand, and their history, as [`crate::items`] has them in the embedded store.
+
+use std::borrow::Borrow;
+
+use divvy_core::{
+    digest::Digest,
+    question::{Question, QuestionId},
+    records::Stage,
+};
+use sqlx::Row;
+
+use super::{
+    PostgresStore,
+    batch::Write,
+    decode::{item, item_count, times_put_back},
+};
+use crate::{
+    codec::{blob, undecodable},
+    error::StoreError,
+    rows::{ItemCount, ItemRow},
+};
+
+/// Questions in one statement: as arrays they take more memory than as questions.
+const QUESTIONS_AT_ONCE: usize = 4096;
+
+impl PostgresStore {
+    /// See [`crate::Store::put_items`]. Whoever has an item in work keeps it.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn put_items(&self, items: &[ItemRow]) -> Result<(), StoreError> {
+        let items = items.iter().map(|item| (item.clone(), None)).collect();
+        self.write(Write { items, ..Write::default() }).await.map(drop)
+    }
+
+    /// See [`crate::Store::items`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items(&self, plan: &Digest, stage: Stage) -> Result<Vec<ItemRow>, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT * FROM item WHERE plan = $1 AND stage = $2 AND state IS NOT NULL
+                     ORDER BY question, sample, arm",
+                )
+                .bind(blob(plan))
+                .bind(stage.name())
+            })
+            .await?;
+        rows.iter().map(|row| item(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::items_since`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items_since(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        since_ms: i64,
+    ) -> Result<Option<(u64, i64)>, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT count(*) AS items, min(updated_ms) AS first FROM item_history
+                     WHERE plan = $1 AND stage = $2 AND state <> 'pending' AND updated_ms >= $3",
+                )
+                .bind(blob(plan))
+                .bind(stage.name())
+                .bind(since_ms)
+            })
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let read = || Ok((row.try_get::<i64, _>("items")?, row.try_get::<Option<i64>, _>("first")?));
+        let (items, first) = read().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+        Ok(first.map(|first| (items.unsigned_abs(), first)))
+    }
+
+    /// See [`crate::Store::items_put_back`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items_put_back(&self, plan: &Digest, stage: Stage) -> Result<Vec<(QuestionId, u32, u32)>, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT question, sample, count(*) AS times FROM item_history
+                     WHERE plan = $1 AND stage = $2 AND state = 'pending'
+                     GROUP BY question, sample ORDER BY question, sample",
+                )
+                .bind(blob(plan))
+                .bind(stage.name())
+            })
+            .await?;
+        rows.iter().map(|row| times_put_back(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::item_counts`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn item_counts(&self, plan: &Digest) -> Result<Vec<ItemCount>, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT stage, arm, state, reason, count(*) AS items FROM item
+                     WHERE plan = $1 AND state IS NOT NULL
+                     GROUP BY stage, arm, state, reason ORDER BY stage, arm, state, reason NULLS FIRST",
+                )
+                .bind(blob(plan))
+            })
+            .await?;
+        rows.iter().map(|row| item_count(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::put_questions`].
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn put_questions(
+        &self,
+        plan: &Digest,
+        questions: impl IntoIterator<Item = impl Borrow<Question>>,
+    ) -> Result<(), StoreError> {
+        let row = |question: &Question| {
+            (question.id.0.clone(), serde_json::to_string(question).expect("a question is plain JSON"))
+        };
+        let mut questions = questions.into_iter().peekable();
+        while questions.peek().is_some() {
+            // Sorted: workers that begin together put the same ones.
+            let mut rows: Vec<(String, String)> =
+                questions.by_ref().take(QUESTIONS_AT_ONCE).map(|question| row(question.borrow())).collect();
+            rows.sort();
+            let (ids, texts): (Vec<String>, Vec<String>) = rows.into_iter().unzip();
+            self.sure(|| {
+                sqlx::query(
+                    "INSERT INTO question (plan, id, json) SELECT $1, * FROM unnest($2::text[], $3::text[])
+                     ON CONFLICT DO NOTHING",
+                )
+                .bind(blob(plan))
+                .bind(&ids)
+                .bind(&texts)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// See [`crate::Store::question`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn question(&self, plan: &Digest, id: &QuestionId) -> Result<Option<Question>, StoreError> {
+        let rows = self
+            .read(|| sqlx::query("SELECT json FROM question WHERE plan = $1 AND id = $2").bind(blob(plan)).bind(&id.0))
+            .await?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let json: &str = row.try_get("json").map_err(|e| self.unreadable(&e))?;
+        serde_json::from_str(json).map_err(|e| self.unreadable(&undecodable(format!("question {id}: {e}"))))
+    }
+}

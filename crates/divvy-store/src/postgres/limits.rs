@@ -1,0 +1,98 @@
+//! Money and rates that workers share. What a worker may spend or send is lent to it in slices, one round trip each; the
+//! sums are on the server, and no order of events lets them grow beyond the cap.
+
+use std::time::Duration;
+
+use divvy_core::digest::Digest;
+use sqlx::{Row, postgres::PgRow};
+
+use super::PostgresStore;
+use crate::{
+    codec::blob,
+    error::StoreError,
+    rows::{Amount, Borrowed, Exchange, Lent, LentBefore, Share},
+};
+
+impl PostgresStore {
+    /// Books what was spent, keeps what calls in flight have reserved, and borrows what the next call needs.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn borrow(&self, plan: &Digest, exchange: &Exchange) -> Result<Borrowed, StoreError> {
+        let worker = self.worker()?;
+        let rows = self
+            .sure(|| {
+                sqlx::query("SELECT * FROM borrow($1, $2, $3, $4, $5, $6, $7, $8)")
+                    .bind(blob(plan))
+                    .bind(worker.id)
+                    .bind(exchange.turn)
+                    .bind(exchange.spent.columns())
+                    .bind(exchange.keep.columns())
+                    .bind(exchange.need.columns())
+                    .bind(exchange.more.columns())
+                    .bind(exchange.caps)
+            })
+            .await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+        row.and_then(borrowed).map_err(|e| self.unreadable(&e))
+    }
+
+    /// Asks for a share of what an endpoint takes in the window that ends now.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn lend(&self, lane: &str, share: &Share, before: &[LentBefore]) -> Result<Lent, StoreError> {
+        let column = |of: fn(&LentBefore) -> i64| before.iter().map(of).collect::<Vec<i64>>();
+        let rows = self
+            .sure(|| {
+                sqlx::query("SELECT * FROM lend($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
+                    .bind(lane)
+                    .bind(i64::try_from(share.window.as_millis()).unwrap_or(i64::MAX))
+                    .bind(share.most_requests)
+                    .bind(share.most_tokens)
+                    .bind(share.want_requests)
+                    .bind(share.need_tokens)
+                    .bind(share.want_tokens)
+                    .bind(column(|lent| lent.id))
+                    .bind(column(|lent| lent.requests))
+                    .bind(column(|lent| lent.tokens))
+            })
+            .await?;
+        let row = rows.first().ok_or(sqlx::Error::RowNotFound);
+        row.and_then(lent).map_err(|e| self.unreadable(&e))
+    }
+}
+
+fn borrowed(row: &PgRow) -> Result<Borrowed, sqlx::Error> {
+    let amount = |column: &str| row.try_get::<Vec<i64>, _>(column).map(|columns| Amount::of(&columns));
+    Ok(Borrowed {
+        granted: row.try_get("granted")?,
+        holds: amount("holds")?,
+        total: amount("total")?,
+        lost: amount("lost")?,
+        others: row.try_get("others")?,
+    })
+}
+
+fn lent(row: &PgRow) -> Result<Lent, sqlx::Error> {
+    let wait: Option<i64> = row.try_get("wait_ms")?;
+    Ok(match wait {
+        Some(ms) => Lent::Wait(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
+        None => Lent::Some(LentBefore {
+            id: row.try_get("id")?,
+            requests: row.try_get("requests")?,
+            tokens: row.try_get("tokens")?,
+        }),
+    })
+}
+
+impl Amount {
+    fn of(columns: &[i64]) -> Self {
+        let at = |place: usize| columns.get(place).copied().unwrap_or_default();
+        Self { calls: at(0), tokens: at(1), nanos: at(2) }
+    }
+
+    fn columns(self) -> [i64; 3] {
+        [self.calls, self.tokens, self.nanos]
+    }
+}
