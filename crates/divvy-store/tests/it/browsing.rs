@@ -4,13 +4,11 @@ use divvy_core::{
 };
 use divvy_store::{ArmMark, ItemPage, ItemRow, KeptRecipe, RunId, RunStatus, Store};
 
-use crate::key;
+use crate::{both::on_both, key};
 
-async fn fresh() -> (tempfile::TempDir, Store) {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&directory.path().join("store.db")).await.unwrap();
-    store.put_plan(&key(1), "{}").await.unwrap();
-    (directory, store)
+on_both! {
+    items_are_read_a_page_at_a_time_as_they_stand_now,
+    the_recipe_of_a_run_and_its_questions_come_back,
 }
 
 fn item(question: u32, arm: &str, correct: bool) -> ItemRow {
@@ -29,9 +27,8 @@ fn item(question: u32, arm: &str, correct: bool) -> ItemRow {
 
 const CORRECT: &str = "$.grade.correct";
 
-#[tokio::test]
-async fn items_are_read_a_page_at_a_time_as_they_stand_now() {
-    let (_directory, store) = fresh().await;
+async fn items_are_read_a_page_at_a_time_as_they_stand_now(store: Store) {
+    store.put_plan(&key(1), "{}").await.unwrap();
     for question in 0..5 {
         store.put_items(&[item(question, "a", true), item(question, "b", false)]).await.unwrap();
     }
@@ -68,9 +65,8 @@ async fn items_are_read_a_page_at_a_time_as_they_stand_now() {
     assert!(store.last_item(&plan).await.unwrap() > last);
 }
 
-#[tokio::test]
-async fn the_recipe_of_a_run_and_its_questions_come_back() {
-    let (_directory, store) = fresh().await;
+async fn the_recipe_of_a_run_and_its_questions_come_back(store: Store) {
+    store.put_plan(&key(1), "{}").await.unwrap();
     let question = |row: usize, split| Question {
         id: QuestionId::new("d", split, row),
         dataset: "d".into(),
@@ -98,9 +94,10 @@ async fn the_recipe_of_a_run_and_its_questions_come_back() {
 
 #[tokio::test]
 async fn a_store_tells_whether_somebody_writes_to_it() {
-    let (directory, store) = fresh().await;
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("store.db")).await.unwrap();
     let reading = Store::open_read(&directory.path().join("store.db")).await.unwrap();
-    assert!(reading.is_being_written());
+    assert!(reading.is_being_written().await.unwrap());
     store.close().await.unwrap();
-    assert!(!reading.is_being_written());
+    assert!(!reading.is_being_written().await.unwrap());
 }
