@@ -104,7 +104,15 @@ impl PostgresStore {
     /// # Errors
     /// When the store cannot write.
     pub async fn record_call_with_attempt(&self, call: &CallRecord, attempt: &AttemptRecord) -> Result<(), StoreError> {
-        self.write(Write::default().call(call, true).attempt(attempt)).await.map(drop)
+        match self.write(Write::default().call(call, true).attempt(attempt)).await {
+            // Its raw reply was not kept before: it is now.
+            Err(StoreError::Refused { .. }) => {
+                let raw = Write::default().raw(&raw_of(call, attempt));
+                self.write(raw.call(call, true).attempt(attempt)).await
+            }
+            written => written,
+        }
+        .map(drop)
     }
 
     /// See [`crate::Store::record_attempt`].
@@ -199,5 +207,16 @@ impl PostgresStore {
     pub async fn attempt_totals(&self) -> Result<Vec<AttemptTotal>, StoreError> {
         let rows = self.read(|| sqlx::query(ATTEMPTS)).await?;
         rows.iter().map(|row| attempt_total(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+}
+
+/// The reply that a try brought, as received.
+fn raw_of(call: &CallRecord, attempt: &AttemptRecord) -> RawReply {
+    RawReply {
+        key: call.key.clone(),
+        number: attempt.number,
+        bytes: call.raw_reply.clone(),
+        endpoint: call.endpoint.clone(),
+        received_ms: call.created_ms + call.latency_ms,
     }
 }
