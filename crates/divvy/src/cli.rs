@@ -84,7 +84,7 @@ pub(crate) enum Command {
         #[arg(long)]
         dry_run: bool,
         /// Ask so many rows of every stage (20), keep them, and show what the rest will take: calls, tokens, money and time,
-        /// each with its interval, against the caps of [budget]
+        /// each with its interval, against the caps of the recipe's budget
         #[arg(
             long,
             value_name = "ROWS",
