@@ -81,7 +81,8 @@ pub(crate) fn by_arm(
     let (says, heard) = unbounded_channel();
     let answering = async move {
         let Served::Arm(served) = &*served else { return Err(ApiError::internal()) };
-        arm(&desk, served, &order, tally, deadline, says).await
+        // Boxed when its turn has come: many may stand in line.
+        Box::pin(arm(&desk, served, &order, tally, deadline, says)).await
     };
     (heard, Box::pin(answering))
 }
@@ -153,7 +154,8 @@ pub(crate) fn by_model(
             // Nobody listens any more when the request is being dropped.
             let _ = says.send(Said::Content(piece.to_owned()));
         };
-        let asked = ask(&voice, request, Stage::Complete, &tally, deadline, Box::new(hear)).await;
+        // Boxed when its turn has come: many may stand in line.
+        let asked = Box::pin(ask(&voice, request, Stage::Complete, &tally, deadline, Box::new(hear))).await;
         let call = asked.map_err(|error| ApiError::upstream(&voice.name, &error))?;
         Ok(Outcome { finish: call.reply.finish, answer: None, fallback: None, reasoned: (0, 0) })
     };

@@ -23,7 +23,8 @@ use divvy_flow::error::FlowError;
 
 use crate::{cli::Cli, output::say_error};
 
-/// A collected row is some hundred small allocations in two threads: the system's allocator takes three times as long.
+/// A collected row is some hundred small allocations in two threads: the system's allocator takes three times as long. Its
+/// second version, without huge pages: what stands idle (ten thousand streams) takes half the memory so.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
