@@ -48,6 +48,13 @@ decomposers = ["mock"]
 concurrency = AT_ONCE
 queue = 20000
 """
+
+
+def recipe(at_once):
+    """With so many requests answered at once; the others wait."""
+    return RECIPE.replace("AT_ONCE", str(at_once))
+
+
 LITELLM_CONFIG = f"""model_list:
   - model_name: mock
     litellm_params:
@@ -249,8 +256,8 @@ def main():
     subprocess.run(["cargo", "build", "--release", "-p", "divvy", "-p", "divvy-testkit", "--bins"], cwd=ROOT, check=True)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    (folder / "recipe.toml").write_text(RECIPE.replace("AT_ONCE", "20000"))
-    (folder / "line.toml").write_text(RECIPE.replace("AT_ONCE", "64"))
+    (folder / "recipe.toml").write_text(recipe(at_once=20000))
+    (folder / "line.toml").write_text(recipe(at_once=64))
     (folder / "litellm.yaml").write_text(LITELLM_CONFIG)
     rows = []
     serve = [BIN / "divvy", "serve", "recipe.toml", "--store", "runs", "--listen", f"127.0.0.1:{DIVVY}"]

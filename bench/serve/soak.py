@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.request
 
-from bench import BIN, DIVVY, OTHER_CORE, RECIPE, ROOT, SERVICE_CORE, UPSTREAM, Running, get
+from bench import BIN, DIVVY, OTHER_CORE, ROOT, SERVICE_CORE, UPSTREAM, Running, get, recipe
 
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 
@@ -158,7 +158,7 @@ def main():
     folder = given.folder
     folder.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cargo", "build", "--release", "-p", "divvy", "-p", "divvy-testkit", "--bins"], cwd=ROOT, check=True)
-    (folder / "recipe.toml").write_text(RECIPE)
+    (folder / "recipe.toml").write_text(recipe(at_once=20000))
     serve = [BIN / "divvy", "serve", "recipe.toml", "--store", "runs", "--listen", f"127.0.0.1:{DIVVY}"]
     with Running("mock", [BIN / "mock", str(UPSTREAM), "0", "50"], UPSTREAM, OTHER_CORE, folder), \
             Running("soak", serve, DIVVY, SERVICE_CORE, folder) as divvy:
