@@ -118,7 +118,9 @@ impl Session {
         let plan = plan.with_inputs(ids, content);
         let home = Home::new(place.store.as_deref(), recipe.store.as_deref());
         let store = home.open(access).await?;
-        no_batches_with_others(&recipe, &store)?;
+        if access == Access::Run {
+            no_batches_with_others(&recipe, &store)?;
+        }
         let to_keep = (!recipe.may_hold_secrets()).then(|| KeptRecipe { text, folder: absolute(folder) });
         let (digest, folder) = (plan.digest(), home.folder);
         Ok(Self::assemble(Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder }))

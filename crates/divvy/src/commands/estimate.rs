@@ -31,12 +31,13 @@ pub(crate) async fn run(place: &Place, rows: u32, as_json: bool) -> anyhow::Resu
     run::end(context, run, &outcome).await?;
     // At a cap the rows so far tell what they can.
     if !matches!(outcome, Ok(()) | Err(FlowError::Budget(_))) {
+        session.close().await?;
         return Ok(outcome?);
     }
     let paces = session.registry.paces();
     let told = Told { outlook: forecast::read(context, &paces, MOST_ROWS).await?, paces, session: &session };
     print(&if as_json { serde_json::to_string_pretty(&told.json())? } else { told.text() })?;
-    context.store.close().await?;
+    session.close().await?;
     Ok(outcome?)
 }
 

@@ -202,6 +202,25 @@ fn a_budget_in_dollars_holds_for_all_workers_together() {
 }
 
 #[test]
+fn an_estimate_gives_back_what_it_did_not_spend() {
+    let Some(machines) = Machines::new(school::lesson()) else { return };
+    // Just enough for the whole run: 12 training and 8 test questions.
+    machines.bench.recipe(&format!("{RECIPE}\n[budget]\ncalls = {}\n", 2 * 12 + 4 * 8));
+    machines.done(&["run", "recipe.toml", "--estimate=2"]);
+    machines.done(&["run", "recipe.toml"]);
+}
+
+#[test]
+fn what_one_process_follows_is_refused_beside_others() {
+    let Some(machines) = Machines::new(school::lesson()) else { return };
+    machines.bench.recipe(&school::in_batches(""));
+    let ended = machines.run(&["collect", "recipe.toml"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("models.big.mode: workers cannot share batches"), "{ended:?}");
+    assert_eq!(machines.bench.teacher.asked().len(), 0);
+}
+
+#[test]
 fn a_rate_holds_for_all_workers_together() {
     let Some(machines) = Machines::slow() else { return };
     machines.bench.recipe(&long().replace("concurrency = 4", "concurrency = 4\nrequests_per_minute = 7"));
