@@ -5,6 +5,7 @@
 mod tests;
 
 mod batch;
+mod declared;
 mod names;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use self::names::Names;
 use crate::{
-    arm::Arm,
+    arm::{Arm, ArmPair},
     digest::Digest,
     prompts::decompose::Style,
     recipe::{EvalSplit, Method, Recipe, RecipeError, Rule, Structured, Target},
@@ -101,6 +102,9 @@ pub struct EvaluatePlan {
     pub decompose_tokens: u32,
     pub max_subquestions: usize,
     pub repetition_penalty: f64,
+    /// Declared beforehand: the plan's digest covers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<ArmPair>,
 }
 
 impl Plan {
@@ -124,6 +128,7 @@ impl Plan {
         };
         names.sources()?;
         names.money(&plan)?;
+        names.terms()?;
         Ok(plan)
     }
 

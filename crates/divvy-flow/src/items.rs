@@ -59,6 +59,8 @@ pub struct Done {
     pub state: ItemState,
     pub payload: String,
     pub calls: Vec<Call>,
+    /// Keys of what was asked in vain, after calls of which nothing more is known here.
+    pub failed: Vec<Digest>,
 }
 
 impl Done {
@@ -66,7 +68,8 @@ impl Done {
     /// If the payload is not plain JSON, which records are.
     #[must_use]
     pub fn new<P: Serialize>(state: ItemState, payload: &P, calls: Vec<Call>) -> Self {
-        Self { state, payload: serde_json::to_string(payload).expect("records are plain JSON"), calls }
+        let payload = serde_json::to_string(payload).expect("records are plain JSON");
+        Self { state, payload, calls, failed: Vec::new() }
     }
 }
 
@@ -252,7 +255,7 @@ fn row(context: &Context, stage: Stage, key: ItemKey, done: Done) -> ItemRow {
         arm: key.arm,
         state: done.state,
         payload_json: done.payload,
-        calls: done.calls.into_iter().map(|call| call.key).collect::<Vec<Digest>>(),
+        calls: done.calls.into_iter().map(|call| call.key).chain(done.failed).collect(),
         updated_ms: (context.now)(),
     }
 }
@@ -324,6 +327,7 @@ impl Patience {
             state: ItemState::Failed(error.reason().to_owned()),
             payload: serde_json::Value::String(error.to_string()).to_string(),
             calls: Vec::new(),
+            failed: error.calls,
         })
     }
 

@@ -1,18 +1,21 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod costs;
+mod took;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
+    cost::Prices,
     plan::EvaluatePlan,
     question::Question,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
         ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary,
+        TrainingSummary, costs::StatedTerms,
     },
     screening::reason,
     stats,
@@ -38,6 +41,10 @@ pub struct Heading {
     pub sources: BTreeMap<String, String>,
     /// Name of a local model → its numerics profile.
     pub numerics: BTreeMap<String, String>,
+    /// Name of a model → its price in the recipe as it stands; none where there is no price.
+    pub prices: BTreeMap<String, Prices>,
+    /// On what terms costs are counted.
+    pub terms: StatedTerms,
 }
 
 /// Counts everything the plan has in the store so far.
@@ -45,11 +52,10 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
-    let arms = match &context.plan.evaluate {
-        Some(plan) => Some(grade_book(context, plan).await?),
-        None => None,
-    };
-    let evaluated: Vec<(ArmResult, Vec<bool>)> = arms.unwrap_or_default();
+    let rows = by_arm(context).await?;
+    let graded = context.plan.evaluate.as_ref().map(|plan| grade_book(context, plan, &rows)).transpose()?;
+    let evaluated: Vec<(ArmResult, Vec<bool>)> = graded.unwrap_or_default();
+    let training = training(context).await?;
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -58,10 +64,11 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         created: heading.created,
         divvy_version: heading.version,
         comparisons: comparisons::of(&context.plan, &evaluated),
+        costs: costs::of(context, (heading.terms, &heading.prices), &evaluated, &rows, &training).await?,
         arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
         collection: collection(context).await?,
         screening: screening(context).await?,
-        training: training(context).await?,
+        training,
         stages: stages(context).await?,
     })
 }
@@ -99,12 +106,20 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
     .collect()
 }
 
-/// Every arm with its right/wrong vector in question order; arms without a single row are left out.
-async fn grade_book(context: &Context, plan: &EvaluatePlan) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
-    let mut by_arm: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
+async fn by_arm(context: &Context) -> Result<costs::ByArm, FlowError> {
+    let mut by_arm = costs::ByArm::new();
     for row in context.store.items(&context.digest, Stage::Evaluate).await? {
         by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
     }
+    Ok(by_arm)
+}
+
+/// Every arm with its right/wrong vector in question order; arms without a single row are left out.
+fn grade_book(
+    context: &Context,
+    plan: &EvaluatePlan,
+    by_arm: &costs::ByArm,
+) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
     let questions = evaluate::questions(context, plan);
     plan.arms
         .iter()

@@ -67,6 +67,8 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
         ci,
         p_value: p_holm / 3.0,
         p_holm,
+        exploratory: false,
+        detectable: Some(0.08),
     }
 }
 
@@ -118,6 +120,7 @@ pub(crate) fn results() -> Results {
         }),
         training: vec![training()],
         stages: vec![StageTime { stage: "screen".to_owned(), wall_ms: 185_000 }],
+        costs: None,
     }
 }
 

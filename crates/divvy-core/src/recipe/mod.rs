@@ -10,6 +10,7 @@
 //! ```
 
 mod batch;
+mod costs;
 mod error;
 mod model;
 mod secrets;
@@ -20,8 +21,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arm::Strategy;
+use crate::arm::{ArmPair, Strategy};
 pub use batch::{Batch, BatchFallback, Mode};
+pub use costs::Costs;
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
 
@@ -46,6 +48,8 @@ pub struct Recipe {
     pub evaluate: Option<Evaluate>,
     #[serde(default)]
     pub budget: Budget,
+    #[serde(default)]
+    pub costs: Costs,
     #[serde(default)]
     pub serve: Serve,
 }
@@ -300,6 +304,10 @@ pub struct Evaluate {
     pub max_subquestions: Option<usize>,
     /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
     pub repetition_penalty: Option<f64>,
+    /// What this run is to decide, said before it is measured: Holm's adjustment is over these, and every other comparison
+    /// is exploratory. Without any, the report asks its own questions.
+    #[serde(default)]
+    pub comparisons: Vec<ArmPair>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -1,5 +1,6 @@
 //! Which arms are compared, always on the same questions. What is asked falls into families, fixed by the plan before
 //! anything is measured (a run that is not finished has fewer); Holm's adjustment holds within each, so that a further student does not blur another question.
+//! Where the recipe declares comparisons, those are the one family that counts, and all others are exploratory.
 
 use divvy_core::{
     arm::Strategy,
@@ -13,16 +14,39 @@ type Evaluated = (ArmResult, Vec<bool>);
 
 /// In the plan's order of arms.
 pub(super) fn of(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {
-    let mut compared = Vec::new();
+    let mut compared = declared(plan, evaluated);
+    let exploratory = plan.evaluate.as_ref().is_some_and(|plan| !plan.comparisons.is_empty());
+    adjust(compared.iter_mut().collect());
+    let mut asked = Vec::new();
     for left in evaluated {
         for right in evaluated {
-            compared.extend(family(plan, &left.0, &right.0).map(|family| compare(family, left, right)));
+            let is_declared = compared.iter().any(|pair| is_of(pair, &left.0, &right.0));
+            let family = family(plan, &left.0, &right.0).filter(|_| !is_declared);
+            asked.extend(family.map(|family| Comparison { exploratory, ..compare(family, left, right) }));
         }
     }
     for family in Family::ALL {
-        adjust(compared.iter_mut().filter(|comparison| comparison.family == family).collect());
+        adjust(asked.iter_mut().filter(|comparison| comparison.family == family).collect());
     }
+    compared.extend(asked);
     compared
+}
+
+/// In the recipe's order, each with the family that would have asked it too.
+fn declared(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {
+    let find = |slug: &str| evaluated.iter().find(|(arm, _)| arm.arm == slug);
+    let pairs = plan.evaluate.iter().flat_map(|plan| &plan.comparisons);
+    let both = pairs.filter_map(|pair| Some((find(&pair.a)?, find(&pair.b)?)));
+    both.map(|(a, b)| {
+        let asked = family(plan, &a.0, &b.0).or_else(|| family(plan, &b.0, &a.0));
+        compare(asked.unwrap_or(Family::Declared), a, b)
+    })
+    .collect()
+}
+
+/// Whichever way round.
+fn is_of(pair: &Comparison, left: &ArmResult, right: &ArmResult) -> bool {
+    (pair.a == left.arm && pair.b == right.arm) || (pair.a == right.arm && pair.b == left.arm)
 }
 
 fn adjust(mut family: Vec<&mut Comparison>) {
@@ -83,6 +107,7 @@ fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Opti
 
 fn compare(family: Family, (arm, right): &Evaluated, (other, other_right): &Evaluated) -> Comparison {
     let paired = stats::paired::compare(right, other_right);
+    let discordant = (paired.only_a + paired.only_b) as f64 / paired.n.max(1) as f64;
     Comparison {
         a: arm.arm.clone(),
         b: other.arm.clone(),
@@ -94,5 +119,7 @@ fn compare(family: Family, (arm, right): &Evaluated, (other, other_right): &Eval
         ci: paired.ci,
         p_value: paired.p_value,
         p_holm: paired.p_value,
+        exploratory: false,
+        detectable: stats::power::minimum_detectable_difference(paired.n, discordant),
     }
 }

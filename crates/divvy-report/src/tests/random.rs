@@ -83,12 +83,14 @@ prop_compose! {
         a in prop::sample::select(names.clone()),
         b in prop::sample::select(names),
         counts in (count(), count(), count()),
+        exploratory in any::<bool>(),
         floats in prop::collection::vec(float(), 5),
     ) -> Comparison {
         let (n, only_a, only_b) = counts;
         let ci = (floats[1], floats[2]);
         let family = Family::ALL[n as usize % Family::ALL.len()];
-        Comparison { a, b, family, n, only_a, only_b, difference: floats[0], ci, p_value: floats[3], p_holm: floats[4] }
+        Comparison { a, b, family, n, only_a, only_b, difference: floats[0], ci, p_value: floats[3], p_holm: floats[4],
+            exploratory, detectable: Some(floats[1]) }
     }
 }
 
