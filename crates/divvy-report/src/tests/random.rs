@@ -41,6 +41,14 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
         screening.solver.push_str(text);
         screening.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
     }
+    if let Some(costs) = &mut results.costs {
+        costs.arms.iter_mut().for_each(|cost| cost.arm.push_str(text));
+        costs.students.iter_mut().for_each(|cost| cost.student.push_str(text));
+        costs.distilling.iter_mut().for_each(|pair| {
+            pair.arm.push_str(text);
+            pair.replaces.push_str(text);
+        });
+    }
     results.stages.iter_mut().for_each(|stage| stage.stage.push_str(text));
     results
 }
@@ -95,16 +103,18 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub(super) fn results()(
+    pub(crate) fn results()(
         arms in prop::collection::vec(arm(), 0..8),
         comparisons in prop::collection::vec(
             comparison(testing::results().arms.into_iter().map(|arm| arm.arm).collect()), 0..6),
         text in ".{0,12}",
+        costs in prop::option::of(super::random_costs::costs()),
         curve in prop::collection::vec((count(), float(), float(), prop::option::of(float())), 0..40),
         keep in any::<bool>(),
     ) -> Results {
         let mut results = testing::results();
         results.arms = arms;
+        results.costs = costs;
         results.comparisons = comparisons;
         let point = results.training[0].curve[0];
         results.training[0].curve = curve.into_iter().map(|(step, loss, learning_rate, dev_loss)| {

@@ -16,6 +16,9 @@ pub(super) fn headline(results: &Results, answer: Answer, tested: &[&Evidence]) 
     };
     let against_one_call = tested.iter().all(|evidence| evidence.one_call.is_some());
     match answer {
+        Answer::Decomposer if dearer(tested, Role::Decomposer) => for_its_answers("the decomposer", "its"),
+        Answer::Solver if dearer(tested, Role::Solver) => for_its_answers("the solver", "its"),
+        Answer::Both if dearer(tested, Role::Solver) => for_its_answers("both parts", "their"),
         Answer::Decomposer if against_one_call => "Distil the decomposer.".to_owned(),
         Answer::Decomposer => "If you decompose, distil the decomposer.".to_owned(),
         Answer::Solver => "Distil the solver.".to_owned(),
@@ -50,6 +53,16 @@ fn rather(tested: &[&Evidence], role: Role) -> String {
         _ => "but that it beats answering in one call is not shown",
     };
     format!("If you distil one part, distil the {}; {but}.", words::role_name(role))
+}
+
+/// Better, and surely dearer.
+fn dearer(tested: &[&Evidence], role: Role) -> bool {
+    let speaks = tested.iter().find(|evidence| evidence.role == role && evidence.one_call.is_some());
+    speaks.and_then(|evidence| evidence.instead).is_some_and(|instead| instead.costs_more())
+}
+
+fn for_its_answers(part: &str, its: &str) -> String {
+    format!("Distil {part} for {its} answers, not to save: a question costs more.")
 }
 
 /// It saves, and what may be lost by it is said in the same breath.

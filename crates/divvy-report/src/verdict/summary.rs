@@ -117,7 +117,7 @@ fn payback(instead: &Instead, measure: Measure) -> Option<String> {
     };
     Some(match even {
         BreakEven { questions: None, earliest: None, .. } => {
-            format!("Nothing is saved: {spent_low} never comes back.", spent_low = lower(&spent))
+            format!("Nothing is saved: {} never comes back.", lower(&spent))
         }
         BreakEven { questions: None, earliest: Some(best), .. } => {
             format!(

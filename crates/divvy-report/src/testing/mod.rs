@@ -1,5 +1,9 @@
 //! Results made up for tests: a small run with a decomposer distilled, and helpers to bend it.
 
+mod costs;
+
+pub(crate) use costs::{costed, distilling, saving};
+
 use divvy_core::{
     arm::Strategy,
     records::{Outcome, TrainPoint},
