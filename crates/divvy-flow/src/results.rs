@@ -15,7 +15,8 @@ use divvy_core::{
     records::{ItemState, Outcome, Stage},
     results::{
         ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary, costs::StatedTerms,
+        TrainingSummary,
+        costs::{Costs, StatedTerms},
     },
     screening::reason,
     stats,
@@ -56,6 +57,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
     let graded = context.plan.evaluate.as_ref().map(|plan| grade_book(context, plan, &rows)).transpose()?;
     let evaluated: Vec<(ArmResult, Vec<bool>)> = graded.unwrap_or_default();
     let training = training(context).await?;
+    let costs = costs::of(context, (heading.terms, &heading.prices), &evaluated, &rows, &training).await?;
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -64,13 +66,22 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         created: heading.created,
         divvy_version: heading.version,
         comparisons: comparisons::of(&context.plan, &evaluated),
-        costs: costs::of(context, (heading.terms, &heading.prices), &evaluated, &rows, &training).await?,
-        arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
+        arms: evaluated
+            .into_iter()
+            .map(|(arm, _)| ArmResult { cost_nanos: money(costs.as_ref(), &arm), ..arm })
+            .collect(),
+        costs,
         collection: collection(context).await?,
         screening: screening(context).await?,
         training,
         stages: stages(context).await?,
     })
+}
+
+/// The one figure, wherever it is shown.
+fn money(costs: Option<&Costs>, arm: &ArmResult) -> Option<i64> {
+    let cost = costs?.arms.iter().find(|cost| cost.arm == arm.arm)?;
+    cost.money.as_ref().map(|money| money.total)
 }
 
 async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
@@ -166,19 +177,12 @@ struct Tally {
 struct Sum {
     tokens_in: u64,
     tokens_out: u64,
-    /// Becomes `None` for good at the first unknown price.
-    unknown: bool,
-    nanos: i64,
 }
 
 impl Sum {
     fn add(&mut self, spent: Spent) {
         self.tokens_in += spent.tokens_in;
         self.tokens_out += spent.tokens_out;
-        match spent.cost_nanos {
-            Some(nanos) => self.nanos += nanos,
-            None => self.unknown = true,
-        }
     }
 }
 
@@ -238,8 +242,8 @@ impl Tally {
             decompose_tokens_out: self.decompose.tokens_out,
             solve_tokens_in: self.solve.tokens_in,
             solve_tokens_out: self.solve.tokens_out,
-            cost_nanos: (!self.decompose.unknown && !self.solve.unknown)
-                .then_some(self.decompose.nanos + self.solve.nanos),
+            // Counted with all other costs, from the calls.
+            cost_nanos: None,
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),

@@ -3,7 +3,7 @@
 
 use divvy_core::results::{
     Results,
-    costs::{ArmCost, BreakEven, Costs, Distilling, Mean, Measure, Outlay, Spending, StudentCost},
+    costs::{ArmCost, BreakEven, Costs, Distilling, Mean, Measure, Outlay, PerCorrect, Spending, StudentCost},
 };
 
 use crate::{
@@ -13,64 +13,38 @@ use crate::{
 };
 
 const MEASURES: [Measure; 2] = [Measure::Money, Measure::Machine];
+/// Figures of a single question are too small to read.
+const THOUSAND: i64 = 1000;
 
-/// What a question and a right answer cost in each arm, and how long one waits; `None` before anything was evaluated.
-pub(crate) fn arms(results: &Results) -> Option<Table> {
-    let costs = results.costs.as_ref().filter(|costs| !costs.arms.is_empty())?;
-    let measures: Vec<Measure> =
-        MEASURES.into_iter().filter(|measure| costs.arms.iter().any(|arm| spent(arm, *measure).is_some())).collect();
-    let mut columns = vec![
-        Column::left("Arm"),
-        Column::right("n", ""),
-        Column::right("Calls", "a question"),
-        Column::right("Cached input", "tokens a question"),
-        Column::right("Failed tries", ""),
-    ];
-    for measure in &measures {
-        let group = name(*measure);
-        columns.extend(
-            ["a question", "95 % interval", "a right answer", "its interval"]
-                .map(|title| Column::grouped(group, title, "")),
-        );
-    }
-    let spread = measures.first().filter(|_| costs.arms.iter().any(|arm| arm.one_off.is_some()));
-    if spread.is_some() {
-        columns.push(Column::right(format!("a question, students spread over {}", count(costs.terms.questions)), ""));
-    }
-    columns.extend([Column::grouped("Latency", "p50", ""), Column::grouped("Latency", "p95", "")]);
-    let row = |arm: &ArmCost| arm_row(results, costs, arm, &measures, spread.copied());
-    Some(Table {
-        id: "costs",
-        caption: "What a question costs, every call counted".to_owned(),
-        columns,
-        rows: costs.arms.iter().map(row).collect(),
-    })
+/// Every table on costs, in reading order; none before anything was evaluated.
+pub(crate) fn tables(results: &Results) -> Vec<Table> {
+    let arms = MEASURES.into_iter().filter_map(|measure| arms(results, measure));
+    arms.chain([break_even(results), students(results), calls(results)].into_iter().flatten()).collect()
 }
 
-fn arm_row(
-    results: &Results,
-    costs: &Costs,
-    arm: &ArmCost,
-    measures: &[Measure],
-    spread: Option<Measure>,
-) -> Vec<Cell> {
-    let of = results.arms.iter().find(|result| result.arm == arm.arm);
-    let mark = of.map(|result| roles::kind(results, result).class());
-    let mut cells = vec![
-        Cell { mark, ..Cell::text(arm.arm.clone()) },
-        counted(arm.n),
-        averaged(arm.calls, arm.n),
-        averaged(arm.tokens.cached, arm.n),
-        counted(arm.failed_tries),
-    ];
-    for measure in measures {
-        cells.extend(spending_cells(spent(arm, *measure), arm.n, *measure));
+/// What questions and right answers cost in each arm; `None` where that is known of none.
+fn arms(results: &Results, measure: Measure) -> Option<Table> {
+    let costs = results.costs.as_ref().filter(|costs| costs.arms.iter().any(|arm| spent(arm, measure).is_some()))?;
+    let spread = costs.arms.iter().any(|arm| arm.one_off.is_some());
+    let mut columns = vec![Column::left("Arm"), Column::right("n", "")];
+    for title in ["1,000 questions", "1,000 right answers"] {
+        columns.extend([Column::right(title, ""), Column::right("95 % interval", "")]);
     }
-    cells.extend(spread.map(|measure| spread_cell(costs, arm, measure)));
-    let waited = |of: Option<i64>| of.map_or(Cell::text(DASH), |ms| Cell::number(number::duration(ms), ms as f64));
-    cells.push(waited(arm.latency.map(|latency| latency.p50_ms)));
-    cells.push(waited(arm.latency.map(|latency| latency.p95_ms)));
-    cells
+    if spread {
+        let questions = count(costs.terms.questions);
+        columns.push(Column::right(format!("1,000 questions with the student’s cost, over {questions} questions"), ""));
+    }
+    let row = |arm: &ArmCost| {
+        let mut cells = vec![named(results, &arm.arm), counted(arm.n)];
+        cells.extend(spending_cells(spent(arm, measure), arm.n, measure));
+        cells.extend(spread.then(|| spread_cell(costs, arm, measure)));
+        cells
+    };
+    let (id, caption) = match measure {
+        Measure::Money => ("costs", "Money, every call counted"),
+        Measure::Machine => ("machine-time", "The machine’s time, every call counted"),
+    };
+    Some(Table { id, caption: caption.to_owned(), columns, rows: costs.arms.iter().map(row).collect() })
 }
 
 fn spending_cells(spent: Option<&Spending>, n: u64, measure: Measure) -> [Cell; 4] {
@@ -79,12 +53,14 @@ fn spending_cells(spent: Option<&Spending>, n: u64, measure: Measure) -> [Cell; 
     let question = spent.question.map_or_else(|| DASH.to_owned(), |mean| interval(mean.ci, measure));
     let (right, its) = match spent.correct {
         None => (Cell::text(DASH), DASH.to_owned()),
-        Some(right) => {
-            let high = right.high.map_or_else(|| "no upper end".to_owned(), |high| amount(high, measure));
-            (exact(right.mean, measure), format!("{} to {high}", amount(right.low, measure)))
-        }
+        Some(right) => (exact(right.mean, measure), right_interval(&right, measure)),
     };
     [mean.map_or(Cell::text(DASH), |mean| exact(mean, measure)), Cell::text(question), right, Cell::text(its)]
+}
+
+fn right_interval(right: &PerCorrect, measure: Measure) -> String {
+    let high = right.high.map_or_else(|| "no upper end".to_owned(), |high| thousand(high, measure));
+    format!("{} to {high}", thousand(right.low, measure))
 }
 
 /// With the share of a question in what was paid once; an arm without a student pays nothing once.
@@ -96,8 +72,46 @@ fn spread_cell(costs: &Costs, arm: &ArmCost, measure: Measure) -> Cell {
     total.map_or(Cell::text(DASH), |total| exact(total, measure))
 }
 
+/// How often each arm asked, what failed, and how long one waited.
+fn calls(results: &Results) -> Option<Table> {
+    let costs = results.costs.as_ref().filter(|costs| !costs.arms.is_empty())?;
+    let waited = |of: Option<i64>| of.map_or(Cell::text(DASH), |ms| Cell::number(number::duration(ms), ms as f64));
+    let row = |arm: &ArmCost| {
+        vec![
+            named(results, &arm.arm),
+            counted(arm.n),
+            averaged(arm.calls, arm.n),
+            averaged(arm.tokens.cached, arm.n),
+            counted(arm.failed_tries),
+            counted(arm.failed_tokens.input + arm.failed_tokens.output),
+            waited(arm.latency.map(|latency| latency.p50_ms)),
+            waited(arm.latency.map(|latency| latency.p95_ms)),
+        ]
+    };
+    Some(Table {
+        id: "calls",
+        caption: "Calls, failures and waiting".to_owned(),
+        columns: vec![
+            Column::left("Arm"),
+            Column::right("n", ""),
+            Column::right("Calls", "a question"),
+            Column::right("Cached input", "tokens a question"),
+            Column::right("Failed tries", ""),
+            Column::right("Tokens of failed tries", ""),
+            Column::grouped("Latency", "p50", ""),
+            Column::grouped("Latency", "p95", ""),
+        ],
+        rows: costs.arms.iter().map(row).collect(),
+    })
+}
+
+fn named(results: &Results, slug: &str) -> Cell {
+    let arm = results.arms.iter().find(|arm| arm.arm == slug);
+    Cell { mark: arm.map(|arm| roles::kind(results, arm).class()), ..Cell::text(slug) }
+}
+
 /// What was paid once for each student, part by part.
-pub(crate) fn students(results: &Results) -> Option<Table> {
+fn students(results: &Results) -> Option<Table> {
     let costs = results.costs.as_ref().filter(|costs| !costs.students.is_empty())?;
     let part = |outlay: &Outlay| Cell::text(both(outlay));
     let row = |student: &StudentCost| {
@@ -120,14 +134,14 @@ pub(crate) fn students(results: &Results) -> Option<Table> {
             Column::right("Screening", ""),
             Column::right("Training", ""),
             Column::right("In all", ""),
-            Column::right("Tokens asked for", ""),
+            Column::right("Tokens of its calls", ""),
         ],
         rows: costs.students.iter().map(row).collect(),
     })
 }
 
 /// When each arm with a student has saved what the student cost, against each arm that it would replace.
-pub(crate) fn break_even(results: &Results) -> Option<Table> {
+fn break_even(results: &Results) -> Option<Table> {
     let costs = results.costs.as_ref().filter(|costs| !costs.distilling.is_empty())?;
     let row = |pair: &Distilling| {
         let (once, saved, interval, even, its) = words(pair);
@@ -141,10 +155,10 @@ pub(crate) fn break_even(results: &Results) -> Option<Table> {
             Column::left("Arm"),
             Column::left("Instead of"),
             Column::right("Paid once", ""),
-            Column::right("Saved a question", ""),
+            Column::right("Saved in 1,000 questions", ""),
             Column::right("95 % interval", ""),
             Column::right("Break-even", "questions"),
-            Column::right("its interval", "questions"),
+            Column::right("95 % interval", "questions"),
         ],
         rows: costs.distilling.iter().map(row).collect(),
     })
@@ -155,7 +169,7 @@ fn words(pair: &Distilling) -> (String, String, String, String, String) {
     let known = pair.measure.zip(pair.saving).zip(pair.break_even);
     let Some(((measure, saving), even)) = known else { return (dash(), dash(), dash(), dash(), dash()) };
     let once = pair.one_off.map_or_else(dash, |once| amount(once, measure));
-    (once, amount(saving.mean, measure), interval(saving.ci, measure), after(even.questions), range(&even))
+    (once, thousand(saving.mean, measure), interval(saving.ci, measure), after(even.questions), range(&even))
 }
 
 pub(crate) fn after(questions: Option<u64>) -> String {
@@ -207,7 +221,7 @@ fn terms(costs: &Costs) -> Option<String> {
     let unpriced = costs.arms.iter().any(|arm| arm.money.is_none());
     let at = match costs.terms.machine_hour_nanos {
         Some(nanos) => format!("An hour of the machine is taken to cost {}", number::dollars(nanos)),
-        None if timed && unpriced => {
+        None if timed && costs.arms.iter().all(|arm| arm.money.is_none()) => {
             return Some(
                 "No price is known for these models, so costs are in the machine’s time; `machine_hour` under [costs] turns it \
                  into money, and `utilisation` counts hours in which the machine waits."
@@ -243,13 +257,6 @@ pub(crate) fn per_question(spent: &Spending, n: u64) -> Option<i64> {
     Some(spent.question.map_or_else(|| spent.total.div_euclid(n), |Mean { mean, .. }| mean))
 }
 
-fn name(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Money => "Money",
-        Measure::Machine => "Machine",
-    }
-}
-
 /// `$0.0021`, or `1.4 s`.
 pub(crate) fn amount(value: i64, measure: Measure) -> String {
     match measure {
@@ -258,9 +265,14 @@ pub(crate) fn amount(value: i64, measure: Measure) -> String {
     }
 }
 
-/// `$0.0021 to $0.0035`.
+/// The same of a thousand questions.
+pub(crate) fn thousand(value: i64, measure: Measure) -> String {
+    amount(value.saturating_mul(THOUSAND), measure)
+}
+
+/// `$2.10 to $3.50`, of a thousand questions.
 pub(crate) fn interval((low, high): (i64, i64), measure: Measure) -> String {
-    format!("{} to {}", amount(low, measure), amount(high, measure))
+    format!("{} to {}", thousand(low, measure), thousand(high, measure))
 }
 
 /// Money where it is known, and time where it is.
@@ -274,7 +286,7 @@ fn both(outlay: &Outlay) -> String {
 }
 
 fn exact(value: i64, measure: Measure) -> Cell {
-    Cell::number(amount(value, measure), value as f64)
+    Cell::number(thousand(value, measure), value as f64)
 }
 
 fn counted(value: u64) -> Cell {

@@ -18,8 +18,7 @@ pub fn markdown(results: &Results) -> String {
     if !results.arms.is_empty() {
         push_table(&mut text, &tables::tokens(results), "");
     }
-    let costs = [costs::arms(results), costs::break_even(results), costs::students(results)];
-    for table in costs.iter().flatten() {
+    for table in &costs::tables(results) {
         push_table(&mut text, table, "");
     }
     push_table(&mut text, &tables::comparisons(results), "No two arms were compared.");

@@ -89,8 +89,7 @@ fn sections(results: &Results) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     sections.extend(figures::accuracy(results).map(|body| ("plot", "Accuracy and tokens", body)));
     sections.push(("arms-section", "Arms", arms(results)));
-    let tables = [costs::arms(results), costs::break_even(results), costs::students(results)];
-    let costs: String = tables.iter().flatten().map(table::html).collect();
+    let costs: String = costs::tables(results).iter().map(table::html).collect();
     if !costs.is_empty() {
         sections.push(("costs-section", "Costs", costs));
     }

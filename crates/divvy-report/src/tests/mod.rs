@@ -129,14 +129,20 @@ fn costs_are_in_both_forms_and_break_even_in_words() {
     let results = costed(results(), saving(1_500_000, (1_000_000, 2_000_000)));
     let (page, text) = (html(&results), markdown(&results));
     markup::check(&page);
-    for id in ["costs", "break-even", "outlays"] {
+    for id in ["costs", "machine-time", "break-even", "outlays", "calls"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
-    let row = text.lines().find(|line| line.starts_with("| two-stage/sd-r/big ") && line.contains("$0.0005")).unwrap();
-    for figure in ["$0.00045 to $0.00055", "$0.00083", "400 ms", "420 ms", "1.9 s", "$0.00062 "] {
-        assert!(row.contains(figure), "{figure} in {row}");
+    let line = |begins: &str, holds: &str| {
+        let found = text.lines().find(|line| line.starts_with(begins) && line.contains(holds));
+        found.unwrap_or_else(|| panic!("{begins} {holds} in {text}"))
+    };
+    let money = line("| two-stage/sd-r/big ", "$0.50 |");
+    for figure in ["$0.45 to $0.55", "$0.833 |", "$0.741 to $0.937", "$0.62 |"] {
+        assert!(money.contains(figure), "{figure} in {money}");
     }
-    let paid = text.lines().find(|line| line.contains("| cot/big ") && line.contains("$1.20")).unwrap();
+    assert!(line("| two-stage/sd-r/big ", "6 min 40 s |").contains("11 min 07 s |"));
+    assert!(line("| two-stage/sd-r/big ", "420 ms |").ends_with(" 1.9 s |"));
+    let paid = line("| two-stage/sd-r/big ", "| cot/big    |     $1.20 |");
     assert!(paid.contains(" 800 |") && paid.contains("600 to 1,200"), "{paid}");
     let student = text.lines().find(|line| line.starts_with("| sd-r ") && line.contains("$0.80")).unwrap();
     assert!(student.contains("$1.20, 1 min 30 s"), "{student}");
@@ -157,7 +163,7 @@ fn what_is_not_known_of_costs_is_a_dash() {
     (pair.measure, pair.one_off, pair.saving, pair.break_even) = (None, None, None, None);
     let text = markdown(&results);
     assert!(text.contains("costs are in the machine’s time; `machine_hour` under [costs]"), "{text}");
-    assert!(!text.contains("Money a question"), "a column without a figure is left out: {text}");
+    assert!(!text.contains("Money, every call counted"), "a table without a figure is left out: {text}");
     let row = text.lines().find(|line| line.starts_with("| two-stage/sd-r/big | cot/big ")).unwrap();
     assert_eq!(row.matches('–').count(), 5, "{row}");
 }

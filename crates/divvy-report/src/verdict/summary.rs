@@ -15,8 +15,8 @@ use super::{
     words,
 };
 use crate::{
-    costs::{self, amount, interval},
-    number::{self, count, percent, points, points_interval},
+    costs::{self, amount, interval, thousand},
+    number::{self, count, percent, percent_interval, points, points_interval},
 };
 
 pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
@@ -81,32 +81,62 @@ fn no_price(results: &Results, evidence: &Evidence) -> &'static str {
 
 fn priced(results: &Results, instead: &Instead) -> Option<String> {
     let (measure, saving) = (instead.costs.measure?, instead.saving()?);
-    let now = amount(per_question(results, &instead.costs.arm, measure)?, measure);
-    let was = amount(per_question(results, &instead.costs.replaces, measure)?, measure);
+    let (arm, replaced) = (&instead.costs.arm, &instead.costs.replaces);
+    let now = thousand(per_question(results, arm, measure)?, measure);
+    let was = thousand(per_question(results, replaced, measure)?, measure);
     let takes = match measure {
-        Measure::Money => {
-            format!("A question costs {now} with {} and {was} with {}", instead.costs.arm, instead.costs.replaces)
-        }
+        Measure::Money => format!("A thousand questions cost {now} with {arm} and {was} with {replaced}"),
         Measure::Machine => {
-            format!(
-                "A question takes {now} of the machine with {} and {was} with {}",
-                instead.costs.arm, instead.costs.replaces
-            )
+            format!("A thousand questions take {now} of the machine with {arm} and {was} with {replaced}")
         }
     };
-    Some(format!("{takes}: {}. {}", gain(&saving, measure), payback(instead, measure)?))
+    let lines = [
+        Some(format!("{takes}: {}.", gain(&saving, measure))),
+        worse_answers(instead),
+        right_answers(results, instead, measure),
+        payback(instead, measure),
+    ];
+    Some(lines.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
 
 fn gain(saving: &Mean, measure: Measure) -> String {
-    let turned = |value: i64| value.saturating_neg();
+    let turned = i64::saturating_neg;
     match saving.mean {
         0 => format!("no difference (95 % interval of the saving {})", interval(saving.ci, measure)),
         more if more < 0 => {
             let ci = (turned(saving.ci.1), turned(saving.ci.0));
-            format!("{} more (95 % interval {})", amount(turned(more), measure), interval(ci, measure))
+            format!("{} more (95 % interval {})", thousand(turned(more), measure), interval(ci, measure))
         }
-        less => format!("{} less (95 % interval {})", amount(less, measure), interval(saving.ci, measure)),
+        less => format!("{} less (95 % interval {})", thousand(less, measure), interval(saving.ci, measure)),
     }
+}
+
+/// What is saved by not answering is no saving.
+fn worse_answers(instead: &Instead) -> Option<String> {
+    let saves = instead.saving().is_some_and(|saving| saving.mean > 0);
+    let unread = instead.pair.and_then(|pair| pair.a.well_formed).map(|share| 1.0 - share).filter(|share| *share > 0.1);
+    let worse = shown(instead.pair.as_ref()) == Shown::Worse;
+    (saves && worse).then(|| match unread {
+        Some(share) => format!(
+            "That is no bargain: its answers are worse, and {} % of its decompositions could not be used, so that the solver was \
+             not even asked.",
+            percent(share)
+        ),
+        None => "That is no bargain: its answers are worse.".to_owned(),
+    })
+}
+
+fn right_answers(results: &Results, instead: &Instead, measure: Measure) -> Option<String> {
+    let costs = results.costs.as_ref()?;
+    let right = |slug: &str| {
+        let arm = costs.arms.iter().find(|cost| cost.arm == slug)?;
+        costs::spent(arm, measure)?.correct.map(|right| thousand(right.mean, measure))
+    };
+    let (now, was) = (right(&instead.costs.arm)?, right(&instead.costs.replaces)?);
+    Some(match measure {
+        Measure::Money => format!("A thousand right answers cost {now} against {was}."),
+        Measure::Machine => format!("A thousand right answers take {now} against {was}."),
+    })
 }
 
 fn payback(instead: &Instead, measure: Measure) -> Option<String> {
@@ -203,7 +233,7 @@ fn more_rows(pair: &Paired) -> Option<String> {
             "The student loses {} points to the teacher’s decompositions (95 % interval {}): more or better training rows can win \
              back that much.",
             percent(-pair.difference),
-            points_interval((-pair.ci.1, -pair.ci.0)),
+            percent_interval((-pair.ci.1, -pair.ci.0)),
         )
     })
 }

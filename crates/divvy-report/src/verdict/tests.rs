@@ -230,17 +230,14 @@ fn what_it_costs_is_said_with_its_break_even() {
     let costs = |saved: Mean| summary(&verdict(&costed(results(), saved)), "What it costs and saves");
     assert_eq!(
         costs(saving(1_500_000, (1_000_000, 2_000_000))),
-        "A question costs $0.0005 with two-stage/sd-r/big and $0.002 with cot/big: $0.0015 less (95 % interval $0.001 to \
-         $0.002). The $1.20 spent once to collect, screen and train comes back after 800 questions (95 % interval 600 to 1,200)."
+        "A thousand questions cost $0.50 with two-stage/sd-r/big and $2.00 with cot/big: $1.50 less (95 % interval $1.00 to \
+         $2.00). A thousand right answers cost $0.833 against $5.00. The $1.20 spent once to collect, screen and train comes back after 800 questions (95 % interval 600 to 1,200)."
     );
     let perhaps = costs(saving(1_500_000, (-1, 2_000_000)));
     assert!(perhaps.ends_with("comes back after 800 questions (at best 600, and perhaps never)."), "{perhaps}");
     let hardly = costs(saving(-1_000, (-2_000, 12_000)));
-    assert!(
-        hardly.contains("$0.000001 more (95 % interval −$0.000012 to $0.000002). No saving is seen: the $1.20"),
-        "{hardly}"
-    );
-    assert!(hardly.ends_with("would come back after 100,000 questions at the very best."), "{hardly}");
+    assert!(hardly.contains("$0.001 more (95 % interval −$0.012 to $0.002). A thousand right answers"), "{hardly}");
+    assert!(hardly.ends_with("No saving is seen: the $1.20 spent once to collect, screen and train would come back after 100,000 questions at the very best."), "{hardly}");
     let never = costs(saving(-1_000, (-2_000, 0)));
     assert!(
         never.ends_with("Nothing is saved: the $1.20 spent once to collect, screen and train never comes back."),
@@ -249,12 +246,29 @@ fn what_it_costs_is_said_with_its_break_even() {
 }
 
 #[test]
+fn what_is_saved_by_worse_answers_is_called_that() {
+    let mut results = costed(results(), saving(1_500_000, (1_000_000, 2_000_000)));
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.2, 0.001);
+    let costs = |results: &Results| summary(&verdict(results), "What it costs and saves");
+    assert!(
+        costs(&results).contains("That is no bargain: its answers are worse. A thousand right"),
+        "{}",
+        costs(&results)
+    );
+    results.arms[3].well_formed = Some(0.4);
+    assert!(costs(&results).contains("60.0 % of its decompositions could not be used"), "{}", costs(&results));
+}
+
+#[test]
 fn without_a_price_the_machine_s_time_is_told_and_without_that_the_tokens() {
     let mut results = costed(results(), saving(1, (1, 1)));
     let costs = results.costs.as_mut().unwrap();
     costs.distilling = vec![distilling(DISTILLED, COT, Measure::Machine, saving(100_000, (50_000, 150_000)))];
     let said = summary(&verdict(&results), "What it costs and saves");
-    assert!(said.starts_with("A question takes 400 ms of the machine with two-stage/sd-r/big and 400 ms"), "{said}");
+    assert!(
+        said.starts_with("A thousand questions take 6 min 40 s of the machine with two-stage/sd-r/big and 6 min 40 s"),
+        "{said}"
+    );
     assert!(
         said.contains("The 1 min 30 s of the machine spent once to collect, screen and train comes back after 900"),
         "{said}"
@@ -278,7 +292,7 @@ fn the_teachers_ceiling_and_the_students_gap_are_what_would_change_it() {
     ];
     let change = summary(&verdict(&results), "What would change it");
     for said in [
-        "The student loses 11.5 points to the teacher’s decompositions (95 % interval +5.5 to +17.5): more or better training rows",
+        "The student loses 11.5 points to the teacher’s decompositions (95 % interval 5.5–17.5): more or better training rows",
         "The teacher’s own decompositions stand at +3.5 points (95 % interval −2.5 to +9.5) against one call",
     ] {
         assert!(change.contains(said), "{said} in {change}");
