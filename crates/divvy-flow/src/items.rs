@@ -13,7 +13,7 @@ use divvy_core::{
     records::{ItemState, Stage},
 };
 use divvy_llm::{Call, ChatError};
-use divvy_store::{ItemRow, StoreError, Token};
+use divvy_store::{ItemCount, ItemRow, StoreError, Token};
 use futures::{StreamExt, stream::FuturesOrdered};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -331,9 +331,12 @@ impl Patience {
     async fn sum_up(&self, context: &Context) -> Result<(), FlowError> {
         let failed: usize = self.arms.values().map(|record| record.failed).sum();
         let Some((_, any)) = self.arms.iter().find(|(_, record)| record.failed > 0) else { return Ok(()) };
-        let settled = settled(context, self.stage).await?;
+        let counts = context.store.item_counts(&context.digest).await?;
+        let settled = |count: &&ItemCount| matches!(count.state, ItemState::Done | ItemState::Rejected(_));
+        let settled: Vec<&ItemCount> =
+            counts.iter().filter(settled).filter(|count| count.stage == self.stage).collect();
         for (arm, Record { failed, last, .. }) in self.arms.iter().filter(|(_, record)| !record.succeeded) {
-            if *failed > 0 && !settled.keys().any(|key| key.arm == *arm) {
+            if *failed > 0 && !settled.iter().any(|count| count.arm == *arm) {
                 return Err(FlowError::Failing { stage: self.stage, count: *failed, last: last.clone() });
             }
         }

@@ -58,6 +58,33 @@ impl SqliteStore {
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
+    /// Tells of each item of a stage that is done or rejected, one after another, so that there may be any number of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn each_settled(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        mut each: impl FnMut(&QuestionId, u32, &str),
+    ) -> Result<(), StoreError> {
+        let mut reader = self.reader().await?;
+        let mut rows = sqlx::query(
+            "SELECT question, sample, arm FROM item
+             WHERE seq IN (SELECT max(seq) FROM item WHERE plan = ?1 AND stage = ?2 GROUP BY question, sample, arm)
+               AND state IN ('done', 'rejected')",
+        )
+        .bind(blob(plan))
+        .bind(stage.name())
+        .fetch(&mut *reader);
+        while let Some(row) = rows.try_next().await.map_err(|e| self.unreadable(&e))? {
+            let unit = || Ok((QuestionId(row.try_get("question")?), row.try_get("sample")?, row.try_get("arm")?));
+            let (question, sample, arm) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+            each(&question, sample, arm);
+        }
+        Ok(())
+    }
+
     /// Items of a stage settled since a moment, and when the first of them was; `None` when none was.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use divvy_core::{
     digest::{Digest, derive_seed},
     plan::Plan,
     question::{Question, Split},
+    questions::Questions,
     recipe::{self, Recipe},
 };
 use divvy_flow::{context::Context, progress::Progress, split::Splits};
@@ -149,16 +150,16 @@ pub(crate) async fn questions(store: &Store, digest: &Digest, plan: &Plan) -> an
     let mut splits = Splits::default();
     for question in store.questions(digest).await? {
         match question.split {
-            Split::Train => splits.train.push(question),
-            Split::Dev => splits.dev.push(question),
-            Split::Test => splits.test.push(question),
+            Split::Train => splits.train.push(&question)?,
+            Split::Dev => splits.dev.push(&question)?,
+            Split::Test => splits.test.push(&question)?,
         }
     }
-    let by_seed = |question: &Question| derive_seed(plan.seed, &question.id.0);
-    splits.train.sort_by_key(by_seed);
-    splits.dev.sort_by_key(by_seed);
-    splits.test.sort_by_key(|question| (row(question), question.id.clone()));
-    Ok(splits)
+    let by_seed = |questions: &Questions| {
+        questions.choose(questions.order_by(|question| derive_seed(plan.seed, &question.id.0))).laid_out()
+    };
+    let test = splits.test.order_by(|question| (row(question), question.id.clone()));
+    Ok(Splits { train: by_seed(&splits.train)?, dev: by_seed(&splits.dev)?, test: splits.test.choose(test) })
 }
 
 /// A question's row in its file.
