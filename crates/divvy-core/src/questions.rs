@@ -130,7 +130,7 @@ impl Questions {
         self.iter().next()
     }
 
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Arc<Question>> + '_ {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Arc<Question>> + Clone + '_ {
         (0..self.len()).map(|position| self.at(position))
     }
 
@@ -154,7 +154,9 @@ impl Questions {
     /// Those at these positions, in the order of the positions.
     #[must_use]
     pub fn choose(&self, positions: impl IntoIterator<Item = usize>) -> Self {
-        let mut chosen = Self::kept_in(Arc::clone(&self.bodies));
+        let (mut chosen, positions) = (Self::kept_in(Arc::clone(&self.bodies)), positions.into_iter());
+        chosen.places.reserve_exact(positions.size_hint().0);
+        chosen.hashes.reserve_exact(positions.size_hint().0);
         for position in positions {
             chosen.places.push(self.places[position]);
             chosen.hashes.push(self.hashes[position]);
@@ -186,6 +188,8 @@ impl Questions {
     /// When there is no room for them.
     pub fn append(&mut self, other: &Self) -> io::Result<()> {
         self.index = OnceLock::new();
+        self.places.reserve_exact(other.len());
+        self.hashes.reserve_exact(other.len());
         let same = Arc::ptr_eq(&self.bodies, &other.bodies);
         let mut body = Vec::new();
         for (position, place) in other.places.iter().enumerate() {

@@ -26,7 +26,7 @@ impl Splits {
     }
 
     /// Those that a student learns from and is watched on, which a teacher decomposes.
-    pub fn for_students(&self) -> impl Iterator<Item = Arc<Question>> + '_ {
+    pub fn for_students(&self) -> impl Iterator<Item = Arc<Question>> + Clone + '_ {
         self.train.iter().chain(self.dev.iter())
     }
 
@@ -46,7 +46,7 @@ impl Splits {
     ///
     /// # Errors
     /// [`FlowError::Input`] when train is not larger than `dev_rows`; [`FlowError::Aside`] when there is no room.
-    pub fn carve(train: &Questions, test: Questions, dev_rows: usize, seed: u64) -> Result<Self, FlowError> {
+    pub fn carve(train: Questions, test: Questions, dev_rows: usize, seed: u64) -> Result<Self, FlowError> {
         if dev_rows >= train.len() {
             let rows = train.len();
             return Err(FlowError::Input(format!(
@@ -58,7 +58,9 @@ impl Splits {
         for position in order.by_ref().take(dev_rows) {
             dev.push(&Question { split: Split::Dev, ..Question::clone(&train.at(position)) })?;
         }
-        Ok(Self { train: train.choose(order).laid_out()?, dev, test })
+        let rest = train.choose(order);
+        drop(train);
+        Ok(Self { train: rest.laid_out()?, dev, test })
     }
 
     /// Looks for shared or nearly shared questions and does what the recipe says. Returns sentences worth telling.

@@ -33,7 +33,7 @@ pub(crate) fn load(recipe: &Recipe, place: &Place) -> anyhow::Result<Splits> {
         Some(test) => read(recipe, test, Split::Test, place)?,
         None => Questions::default(),
     };
-    let mut splits = Splits::carve(&train, test, recipe.data.dev_rows, recipe.seed)?;
+    let mut splits = Splits::carve(train, test, recipe.data.dev_rows, recipe.seed)?;
     splits.check_leaks(recipe.data.leaks)?.iter().for_each(|note| say(note));
     Ok(splits)
 }
