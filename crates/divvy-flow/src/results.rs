@@ -11,6 +11,7 @@ use divvy_core::{
     cost::Prices,
     plan::EvaluatePlan,
     question::Question,
+    questions::Questions,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
@@ -141,16 +142,16 @@ fn grade_book(
 
 fn arm_result(
     arm: &Arm,
-    questions: &[Question],
+    questions: &Questions,
     rows: &HashMap<String, ItemRow>,
 ) -> Result<(ArmResult, Vec<bool>), FlowError> {
     let mut tally = Tally::default();
-    for question in questions {
+    for question in questions.iter() {
         let graded = match rows.get(&question.id.0) {
             Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?),
             _ => None,
         };
-        tally.add(question, graded);
+        tally.add(&question, graded);
     }
     let right = tally.right.clone();
     Ok((tally.result(arm), right))
