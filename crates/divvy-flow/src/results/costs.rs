@@ -6,7 +6,8 @@ use divvy_core::{
     arm::Arm,
     cost::{Prices, account, latency},
     plan::{Plan, TEACHER},
-    question::Question,
+    question::QuestionId,
+    questions::Questions,
     records::Stage,
     results::{
         ArmResult, TrainingSummary,
@@ -37,8 +38,7 @@ pub(super) async fn of(
 ) -> Result<Option<Costs>, FlowError> {
     let Some(plan) = context.plan.evaluate.as_ref().filter(|_| !evaluated.is_empty()) else { return Ok(None) };
     let tariff = Tariff::new(context, terms, prices);
-    let questions = evaluate::questions(context, plan);
-    let clusters = clusters(questions);
+    let (questions, clusters) = in_order(evaluate::questions(context, plan));
     let calls = Calls::read(context, rows.values().flat_map(HashMap::values)).await?;
     let stages = Stages::read(context, &tariff).await?;
     let counted: Vec<Counted> = evaluated
@@ -46,7 +46,7 @@ pub(super) async fn of(
         .filter_map(|(result, _)| {
             let arm = plan.arms.iter().find(|arm| arm.slug() == result.arm)?;
             let rows = &rows[&result.arm];
-            let took = questions.iter().map(|question| rows.get(&question.id.0).map(|row| calls.of(row, &tariff)));
+            let took = questions.iter().map(|question| rows.get(&question.0).map(|row| calls.of(row, &tariff)));
             Some(Counted { arm, result, took: took.collect() })
         })
         .collect();
@@ -64,12 +64,13 @@ pub(super) async fn of(
     }))
 }
 
-/// A number for each cluster; a question without one is its own.
-fn clusters(questions: &[Question]) -> Vec<usize> {
-    let mut first: HashMap<&str, usize> = HashMap::new();
+/// Ids in order, with a number for the cluster of each; a question without one is its own.
+fn in_order(questions: &Questions) -> (Vec<QuestionId>, Vec<usize>) {
+    let mut first: HashMap<String, usize> = HashMap::new();
     let mut number = |at, name| *first.entry(name).or_insert(at);
     let all = questions.iter().enumerate();
-    all.map(|(at, question)| question.cluster.as_deref().map_or(at, |name| number(at, name))).collect()
+    all.map(|(at, question)| (question.id.clone(), question.cluster.clone().map_or(at, |name| number(at, name))))
+        .unzip()
 }
 
 fn arm_cost(counted: &Counted, right: &[bool], clusters: &[usize]) -> ArmCost {

@@ -259,7 +259,7 @@ async fn a_machine_is_paid_for_the_time_it_works() {
     assert!(error.is_budget(), "{error}");
 }
 
-async fn worked(bench: &Bench, text: &str) -> Option<i64> {
+async fn worked(bench: &crate::Bench, text: &str) -> Option<i64> {
     bench.store.call_usages(&[call_key(&request(text))]).await.unwrap()[0].worked_us
 }
 
