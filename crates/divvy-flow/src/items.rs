@@ -60,7 +60,7 @@ pub struct Done {
     pub state: ItemState,
     pub payload: String,
     pub calls: Vec<Call>,
-    /// Keys of what was asked in vain, after calls of which nothing more is known here.
+    /// Of an item that failed: the keys of what it asked, the failed call last.
     pub failed: Vec<Digest>,
 }
 

@@ -8,7 +8,7 @@ use divvy_core::{
     plan::{Plan, TEACHER},
     question::QuestionId,
     questions::Questions,
-    records::Stage,
+    records::{ItemState, Stage},
     results::{
         ArmResult, TrainingSummary,
         costs::{ArmCost, Costs, Distilling, Measure, Outlay, StatedTerms, StudentCost},
@@ -46,7 +46,8 @@ pub(super) async fn of(
         .filter_map(|(result, _)| {
             let arm = plan.arms.iter().find(|arm| arm.slug() == result.arm)?;
             let rows = &rows[&result.arm];
-            let took = questions.iter().map(|question| rows.get(&question.0).map(|row| calls.of(row, &tariff)));
+            let row = |question: &QuestionId| rows.get(&question.0).filter(|row| is_on_record(row));
+            let took = questions.iter().map(|question| row(question).map(|row| calls.of(row, &tariff)));
             Some(Counted { arm, result, took: took.collect() })
         })
         .collect();
@@ -62,6 +63,11 @@ pub(super) async fn of(
         students: students.collect(),
         distilling: distilling(context, &counted, &clusters, &one_off),
     }))
+}
+
+/// Versions before kept no calls of an item that failed: what it took is not known, and no zero.
+fn is_on_record(row: &ItemRow) -> bool {
+    row.state == ItemState::Done || !row.calls.is_empty()
 }
 
 /// Ids in order, with a number for the cluster of each; a question without one is its own.
