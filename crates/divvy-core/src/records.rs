@@ -74,6 +74,8 @@ pub enum Outcome {
     Answered,
     NoAnswer,
     Truncated,
+    /// The provider's filter or the model refused to answer.
+    Refused,
     Error,
 }
 

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+
+mod hops;
+
 use crate::{decomposition::Decomposition, recipe::Columns};
 
 const CONTEXT: RowContext<'static> = RowContext { dataset: "set", split: Split::Train, row: 7 };
@@ -243,7 +246,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         "[a-z# *1é?\n]{0,12}".prop_map(Value::from),
     ];
     let keys =
-        "question|answer|passage|passage_id|qa_pairs|golds|gold_spans|decomposition|answers|spans|date|q|a|d|i|x";
+        "question|answer|passage|passage_id|qa_pairs|golds|gold_spans|decomposition|answers|spans|date|q|a|d|i|x|context|supporting_facts|title|sentences|evidences|paragraphs|facts|input|target";
     leaf.prop_recursive(4, 32, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
@@ -258,6 +261,8 @@ proptest! {
         let _ = (gsm8k::parse(&row, &CONTEXT), bamboogle::parse(&row, &CONTEXT), rows::parse(&row, &columns(), &CONTEXT));
         let _ = (drop::parse_nested(&row, &CONTEXT), drop::parse_passage(&row));
         let _ = drop::parse_flat(&row, &drop::Passages::new(), &CONTEXT);
+        let _ = (musique::parse(&row, &CONTEXT), hotpotqa::parse(&row, &CONTEXT), two_wiki::parse(&row, &CONTEXT));
+        let _ = (strategyqa::parse(&row, &CONTEXT), bbh::parse(&row, &CONTEXT));
     }
 
     #[test]

@@ -87,8 +87,8 @@ pub enum OnLeak {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSet {
-    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `rows` for any file with a column mapping, or `traffic` for what was asked of
-    /// `divvy serve --record`.
+    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `strategyqa`, `musique`, `hotpotqa`, `2wikimultihopqa`, `bbh`, `rows` for any
+    /// file with a column mapping, or `traffic` for what was asked of `divvy serve --record`.
     pub dataset: String,
     /// Files, relative to `--data DIR` (default: the recipe's folder); `hf:org/name:file` is fetched from the hub. The
     /// store's own record when absent, for `traffic`.
