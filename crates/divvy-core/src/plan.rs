@@ -16,7 +16,7 @@ use crate::{
     arm::Arm,
     digest::Digest,
     prompts::decompose::Style,
-    recipe::{EvalSplit, Method, Recipe, RecipeError, Rule, Structured, Target},
+    recipe::{EvalSplit, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
 };
 
 /// What the recipe's `[collect] teacher` is called when it is used as a decomposer.
@@ -101,6 +101,9 @@ pub struct EvaluatePlan {
     pub decompose_tokens: u32,
     pub max_subquestions: usize,
     pub repetition_penalty: f64,
+    /// No part of the plan's identity: they grade what was answered anyway.
+    #[serde(skip)]
+    pub scorers: Vec<FurtherScorer>,
 }
 
 impl Plan {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use divvy_core::{
     arm::{Arm, Strategy},
-    chat::Usage,
+    chat::{Finish, Usage},
     decomposition::Decomposition,
     plan::EvaluatePlan,
     prompts::decompose::Style,
@@ -25,6 +25,9 @@ use crate::{
     structured,
 };
 
+/// Why an arm cannot answer a question of which its teacher, the data set, has no decomposition.
+pub(crate) const NO_DECOMPOSITION: &str = "no-recorded-decomposition";
+
 /// The record of one answered question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Graded {
@@ -36,8 +39,32 @@ pub struct Graded {
     pub sub_answers: Vec<Option<String>>,
     pub malformed: bool,
     pub reply: String,
+    /// How the reply ended; `None` in the records of earlier versions.
+    #[serde(default)]
+    pub finish: Option<Finish>,
+    /// Of the scorers that made the grade.
+    #[serde(default)]
+    pub scorer_version: u32,
     pub decompose: Spent,
     pub solve: Spent,
+}
+
+impl Graded {
+    /// Its grade by the scorers of this version: anew, from the reply, where others made it.
+    #[must_use]
+    pub fn current(mut self, question: &Question) -> Self {
+        if self.scorer_version != scorers::VERSION && !self.malformed {
+            self.grade = scorers::grade(question.scorer, &self.reply, &self.finish(), &question.golds);
+        }
+        self
+    }
+
+    /// Records of earlier versions tell it by their grade.
+    #[must_use]
+    pub fn finish(&self) -> Finish {
+        let told = if self.grade.outcome == Outcome::Truncated { Finish::Length } else { Finish::Stop };
+        self.finish.clone().unwrap_or(told)
+    }
 }
 
 /// What one stage of an arm cost for one question.
@@ -185,7 +212,7 @@ async fn answer_one(
     question: &Question,
 ) -> Result<Done, ChatError> {
     if opened.arm.strategy.needs_decomposer() && opened.decomposer.is_none() && question.recorded.is_none() {
-        return Ok(Done::new(ItemState::Failed("no-recorded-decomposition".into()), &(), Vec::new()));
+        return Ok(Done::new(ItemState::Failed(NO_DECOMPOSITION.into()), &(), Vec::new()));
     }
     let answer = strategy::answer(context, plan, opened, question).await?;
     let graded = grade(question, &answer);
@@ -206,6 +233,8 @@ fn grade(question: &Question, answer: &Answer) -> Graded {
         sub_answers: answer.sub_answers.clone(),
         malformed: answer.malformed,
         reply: answer.reply.clone(),
+        finish: Some(answer.finish.clone()),
+        scorer_version: scorers::VERSION,
         decompose: Spent::of(&answer.decompose_calls),
         solve: Spent::of(&answer.solve_calls),
     }

@@ -9,7 +9,7 @@ use crate::{
     datasets::DatasetKind,
     model::ModelSource,
     prompts::decompose::Style,
-    recipe::{self, EvalSplit, Method, Numerics, Recipe, RecipeError, Rule, Structured, StudentPrompt, Target},
+    recipe::{self, EvalSplit, FurtherScorer, Method, Numerics, Recipe, RecipeError, Rule, Structured, StudentPrompt, Target},
 };
 
 /// Resolves names against one recipe.
@@ -308,7 +308,16 @@ impl Names<'_> {
             decompose_tokens: evaluate.decompose_tokens.unwrap_or(256),
             max_subquestions: evaluate.max_subquestions.unwrap_or(10),
             repetition_penalty: evaluate.repetition_penalty.unwrap_or(1.0),
+            scorers: self.scorers(&evaluate.scorers)?,
         })
+    }
+
+    fn scorers(&self, named: &[FurtherScorer]) -> Result<Vec<FurtherScorer>, RecipeError> {
+        let twice = named.iter().enumerate().find(|(at, scorer)| named[..*at].contains(scorer));
+        match twice {
+            Some((_, scorer)) => self.fail("evaluate.scorers", format!("`{}` is named twice", scorer.name())),
+            None => Ok(named.to_vec()),
+        }
     }
 
     fn arms(&self, evaluate: &recipe::Evaluate) -> Result<Vec<Arm>, RecipeError> {

@@ -12,6 +12,7 @@
 mod batch;
 mod error;
 mod model;
+mod scoring;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::arm::Strategy;
 pub use batch::{Batch, BatchFallback, Mode};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
+pub use scoring::FurtherScorer;
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -300,6 +302,9 @@ pub struct Evaluate {
     pub max_subquestions: Option<usize>,
     /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
     pub repetition_penalty: Option<f64>,
+    /// The same answers by further rules, beside each question's own; nothing is asked for it.
+    #[serde(default)]
+    pub scorers: Vec<FurtherScorer>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
