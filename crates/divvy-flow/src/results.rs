@@ -25,6 +25,7 @@ use crate::{
     context::Context,
     error::FlowError,
     evaluate::{self, Graded, Spent},
+    graders::judge,
     items, train,
 };
 
@@ -125,10 +126,11 @@ async fn grade_book(
         by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
     }
     let questions = evaluate::questions(context, plan);
+    let mut judged = judge::of_arms(context, plan).await?;
     let (mut evaluated, mut further) = (Vec::new(), Further::of(plan));
     for arm in &plan.arms {
         let Some(rows) = by_arm.get(&arm.slug()) else { continue };
-        further.begin(&arm.slug());
+        further.begin(&arm.slug(), judged.remove(&arm.slug()));
         evaluated.push(arm_result(arm, questions, rows, sharing, &mut further)?);
         further.end(sharing);
     }

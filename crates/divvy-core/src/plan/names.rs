@@ -9,7 +9,7 @@ use crate::{
     datasets::DatasetKind,
     model::ModelSource,
     prompts::decompose::Style,
-    recipe::{self, EvalSplit, FurtherScorer, Method, Numerics, Recipe, RecipeError, Rule, Structured, StudentPrompt, Target},
+    recipe::{self, EvalSplit, Method, Numerics, Recipe, RecipeError, Rule, Structured, StudentPrompt, Target},
 };
 
 /// Resolves names against one recipe.
@@ -66,7 +66,7 @@ impl Names<'_> {
         }
     }
 
-    fn model(&self, key: &str, name: &str) -> Result<(), RecipeError> {
+    pub(super) fn model(&self, key: &str, name: &str) -> Result<(), RecipeError> {
         if self.recipe.models.contains_key(name) {
             return Ok(());
         }
@@ -309,15 +309,9 @@ impl Names<'_> {
             max_subquestions: evaluate.max_subquestions.unwrap_or(10),
             repetition_penalty: evaluate.repetition_penalty.unwrap_or(1.0),
             scorers: self.scorers(&evaluate.scorers)?,
+            code: evaluate.code.as_ref().map_or(Ok(None), |code| self.code(code))?,
+            judge: evaluate.judge.as_ref().map(|judge| self.judge(judge)).transpose()?,
         })
-    }
-
-    fn scorers(&self, named: &[FurtherScorer]) -> Result<Vec<FurtherScorer>, RecipeError> {
-        let twice = named.iter().enumerate().find(|(at, scorer)| named[..*at].contains(scorer));
-        match twice {
-            Some((_, scorer)) => self.fail("evaluate.scorers", format!("`{}` is named twice", scorer.name())),
-            None => Ok(named.to_vec()),
-        }
     }
 
     fn arms(&self, evaluate: &recipe::Evaluate) -> Result<Vec<Arm>, RecipeError> {

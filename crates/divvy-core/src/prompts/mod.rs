@@ -10,6 +10,7 @@
 pub mod cot;
 pub mod decompose;
 pub mod direct;
+pub mod judge;
 mod parse;
 pub mod self_ask;
 pub mod stepwise;

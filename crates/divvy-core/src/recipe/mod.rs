@@ -25,7 +25,7 @@ use crate::arm::Strategy;
 pub use batch::{Batch, BatchFallback, Mode};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
-pub use scoring::FurtherScorer;
+pub use scoring::{Code, FurtherScorer, Judge};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +113,8 @@ pub struct Columns {
     /// A list of strings, or one string with a subquestion a line.
     pub decomposition: Option<String>,
     pub id: Option<String>,
+    /// Python that checks a program, a text or a list of lines. The answer is then code, which `[evaluate.code]` has to allow.
+    pub tests: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -305,6 +307,10 @@ pub struct Evaluate {
     /// The same answers by further rules, beside each question's own; nothing is asked for it.
     #[serde(default)]
     pub scorers: Vec<FurtherScorer>,
+    /// Whether and how programs of models are run.
+    pub code: Option<Code>,
+    /// A model that reads each answer beside gold and says whether it is right.
+    pub judge: Option<Judge>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -1,5 +1,5 @@
-//! Further scorers of `[evaluate]`: the same answers by other rules. They change no call and no headline, so they are no part
-//! of a plan's identity, and naming one later asks nothing.
+//! How `[evaluate]` grades beside each question's own scorer. Further scorers change no call and no headline, so they are no
+//! part of a plan's identity, and naming one later asks nothing. A judge asks a model; code is run.
 
 use serde::Deserialize;
 
@@ -43,4 +43,26 @@ impl FurtherScorer {
             Self::YesNo => Some(Scorer::YesNo),
         }
     }
+}
+
+/// `[evaluate.code]`: programs that models wrote are run on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Code {
+    /// Nothing is run without `run = true`.
+    pub run: bool,
+    /// A Python; `python3` when absent.
+    pub interpreter: Option<String>,
+    /// For one program with its tests.
+    pub seconds: Option<u64>,
+    pub memory_mb: Option<u64>,
+}
+
+/// `[evaluate.judge]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Judge {
+    /// A name from `[models]`.
+    pub model: String,
+    pub max_tokens: Option<u32>,
 }

@@ -24,6 +24,8 @@ pub struct ScoredArm {
     pub ci: (f64, f64),
     /// Mean partial credit.
     pub score: f64,
+    /// Answers of which a judge has said nothing that can be read; they count as wrong.
+    pub unread: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -75,6 +75,8 @@ mod tests {
         let golds = [Gold::single("(B)"), Gold::single("12/25/1937")];
         let right = |reply: &str| grade(reply, &Finish::Stop, &golds).correct;
         assert!(right("So it is Christmas.\nThe answer is: (B)") && right("The answer is: 12/25/1937"));
-        assert!(!right("The answer is: (C)") && !right("The answer is: (B) or (C)") && !right("The answer is: 12/25/1938"));
+        assert!(
+            !right("The answer is: (C)") && !right("The answer is: (B) or (C)") && !right("The answer is: 12/25/1938")
+        );
     }
 }

@@ -113,7 +113,9 @@ impl Scorer {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown scorer `{0}`; there are drop, numeric, exact, choice, yes-no, paper-gsm8k, paper-drop, paper-bamboogle")]
+#[error(
+    "unknown scorer `{0}`; there are drop, numeric, exact, choice, yes-no, paper-gsm8k, paper-drop, paper-bamboogle"
+)]
 pub struct UnknownScorer(pub String);
 
 impl FromStr for Scorer {

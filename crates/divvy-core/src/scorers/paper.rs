@@ -29,7 +29,9 @@ fn bare_word(word: &str) -> String {
     let word = word.trim_matches('$');
     let word = word.strip_suffix('.').unwrap_or(word);
     match word.split_once('.') {
-        Some((whole, fraction)) if is_integer(whole) && fraction.bytes().all(|c| c.is_ascii_digit()) => whole.to_owned(),
+        Some((whole, fraction)) if is_integer(whole) && fraction.bytes().all(|c| c.is_ascii_digit()) => {
+            whole.to_owned()
+        }
         _ => word.to_owned(),
     }
 }

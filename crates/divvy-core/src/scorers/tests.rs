@@ -75,7 +75,10 @@ fn what_is_missing_is_labelled_and_wrong() {
         assert_eq!(outcome("", Finish::Stop), (Outcome::NoAnswer, false));
         assert_eq!(outcome("", Finish::Length), (Outcome::Truncated, false));
         assert_eq!(outcome("We add 2 and 3 to get 5", Finish::Length), (Outcome::Truncated, false));
-        assert_eq!(outcome("The answer is: 5\n\nIn other", Finish::Length), (Outcome::Answered, kind != ScorerKind::Choice));
+        assert_eq!(
+            outcome("The answer is: 5\n\nIn other", Finish::Length),
+            (Outcome::Answered, kind != ScorerKind::Choice)
+        );
         assert_eq!(outcome("The answer is: 5", Finish::Other("refusal".into())), (Outcome::Refused, false));
         assert_eq!(outcome("", Finish::Other("content_filter".into())), (Outcome::Refused, false));
     }

@@ -2,7 +2,10 @@
 //! questions (a passage of DROP's official file) or none (a row of DROP's passages file).
 
 use divvy_core::{
-    datasets::{DatasetKind, RowContext, RowError, bamboogle, bbh, drop, gsm8k, hotpotqa, musique, rows, strategyqa, traffic, two_wiki},
+    datasets::{
+        DatasetKind, RowContext, RowError, bamboogle, bbh, drop, gsm8k, hotpotqa, musique, rows, strategyqa, traffic,
+        two_wiki,
+    },
     question::Question,
 };
 use serde_json::{Map, Value};

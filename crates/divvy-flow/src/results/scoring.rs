@@ -10,14 +10,18 @@ use divvy_core::{
 };
 
 use super::sharing::Sharing;
-use crate::evaluate::Graded;
+use crate::{evaluate::Graded, graders::judge::Verdicts};
 
 /// What the questions' own scorers are called.
 const OWN: &str = "own";
+const JUDGE: &str = "judge";
 
 /// Collects arm by arm, question by question.
 pub(super) struct Further {
     scorers: Vec<FurtherScorer>,
+    has_judge: bool,
+    /// Of the arm.
+    verdicts: Verdicts,
     arm: String,
     /// Questions of the arm so far.
     asked: usize,
@@ -33,6 +37,7 @@ struct Column {
     places: Vec<usize>,
     right: Vec<bool>,
     score: f64,
+    unread: u64,
 }
 
 /// What one scorer says of one answer.
@@ -41,12 +46,16 @@ struct Said {
     scorer: &'static str,
     correct: bool,
     score: f64,
+    /// A judge that has said nothing, or nothing readable.
+    unread: bool,
 }
 
 impl Further {
     pub(super) fn of(plan: &EvaluatePlan) -> Self {
         Self {
             scorers: plan.scorers.clone(),
+            has_judge: plan.judge.is_some(),
+            verdicts: Verdicts::new(),
             arm: String::new(),
             asked: 0,
             columns: Vec::new(),
@@ -55,14 +64,21 @@ impl Further {
         }
     }
 
-    pub(super) fn begin(&mut self, arm: &str) {
-        (self.arm, self.asked) = (arm.to_owned(), 0);
+    /// Nobody asks for more than the questions' own scorers.
+    fn is_idle(&self) -> bool {
+        self.scorers.is_empty() && !self.has_judge
+    }
+
+    pub(super) fn begin(&mut self, arm: &str, verdicts: Option<Verdicts>) {
+        (self.arm, self.asked, self.verdicts) = (arm.to_owned(), 0, verdicts.unwrap_or_default());
         let names = std::iter::once(OWN).chain(self.scorers.iter().map(|scorer| scorer.name()));
-        self.columns = names.map(|name| Column { name, places: Vec::new(), right: Vec::new(), score: 0.0 }).collect();
+        let names = names.chain(self.has_judge.then_some(JUDGE));
+        self.columns =
+            names.map(|name| Column { name, places: Vec::new(), right: Vec::new(), score: 0.0, unread: 0 }).collect();
     }
 
     pub(super) fn add(&mut self, question: &Question, graded: Option<&Graded>) {
-        if self.scorers.is_empty() {
+        if self.is_idle() {
             return;
         }
         let said: Vec<Option<Said>> = self.said(question, graded);
@@ -71,10 +87,11 @@ impl Further {
             column.places.push(self.asked);
             column.right.push(said.correct);
             column.score += said.score;
+            column.unread += u64::from(said.unread);
         }
         self.asked += 1;
         let Some(graded) = graded else { return };
-        let by = |correct| said.iter().flatten().filter(move |said| said.correct == correct);
+        let by = |correct| said.iter().flatten().filter(move |said| !said.unread && said.correct == correct);
         let names = |correct| by(correct).map(|said| said.scorer.to_owned()).collect::<Vec<_>>();
         let (right_by, wrong_by) = (names(true), names(false));
         if !right_by.is_empty() && !wrong_by.is_empty() {
@@ -92,17 +109,27 @@ impl Further {
     /// By the question's own scorer first, then by each of the others that has rules for it.
     fn said(&self, question: &Question, graded: Option<&Graded>) -> Vec<Option<Said>> {
         let own = graded.map_or((false, 0.0), |graded| (graded.grade.correct, graded.grade.score));
-        let own = Said { scorer: OWN, correct: own.0, score: own.1 };
+        let own = Said { scorer: OWN, correct: own.0, score: own.1, unread: false };
         let by = |further: &FurtherScorer| {
             let scorer = further.scorer(question.scorer)?;
             let (correct, score) = graded.map_or((false, 0.0), |graded| regraded(scorer, question, graded));
-            Some(Said { scorer: further.name(), correct, score })
+            Some(Said { scorer: further.name(), correct, score, unread: false })
         };
-        std::iter::once(Some(own)).chain(self.scorers.iter().map(by)).collect()
+        let judge = self.has_judge.then(|| Some(self.judged(question, graded)));
+        std::iter::once(Some(own)).chain(self.scorers.iter().map(by)).chain(judge).collect()
+    }
+
+    fn judged(&self, question: &Question, graded: Option<&Graded>) -> Said {
+        let answer = graded.and_then(|graded| graded.grade.answer.as_ref());
+        // A verdict on another answer than this is none.
+        let verdict = self.verdicts.get(&question.id).filter(|judged| Some(&judged.answer) == answer);
+        let correct = verdict.and_then(|judged| judged.correct);
+        let score = f64::from(u8::from(correct == Some(true)));
+        Said { scorer: JUDGE, correct: correct == Some(true), score, unread: answer.is_some() && correct.is_none() }
     }
 
     pub(super) fn end(&mut self, sharing: &Sharing<'_>) {
-        if self.scorers.is_empty() {
+        if self.is_idle() {
             return;
         }
         let arm = std::mem::take(&mut self.arm);
@@ -140,6 +167,7 @@ impl Column {
             accuracy: share(correct as f64),
             ci: sharing.among(&self.places).accuracy(&self.right),
             score: share(self.score),
+            unread: self.unread,
         }
     }
 }

@@ -71,9 +71,7 @@ fn show_all<'q>(questions: impl Iterator<Item = &'q Question>, json: bool) -> an
 
 fn list(json: bool) -> anyhow::Result<()> {
     if json {
-        let set = |kind: DatasetKind| {
-            serde_json::json!({ "dataset": kind.name(), "about": kind.description(), "files": kind.files() })
-        };
+        let set = |kind: DatasetKind| serde_json::json!({ "dataset": kind.name(), "about": kind.description(), "files": kind.files() });
         return Ok(print(&serde_json::to_string_pretty(&DatasetKind::ALL.map(set))?)?);
     }
     let families = synth::families();

@@ -10,7 +10,10 @@ fn strategyqa_rows() {
     let question = strategyqa::parse(&row, &CONTEXT).unwrap();
     assert_eq!((&question.golds, question.scorer), (&vec![Gold::single("no")], ScorerKind::YesNo));
     assert_eq!(question.premise.as_deref(), Some("Cats live 15 years.\nTortoises live 100."));
-    assert_eq!((question.steps, question.recorded.as_ref().unwrap().steps()[2].refs.as_slice()), (Some(3), &[1, 2][..]));
+    assert_eq!(
+        (question.steps, question.recorded.as_ref().unwrap().steps()[2].refs.as_slice()),
+        (Some(3), &[1, 2][..])
+    );
     let bare = strategyqa::parse(&json!({"question": "Is it?"}), &CONTEXT).unwrap();
     assert!(bare.golds.is_empty() && bare.premise.is_none() && bare.recorded.is_none());
     let wrong = strategyqa::parse(&json!({"question": "Is it?", "answer": "no"}), &CONTEXT);
@@ -59,7 +62,9 @@ fn hotpotqa_rows_in_both_forms() {
     assert!(broken("supporting_facts", json!([["Dan", 0]])).contains("names no paragraph"));
     assert!(broken("context", json!([["Ann"]])).contains("no list of [title, [sentences]]"));
     assert!(broken("context", json!("Ann")).contains("`context` is a string"));
-    assert!(reason(hotpotqa::parse(&json!({"question": "Q?", "answer": "x"}), &CONTEXT)).contains("`context` is missing"));
+    assert!(
+        reason(hotpotqa::parse(&json!({"question": "Q?", "answer": "x"}), &CONTEXT)).contains("`context` is missing")
+    );
 }
 
 #[test]
