@@ -11,6 +11,7 @@ use divvy_core::{
     plan::EvaluatePlan,
     prompts::decompose::Style,
     question::{Question, QuestionId, ScorerKind},
+    questions::Questions,
     recipe::{EvalSplit, Structured},
     records::{Grade, ItemState, Outcome, Stage},
     scorers::{self, Scorer},
@@ -95,7 +96,7 @@ impl Spent {
 
 /// The questions of the split that is scored.
 #[must_use]
-pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a [Question] {
+pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a Questions {
     match plan.split {
         EvalSplit::Dev => &context.questions.dev,
         EvalSplit::Test => &context.questions.test,
@@ -114,9 +115,9 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
     // for all of them.
     let ours = questions.iter().filter(|question| context.works_on(&question.id));
-    let all: Vec<ItemKey> = ours.flat_map(|question| plan.arms.iter().map(|arm| key(arm, &question.id))).collect();
-    let total = all.len() as u64;
-    let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
+    let all = ours.flat_map(|question| plan.arms.iter().map(move |arm| key(arm, &question.id)));
+    let mut total = 0;
+    let todo: Vec<ItemKey> = all.inspect(|_| total += 1).filter(|key| !settled.contains_key(key)).collect();
     context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);
     let result = if todo.is_empty() { Ok(()) } else { answer_all(context, plan, questions, todo).await };
     context.progress.finish();
@@ -127,19 +128,19 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
 async fn answer_all(
     context: &Context,
     plan: &EvaluatePlan,
-    questions: &[Question],
+    questions: &Questions,
     todo: Vec<ItemKey>,
 ) -> Result<(), FlowError> {
     if plan.split == EvalSplit::Test {
         let dataset = context.plan.data.test.as_deref().unwrap_or_default();
         context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
     }
-    let by_id: HashMap<&QuestionId, &Question> = questions.iter().map(|question| (&question.id, question)).collect();
     try_schemas(context, plan, questions).await?;
     let (opened, sandbox) = (open(context, plan).await?, sandbox(context, plan)?);
-    let (opened, by_id, sandbox) = (&opened, &by_id, sandbox.as_ref());
+    let (opened, sandbox) = (&opened, sandbox.as_ref());
     items::run(context, Stage::Evaluate, todo, pace(opened), |key| {
-        answer_one(context, plan, &opened[&key.arm], by_id[&key.question], sandbox)
+        let question = questions.get(&key.question).expect("an item is named after its question");
+        answer_one(context, plan, &opened[&key.arm], question, sandbox)
     })
     .await
 }
@@ -164,8 +165,8 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
     if let Some(question) = questions.iter().find(|question| question.golds.is_empty()) {
         return Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)));
     }
-    let code = questions.iter().find(|question| question.scorer == ScorerKind::Code);
-    match code.filter(|_| plan.code.is_none()) {
+    let forbidden = |question: &Arc<Question>| question.scorer == ScorerKind::Code && plan.code.is_none();
+    match questions.iter().find(forbidden) {
         Some(question) => Err(FlowError::Input(format!(
             "{} is answered by a program, which is graded by running it: a stranger's code on this machine\n\
              hint: allow it with [evaluate.code] and run = true, where nothing is at stake",
@@ -197,14 +198,14 @@ async fn open<'a>(context: &Context, plan: &'a EvaluatePlan) -> Result<HashMap<S
 }
 
 /// Finds out of each model that writes whole decompositions whether it keeps to a schema, where the plan wants to know.
-async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &[Question]) -> Result<(), FlowError> {
+async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &Questions) -> Result<(), FlowError> {
     let whole = plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk);
     for name in whole.filter_map(|arm| arm.decomposer.as_deref()) {
         if context.plan.structured(name) != Structured::Auto {
             continue;
         }
         let ready = context.models.get(context.resolve(name)).await?;
-        let first = |style| strategy::decomposing(plan, &questions[0], style);
+        let first = |style| strategy::decomposing(plan, &questions.at(0), style);
         structured::settle(context, Stage::Evaluate, name, &ready, first).await?;
     }
     Ok(())
@@ -230,27 +231,27 @@ async fn answer_one(
     context: &Context,
     plan: &EvaluatePlan,
     opened: &Opened<'_>,
-    question: &Question,
+    question: Arc<Question>,
     sandbox: Option<&Arc<Sandbox>>,
 ) -> Result<Done, ChatError> {
     if opened.arm.strategy.needs_decomposer() && opened.decomposer.is_none() && question.recorded.is_none() {
         return Ok(Done::new(ItemState::Failed(NO_DECOMPOSITION.into()), &(), Vec::new()));
     }
-    let answer = strategy::answer(context, plan, opened, question).await?;
-    let mut graded = grade(question, &answer);
+    let answer = strategy::answer(context, plan, opened, &question).await?;
+    let mut graded = grade(&question, &answer);
     if let Some(sandbox) = sandbox.filter(|_| question.scorer == ScorerKind::Code && !answer.malformed) {
-        graded.grade = tested(sandbox, question, &answer).await;
+        graded.grade = tested(sandbox, &question, &answer).await;
     }
     let calls = answer.decompose_calls.into_iter().chain(answer.solve_calls).collect();
     Ok(Done::new(ItemState::Done, &graded, calls))
 }
 
 /// By running it; a machine that can start no process is an error, not the program's.
-async fn tested(sandbox: &Arc<Sandbox>, question: &Question, answer: &Answer) -> Grade {
+async fn tested(sandbox: &Arc<Sandbox>, question: &Arc<Question>, answer: &Answer) -> Grade {
     if answer.finish == Finish::Length && extract::program(&answer.reply).is_none() {
         return Grade { correct: false, score: 0.0, answer: None, outcome: Outcome::Truncated };
     }
-    let (sandbox, question, reply) = (Arc::clone(sandbox), question.clone(), answer.reply.clone());
+    let (sandbox, question, reply) = (Arc::clone(sandbox), Arc::clone(question), answer.reply.clone());
     let graded = tokio::task::spawn_blocking(move || sandbox.grade(&question, &reply)).await;
     graded.ok().and_then(Result::ok).unwrap_or_else(scorers::failed)
 }

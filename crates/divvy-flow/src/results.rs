@@ -10,6 +10,7 @@ use divvy_core::{
     arm::Arm,
     plan::EvaluatePlan,
     question::Question,
+    questions::Questions,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
@@ -119,7 +120,7 @@ struct Evaluated {
 async fn grade_book(
     context: &Context,
     plan: &EvaluatePlan,
-    sharing: &Sharing<'_>,
+    sharing: &Sharing,
 ) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
     let mut by_arm: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
     for row in context.store.items(&context.digest, Stage::Evaluate).await? {
@@ -139,21 +140,21 @@ async fn grade_book(
 
 fn arm_result(
     arm: &Arm,
-    questions: &[Question],
+    questions: &Questions,
     rows: &HashMap<String, ItemRow>,
-    sharing: &Sharing<'_>,
+    sharing: &Sharing,
     further: &mut Further,
 ) -> Result<Evaluated, FlowError> {
     let mut tally = Tally::default();
-    for question in questions {
+    for question in questions.iter() {
         let row = rows.get(&question.id.0);
         let graded = match row {
-            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(question)),
+            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(&question)),
             _ => None,
         };
-        further.add(question, graded.as_ref());
+        further.add(&question, graded.as_ref());
         tally.without_decomposition += u64::from(row.is_some_and(has_no_decomposition));
-        tally.add(question, graded);
+        tally.add(&question, graded);
     }
     let (right, scores) = (tally.right.clone(), tally.scores.clone());
     Ok(Evaluated { arm: tally.result(arm, sharing), right, scores })
@@ -237,7 +238,7 @@ impl Tally {
         }
     }
 
-    fn result(self, arm: &Arm, sharing: &Sharing<'_>) -> ArmResult {
+    fn result(self, arm: &Arm, sharing: &Sharing) -> ArmResult {
         let n = self.right.len() as u64;
         let correct = self.right.iter().filter(|right| **right).count() as u64;
         let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };

@@ -50,10 +50,10 @@ pub struct Difference {
 /// # Panics
 /// If the lists differ in length.
 #[must_use]
-pub fn paired_clusters(
+pub fn paired_clusters<K: Ord>(
     a: &[f64],
     b: &[f64],
-    clusters: Option<&[&str]>,
+    clusters: Option<&[K]>,
     resamples: usize,
     seed: u64,
 ) -> Option<Difference> {
@@ -71,14 +71,14 @@ pub fn paired_clusters(
 }
 
 /// Means of resamples, sorted; without clusters each value is one.
-fn means(values: &[f64], clusters: Option<&[&str]>, resamples: usize, seed: u64) -> Vec<f64> {
+fn means<K: Ord>(values: &[f64], clusters: Option<&[K]>, resamples: usize, seed: u64) -> Vec<f64> {
     let Some(clusters) = clusters else {
         return resampled(values.len(), resamples, seed, |drawn| {
             drawn.iter().map(|&index| values[index]).sum::<f64>() / drawn.len() as f64
         });
     };
     assert_eq!(values.len(), clusters.len(), "every value has a cluster");
-    let mut totals: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    let mut totals: BTreeMap<&K, (f64, f64)> = BTreeMap::new();
     for (value, cluster) in values.iter().zip(clusters) {
         let (sum, count) = totals.entry(cluster).or_default();
         *sum += value;
@@ -113,7 +113,7 @@ pub fn paired_difference(a: &[f64], b: &[f64], resamples: usize, seed: u64) -> O
 /// Interval of the mean of independent values.
 #[must_use]
 pub fn mean(values: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
-    ends(&means(values, None, resamples, seed))
+    ends(&means::<usize>(values, None, resamples, seed))
 }
 
 /// Interval of the mean of values (or of paired differences) whose clusters are drawn whole. `clusters[i]` names the
@@ -122,7 +122,7 @@ pub fn mean(values: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
 /// # Panics
 /// If the two lists differ in length.
 #[must_use]
-pub fn cluster_mean(values: &[f64], clusters: &[&str], resamples: usize, seed: u64) -> Option<Interval> {
+pub fn cluster_mean<K: Ord>(values: &[f64], clusters: &[K], resamples: usize, seed: u64) -> Option<Interval> {
     ends(&means(values, Some(clusters), resamples, seed))
 }
 

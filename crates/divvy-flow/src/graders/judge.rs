@@ -2,7 +2,7 @@
 //! scorers and decides no headline. Its calls are calls like any other: kept, priced, within the budget, and never made twice;
 //! its verdicts are items of a stage of their own, by model and prompt, so that another judge judges anew.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use divvy_core::{
     chat::{Finish, Sampling},
@@ -60,12 +60,11 @@ async fn judge_all(
     answers: &HashMap<ItemKey, String>,
     todo: Vec<ItemKey>,
 ) -> Result<(), FlowError> {
-    let by_id: HashMap<&QuestionId, &Question> =
-        evaluate::questions(context, plan).iter().map(|question| (&question.id, question)).collect();
+    let questions = evaluate::questions(context, plan);
     let ready = &context.models.get(&judge.model).await?;
-    let by_id = &by_id;
     items::run(context, Stage::Judge, todo, ready.pace(), |key| {
-        one(context, judge, ready, by_id[&key.question], &answers[&key])
+        let question = questions.get(&key.question).expect("an item is named after its question");
+        one(context, judge, ready, question, &answers[&key])
     })
     .await
 }
@@ -74,10 +73,10 @@ async fn one(
     context: &Context,
     judge: &JudgePlan,
     ready: &Ready,
-    question: &Question,
+    question: Arc<Question>,
     answer: &str,
 ) -> Result<Done, ChatError> {
-    let call = context.ask(ready, judge::messages(question, answer), Sampling::greedy(judge.max_tokens), 0).await?;
+    let call = context.ask(ready, judge::messages(&question, answer), Sampling::greedy(judge.max_tokens), 0).await?;
     let finish: &Finish = &call.reply.finish;
     let correct = judge::parse(&call.reply.text, finish);
     let judged = Judged { answer: answer.to_owned(), correct, reply: call.reply.text.clone() };
@@ -90,12 +89,11 @@ async fn answers(
     plan: &EvaluatePlan,
     judge: &JudgePlan,
 ) -> Result<HashMap<ItemKey, String>, FlowError> {
-    let asked: HashMap<&QuestionId, &Question> =
-        evaluate::questions(context, plan).iter().map(|question| (&question.id, question)).collect();
+    let questions = evaluate::questions(context, plan);
     let mut answers = HashMap::new();
     for (key, row) in items::settled(context, Stage::Evaluate).await? {
-        let Some(question) = asked.get(&key.question).filter(|_| context.works_on(&key.question)) else { continue };
-        let graded = items::payload::<Graded>(&row)?.current(question);
+        let Some(question) = questions.get(&key.question).filter(|_| context.works_on(&key.question)) else { continue };
+        let graded = items::payload::<Graded>(&row)?.current(&question);
         if let Some(answer) = graded.grade.answer {
             answers.insert(ItemKey { arm: column(context, judge, &key.arm), ..key }, answer);
         }

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// In the plan's order of arms.
-pub(super) fn of(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing<'_>) -> Vec<Comparison> {
+pub(super) fn of(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
     let mut compared = Vec::new();
     for left in evaluated {
         for right in evaluated {
@@ -91,7 +91,7 @@ fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Opti
     asked.then_some(Family::Decomposer)
 }
 
-fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing<'_>) -> Comparison {
+fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
     let paired = stats::paired::compare(&left.right, &right.right);
     let clustered = sharing.accuracies(&left.right, &right.right);
     let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
@@ -111,7 +111,7 @@ fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharin
 }
 
 /// Of partial credit, where either arm has any.
-fn score(left: &Evaluated, right: &Evaluated, sharing: &Sharing<'_>) -> Option<ScoreDifference> {
+fn score(left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Option<ScoreDifference> {
     let partial = |evaluated: &Evaluated| has_partial_credit(&evaluated.right, &evaluated.scores);
     if !partial(left) && !partial(right) {
         return None;

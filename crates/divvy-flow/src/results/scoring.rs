@@ -128,7 +128,7 @@ impl Further {
         Said { scorer: JUDGE, correct: correct == Some(true), score, unread: answer.is_some() && correct.is_none() }
     }
 
-    pub(super) fn end(&mut self, sharing: &Sharing<'_>) {
+    pub(super) fn end(&mut self, sharing: &Sharing) {
         if self.is_idle() {
             return;
         }
@@ -156,7 +156,7 @@ fn regraded(scorer: Scorer, question: &Question, graded: &Graded) -> (bool, f64)
 }
 
 impl Column {
-    fn result(self, arm: &str, sharing: &Sharing<'_>) -> ScoredArm {
+    fn result(self, arm: &str, sharing: &Sharing) -> ScoredArm {
         let (n, correct) = (self.right.len(), self.right.iter().filter(|right| **right).count());
         let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
         ScoredArm {

@@ -2,11 +2,11 @@
 //! independent: there, whole passages are drawn (cluster bootstrap); elsewhere accuracy has Wilson's interval and McNemar's
 //! test, which are exact where a bootstrap is not. Partial credit is drawn in both.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use divvy_core::{
     digest::derive_seed,
-    question::Question,
+    questions::Questions,
     stats::{
         self, Interval,
         bootstrap::{self, Difference},
@@ -14,20 +14,24 @@ use divvy_core::{
 };
 
 /// The questions' passages, and the seed of everything drawn.
-pub(super) struct Sharing<'a> {
-    /// The passage of each question, or the question itself; `None` where none is shared.
-    units: Option<Vec<&'a str>>,
+pub(super) struct Sharing {
+    /// The number of each question's passage, or of the question itself; `None` where none is shared.
+    units: Option<Vec<usize>>,
     count: usize,
     seed: u64,
 }
 
-impl<'a> Sharing<'a> {
-    pub(super) fn of(questions: &'a [Question], seed: u64) -> Self {
-        let unit = |question: &'a Question| question.premise.as_deref().unwrap_or(&question.id.0);
-        Self::by_units(questions.iter().map(unit).collect(), derive_seed(seed, "bootstrap"))
+impl Sharing {
+    pub(super) fn of(questions: &Questions, seed: u64) -> Self {
+        let mut numbers: HashMap<String, usize> = HashMap::new();
+        let units = questions.iter().map(|question| {
+            let next = numbers.len();
+            *numbers.entry(question.premise.as_ref().unwrap_or(&question.id.0).clone()).or_insert(next)
+        });
+        Self::by_units(units.collect(), derive_seed(seed, "bootstrap"))
     }
 
-    fn by_units(units: Vec<&'a str>, seed: u64) -> Self {
+    fn by_units(units: Vec<usize>, seed: u64) -> Self {
         let count = units.iter().collect::<HashSet<_>>().len();
         Self { units: (count < units.len()).then_some(units), count, seed }
     }
@@ -90,13 +94,13 @@ fn as_scores(right: &[bool]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use divvy_core::{
-        question::{QuestionId, ScorerKind, Split},
+        question::{Question, QuestionId, ScorerKind, Split},
         stats::wilson,
     };
 
     use super::*;
 
-    fn questions(premises: &[Option<&str>]) -> Vec<Question> {
+    fn questions(premises: &[Option<&str>]) -> Questions {
         let question = |(row, premise): (usize, &Option<&str>)| Question {
             id: QuestionId::new("set", Split::Test, row),
             dataset: "set".to_owned(),

@@ -116,13 +116,13 @@ fn without_clusters_the_intervals_lie() {
 fn p_and_interval_agree() {
     let a = [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 1.0];
     let b = [0.0, 0.5, 0.0, 0.5, 0.0, 0.5, 0.5, 0.0, 1.0, 0.0];
-    let found = paired_clusters(&a, &b, None, 2000, 1).unwrap();
+    let found = paired_clusters(&a, &b, None::<&[&str]>, 2000, 1).unwrap();
     assert!((found.difference - 0.55).abs() < 1e-12 && found.ci.0 > 0.0 && found.p_value < 0.05, "{found:?}");
-    let mirrored = paired_clusters(&b, &a, None, 2000, 1).unwrap();
+    let mirrored = paired_clusters(&b, &a, None::<&[&str]>, 2000, 1).unwrap();
     assert_eq!((mirrored.ci, mirrored.p_value), ((-found.ci.1, -found.ci.0), found.p_value));
-    let equal = paired_clusters(&a, &a, None, 500, 1).unwrap();
+    let equal = paired_clusters(&a, &a, None::<&[&str]>, 500, 1).unwrap();
     assert_eq!((equal.difference, equal.p_value), (0.0, 1.0));
-    assert_eq!(paired_clusters(&[], &[], None, 500, 1), None);
+    assert_eq!(paired_clusters(&[], &[], None::<&[&str]>, 500, 1), None);
 }
 
 #[test]
