@@ -53,7 +53,7 @@ impl Splits {
                 "data.dev_rows is {dev_rows}, but train has only {rows} rows to carve from"
             )));
         }
-        let mut order = train.order_by(|question| derive_seed(seed, &question.id.0));
+        let mut order = train.order_by(|id| derive_seed(seed, &id.0));
         let mut dev = train.none_yet()?;
         for position in order.by_ref().take(dev_rows) {
             dev.push(&Question { split: Split::Dev, ..Question::clone(&train.at(position)) })?;
