@@ -6,23 +6,26 @@ use divvy_core::{
     arm::Strategy,
     plan::{Plan, TEACHER},
     recipe::Target,
-    results::{ArmResult, Comparison, Family},
+    results::{ArmResult, Comparison, Family, ScoreDifference},
     stats,
 };
 
-type Evaluated = (ArmResult, Vec<bool>);
+use super::{
+    Evaluated,
+    sharing::{Sharing, has_partial_credit},
+};
 
 /// In the plan's order of arms.
-pub(super) fn of(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {
-    let mut compared = declared(plan, evaluated);
+pub(super) fn of(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
+    let mut compared = declared(plan, evaluated, sharing);
     let exploratory = plan.evaluate.as_ref().is_some_and(|plan| !plan.comparisons.is_empty());
     adjust(compared.iter_mut().collect());
     let mut asked = Vec::new();
     for left in evaluated {
         for right in evaluated {
-            let is_declared = compared.iter().any(|pair| is_of(pair, &left.0, &right.0));
-            let family = family(plan, &left.0, &right.0).filter(|_| !is_declared);
-            asked.extend(family.map(|family| Comparison { exploratory, ..compare(family, left, right) }));
+            let is_declared = compared.iter().any(|pair| is_of(pair, &left.arm, &right.arm));
+            let family = family(plan, &left.arm, &right.arm).filter(|_| !is_declared);
+            asked.extend(family.map(|family| Comparison { exploratory, ..compare(family, left, right, sharing) }));
         }
     }
     for family in Family::ALL {
@@ -33,13 +36,13 @@ pub(super) fn of(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {
 }
 
 /// In the recipe's order, each with the family that would have asked it too.
-fn declared(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {
-    let find = |slug: &str| evaluated.iter().find(|(arm, _)| arm.arm == slug);
+fn declared(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
+    let find = |slug: &str| evaluated.iter().find(|evaluated| evaluated.arm.arm == slug);
     let pairs = plan.evaluate.iter().flat_map(|plan| &plan.comparisons);
     let both = pairs.filter_map(|pair| Some((find(&pair.a)?, find(&pair.b)?)));
     both.map(|(a, b)| {
-        let asked = family(plan, &a.0, &b.0).or_else(|| family(plan, &b.0, &a.0));
-        compare(asked.unwrap_or(Family::Declared), a, b)
+        let asked = family(plan, &a.arm, &b.arm).or_else(|| family(plan, &b.arm, &a.arm));
+        compare(asked.unwrap_or(Family::Declared), a, b, sharing)
     })
     .collect()
 }
@@ -53,6 +56,12 @@ fn adjust(mut family: Vec<&mut Comparison>) {
     let adjusted = stats::holm::adjust(&family.iter().map(|comparison| comparison.p_value).collect::<Vec<_>>());
     for (comparison, p_holm) in family.iter_mut().zip(adjusted) {
         comparison.p_holm = p_holm;
+    }
+    let mut scores: Vec<&mut ScoreDifference> =
+        family.into_iter().filter_map(|comparison| comparison.score.as_mut()).collect();
+    let adjusted = stats::holm::adjust(&scores.iter().map(|score| score.p_value).collect::<Vec<_>>());
+    for (score, p_holm) in scores.iter_mut().zip(adjusted) {
+        score.p_holm = p_holm;
     }
 }
 
@@ -105,21 +114,35 @@ fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Opti
     asked.then_some(Family::Decomposer)
 }
 
-fn compare(family: Family, (arm, right): &Evaluated, (other, other_right): &Evaluated) -> Comparison {
-    let paired = stats::paired::compare(right, other_right);
+fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
+    let paired = stats::paired::compare(&left.right, &right.right);
     let discordant = (paired.only_a + paired.only_b) as f64 / paired.n.max(1) as f64;
+    let clustered = sharing.accuracies(&left.right, &right.right);
+    let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
     Comparison {
-        a: arm.arm.clone(),
-        b: other.arm.clone(),
+        a: left.arm.arm.clone(),
+        b: right.arm.arm.clone(),
         family,
         n: paired.n,
         only_a: paired.only_a,
         only_b: paired.only_b,
         difference: paired.difference,
-        ci: paired.ci,
-        p_value: paired.p_value,
-        p_holm: paired.p_value,
+        ci,
+        p_value,
+        p_holm: p_value,
+        score: score(left, right, sharing),
         exploratory: false,
         detectable: stats::power::minimum_detectable_difference(paired.n, discordant),
     }
+}
+
+/// Of partial credit, where either arm has any.
+fn score(left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Option<ScoreDifference> {
+    let partial = |evaluated: &Evaluated| has_partial_credit(&evaluated.right, &evaluated.scores);
+    if !partial(left) && !partial(right) {
+        return None;
+    }
+    let found = sharing.difference(&left.scores, &right.scores)?;
+    let (difference, ci, p_value) = (found.difference, found.ci, found.p_value);
+    Some(ScoreDifference { difference, ci, p_value, p_holm: p_value })
 }

@@ -16,7 +16,10 @@ use divvy_core::{
 };
 use divvy_store::ItemRow;
 
-use super::took::{Calls, Tariff, Took};
+use super::{
+    Evaluated,
+    took::{Calls, Tariff, Took},
+};
 use crate::{context::Context, error::FlowError, evaluate};
 
 /// Rows of an arm by question.
@@ -32,7 +35,7 @@ struct Counted<'a> {
 pub(super) async fn of(
     context: &Context,
     (terms, prices): (StatedTerms, &BTreeMap<String, Prices>),
-    evaluated: &[(ArmResult, Vec<bool>)],
+    evaluated: &[Evaluated],
     rows: &ByArm,
     training: &[TrainingSummary],
 ) -> Result<Option<Costs>, FlowError> {
@@ -43,7 +46,7 @@ pub(super) async fn of(
     let stages = Stages::read(context, &tariff).await?;
     let counted: Vec<Counted> = evaluated
         .iter()
-        .filter_map(|(result, _)| {
+        .filter_map(|Evaluated { arm: result, .. }| {
             let arm = plan.arms.iter().find(|arm| arm.slug() == result.arm)?;
             let rows = &rows[&result.arm];
             let row = |question: &QuestionId| rows.get(&question.0).filter(|row| is_on_record(row));
@@ -52,7 +55,7 @@ pub(super) async fn of(
         })
         .collect();
     let one_off = |arm: &Arm| stages.of_arm(&context.plan, &tariff, training, arm);
-    let arms = counted.iter().zip(evaluated).map(|(counted, (_, right))| {
+    let arms = counted.iter().zip(evaluated).map(|(counted, Evaluated { right, .. })| {
         let recorded = counted.arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name));
         ArmCost { recorded, one_off: one_off(counted.arm), ..arm_cost(counted, right, &clusters) }
     });

@@ -103,6 +103,9 @@ pub(crate) fn menu(url: &str) -> Menu {
         max_subquestions: 5,
         repetition_penalty: 1.0,
         comparisons: Vec::new(),
+        scorers: Vec::new(),
+        code: None,
+        judge: None,
     };
     Menu {
         served: all.into_iter().map(Arc::new).collect(),

@@ -192,12 +192,3 @@ fn what_the_recipe_declares_is_the_one_family() {
     bench.recipe(&format!("{}\n[costs]\nutilisation = 30\n", school::RECIPE));
     bench.run(&["run", "recipe.toml"]).complains(2, &["costs.utilisation", "as in 0.5"]);
 }
-
-#[test]
-fn zz_look() {
-    let bench = bench(PRICE, "machine_hour = \"0.36\"\nutilisation = 0.5", school::lesson());
-    let run = bench.done(&["run", "recipe.toml"]);
-    println!("{}", run.stdout);
-    write(&bench, "", "");
-    println!("{}", bench.done(&["report", "recipe.toml", "--html", "/tmp/u/costs_page.html"]).stdout);
-}
