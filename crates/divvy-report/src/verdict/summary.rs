@@ -94,7 +94,8 @@ fn priced(results: &Results, instead: &Instead) -> Option<String> {
         Some(format!("{takes}: {}.", gain(&saving, measure))),
         worse_answers(instead),
         right_answers(results, instead, measure),
-        payback(instead, measure),
+        // What worse answers save pays nothing back.
+        payback(instead, measure).filter(|_| shown(instead.pair.as_ref()) != Shown::Worse),
     ];
     Some(lines.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
@@ -256,7 +257,8 @@ fn ceiling(pair: &Paired) -> String {
 /// Fewer questions than it takes to pay back.
 fn volume(results: &Results, instead: &Instead) -> Option<String> {
     let stated = results.costs.as_ref()?.terms.questions;
-    let after = instead.costs.break_even?.questions.filter(|after| *after > 1)?;
+    let worse = shown(instead.pair.as_ref()) == Shown::Worse;
+    let after = instead.costs.break_even?.questions.filter(|after| *after > 1 && !worse)?;
     let expected = if after > stated { format!(" (the recipe expects {})", count(stated)) } else { String::new() };
     Some(format!("Fewer than {} questions in all: then what it cost once is not saved{expected}.", count(after)))
 }

@@ -255,6 +255,9 @@ fn what_is_saved_by_worse_answers_is_called_that() {
         "{}",
         costs(&results)
     );
+    assert!(
+        !verdict(&results).summary.iter().any(|(_, text)| text.contains("comes back") || text.contains("Fewer than"))
+    );
     results.arms[3].well_formed = Some(0.4);
     assert!(costs(&results).contains("60.0 % of its decompositions could not be used"), "{}", costs(&results));
 }
