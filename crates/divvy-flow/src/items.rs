@@ -345,7 +345,7 @@ impl Patience {
             state: ItemState::Failed(error.reason().to_owned()),
             payload: serde_json::Value::String(error.to_string()).to_string(),
             calls: Vec::new(),
-            failed: error.calls,
+            failed: error.calls.into_vec(),
         })
     }
 

@@ -168,7 +168,7 @@ impl Client {
         }
         let job = Job::new(request, cancel.clone(), Listener::default());
         let key = job.key.clone();
-        self.stack.call(job).await.map_err(|error| ChatError { calls: vec![key], ..error })
+        self.stack.call(job).await.map_err(|error| ChatError { calls: Box::new([key]), ..error })
     }
 }
 

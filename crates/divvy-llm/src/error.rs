@@ -16,7 +16,7 @@ pub struct ChatError {
     /// Tokens that the endpoint says it charged all the same.
     pub usage: Usage,
     /// Calls that were asked for one item, the failed one last: what they took is on record under these keys.
-    pub calls: Vec<Digest>,
+    pub calls: Box<[Digest]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,7 +64,7 @@ impl ChatError {
             status: None,
             retry_after: None,
             usage: Usage::default(),
-            calls: Vec::new(),
+            calls: Box::default(),
         }
     }
 
