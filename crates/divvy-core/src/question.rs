@@ -91,4 +91,17 @@ pub struct Question {
     pub recorded: Option<Decomposition>,
     /// Questions that are not independent (same passage, same problem family): the unit of clustering.
     pub cluster: Option<String>,
+    /// The data set's own solution, step by step; empty where it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worked: Vec<Worked>,
+}
+
+/// One step of a worked solution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worked {
+    /// As a person would write it, on one line.
+    pub text: String,
+    /// What it comes to, where that is marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }

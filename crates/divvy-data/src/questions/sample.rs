@@ -40,6 +40,7 @@ mod tests {
             steps: None,
             recorded: None,
             cluster: None,
+            worked: Vec::new(),
         };
         (0..count).map(question).collect()
     }
