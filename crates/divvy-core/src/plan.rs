@@ -7,6 +7,7 @@ mod tests;
 mod batch;
 mod names;
 mod prompts;
+mod usages;
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use divvy_core::{
     chat::Usage,
     decomposition::Decomposition,
     plan::EvaluatePlan,
-    prompts::decompose::Style,
+    prompts::decompose::{Manner, Style},
     question::{Question, QuestionId},
     recipe::{EvalSplit, Structured},
     records::{Grade, ItemState, Outcome, Stage},
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     context::{Context, Ready},
+    demonstrations,
     error::FlowError,
     items::{self, Done, ItemKey, Pace},
     strategy::{self, Answer, Opened},
@@ -103,6 +104,7 @@ async fn answer_all(
         context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
     }
     let by_id: HashMap<&QuestionId, &Question> = questions.iter().map(|question| (&question.id, question)).collect();
+    demonstrations::keep(context, plan).await?;
     try_schemas(context, plan, questions).await?;
     let opened = open(context, plan).await?;
     let (opened, by_id) = (&opened, &by_id);
@@ -128,6 +130,7 @@ fn pace(opened: &HashMap<String, Opened<'_>>) -> Pace {
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(()) };
+    demonstrations::check(context, plan)?;
     match questions(context, plan).iter().find(|question| question.golds.is_empty()) {
         Some(question) => {
             Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)))
@@ -150,13 +153,15 @@ async fn open<'a>(context: &Context, plan: &'a EvaluatePlan) -> Result<HashMap<S
 
 /// Finds out of each model that writes whole decompositions whether it keeps to a schema, where the plan wants to know.
 async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &[Question]) -> Result<(), FlowError> {
-    let whole = plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk);
-    for name in whole.filter_map(|arm| arm.decomposer.as_deref()) {
+    for arm in plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk) {
+        let Some(name) = arm.decomposer.as_deref() else { continue };
         if context.plan.structured(name) != Structured::Auto {
             continue;
         }
         let ready = context.models.get(context.resolve(name)).await?;
-        let first = |style| strategy::decomposing(plan, &questions[0], style);
+        let (shots, most) = (&demonstrations::of_arm(context, arm).await?, context.plan.told_most(arm));
+        let manner = |style| Manner { style, most, shots };
+        let first = |style| strategy::decomposing(plan, &context.plan.prompts, manner(style), &questions[0]);
         structured::settle(context, Stage::Evaluate, name, &ready, first).await?;
     }
     Ok(())
@@ -175,7 +180,8 @@ pub async fn open_arm<'a>(context: &Context, arm: &'a Arm) -> Result<Opened<'a>,
         (Some(name), Some(ready)) => structured::style(context, name, &ready.id).await?,
         _ => Style::default(),
     };
-    Ok(Opened { arm, decomposer, solver: context.models.get(context.resolve(&arm.solver)).await?, style })
+    let solver = context.models.get(context.resolve(&arm.solver)).await?;
+    Ok(Opened { arm, decomposer, solver, style, shots: demonstrations::of_arm(context, arm).await? })
 }
 
 async fn answer_one(

@@ -1,12 +1,14 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod quality;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
     plan::EvaluatePlan,
+    quality::Quality,
     question::Question,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
@@ -50,6 +52,8 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         None => None,
     };
     let evaluated: Vec<(ArmResult, Vec<bool>)> = arms.unwrap_or_default();
+    let comparisons = comparisons::of(&context.plan, &evaluated);
+    let arms: Vec<ArmResult> = evaluated.into_iter().map(|(arm, _)| arm).collect();
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -57,8 +61,9 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
-        comparisons: comparisons::of(&context.plan, &evaluated),
-        arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
+        comparisons,
+        quality: quality::of(context, &arms).await?,
+        arms,
         collection: collection(context).await?,
         screening: screening(context).await?,
         training: training(context).await?,
@@ -124,6 +129,9 @@ fn arm_result(
             Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?),
             _ => None,
         };
+        if arm.strategy.needs_decomposer() {
+            quality::count(&mut tally.quality, arm.strategy, question, graded.as_ref());
+        }
         tally.add(question, graded);
     }
     let right = tally.right.clone();
@@ -143,6 +151,7 @@ struct Tally {
     malformed: u64,
     subquestions: u64,
     decomposed: u64,
+    quality: Quality,
     steps: BTreeMap<u32, (u64, u64)>,
     examples: Vec<Example>,
 }
@@ -207,6 +216,7 @@ impl Tally {
         ArmResult {
             arm: arm.slug(),
             strategy: arm.strategy,
+            variant: arm.variant,
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,
@@ -228,6 +238,7 @@ impl Tally {
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),
+            decompositions: two_stage.then_some(self.quality),
             by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
             examples: self.examples,
         }

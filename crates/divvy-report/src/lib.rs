@@ -8,6 +8,7 @@ mod json;
 mod markdown;
 mod number;
 mod plot;
+mod quality;
 mod roles;
 mod table;
 mod tables;

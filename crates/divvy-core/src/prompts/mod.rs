@@ -10,12 +10,14 @@
 pub mod cot;
 pub mod decompose;
 pub mod demonstration;
+pub mod diff;
 pub mod direct;
 mod parse;
 pub mod self_ask;
 pub mod stepwise;
 pub mod template;
 pub mod two_stage;
+mod usage;
 mod wording;
 
 use std::fmt;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     demonstration::Demonstration,
+    usage::Usage,
     wording::{BuiltIn, PromptName, Prompts, Wording},
 };
 use crate::{
