@@ -153,3 +153,80 @@ impl EvaluatePlan {
             .map_or(self.max_subquestions, |most| usize::try_from(most.get()).unwrap_or(usize::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recipe::Recipe;
+
+    /// One of everything; `big` is also the teacher.
+    fn plan(strategies: &str, more: &str) -> Result<Plan, String> {
+        let text = format!(
+            "name = \"t\"\n[data.train]\ndataset = \"synth\"\nrows = 4\n[data.test]\ndataset = \"synth\"\nrows = 4\n\
+             [models.small]\nsource = \"path:a.gguf\"\n[models.big]\nsource = \"path:b.gguf\"\n[collect]\nteacher = \"big\"\n\
+             [students.sd]\nbase = \"small\"\ntarget = \"SD-T\"\n[students.ans]\nbase = \"small\"\ntarget = \"direct\"\n\
+             [evaluate]\nsolvers = [\"big\", \"student:ans\"]\nstrategies = [\"direct\", {strategies}]\n\
+             decomposers = [\"small\", \"student:sd\"]\n{more}"
+        );
+        Plan::resolve(&Recipe::parse(&text, "r.toml").unwrap(), "r.toml").map_err(|error| error.to_string())
+    }
+
+    fn slugs(strategies: &str) -> Vec<String> {
+        plan(strategies, "").unwrap().evaluate.unwrap().arms.iter().map(Arm::slug).collect()
+    }
+
+    #[test]
+    fn students_are_asked_as_they_were_trained() {
+        let plain = ["direct/big", "direct/ans"];
+        let of = |strategies| {
+            slugs(strategies).into_iter().filter(|slug| !plain.contains(&slug.as_str())).collect::<Vec<_>>()
+        };
+        assert_eq!(of("\"direct+shots=2\""), ["direct/big+shots=2"], "a student that answers sees no demonstrations");
+        assert_eq!(of("\"two-stage+shots=1\""), ["two-stage/small/big+shots=1"], "nor does one that decomposes");
+        assert_eq!(of("\"two-stage+max=2\""), ["two-stage/small/big+max=2", "two-stage/sd/big+max=2"]);
+        let plan = plan("\"two-stage+max=2\"", "").unwrap();
+        let told: Vec<Option<u32>> =
+            plan.evaluate.as_ref().unwrap().arms.iter().map(|arm| plan.told_most(arm)).collect();
+        assert_eq!(told, [None, Some(2), None, None], "what a student writes is cut, its prompt is not touched");
+    }
+
+    #[test]
+    fn a_wording_is_part_of_the_plan_and_none_leaves_it_as_it_was() {
+        let more = "[prompts.cot]\ntemplate = \"{question} Think.\"\n";
+        let (built_in, own) = (plan("\"cot\"", "").unwrap(), plan("\"cot\"", more).unwrap());
+        assert_ne!(built_in.digest(), own.digest());
+        let json = serde_json::to_string(&built_in).unwrap();
+        assert!(!json.contains("prompts") && !json.contains("variant"), "plans of earlier versions stay what they are");
+        let back: Plan = serde_json::from_str(&serde_json::to_string(&own).unwrap()).unwrap();
+        assert_eq!(back, own);
+    }
+
+    #[test]
+    fn who_is_asked_with_which_prompt() {
+        let plan = plan("\"cot+shots=2\", \"two-stage+max=2\"", "").unwrap();
+        let places = |wanted: &str| {
+            plan.prompt_usages().into_iter().find(|(usage, _)| usage.to_string() == wanted).map(|(_, places)| places)
+        };
+        assert_eq!(places("cot+shots=2").unwrap(), ["cot/big+shots=2"]);
+        assert_eq!(places("decompose").unwrap(), ["collect", "students.sd", "two-stage/sd/big+max=2"]);
+        assert_eq!(places("decompose+max=2").unwrap(), ["two-stage/small/big+max=2"]);
+        assert_eq!(places("direct").unwrap(), ["students.ans", "direct/big", "direct/ans"]);
+        assert_eq!(places("cot"), None);
+    }
+
+    #[test]
+    fn demonstrations_are_read_as_replies_are() {
+        let refused = |name: &str, rest: &str, says: &str| {
+            let more = format!("[[prompts.{name}.demonstrations]]\nquestion = \"Who?\"\n{rest}\n");
+            let error = plan("\"cot+shots=1\", \"self-ask+shots=1\", \"two-stage+shots=1\"", &more).unwrap_err();
+            assert!(error.contains(&format!("prompts.{name}.demonstrations")) && error.contains(says), "{error}");
+        };
+        refused("cot", "", "number 1 needs a reply");
+        refused("cot", "reply = \"Nine.\"", "marks no answer");
+        refused("decompose", "reply = \"Nine.\"", "is not read as a decomposition");
+        refused("decompose", "reply = \"1. Who?\\n2. Who?\"", "is not read as a decomposition");
+        refused("self-ask", "reply = \"Enough\"", "needs steps = ");
+        refused("cot", "steps = [{ subquestion = \"a?\", answer = \"b\" }]", "for `self-ask` alone");
+        refused("two-stage", "reply = \"The answer is: 4\"", "is of no use");
+    }
+}
