@@ -140,5 +140,5 @@ async fn collected(context: &Context, name: PromptName, most: usize) -> Result<V
         }
     }
     let train = &context.questions.train;
-    Ok(demonstration::choose(name, train, |question| by_question.get(&question.id), (context.plan.seed, most)))
+    Ok(demonstration::choose(name, train, |question| by_question.get(&question.id).cloned(), (context.plan.seed, most)))
 }

@@ -13,6 +13,7 @@ use divvy_core::{
         two_stage,
     },
     question::Question,
+    questions::Questions,
     recipe::EvalSplit,
 };
 
@@ -49,11 +50,11 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
     let mut lines = Vec::new();
     let train = &questions.train;
     if plan.collect.teacher != RECORDED && plan.collects() {
-        let asked = train.iter().chain(&questions.dev);
+        let asked = questions.for_students();
         lines.push(line(
             "collect",
             &plan.collect.teacher,
-            asked.map(|question| decompose::messages(&plan.prompts, plan.style(TEACHER), question)),
+            asked.map(|question| decompose::messages(&plan.prompts, plan.style(TEACHER), &question)),
             plan.collect.max_tokens,
             plan.collect.samples,
         ));
@@ -62,7 +63,7 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
         let screened = train
             .iter()
             .take(screen.rows.unwrap_or(usize::MAX))
-            .map(|question| two_stage::messages(&plan.prompts, question, &guess(question)));
+            .map(|question| two_stage::messages(&plan.prompts, &question, &guess(&question)));
         lines.push(line("screen", &screen.solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
     }
     lines.extend(plan.students.iter().map(|(name, student)| training(plan, name, student, train)));
@@ -73,10 +74,10 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
 }
 
 /// Rows and tokens that a student sees in all its epochs; of screened rows, as if all were kept.
-fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &[Question]) -> Estimate {
+fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &Questions) -> Estimate {
     let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
     let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
-    let rows = train.iter().take(most).flat_map(|question| taught(plan, student, question));
+    let rows = train.iter().take(most).flat_map(|question| taught(plan, student, &question));
     let once = line("train", name, rows, 0, 1);
     Estimate { calls: once.calls * student.epochs, tokens_in: once.tokens_in * student.epochs, ..once }
 }
@@ -124,34 +125,33 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, splits: &Splits) -> Vec<Estimat
 }
 
 /// Before a teacher has written anything, decompositions of a typical size stand in.
-fn demonstrated(plan: &Plan, shown: &Shown, arm: &Arm, train: &[Question]) -> Vec<Demonstration> {
+fn demonstrated(plan: &Plan, shown: &Shown, arm: &Arm, train: &Questions) -> Vec<Demonstration> {
     let (foreseen, most) = (demonstrations::foreseen(plan, shown, arm), arm.variant.shots());
     if foreseen.len() == most {
         return foreseen;
     }
     let guessed = |question: &Question| Demonstration::of(demonstrates(arm.strategy), question, Some(&guess(question)));
-    train.iter().filter_map(guessed).take(most).collect()
+    train.iter().filter_map(|question| guessed(&question)).take(most).collect()
 }
 
 fn solving(
     (whole, plan): (&Plan, &EvaluatePlan),
     arm: &Arm,
     shots: &[Demonstration],
-    questions: &[Question],
+    questions: &Questions,
 ) -> Estimate {
     let prompts = &whole.prompts;
-    let solver = |asked: Vec<Vec<Message>>, max_tokens| line("evaluate", &arm.solver, asked.into_iter(), max_tokens, 1);
-    let each = |asked: &dyn Fn(&Question) -> Vec<Vec<Message>>| questions.iter().flat_map(asked).collect::<Vec<_>>();
+    let solver = |asked: &dyn Fn(&Question) -> Vec<Vec<Message>>, max_tokens| {
+        line("evaluate", &arm.solver, questions.iter().flat_map(|question| asked(&question)), max_tokens, 1)
+    };
     match arm.strategy {
-        Strategy::Direct => {
-            solver(each(&|question| vec![direct::messages(prompts, shots, question)]), plan.direct_tokens)
-        }
-        Strategy::Cot => solver(each(&|question| vec![cot::messages(prompts, shots, question)]), plan.solve_tokens),
+        Strategy::Direct => solver(&|question| vec![direct::messages(prompts, shots, question)], plan.direct_tokens),
+        Strategy::Cot => solver(&|question| vec![cot::messages(prompts, shots, question)], plan.solve_tokens),
         Strategy::TwoStage => {
-            solver(each(&|question| vec![two_stage::messages(prompts, question, &guess(question))]), plan.solve_tokens)
+            solver(&|question| vec![two_stage::messages(prompts, question, &guess(question))], plan.solve_tokens)
         }
         Strategy::Sequential | Strategy::SelfAsk => {
-            solver(each(&|question| step_by_step(prompts, question)), plan.solve_tokens)
+            solver(&|question| step_by_step(prompts, question), plan.solve_tokens)
         }
     }
 }
@@ -161,7 +161,7 @@ fn decomposing(
     (whole, plan): (&Plan, &EvaluatePlan),
     arm: &Arm,
     shots: &[Demonstration],
-    questions: &[Question],
+    questions: &Questions,
 ) -> Option<Estimate> {
     let name = arm.decomposer.as_deref()?;
     let name = if name == TEACHER { &whole.collect.teacher } else { name };
@@ -170,10 +170,10 @@ fn decomposing(
     }
     let manner = Manner { style: whole.style(name), most: whole.told_most(arm), shots };
     let prompts = questions.iter().flat_map(|question| match arm.strategy {
-        Strategy::SelfAsk => (0..=guess(question).steps().len())
-            .map(|at| self_ask::messages(&whole.prompts, shots, question, &guessed(question)[..at]))
+        Strategy::SelfAsk => (0..=guess(&question).steps().len())
+            .map(|at| self_ask::messages(&whole.prompts, shots, &question, &guessed(&question)[..at]))
             .collect(),
-        _ => vec![decompose::messages(&whole.prompts, manner, question)],
+        _ => vec![decompose::messages(&whole.prompts, manner, &question)],
     });
     Some(line("evaluate", name, prompts, plan.decompose_tokens, 1))
 }

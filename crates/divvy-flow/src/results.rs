@@ -10,6 +10,7 @@ use divvy_core::{
     plan::EvaluatePlan,
     quality::Quality,
     question::Question,
+    questions::Questions,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
@@ -120,19 +121,19 @@ async fn grade_book(context: &Context, plan: &EvaluatePlan) -> Result<Vec<(ArmRe
 
 fn arm_result(
     arm: &Arm,
-    questions: &[Question],
+    questions: &Questions,
     rows: &HashMap<String, ItemRow>,
 ) -> Result<(ArmResult, Vec<bool>), FlowError> {
     let mut tally = Tally::default();
-    for question in questions {
+    for question in questions.iter() {
         let graded = match rows.get(&question.id.0) {
             Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?),
             _ => None,
         };
         if arm.strategy.needs_decomposer() {
-            quality::count(&mut tally.quality, arm.strategy, question, graded.as_ref());
+            quality::count(&mut tally.quality, arm.strategy, &question, graded.as_ref());
         }
-        tally.add(question, graded);
+        tally.add(&question, graded);
     }
     let right = tally.right.clone();
     Ok((tally.result(arm), right))

@@ -12,6 +12,7 @@ use crate::{
     decomposition::Decomposition,
     digest::derive_seed,
     question::{Question, QuestionId, ScorerKind},
+    questions::Questions,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,22 +99,20 @@ fn dialogue(question: &Question, decomposition: &Decomposition) -> Option<Vec<Kn
 
 /// As [`choose`], from the data set's own decompositions.
 #[must_use]
-pub fn recorded(prompt: PromptName, train: &[Question], seed_and_most: (u64, usize)) -> Vec<Demonstration> {
-    choose(prompt, train, |question| question.recorded.as_ref(), seed_and_most)
+pub fn recorded(prompt: PromptName, train: &Questions, seed_and_most: (u64, usize)) -> Vec<Demonstration> {
+    choose(prompt, train, |question| question.recorded.clone(), seed_and_most)
 }
 
 /// The first `most` training questions, in the order of the seed, that have what the prompt needs.
 #[must_use]
-pub fn choose<'q>(
+pub fn choose(
     prompt: PromptName,
-    train: &'q [Question],
-    decompositions: impl Fn(&'q Question) -> Option<&'q Decomposition>,
+    train: &Questions,
+    decompositions: impl Fn(&Question) -> Option<Decomposition>,
     (seed, most): (u64, usize),
 ) -> Vec<Demonstration> {
-    let mut order: Vec<&'q Question> = train.iter().collect();
-    order.sort_by_cached_key(|question| rank(seed, &question.id));
-    let fitting =
-        order.into_iter().filter_map(|question| Demonstration::of(prompt, question, decompositions(question)));
+    let order = train.order_by(|question| rank(seed, &question.id)).map(|position| train.at(position));
+    let fitting = order.filter_map(|question| Demonstration::of(prompt, &question, decompositions(&question).as_ref()));
     fitting.take(most).collect()
 }
 
@@ -205,8 +204,9 @@ mod tests {
     #[test]
     fn they_are_chosen_by_the_seed_and_not_by_the_order() {
         let questions = crate::synth::generate(crate::question::Split::Train, 30, 1);
-        let backwards: Vec<Question> = questions.iter().rev().cloned().collect();
-        let chosen = |questions: &[Question], seed, most| recorded(PromptName::Cot, questions, (seed, most));
+        let backwards: Questions = questions.iter().rev().cloned().collect();
+        let questions: Questions = questions.into_iter().collect();
+        let chosen = |questions: &Questions, seed, most| recorded(PromptName::Cot, questions, (seed, most));
         assert_eq!(chosen(&questions, 1, 3), chosen(&backwards, 1, 3));
         assert_ne!(chosen(&questions, 1, 3), chosen(&questions, 2, 3));
         assert_eq!(chosen(&questions, 1, 3)[..2], chosen(&questions, 1, 2)[..], "more shots have the fewer in them");

@@ -1,21 +1,19 @@
 //! Decomposition quality by decomposer: of the teacher, from what was collected and screened; of every other one, from the
 //! arms that it decomposed for. Arms that share their decompositions share one entry.
 
-use std::collections::HashMap;
-
 use divvy_core::{
     arm::{Strategy, Variant},
     plan::Plan,
     prompts::decompose::{Problem, completion},
     quality::{Observed, Quality, repeats},
-    question::{Question, QuestionId},
+    question::Question,
     recipe::Rule,
     records::{Collected, ItemState, Stage, Unusable, Verdict},
     results::{ArmResult, DecomposerQuality, Heard, Pass},
 };
 use divvy_store::ItemRow;
 
-use crate::{collect, context::Context, error::FlowError, evaluate::Graded, items};
+use crate::{context::Context, error::FlowError, evaluate::Graded, items};
 
 /// What an arm was given to solve; a question without a record got no reply.
 pub(super) fn count(quality: &mut Quality, strategy: Strategy, question: &Question, graded: Option<&Graded>) {
@@ -77,12 +75,10 @@ async fn of_teacher(context: &Context) -> Result<Option<DecomposerQuality>, Flow
     if rows.is_empty() {
         return Ok(None);
     }
-    let questions: HashMap<&QuestionId, &Question> =
-        collect::questions(context).map(|question| (&question.id, question)).collect();
     let mut quality = Quality::default();
     for row in &rows {
-        let Some(question) = questions.get(&row.question) else { continue };
-        add_collected(&mut quality, question, row)?;
+        let Some(question) = context.questions.for_student(&row.question) else { continue };
+        add_collected(&mut quality, &question, row)?;
     }
     Ok(Some(DecomposerQuality {
         decomposer: context.plan.collect.teacher.clone(),

@@ -1,6 +1,8 @@
 //! `divvy prompts`: which prompts a recipe asks with, what a model really receives, and how two of them differ. Nothing is
 //! asked or fetched.
 
+use std::sync::Arc;
+
 use divvy_core::{
     arm::Arm,
     chat::{Message, Role},
@@ -156,7 +158,7 @@ impl Desk<'_> {
         let mut all = Vec::new();
         for entry in entries {
             let shots = entry.shots.as_ref().map_err(|reason| unknown_yet(entry, reason))?;
-            let messages = entry.usage.render(&self.plan.prompts, shots, question);
+            let messages = entry.usage.render(&self.plan.prompts, shots, &question);
             let read = reader.as_ref().map(|(name, speech)| Ok::<_, anyhow::Error>((*name, speech.read(&messages)?)));
             let read = read.transpose()?;
             if asked.json {
@@ -181,15 +183,15 @@ impl Desk<'_> {
         if asked.json { Ok(print(&serde_json::to_string_pretty(&all)?)?) } else { Ok(()) }
     }
 
-    fn question(&self, wanted: Option<&str>) -> Result<&Question, Mistake> {
+    fn question(&self, wanted: Option<&str>) -> Result<Arc<Question>, Mistake> {
         let test = self.plan.evaluate.as_ref().is_some_and(|evaluate| evaluate.split == EvalSplit::Test);
         let Splits { train, dev, test: tested } = &self.questions;
         let first = if test { tested.first() } else { dev.first() };
         let first = first.or(train.first());
         match wanted {
-            None => first.ok_or_else(|| Mistake("the recipe has no questions".to_owned())),
+            None => first.clone().ok_or_else(|| Mistake("the recipe has no questions".to_owned())),
             Some(id) => self.questions.all().find(|question| question.id.0 == id).ok_or_else(|| {
-                let example = first.map_or_else(String::new, |first| format!(" (one is {})", first.id));
+                let example = first.as_ref().map_or_else(String::new, |first| format!(" (one is {})", first.id));
                 let recipe = self.place.recipe.display();
                 Mistake(format!("--question: there is no `{id}`; `divvy data {recipe}` shows some{example}"))
             }),
@@ -222,7 +224,7 @@ impl Desk<'_> {
                 None => (self.find(name, "--diff")?, &self.plan.prompts),
             };
             let shots = entry.shots.as_ref().map_err(|reason| unknown_yet(entry, reason))?;
-            Ok((self.id(entry, prompts)?, spoken(&entry.usage.render(prompts, shots, question))))
+            Ok((self.id(entry, prompts)?, spoken(&entry.usage.render(prompts, shots, &question))))
         };
         let ((one_id, before), (other_id, after)) = (side(one)?, side(other)?);
         let changed = diff::words(&before, &after);
