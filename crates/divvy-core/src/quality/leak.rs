@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::{decomposition::Subquestion, question::Question};
+use crate::{decomposition::Subquestion, question::Question, synth::SMALL_NUMBERS};
 
 /// Whether a subquestion names an answer: a gold one or one of the recorded steps, which stands neither in the question or
 /// its premise nor among the answers `heard` before that subquestion was asked. Names count as whole words whatever their
@@ -124,29 +124,10 @@ fn number(token: &str) -> Option<String> {
     Some(value.to_string())
 }
 
+/// A small number by its value; "one" is mostly no number.
 fn spelt(word: String) -> String {
-    const NUMBERS: [&str; 19] = [
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-        "twenty",
-    ];
-    NUMBERS.iter().position(|number| *number == word).map_or(word, |at| (at + 2).to_string())
+    let number = SMALL_NUMBERS.iter().position(|number| *number == word).filter(|number| *number > 1);
+    number.map_or(word, |number| number.to_string())
 }
 
 fn contains(words: &[String], phrase: &[String]) -> bool {

@@ -25,6 +25,7 @@ mod value;
 use std::collections::HashSet;
 
 pub use family::{Side, Style};
+pub(crate) use template::SMALL as SMALL_NUMBERS;
 
 use self::{
     bank::BANK,

@@ -105,7 +105,7 @@ impl Desk<'_> {
         }
         let names: Vec<String> = self.entries.iter().map(|entry| entry.usage.to_string()).collect();
         let near = nearest(name, names.iter().map(String::as_str));
-        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let near = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
         Err(Mistake(format!("{flag}: the recipe has no prompt `{name}`{near} It has {}", names.join(", "))))
     }
 
