@@ -10,6 +10,7 @@ mod number;
 mod plot;
 mod quality;
 mod roles;
+mod scoring;
 mod table;
 mod tables;
 mod verdict;

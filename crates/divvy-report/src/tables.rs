@@ -64,11 +64,20 @@ fn outcome_columns(results: &Results) -> Vec<ArmColumn> {
             Cell::number(number::percent(score), score)
         }));
     }
-    columns.extend::<[ArmColumn; 3]>([
+    if results.arms.iter().any(|arm| arm.score_ci.is_some()) {
+        columns.push((Column::right("95 % interval of it", "%"), |_, arm| match arm.score_ci {
+            Some(ci) => Cell::number(number::percent_interval(ci), ci.0),
+            None => Cell::text(DASH),
+        }));
+    }
+    columns.extend::<[ArmColumn; 2]>([
         (Column::right("No answer", ""), |_, arm| counted(arm.no_answer)),
         (Column::right("Truncated", ""), |_, arm| counted(arm.truncated)),
-        (Column::right("Errors", ""), |_, arm| counted(arm.errors)),
     ]);
+    if results.arms.iter().any(|arm| arm.refused > 0) {
+        columns.push((Column::right("Refused", ""), |_, arm| counted(arm.refused)));
+    }
+    columns.push((Column::right("Errors", ""), |_, arm| counted(arm.errors)));
     columns
 }
 

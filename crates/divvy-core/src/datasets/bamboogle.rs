@@ -15,7 +15,7 @@
 
 use serde_json::Value;
 
-use super::{RowContext, RowError, distinct, fail, object, text};
+use super::{RowContext, RowError, distinct, fail, object, text, texts};
 use crate::{
     decomposition::Decomposition,
     question::{Gold, Question, ScorerKind, Worked},
@@ -70,15 +70,6 @@ fn worked(steps: &Value) -> Vec<Worked> {
         Some(Worked { text, answer })
     };
     steps.as_array().into_iter().flatten().filter_map(one).collect()
-}
-
-/// The strings of a list, or a lone string.
-fn texts(value: &Value) -> Vec<String> {
-    match value {
-        Value::String(text) => vec![text.clone()],
-        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
-    }
 }
 
 fn decomposition(steps: &Value, question: &str) -> Result<Decomposition, RowError> {

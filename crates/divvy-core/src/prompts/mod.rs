@@ -12,6 +12,7 @@ pub mod decompose;
 pub mod demonstration;
 pub mod diff;
 pub mod direct;
+pub mod judge;
 mod parse;
 pub mod self_ask;
 pub mod stepwise;
@@ -45,8 +46,12 @@ pub struct PromptId(pub Digest);
 impl PromptId {
     /// The wording is what the renderer makes of fixed sample questions: no change of a template can escape it.
     fn of(name: PromptName, render: impl Fn(&Question) -> Vec<Message>) -> Self {
+        Self::rendered(name.name(), name.built_in().parser_version, render)
+    }
+
+    fn rendered(name: &str, parser_version: u32, render: impl Fn(&Question) -> Vec<Message>) -> Self {
         let rendered: Vec<Vec<Message>> = samples().iter().map(render).collect();
-        Self(Digest::of("prompt/1", &(name, name.built_in().parser_version, rendered)))
+        Self(Digest::of("prompt/1", &(name, parser_version, rendered)))
     }
 }
 
@@ -59,7 +64,7 @@ impl fmt::Display for PromptId {
 /// A sample question for each form of answer, with and without a premise.
 fn samples() -> Vec<Question> {
     let mut samples = Vec::new();
-    for scorer in [ScorerKind::Numeric, ScorerKind::Drop, ScorerKind::Exact] {
+    for scorer in ScorerKind::ALL {
         for premise in [None, Some("PREMISE".to_owned())] {
             samples.push(Question {
                 id: QuestionId::new("sample", Split::Dev, 0),
@@ -88,6 +93,9 @@ fn answer_form(scorer: ScorerKind) -> &'static str {
              passage; several parts are separated by commas"
         }
         ScorerKind::Exact => "X is only the name, date or short phrase that answers the question",
+        ScorerKind::Choice => "X is the letter of one option, in brackets",
+        ScorerKind::YesNo => "X is one word, yes or no",
+        ScorerKind::Code => "X is the word below, and below that line stands the whole program in one fenced block",
     }
 }
 

@@ -47,10 +47,11 @@ impl Stated {
         Self { words, implied }
     }
 
-    /// An answer that would be news in a subquestion. Yes and no are none, nor is the number 1.
+    /// An answer that would be news in a subquestion. Yes and no are none, nor are the number 1 and the letter of an option.
     fn hides(&self, answer: &[String]) -> bool {
         let says_little = match answer {
             [] => true,
+            [word] if word.len() == 1 && word.starts_with(char::is_alphabetic) => true,
             [word] => {
                 matches!(word.as_str(), "yes" | "no" | "true" | "false" | "0" | "1")
                     || self.implied.contains(word.as_str())
