@@ -113,7 +113,7 @@ pub fn choose(
     decompositions: impl Fn(&Question) -> Option<Decomposition>,
     (seed, most): (u64, usize),
 ) -> Vec<Demonstration> {
-    let order = train.order_by(|question| rank(seed, &question.id)).map(|position| train.at(position));
+    let order = train.order_by(|id| rank(seed, id)).map(|position| train.at(position));
     let fitting = order.filter_map(|question| Demonstration::of(prompt, &question, decompositions(&question).as_ref()));
     fitting.take(most).collect()
 }
