@@ -2,6 +2,7 @@
 
 mod comparisons;
 mod costs;
+mod quality;
 mod scoring;
 mod sharing;
 mod took;
@@ -12,6 +13,7 @@ use divvy_core::{
     arm::Arm,
     cost::Prices,
     plan::EvaluatePlan,
+    quality::Quality,
     question::Question,
     questions::Questions,
     recipe::Rule,
@@ -69,6 +71,10 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
     };
     let training = training(context).await?;
     let costs = costs::of(context, (heading.terms, &heading.prices), &evaluated, &rows, &training).await?;
+    let arms: Vec<ArmResult> = evaluated
+        .into_iter()
+        .map(|Evaluated { arm, .. }| ArmResult { cost_nanos: money(costs.as_ref(), &arm), ..arm })
+        .collect();
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -78,10 +84,8 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         divvy_version: heading.version,
         comparisons,
         scoring,
-        arms: evaluated
-            .into_iter()
-            .map(|Evaluated { arm, .. }| ArmResult { cost_nanos: money(costs.as_ref(), &arm), ..arm })
-            .collect(),
+        quality: quality::of(context, &arms).await?,
+        arms,
         costs,
         collection: collection(context).await?,
         screening: screening(context).await?,
@@ -178,6 +182,9 @@ fn arm_result(
             Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(&question)),
             _ => None,
         };
+        if arm.strategy.needs_decomposer() {
+            quality::count(&mut tally.quality, arm.strategy, &question, graded.as_ref());
+        }
         further.add(&question, graded.as_ref());
         tally.without_decomposition += u64::from(row.is_some_and(has_no_decomposition));
         tally.add(&question, graded);
@@ -207,6 +214,7 @@ struct Tally {
     malformed: u64,
     subquestions: u64,
     decomposed: u64,
+    quality: Quality,
     steps: BTreeMap<u32, (u64, u64)>,
     examples: Vec<Example>,
 }
@@ -265,6 +273,7 @@ impl Tally {
         ArmResult {
             arm: arm.slug(),
             strategy: arm.strategy,
+            variant: arm.variant,
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,
@@ -289,6 +298,7 @@ impl Tally {
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),
+            decompositions: two_stage.then_some(self.quality),
             by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
             examples: self.examples,
         }

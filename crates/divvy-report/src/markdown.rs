@@ -5,7 +5,7 @@ use divvy_core::results::{Family, Results};
 use crate::{
     costs,
     number::count,
-    scoring,
+    quality, scoring,
     table::{self, Table, clean},
     tables, verdict,
 };
@@ -24,7 +24,7 @@ pub fn markdown(results: &Results) -> String {
     }
     push_table(&mut text, &tables::comparisons(results), "No two arms were compared.");
     let optional = [
-        tables::decompositions(results),
+        quality::table(results),
         tables::steps_across(results),
         tables::collection(results),
         tables::screening(results),
@@ -91,6 +91,7 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         );
     }
     notes.extend(costs::notes(results));
+    notes.extend(quality::notes(results));
     if results.screening.is_some() {
         let screening = results.screening.as_ref().map_or((0, 0), |s| (s.tokens_in, s.tokens_out));
         notes.push(format!("Screening took {} tokens in and {} out.", count(screening.0), count(screening.1)));

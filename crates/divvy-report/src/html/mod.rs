@@ -8,7 +8,7 @@ mod table;
 
 use divvy_core::results::Results;
 
-use crate::{costs, markdown::notes, scoring, table::Table, tables, verdict};
+use crate::{costs, markdown::notes, quality, scoring, table::Table, tables, verdict};
 use escape::{escape, text};
 
 const STYLE: &str = include_str!("../../assets/report.css");
@@ -122,7 +122,7 @@ fn arms(results: &Results) -> String {
         return "<p>No arm was evaluated.</p>".to_owned();
     }
     let arms = table::html(&tables::arms(results));
-    format!("{arms}{}", tables::decompositions(results).as_ref().map(table::html).unwrap_or_default())
+    format!("{arms}{}", quality::table(results).as_ref().map(table::html).unwrap_or_default())
 }
 
 fn footer(results: &Results) -> String {
