@@ -31,6 +31,12 @@ impl Arch {
         }
     }
 
+    /// The name in GGUF files.
+    #[must_use]
+    pub fn gguf_name(self) -> &'static str {
+        self.name()
+    }
+
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|arch| arch.name() == name)
@@ -83,6 +89,12 @@ impl ModelConfig {
     #[must_use]
     pub fn qkv_width(&self) -> usize {
         self.query_width() + 2 * self.kv_width()
+    }
+
+    /// Heads in the rows of the query projection; key and value heads in those of the others.
+    #[must_use]
+    pub fn heads(&self, projection: Projection) -> usize {
+        if projection == Projection::Query { self.query_heads } else { self.kv_heads }
     }
 
     /// `[rows, columns]` = `[outputs, inputs]` of one projection.

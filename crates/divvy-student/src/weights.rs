@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use divvy_kernels::Packed;
 
+use crate::adapter::Fused;
 use crate::config::{ModelConfig, Projection};
 use crate::error::LoadError;
 use crate::matrix::{Matrix, Numerics};
@@ -53,6 +54,36 @@ pub enum Slot {
     Bias(usize, Projection),
 }
 
+impl Slot {
+    /// Every tensor of a model of this shape.
+    #[must_use]
+    pub fn all(config: &ModelConfig) -> Vec<Self> {
+        let mut slots = vec![Self::Embed, Self::FinalNorm];
+        slots.extend((!config.tied).then_some(Self::Head));
+        for layer in 0..config.layers {
+            slots.extend([Self::AttnNorm(layer), Self::FfnNorm(layer)]);
+            slots.extend(Projection::ALL.map(|projection| Self::Matrix(layer, projection)));
+            if config.qkv_bias {
+                slots.extend(QKV.map(|projection| Self::Bias(layer, projection)));
+            }
+        }
+        slots
+    }
+
+    /// `[rows, columns]` of a matrix, `[len]` of a vector.
+    #[must_use]
+    pub fn shape(self, config: &ModelConfig) -> Vec<usize> {
+        match self {
+            Self::Embed | Self::Head => vec![config.vocab, config.hidden],
+            Self::FinalNorm | Self::AttnNorm(_) | Self::FfnNorm(_) => vec![config.hidden],
+            Self::Matrix(_, projection) => config.projection_shape(projection).to_vec(),
+            Self::Bias(_, projection) => vec![config.projection_shape(projection)[0]],
+        }
+    }
+}
+
+const QKV: [Projection; 3] = [Projection::Query, Projection::Key, Projection::Value];
+
 /// A checkpoint that can hand out its tensors by slot, rows in Hugging Face order (a source un-permutes if its
 /// format permutes).
 pub trait TensorSource: Sync {
@@ -79,9 +110,40 @@ impl Weights {
         let final_norm = vector(source, Slot::FinalNorm, config.hidden)?;
         Ok(Self { embed, layers, final_norm, head })
     }
+
+    /// Row `row` of a tensor as the model computes with it (a vector is one row).
+    ///
+    /// # Panics
+    /// On a row or tensor that the model lacks, and on matrices in 8 bits.
+    pub fn read_row(&self, config: &ModelConfig, slot: Slot, row: usize, out: &mut [f32]) {
+        match slot {
+            Slot::Embed => self.embed.row(row, out),
+            Slot::Head => self.head.exact().row(row, out),
+            Slot::FinalNorm => out.copy_from_slice(&self.final_norm),
+            Slot::AttnNorm(layer) => out.copy_from_slice(&self.layers[layer].attn_norm),
+            Slot::FfnNorm(layer) => out.copy_from_slice(&self.layers[layer].ffn_norm),
+            Slot::Matrix(layer, projection) => {
+                let matrix = self.layers[layer].matrix(Fused::holding(projection));
+                matrix.exact().row(config.fused_offset(projection) + row, out);
+            }
+            Slot::Bias(layer, projection) => {
+                let bias = self.layers[layer].qkv_bias.as_deref().expect("a model with biases has one a layer");
+                out.copy_from_slice(&bias[config.fused_offset(projection)..][..out.len()]);
+            }
+        }
+    }
 }
 
 impl Layer {
+    fn matrix(&self, fused: Fused) -> &Matrix {
+        match fused {
+            Fused::Qkv => &self.qkv,
+            Fused::Out => &self.out,
+            Fused::GateUp => &self.gate_up,
+            Fused::Down => &self.down,
+        }
+    }
+
     fn load(
         config: &ModelConfig,
         source: &dyn TensorSource,
@@ -93,10 +155,9 @@ impl Layer {
                 parts.iter().map(|&p| (Slot::Matrix(index, p), config.projection_shape(p)[0])).collect();
             matrix(source, &slots, config.projection_shape(parts[0])[1], numerics)
         };
-        let qkv_parts = [Projection::Query, Projection::Key, Projection::Value];
         let qkv_bias = if config.qkv_bias {
             let mut bias = Vec::with_capacity(config.qkv_width());
-            for part in qkv_parts {
+            for part in QKV {
                 bias.extend(vector(source, Slot::Bias(index, part), config.projection_shape(part)[0])?);
             }
             Some(bias)
@@ -105,7 +166,7 @@ impl Layer {
         };
         Ok(Self {
             attn_norm: vector(source, Slot::AttnNorm(index), config.hidden)?,
-            qkv: fused(&qkv_parts)?,
+            qkv: fused(&QKV)?,
             qkv_bias,
             out: fused(&[Projection::Output])?,
             ffn_norm: vector(source, Slot::FfnNorm(index), config.hidden)?,

@@ -73,9 +73,9 @@ fn write_as<const WIDTH: usize>(
     dtype: &str,
     bytes_of: impl Fn(f32) -> [u8; WIDTH],
 ) -> io::Result<()> {
-    let header = header(metadata, tensors, dtype, WIDTH);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
+    let entry =
+        |tensor: &TensorRef<'_>| (tensor.name.clone(), dtype, tensor.shape.clone(), WIDTH * tensor.values.len());
+    write_header(out, metadata, tensors.iter().map(entry))?;
     let mut bytes = Vec::new();
     for chunk in tensors.iter().flat_map(|tensor| tensor.values.chunks(1 << 14)) {
         bytes.clear();
@@ -85,19 +85,24 @@ fn write_as<const WIDTH: usize>(
     Ok(())
 }
 
-fn header(metadata: &BTreeMap<String, String>, tensors: &[TensorRef<'_>], dtype: &str, width: usize) -> String {
+/// Writes the header of a safetensors stream: (name, type, shape, bytes) of each tensor, in the order of their bytes.
+pub(crate) fn write_header<'a>(
+    out: &mut dyn Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: impl Iterator<Item = (String, &'a str, Vec<usize>, usize)>,
+) -> io::Result<()> {
     let mut entries = Map::new();
     entries.insert("__metadata__".into(), json!(metadata));
     let mut offset = 0;
-    for tensor in tensors {
-        let end = offset + width * tensor.values.len();
-        let entry = json!({"dtype": dtype, "shape": tensor.shape, "data_offsets": [offset, end]});
-        entries.insert(tensor.name.clone(), entry);
+    for (name, dtype, shape, bytes) in tensors {
+        let end = offset + bytes;
+        entries.insert(name, json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}));
         offset = end;
     }
     let mut text = Value::Object(entries).to_string();
     text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-    text
+    out.write_all(&(text.len() as u64).to_le_bytes())?;
+    out.write_all(text.as_bytes())
 }
 
 /// Reads a whole safetensors file of F32, F16 or BF16 tensors.

@@ -7,6 +7,7 @@ mod config;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,6 +18,7 @@ use crate::error::LoadError;
 use crate::quant::{TensorType, TensorView};
 use crate::weights::{Slot, TensorSource};
 use reader::Reader;
+pub(crate) use writer::{Entry, write};
 
 /// More entries than any model has; larger counts are damage.
 const MOST_ENTRIES: u64 = 1 << 16;
@@ -99,17 +101,15 @@ impl TensorSource for GgufFile {
 }
 
 impl GgufFile {
-    /// llama.cpp's converter interleaves the rotated rows of this family only.
     fn interleaved_heads(&self, slot: Slot) -> Result<Option<usize>, LoadError> {
-        if self.arch != Arch::Llama {
-            return Ok(None);
-        }
-        Ok(match slot {
-            Slot::Matrix(_, Projection::Query) => Some(self.config()?.query_heads),
-            Slot::Matrix(_, Projection::Key) => Some(self.config()?.kv_heads),
-            _ => None,
-        })
+        let Slot::Matrix(_, projection) = slot else { return Ok(None) };
+        Ok(if interleaved(self.arch, projection) { Some(self.config()?.heads(projection)) } else { None })
     }
+}
+
+/// llama.cpp's converter interleaves the rotated rows of this family only.
+pub(crate) fn interleaved(arch: Arch, projection: Projection) -> bool {
+    arch == Arch::Llama && matches!(projection, Projection::Query | Projection::Key)
 }
 
 pub(crate) fn tensor_name(slot: Slot) -> String {

@@ -52,6 +52,12 @@ impl TensorType {
         TYPES.iter().find(|entry| entry.0 == self).expect("the table lists every type")
     }
 
+    /// The type's number in GGUF files.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.entry().1
+    }
+
     #[must_use]
     pub fn name(self) -> &'static str {
         self.entry().2
@@ -127,6 +133,12 @@ fn interleaved_row(row: usize, head_dim: usize) -> usize {
     let (head, within) = (row / head_dim, row % head_dim);
     let (half, pair) = (within / (head_dim / 2), within % (head_dim / 2));
     head * head_dim + 2 * pair + half
+}
+
+/// The other way round: which half-split row an interleaved matrix holds as its row `row`.
+pub(crate) fn half_split_row(row: usize, head_dim: usize) -> usize {
+    let (head, within) = (row / head_dim, row % head_dim);
+    head * head_dim + within / 2 + within % 2 * (head_dim / 2)
 }
 
 /// Expands `bytes` into `out`; both hold the same whole number of blocks.

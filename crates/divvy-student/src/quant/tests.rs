@@ -47,4 +47,5 @@ fn interleaved_rows_are_found() {
     // One head of six rows, stored as pairs (0, 3), (1, 4), (2, 5).
     assert_eq!((0..6).map(|row| interleaved_row(row, 6)).collect::<Vec<_>>(), [0, 2, 4, 1, 3, 5]);
     assert_eq!(interleaved_row(9, 6), 7);
+    assert!((0..24).all(|row| half_split_row(interleaved_row(row, 6), 6) == row));
 }

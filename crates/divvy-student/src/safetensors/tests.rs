@@ -3,7 +3,7 @@
 use ::safetensors::tensor::{TensorView as Raw, serialize_to_file};
 
 use super::*;
-use crate::testing::{fixture, slots};
+use crate::testing::fixture;
 
 /// A copy of a fixture's directory that a test may damage.
 fn copy(name: &str) -> tempfile::TempDir {
@@ -33,7 +33,7 @@ fn shards_hold_the_same_tensors() {
     let config = read_config(dir.path()).unwrap();
     let whole = SafetensorsDir::open(dir.path()).unwrap();
     let (mut shards, mut index) = ([Vec::new(), Vec::new()], serde_json::Map::new());
-    for (i, slot) in slots(&config).into_iter().enumerate() {
+    for (i, slot) in Slot::all(&config).into_iter().enumerate() {
         let view = whole.tensor(slot).unwrap();
         index.insert(view.name.clone(), format!("part-{}.safetensors", i % 2).into());
         shards[i % 2].push((view.name, Raw::new(Dtype::BF16, view.shape.clone(), view.bytes).unwrap()));
@@ -45,7 +45,7 @@ fn shards_hold_the_same_tensors() {
     let index = serde_json::json!({ "weight_map": index }).to_string();
     std::fs::write(split.path().join("model.safetensors.index.json"), index).unwrap();
     let parts = SafetensorsDir::open(split.path()).unwrap();
-    for slot in slots(&config) {
+    for slot in Slot::all(&config) {
         assert_eq!(parts.tensor(slot).unwrap().bytes, whole.tensor(slot).unwrap().bytes, "{slot:?}");
     }
     std::fs::remove_file(split.path().join("part-1.safetensors")).unwrap();

@@ -20,11 +20,14 @@ use crate::gguf::Header;
 const QWEN2_PATTERN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// Pre-tokenizers by the names that GGUF files have for them.
+pub(super) const PRE_TOKENIZERS: [&str; 3] = ["gpt-2", "smollm", "qwen2"];
+
 /// GGUF's token types.
-const NORMAL: i64 = 1;
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
-const UNUSED: i64 = 5;
+pub(super) const NORMAL: i64 = 1;
+pub(super) const CONTROL: i64 = 3;
+pub(super) const USER_DEFINED: i64 = 4;
+pub(super) const UNUSED: i64 = 5;
 
 /// Special tokens that end a reply in every family that has them.
 const ENDINGS: [&str; 4] = ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>"];
@@ -127,7 +130,7 @@ fn gguf_bpe(tokens: &[String], types: &[i64], merges: &[String]) -> Result<BPE, 
     BPE::builder().vocab_and_merges(vocab, merges).build().map_err(|error| error.to_string())
 }
 
-fn apply_pre_tokenizer(tokenizer: &mut Tokenizer, name: &str) -> Result<(), String> {
+pub(super) fn apply_pre_tokenizer(tokenizer: &mut Tokenizer, name: &str) -> Result<(), String> {
     let alphabet = |use_regex| PreTokenizerWrapper::from(ByteLevel::new(false, false, use_regex));
     let steps = match name {
         "gpt-2" | "gpt2" => vec![alphabet(true)],
@@ -138,7 +141,10 @@ fn apply_pre_tokenizer(tokenizer: &mut Tokenizer, name: &str) -> Result<(), Stri
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(|e| e.to_string())?;
             vec![PreTokenizerWrapper::from(split), alphabet(false)]
         }
-        other => return Err(format!("pre-tokenizer \"{other}\" is not supported; supported: gpt-2, smollm, qwen2")),
+        other => {
+            let supported = PRE_TOKENIZERS.join(", ");
+            return Err(format!("pre-tokenizer \"{other}\" is not supported; supported: {supported}"));
+        }
     };
     tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
     Ok(())

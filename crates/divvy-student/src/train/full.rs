@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use divvy_kernels::Packed;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::parameters::{Decay, Parameters};
 use crate::adapter::Fused;
 use crate::adapter::files::{TensorRef, write_atomic, write_tensors_as_bf16};
-use crate::config::{Arch, ModelConfig};
+use crate::config::ModelConfig;
 use crate::matrix::Matrix;
+use crate::safetensors::config_json;
 use crate::weights::{Layer, Weights};
 
 /// A weight by its place in the model.
@@ -175,7 +176,7 @@ impl FullWeights {
         write_atomic(&path, |out| write_tensors_as_bf16(out, &metadata, &tensors)).map_err(failed(&path))?;
         let digest = self.digest();
         let manifest = FullManifest { format: 1, label: label.clone(), digest: digest.clone() };
-        for (name, value) in [("config.json", self.hf_config()), ("divvy.json", json!(manifest))] {
+        for (name, value) in [("config.json", config_json(&self.config)), ("divvy.json", json!(manifest))] {
             let path = folder.join(name);
             write_atomic(&path, |out| out.write_all(format!("{value:#}\n").as_bytes())).map_err(failed(&path))?;
         }
@@ -218,30 +219,5 @@ impl FullWeights {
         }
         all.sort_by(|x, y| x.name.cmp(&y.name));
         all
-    }
-
-    fn hf_config(&self) -> Value {
-        let config = &self.config;
-        let architecture = match config.arch {
-            Arch::Llama => "LlamaForCausalLM",
-            Arch::Qwen2 => "Qwen2ForCausalLM",
-        };
-        json!({
-            "architectures": [architecture],
-            "model_type": config.arch.name(),
-            "hidden_act": "silu",
-            "hidden_size": config.hidden,
-            "intermediate_size": config.ffn,
-            "num_hidden_layers": config.layers,
-            "num_attention_heads": config.query_heads,
-            "num_key_value_heads": config.kv_heads,
-            "head_dim": config.head_dim,
-            "vocab_size": config.vocab,
-            "max_position_embeddings": config.context_length,
-            "rope_theta": config.rope_theta,
-            "rms_norm_eps": config.rms_eps,
-            "tie_word_embeddings": config.tied,
-            "torch_dtype": "bfloat16",
-        })
     }
 }

@@ -11,7 +11,7 @@ use crate::testing;
 use crate::train::{Activations, Base, Method, Schedule, TrainConfig, TrainRow};
 use crate::weights::Weights;
 
-pub(crate) const NAMES: [&str; 2] = ["tiny-llama", "tiny-qwen2"];
+pub(crate) use crate::testing::NAMES;
 pub(crate) const LORA: LoraSettings = LoraSettings { rank: 4, alpha: 8.0, scaling: Scaling::Plain };
 
 #[derive(Deserialize)]

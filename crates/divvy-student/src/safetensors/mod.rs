@@ -1,6 +1,8 @@
 //! A Hugging Face model directory: `config.json`, and weights in `model.safetensors` or in the shards that
 //! `model.safetensors.index.json` lists. Tensors stay in the mapped files; f32, f16 and bf16 are read.
 
+mod config;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -8,98 +10,11 @@ use divvy_kernels::MappedFile;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::config::{Arch, ModelConfig, Projection};
+use crate::config::Projection;
 use crate::error::LoadError;
 use crate::quant::{TensorType, TensorView};
 use crate::weights::{Slot, TensorSource};
-
-/// The keys of `config.json` that shape the model.
-#[derive(Deserialize)]
-struct RawConfig {
-    model_type: String,
-    num_hidden_layers: usize,
-    hidden_size: usize,
-    num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    intermediate_size: usize,
-    vocab_size: usize,
-    rope_theta: Option<f32>,
-    rms_norm_eps: f32,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    max_position_embeddings: usize,
-    #[serde(default)]
-    attention_bias: bool,
-    #[serde(default)]
-    mlp_bias: bool,
-    #[serde(default)]
-    use_sliding_window: bool,
-    /// Older spelling of RoPE variants.
-    rope_scaling: Option<serde_json::Value>,
-    /// Spelling since transformers 5, which holds theta too.
-    rope_parameters: Option<serde_json::Value>,
-}
-
-/// Reads the shape of the model in `dir`.
-///
-/// # Errors
-/// No readable `config.json`, an unknown architecture, or a feature the engine lacks.
-pub(crate) fn read_config(dir: &Path) -> Result<ModelConfig, LoadError> {
-    let path = dir.join("config.json");
-    let file = path.display().to_string();
-    let text = std::fs::read_to_string(&path).map_err(|error| LoadError::io(&path, error))?;
-    let value: serde_json::Value =
-        serde_json::from_str(&text).map_err(|error| LoadError::corrupt(&file, "JSON", error.to_string()))?;
-    let name = value.get("model_type").and_then(|name| name.as_str()).unwrap_or_default().to_owned();
-    let arch = Arch::from_name(&name)
-        .ok_or_else(|| LoadError::UnsupportedArchitecture { file: file.clone(), arch: name.clone() })?;
-    let raw: RawConfig =
-        serde_json::from_value(value).map_err(|error| LoadError::corrupt(&file, "a key", error.to_string()))?;
-    raw.refuse_unknown_features(&file)?;
-    let config = raw.model_config(arch);
-    config.check(&file)?;
-    Ok(config)
-}
-
-impl RawConfig {
-    fn refuse_unknown_features(&self, file: &str) -> Result<(), LoadError> {
-        let scaled = [&self.rope_scaling, &self.rope_parameters].into_iter().flatten().find_map(|rope| {
-            let kind = rope.get("rope_type").or_else(|| rope.get("type"))?.as_str()?;
-            (kind != "default").then(|| format!("RoPE scaling \"{kind}\""))
-        });
-        let bias = (self.attention_bias || self.mlp_bias).then(|| format!("bias in {}", self.model_type));
-        let window = self.use_sliding_window.then(|| "sliding-window attention".to_owned());
-        match scaled.or(bias).or(window) {
-            None => Ok(()),
-            Some(what) => Err(LoadError::Unsupported {
-                file: file.to_owned(),
-                key: "config".into(),
-                what,
-                supported: "plain RoPE, full attention, bias on q, k and v of qwen2 only".into(),
-            }),
-        }
-    }
-
-    fn model_config(&self, arch: Arch) -> ModelConfig {
-        let nested = self.rope_parameters.as_ref().and_then(|rope| rope.get("rope_theta")?.as_f64());
-        ModelConfig {
-            arch,
-            layers: self.num_hidden_layers,
-            hidden: self.hidden_size,
-            query_heads: self.num_attention_heads,
-            kv_heads: self.num_key_value_heads.unwrap_or(self.num_attention_heads),
-            head_dim: self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1)),
-            ffn: self.intermediate_size,
-            vocab: self.vocab_size,
-            rope_theta: self.rope_theta.or(nested.map(|theta| theta as f32)).unwrap_or(10_000.0),
-            rms_eps: self.rms_norm_eps,
-            qkv_bias: arch == Arch::Qwen2,
-            tied: self.tie_word_embeddings,
-            context_length: self.max_position_embeddings,
-        }
-    }
-}
+pub(crate) use config::{config_json, read_config};
 
 /// Where one tensor lies: which file, which bytes.
 struct Entry {
@@ -205,7 +120,7 @@ impl TensorSource for SafetensorsDir {
     }
 }
 
-fn tensor_name(slot: Slot) -> String {
+pub(crate) fn tensor_name(slot: Slot) -> String {
     let projection = |layer: usize, projection: Projection| format!("model.layers.{layer}.{}", projection.module());
     match slot {
         Slot::Embed => "model.embed_tokens.weight".into(),
