@@ -6,12 +6,14 @@ mod tests;
 
 mod batch;
 mod names;
+mod tuning;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
+pub use self::tuning::Tuning;
 use crate::{
     arm::Arm,
     digest::Digest,
@@ -90,6 +92,8 @@ pub struct StudentPlan {
     pub max_row_tokens: usize,
     pub checkpoint_every: u64,
     pub eval_every: u64,
+    #[serde(flatten)]
+    pub tuning: Tuning,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

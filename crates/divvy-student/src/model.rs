@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use divvy_core::chat::Message;
-use divvy_kernels::{MappedFile, RopeTable};
+use divvy_kernels::MappedFile;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Ropes};
 use crate::error::{LoadError, TextError};
 use crate::forward::Network;
 use crate::gguf::GgufFile;
@@ -23,7 +23,7 @@ pub struct Model {
     pub tokenizer: TextTokenizer,
     pub template: ChatTemplate,
     /// Angles for every position of the context.
-    pub rope: RopeTable,
+    pub ropes: Ropes,
     /// BLAKE3 of the weight files (and, of a directory, its configuration and tokenizer), 64 hex digits: part of the
     /// model's identity.
     pub content_hash: String,
@@ -63,7 +63,7 @@ impl Model {
 
     fn load_directory(dir: &Path, numerics: Numerics) -> Result<Self, LoadError> {
         let config = read_config(dir)?;
-        let files = SafetensorsDir::open(dir)?;
+        let files = SafetensorsDir::open(dir, &config)?;
         let tokenizer = TextTokenizer::from_directory(dir, config.vocab)?;
         let template = compile(&dir.display().to_string(), directory_template(dir)?)?;
         let hash = || {
@@ -100,13 +100,13 @@ impl Model {
     ) -> Result<Self, LoadError> {
         let (weights, content_hash) = rayon::join(|| Weights::load(&config, source, numerics), hash);
         let weights = weights?;
-        let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
-        Ok(Self { weights, config, tokenizer, template, rope, content_hash })
+        let ropes = Ropes::new(&config, config.context_length);
+        Ok(Self { weights, config, tokenizer, template, ropes, content_hash })
     }
 
     #[must_use]
     pub fn network(&self) -> Network<'_> {
-        Network { config: &self.config, weights: &self.weights, rope: &self.rope }
+        Network { config: &self.config, weights: &self.weights, ropes: &self.ropes }
     }
 
     /// The chat template's text: part of the model's identity.

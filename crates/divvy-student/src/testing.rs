@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use divvy_kernels::RopeTable;
-
-use crate::config::{Arch, ModelConfig};
+use crate::config::{ModelConfig, Ropes};
 use crate::gguf::{Header, Value};
 use crate::matrix::Numerics;
 use crate::model::Model;
@@ -20,7 +18,8 @@ use crate::{config::Projection, gguf};
 pub(crate) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// The tiny checkpoints with PyTorch's numbers beside them.
-pub(crate) const NAMES: [&str; 2] = ["tiny-llama", "tiny-qwen2"];
+pub(crate) const NAMES: [&str; 6] =
+    ["tiny-llama", "tiny-qwen2", "tiny-llama3", "tiny-mistral", "tiny-qwen3", "tiny-gemma3"];
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -60,7 +59,8 @@ pub(crate) fn tokenizer_metadata() -> BTreeMap<String, Value> {
 }
 
 pub(crate) fn tiny_tokenizer() -> TextTokenizer {
-    let header = Header { file: "tiny".into(), metadata: tokenizer_metadata(), tensors: Default::default() };
+    let header =
+        Header { file: "tiny".into(), metadata: tokenizer_metadata(), tensors: Default::default(), divisors: None };
     TextTokenizer::from_gguf(&header, 101).unwrap()
 }
 
@@ -71,17 +71,17 @@ pub(crate) fn tiny_model(name: &str) -> Model {
 pub(crate) fn tiny_model_as(name: &str, numerics: Numerics) -> Model {
     let dir = fixture(name);
     let config = read_config(&dir).unwrap();
-    let weights = Weights::load(&config, &SafetensorsDir::open(&dir).unwrap(), numerics).unwrap();
-    let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
+    let weights = Weights::load(&config, &SafetensorsDir::open(&dir, &config).unwrap(), numerics).unwrap();
+    let ropes = Ropes::new(&config, config.context_length);
     let template = ChatTemplate::new(CHATML.into()).unwrap();
-    Model { config, weights, tokenizer: tiny_tokenizer(), template, rope, content_hash: name.into() }
+    Model { config, weights, tokenizer: tiny_tokenizer(), template, ropes, content_hash: name.into() }
 }
 
 /// The model in `fixtures/name` as the bytes of a GGUF file with f32 tensors.
 pub(crate) fn gguf_bytes(name: &str) -> Vec<u8> {
     let dir = fixture(name);
     let config = read_config(&dir).unwrap();
-    let source = SafetensorsDir::open(&dir).unwrap();
+    let source = SafetensorsDir::open(&dir, &config).unwrap();
     let tensors = Slot::all(&config).into_iter().map(|slot| {
         let view = source.tensor(slot).unwrap();
         (gguf::tensor_name(slot), view.shape.clone(), values(&config, slot, &view))
@@ -94,7 +94,7 @@ fn values(config: &ModelConfig, slot: Slot, view: &TensorView<'_>) -> Vec<f32> {
     let width = view.shape[view.shape.len() - 1];
     let rows = if view.shape.len() == 2 { view.shape[0] } else { 1 };
     let interleaved =
-        config.arch == Arch::Llama && matches!(slot, Slot::Matrix(_, Projection::Query | Projection::Key));
+        config.arch.gguf_name() == "llama" && matches!(slot, Slot::Matrix(_, Projection::Query | Projection::Key));
     let mut out = vec![0.0; rows * width];
     for (row, out) in out.chunks_exact_mut(width).enumerate() {
         let (head, within) = (row / config.head_dim, row % config.head_dim);

@@ -20,14 +20,21 @@ pub struct Layer {
     pub qkv: Matrix,
     /// `[(q + 2kv)·d]`, where the family has one.
     pub qkv_bias: Option<Vec<f32>>,
+    /// `[d]` each, where queries and keys are normed.
+    pub query_norm: Option<Vec<f32>>,
+    pub key_norm: Option<Vec<f32>>,
     /// `[hidden, q·d]`
     pub out: Matrix,
+    /// `[hidden]`, on what attention gives.
+    pub attn_post_norm: Option<Vec<f32>>,
     /// `[hidden]`, before the feed-forward block.
     pub ffn_norm: Vec<f32>,
     /// `[2f, hidden]`: gate rows, then up rows.
     pub gate_up: Matrix,
     /// `[hidden, f]`
     pub down: Matrix,
+    /// `[hidden]`, on what the feed-forward block gives.
+    pub ffn_post_norm: Option<Vec<f32>>,
 }
 
 /// All weights of a model.
@@ -49,6 +56,10 @@ pub enum Slot {
     Head,
     AttnNorm(usize),
     FfnNorm(usize),
+    QueryNorm(usize),
+    KeyNorm(usize),
+    AttnPostNorm(usize),
+    FfnPostNorm(usize),
     Matrix(usize, Projection),
     /// Only query, key and value have one.
     Bias(usize, Projection),
@@ -62,6 +73,12 @@ impl Slot {
         slots.extend((!config.tied).then_some(Self::Head));
         for layer in 0..config.layers {
             slots.extend([Self::AttnNorm(layer), Self::FfnNorm(layer)]);
+            if config.variant.qk_norm {
+                slots.extend([Self::QueryNorm(layer), Self::KeyNorm(layer)]);
+            }
+            if config.variant.post_norms {
+                slots.extend([Self::AttnPostNorm(layer), Self::FfnPostNorm(layer)]);
+            }
             slots.extend(Projection::ALL.map(|projection| Self::Matrix(layer, projection)));
             if config.qkv_bias {
                 slots.extend(QKV.map(|projection| Self::Bias(layer, projection)));
@@ -75,17 +92,26 @@ impl Slot {
     pub fn shape(self, config: &ModelConfig) -> Vec<usize> {
         match self {
             Self::Embed | Self::Head => vec![config.vocab, config.hidden],
-            Self::FinalNorm | Self::AttnNorm(_) | Self::FfnNorm(_) => vec![config.hidden],
+            Self::QueryNorm(_) | Self::KeyNorm(_) => vec![config.head_dim],
+            Self::FinalNorm | Self::AttnNorm(_) | Self::FfnNorm(_) | Self::AttnPostNorm(_) | Self::FfnPostNorm(_) => {
+                vec![config.hidden]
+            }
             Self::Matrix(_, projection) => config.projection_shape(projection).to_vec(),
             Self::Bias(_, projection) => vec![config.projection_shape(projection)[0]],
         }
+    }
+
+    /// Whether it is the weight of an RMS norm.
+    #[must_use]
+    pub fn is_norm(self) -> bool {
+        !matches!(self, Self::Embed | Self::Head | Self::Matrix(..) | Self::Bias(..))
     }
 }
 
 const QKV: [Projection; 3] = [Projection::Query, Projection::Key, Projection::Value];
 
 /// A checkpoint that can hand out its tensors by slot, rows in Hugging Face order (a source un-permutes if its
-/// format permutes).
+/// format permutes) and norms as they multiply (a source adds the one that its format leaves out).
 pub trait TensorSource: Sync {
     /// # Errors
     /// When the tensor is absent or its type is unknown.
@@ -122,6 +148,10 @@ impl Weights {
             Slot::FinalNorm => out.copy_from_slice(&self.final_norm),
             Slot::AttnNorm(layer) => out.copy_from_slice(&self.layers[layer].attn_norm),
             Slot::FfnNorm(layer) => out.copy_from_slice(&self.layers[layer].ffn_norm),
+            Slot::QueryNorm(layer) => copy(&self.layers[layer].query_norm, out),
+            Slot::KeyNorm(layer) => copy(&self.layers[layer].key_norm, out),
+            Slot::AttnPostNorm(layer) => copy(&self.layers[layer].attn_post_norm, out),
+            Slot::FfnPostNorm(layer) => copy(&self.layers[layer].ffn_post_norm, out),
             Slot::Matrix(layer, projection) => {
                 let matrix = self.layers[layer].matrix(Fused::holding(projection));
                 matrix.exact().row(config.fused_offset(projection) + row, out);
@@ -164,7 +194,13 @@ impl Layer {
         } else {
             None
         };
+        let optional = |has: bool, slot: Slot| has.then(|| vector(source, slot, slot.shape(config)[0])).transpose();
+        let (qk_norm, post_norms) = (config.variant.qk_norm, config.variant.post_norms);
         Ok(Self {
+            query_norm: optional(qk_norm, Slot::QueryNorm(index))?,
+            key_norm: optional(qk_norm, Slot::KeyNorm(index))?,
+            attn_post_norm: optional(post_norms, Slot::AttnPostNorm(index))?,
+            ffn_post_norm: optional(post_norms, Slot::FfnPostNorm(index))?,
             attn_norm: vector(source, Slot::AttnNorm(index), config.hidden)?,
             qkv: fused(&QKV)?,
             qkv_bias,
@@ -174,6 +210,10 @@ impl Layer {
             down: fused(&[Projection::Down])?,
         })
     }
+}
+
+fn copy(norm: &Option<Vec<f32>>, out: &mut [f32]) {
+    out.copy_from_slice(norm.as_deref().expect("a model of this variant has it in every layer"));
 }
 
 fn view(source: &dyn TensorSource, slot: Slot, rows: usize, columns: usize) -> Result<TensorView<'_>, LoadError> {

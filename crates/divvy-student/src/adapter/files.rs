@@ -54,32 +54,12 @@ pub(crate) fn write_tensors(
     metadata: &BTreeMap<String, String>,
     tensors: &[TensorRef<'_>],
 ) -> io::Result<()> {
-    write_as(out, metadata, tensors, "F32", f32::to_le_bytes)
-}
-
-/// The same, rounded to bf16.
-pub(crate) fn write_tensors_as_bf16(
-    out: &mut dyn Write,
-    metadata: &BTreeMap<String, String>,
-    tensors: &[TensorRef<'_>],
-) -> io::Result<()> {
-    write_as(out, metadata, tensors, "BF16", |value| half::bf16::from_f32(value).to_le_bytes())
-}
-
-fn write_as<const WIDTH: usize>(
-    out: &mut dyn Write,
-    metadata: &BTreeMap<String, String>,
-    tensors: &[TensorRef<'_>],
-    dtype: &str,
-    bytes_of: impl Fn(f32) -> [u8; WIDTH],
-) -> io::Result<()> {
-    let entry =
-        |tensor: &TensorRef<'_>| (tensor.name.clone(), dtype, tensor.shape.clone(), WIDTH * tensor.values.len());
+    let entry = |tensor: &TensorRef<'_>| (tensor.name.clone(), "F32", tensor.shape.clone(), 4 * tensor.values.len());
     write_header(out, metadata, tensors.iter().map(entry))?;
     let mut bytes = Vec::new();
     for chunk in tensors.iter().flat_map(|tensor| tensor.values.chunks(1 << 14)) {
         bytes.clear();
-        bytes.extend(chunk.iter().flat_map(|&value| bytes_of(value)));
+        bytes.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
         out.write_all(&bytes)?;
     }
     Ok(())

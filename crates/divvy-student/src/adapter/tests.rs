@@ -19,6 +19,7 @@ fn config() -> ModelConfig {
         qkv_bias: false,
         tied: true,
         context_length: 64,
+        variant: Default::default(),
     }
 }
 

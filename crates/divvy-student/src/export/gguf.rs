@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{About, Export, ExportError, Precision, encode};
 use crate::adapter::files::write_atomic;
 use crate::adapter::{Adapter, Factors, Scaling};
-use crate::config::{ModelConfig, Projection};
+use crate::config::{Arch, ModelConfig, Projection, RopeScaling, Sliding, Variant};
 use crate::gguf::{Entry, Value, interleaved, tensor_name, write};
 use crate::quant::{TensorType, half_split_row};
 use crate::weights::Slot;
@@ -18,19 +18,27 @@ impl Export<'_> {
     /// Writes the model as one file, atomically.
     ///
     /// # Errors
-    /// A tokenizer that GGUF has no name for, or what the system said.
+    /// A tokenizer or variant that GGUF has no form for, or what the system said.
     pub fn gguf(&self, path: &Path) -> Result<(), ExportError> {
         let config = &self.model.config;
         let metadata =
-            self.metadata().map_err(|reason| ExportError::Tokenizer { file: path.display().to_string(), reason })?;
+            self.metadata().map_err(|reason| ExportError::NoForm { file: path.display().to_string(), reason })?;
         let slots = Slot::all(config);
-        let entries: Vec<Entry> = slots
+        let tensors = self.tensors();
+        let mut entries: Vec<Entry> = slots
             .iter()
-            .map(|&slot| Entry { name: tensor_name(slot), dtype: self.dtype(slot), shape: slot.shape(config) })
+            .map(|&slot| Entry { name: tensor_name(slot), dtype: tensors.dtype(slot), shape: slot.shape(config) })
             .collect();
+        let divisors = divisors(config);
+        entries.extend(divisors.as_ref().map(|divisors| Entry {
+            name: "rope_freqs.weight".into(),
+            dtype: TensorType::F32,
+            shape: vec![divisors.len()],
+        }));
         write_atomic(path, |out| {
-            write(out, &metadata, &entries, |index, out| {
-                self.write_tensor(slots[index], |row| stored_row(config, slots[index], row), out)
+            write(out, &metadata, &entries, |index, out| match slots.get(index) {
+                Some(&slot) => tensors.write(slot, 0.0, |row| stored_row(config, slot, row), out),
+                None => divisors.iter().flatten().try_for_each(|divisor| out.write_all(&divisor.to_le_bytes())),
             })
         })
         .map_err(ExportError::io(path))
@@ -38,6 +46,7 @@ impl Export<'_> {
 
     fn metadata(&self) -> Result<Metadata, String> {
         let (config, model) = (&self.model.config, self.model);
+        refuse_what_llama_cpp_ignores(config)?;
         let mut metadata = general(self.about, config, "model");
         metadata.extend(shape(config));
         metadata.extend(model.tokenizer.gguf_metadata(config.vocab)?);
@@ -151,9 +160,65 @@ fn shape(config: &ModelConfig) -> Metadata {
         ("vocab_size", config.vocab),
     ];
     let mut metadata: Metadata = sizes.map(|(name, size)| (key(name), Value::Int(size as i64))).into();
+    metadata.extend(variant(config));
     metadata.insert(key("rope.freq_base"), Value::Float(config.rope_theta.into()));
     metadata.insert(key("attention.layer_norm_rms_epsilon"), Value::Float(config.rms_eps.into()));
     metadata
+}
+
+/// It knows no window in its llama architecture and only the usual scores and YaRN: such a file would load, and be wrong.
+fn refuse_what_llama_cpp_ignores(config: &ModelConfig) -> Result<(), String> {
+    let Variant { sliding, score_scale, rope, .. } = &config.variant;
+    let unusual = match *rope {
+        RopeScaling::Yarn { beta_fast, beta_slow, whole, .. } => (beta_fast, beta_slow, whole) != (32.0, 1.0, true),
+        _ => false,
+    };
+    for (ignored, what) in [
+        (sliding.is_some() && config.arch != Arch::Gemma3, "sliding windows of this architecture"),
+        (score_scale.is_some(), "attention scores of another scale"),
+        (unusual, "these settings of YaRN"),
+    ] {
+        if ignored {
+            return Err(format!("llama.cpp has no {what}"));
+        }
+    }
+    Ok(())
+}
+
+/// Windows and stretched RoPE; the rest of a variant is implied by the architecture's name.
+fn variant(config: &ModelConfig) -> Metadata {
+    let mut metadata = Metadata::new();
+    let mut put =
+        |name: &str, value: Value| drop(metadata.insert(format!("{}.{name}", config.arch.gguf_name()), value));
+    if let Some(Sliding { window, every, theta }) = config.variant.sliding {
+        put("attention.sliding_window", Value::Int(window as i64));
+        put("attention.sliding_window_pattern", Value::Int(every as i64));
+        put("rope.freq_base_swa", Value::Float(theta.unwrap_or(config.rope_theta).into()));
+    }
+    match config.variant.rope {
+        // Llama 3's is a tensor.
+        RopeScaling::None | RopeScaling::Llama3 { .. } => {}
+        RopeScaling::Linear { factor } => {
+            put("rope.scaling.type", text("linear"));
+            put("rope.scaling.factor", Value::Float(factor.into()));
+        }
+        RopeScaling::Yarn { factor, original, attention, .. } => {
+            put("rope.scaling.type", text("yarn"));
+            put("rope.scaling.factor", Value::Float(factor.into()));
+            put("rope.scaling.original_context_length", Value::Int(original as i64));
+            let usual = RopeScaling::yarn_attention(factor);
+            put("rope.scaling.attn_factor", Value::Float((attention / usual).into()));
+        }
+    }
+    metadata
+}
+
+/// What llama.cpp divides the frequencies of Llama 3.x by.
+fn divisors(config: &ModelConfig) -> Option<Vec<f32>> {
+    let RopeScaling::Llama3 { .. } = config.variant.rope else { return None };
+    let frequencies = |scaling: RopeScaling| scaling.frequencies(config.rope_theta, config.head_dim);
+    let (plain, stretched) = (frequencies(RopeScaling::None), frequencies(config.variant.rope));
+    Some(plain.iter().zip(stretched).map(|(plain, stretched)| (plain / stretched) as f32).collect())
 }
 
 fn text(text: &str) -> Value {

@@ -16,9 +16,10 @@ use std::path::Path;
 use thiserror::Error;
 
 use crate::adapter::Adapter;
+use crate::config::ModelConfig;
 use crate::model::Model;
 use crate::quant::TensorType;
-use crate::weights::Slot;
+use crate::weights::{Slot, Weights};
 
 pub use gguf::gguf_adapter;
 
@@ -75,8 +76,8 @@ pub struct About {
 pub enum ExportError {
     #[error("{file}: {source}")]
     Io { file: String, source: io::Error },
-    #[error("{file}: the tokenizer cannot be written as GGUF: {reason}; export it as safetensors")]
-    Tokenizer { file: String, reason: String },
+    #[error("{file}: cannot be written as GGUF: {reason}; export it as safetensors")]
+    NoForm { file: String, reason: String },
 }
 
 impl ExportError {
@@ -86,10 +87,26 @@ impl ExportError {
     }
 }
 
-impl Export<'_> {
+impl<'a> Export<'a> {
+    fn tensors(&self) -> Tensors<'a> {
+        let Self { model, adapter, precision, .. } = *self;
+        Tensors { config: &model.config, weights: &model.weights, adapter, precision }
+    }
+}
+
+/// The numbers of what is written.
+#[derive(Clone, Copy)]
+pub(crate) struct Tensors<'a> {
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) weights: &'a Weights,
+    pub(crate) adapter: Option<&'a Adapter>,
+    pub(crate) precision: Precision,
+}
+
+impl Tensors<'_> {
     /// Row `row` of a tensor, the adapter merged in.
     fn row(&self, slot: Slot, row: usize, out: &mut [f32]) {
-        self.model.weights.read_row(&self.model.config, slot, row, out);
+        self.weights.read_row(self.config, slot, row, out);
         if let (Some(adapter), Slot::Matrix(layer, projection)) = (self.adapter, slot) {
             adapter.merge_row(layer, projection, row, out);
         }
@@ -97,17 +114,18 @@ impl Export<'_> {
 
     /// How a tensor is stored.
     fn dtype(&self, slot: Slot) -> TensorType {
-        let matrix = slot.shape(&self.model.config).len() == 2;
+        let matrix = slot.shape(self.config).len() == 2;
         if matrix { self.precision.of_matrices() } else { TensorType::F32 }
     }
 
-    /// Writes a tensor row by row; `source(row)` is where the row comes from.
-    fn write_tensor(&self, slot: Slot, source: impl Fn(usize) -> usize, out: &mut dyn Write) -> io::Result<()> {
-        let (shape, dtype) = (slot.shape(&self.model.config), self.dtype(slot));
+    /// Writes a tensor row by row: `source(row)` is where a row comes from, `plus` is added to every value.
+    fn write(&self, slot: Slot, plus: f32, source: impl Fn(usize) -> usize, out: &mut dyn Write) -> io::Result<()> {
+        let (shape, dtype) = (slot.shape(self.config), self.dtype(slot));
         let width = shape[shape.len() - 1];
         let (mut values, mut bytes) = (vec![0.0; width], Vec::new());
         for row in 0..shape.iter().product::<usize>() / width {
             self.row(slot, source(row), &mut values);
+            values.iter_mut().for_each(|value| *value += plus);
             encode(dtype, &values, &mut bytes);
             out.write_all(&bytes)?;
         }

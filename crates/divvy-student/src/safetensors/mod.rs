@@ -2,6 +2,7 @@
 //! `model.safetensors.index.json` lists. Tensors stay in the mapped files; f32, f16 and bf16 are read.
 
 mod config;
+mod rope;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -10,7 +11,7 @@ use divvy_kernels::MappedFile;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::config::Projection;
+use crate::config::{Arch, ModelConfig};
 use crate::error::LoadError;
 use crate::quant::{TensorType, TensorView};
 use crate::weights::{Slot, TensorSource};
@@ -27,6 +28,7 @@ struct Entry {
 
 /// The mapped weight files of a directory.
 pub(crate) struct SafetensorsDir {
+    arch: Arch,
     names: Vec<String>,
     maps: Vec<MappedFile>,
     entries: HashMap<String, Entry>,
@@ -35,8 +37,8 @@ pub(crate) struct SafetensorsDir {
 impl SafetensorsDir {
     /// # Errors
     /// No weights in `dir`, a damaged file, a shard that is missing.
-    pub(crate) fn open(dir: &Path) -> Result<Self, LoadError> {
-        let mut this = Self { names: Vec::new(), maps: Vec::new(), entries: HashMap::new() };
+    pub(crate) fn open(dir: &Path, config: &ModelConfig) -> Result<Self, LoadError> {
+        let mut this = Self { arch: config.arch, names: Vec::new(), maps: Vec::new(), entries: HashMap::new() };
         for name in weight_files(dir)? {
             let path = dir.join(name);
             let map = MappedFile::open(&path).map_err(|error| LoadError::io(&path, error))?;
@@ -105,7 +107,7 @@ fn weight_files(dir: &Path) -> Result<BTreeSet<String>, LoadError> {
 
 impl TensorSource for SafetensorsDir {
     fn tensor(&self, slot: Slot) -> Result<TensorView<'_>, LoadError> {
-        let name = tensor_name(slot);
+        let name = tensor_name(self.arch, slot);
         let entry = self.entries.get(&name).ok_or_else(|| {
             LoadError::missing(self.names.first().map_or("", String::as_str), format!("float tensor {name}"))
         })?;
@@ -116,20 +118,27 @@ impl TensorSource for SafetensorsDir {
             shape: entry.shape.clone(),
             bytes: &self.maps[entry.file][entry.start..entry.start + entry.bytes],
             interleaved_heads: None,
+            plus: if self.arch.norms_from_one() && slot.is_norm() { 1.0 } else { 0.0 },
         })
     }
 }
 
-pub(crate) fn tensor_name(slot: Slot) -> String {
-    let projection = |layer: usize, projection: Projection| format!("model.layers.{layer}.{}", projection.module());
+pub(crate) fn tensor_name(arch: Arch, slot: Slot) -> String {
+    let of = |layer: usize, name: &str| format!("model.layers.{layer}.{name}");
+    // Llama's norm before the feed-forward block is called after its place behind attention; Gemma has both.
+    let before_ffn = if arch == Arch::Gemma3 { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
     match slot {
         Slot::Embed => "model.embed_tokens.weight".into(),
         Slot::FinalNorm => "model.norm.weight".into(),
         Slot::Head => "lm_head.weight".into(),
-        Slot::AttnNorm(layer) => format!("model.layers.{layer}.input_layernorm.weight"),
-        Slot::FfnNorm(layer) => format!("model.layers.{layer}.post_attention_layernorm.weight"),
-        Slot::Matrix(layer, part) => format!("{}.weight", projection(layer, part)),
-        Slot::Bias(layer, part) => format!("{}.bias", projection(layer, part)),
+        Slot::AttnNorm(layer) => of(layer, "input_layernorm.weight"),
+        Slot::FfnNorm(layer) => of(layer, &format!("{before_ffn}.weight")),
+        Slot::QueryNorm(layer) => of(layer, "self_attn.q_norm.weight"),
+        Slot::KeyNorm(layer) => of(layer, "self_attn.k_norm.weight"),
+        Slot::AttnPostNorm(layer) => of(layer, "post_attention_layernorm.weight"),
+        Slot::FfnPostNorm(layer) => of(layer, "post_feedforward_layernorm.weight"),
+        Slot::Matrix(layer, part) => of(layer, &format!("{}.weight", part.module())),
+        Slot::Bias(layer, part) => of(layer, &format!("{}.bias", part.module())),
     }
 }
 

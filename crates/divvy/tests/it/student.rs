@@ -93,6 +93,7 @@ fn trained_interrupted_resumed_measured_asked_and_exported() {
     assert_eq!(bench.teacher.asked().len(), TRAIN, "each row is screened once");
     check_report(&bench.json(&["report", "recipe.toml", "--json"]));
 
+    check_log(&bench);
     let before = adapter(&bench, "runs");
     bench.done(&["train", "recipe.toml", "--store", "other"]);
     assert!(before == adapter(&bench, "other"), "the interrupted run became another student");
@@ -107,6 +108,19 @@ fn trained_interrupted_resumed_measured_asked_and_exported() {
     assert_eq!((&status["students"][0]["trained"], &status["students"][0]["rows"]), (&json!(true), &json!(KEPT)));
     ask(&bench);
     export(&bench, &before);
+}
+
+/// Every step once, whatever was cut, and an event file for each time that it began.
+fn check_log(bench: &Bench) {
+    let lines = std::fs::read_to_string(&students(bench, "runs", "metrics.jsonl")[0]).unwrap();
+    let steps: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        steps.iter().map(|step| step["step"].as_u64().unwrap()).collect::<Vec<_>>(),
+        Vec::from_iter(1..=STEPS as u64)
+    );
+    assert!(steps.iter().all(|step| step["loss"].is_f64() && step["grad_norm"].is_f64()), "{lines}");
+    let logs = files_below(&bench.file("runs").join("students"));
+    assert_eq!(logs.iter().filter(|file| file.to_string_lossy().contains("tfevents")).count(), 2, "{logs:?}");
 }
 
 fn check_report(report: &Value) {
@@ -287,6 +301,7 @@ fn fast_numerics_make_another_model_and_the_same_student() {
         report["models"].as_array().unwrap().iter().find(|model| model["name"] == json!("tiny")).unwrap().clone()
     };
     let exact = model(RECIPE);
+    check_log(&bench);
     let before = adapter(&bench, "runs");
     let fast = model(&RECIPE.replace("[models.tiny]", "[models.tiny]\nnumerics = \"fast\""));
     assert_eq!((&exact["numerics"], &fast["numerics"]), (&json!("exact"), &json!("fast")));
