@@ -19,6 +19,7 @@ pub mod redo;
 pub mod results;
 pub mod sample;
 pub mod screen;
+mod settled;
 pub mod shard;
 pub mod split;
 pub mod strategy;

@@ -8,6 +8,7 @@ use divvy_core::{
     arm::Arm,
     plan::EvaluatePlan,
     question::Question,
+    questions::Questions,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
@@ -115,16 +116,16 @@ async fn grade_book(context: &Context, plan: &EvaluatePlan) -> Result<Vec<(ArmRe
 
 fn arm_result(
     arm: &Arm,
-    questions: &[Question],
+    questions: &Questions,
     rows: &HashMap<String, ItemRow>,
 ) -> Result<(ArmResult, Vec<bool>), FlowError> {
     let mut tally = Tally::default();
-    for question in questions {
+    for question in questions.iter() {
         let graded = match rows.get(&question.id.0) {
             Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?),
             _ => None,
         };
-        tally.add(question, graded);
+        tally.add(&question, graded);
     }
     let right = tally.right.clone();
     Ok((tally.result(arm), right))
