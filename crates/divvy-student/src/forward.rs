@@ -7,6 +7,7 @@ use crate::adapter::{Adapter, Fused};
 use crate::cache::KvCache;
 use crate::config::{ModelConfig, Ropes};
 use crate::heads::{HeadTape, norm_heads};
+use crate::matrix::Matrix;
 use crate::weights::{Layer, Weights};
 
 /// New tokens of one sequence; they extend `cache`.
@@ -93,13 +94,20 @@ impl Network<'_> {
         rope(&mut qkv[query_width..], stride, config.kv_heads, positions, table, Direction::Forward);
         extend_caches(index, config, spans, qkv);
         self.attend(index, spans, qkv, attended);
-        let Some(norm) = &layer.attn_post_norm else {
-            layer.out.matmul(attended, x, rows, Write::Add);
-            return adapt(index, Fused::Out, config, spans, attended, x);
-        };
-        layer.out.matmul(attended, given, rows, Write::Set);
-        adapt(index, Fused::Out, config, spans, attended, given);
-        add_normed(config, given, norm, x, normed, inv_rms);
+        let last = (index, Fused::Out, &layer.out, layer.attn_post_norm.as_deref());
+        self.join(last, spans, attended, Stream { x, given, normed, inv_rms });
+    }
+
+    /// Adds what a block's last matrix gives to the residual stream, through a norm where there is one.
+    fn join(&self, (index, fused, matrix, norm): Last<'_>, spans: &[Span<'_>], from: &[f32], stream: Stream<'_>) {
+        let Stream { x, given, normed, inv_rms } = stream;
+        let (into, write) = if norm.is_some() { (&mut *given, Write::Set) } else { (&mut *x, Write::Add) };
+        matrix.matmul(from, into, inv_rms.len(), write);
+        adapt(index, fused, self.config, spans, from, into);
+        if let Some(norm) = norm {
+            rms_norm(given, norm, self.config.rms_eps, normed, inv_rms);
+            x.iter_mut().zip(normed).for_each(|(x, value)| *x += *value);
+        }
     }
 
     fn attend(&self, index: usize, spans: &[Span<'_>], qkv: &[f32], attended: &mut [f32]) {
@@ -132,13 +140,8 @@ impl Network<'_> {
         layer.gate_up.matmul(normed, gate_up, rows, Write::Set); // [rows, 2f]
         adapt(index, Fused::GateUp, config, spans, normed, gate_up);
         gated(config.variant.activation.gate(), gate_up, inner, config.ffn);
-        let Some(norm) = &layer.ffn_post_norm else {
-            layer.down.matmul(inner, x, rows, Write::Add);
-            return adapt(index, Fused::Down, config, spans, inner, x);
-        };
-        layer.down.matmul(inner, given, rows, Write::Set);
-        adapt(index, Fused::Down, config, spans, inner, given);
-        add_normed(config, given, norm, x, normed, inv_rms);
+        let last = (index, Fused::Down, &layer.down, layer.ffn_post_norm.as_deref());
+        self.join(last, spans, inner, Stream { x, given, normed, inv_rms });
     }
 
     /// Only last rows that somebody asked for go through the head, by far the largest matrix.
@@ -179,17 +182,15 @@ impl Scratch {
     }
 }
 
-/// Adds what a block gives, normed, to the residual stream.
-fn add_normed(
-    config: &ModelConfig,
-    given: &[f32],
-    norm: &[f32],
-    x: &mut [f32],
-    normed: &mut [f32],
-    inv_rms: &mut [f32],
-) {
-    rms_norm(given, norm, config.rms_eps, normed, inv_rms);
-    x.iter_mut().zip(normed).for_each(|(x, value)| *x += *value);
+/// A block's last matrix: layer, which, its numbers, and the norm behind it.
+type Last<'a> = (usize, Fused, &'a Matrix, Option<&'a [f32]>);
+
+/// The residual stream and what it takes to add to it.
+struct Stream<'a> {
+    x: &'a mut [f32],
+    given: &'a mut [f32],
+    normed: &'a mut [f32],
+    inv_rms: &'a mut [f32],
 }
 
 /// Embeddings as the first layer takes them.
