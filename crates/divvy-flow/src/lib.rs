@@ -7,11 +7,13 @@
 mod claims;
 pub mod collect;
 pub mod context;
+pub mod demonstrations;
 pub mod error;
 pub mod estimate;
 pub mod evaluate;
 pub mod export;
 pub mod forecast;
+pub mod graders;
 pub mod items;
 pub mod paid;
 pub mod progress;

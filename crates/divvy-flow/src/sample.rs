@@ -17,6 +17,7 @@ pub fn sampled(context: &Context, rows: usize, can_be_asked: impl Fn(&Arm) -> bo
     Context {
         questions: few(&plan, &context.questions, rows),
         plan,
+        shown: Arc::clone(&context.shown),
         digest: context.digest.clone(),
         store: context.store.clone(),
         models: Arc::clone(&context.models),
@@ -41,6 +42,6 @@ fn few(plan: &Plan, questions: &Splits, rows: usize) -> Splits {
 }
 
 fn chosen(questions: &Questions, rows: usize, seed: u64) -> Questions {
-    let order = questions.order_by(|question| derive_seed(seed, &format!("sample/{}", question.id)));
+    let order = questions.order_by(|id| derive_seed(seed, &format!("sample/{id}")));
     questions.choose(order.take(rows))
 }

@@ -15,7 +15,7 @@ use divvy_core::{
     records::{Collected, ItemState, Stage, Verdict},
     stats,
 };
-use divvy_flow::evaluate::Graded;
+use divvy_flow::{evaluate::Graded, graders::judge::Judged};
 use divvy_serve::{CallsWanted, RowsWanted, Shelf};
 use divvy_store::{ItemPage, ItemRow, Store};
 use serde_json::{Value, json};
@@ -230,6 +230,12 @@ fn payload(row: &ItemRow, value: &mut Value) {
             let Ok(verdict) = serde_json::from_str::<Verdict>(&row.payload_json) else { return };
             value["verdict"] = json!(verdict);
             value["answer"] = json!(verdict.answer);
+        }
+        Stage::Judge => {
+            let Ok(judged) = serde_json::from_str::<Judged>(&row.payload_json) else { return };
+            value["answer"] = json!(judged.answer);
+            value["correct"] = json!(judged.correct);
+            value["reply"] = json!(judged.reply);
         }
         Stage::Train => {}
     }
