@@ -301,7 +301,6 @@ fn fast_numerics_make_another_model_and_the_same_student() {
         report["models"].as_array().unwrap().iter().find(|model| model["name"] == json!("tiny")).unwrap().clone()
     };
     let exact = model(RECIPE);
-    check_log(&bench);
     let before = adapter(&bench, "runs");
     let fast = model(&RECIPE.replace("[models.tiny]", "[models.tiny]\nnumerics = \"fast\""));
     assert_eq!((&exact["numerics"], &fast["numerics"]), (&json!("exact"), &json!("fast")));
