@@ -9,6 +9,7 @@ mod declared;
 mod names;
 mod prompts;
 mod scoring;
+mod tuning;
 mod usages;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
-pub use self::prompts::demonstrates;
+pub use self::{prompts::demonstrates, tuning::Tuning};
 use crate::{
     arm::{Arm, ArmPair},
     digest::Digest,
@@ -98,6 +99,8 @@ pub struct StudentPlan {
     pub max_row_tokens: usize,
     pub checkpoint_every: u64,
     pub eval_every: u64,
+    #[serde(flatten)]
+    pub tuning: Tuning,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -23,6 +23,14 @@ pub struct Row {
     pub id: String,
     pub prompt: Vec<Message>,
     pub completion: String,
+    /// How much it counts in the loss, one beside another.
+    #[serde(skip_serializing_if = "counts_once")]
+    pub weight: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn counts_once(weight: &f64) -> bool {
+    *weight == 1.0
 }
 
 /// Everything a trainer needs; its digest is the student's identity before it exists.

@@ -1,8 +1,10 @@
-//! Results in, text out: Markdown for a terminal, one self-contained HTML page for people, JSON for programs. No I/O, no
-//! clock, no network: the same results give the same bytes. Called by the binary's `report` and `run` commands.
+//! Results in, text out: Markdown for a terminal, one self-contained HTML page for people, JSON for programs, a model
+//! card for an exported student. No I/O, no clock, no network: the same results give the same bytes. Called by the
+//! binary's `report`, `run` and `export` commands.
 //!
 //! Modules are listed in reading order: what the numbers say, how they are written, where they are put.
 
+mod card;
 mod costs;
 mod html;
 mod json;
@@ -16,6 +18,7 @@ mod table;
 mod tables;
 mod verdict;
 
+pub use card::{Card, card};
 pub use html::html;
 pub use json::json;
 pub use markdown::markdown;

@@ -203,9 +203,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME")]
         new_key: Option<String>,
     },
-    /// Copy a trained student out of the store (a PEFT adapter directory that vLLM and PEFT load), or its training rows
+    /// Write a trained student as other programs load it (an adapter, merged weights, GGUF), or its training rows
     #[command(
-        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"
+        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --format safetensors --out sd-r\n  divvy export recipes/quickstart.toml --student sd-r --format gguf --out sd-r-gguf\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"
     )]
     Export {
         #[command(flatten)]
@@ -213,6 +213,12 @@ pub(crate) enum Command {
         /// Name under the recipe's students table
         #[arg(long)]
         student: String,
+        /// What is written [default: peft, or safetensors where all weights were trained]
+        #[arg(long, conflicts_with = "rows")]
+        format: Option<StudentForm>,
+        /// How matrices are stored, where weights are written
+        #[arg(long, default_value = "bf16", conflicts_with = "rows")]
+        dtype: Dtype,
         /// The rows that the student learns from, in this form, instead of the student
         #[arg(long, value_name = "FORM")]
         rows: Option<RowForm>,
@@ -385,6 +391,31 @@ impl From<Scorer> for divvy_core::scorers::Scorer {
             Scorer::PaperBamboogle => Self::PaperBamboogle,
         }
     }
+}
+
+/// How a student is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StudentForm {
+    #[value(help = "the adapter, as PEFT and vLLM load it")]
+    Peft,
+    #[value(help = "base and adapter merged, with configuration and tokenizer, as transformers loads it")]
+    Safetensors,
+    #[value(help = "base and adapter merged, in one file, as llama.cpp loads it")]
+    Gguf,
+    #[value(help = "the adapter, as llama.cpp loads it beside a GGUF file of the base")]
+    GgufLora,
+    #[value(help = "the base as it was trained on, as safetensors: what the adapter belongs to")]
+    Base,
+    #[value(help = "the base as it was trained on, as a GGUF file")]
+    BaseGguf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Dtype {
+    #[value(help = "exact for a base, rounded where an adapter is merged")]
+    Bf16,
+    #[value(help = "twice the size, and a merged adapter is not rounded")]
+    F32,
 }
 
 /// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.

@@ -15,8 +15,8 @@ use divvy_student::{
     matrix::Numerics,
     model::Model,
     train::{
-        self, Activations, Base, Method, Schedule, StepRecord, TrainConfig, TrainError, TrainEvent, TrainRow, Trained,
-        TrainedWeights,
+        self, Activations, Base, Journal, Method, Schedule, StepRecord, TrainConfig, TrainError, TrainEvent, TrainRow,
+        Trained, TrainedWeights,
     },
 };
 
@@ -41,7 +41,7 @@ impl Trainer for Native {
         let model = self.hosts.model(path, Numerics::Exact).map_err(|error| Stopped::Failed(error.to_string()))?;
         let began = Instant::now();
         let folder = self.folder.join(key.short());
-        let trained = run(&model, job, &folder.join("checkpoint"), observe)?;
+        let trained = run(&model, job, &folder, observe)?;
         let content = save(&trained, &model, &folder, &label(&model, job)?)?;
         // The student stands: the optimiser's state is of no more use.
         let _ = std::fs::remove_dir_all(folder.join("checkpoint"));
@@ -60,29 +60,69 @@ fn failed(error: impl std::fmt::Display) -> Stopped {
     Stopped::Failed(error.to_string())
 }
 
-fn run(model: &Model, job: &Job, checkpoint: &Path, observe: &mut Observe<'_>) -> Result<Trained, Stopped> {
+fn run(model: &Model, job: &Job, folder: &Path, observe: &mut Observe<'_>) -> Result<Trained, Stopped> {
     let rows = tokenise(model, &job.rows)?;
     let dev = tokenise(model, &job.dev)?;
     let base = Base { config: &model.config, weights: &model.weights, hash: &model.content_hash };
-    let mut total = 0;
+    let (mut total, mut log) = (0, Log { folder: folder.join("log"), journal: None, failed: None });
     let mut watch = |event: TrainEvent| match event {
-        TrainEvent::Started { steps, .. } => {
+        TrainEvent::Started { steps, resumed_at, .. } => {
             total = steps;
-            ControlFlow::Continue(())
+            log.begin(resumed_at)
         }
-        TrainEvent::Step(record) => observe(&point(&record), total),
+        TrainEvent::Step(record) => match log.step(&record) {
+            ControlFlow::Continue(()) => observe(&point(&record), total),
+            stop => stop,
+        },
         TrainEvent::Progress { .. } | TrainEvent::Checkpointed { .. } => ControlFlow::Continue(()),
     };
-    train::train(base, &rows, &dev, &config(job), Some(checkpoint), &mut watch).map_err(|error| match error {
-        TrainError::Interrupted { .. } => Stopped::Interrupted,
-        other => failed(other),
+    let trained = train::train(base, &rows, &dev, &config(job), Some(&folder.join("checkpoint")), &mut watch);
+    trained.map_err(|error| match (error, log.failed) {
+        (TrainError::Interrupted { .. }, Some(reason)) => Stopped::Failed(reason),
+        (TrainError::Interrupted { .. }, None) => Stopped::Interrupted,
+        (other, _) => failed(other),
     })
+}
+
+/// The training log in the student's folder; where it cannot be written, the run stops at its checkpoint.
+struct Log {
+    folder: PathBuf,
+    journal: Option<Journal>,
+    failed: Option<String>,
+}
+
+impl Log {
+    fn begin(&mut self, resumed_at: u64) -> ControlFlow<()> {
+        match Journal::open(&self.folder, resumed_at, seconds()) {
+            Ok(journal) => {
+                self.journal = Some(journal);
+                ControlFlow::Continue(())
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn step(&mut self, record: &StepRecord) -> ControlFlow<()> {
+        match self.journal.as_mut().map_or(Ok(()), |journal| journal.step(record, seconds())) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn fail(&mut self, error: &std::io::Error) -> ControlFlow<()> {
+        self.failed = Some(format!("cannot write the training log in `{}`: {error}", self.folder.display()));
+        ControlFlow::Break(())
+    }
+}
+
+fn seconds() -> f64 {
+    crate::clock::now_ms() as f64 / 1000.0
 }
 
 fn tokenise(model: &Model, rows: &[Row]) -> Result<Vec<TrainRow>, Stopped> {
     let ids = |row: &Row| {
         let prompt = model.encode_chat(&row.prompt)?;
-        Ok(TrainRow { prompt, completion: model.encode_completion(&row.completion)?, weight: 1.0 })
+        Ok(TrainRow { prompt, completion: model.encode_completion(&row.completion)?, weight: row.weight as f32 })
     };
     rows.iter()
         .map(|row| ids(row).map_err(|error: divvy_student::error::TextError| failed(format!("{}: {error}", row.id))))
@@ -94,7 +134,8 @@ fn config(job: &Job) -> TrainConfig {
     TrainConfig {
         method: match plan.method {
             recipe::Method::Lora => {
-                Method::Lora(LoraSettings { rank: plan.rank, alpha: plan.alpha as f32, scaling: Scaling::Plain })
+                let scaling = if plan.tuning.rslora { Scaling::RankStabilised } else { Scaling::Plain };
+                Method::Lora(LoraSettings { rank: plan.rank, alpha: plan.alpha as f32, scaling })
             }
             recipe::Method::Full => Method::Full,
         },
@@ -103,6 +144,7 @@ fn config(job: &Job) -> TrainConfig {
         micro_tokens: MICRO_TOKENS.max(plan.max_row_tokens),
         max_row_tokens: plan.max_row_tokens,
         learning_rate: plan.learning_rate,
+        b_rate: plan.tuning.lora_plus,
         schedule: Schedule::Cosine,
         warmup_ratio: plan.warmup_ratio,
         min_lr_ratio: 0.0,

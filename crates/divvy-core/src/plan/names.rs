@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::tuning;
 use super::{CollectPlan, DataPlan, EvaluatePlan, Plan, RECORDED, ScreenPlan, StudentPlan, TEACHER};
 use crate::{
     arm::{Arm, Strategy, Way},
@@ -279,6 +280,8 @@ impl Names<'_> {
             max_row_tokens: student.max_row_tokens.unwrap_or(1024),
             checkpoint_every: student.checkpoint_every.unwrap_or(25),
             eval_every: student.eval_every.unwrap_or(25),
+            tuning: tuning::of(student)
+                .or_else(|(key, reason)| self.fail(&format!("students.{name}.{key}"), reason))?,
         };
         let positive = [
             ("rank", rank as f64),

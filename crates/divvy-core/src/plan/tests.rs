@@ -112,6 +112,27 @@ fn a_student_is_asked_as_it_was_trained() {
 }
 
 #[test]
+fn what_training_may_add_is_in_the_plan_only_where_it_is_used() {
+    let plan = |keys: &str| {
+        Plan::resolve(&recipe(&FULL.replace("target = \"SD-R\"", &format!("target = \"SD-R\"\n{keys}"))), "r.toml")
+            .unwrap()
+    };
+    let text = |keys: &str| serde_json::to_string(&plan(keys).students["sd-r"]).unwrap();
+    let usual = text("");
+    assert!(!["rslora", "lora_plus", "weights"].iter().any(|key| usual.contains(key)), "{usual}");
+    assert_eq!(text("rslora = false\nlora_plus = 1\nweights = \"equal\""), usual);
+    assert_eq!(serde_json::from_str::<StudentPlan>(&usual).unwrap(), plan("").students["sd-r"]);
+    for keys in ["rslora = true", "lora_plus = 16", "weights = \"pass-rate\""] {
+        assert_ne!(plan(keys).digest(), plan("").digest(), "{keys}");
+        assert_eq!(serde_json::from_str::<StudentPlan>(&text(keys)).unwrap(), plan(keys).students["sd-r"], "{keys}");
+    }
+    let student = |keys: &str| format!("[students.s]\nbase = \"small\"\ntarget = \"SD-T\"\n{keys}");
+    refused(&student("weights = \"pass-rate\""), "pass-rate is for SD-R");
+    refused(&student("lora_plus = 0"), "`students.s.lora_plus`: must be above 0");
+    refused(&student("method = \"full\"\nrslora = true"), "`students.s.rslora`: this key is for method");
+}
+
+#[test]
 fn a_schema_is_part_of_the_plan_where_it_has_an_effect() {
     let with = |structured| {
         let mut recipe = recipe(FULL);

@@ -285,6 +285,14 @@ pub struct Student {
     pub method: Method,
     pub rank: Option<usize>,
     pub alpha: Option<f64>,
+    /// Scale LoRA by alpha / √rank instead of alpha / rank.
+    #[serde(default)]
+    pub rslora: bool,
+    /// LoRA+: how many times as fast the factors B learn as the factors A.
+    pub lora_plus: Option<f64>,
+    /// How much each row counts.
+    #[serde(default)]
+    pub weights: RowWeights,
     pub epochs: Option<u64>,
     pub learning_rate: Option<f64>,
     /// Rows of one optimiser step.
@@ -297,6 +305,16 @@ pub struct Student {
     /// Optimiser steps between two checkpoints.
     pub checkpoint_every: Option<u64>,
     pub eval_every: Option<u64>,
+}
+
+/// How much a student's rows count in the loss, one beside another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RowWeights {
+    #[default]
+    Equal,
+    /// A decomposition by the share of the solver's samples that were right with it.
+    PassRate,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

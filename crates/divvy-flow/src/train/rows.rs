@@ -16,8 +16,8 @@ use divvy_core::{
     },
     question::Question,
     questions::Questions,
-    recipe::Target,
-    records::Stage,
+    recipe::{RowWeights, Target},
+    records::{Stage, Verdict},
 };
 
 use super::Row;
@@ -74,8 +74,10 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
         Target::SdR => {
             let verdicts = screen::verdicts(context).await?;
             let kept: &Make<'_> = &|key, question, steps| {
-                let keep = verdicts.get(key).is_some_and(|verdict| verdict.keep);
-                if keep { decomposing(key, question, steps) } else { Vec::new() }
+                let kept = verdicts.get(key).filter(|verdict| verdict.keep);
+                let weight = kept.and_then(|verdict| weight(plan.tuning.weights, verdict));
+                let rows = weight.map(|weight| Row { weight, ..decomposition(prompts, question, steps, plan.style) });
+                rows.into_iter().collect()
             };
             Rows { train: of(train, kept), dev: of(dev, decomposing), unusable: 0 }
         }
@@ -103,11 +105,19 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
 type Make<'a> = dyn Fn(&ItemKey, &Question, &Decomposition) -> Vec<Row> + Sync + 'a;
 
 fn row(question: &Question, prompt: Vec<Message>, completion: String) -> Row {
-    Row { id: question.id.0.clone(), prompt, completion }
+    Row { id: question.id.0.clone(), prompt, completion, weight: 1.0 }
 }
 
 fn decomposition(prompts: &Prompts, question: &Question, steps: &Decomposition, style: Style) -> Row {
     row(question, decompose::messages(prompts, style, question), decompose::completion(steps))
+}
+
+/// How much a kept decomposition counts; one that was never right, which some rules keep, cannot count by its pass rate.
+fn weight(weights: RowWeights, verdict: &Verdict) -> Option<f64> {
+    match weights {
+        RowWeights::Equal => Some(1.0),
+        RowWeights::PassRate => (verdict.pass_rate > 0.0).then_some(verdict.pass_rate),
+    }
 }
 
 /// `direct`: the gold answer to the question alone.
@@ -195,5 +205,17 @@ mod tests {
         question.golds.clear();
         assert_eq!(said(prompts, Target::SeA, (&question, &steps), REPLY), None);
         assert_eq!((gold(prompts, &question, &steps), answer(prompts, &question)), (None, None));
+    }
+
+    #[test]
+    fn a_row_counts_by_its_pass_rate_where_that_is_asked_for() {
+        let verdict = |pass_rate| Verdict { keep: true, reason: "correct".into(), pass_rate, answer: None };
+        assert_eq!(weight(RowWeights::PassRate, &verdict(0.25)), Some(0.25));
+        assert_eq!(weight(RowWeights::PassRate, &verdict(0.0)), None);
+        assert_eq!(weight(RowWeights::Equal, &verdict(0.0)), Some(1.0));
+        let row = decomposition(&Prompts::default(), &question(), &steps(), Style::default());
+        let json = |weight| serde_json::to_value(Row { weight, ..row.clone() }).unwrap();
+        assert!(json(1.0).get("weight").is_none(), "what counts once is the row that it always was");
+        assert_eq!(json(0.25)["weight"], 0.25);
     }
 }

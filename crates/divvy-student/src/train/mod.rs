@@ -11,6 +11,7 @@ mod buffers;
 mod checkpoint;
 mod forward;
 pub mod full;
+pub mod journal;
 mod linear;
 mod lora;
 mod parameters;
@@ -24,6 +25,7 @@ mod tests;
 mod trainer;
 
 pub use full::{FullLabel, FullWeights};
+pub use journal::Journal;
 pub use rows::TrainRow;
 pub use run::{StepRecord, TrainEvent, Trained, TrainedWeights, train};
 pub use schedule::Schedule;

@@ -37,8 +37,10 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             let place = crate::cli::Place { recipe, data, store, from: None };
             ask::run(&place, ask::Asked { question, premise, arm, json }).await
         }
-        Command::Export { place, student, rows: None, out } => export::run(&place, &student, &out).await,
-        Command::Export { place, student, rows: Some(form), out } => {
+        Command::Export { place, student, rows: None, format, dtype, out } => {
+            export::run(&place, &export::Asked { student: &student, format, dtype, out: &out }).await
+        }
+        Command::Export { place, student, rows: Some(form), out, .. } => {
             export_rows::run(&place, &student, form, &out).await
         }
         Command::Redo { place, conditions } => redo::run(&place, &conditions).await,
