@@ -1,0 +1,106 @@
+//! `[evaluate]`: the grid of strategies, decomposers and solvers, expanded to arms.
+
+use super::{
+    super::{EvaluatePlan, RECORDED, TEACHER},
+    Names,
+};
+use crate::{
+    arm::{Arm, Strategy},
+    recipe::{self, EvalSplit, RecipeError, Target},
+};
+
+impl Names<'_> {
+    pub(in crate::plan) fn evaluate(&self, evaluate: &recipe::Evaluate) -> Result<EvaluatePlan, RecipeError> {
+        let split = evaluate.split.unwrap_or(EvalSplit::Test);
+        if split == EvalSplit::Test && self.recipe.data.test.is_none() {
+            return self.fail("evaluate.split", "there is no [data.test]; add it, or write split = \"dev\"");
+        }
+        if split == EvalSplit::Dev && self.recipe.data.dev_rows == 0 {
+            return self.fail("data.dev_rows", "split = \"dev\" needs rows: write dev_rows = 100 under [data]");
+        }
+        Ok(EvaluatePlan {
+            split,
+            arms: self.arms(evaluate)?,
+            direct_tokens: evaluate.direct_tokens.unwrap_or(48),
+            solve_tokens: evaluate.solve_tokens.unwrap_or(400),
+            decompose_tokens: evaluate.decompose_tokens.unwrap_or(256),
+            max_subquestions: evaluate.max_subquestions.unwrap_or(10),
+            repetition_penalty: evaluate.repetition_penalty.unwrap_or(1.0),
+        })
+    }
+
+    fn arms(&self, evaluate: &recipe::Evaluate) -> Result<Vec<Arm>, RecipeError> {
+        for (key, empty) in
+            [("evaluate.solvers", evaluate.solvers.is_empty()), ("evaluate.strategies", evaluate.strategies.is_empty())]
+        {
+            if empty {
+                return self.fail(key, "name at least one");
+            }
+        }
+        for solver in &evaluate.solvers {
+            self.part("evaluate.solvers", solver, |target| target.solves().is_some())?;
+        }
+        for decomposer in evaluate.decomposers.iter().filter(|name| *name != TEACHER) {
+            self.part("evaluate.decomposers", decomposer, Target::decomposes)?;
+        }
+        let mut arms = Vec::new();
+        for solver in &evaluate.solvers {
+            for &strategy in &evaluate.strategies {
+                arms.extend(self.arms_of(strategy, solver, &evaluate.decomposers)?);
+            }
+            if !arms.iter().any(|arm: &Arm| arm.solver == *solver) {
+                let wanted = self.student_target(solver).and_then(Target::solves).unwrap_or(Strategy::TwoStage);
+                let message = format!("`{solver}` answers by `{wanted}` alone, which is not among evaluate.strategies");
+                return self.fail("evaluate.solvers", message);
+            }
+        }
+        self.distinct(&arms)?;
+        Ok(arms)
+    }
+
+    /// Records are kept by slug: two arms of one would be one.
+    fn distinct(&self, arms: &[Arm]) -> Result<(), RecipeError> {
+        let mut slugs: Vec<String> = arms.iter().map(Arm::slug).collect();
+        slugs.sort();
+        match slugs.windows(2).find(|pair| pair[0] == pair[1]) {
+            Some(pair) => self.fail(
+                "evaluate",
+                format!("two arms are called `{}`: name nothing twice, and a student unlike any model", pair[0]),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn arms_of(&self, strategy: Strategy, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
+        let arm =
+            |decomposer: Option<&String>| Arm { strategy, decomposer: decomposer.cloned(), solver: solver.to_owned() };
+        // A student answers in the way that it was taught, and its other arms would measure a prompt it never saw.
+        if self.student_target(solver).is_some_and(|target| target.solves() != Some(strategy)) {
+            return Ok(Vec::new());
+        }
+        if !strategy.needs_decomposer() {
+            return Ok(vec![arm(None)]);
+        }
+        if decomposers.is_empty() {
+            return self.fail("evaluate.decomposers", format!("`{strategy}` needs at least one decomposer"));
+        }
+        let arms: Vec<Arm> =
+            decomposers.iter().filter(|name| self.fits(strategy, name)).map(|name| arm(Some(name))).collect();
+        if arms.is_empty() {
+            return self.fail(
+                "evaluate.decomposers",
+                format!(
+                    "`{strategy}` needs a decomposer that is a model of [models]: students and a recorded teacher write whole \
+                     decompositions"
+                ),
+            );
+        }
+        Ok(arms)
+    }
+
+    /// The grid has no arm for a decomposer that cannot do what the strategy asks of it.
+    fn fits(&self, strategy: Strategy, decomposer: &str) -> bool {
+        let recorded = decomposer == TEACHER && self.recipe.collect.teacher == RECORDED;
+        strategy != Strategy::SelfAsk || !(recorded || decomposer.starts_with("student:"))
+    }
+}
