@@ -6,12 +6,14 @@ mod tests;
 
 mod batch;
 mod names;
+mod sets;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
+pub use self::sets::SetNames;
 use crate::{
     arm::Arm,
     digest::Digest,
@@ -42,9 +44,13 @@ pub struct Plan {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataPlan {
-    pub train: String,
-    pub test: Option<String>,
+    pub train: SetNames,
+    pub test: SetNames,
+    /// Rows carved from each training set …
     pub dev_rows: usize,
+    /// … but from these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dev_rows_of: BTreeMap<String, usize>,
     /// Digest of the questions of each split, as loaded. Filled by [`Plan::with_inputs`].
     pub content: BTreeMap<String, String>,
 }
@@ -90,6 +96,12 @@ pub struct StudentPlan {
     pub max_row_tokens: usize,
     pub checkpoint_every: u64,
     pub eval_every: u64,
+    /// Training set → how often each of its rows is learnt. Empty where there is one set, learnt once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mix: BTreeMap<String, f64>,
+    /// Most training rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -212,6 +212,29 @@ fn the_mix_of_styles_holds_at_the_size_of_the_quickstart() {
 }
 
 #[test]
+fn a_style_comes_alone_until_there_is_no_more_of_it() {
+    let scorers = [
+        (Style::Arithmetic, ScorerKind::Numeric),
+        (Style::Passage, ScorerKind::Drop),
+        (Style::Facts, ScorerKind::Exact),
+    ];
+    for ((style, scorer), split) in
+        scorers.into_iter().flat_map(|style| [Split::Train, Split::Test].map(|split| (style, split)))
+    {
+        let questions = generate_style(style, split, 120, 1);
+        assert!(
+            questions.len() == 120 && questions.iter().all(|question| question.scorer == scorer),
+            "{style:?} {split}"
+        );
+        assert_eq!(questions[..40], generate_style(style, split, 40, 1), "a prefix of more");
+    }
+    let facts = generate_style(Style::Facts, Split::Test, 1_000_000, 1);
+    println!("{} facts for test", facts.len());
+    let texts: BTreeSet<&str> = facts.iter().map(|question| &*question.text).collect();
+    assert!(facts.len() >= 200 && texts.len() == facts.len(), "{}", facts.len());
+}
+
+#[test]
 fn the_world_is_consistent_with_itself() {
     let capitals: BTreeSet<&str> = BANK.tables["country"].rows.iter().map(|row| value::preferred(&row[1])).collect();
     assert_eq!(capitals.len(), BANK.tables["country"].rows.len(), "a capital names one country");

@@ -12,10 +12,11 @@ use crate::{
 impl Names<'_> {
     pub(in crate::plan) fn evaluate(&self, evaluate: &recipe::Evaluate) -> Result<EvaluatePlan, RecipeError> {
         let split = evaluate.split.unwrap_or(EvalSplit::Test);
-        if split == EvalSplit::Test && self.recipe.data.test.is_none() {
+        if split == EvalSplit::Test && self.recipe.data.test.all().is_empty() {
             return self.fail("evaluate.split", "there is no [data.test]; add it, or write split = \"dev\"");
         }
-        if split == EvalSplit::Dev && self.recipe.data.dev_rows == 0 {
+        let data = &self.recipe.data;
+        if split == EvalSplit::Dev && data.train.all().iter().all(|set| data.dev_rows_of(set) == 0) {
             return self.fail("data.dev_rows", "split = \"dev\" needs rows: write dev_rows = 100 under [data]");
         }
         Ok(EvaluatePlan {
@@ -37,16 +38,17 @@ impl Names<'_> {
                 return self.fail(key, "name at least one");
             }
         }
-        for solver in &evaluate.solvers {
+        let (solvers, decomposers) = (self.sized(&evaluate.solvers), self.sized(&evaluate.decomposers));
+        for solver in &solvers {
             self.part("evaluate.solvers", solver, |target| target.solves().is_some())?;
         }
-        for decomposer in evaluate.decomposers.iter().filter(|name| *name != TEACHER) {
+        for decomposer in decomposers.iter().filter(|name| *name != TEACHER) {
             self.part("evaluate.decomposers", decomposer, Target::decomposes)?;
         }
         let mut arms = Vec::new();
-        for solver in &evaluate.solvers {
+        for solver in &solvers {
             for &strategy in &evaluate.strategies {
-                arms.extend(self.arms_of(strategy, solver, &evaluate.decomposers)?);
+                arms.extend(self.arms_of(strategy, solver, &decomposers)?);
             }
             if !arms.iter().any(|arm: &Arm| arm.solver == *solver) {
                 let wanted = self.student_target(solver).and_then(Target::solves).unwrap_or(Strategy::TwoStage);
