@@ -115,6 +115,14 @@ pub struct EvaluatePlan {
     pub repetition_penalty: f64,
 }
 
+impl StudentPlan {
+    /// Whether it learns rows of this training set.
+    #[must_use]
+    pub fn learns_from(&self, set: &str) -> bool {
+        self.mix.is_empty() || self.mix.contains_key(set)
+    }
+}
+
 impl Plan {
     /// Fills every default and checks every name. Pure: models and data are joined by [`Plan::with_inputs`].
     ///

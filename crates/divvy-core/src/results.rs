@@ -1,7 +1,15 @@
 //! The results of a run as plain data: what `divvy report` prints, for people and for programs alike.
 //! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
 
+mod datasets;
+mod slices;
+
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    datasets::DatasetResults,
+    slices::{ArmSlices, Slice},
+};
 
 use crate::{arm::Strategy, records::Outcome, records::TrainPoint};
 
@@ -16,9 +24,16 @@ pub struct Results {
     pub datasets: Vec<DatasetUse>,
     /// Model name in the recipe → source, as written.
     pub models: Vec<ModelUse>,
+    /// Over all questions of all data sets that were scored.
     pub arms: Vec<ArmResult>,
-    /// Paired comparisons on the same questions, in the recipe's order.
+    /// Paired comparisons on the same questions, in the recipe's order. Of several data sets each has its own.
     pub comparisons: Vec<Comparison>,
+    /// Of one data set; of several each has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<ArmSlices>,
+    /// Empty where one data set was scored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_dataset: Vec<DatasetResults>,
     /// `None` before anything was collected.
     pub collection: Option<CollectionSummary>,
     pub screening: Option<ScreeningSummary>,

@@ -1,5 +1,7 @@
 //! Before a run: how many calls the plan needs and roughly how many tokens, from prompts that are rendered for real.
 
+use std::collections::BTreeSet;
+
 use divvy_core::{
     arm::{Arm, Strategy},
     chat::{Message, Usage},
@@ -14,7 +16,10 @@ use divvy_core::{
     recipe::EvalSplit,
 };
 
-use crate::split::Splits;
+use crate::{
+    grid::{self, Grid},
+    split::Splits,
+};
 
 /// Calls and tokens of one stage and model, an upper estimate: no reply is longer than its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,9 +76,26 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
 fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &[Question]) -> Estimate {
     let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
     let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
-    let rows = train.iter().take(most).flat_map(|question| taught(student, question));
-    let once = line("train", name, rows, 0, 1);
-    Estimate { calls: once.calls * student.epochs, tokens_in: once.tokens_in * student.epochs, ..once }
+    let of_set = |set: &String, weight: f64| {
+        let learnt = train.iter().take(most).filter(|question| question.dataset == *set);
+        let once = line("train", name, learnt.flat_map(|question| taught(student, question)), 0, 1);
+        scaled(once, weight)
+    };
+    let sets = plan.data.train.iter().filter(|set| student.learns_from(set));
+    let sets = sets.map(|set| of_set(set, student.mix.get(set).copied().unwrap_or(1.0)));
+    let all = sets.reduce(together).unwrap_or_else(|| line("train", name, std::iter::empty(), 0, 1));
+    let most = student.rows.map_or(1.0, |rows| (rows as f64 / all.calls.max(1) as f64).min(1.0));
+    scaled(all, most * student.epochs as f64)
+}
+
+/// So many times as much.
+fn scaled(line: Estimate, times: f64) -> Estimate {
+    let scale = |count: u64| (count as f64 * times).round() as u64;
+    Estimate { calls: scale(line.calls), tokens_in: scale(line.tokens_in), ..line }
+}
+
+fn together(left: Estimate, right: Estimate) -> Estimate {
+    Estimate { calls: left.calls + right.calls, tokens_in: left.tokens_in + right.tokens_in, ..left }
 }
 
 /// The rows of one question, prompt and completion.
@@ -97,12 +119,11 @@ fn taught(student: &StudentPlan, question: &Question) -> Vec<Vec<Message>> {
 }
 
 fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Estimate> {
-    let questions = match plan.split {
-        EvalSplit::Dev => &questions.dev,
-        EvalSplit::Test => &questions.test,
-    };
+    let questions = scored(plan, questions);
+    let grid = Grid::of(whole, questions.iter());
     let (mut decomposed, mut lines) = (Vec::new(), Vec::new());
     for arm in &plan.arms {
+        let questions: &[&Question] = &questions.iter().filter(|question| grid.asks(arm, question)).collect::<Vec<_>>();
         // What a decomposer wrote at once serves every arm that asks it alike; what it asks on depends on the solver.
         let dynamic = arm.strategy == Strategy::SelfAsk;
         if let Some(once) =
@@ -116,11 +137,60 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Esti
     lines
 }
 
-fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Estimate {
+/// The grid in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    pub arms: usize,
+    /// Data sets that are scored, and their questions.
+    pub sets: Vec<(String, u64)>,
+    pub answers: u64,
+    /// Answers that need a decomposition which is written at once by a model …
+    pub decomposing: u64,
+    /// … and how many are written.
+    pub decompositions: u64,
+}
+
+/// `None` where nothing is evaluated.
+#[must_use]
+pub fn shape(plan: &Plan, questions: &Splits) -> Option<Shape> {
+    let evaluate = plan.evaluate.as_ref()?;
+    let questions = scored(evaluate, questions);
+    let grid = Grid::of(plan, questions.iter());
+    let of_set = |set: &String| questions.iter().filter(|question| question.dataset == *set).count() as u64;
+    let sets = grid::sets(plan).iter().map(|set| (set.clone(), of_set(set))).collect();
+    let mut shape = Shape { arms: evaluate.arms.len(), sets, ..Shape::default() };
+    let mut written: BTreeSet<&str> = BTreeSet::new();
+    for arm in &evaluate.arms {
+        let asked = questions.iter().filter(|question| grid.asks(arm, question)).count() as u64;
+        shape.answers += asked;
+        if let Some(decomposer) = writes_at_once(plan, arm) {
+            shape.decomposing += asked;
+            shape.decompositions += if written.insert(decomposer) { asked } else { 0 };
+        }
+    }
+    Some(shape)
+}
+
+/// The model that writes whole decompositions for an arm.
+fn writes_at_once<'a>(plan: &'a Plan, arm: &'a Arm) -> Option<&'a str> {
+    let name = arm.decomposer.as_deref().filter(|_| arm.strategy != Strategy::SelfAsk)?;
+    let name = if name == TEACHER { &plan.collect.teacher } else { name };
+    (name != RECORDED).then_some(name)
+}
+
+fn scored<'q>(plan: &EvaluatePlan, questions: &'q Splits) -> &'q [Question] {
+    match plan.split {
+        EvalSplit::Dev => &questions.dev,
+        EvalSplit::Test => &questions.test,
+    }
+}
+
+fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &[&Question]) -> Estimate {
     let solver =
         |prompts: Vec<Vec<Message>>, max_tokens| line("evaluate", &arm.solver, prompts.into_iter(), max_tokens, 1);
-    let each =
-        |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>| questions.iter().flat_map(prompts).collect::<Vec<_>>();
+    let each = |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>| {
+        questions.iter().copied().flat_map(prompts).collect::<Vec<_>>()
+    };
     match arm.strategy {
         Strategy::Direct => solver(each(&|question| vec![direct::messages(question)]), plan.direct_tokens),
         Strategy::Cot => solver(each(&|question| vec![cot::messages(question)]), plan.solve_tokens),
@@ -132,7 +202,7 @@ fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Estimate {
 }
 
 /// `None` for single-stage arms and for a recorded teacher.
-fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Option<Estimate> {
+fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[&Question]) -> Option<Estimate> {
     let name = arm.decomposer.as_deref()?;
     let name = if name == TEACHER { &whole.collect.teacher } else { name };
     if name == RECORDED {

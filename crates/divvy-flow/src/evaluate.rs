@@ -7,7 +7,7 @@ use divvy_core::{
     arm::{Arm, Strategy},
     chat::Usage,
     decomposition::Decomposition,
-    plan::EvaluatePlan,
+    plan::{EvaluatePlan, Plan},
     prompts::decompose::Style,
     question::{Question, QuestionId},
     recipe::{EvalSplit, Structured},
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     context::{Context, Ready},
     error::FlowError,
+    grid::{self, Grid},
     items::{self, Done, ItemKey, Pace},
     strategy::{self, Answer, Opened},
     structured,
@@ -71,6 +72,31 @@ pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a [Question
     }
 }
 
+/// Which arm answers which of them.
+#[must_use]
+pub fn grid(context: &Context, plan: &EvaluatePlan) -> Grid {
+    Grid::of(&context.plan, questions(context, plan).iter())
+}
+
+/// Items of this stage.
+#[must_use]
+pub fn expected(context: &Context, plan: &EvaluatePlan) -> u64 {
+    let grid = grid(context, plan);
+    questions(context, plan).iter().map(|question| asked(&grid, plan, question).count() as u64).sum()
+}
+
+fn asked<'a>(grid: &Grid, plan: &'a EvaluatePlan, question: &Question) -> impl Iterator<Item = &'a Arm> {
+    plan.arms.iter().filter(move |arm| grid.asks(arm, question))
+}
+
+/// `9 arms`, `9 arms × 3 data sets`
+fn shape(whole: &Plan, plan: &EvaluatePlan) -> String {
+    match grid::sets(whole).len() {
+        0 | 1 => format!("{} arms", plan.arms.len()),
+        sets => format!("{} arms × {sets} data sets", plan.arms.len()),
+    }
+}
+
 /// Runs the stage, if the plan has one. Opening a test set is recorded.
 ///
 /// # Errors
@@ -80,13 +106,15 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     check(context)?;
     let questions = questions(context, plan);
     let settled = items::settled(context, Stage::Evaluate).await?;
+    let grid = grid(context, plan);
     // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
     // for all of them.
     let ours = questions.iter().filter(|question| context.works_on(&question.id));
-    let all: Vec<ItemKey> = ours.flat_map(|question| plan.arms.iter().map(|arm| key(arm, &question.id))).collect();
+    let all: Vec<ItemKey> =
+        ours.flat_map(|question| asked(&grid, plan, question).map(|arm| key(arm, &question.id))).collect();
     let total = all.len() as u64;
     let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
-    context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);
+    context.progress.start(Stage::Evaluate, &shape(&context.plan, plan), total, total - todo.len() as u64);
     let result = if todo.is_empty() { Ok(()) } else { answer_all(context, plan, questions, todo).await };
     context.progress.finish();
     result
@@ -99,8 +127,10 @@ async fn answer_all(
     todo: Vec<ItemKey>,
 ) -> Result<(), FlowError> {
     if plan.split == EvalSplit::Test {
-        let dataset = context.plan.data.test.as_deref().unwrap_or_default();
-        context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
+        for set in &*context.plan.data.test {
+            let rows = questions.iter().filter(|question| question.dataset == *set).count() as u64;
+            context.store.record_test_opening(&context.digest, set, rows, (context.now)()).await?;
+        }
     }
     let by_id: HashMap<&QuestionId, &Question> = questions.iter().map(|question| (&question.id, question)).collect();
     try_schemas(context, plan, questions).await?;

@@ -1,12 +1,13 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod scored;
+mod slices;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
-    plan::EvaluatePlan,
     question::Question,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
@@ -22,7 +23,7 @@ use divvy_store::ItemRow;
 use crate::{
     context::Context,
     error::FlowError,
-    evaluate::{self, Graded, Spent},
+    evaluate::{Graded, Spent},
     items, train,
 };
 
@@ -45,11 +46,7 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
-    let arms = match &context.plan.evaluate {
-        Some(plan) => Some(grade_book(context, plan).await?),
-        None => None,
-    };
-    let evaluated: Vec<(ArmResult, Vec<bool>)> = arms.unwrap_or_default();
+    let scored = scored::read(context).await?;
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -57,8 +54,10 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
-        comparisons: comparisons::of(&context.plan, &evaluated),
-        arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
+        arms: scored.arms,
+        comparisons: scored.comparisons,
+        slices: scored.slices,
+        by_dataset: scored.by_dataset,
         collection: collection(context).await?,
         screening: screening(context).await?,
         training: training(context).await?,
@@ -67,25 +66,37 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
 }
 
 async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
-    let test = context.plan.data.test.clone().unwrap_or_default();
     let openings = context.store.test_openings().await?;
-    let seen = openings.iter().filter(|opening| opening.dataset == test).map(|opening| &opening.plan);
-    let plans = seen.collect::<HashSet<_>>().len() as u64;
-    let used = [
-        ("train", &context.plan.data.train, &context.questions.train),
-        ("dev", &context.plan.data.train, &context.questions.dev),
-        ("test", &test, &context.questions.test),
-    ]
-    .into_iter()
-    .filter(|(_, _, questions)| !questions.is_empty())
-    .map(|(split, dataset, questions)| DatasetUse {
-        dataset: dataset.clone(),
-        split: split.to_owned(),
-        rows: questions.len() as u64,
-        opened_by: if split == "test" { plans } else { 0 },
-    })
-    .collect();
+    let opened_by = |set: &String| {
+        let seen = openings.iter().filter(|opening| opening.dataset == *set).map(|opening| &opening.plan);
+        seen.collect::<HashSet<_>>().len() as u64
+    };
+    let (data, questions) = (&context.plan.data, &context.questions);
+    let mut used = Vec::new();
+    for (split, sets, questions) in [
+        ("train", &data.train, &questions.train),
+        ("dev", &data.train, &questions.dev),
+        ("test", &data.test, &questions.test),
+    ] {
+        let rows = rows_of(sets, questions);
+        used.extend(sets.iter().zip(rows).filter(|(_, rows)| *rows > 0).map(|(set, rows)| DatasetUse {
+            dataset: set.clone(),
+            split: split.to_owned(),
+            rows,
+            opened_by: if split == "test" { opened_by(set) } else { 0 },
+        }));
+    }
     Ok(used)
+}
+
+/// How many questions are of each set.
+fn rows_of(sets: &[String], questions: &[Question]) -> Vec<u64> {
+    if sets.len() == 1 {
+        return vec![questions.len() as u64];
+    }
+    let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
+    questions.iter().for_each(|question| *rows.entry(&question.dataset).or_default() += 1);
+    sets.iter().map(|set| rows.get(set.as_str()).copied().unwrap_or(0)).collect()
 }
 
 fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
@@ -99,23 +110,9 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
     .collect()
 }
 
-/// Every arm with its right/wrong vector in question order; arms without a single row are left out.
-async fn grade_book(context: &Context, plan: &EvaluatePlan) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
-    let mut by_arm: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
-    for row in context.store.items(&context.digest, Stage::Evaluate).await? {
-        by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
-    }
-    let questions = evaluate::questions(context, plan);
-    plan.arms
-        .iter()
-        .filter_map(|arm| Some((arm, by_arm.get(&arm.slug())?)))
-        .map(|(arm, rows)| arm_result(arm, questions, rows))
-        .collect()
-}
-
 fn arm_result(
     arm: &Arm,
-    questions: &[Question],
+    questions: &[&Question],
     rows: &HashMap<String, ItemRow>,
 ) -> Result<(ArmResult, Vec<bool>), FlowError> {
     let mut tally = Tally::default();

@@ -41,6 +41,21 @@ impl Splits {
         Ok(Self { train, dev, test })
     }
 
+    /// Several data sets as one, each carved by itself. Training and dev rows of all sets are in one order, the seed's.
+    #[must_use]
+    pub fn joined(sets: Vec<Self>, seed: u64) -> Self {
+        let mut all = Self::default();
+        for set in sets {
+            all.train.extend(set.train);
+            all.dev.extend(set.dev);
+            all.test.extend(set.test);
+        }
+        for questions in [&mut all.train, &mut all.dev] {
+            questions.sort_by_cached_key(|question| derive_seed(seed, &question.id.0));
+        }
+        all
+    }
+
     /// Looks for shared or nearly shared questions and does what the recipe says. Returns sentences worth telling.
     ///
     /// # Errors

@@ -3,12 +3,15 @@
 //!
 //! Modules are listed in reading order: what the numbers say, how they are written, where they are put.
 
+mod efficiency;
 mod html;
 mod json;
 mod markdown;
 mod number;
 mod plot;
 mod roles;
+mod sets;
+mod slices;
 mod table;
 mod tables;
 mod verdict;

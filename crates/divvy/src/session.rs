@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use divvy_core::{
     digest::Digest,
     plan::Plan,
-    recipe::{self, DataSet, Recipe},
+    recipe::{self, DataSet, OneOrMany, Recipe},
     results::Results,
 };
 use divvy_flow::{
@@ -82,7 +82,8 @@ fn understand(text: &str, place: &Place) -> anyhow::Result<(Recipe, Plan)> {
     let origin = place.recipe.display().to_string();
     let mut recipe = Recipe::parse(text, &origin)?;
     if let Some(Traffic { lines }) = place.from {
-        recipe.data.train = DataSet { dataset: "traffic".to_owned(), lines, ..DataSet::default() };
+        let traffic = DataSet { dataset: "traffic".to_owned(), lines, ..DataSet::default() };
+        recipe.data.train = OneOrMany::One(traffic);
     }
     let plan = Plan::resolve(&recipe, &origin)?;
     Ok((recipe, plan))

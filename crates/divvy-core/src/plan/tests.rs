@@ -58,6 +58,32 @@ fn a_student_fills_no_part_that_it_was_not_trained_for() {
 }
 
 #[test]
+fn a_recipe_chooses_among_the_arms() {
+    let slugs = |arms: &str| {
+        let text = format!("{}arms = [{arms}]\n", FULL);
+        let plan = Plan::resolve(&recipe(&text), "r.toml").map_err(|error| error.to_string())?;
+        Ok::<_, String>(plan.evaluate.unwrap().arms.iter().map(Arm::slug).collect::<Vec<_>>())
+    };
+    let two_stage = ["two-stage/small/big", "two-stage/sd-r/big", "two-stage/teacher/big"];
+    assert_eq!(slugs("\"two-stage/*\"").unwrap(), two_stage);
+    assert_eq!(slugs("\"*/sd-r/*\", \"cot/big\"").unwrap(), ["cot/big", "two-stage/sd-r/big"]);
+    assert_eq!(slugs("\"t*ge/*l*/b*g\"").unwrap(), ["two-stage/small/big"]);
+    for idle in ["cot", "*/sd", "cot/big/*", "x*"] {
+        let refusal = slugs(&format!("\"{idle}\"")).unwrap_err();
+        assert!(refusal.contains(&format!("no arm is called `{idle}`")) && refusal.contains("cot/big"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_student_fills_any_part_where_that_is_what_is_asked() {
+    let all = with_solvers("\"cot\", \"two-stage\"", "\"student:sd\"", "\"student:sd\", \"student:se\"");
+    let plan = Plan::resolve(&recipe(&format!("{all}\nuntaught = true")), "r.toml").unwrap();
+    let slugs: Vec<String> = plan.evaluate.unwrap().arms.iter().map(Arm::slug).collect();
+    assert_eq!(slugs, ["cot/sd", "two-stage/sd/sd", "two-stage/se/sd"]);
+    refused(&all, "`student:sd` has the target SD-T");
+}
+
+#[test]
 fn arms_of_one_name_are_refused() {
     let student = "[students.small]\nbase = \"small\"\ntarget = \"direct\"\n";
     let evaluate = "[evaluate]\nstrategies = [\"direct\"]\nsolvers = [\"small\", \"student:small\"]";

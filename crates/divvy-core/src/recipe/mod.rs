@@ -190,6 +190,12 @@ pub struct Evaluate {
     /// For `two-stage`, `sequential` and `self-ask`: names from `[models]`, `student:NAME`, or `teacher`.
     #[serde(default)]
     pub decomposers: Vec<String>,
+    /// Of the arms that strategies, decomposers and solvers make, only these; `*` stands for anything. All when empty.
+    #[serde(default)]
+    pub arms: Vec<String>,
+    /// Also students in parts that they were not trained for: what did training cost them there (paper, Table 7)?
+    #[serde(default)]
+    pub untaught: bool,
     /// Which split is scored: `dev` while you tune, `test` for the final table.
     pub split: Option<EvalSplit>,
     pub direct_tokens: Option<u32>,

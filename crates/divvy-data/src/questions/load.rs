@@ -11,6 +11,7 @@ use divvy_core::{
     datasets::{DatasetKind, UnknownDataset},
     question::{Question, QuestionId, Split},
     recipe::{Columns, OnBadRow},
+    synth,
 };
 use thiserror::Error;
 
@@ -26,6 +27,10 @@ use crate::models::fetch::{FetchError, FetchSettings};
 pub struct SourceSpec {
     /// `synth`, `gsm8k`, `drop`, `bamboogle` or `rows`.
     pub dataset: String,
+    /// What ids begin with; mostly the data set's own name.
+    pub name: String,
+    /// For `synth`: one style alone.
+    pub style: Option<synth::Style>,
     pub split: Split,
     /// Paths, relative to `base`, or `hf:org/name:file`.
     pub files: Vec<String>,
@@ -107,7 +112,13 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
         |reason: &str| DataError::Spec { dataset: spec.dataset.clone(), split: spec.split, reason: reason.to_owned() };
     if spec.dataset == "synth" {
         let rows = spec.rows.ok_or_else(|| wrong("it is generated, so say how many: rows = 400"))?;
-        let questions = divvy_core::synth::generate(spec.split, rows, spec.seed);
+        let questions = generated(spec, rows);
+        let count = questions.len();
+        if count < rows {
+            return Err(wrong(&format!(
+                "there are only {count} different questions of this style; write rows = {count}"
+            )));
+        }
         return Ok(Loaded { questions, ..Loaded::default() });
     }
     let kind: DatasetKind = spec.dataset.parse().map_err(|error: UnknownDataset| wrong(&error.to_string()))?;
@@ -130,6 +141,19 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
         loaded.questions = sample(loaded.questions, wanted, spec.seed);
     }
     Ok(loaded)
+}
+
+fn generated(spec: &SourceSpec, rows: usize) -> Vec<Question> {
+    let questions = match spec.style {
+        None => synth::generate(spec.split, rows, spec.seed),
+        Some(style) => synth::generate_style(style, spec.split, rows, spec.seed),
+    };
+    let named = |(row, question): (usize, Question)| Question {
+        id: QuestionId::new(&spec.name, spec.split, row),
+        dataset: spec.name.clone(),
+        ..question
+    };
+    questions.into_iter().enumerate().map(named).collect()
 }
 
 fn read_file(settings: &FetchSettings, spec: &SourceSpec, file: &str) -> Result<(PathBuf, Rows), DataError> {

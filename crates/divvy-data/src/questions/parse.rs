@@ -58,7 +58,7 @@ pub(crate) fn questions(
     spec: &SourceSpec,
     row: usize,
 ) -> Vec<Result<Question, RowError>> {
-    let context = RowContext { dataset: &spec.dataset, split: spec.split, row };
+    let context = RowContext { dataset: &spec.name, split: spec.split, row };
     match parser {
         Parser::Gsm8k => vec![gsm8k::parse(value, &context)],
         Parser::Traffic => vec![traffic::parse(value, &context)],

@@ -9,7 +9,7 @@ use divvy_core::{
     stats,
 };
 
-type Evaluated = (ArmResult, Vec<bool>);
+use super::scored::Evaluated;
 
 /// In the plan's order of arms.
 pub(super) fn of(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {

@@ -4,11 +4,17 @@
 pub(crate) mod escape;
 mod examples;
 mod figures;
+mod sets;
 mod table;
 
 use divvy_core::results::Results;
 
-use crate::{markdown::notes, table::Table, tables, verdict};
+use crate::{
+    markdown::notes,
+    table::Table,
+    tables,
+    verdict::{self, Verdict},
+};
 use escape::{escape, text};
 
 const STYLE: &str = include_str!("../../assets/report.css");
@@ -23,10 +29,11 @@ pub fn html(results: &Results) -> String {
     let mut page = head(results);
     page.push_str(&header(results, &sections));
     page.push_str(r#"<main id="main">"#);
-    page.push_str(&verdict_section(results));
+    page.push_str(&if results.by_dataset.is_empty() { verdict_section(results) } else { sets::verdicts(results) });
     for (id, title, body) in &sections {
         page.push_str(&format!(
-            r#"<section id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{title}</h2>{body}</section>"#
+            r#"<section id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{}</h2>{body}</section>"#,
+            text(title)
         ));
     }
     page.push_str("</main>");
@@ -51,7 +58,8 @@ fn head(results: &Results) -> String {
 }
 
 fn header(results: &Results, sections: &[Section]) -> String {
-    let links: String = sections.iter().map(|(id, title, _)| format!(r##"<a href="#{id}">{title}</a>"##)).collect();
+    let links: String =
+        sections.iter().map(|(id, title, _)| format!(r##"<a href="#{id}">{}</a>"##, text(title))).collect();
     format!(
         r##"<a class="skip" href="#main">Skip to the verdict</a><header><p class="brand">divvy <span>report</span></p><h1>{}</h1><button type="button" id="theme" class="needs-script" aria-pressed="false">Dark</button></header><nav aria-label="Sections">{links}</nav>"##,
         text(&results.name)
@@ -60,6 +68,16 @@ fn header(results: &Results, sections: &[Section]) -> String {
 
 fn verdict_section(results: &Results) -> String {
     let verdict = verdict::verdict(results);
+    format!(
+        r#"<section class="verdict {}" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">{}</h2>{}</section>"#,
+        verdict.answer.word(),
+        text(&verdict.headline),
+        findings(&verdict),
+    )
+}
+
+/// The first three at once, the rest below.
+fn findings(verdict: &Verdict) -> String {
     let mut findings: Vec<String> =
         verdict.findings.iter().map(|finding| format!("<li>{}</li>", text(finding))).collect();
     let rest = findings.split_off(findings.len().min(3));
@@ -72,37 +90,46 @@ fn verdict_section(results: &Results) -> String {
         )
     };
     let list = if findings.is_empty() { String::new() } else { format!("<ul>{}</ul>", findings.concat()) };
-    format!(
-        r#"<section class="verdict {}" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">{}</h2>{list}{more}</section>"#,
-        verdict.answer.word(),
-        text(&verdict.headline),
-    )
+    format!("{list}{more}")
 }
 
 /// Element id, title, body.
-type Section = (&'static str, &'static str, String);
+type Section = (String, String, String);
 
+fn section(id: &str, title: &str, body: String) -> Section {
+    (id.to_owned(), title.to_owned(), body)
+}
+
+/// What is told of each data set by itself, then what is told of the run.
 fn sections(results: &Results) -> Vec<Section> {
-    let mut sections: Vec<Section> = Vec::new();
-    sections.extend(figures::accuracy(results).map(|body| ("plot", "Accuracy and tokens", body)));
-    sections.push(("arms-section", "Arms", arms(results)));
-    let comparisons = tables::comparisons(results);
-    let none = "<p>No two arms were compared.</p>".to_owned();
-    let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };
-    sections.push(("comparisons-section", "Paired comparisons", body));
-    sections.extend(figures::steps(results).map(|body| ("steps-section", "Reasoning steps", body)));
-    sections.extend(examples::html(results).map(|body| ("examples", "Examples", body)));
-    sections.extend(figures::training(results).map(|body| ("training-section", "Training", body)));
+    let mut sections = if results.by_dataset.is_empty() { of_one_set(results) } else { sets::sections(results) };
+    sections.extend(examples::html(results).map(|body| section("examples", "Examples", body)));
+    sections.extend(figures::training(results).map(|body| section("training-section", "Training", body)));
     let optional = |table: Option<Table>| table.as_ref().map(table::html);
-    sections.extend(optional(tables::collection(results)).map(|body| ("collection-section", "Collection", body)));
-    sections.extend(optional(tables::screening(results)).map(|body| ("screening-section", "Screening", body)));
+    sections
+        .extend(optional(tables::collection(results)).map(|body| section("collection-section", "Collection", body)));
+    sections.extend(optional(tables::screening(results)).map(|body| section("screening-section", "Screening", body)));
     let run: String = [tables::datasets(results), tables::models(results), tables::stages(results)]
         .into_iter()
         .filter_map(optional)
         .collect();
     if !run.is_empty() {
-        sections.push(("run", "The run", format!(r#"<div class="columns">{run}</div>"#)));
+        sections.push(section("run", "The run", format!(r#"<div class="columns">{run}</div>"#)));
     }
+    sections
+}
+
+fn of_one_set(results: &Results) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    sections.extend(figures::accuracy(results).map(|body| section("plot", "Accuracy and tokens", body)));
+    sections.push(section("arms-section", "Arms", arms(results)));
+    let comparisons = tables::comparisons(results);
+    let none = "<p>No two arms were compared.</p>".to_owned();
+    let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };
+    sections.push(section("comparisons-section", "Paired comparisons", body));
+    sections.extend(figures::steps(results).map(|body| section("steps-section", "Reasoning steps", body)));
+    sections.extend(figures::slices(results).map(|body| section("slices-section", "Slices", body)));
+    sections.extend(figures::efficiency(results).map(|body| section("efficiency-section", "Training rows", body)));
     sections
 }
 

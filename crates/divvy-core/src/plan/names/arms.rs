@@ -40,10 +40,10 @@ impl Names<'_> {
         }
         let (solvers, decomposers) = (self.sized(&evaluate.solvers), self.sized(&evaluate.decomposers));
         for solver in &solvers {
-            self.part("evaluate.solvers", solver, |target| target.solves().is_some())?;
+            self.part("evaluate.solvers", solver, |target| self.untaught() || target.solves().is_some())?;
         }
         for decomposer in decomposers.iter().filter(|name| *name != TEACHER) {
-            self.part("evaluate.decomposers", decomposer, Target::decomposes)?;
+            self.part("evaluate.decomposers", decomposer, |target| self.untaught() || target.decomposes())?;
         }
         let mut arms = Vec::new();
         for solver in &solvers {
@@ -57,6 +57,17 @@ impl Names<'_> {
             }
         }
         self.distinct(&arms)?;
+        self.chosen(arms, &evaluate.arms)
+    }
+
+    /// Those that are named, in the order of the grid.
+    fn chosen(&self, mut arms: Vec<Arm>, patterns: &[String]) -> Result<Vec<Arm>, RecipeError> {
+        if let Some(idle) = patterns.iter().find(|pattern| !arms.iter().any(|arm| matches(pattern, &arm.slug()))) {
+            let slugs: Vec<String> = arms.iter().map(Arm::slug).collect();
+            let error = RecipeError::at_key(self.origin, "evaluate.arms", format!("no arm is called `{idle}`"));
+            return Err(error.hint(format!("there are {}", slugs.join(", "))));
+        }
+        arms.retain(|arm| patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, &arm.slug())));
         Ok(arms)
     }
 
@@ -77,7 +88,8 @@ impl Names<'_> {
         let arm =
             |decomposer: Option<&String>| Arm { strategy, decomposer: decomposer.cloned(), solver: solver.to_owned() };
         // A student answers in the way that it was taught, and its other arms would measure a prompt it never saw.
-        if self.student_target(solver).is_some_and(|target| target.solves() != Some(strategy)) {
+        let untaught = |target: Target| target.solves() != Some(strategy);
+        if !self.untaught() && self.student_target(solver).is_some_and(untaught) {
             return Ok(Vec::new());
         }
         if !strategy.needs_decomposer() {
@@ -100,9 +112,32 @@ impl Names<'_> {
         Ok(arms)
     }
 
+    fn untaught(&self) -> bool {
+        self.recipe.evaluate.as_ref().is_some_and(|evaluate| evaluate.untaught)
+    }
+
     /// The grid has no arm for a decomposer that cannot do what the strategy asks of it.
     fn fits(&self, strategy: Strategy, decomposer: &str) -> bool {
         let recorded = decomposer == TEACHER && self.recipe.collect.teacher == RECORDED;
         strategy != Strategy::SelfAsk || !(recorded || decomposer.starts_with("student:"))
     }
+}
+
+/// `two-stage/*/big`, with any text for each star.
+fn matches(pattern: &str, slug: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = slug.strip_prefix(first) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    true
 }
