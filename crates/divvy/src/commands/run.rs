@@ -148,14 +148,15 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
             false => prices.cost(&line.usage()),
         }
     };
+    let width = lines.iter().map(|line| line.model.chars().count()).max().unwrap_or(0).max(16);
     say(&format!(
-        "{:<9} {:<16} {:>10} {:>13} {:>13}  {}",
+        "{:<9} {:<width$} {:>10} {:>13} {:>13}  {}",
         "stage", "model", "calls/rows", "tokens in", "tokens out", "price"
     ));
     for line in &lines {
         let price = cost(line).map_or_else(|| "–".to_owned(), divvy_core::cost::show_dollars);
         say(&format!(
-            "{:<9} {:<16} {:>10} {:>13} {:>13}  {price}",
+            "{:<9} {:<width$} {:>10} {:>13} {:>13}  {price}",
             line.stage,
             line.model,
             thousands(line.calls),

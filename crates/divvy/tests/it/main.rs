@@ -25,6 +25,7 @@ mod machines; // several workers on one server, and shards
 mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod recipe_mistakes; // recipes that cannot be run
+mod recipes; // those that come with divvy
 mod redoing; // items put back on purpose
 mod reuse; // another recipe on the same store pays for what is new
 mod scoring; // anybody's predictions
