@@ -67,9 +67,8 @@ async fn adapters_share_a_base_and_its_batch_and_answer_as_they_would_alone() {
     let together = all(&chats).await;
 
     assert_eq!(hosts.threads.lock().unwrap().len(), 1, "one engine serves them all");
-    let loaded = hosts.models.lock().unwrap();
-    let slots: Vec<&Slot> = loaded.values().collect();
-    let [slot] = slots[..] else { panic!("the base was loaded more than once") };
+    let loaded: Vec<Slot> = hosts.models.lock().unwrap().values().cloned().collect();
+    let [slot] = &loaded[..] else { panic!("the base was loaded more than once") };
     let model = slot.get().unwrap().as_ref().unwrap();
     // The host's slot, the engine and its desk: nobody has weights of their own.
     assert!(Arc::strong_count(model) <= 3, "{} hold the base", Arc::strong_count(model));

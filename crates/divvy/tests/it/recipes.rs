@@ -50,7 +50,7 @@ fn every_recipe_has_a_plan_under_the_name_of_its_file() {
         let (recipe, plan) = planned(&path, &text);
         assert_eq!(Some(recipe.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()));
         assert!(plan.evaluate.is_some_and(|evaluate| evaluate.arms.len() > 2), "{}", path.display());
-        assert!(text.contains(&format!("divvy run recipes/")) || recipe.name == "quickstart", "{}", path.display());
+        assert!(text.contains("divvy run recipes/") || recipe.name == "quickstart", "{}", path.display());
     }
 }
 
