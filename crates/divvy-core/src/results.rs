@@ -2,12 +2,14 @@
 //! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
 
 mod datasets;
+mod scoring;
 mod slices;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::{
     datasets::DatasetResults,
+    scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring},
     slices::{ArmSlices, Slice},
 };
 
@@ -34,6 +36,9 @@ pub struct Results {
     /// Empty where one data set was scored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_dataset: Vec<DatasetResults>,
+    /// The same answers under further scorers; `None` where the recipe names none.
+    #[serde(default)]
+    pub scoring: Option<Scoring>,
     /// `None` before anything was collected.
     pub collection: Option<CollectionSummary>,
     pub screening: Option<ScreeningSummary>,
@@ -71,12 +76,22 @@ pub struct ArmResult {
     pub n: u64,
     pub correct: u64,
     pub accuracy: f64,
-    /// 95 % Wilson interval of the accuracy.
+    /// 95 % interval of the accuracy: Wilson's, or where questions share passages a cluster bootstrap.
     pub ci: (f64, f64),
+    /// Passages, where questions share them: the units of every interval and test of this arm.
+    #[serde(default)]
+    pub passages: Option<u64>,
     /// Mean partial credit (DROP F1); equals accuracy where scorers have none.
     pub score: f64,
+    /// 95 % bootstrap interval of `score`, where there is partial credit.
+    #[serde(default)]
+    pub score_ci: Option<(f64, f64)>,
     pub no_answer: u64,
     pub truncated: u64,
+    /// Withheld by a provider's filter or by the model.
+    #[serde(default)]
+    pub refused: u64,
+    /// Failed for infrastructure reasons, or not asked yet.
     pub errors: u64,
     /// Totals over the n questions.
     pub tokens_in: u64,
@@ -131,7 +146,8 @@ impl Family {
     }
 }
 
-/// Paired comparison of arm `a` with arm `b` on the same questions (exact McNemar).
+/// Paired comparison of arm `a` with arm `b` on the same questions: exact McNemar, or where questions share passages a
+/// paired cluster bootstrap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub a: String,
@@ -148,6 +164,9 @@ pub struct Comparison {
     pub p_value: f64,
     /// Holm-adjusted over the comparisons of its family.
     pub p_holm: f64,
+    /// The same of partial credit, where there is any.
+    #[serde(default)]
+    pub score: Option<ScoreDifference>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

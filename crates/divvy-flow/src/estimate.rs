@@ -13,6 +13,7 @@ use divvy_core::{
         two_stage,
     },
     question::Question,
+    questions::Questions,
     recipe::EvalSplit,
 };
 
@@ -49,11 +50,11 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
     let mut lines = Vec::new();
     let train = &questions.train;
     if plan.collect.teacher != RECORDED && plan.collects() {
-        let asked = train.iter().chain(&questions.dev);
+        let asked = questions.for_students();
         lines.push(line(
             "collect",
             &plan.collect.teacher,
-            asked.map(|question| decompose::messages(question, plan.style(TEACHER))),
+            asked.map(|question| decompose::messages(&question, plan.style(TEACHER))),
             plan.collect.max_tokens,
             plan.collect.samples,
         ));
@@ -62,7 +63,7 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
         let screened = train
             .iter()
             .take(screen.rows.unwrap_or(usize::MAX))
-            .map(|question| two_stage::messages(question, &guess(question)));
+            .map(|question| two_stage::messages(&question, &guess(&question)));
         lines.push(line("screen", &screen.solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
     }
     lines.extend(plan.students.iter().map(|(name, student)| training(plan, name, student, train)));
@@ -73,12 +74,12 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
 }
 
 /// Rows and tokens that a student sees in all its epochs; of screened rows, as if all were kept.
-fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &[Question]) -> Estimate {
+fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &Questions) -> Estimate {
     let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
     let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
     let of_set = |set: &String, weight: f64| {
         let learnt = train.iter().take(most).filter(|question| question.dataset == *set);
-        let once = line("train", name, learnt.flat_map(|question| taught(student, question)), 0, 1);
+        let once = line("train", name, learnt.flat_map(|question| taught(student, &question)), 0, 1);
         scaled(once, weight)
     };
     let sets = plan.data.train.iter().filter(|set| student.learns_from(set));
@@ -120,10 +121,10 @@ fn taught(student: &StudentPlan, question: &Question) -> Vec<Vec<Message>> {
 
 fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Estimate> {
     let questions = scored(plan, questions);
-    let grid = Grid::of(whole, questions.iter());
+    let grid = Grid::of(whole, questions);
     let (mut decomposed, mut lines) = (Vec::new(), Vec::new());
     for arm in &plan.arms {
-        let questions: &[&Question] = &questions.iter().filter(|question| grid.asks(arm, question)).collect::<Vec<_>>();
+        let questions = &grid.asked(arm, questions);
         // What a decomposer wrote at once serves every arm that asks it alike; what it asks on depends on the solver.
         let dynamic = arm.strategy == Strategy::SelfAsk;
         if let Some(once) =
@@ -155,13 +156,13 @@ pub struct Shape {
 pub fn shape(plan: &Plan, questions: &Splits) -> Option<Shape> {
     let evaluate = plan.evaluate.as_ref()?;
     let questions = scored(evaluate, questions);
-    let grid = Grid::of(plan, questions.iter());
+    let grid = Grid::of(plan, questions);
     let of_set = |set: &String| questions.iter().filter(|question| question.dataset == *set).count() as u64;
     let sets = grid::sets(plan).iter().map(|set| (set.clone(), of_set(set))).collect();
     let mut shape = Shape { arms: evaluate.arms.len(), sets, ..Shape::default() };
     let mut written: BTreeSet<&str> = BTreeSet::new();
     for arm in &evaluate.arms {
-        let asked = questions.iter().filter(|question| grid.asks(arm, question)).count() as u64;
+        let asked = questions.iter().filter(|question| grid.asks(arm, &question.dataset)).count() as u64;
         shape.answers += asked;
         if let Some(decomposer) = writes_at_once(plan, arm) {
             shape.decomposing += asked;
@@ -178,31 +179,29 @@ fn writes_at_once<'a>(plan: &'a Plan, arm: &'a Arm) -> Option<&'a str> {
     (name != RECORDED).then_some(name)
 }
 
-fn scored<'q>(plan: &EvaluatePlan, questions: &'q Splits) -> &'q [Question] {
+fn scored<'q>(plan: &EvaluatePlan, questions: &'q Splits) -> &'q Questions {
     match plan.split {
         EvalSplit::Dev => &questions.dev,
         EvalSplit::Test => &questions.test,
     }
 }
 
-fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &[&Question]) -> Estimate {
-    let solver =
-        |prompts: Vec<Vec<Message>>, max_tokens| line("evaluate", &arm.solver, prompts.into_iter(), max_tokens, 1);
-    let each = |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>| {
-        questions.iter().copied().flat_map(prompts).collect::<Vec<_>>()
+fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &Questions) -> Estimate {
+    let solver = |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>, max_tokens| {
+        line("evaluate", &arm.solver, questions.iter().flat_map(|question| prompts(&question)), max_tokens, 1)
     };
     match arm.strategy {
-        Strategy::Direct => solver(each(&|question| vec![direct::messages(question)]), plan.direct_tokens),
-        Strategy::Cot => solver(each(&|question| vec![cot::messages(question)]), plan.solve_tokens),
+        Strategy::Direct => solver(&|question| vec![direct::messages(question)], plan.direct_tokens),
+        Strategy::Cot => solver(&|question| vec![cot::messages(question)], plan.solve_tokens),
         Strategy::TwoStage => {
-            solver(each(&|question| vec![two_stage::messages(question, &guess(question))]), plan.solve_tokens)
+            solver(&|question| vec![two_stage::messages(question, &guess(question))], plan.solve_tokens)
         }
-        Strategy::Sequential | Strategy::SelfAsk => solver(each(&step_by_step), plan.solve_tokens),
+        Strategy::Sequential | Strategy::SelfAsk => solver(&step_by_step, plan.solve_tokens),
     }
 }
 
 /// `None` for single-stage arms and for a recorded teacher.
-fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[&Question]) -> Option<Estimate> {
+fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &Questions) -> Option<Estimate> {
     let name = arm.decomposer.as_deref()?;
     let name = if name == TEACHER { &whole.collect.teacher } else { name };
     if name == RECORDED {
@@ -210,10 +209,10 @@ fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[&Quest
     }
     let style = whole.style(name);
     let prompts = questions.iter().flat_map(|question| match arm.strategy {
-        Strategy::SelfAsk => (0..=guess(question).steps().len())
-            .map(|at| self_ask::messages(question, &guessed(question)[..at]))
+        Strategy::SelfAsk => (0..=guess(&question).steps().len())
+            .map(|at| self_ask::messages(&question, &guessed(&question)[..at]))
             .collect(),
-        _ => vec![decompose::messages(question, style)],
+        _ => vec![decompose::messages(&question, style)],
     });
     Some(line("evaluate", name, prompts, plan.decompose_tokens, 1))
 }

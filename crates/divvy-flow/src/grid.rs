@@ -1,12 +1,12 @@
 //! The grid of arms and data sets: every arm answers every question of every data set that is scored. One combination has
 //! no questions: a recorded teacher before a data set that comes without decompositions.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 use divvy_core::{
     arm::Arm,
     plan::{Plan, RECORDED, TEACHER},
-    question::Question,
+    questions::Questions,
     recipe::EvalSplit,
 };
 
@@ -29,13 +29,13 @@ pub struct Grid {
 impl Grid {
     /// `questions` are those that are scored.
     #[must_use]
-    pub fn of<'q>(plan: &Plan, questions: impl Iterator<Item = &'q Question>) -> Self {
+    pub fn of(plan: &Plan, questions: &Questions) -> Self {
         let recorded_teacher = plan.collect.teacher == RECORDED;
         let mut without = BTreeSet::new();
         // Of a single data set the arm would be left without any question: there, each is a failure with its reason.
         if recorded_teacher && sets(plan).len() > 1 {
             without.extend(sets(plan).iter().cloned());
-            questions.filter(|question| question.recorded.is_some()).for_each(|question| {
+            questions.iter().filter(|question| question.recorded.is_some()).for_each(|question| {
                 without.remove(&question.dataset);
             });
         }
@@ -43,8 +43,16 @@ impl Grid {
     }
 
     #[must_use]
-    pub fn asks(&self, arm: &Arm, question: &Question) -> bool {
-        let recorded = self.recorded_teacher && arm.decomposer.as_deref() == Some(TEACHER);
-        !(recorded && self.without.contains(&question.dataset))
+    pub fn asks(&self, arm: &Arm, set: &str) -> bool {
+        !(self.recorded_teacher && arm.decomposer.as_deref() == Some(TEACHER) && self.without.contains(set))
+    }
+
+    /// The questions of an arm.
+    #[must_use]
+    pub fn asked<'q>(&self, arm: &Arm, questions: &'q Questions) -> Cow<'q, Questions> {
+        if self.without.iter().all(|set| self.asks(arm, set)) {
+            return Cow::Borrowed(questions);
+        }
+        Cow::Owned(questions.filter(|question| self.asks(arm, &question.dataset)))
     }
 }

@@ -2,6 +2,8 @@
 
 mod comparisons;
 mod scored;
+mod scoring;
+mod sharing;
 mod slices;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -9,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use divvy_core::{
     arm::Arm,
     question::Question,
+    questions::Questions,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
@@ -16,14 +19,14 @@ use divvy_core::{
         TrainingSummary,
     },
     screening::reason,
-    stats,
 };
 use divvy_store::ItemRow;
 
+use self::{scored::Evaluated, scoring::Further, sharing::Sharing};
 use crate::{
     context::Context,
     error::FlowError,
-    evaluate::{Graded, Spent},
+    evaluate::{self, Graded, Spent},
     items, train,
 };
 
@@ -57,6 +60,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         arms: scored.arms,
         comparisons: scored.comparisons,
         slices: scored.slices,
+        scoring: scored.scoring,
         by_dataset: scored.by_dataset,
         collection: collection(context).await?,
         screening: screening(context).await?,
@@ -90,13 +94,13 @@ async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
 }
 
 /// How many questions are of each set.
-fn rows_of(sets: &[String], questions: &[Question]) -> Vec<u64> {
+fn rows_of(sets: &[String], questions: &Questions) -> Vec<u64> {
     if sets.len() == 1 {
         return vec![questions.len() as u64];
     }
-    let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
-    questions.iter().for_each(|question| *rows.entry(&question.dataset).or_default() += 1);
-    sets.iter().map(|set| rows.get(set.as_str()).copied().unwrap_or(0)).collect()
+    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
+    questions.iter().for_each(|question| *rows.entry(question.dataset.clone()).or_default() += 1);
+    sets.iter().map(|set| rows.get(set).copied().unwrap_or(0)).collect()
 }
 
 fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
@@ -112,28 +116,41 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
 
 fn arm_result(
     arm: &Arm,
-    questions: &[&Question],
+    questions: &Questions,
     rows: &HashMap<String, ItemRow>,
-) -> Result<(ArmResult, Vec<bool>), FlowError> {
+    sharing: &Sharing,
+    further: &mut Further,
+) -> Result<Evaluated, FlowError> {
     let mut tally = Tally::default();
-    for question in questions {
-        let graded = match rows.get(&question.id.0) {
-            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?),
+    for question in questions.iter() {
+        let row = rows.get(&question.id.0);
+        let graded = match row {
+            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(&question)),
             _ => None,
         };
-        tally.add(question, graded);
+        further.add(&question, graded.as_ref());
+        tally.without_decomposition += u64::from(row.is_some_and(has_no_decomposition));
+        tally.add(&question, graded);
     }
-    let right = tally.right.clone();
-    Ok((tally.result(arm), right))
+    let (right, scores) = (tally.right.clone(), tally.scores.clone());
+    Ok(Evaluated { arm: tally.result(arm, sharing), right, scores })
+}
+
+/// Nothing broke: the data set has no decomposition to answer by.
+fn has_no_decomposition(row: &ItemRow) -> bool {
+    matches!(&row.state, ItemState::Failed(reason) if reason == evaluate::NO_DECOMPOSITION)
 }
 
 /// Sums over the questions of one arm.
 #[derive(Default)]
 struct Tally {
     right: Vec<bool>,
-    score: f64,
+    scores: Vec<f64>,
+    /// Of those that have no grade.
+    without_decomposition: u64,
     no_answer: u64,
     truncated: u64,
+    refused: u64,
     errors: u64,
     decompose: Sum,
     solve: Sum,
@@ -168,6 +185,7 @@ impl Tally {
     fn add(&mut self, question: &Question, graded: Option<Graded>) {
         let correct = graded.as_ref().is_some_and(|graded| graded.grade.correct);
         self.right.push(correct);
+        self.scores.push(graded.as_ref().map_or(0.0, |graded| graded.grade.score));
         if let Some(steps) = question.steps {
             let slice = self.steps.entry(steps).or_default();
             slice.0 += 1;
@@ -177,11 +195,11 @@ impl Tally {
             self.errors += 1;
             return;
         };
-        self.score += graded.grade.score;
         match graded.grade.outcome {
             Outcome::Answered => {}
             Outcome::NoAnswer => self.no_answer += 1,
             Outcome::Truncated => self.truncated += 1,
+            Outcome::Refused => self.refused += 1,
             Outcome::Error => self.errors += 1,
         }
         self.decompose.add(graded.decompose);
@@ -196,7 +214,7 @@ impl Tally {
         }
     }
 
-    fn result(self, arm: &Arm) -> ArmResult {
+    fn result(self, arm: &Arm, sharing: &Sharing) -> ArmResult {
         let n = self.right.len() as u64;
         let correct = self.right.iter().filter(|right| **right).count() as u64;
         let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
@@ -209,11 +227,14 @@ impl Tally {
             n,
             correct,
             accuracy: share(correct as f64),
-            ci: stats::wilson::interval(correct, n),
-            score: share(self.score),
-            no_answer: self.no_answer,
+            ci: sharing.accuracy(&self.right),
+            passages: sharing.passages(),
+            score: share(self.scores.iter().sum()),
+            score_ci: sharing.score(&self.right, &self.scores),
+            no_answer: self.no_answer + self.without_decomposition,
             truncated: self.truncated,
-            errors: self.errors,
+            refused: self.refused,
+            errors: self.errors - self.without_decomposition,
             tokens_in: self.decompose.tokens_in + self.solve.tokens_in,
             tokens_out: self.decompose.tokens_out + self.solve.tokens_out,
             decompose_tokens_in: self.decompose.tokens_in,

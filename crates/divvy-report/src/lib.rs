@@ -10,6 +10,7 @@ mod markdown;
 mod number;
 mod plot;
 mod roles;
+mod scoring;
 mod sets;
 mod slices;
 mod table;

@@ -19,9 +19,12 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
         correct,
         accuracy: correct as f64 / 300.0,
         ci: (correct as f64 / 300.0 - 0.05, correct as f64 / 300.0 + 0.05),
+        passages: None,
         score: correct as f64 / 300.0,
+        score_ci: None,
         no_answer: 3,
         truncated: 2,
+        refused: 0,
         errors: 0,
         tokens_in: 90_000,
         tokens_out: 30_000,
@@ -67,6 +70,7 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
         ci,
         p_value: p_holm / 3.0,
         p_holm,
+        score: None,
     }
 }
 
@@ -102,6 +106,7 @@ pub(crate) fn results() -> Results {
         ],
         slices: Vec::new(),
         by_dataset: Vec::new(),
+        scoring: None,
         collection: Some(CollectionSummary {
             teacher: "big".to_owned(),
             candidates: 1_020,
@@ -135,6 +140,7 @@ pub(crate) fn two_sets() -> Results {
         arms: arms.to_vec(),
         comparisons,
         slices: vec![slices(COT), slices(DISTILLED)],
+        scoring: None,
     };
     let facts: Vec<Comparison> = results.comparisons[..2].iter().map(unclear).collect();
     results.by_dataset =

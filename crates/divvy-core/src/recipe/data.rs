@@ -45,8 +45,8 @@ pub enum OnLeak {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSet {
-    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `rows` for any file with a column mapping, or `traffic` for what was asked of
-    /// `divvy serve --record`.
+    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `strategyqa`, `musique`, `hotpotqa`, `2wikimultihopqa`, `bbh`, `rows` for any
+    /// file with a column mapping, or `traffic` for what was asked of `divvy serve --record`.
     pub dataset: String,
     /// What it is called in ids, reports and `students.NAME.data`; the data set's own name when absent.
     pub name: Option<String>,
@@ -92,4 +92,6 @@ pub struct Columns {
     /// A list of strings, or one string with a subquestion a line.
     pub decomposition: Option<String>,
     pub id: Option<String>,
+    /// Python that checks a program, a text or a list of lines. The answer is then code, which `[evaluate.code]` has to allow.
+    pub tests: Option<String>,
 }

@@ -14,6 +14,7 @@ mod data;
 mod error;
 mod model;
 mod one_or_many;
+mod scoring;
 mod secrets;
 mod student;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use data::{Columns, Data, DataSet, OnBadRow, OnLeak};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
 pub use one_or_many::OneOrMany;
+pub use scoring::{Code, FurtherScorer, Judge};
 pub use student::{Method, Mix, Student, StudentPrompt};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -204,6 +206,13 @@ pub struct Evaluate {
     pub max_subquestions: Option<usize>,
     /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
     pub repetition_penalty: Option<f64>,
+    /// The same answers by further rules, beside each question's own; nothing is asked for it.
+    #[serde(default)]
+    pub scorers: Vec<FurtherScorer>,
+    /// Whether and how programs of models are run.
+    pub code: Option<Code>,
+    /// A model that reads each answer beside gold and says whether it is right.
+    pub judge: Option<Judge>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

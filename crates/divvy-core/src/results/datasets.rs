@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArmResult, ArmSlices, Comparison, Results};
+use super::{ArmResult, ArmSlices, Comparison, Results, Scoring};
 
 /// One data set: its arms, compared among themselves. Holm's adjustment is within its families.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -11,6 +11,8 @@ pub struct DatasetResults {
     pub arms: Vec<ArmResult>,
     pub comparisons: Vec<Comparison>,
     pub slices: Vec<ArmSlices>,
+    #[serde(default)]
+    pub scoring: Option<Scoring>,
 }
 
 impl Results {
@@ -31,6 +33,7 @@ impl Results {
             arms: one.arms.clone(),
             comparisons: one.comparisons.clone(),
             slices: one.slices.clone(),
+            scoring: one.scoring.clone(),
             datasets,
             by_dataset: Vec::new(),
             ..self.clone()

@@ -83,16 +83,19 @@ pub fn families() -> Vec<FamilyInfo> {
 /// No two have the same instance or the same text.
 #[must_use]
 pub fn generate(split: Split, rows: usize, seed: u64) -> Vec<Question> {
-    let mut seen = HashSet::new();
-    let question = |row| question(split, row, seed, None, &mut seen).expect("there is always another story");
-    (0..rows).map(question).collect()
+    questions(split, seed).take(rows).collect()
 }
 
-/// The same of one style alone. Facts are finite: there may be fewer than were asked for.
-#[must_use]
-pub fn generate_style(style: Style, split: Split, rows: usize, seed: u64) -> Vec<Question> {
+/// [`generate`], one after another and without end.
+pub fn questions(split: Split, seed: u64) -> impl Iterator<Item = Question> {
     let mut seen = HashSet::new();
-    (0..rows).map_while(|row| question(split, row, seed, Some(style), &mut seen)).collect()
+    (0..).map(move |row| question(split, row, seed, None, &mut seen).expect("there is always another story"))
+}
+
+/// Those of one style alone. Facts are finite.
+pub fn of_style(style: Style, split: Split, seed: u64) -> impl Iterator<Item = Question> {
+    let mut seen = HashSet::new();
+    (0..).map_while(move |row| question(split, row, seed, Some(style), &mut seen))
 }
 
 /// `None` when there is no further one of the style that was asked for.

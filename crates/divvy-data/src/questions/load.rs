@@ -3,13 +3,15 @@
 //! so that mending it renames no other.
 
 use std::{
-    collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use divvy_core::{
     datasets::{DatasetKind, UnknownDataset},
     question::{Question, QuestionId, Split},
+    questions::{Bodies, Questions},
     recipe::{Columns, OnBadRow},
     synth,
 };
@@ -25,7 +27,7 @@ use crate::models::fetch::{FetchError, FetchSettings};
 /// Which questions to read, resolved from a recipe's `[data.…]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceSpec {
-    /// `synth`, `gsm8k`, `drop`, `bamboogle` or `rows`.
+    /// A name of [`DatasetKind`].
     pub dataset: String,
     /// What ids begin with; mostly the data set's own name.
     pub name: String,
@@ -48,7 +50,7 @@ pub struct SourceSpec {
 /// What was read, in file order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
-    pub questions: Vec<Question>,
+    pub questions: Questions,
     /// Rows left out under [`OnBadRow::Skip`]; never silently.
     pub skipped: Vec<BadRow>,
     /// Of `traffic`, where people ask again: rows that say what an earlier one said.
@@ -84,6 +86,8 @@ pub enum DataError {
     Spec { dataset: String, split: Split, reason: String },
     #[error("{file}: {source}")]
     Fetch { file: String, source: FetchError },
+    #[error(transparent)]
+    Aside(#[from] io::Error),
 }
 
 /// A column that is not there was misspelt in the recipe, more often than forgotten in the file.
@@ -94,32 +98,40 @@ fn way_out(bad: &BadRow) -> &'static str {
     "mend the row, or set `data.on_bad_row = \"skip\"` in the recipe to leave such rows out and list them"
 }
 
-/// Reads, parses and samples. The hub, if a file names it, is reached as the environment says.
+/// Reads, parses and samples; the questions will lie in `bodies`. The hub, if a file names it, is reached as the environment
+/// says.
 ///
 /// # Errors
 /// See [`DataError`]; under [`OnBadRow::Stop`] the first bad row is an error, under `Skip` only a source without any
 /// good row is.
-pub fn read_questions(spec: &SourceSpec) -> Result<Loaded, DataError> {
-    read_questions_with(&FetchSettings::from_env(), spec)
+pub fn read_questions(spec: &SourceSpec, bodies: Arc<dyn Bodies>) -> Result<Loaded, DataError> {
+    read_questions_with(&FetchSettings::from_env(), spec, bodies)
 }
 
 /// [`read_questions`] with the outside given.
 ///
 /// # Errors
 /// As [`read_questions`].
-pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Result<Loaded, DataError> {
+pub fn read_questions_with(
+    settings: &FetchSettings,
+    spec: &SourceSpec,
+    bodies: Arc<dyn Bodies>,
+) -> Result<Loaded, DataError> {
     let wrong =
         |reason: &str| DataError::Spec { dataset: spec.dataset.clone(), split: spec.split, reason: reason.to_owned() };
     if spec.dataset == "synth" {
         let rows = spec.rows.ok_or_else(|| wrong("it is generated, so say how many: rows = 400"))?;
-        let questions = generated(spec, rows);
-        let count = questions.len();
+        let mut loaded = Loaded { questions: Questions::kept_in(bodies), ..Loaded::default() };
+        for question in generated(spec).take(rows) {
+            loaded.questions.push(&question)?;
+        }
+        let count = loaded.questions.len();
         if count < rows {
             return Err(wrong(&format!(
                 "there are only {count} different questions of this style; write rows = {count}"
             )));
         }
-        return Ok(Loaded { questions, ..Loaded::default() });
+        return Ok(loaded);
     }
     let kind: DatasetKind = spec.dataset.parse().map_err(|error: UnknownDataset| wrong(&error.to_string()))?;
     if spec.files.is_empty() {
@@ -129,7 +141,8 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
     let passages = if kind == DatasetKind::Drop { all_rows(settings, spec)? } else { Vec::new() };
     let parser = parse::parser(spec, kind, passages.iter()).map_err(|reason| wrong(&reason))?;
     drop(passages);
-    let mut loading = Loading { spec, parser, row: 0, ids: BTreeSet::new(), loaded: Loaded::default() };
+    let loaded = Loaded { questions: Questions::kept_in(bodies), ..Loaded::default() };
+    let mut loading = Loading { spec, parser, row: 0, loaded };
     for file in &spec.files {
         let (path, rows) = read_file(settings, spec, file)?;
         for row in rows {
@@ -143,17 +156,16 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
     Ok(loaded)
 }
 
-fn generated(spec: &SourceSpec, rows: usize) -> Vec<Question> {
-    let questions = match spec.style {
-        None => synth::generate(spec.split, rows, spec.seed),
-        Some(style) => synth::generate_style(style, spec.split, rows, spec.seed),
+fn generated(spec: &SourceSpec) -> Box<dyn Iterator<Item = Question> + '_> {
+    let all: Box<dyn Iterator<Item = Question>> = match spec.style {
+        None => Box::new(synth::questions(spec.split, spec.seed)),
+        Some(style) => Box::new(synth::of_style(style, spec.split, spec.seed)),
     };
-    let named = |(row, question): (usize, Question)| Question {
+    Box::new(all.enumerate().map(|(row, question)| Question {
         id: QuestionId::new(&spec.name, spec.split, row),
         dataset: spec.name.clone(),
         ..question
-    };
-    questions.into_iter().enumerate().map(named).collect()
+    }))
 }
 
 fn read_file(settings: &FetchSettings, spec: &SourceSpec, file: &str) -> Result<(PathBuf, Rows), DataError> {
@@ -187,7 +199,6 @@ struct Loading<'a> {
     parser: Parser<'a>,
     /// Number of the next question, readable or not.
     row: usize,
-    ids: BTreeSet<QuestionId>,
     loaded: Loaded,
 }
 
@@ -201,16 +212,16 @@ impl Loading<'_> {
         for question in parse::questions(&self.parser, raw.key.as_deref(), &value, self.spec, self.row) {
             match question {
                 Err(error) => self.reject(file, raw.place, error.reason)?,
-                Ok(question) if matches!(self.parser, Parser::Traffic) && self.ids.contains(&question.id) => {
+                Ok(question) if !self.loaded.questions.contains(&question.id) => {
+                    self.row += 1;
+                    self.loaded.questions.push(&question)?;
+                }
+                Ok(_) if matches!(self.parser, Parser::Traffic) => {
                     self.row += 1;
                     self.loaded.repeated += 1;
                 }
-                Ok(question) if !self.ids.insert(question.id.clone()) => {
-                    self.reject(file, raw.place, format!("another row has its id, `{}`", question.id))?;
-                }
                 Ok(question) => {
-                    self.row += 1;
-                    self.loaded.questions.push(question);
+                    self.reject(file, raw.place, format!("another row has its id, `{}`", question.id))?;
                 }
             }
         }

@@ -4,17 +4,18 @@ use std::collections::HashMap;
 
 use divvy_core::{
     plan::EvaluatePlan,
-    question::Question,
+    questions::Questions,
     records::Stage,
-    results::{ArmResult, ArmSlices, Comparison, DatasetResults, Example},
+    results::{ArmResult, ArmSlices, Comparison, DatasetResults, Example, Scoring},
 };
 use divvy_store::ItemRow;
 
-use super::{arm_result, comparisons, slices};
+use super::{arm_result, comparisons, scoring::Further, sharing::Sharing, slices};
 use crate::{
     context::Context,
     error::FlowError,
     evaluate,
+    graders::judge::{self, Verdicts},
     grid::{self, Grid},
 };
 
@@ -23,18 +24,26 @@ pub(super) struct Scored {
     pub(super) arms: Vec<ArmResult>,
     pub(super) comparisons: Vec<Comparison>,
     pub(super) slices: Vec<ArmSlices>,
+    pub(super) scoring: Option<Scoring>,
     pub(super) by_dataset: Vec<DatasetResults>,
 }
 
-/// An arm and which questions it got right, in the questions' order.
-pub(super) type Evaluated = (ArmResult, Vec<bool>);
+/// An arm with what became of each question, in their order.
+pub(super) struct Evaluated {
+    pub(super) arm: ArmResult,
+    pub(super) right: Vec<bool>,
+    /// Partial credit.
+    pub(super) scores: Vec<f64>,
+}
 
 /// Records of the evaluation.
 struct Book<'a> {
+    context: &'a Context,
     plan: &'a EvaluatePlan,
     grid: Grid,
     /// Slug → question → record.
     rows: HashMap<String, HashMap<String, ItemRow>>,
+    judged: HashMap<String, Verdicts>,
 }
 
 pub(super) async fn read(context: &Context) -> Result<Scored, FlowError> {
@@ -43,62 +52,74 @@ pub(super) async fn read(context: &Context) -> Result<Scored, FlowError> {
     for row in context.store.items(&context.digest, Stage::Evaluate).await? {
         rows.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
     }
-    let book = Book { plan, grid: evaluate::grid(context, plan), rows };
-    let all: Vec<&Question> = evaluate::questions(context, plan).iter().collect();
+    let judged = judge::of_arms(context, plan).await?;
+    let book = Book { context, plan, grid: evaluate::grid(context, plan), rows, judged };
+    let (all, sets) = (evaluate::questions(context, plan), grid::sets(&context.plan));
     let mut each = Vec::new();
-    for set in grid::sets(&context.plan) {
-        let questions: Vec<&Question> = all.iter().copied().filter(|question| question.dataset == *set).collect();
-        each.push(one(context, &book, set, &questions)?);
+    for set in sets {
+        each.push(book.one(set, &evaluate::of_set(sets, all, set))?);
     }
-    if each.len() > 1 {
-        Ok(Scored { arms: together(&book, &all, &each)?, by_dataset: each, ..Scored::default() })
-    } else {
-        Ok(alone(each))
+    if each.len() < 2 {
+        return Ok(each.into_iter().next().map(alone).unwrap_or_default());
     }
+    Ok(Scored { arms: book.together(all, &each)?, by_dataset: each, ..Scored::default() })
 }
 
-fn alone(each: Vec<DatasetResults>) -> Scored {
-    let only = |one: DatasetResults| Scored {
-        arms: one.arms,
-        comparisons: one.comparisons,
-        slices: one.slices,
-        by_dataset: Vec::new(),
-    };
-    each.into_iter().next().map(only).unwrap_or_default()
-}
-
-fn one(context: &Context, book: &Book<'_>, set: &str, questions: &[&Question]) -> Result<DatasetResults, FlowError> {
-    let evaluated = book.evaluated(questions)?;
-    Ok(DatasetResults {
-        dataset: set.to_owned(),
-        comparisons: comparisons::of(&context.plan, &evaluated),
-        slices: evaluated.iter().map(|(arm, right)| slices::of(&arm.arm, questions, right)).collect(),
-        arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
-    })
-}
-
-/// Over all data sets, with the examples of each.
-fn together(book: &Book<'_>, all: &[&Question], each: &[DatasetResults]) -> Result<Vec<ArmResult>, FlowError> {
-    let examples = |slug: &str| -> Vec<Example> {
-        let arms = each.iter().flat_map(|one| &one.arms).filter(|arm| arm.arm == slug);
-        arms.flat_map(|arm| arm.examples.clone()).collect()
-    };
-    let arms = book.evaluated(all)?.into_iter().map(|(arm, _)| arm);
-    Ok(arms.map(|arm| ArmResult { examples: examples(&arm.arm), ..arm }).collect())
+fn alone(one: DatasetResults) -> Scored {
+    let DatasetResults { arms, comparisons, slices, scoring, .. } = one;
+    Scored { arms, comparisons, slices, scoring, by_dataset: Vec::new() }
 }
 
 impl Book<'_> {
-    /// Every arm with the questions that it is asked; one without a single record among them is left out.
-    fn evaluated(&self, questions: &[&Question]) -> Result<Vec<Evaluated>, FlowError> {
-        let mut evaluated = Vec::new();
+    fn one(&self, set: &str, questions: &Questions) -> Result<DatasetResults, FlowError> {
+        let sharing = Sharing::of(questions, self.context.plan.seed);
+        let (evaluated, scoring) = self.evaluated(questions, &sharing)?;
+        let slices = slices::of(questions, &evaluated);
+        Ok(DatasetResults {
+            dataset: set.to_owned(),
+            comparisons: comparisons::of(&self.context.plan, &evaluated, &sharing),
+            slices,
+            scoring,
+            arms: evaluated.into_iter().map(|evaluated| evaluated.arm).collect(),
+        })
+    }
+
+    /// Every arm with the questions that it is asked; one without a single record among them is left out. Of one data set, an
+    /// arm is asked all questions or none.
+    fn evaluated(
+        &self,
+        questions: &Questions,
+        sharing: &Sharing,
+    ) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
+        let (mut evaluated, mut further) = (Vec::new(), Further::of(self.plan));
         for arm in &self.plan.arms {
             let Some(rows) = self.rows.get(&arm.slug()) else { continue };
-            let asked: Vec<&Question> =
-                questions.iter().copied().filter(|question| self.grid.asks(arm, question)).collect();
-            if asked.iter().any(|question| rows.contains_key(&question.id.0)) {
-                evaluated.push(arm_result(arm, &asked, rows)?);
+            if self.grid.asked(arm, questions).iter().any(|question| rows.contains_key(&question.id.0)) {
+                further.begin(&arm.slug(), self.judged.get(&arm.slug()).cloned());
+                evaluated.push(arm_result(arm, questions, rows, sharing, &mut further)?);
+                further.end(sharing);
             }
         }
-        Ok(evaluated)
+        Ok((evaluated, further.scoring()))
+    }
+
+    /// Over all data sets, with the examples of each.
+    fn together(&self, all: &Questions, each: &[DatasetResults]) -> Result<Vec<ArmResult>, FlowError> {
+        let examples = |slug: &str| -> Vec<Example> {
+            let arms = each.iter().flat_map(|one| &one.arms).filter(|arm| arm.arm == slug);
+            arms.flat_map(|arm| arm.examples.clone()).collect()
+        };
+        let mut arms = Vec::new();
+        for arm in &self.plan.arms {
+            let slug = arm.slug();
+            let Some(rows) = self.rows.get(&slug) else { continue };
+            let asked = self.grid.asked(arm, all);
+            let sharing = Sharing::of(&asked, self.context.plan.seed);
+            let mut further = Further::of(self.plan);
+            further.begin(&slug, None);
+            let evaluated = arm_result(arm, &asked, rows, &sharing, &mut further)?;
+            arms.push(ArmResult { examples: examples(&slug), ..evaluated.arm });
+        }
+        Ok(arms)
     }
 }

@@ -6,24 +6,37 @@ use std::{
 };
 
 use divvy_core::{
-    answer_kind,
-    question::Question,
+    answer_kind::{self, AnswerKind},
+    digest::Digest,
+    questions::Questions,
     results::{ArmSlices, Slice},
     stats,
 };
 
+use super::scored::Evaluated;
+
 /// A group's questions, and how many of them are right.
 type Counts<K> = BTreeMap<K, (u64, u64)>;
 
-pub(super) fn of(arm: &str, questions: &[&Question], right: &[bool]) -> ArmSlices {
+/// What is said of one question: the kind of its answer, and its passage where others stand on it too.
+struct Label {
+    answer: Option<AnswerKind>,
+    passage: Option<String>,
+}
+
+pub(super) fn of(questions: &Questions, evaluated: &[Evaluated]) -> Vec<ArmSlices> {
+    let labels = labels(questions);
+    evaluated.iter().map(|one| arm(&one.arm.arm, &labels, &one.right)).collect()
+}
+
+fn arm(arm: &str, labels: &[Label], right: &[bool]) -> ArmSlices {
     let (mut answers, mut passages) = (Counts::new(), Counts::new());
-    let shared = shared(questions);
-    for (question, right) in questions.iter().zip(right) {
-        if let Some(kind) = answer_kind::of(question) {
+    for (label, right) in labels.iter().zip(right) {
+        if let Some(kind) = label.answer {
             count(&mut answers, kind, *right);
         }
-        if let Some(passage) = question.cluster.as_deref().filter(|passage| shared.contains(passage)) {
-            count(&mut passages, passage, *right);
+        if let Some(passage) = &label.passage {
+            count(&mut passages, passage.as_str(), *right);
         }
     }
     let mut by_passage: Vec<Slice> = passages.into_iter().map(|(passage, counts)| slice(passage, counts)).collect();
@@ -35,18 +48,23 @@ pub(super) fn of(arm: &str, questions: &[&Question], right: &[bool]) -> ArmSlice
     }
 }
 
-/// Clusters in which two questions have the very same passage: where every question brings its own, there is none to tell of.
-fn shared<'q>(questions: &[&'q Question]) -> HashSet<&'q str> {
+/// A cluster is a passage where two of its questions have the very same one: where every question brings its own, there is
+/// none to tell of.
+fn labels(questions: &Questions) -> Vec<Label> {
     let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
-    for question in questions {
-        let (Some(cluster), Some(premise)) = (question.cluster.as_deref(), question.premise.as_deref()) else {
-            continue;
-        };
-        if !seen.insert((cluster, premise)) {
-            shared.insert(cluster);
+    let mut labels = Vec::with_capacity(questions.len());
+    for question in questions.iter() {
+        if let (Some(cluster), Some(premise)) = (&question.cluster, &question.premise)
+            && !seen.insert((cluster.clone(), Digest::of("passage/1", premise).seed()))
+        {
+            shared.insert(cluster.clone());
         }
+        labels.push(Label { answer: answer_kind::of(&question), passage: question.cluster.clone() });
     }
-    shared
+    for label in &mut labels {
+        label.passage.take_if(|passage| !shared.contains(passage));
+    }
+    labels
 }
 
 fn count<K: Ord>(counts: &mut Counts<K>, group: K, right: bool) {
@@ -74,8 +92,8 @@ mod tests {
             question.cluster = Some(["p1", "p1", "p1", "p2", "p3", "p3"][at].to_owned());
             question.premise = Some(format!("passage {}", ["1", "1", "1", "2", "3", "another"][at]));
         }
-        let questions: Vec<&Question> = questions.iter().collect();
-        let slices = of("cot/big", &questions, &[true, false, true, true, false, false]);
+        let labels = labels(&questions.into_iter().collect());
+        let slices = arm("cot/big", &labels, &[true, false, true, true, false, false]);
         let counts = |slices: &[Slice]| {
             slices.iter().map(|slice| (slice.of.clone(), slice.n, slice.correct)).collect::<Vec<_>>()
         };

@@ -11,6 +11,7 @@ use divvy_core::results::Results;
 
 use crate::{
     markdown::notes,
+    scoring,
     table::Table,
     tables,
     verdict::{self, Verdict},
@@ -127,6 +128,10 @@ fn of_one_set(results: &Results) -> Vec<Section> {
     let none = "<p>No two arms were compared.</p>".to_owned();
     let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };
     sections.push(section("comparisons-section", "Paired comparisons", body));
+    let scoring: String = scoring::tables(results).iter().map(table::html).collect();
+    if !scoring.is_empty() {
+        sections.push(section("scoring-section", "Scorers", scoring));
+    }
     sections.extend(figures::steps(results).map(|body| section("steps-section", "Reasoning steps", body)));
     sections.extend(figures::slices(results).map(|body| section("slices-section", "Slices", body)));
     sections.extend(figures::efficiency(results).map(|body| section("efficiency-section", "Training rows", body)));

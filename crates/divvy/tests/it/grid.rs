@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use divvy_core::{
     question::{Question, Split},
-    synth::{Style, generate_style},
+    synth::{Style, of_style},
 };
 use divvy_testkit::{checkpoint, teacher::Lesson};
 use serde_json::{Value, json};
@@ -82,7 +82,7 @@ decomposers = ["big", "teacher"]
 
 /// Right about stories, and about nothing else.
 fn lesson() -> Lesson {
-    let stories = generate_style(Style::Arithmetic, Split::Test, STORIES, 7);
+    let stories = of_style(Style::Arithmetic, Split::Test, 7).take(STORIES).collect();
     let answer = |story: &Question, manner: Manner| match manner {
         Manner::Decompose => school::SUBQUESTIONS.to_owned(),
         _ => school::right(story),
@@ -255,7 +255,7 @@ solve_tokens = 8
 #[test]
 fn a_row_of_one_set_leaks_into_the_test_of_another() {
     let bench = bench(ARMS);
-    let fact = generate_style(Style::Facts, Split::Test, 2, 7).remove(1);
+    let fact = of_style(Style::Facts, Split::Test, 7).nth(1).unwrap();
     let rows = format!(
         "{}\n{}\n",
         json!({ "q": fact.text, "a": "x" }),

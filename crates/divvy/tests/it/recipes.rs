@@ -7,7 +7,7 @@ use divvy_core::{
     plan::Plan,
     question::{Question, Split},
     recipe::{DataSet, Recipe},
-    synth::{Style, generate_style},
+    synth::{Style, of_style},
 };
 use divvy_testkit::{checkpoint, teacher::Lesson};
 use serde_json::Value;
@@ -120,7 +120,7 @@ fn shrunken(text: &str) -> String {
 
 /// Right about three of four, in both splits.
 fn lesson() -> Lesson {
-    let of = |split, rows| STYLES.into_iter().flat_map(move |(_, style)| generate_style(style, split, rows, 2));
+    let of = |split, rows| STYLES.into_iter().flat_map(move |(_, style)| of_style(style, split, 2).take(rows));
     let questions: Vec<Question> = of(Split::Train, TRAIN).chain(of(Split::Test, TEST)).collect();
     let answer = |question: &Question, manner: Manner| match manner {
         Manner::Decompose => school::SUBQUESTIONS.to_owned(),

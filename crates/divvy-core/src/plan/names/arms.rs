@@ -27,6 +27,9 @@ impl Names<'_> {
             decompose_tokens: evaluate.decompose_tokens.unwrap_or(256),
             max_subquestions: evaluate.max_subquestions.unwrap_or(10),
             repetition_penalty: evaluate.repetition_penalty.unwrap_or(1.0),
+            scorers: self.scorers(&evaluate.scorers)?,
+            code: evaluate.code.as_ref().map_or(Ok(None), |code| self.code(code))?,
+            judge: evaluate.judge.as_ref().map(|judge| self.judge(judge)).transpose()?,
         })
     }
 

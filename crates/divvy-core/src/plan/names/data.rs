@@ -6,7 +6,10 @@ use super::{
     super::{DataPlan, SetNames},
     Names,
 };
-use crate::recipe::{DataSet, RecipeError};
+use crate::{
+    datasets::DatasetKind,
+    recipe::{DataSet, RecipeError},
+};
 
 impl Names<'_> {
     pub(in crate::plan) fn data(&self) -> Result<DataPlan, RecipeError> {
@@ -47,11 +50,9 @@ impl Names<'_> {
     }
 
     fn data_set(&self, key: &str, set: &DataSet) -> Result<(), RecipeError> {
-        const KNOWN: [&str; 6] = ["synth", "gsm8k", "drop", "bamboogle", "rows", "traffic"];
         let name = set.dataset.as_str();
-        if !KNOWN.contains(&name) {
-            return self
-                .fail(&format!("{key}.dataset"), format!("unknown data set `{name}`; there are {}", KNOWN.join(", ")));
+        if let Err(error) = name.parse::<DatasetKind>() {
+            return self.fail(&format!("{key}.dataset"), error);
         }
         if set.lines.is_some() && name != "traffic" {
             return self
