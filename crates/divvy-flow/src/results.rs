@@ -1,6 +1,7 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod quality;
 mod scored;
 mod scoring;
 mod sharing;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
+    quality::Quality,
     question::Question,
     questions::Questions,
     recipe::Rule,
@@ -57,6 +59,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
+        quality: quality::of(context, &scored.arms).await?,
         arms: scored.arms,
         comparisons: scored.comparisons,
         slices: scored.slices,
@@ -128,6 +131,9 @@ fn arm_result(
             Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(&question)),
             _ => None,
         };
+        if arm.strategy.needs_decomposer() {
+            quality::count(&mut tally.quality, arm.strategy, &question, graded.as_ref());
+        }
         further.add(&question, graded.as_ref());
         tally.without_decomposition += u64::from(row.is_some_and(has_no_decomposition));
         tally.add(&question, graded);
@@ -157,6 +163,7 @@ struct Tally {
     malformed: u64,
     subquestions: u64,
     decomposed: u64,
+    quality: Quality,
     steps: BTreeMap<u32, (u64, u64)>,
     examples: Vec<Example>,
 }
@@ -222,6 +229,7 @@ impl Tally {
         ArmResult {
             arm: arm.slug(),
             strategy: arm.strategy,
+            variant: arm.variant,
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,
@@ -246,6 +254,7 @@ impl Tally {
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),
+            decompositions: two_stage.then_some(self.quality),
             by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
             examples: self.examples,
         }

@@ -9,6 +9,7 @@ mod json;
 mod markdown;
 mod number;
 mod plot;
+mod quality;
 mod roles;
 mod scoring;
 mod sets;

@@ -5,7 +5,7 @@ use divvy_core::results::{Family, Results};
 use crate::{
     efficiency,
     number::count,
-    scoring, sets, slices,
+    quality, scoring, sets, slices,
     table::{self, Table, clean},
     tables, verdict,
 };
@@ -19,8 +19,15 @@ pub fn markdown(results: &Results) -> String {
         None => push_set(&mut text, results, "##"),
         Some(overview) => push_sets(&mut text, results, &overview),
     }
-    let shared =
-        [tables::collection(results), tables::screening(results), tables::training(results), tables::stages(results)];
+    // Of one data set it stands among the tables of that.
+    let quality = if results.by_dataset.is_empty() { None } else { quality::table(results) };
+    let shared = [
+        quality,
+        tables::collection(results),
+        tables::screening(results),
+        tables::training(results),
+        tables::stages(results),
+    ];
     for table in shared.iter().flatten() {
         push_table(&mut text, table, "##", "");
     }
@@ -48,12 +55,8 @@ fn push_set(text: &mut String, results: &Results, heading: &str) {
         push_table(text, &tables::tokens(results), heading, "");
     }
     push_table(text, &tables::comparisons(results), heading, "No two arms were compared.");
-    let optional = [
-        tables::decompositions(results),
-        tables::steps_across(results),
-        slices::answers(results),
-        efficiency::table(results),
-    ];
+    let optional =
+        [quality::table(results), tables::steps_across(results), slices::answers(results), efficiency::table(results)];
     for table in scoring::tables(results).iter().chain(optional.iter().flatten()) {
         push_table(text, table, heading, "");
     }
@@ -104,6 +107,7 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     if !tables::any_price(results) && !results.arms.is_empty() {
         notes.push("No price is known for these models, so no cost is given.".to_owned());
     }
+    notes.extend(quality::notes(results));
     if results.screening.is_some() {
         let screening = results.screening.as_ref().map_or((0, 0), |s| (s.tokens_in, s.tokens_out));
         notes.push(format!("Screening took {} tokens in and {} out.", count(screening.0), count(screening.1)));

@@ -36,6 +36,8 @@ impl Results {
             scoring: one.scoring.clone(),
             datasets,
             by_dataset: Vec::new(),
+            // Counted over all data sets.
+            quality: Vec::new(),
             ..self.clone()
         }
     }

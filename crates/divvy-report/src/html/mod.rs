@@ -11,7 +11,7 @@ use divvy_core::results::Results;
 
 use crate::{
     markdown::notes,
-    scoring,
+    quality, scoring,
     table::Table,
     tables,
     verdict::{self, Verdict},
@@ -104,6 +104,10 @@ fn section(id: &str, title: &str, body: String) -> Section {
 /// What is told of each data set by itself, then what is told of the run.
 fn sections(results: &Results) -> Vec<Section> {
     let mut sections = if results.by_dataset.is_empty() { of_one_set(results) } else { sets::sections(results) };
+    // Of one data set it stands below the arms.
+    if let Some(quality) = quality::table(results).filter(|_| !results.by_dataset.is_empty()) {
+        sections.push(section("quality-section", "Decompositions", table::html(&quality)));
+    }
     sections.extend(examples::html(results).map(|body| section("examples", "Examples", body)));
     sections.extend(figures::training(results).map(|body| section("training-section", "Training", body)));
     let optional = |table: Option<Table>| table.as_ref().map(table::html);
@@ -143,7 +147,7 @@ fn arms(results: &Results) -> String {
         return "<p>No arm was evaluated.</p>".to_owned();
     }
     let arms = table::html(&tables::arms(results));
-    format!("{arms}{}", tables::decompositions(results).as_ref().map(table::html).unwrap_or_default())
+    format!("{arms}{}", quality::table(results).as_ref().map(table::html).unwrap_or_default())
 }
 
 fn footer(results: &Results) -> String {
