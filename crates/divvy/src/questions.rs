@@ -80,7 +80,7 @@ fn read(recipe: &Recipe, set: &DataSet, split: Split, place: &Place) -> anyhow::
     let beside = Home::new(place.store.as_deref(), recipe.store.as_deref()).folder;
     let loaded = read_questions(&spec, Arc::new(Aside::new(&beside)))?;
     if !loaded.skipped.is_empty() {
-        say(&format!("{} bad rows of {} ({split}) skipped:", loaded.skipped.len(), set.name()));
+        say(&format!("{} bad rows of {split} skipped in {}:", loaded.skipped.len(), set.name()));
         loaded.skipped.iter().take(SHOWN).for_each(|row| say(&format!("  {row}")));
     }
     if set.dataset == DatasetKind::Traffic.name() {
