@@ -171,7 +171,10 @@ pub fn shape(plan: &Plan, questions: &Splits) -> Option<Shape> {
         shape.answers += asked;
         if let Some(decomposer) = writes_at_once(plan, arm) {
             shape.decomposing += asked;
-            shape.decompositions += if written.insert((decomposer, arm.variant)) { asked } else { 0 };
+            // A student is asked as it was trained, whatever the arm's demonstrations and cap.
+            let student = decomposer.starts_with("student:");
+            let variant = if student { Variant::default() } else { arm.variant };
+            shape.decompositions += if written.insert((decomposer, variant)) { asked } else { 0 };
         }
     }
     Some(shape)
