@@ -1,16 +1,19 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod costs;
 mod quality;
 mod scored;
 mod scoring;
 mod sharing;
 mod slices;
+mod took;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
+    cost::Prices,
     quality::Quality,
     question::Question,
     questions::Questions,
@@ -19,6 +22,7 @@ use divvy_core::{
     results::{
         ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
         TrainingSummary,
+        costs::{Costs, StatedTerms},
     },
     screening::reason,
 };
@@ -44,6 +48,10 @@ pub struct Heading {
     pub sources: BTreeMap<String, String>,
     /// Name of a local model → its numerics profile.
     pub numerics: BTreeMap<String, String>,
+    /// Name of a model → its price in the recipe as it stands; none where there is no price.
+    pub prices: BTreeMap<String, Prices>,
+    /// On what terms costs are counted.
+    pub terms: StatedTerms,
 }
 
 /// Counts everything the plan has in the store so far.
@@ -51,7 +59,8 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
-    let scored = scored::read(context).await?;
+    let training = training(context).await?;
+    let scored = scored::read(context, (heading.terms, &heading.prices), &training).await?;
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -65,11 +74,18 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         slices: scored.slices,
         scoring: scored.scoring,
         by_dataset: scored.by_dataset,
+        costs: scored.costs,
         collection: collection(context).await?,
         screening: screening(context).await?,
-        training: training(context).await?,
+        training,
         stages: stages(context).await?,
     })
+}
+
+/// The one figure, wherever it is shown.
+fn money(costs: Option<&Costs>, arm: &ArmResult) -> Option<i64> {
+    let cost = costs?.arms.iter().find(|cost| cost.arm == arm.arm)?;
+    cost.money.as_ref().map(|money| money.total)
 }
 
 async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
@@ -115,6 +131,14 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
         id: id.clone(),
     })
     .collect()
+}
+
+async fn by_arm(context: &Context) -> Result<costs::ByArm, FlowError> {
+    let mut by_arm = costs::ByArm::new();
+    for row in context.store.items(&context.digest, Stage::Evaluate).await? {
+        by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
+    }
+    Ok(by_arm)
 }
 
 fn arm_result(
@@ -172,19 +196,12 @@ struct Tally {
 struct Sum {
     tokens_in: u64,
     tokens_out: u64,
-    /// Becomes `None` for good at the first unknown price.
-    unknown: bool,
-    nanos: i64,
 }
 
 impl Sum {
     fn add(&mut self, spent: Spent) {
         self.tokens_in += spent.tokens_in;
         self.tokens_out += spent.tokens_out;
-        match spent.cost_nanos {
-            Some(nanos) => self.nanos += nanos,
-            None => self.unknown = true,
-        }
     }
 }
 
@@ -249,8 +266,8 @@ impl Tally {
             decompose_tokens_out: self.decompose.tokens_out,
             solve_tokens_in: self.solve.tokens_in,
             solve_tokens_out: self.solve.tokens_out,
-            cost_nanos: (!self.decompose.unknown && !self.solve.unknown)
-                .then_some(self.decompose.nanos + self.solve.nanos),
+            // Counted with all other costs, from the calls.
+            cost_nanos: None,
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::{sets, verdict::Verdict};
 
 /// `{"arms": [{"arm", "strategy", "decomposer", "solver", "n", "correct", "accuracy", "ci": [low, high], "tokens_in",
-/// "tokens_out", …}], "comparisons": […], "collection": …, "screening": …, "training": […], "stages": […], "verdict": {"answer",
-/// "headline", "findings"}, …}`. Of several data sets each has its `arms`, `comparisons` and `verdict` in `by_dataset`, and the
+/// "tokens_out", …}], "comparisons": […], "collection": …, "screening": …, "training": […], "stages": […], "costs": {"terms", "arms",
+/// "students", "distilling"}, "verdict": {"answer", "headline", "summary": [{"label", "text"}], "findings"}, …}`. Of several data sets each has its `arms`, `comparisons` and `verdict` in `by_dataset`, and the
 /// answer of the whole is `by-dataset`. A figure that is not a number is `null`. Token counts are totals over the arm's questions.
 #[must_use]
 pub fn json(results: &Results) -> Value {
@@ -23,12 +23,14 @@ pub fn json(results: &Results) -> Value {
         several => {
             let headlines: Vec<String> =
                 several.iter().map(|(set, verdict)| format!("{set}: {}", verdict.headline)).collect();
-            json!({ "answer": "by-dataset", "headline": headlines.join(" "), "findings": [] })
+            json!({ "answer": "by-dataset", "headline": headlines.join(" "), "summary": [], "findings": [] })
         }
     };
     value
 }
 
 fn told(verdict: &Verdict) -> Value {
-    json!({ "answer": verdict.answer.word(), "headline": verdict.headline, "findings": verdict.findings })
+    let label = |(label, text): &(&str, String)| json!({ "label": label, "text": text });
+    let summary: Vec<Value> = verdict.summary.iter().map(label).collect();
+    json!({ "answer": verdict.answer.word(), "headline": verdict.headline, "summary": summary, "findings": verdict.findings })
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArmResult, ArmSlices, Comparison, Results, Scoring};
+use super::{ArmResult, ArmSlices, Comparison, Results, Scoring, costs::Costs};
 
 /// One data set: its arms, compared among themselves. Holm's adjustment is within its families.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,8 @@ pub struct DatasetResults {
     pub slices: Vec<ArmSlices>,
     #[serde(default)]
     pub scoring: Option<Scoring>,
+    #[serde(default)]
+    pub costs: Option<Costs>,
 }
 
 impl Results {
@@ -34,6 +36,7 @@ impl Results {
             comparisons: one.comparisons.clone(),
             slices: one.slices.clone(),
             scoring: one.scoring.clone(),
+            costs: one.costs.clone(),
             datasets,
             by_dataset: Vec::new(),
             // Counted over all data sets.

@@ -1,16 +1,24 @@
 //! The figures of every arm: over all questions, and of several data sets for each by itself.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use divvy_core::{
+    cost::Prices,
     plan::EvaluatePlan,
     questions::Questions,
-    records::Stage,
-    results::{ArmResult, ArmSlices, Comparison, DatasetResults, Example, Scoring},
+    results::{
+        ArmResult, ArmSlices, Comparison, DatasetResults, Example, Scoring, TrainingSummary,
+        costs::{Costs, StatedTerms},
+    },
 };
-use divvy_store::ItemRow;
 
-use super::{arm_result, comparisons, scoring::Further, sharing::Sharing, slices};
+use super::{
+    arm_result, by_arm, comparisons,
+    costs::{self, ByArm},
+    scoring::Further,
+    sharing::Sharing,
+    slices,
+};
 use crate::{
     context::Context,
     error::FlowError,
@@ -25,6 +33,7 @@ pub(super) struct Scored {
     pub(super) comparisons: Vec<Comparison>,
     pub(super) slices: Vec<ArmSlices>,
     pub(super) scoring: Option<Scoring>,
+    pub(super) costs: Option<Costs>,
     pub(super) by_dataset: Vec<DatasetResults>,
 }
 
@@ -42,22 +51,23 @@ struct Book<'a> {
     plan: &'a EvaluatePlan,
     grid: Grid,
     /// Slug → question → record.
-    rows: HashMap<String, HashMap<String, ItemRow>>,
+    rows: ByArm,
     judged: HashMap<String, Verdicts>,
 }
 
-pub(super) async fn read(context: &Context) -> Result<Scored, FlowError> {
+pub(super) async fn read(
+    context: &Context,
+    money: (StatedTerms, &BTreeMap<String, Prices>),
+    training: &[TrainingSummary],
+) -> Result<Scored, FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(Scored::default()) };
-    let mut rows: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
-    for row in context.store.items(&context.digest, Stage::Evaluate).await? {
-        rows.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
-    }
+    let rows = by_arm(context).await?;
     let judged = judge::of_arms(context, plan).await?;
     let book = Book { context, plan, grid: evaluate::grid(context, plan), rows, judged };
     let (all, sets) = (evaluate::questions(context, plan), grid::sets(&context.plan));
     let mut each = Vec::new();
     for set in sets {
-        each.push(book.one(set, &evaluate::of_set(sets, all, set))?);
+        each.push(book.one(set, &evaluate::of_set(sets, all, set), money, training).await?);
     }
     if each.len() < 2 {
         return Ok(each.into_iter().next().map(alone).unwrap_or_default());
@@ -66,21 +76,33 @@ pub(super) async fn read(context: &Context) -> Result<Scored, FlowError> {
 }
 
 fn alone(one: DatasetResults) -> Scored {
-    let DatasetResults { arms, comparisons, slices, scoring, .. } = one;
-    Scored { arms, comparisons, slices, scoring, by_dataset: Vec::new() }
+    let DatasetResults { arms, comparisons, slices, scoring, costs, .. } = one;
+    Scored { arms, comparisons, slices, scoring, costs, by_dataset: Vec::new() }
 }
 
 impl Book<'_> {
-    fn one(&self, set: &str, questions: &Questions) -> Result<DatasetResults, FlowError> {
+    async fn one(
+        &self,
+        set: &str,
+        questions: &Questions,
+        money: (StatedTerms, &BTreeMap<String, Prices>),
+        training: &[TrainingSummary],
+    ) -> Result<DatasetResults, FlowError> {
         let sharing = Sharing::of(questions, self.context.plan.seed);
         let (evaluated, scoring) = self.evaluated(questions, &sharing)?;
         let slices = slices::of(questions, &evaluated);
+        let costs = costs::of(self.context, money, questions, &evaluated, &self.rows, training).await?;
+        let paid = |arm: &ArmResult| super::money(costs.as_ref(), arm);
         Ok(DatasetResults {
             dataset: set.to_owned(),
             comparisons: comparisons::of(&self.context.plan, &evaluated, &sharing),
             slices,
             scoring,
-            arms: evaluated.into_iter().map(|evaluated| evaluated.arm).collect(),
+            arms: evaluated
+                .into_iter()
+                .map(|Evaluated { arm, .. }| ArmResult { cost_nanos: paid(&arm), ..arm })
+                .collect(),
+            costs,
         })
     }
 
@@ -118,7 +140,9 @@ impl Book<'_> {
             let mut further = Further::of(self.plan);
             further.begin(&slug, None);
             let evaluated = arm_result(arm, &asked, rows, &sharing, &mut further)?;
-            arms.push(ArmResult { examples: examples(&slug), ..evaluated.arm });
+            let paid = each.iter().flat_map(|one| &one.arms).filter(|one| one.arm == slug);
+            let cost_nanos = paid.map(|one| one.cost_nanos).sum();
+            arms.push(ArmResult { examples: examples(&slug), cost_nanos, ..evaluated.arm });
         }
         Ok(arms)
     }

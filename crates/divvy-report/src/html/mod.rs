@@ -10,6 +10,7 @@ mod table;
 use divvy_core::results::Results;
 
 use crate::{
+    costs,
     markdown::notes,
     quality, scoring,
     table::Table,
@@ -91,7 +92,10 @@ fn findings(verdict: &Verdict) -> String {
         )
     };
     let list = if findings.is_empty() { String::new() } else { format!("<ul>{}</ul>", findings.concat()) };
-    format!("{list}{more}")
+    let entry = |(label, line): &(&str, String)| format!("<dt>{label}</dt><dd>{}</dd>", text(line));
+    let summary: String = verdict.summary.iter().map(entry).collect();
+    let summary = if summary.is_empty() { summary } else { format!("<dl>{summary}</dl>") };
+    format!("{summary}{list}{more}")
 }
 
 /// Element id, title, body.
@@ -128,6 +132,10 @@ fn of_one_set(results: &Results) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     sections.extend(figures::accuracy(results).map(|body| section("plot", "Accuracy and tokens", body)));
     sections.push(section("arms-section", "Arms", arms(results)));
+    let costs: String = costs::tables(results).iter().map(table::html).collect();
+    if !costs.is_empty() {
+        sections.push(section("costs-section", "Costs", costs));
+    }
     let comparisons = tables::comparisons(results);
     let none = "<p>No two arms were compared.</p>".to_owned();
     let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };
