@@ -6,6 +6,7 @@
 
 mod canonical;
 
+pub mod answer_kind;
 pub mod arm;
 pub mod chat;
 pub mod cost;

@@ -9,6 +9,7 @@ mod declared;
 mod names;
 mod prompts;
 mod scoring;
+mod sets;
 mod tuning;
 mod usages;
 
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
-pub use self::{prompts::demonstrates, tuning::Tuning};
+pub use self::{prompts::demonstrates, sets::SetNames, tuning::Tuning};
 use crate::{
     arm::{Arm, ArmPair},
     digest::Digest,
@@ -51,9 +52,13 @@ pub struct Plan {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataPlan {
-    pub train: String,
-    pub test: Option<String>,
+    pub train: SetNames,
+    pub test: SetNames,
+    /// Rows carved from each training set …
     pub dev_rows: usize,
+    /// … but from these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dev_rows_of: BTreeMap<String, usize>,
     /// Digest of the questions of each split, as loaded. Filled by [`Plan::with_inputs`].
     pub content: BTreeMap<String, String>,
 }
@@ -99,6 +104,12 @@ pub struct StudentPlan {
     pub max_row_tokens: usize,
     pub checkpoint_every: u64,
     pub eval_every: u64,
+    /// Training set → how often each of its rows is learnt. Empty where there is one set, learnt once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mix: BTreeMap<String, f64>,
+    /// Most training rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
     #[serde(flatten)]
     pub tuning: Tuning,
 }
@@ -137,6 +148,14 @@ pub struct CodePlan {
 pub struct JudgePlan {
     pub model: String,
     pub max_tokens: u32,
+}
+
+impl StudentPlan {
+    /// Whether it learns rows of this training set.
+    #[must_use]
+    pub fn learns_from(&self, set: &str) -> bool {
+        self.mix.is_empty() || self.mix.contains_key(set)
+    }
 }
 
 impl Plan {

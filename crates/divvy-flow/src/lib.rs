@@ -14,6 +14,7 @@ pub mod evaluate;
 pub mod export;
 pub mod forecast;
 pub mod graders;
+pub mod grid;
 pub mod items;
 pub mod paid;
 pub mod progress;

@@ -3,8 +3,10 @@
 mod comparisons;
 mod costs;
 mod quality;
+mod scored;
 mod scoring;
 mod sharing;
+mod slices;
 mod took;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,27 +14,25 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use divvy_core::{
     arm::Arm,
     cost::Prices,
-    plan::EvaluatePlan,
     quality::Quality,
     question::Question,
     questions::Questions,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
-        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, Scoring, ScreeningSummary, StageTime,
-        StepSlice, TrainingSummary,
+        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
+        TrainingSummary,
         costs::{Costs, StatedTerms},
     },
     screening::reason,
 };
 use divvy_store::ItemRow;
 
-use self::{scoring::Further, sharing::Sharing};
+use self::{scored::Evaluated, scoring::Further, sharing::Sharing};
 use crate::{
     context::Context,
     error::FlowError,
     evaluate::{self, Graded, Spent},
-    graders::judge,
     items, train,
 };
 
@@ -59,22 +59,8 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
-    let rows = by_arm(context).await?;
-    let (evaluated, comparisons, scoring) = match &context.plan.evaluate {
-        Some(plan) => {
-            let sharing = Sharing::of(evaluate::questions(context, plan), context.plan.seed);
-            let (evaluated, scoring) = grade_book(context, plan, &rows, &sharing).await?;
-            let comparisons = comparisons::of(&context.plan, &evaluated, &sharing);
-            (evaluated, comparisons, scoring)
-        }
-        None => Default::default(),
-    };
     let training = training(context).await?;
-    let costs = costs::of(context, (heading.terms, &heading.prices), &evaluated, &rows, &training).await?;
-    let arms: Vec<ArmResult> = evaluated
-        .into_iter()
-        .map(|Evaluated { arm, .. }| ArmResult { cost_nanos: money(costs.as_ref(), &arm), ..arm })
-        .collect();
+    let scored = scored::read(context, (heading.terms, &heading.prices), &training).await?;
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -82,11 +68,13 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
-        comparisons,
-        scoring,
-        quality: quality::of(context, &arms).await?,
-        arms,
-        costs,
+        quality: quality::of(context, &scored.arms).await?,
+        arms: scored.arms,
+        comparisons: scored.comparisons,
+        slices: scored.slices,
+        scoring: scored.scoring,
+        by_dataset: scored.by_dataset,
+        costs: scored.costs,
         collection: collection(context).await?,
         screening: screening(context).await?,
         training,
@@ -101,25 +89,37 @@ fn money(costs: Option<&Costs>, arm: &ArmResult) -> Option<i64> {
 }
 
 async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
-    let test = context.plan.data.test.clone().unwrap_or_default();
     let openings = context.store.test_openings().await?;
-    let seen = openings.iter().filter(|opening| opening.dataset == test).map(|opening| &opening.plan);
-    let plans = seen.collect::<HashSet<_>>().len() as u64;
-    let used = [
-        ("train", &context.plan.data.train, &context.questions.train),
-        ("dev", &context.plan.data.train, &context.questions.dev),
-        ("test", &test, &context.questions.test),
-    ]
-    .into_iter()
-    .filter(|(_, _, questions)| !questions.is_empty())
-    .map(|(split, dataset, questions)| DatasetUse {
-        dataset: dataset.clone(),
-        split: split.to_owned(),
-        rows: questions.len() as u64,
-        opened_by: if split == "test" { plans } else { 0 },
-    })
-    .collect();
+    let opened_by = |set: &String| {
+        let seen = openings.iter().filter(|opening| opening.dataset == *set).map(|opening| &opening.plan);
+        seen.collect::<HashSet<_>>().len() as u64
+    };
+    let (data, questions) = (&context.plan.data, &context.questions);
+    let mut used = Vec::new();
+    for (split, sets, questions) in [
+        ("train", &data.train, &questions.train),
+        ("dev", &data.train, &questions.dev),
+        ("test", &data.test, &questions.test),
+    ] {
+        let rows = rows_of(sets, questions);
+        used.extend(sets.iter().zip(rows).filter(|(_, rows)| *rows > 0).map(|(set, rows)| DatasetUse {
+            dataset: set.clone(),
+            split: split.to_owned(),
+            rows,
+            opened_by: if split == "test" { opened_by(set) } else { 0 },
+        }));
+    }
     Ok(used)
+}
+
+/// How many questions are of each set.
+fn rows_of(sets: &[String], questions: &Questions) -> Vec<u64> {
+    if sets.len() == 1 {
+        return vec![questions.len() as u64];
+    }
+    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
+    questions.iter().for_each(|question| *rows.entry(question.dataset.clone()).or_default() += 1);
+    sets.iter().map(|set| rows.get(set).copied().unwrap_or(0)).collect()
 }
 
 fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
@@ -133,39 +133,12 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
     .collect()
 }
 
-/// An arm with what became of each question, in their order.
-struct Evaluated {
-    arm: ArmResult,
-    right: Vec<bool>,
-    /// Partial credit.
-    scores: Vec<f64>,
-}
-
 async fn by_arm(context: &Context) -> Result<costs::ByArm, FlowError> {
     let mut by_arm = costs::ByArm::new();
     for row in context.store.items(&context.digest, Stage::Evaluate).await? {
         by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
     }
     Ok(by_arm)
-}
-
-/// Every arm; those without a single row are left out.
-async fn grade_book(
-    context: &Context,
-    plan: &EvaluatePlan,
-    by_arm: &costs::ByArm,
-    sharing: &Sharing,
-) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
-    let questions = evaluate::questions(context, plan);
-    let mut judged = judge::of_arms(context, plan).await?;
-    let (mut evaluated, mut further) = (Vec::new(), Further::of(plan));
-    for arm in &plan.arms {
-        let Some(rows) = by_arm.get(&arm.slug()) else { continue };
-        further.begin(&arm.slug(), judged.remove(&arm.slug()));
-        evaluated.push(arm_result(arm, questions, rows, sharing, &mut further)?);
-        further.end(sharing);
-    }
-    Ok((evaluated, further.scoring()))
 }
 
 fn arm_result(

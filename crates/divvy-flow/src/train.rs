@@ -1,5 +1,6 @@
 //! Train: every student of the plan learns what its target says: to decompose, to answer, or both. A student that was trained on the same rows with the same settings is found, not trained again.
 
+mod mix;
 pub(crate) mod rows;
 
 use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
@@ -87,17 +88,18 @@ pub enum Stopped {
 /// # Errors
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
-    let Some((name, plan)) = context.plan.students.iter().find(|(_, plan)| plan.target.needs_gold()) else {
-        return Ok(());
-    };
-    match context.questions.train.iter().find(|question| question.golds.is_empty()) {
-        None => Ok(()),
-        Some(question) => Err(FlowError::Input(format!(
-            "students.{name}: {} learns gold answers, but {} has none; name the answer column, or choose another target",
-            plan.target.name(),
-            question.id
-        ))),
+    let taught_gold = context.plan.students.iter().filter(|(_, plan)| plan.target.needs_gold());
+    for (name, plan) in taught_gold {
+        let mut learnt = context.questions.train.iter().filter(|question| plan.learns_from(&question.dataset));
+        if let Some(question) = learnt.find(|question| question.golds.is_empty()) {
+            return Err(FlowError::Input(format!(
+                "students.{name}: {} learns gold answers, but {} has none; name the answer column, or choose another target",
+                plan.target.name(),
+                question.id
+            )));
+        }
     }
+    Ok(())
 }
 
 /// Trains, or finds, every student of the plan.
@@ -208,6 +210,10 @@ async fn train_one(
         let reason = "no rows to train on; `divvy status` tells what became of those that were collected and screened"
             .to_owned();
         return Err(FlowError::Train { student: name.to_owned(), reason });
+    }
+    if let Some(wanted) = job.plan.rows.filter(|wanted| *wanted > job.rows.len()) {
+        let there_are = format!("train: students.{name} has {} rows, all that there are, not {wanted}", job.rows.len());
+        context.progress.note(&there_are);
     }
     context.progress.start(Stage::Train, &format!("{name}: {} rows", job.rows.len()), 0, 0);
     let trained = blocking(context, trainer, name, &key, job).await;

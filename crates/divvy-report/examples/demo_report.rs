@@ -49,6 +49,8 @@ fn results() -> Results {
         ],
         arms,
         comparisons,
+        slices: Vec::new(),
+        by_dataset: Vec::new(),
         scoring: None,
         collection: Some(CollectionSummary {
             teacher: "big".to_owned(),

@@ -6,6 +6,7 @@
 
 mod card;
 mod costs;
+mod efficiency;
 mod html;
 mod json;
 mod markdown;
@@ -14,6 +15,8 @@ mod plot;
 mod quality;
 mod roles;
 mod scoring;
+mod sets;
+mod slices;
 mod table;
 mod tables;
 mod verdict;

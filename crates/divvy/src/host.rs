@@ -269,3 +269,6 @@ impl Chat for LocalChat {
         futures::stream::unfold(stream, |mut stream| async move { Some((stream.recv().await?, stream)) }).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

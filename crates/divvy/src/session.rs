@@ -11,7 +11,7 @@ use divvy_core::{
     cost::Prices,
     digest::Digest,
     plan::Plan,
-    recipe::{self, DataSet, Recipe},
+    recipe::{self, DataSet, OneOrMany, Recipe},
     results::{Results, costs::StatedTerms},
 };
 use divvy_flow::{
@@ -84,7 +84,8 @@ fn understand(text: &str, place: &Place) -> anyhow::Result<(Recipe, Plan)> {
     let origin = place.recipe.display().to_string();
     let mut recipe = Recipe::parse(text, &origin)?;
     if let Some(Traffic { lines }) = place.from {
-        recipe.data.train = DataSet { dataset: "traffic".to_owned(), lines, ..DataSet::default() };
+        let traffic = DataSet { dataset: "traffic".to_owned(), lines, ..DataSet::default() };
+        recipe.data.train = OneOrMany::One(traffic);
     }
     let plan = Plan::resolve(&recipe, &origin)?;
     Ok((recipe, plan))

@@ -2,13 +2,19 @@
 //! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
 
 pub mod costs;
+mod datasets;
 mod quality;
 mod scoring;
+mod slices;
 
 use serde::{Deserialize, Serialize};
 
-pub use quality::{DecomposerQuality, Heard, Pass};
-pub use scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring};
+pub use self::{
+    datasets::DatasetResults,
+    quality::{DecomposerQuality, Heard, Pass},
+    scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring},
+    slices::{ArmSlices, Slice},
+};
 
 use crate::{
     arm::{Strategy, Variant},
@@ -27,9 +33,16 @@ pub struct Results {
     pub datasets: Vec<DatasetUse>,
     /// Model name in the recipe → source, as written.
     pub models: Vec<ModelUse>,
+    /// Over all questions of all data sets that were scored.
     pub arms: Vec<ArmResult>,
-    /// Paired comparisons on the same questions, in the recipe's order.
+    /// Paired comparisons on the same questions, in the recipe's order. Of several data sets each has its own.
     pub comparisons: Vec<Comparison>,
+    /// Of one data set; of several each has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<ArmSlices>,
+    /// Empty where one data set was scored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_dataset: Vec<DatasetResults>,
     /// The same answers under further scorers; `None` where the recipe names none.
     #[serde(default)]
     pub scoring: Option<Scoring>,

@@ -11,7 +11,7 @@ use divvy_core::{
 };
 
 use super::{
-    Evaluated,
+    scored::Evaluated,
     sharing::{Sharing, has_partial_credit},
 };
 

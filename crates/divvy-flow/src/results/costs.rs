@@ -17,10 +17,10 @@ use divvy_core::{
 use divvy_store::ItemRow;
 
 use super::{
-    Evaluated,
+    scored::Evaluated,
     took::{Calls, Tariff, Took},
 };
-use crate::{context::Context, error::FlowError, evaluate};
+use crate::{context::Context, error::FlowError};
 
 /// Rows of an arm by question.
 pub(super) type ByArm = HashMap<String, HashMap<String, ItemRow>>;
@@ -35,13 +35,14 @@ struct Counted<'a> {
 pub(super) async fn of(
     context: &Context,
     (terms, prices): (StatedTerms, &BTreeMap<String, Prices>),
+    questions: &Questions,
     evaluated: &[Evaluated],
     rows: &ByArm,
     training: &[TrainingSummary],
 ) -> Result<Option<Costs>, FlowError> {
     let Some(plan) = context.plan.evaluate.as_ref().filter(|_| !evaluated.is_empty()) else { return Ok(None) };
     let tariff = Tariff::new(context, terms, prices);
-    let (questions, clusters) = in_order(evaluate::questions(context, plan));
+    let (questions, clusters) = in_order(questions);
     let calls = Calls::read(context, rows.values().flat_map(HashMap::values)).await?;
     let stages = Stages::read(context, &tariff).await?;
     let counted: Vec<Counted> = evaluated

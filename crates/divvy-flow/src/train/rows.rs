@@ -20,7 +20,7 @@ use divvy_core::{
     records::{Stage, Verdict},
 };
 
-use super::Row;
+use super::{Row, mix};
 use crate::{collect, context::Context, error::FlowError, items, items::ItemKey, screen};
 
 /// Rows to learn from, and rows to watch the loss on. Targets that repeat a solver's replies have none of the latter: dev
@@ -33,6 +33,7 @@ pub(crate) struct Rows {
 }
 
 /// A row, and the item that it was made of.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Taught {
     pub(crate) from: ItemKey,
     pub(crate) row: Row,
@@ -52,7 +53,14 @@ pub(crate) fn prompt_id(prompts: &Prompts, plan: &StudentPlan) -> String {
     id.hex().to_owned()
 }
 
+/// All that it learns: of its training sets, as often as it says, and no more rows than it wants.
 pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
+    let Rows { train, mut dev, unusable } = whole(context, plan).await?;
+    dev.retain(|taught| plan.learns_from(taught.from.question.set()));
+    Ok(Rows { train: mix::mixed(train, plan, context.plan.seed), dev, unusable })
+}
+
+async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
     let prompts = &context.plan.prompts;
     if plan.target == Target::Direct {
         let from = |question: &Question| ItemKey { question: question.id.clone(), sample: 0, arm: String::new() };
@@ -94,7 +102,9 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
                 reply.into_iter().collect()
             };
             let rows = of(train, repeated);
-            let unusable = (replies.len() - rows.len()) as u64;
+            let learnt = replies.keys().filter(|key| plan.learns_from(key.question.set())).count();
+            let taught = rows.iter().filter(|taught| plan.learns_from(taught.from.question.set())).count();
+            let unusable = (learnt - taught) as u64;
             Rows { train: rows, dev: Vec::new(), unusable }
         }
         Target::Direct => unreachable!("answered above"),

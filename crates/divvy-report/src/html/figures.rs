@@ -4,8 +4,9 @@ use divvy_core::results::Results;
 
 use super::{escape::text, table};
 use crate::{
+    efficiency,
     plot::{self, Page},
-    roles, tables,
+    roles, slices, tables,
 };
 
 pub(crate) fn accuracy(results: &Results) -> Option<String> {
@@ -30,6 +31,24 @@ pub(crate) fn steps(results: &Results) -> Option<String> {
     Some(format!(
         r#"<figure><div class="panels">{panels}</div><figcaption>Accuracy in % by number of reasoning steps, with 95 % intervals; the other arms in grey.</figcaption></figure><details><summary>The figures</summary>{}</details>"#,
         table::html(&table)
+    ))
+}
+
+/// By kind of answer, and by passage where questions share one.
+pub(crate) fn slices(results: &Results) -> Option<String> {
+    let answers = slices::answers(results).as_ref().map(table::html);
+    let passages = slices::passages(results).as_ref().map(table::html);
+    let passages = passages.map(|table| format!("<details><summary>By passage</summary>{table}</details>"));
+    (answers.is_some() || passages.is_some())
+        .then(|| format!("{}{}", answers.unwrap_or_default(), passages.unwrap_or_default()))
+}
+
+pub(crate) fn efficiency(results: &Results) -> Option<String> {
+    let pictures = Page::BOTH.iter().map(|page| plot::efficiency::draw(results, *page)).collect::<Option<Vec<_>>>()?;
+    let table = efficiency::table(results).as_ref().map(table::html).unwrap_or_default();
+    Some(format!(
+        r#"<figure>{}<figcaption>Accuracy in % by number of training rows, with 95 % intervals. The rows of a smaller student are among those of a larger one.</figcaption></figure><details><summary>The figures</summary>{table}</details>"#,
+        pictures.concat()
     ))
 }
 

@@ -4,11 +4,19 @@
 pub(crate) mod escape;
 mod examples;
 mod figures;
+mod sets;
 mod table;
 
 use divvy_core::results::Results;
 
-use crate::{costs, markdown::notes, quality, scoring, table::Table, tables, verdict};
+use crate::{
+    costs,
+    markdown::notes,
+    quality, scoring,
+    table::Table,
+    tables,
+    verdict::{self, Verdict},
+};
 use escape::{escape, text};
 
 const STYLE: &str = include_str!("../../assets/report.css");
@@ -23,10 +31,11 @@ pub fn html(results: &Results) -> String {
     let mut page = head(results);
     page.push_str(&header(results, &sections));
     page.push_str(r#"<main id="main">"#);
-    page.push_str(&verdict_section(results));
+    page.push_str(&if results.by_dataset.is_empty() { verdict_section(results) } else { sets::verdicts(results) });
     for (id, title, body) in &sections {
         page.push_str(&format!(
-            r#"<section id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{title}</h2>{body}</section>"#
+            r#"<section id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{}</h2>{body}</section>"#,
+            text(title)
         ));
     }
     page.push_str("</main>");
@@ -51,7 +60,8 @@ fn head(results: &Results) -> String {
 }
 
 fn header(results: &Results, sections: &[Section]) -> String {
-    let links: String = sections.iter().map(|(id, title, _)| format!(r##"<a href="#{id}">{title}</a>"##)).collect();
+    let links: String =
+        sections.iter().map(|(id, title, _)| format!(r##"<a href="#{id}">{}</a>"##, text(title))).collect();
     format!(
         r##"<a class="skip" href="#main">Skip to the verdict</a><header><p class="brand">divvy <span>report</span></p><h1>{}</h1><button type="button" id="theme" class="needs-script" aria-pressed="false">Dark</button></header><nav aria-label="Sections">{links}</nav>"##,
         text(&results.name)
@@ -60,6 +70,16 @@ fn header(results: &Results, sections: &[Section]) -> String {
 
 fn verdict_section(results: &Results) -> String {
     let verdict = verdict::verdict(results);
+    format!(
+        r#"<section class="verdict {}" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">{}</h2>{}</section>"#,
+        verdict.answer.word(),
+        text(&verdict.headline),
+        findings(&verdict),
+    )
+}
+
+/// The first three at once, the rest below.
+fn findings(verdict: &Verdict) -> String {
     let mut findings: Vec<String> =
         verdict.findings.iter().map(|finding| format!("<li>{}</li>", text(finding))).collect();
     let rest = findings.split_off(findings.len().min(3));
@@ -75,45 +95,58 @@ fn verdict_section(results: &Results) -> String {
     let entry = |(label, line): &(&str, String)| format!("<dt>{label}</dt><dd>{}</dd>", text(line));
     let summary: String = verdict.summary.iter().map(entry).collect();
     let summary = if summary.is_empty() { summary } else { format!("<dl>{summary}</dl>") };
-    format!(
-        r#"<section class="verdict {}" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">{}</h2>{summary}{list}{more}</section>"#,
-        verdict.answer.word(),
-        text(&verdict.headline),
-    )
+    format!("{summary}{list}{more}")
 }
 
 /// Element id, title, body.
-type Section = (&'static str, &'static str, String);
+type Section = (String, String, String);
 
+fn section(id: &str, title: &str, body: String) -> Section {
+    (id.to_owned(), title.to_owned(), body)
+}
+
+/// What is told of each data set by itself, then what is told of the run.
 fn sections(results: &Results) -> Vec<Section> {
-    let mut sections: Vec<Section> = Vec::new();
-    sections.extend(figures::accuracy(results).map(|body| ("plot", "Accuracy and tokens", body)));
-    sections.push(("arms-section", "Arms", arms(results)));
-    let costs: String = costs::tables(results).iter().map(table::html).collect();
-    if !costs.is_empty() {
-        sections.push(("costs-section", "Costs", costs));
+    let mut sections = if results.by_dataset.is_empty() { of_one_set(results) } else { sets::sections(results) };
+    // Of one data set it stands below the arms.
+    if let Some(quality) = quality::table(results).filter(|_| !results.by_dataset.is_empty()) {
+        sections.push(section("quality-section", "Decompositions", table::html(&quality)));
     }
-    let comparisons = tables::comparisons(results);
-    let none = "<p>No two arms were compared.</p>".to_owned();
-    let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };
-    sections.push(("comparisons-section", "Paired comparisons", body));
-    let scoring: String = scoring::tables(results).iter().map(table::html).collect();
-    if !scoring.is_empty() {
-        sections.push(("scoring-section", "Scorers", scoring));
-    }
-    sections.extend(figures::steps(results).map(|body| ("steps-section", "Reasoning steps", body)));
-    sections.extend(examples::html(results).map(|body| ("examples", "Examples", body)));
-    sections.extend(figures::training(results).map(|body| ("training-section", "Training", body)));
+    sections.extend(examples::html(results).map(|body| section("examples", "Examples", body)));
+    sections.extend(figures::training(results).map(|body| section("training-section", "Training", body)));
     let optional = |table: Option<Table>| table.as_ref().map(table::html);
-    sections.extend(optional(tables::collection(results)).map(|body| ("collection-section", "Collection", body)));
-    sections.extend(optional(tables::screening(results)).map(|body| ("screening-section", "Screening", body)));
+    sections
+        .extend(optional(tables::collection(results)).map(|body| section("collection-section", "Collection", body)));
+    sections.extend(optional(tables::screening(results)).map(|body| section("screening-section", "Screening", body)));
     let run: String = [tables::datasets(results), tables::models(results), tables::stages(results)]
         .into_iter()
         .filter_map(optional)
         .collect();
     if !run.is_empty() {
-        sections.push(("run", "The run", format!(r#"<div class="columns">{run}</div>"#)));
+        sections.push(section("run", "The run", format!(r#"<div class="columns">{run}</div>"#)));
     }
+    sections
+}
+
+fn of_one_set(results: &Results) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    sections.extend(figures::accuracy(results).map(|body| section("plot", "Accuracy and tokens", body)));
+    sections.push(section("arms-section", "Arms", arms(results)));
+    let costs: String = costs::tables(results).iter().map(table::html).collect();
+    if !costs.is_empty() {
+        sections.push(section("costs-section", "Costs", costs));
+    }
+    let comparisons = tables::comparisons(results);
+    let none = "<p>No two arms were compared.</p>".to_owned();
+    let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };
+    sections.push(section("comparisons-section", "Paired comparisons", body));
+    let scoring: String = scoring::tables(results).iter().map(table::html).collect();
+    if !scoring.is_empty() {
+        sections.push(section("scoring-section", "Scorers", scoring));
+    }
+    sections.extend(figures::steps(results).map(|body| section("steps-section", "Reasoning steps", body)));
+    sections.extend(figures::slices(results).map(|body| section("slices-section", "Slices", body)));
+    sections.extend(figures::efficiency(results).map(|body| section("efficiency-section", "Training rows", body)));
     sections
 }
 

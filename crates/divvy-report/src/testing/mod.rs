@@ -9,8 +9,8 @@ use divvy_core::{
     quality::{Quality, Share, StepCount},
     records::{Outcome, Stage, TrainPoint},
     results::{
-        ArmResult, CollectionSummary, Comparison, DatasetUse, DecomposerQuality, Example, Family, ModelUse, Pass,
-        Results, ScreeningSummary, StageTime, StepSlice, TrainingSummary,
+        ArmResult, ArmSlices, CollectionSummary, Comparison, DatasetResults, DatasetUse, DecomposerQuality, Example,
+        Family, ModelUse, Pass, Results, ScreeningSummary, Slice, StageTime, StepSlice, TrainingSummary,
     },
 };
 
@@ -132,6 +132,8 @@ pub(crate) fn results() -> Results {
             comparison(UNTRAINED, DISTILLED, -0.3, 0.0001),
             comparison(DISTILLED, TEACHER, -0.02, 0.6),
         ],
+        slices: Vec::new(),
+        by_dataset: Vec::new(),
         scoring: None,
         collection: Some(CollectionSummary {
             teacher: "big".to_owned(),
@@ -153,6 +155,38 @@ pub(crate) fn results() -> Results {
         quality: vec![decomposer_quality("big", Stage::Collect), decomposer_quality("student:sd-r", Stage::Evaluate)],
         stages: vec![StageTime { stage: "screen".to_owned(), wall_ms: 185_000 }],
         costs: None,
+    }
+}
+
+/// The same arms on two data sets: the second is one on which nothing is shown, and the teacher has nothing to say.
+pub(crate) fn two_sets() -> Results {
+    let mut results = results();
+    let test =
+        |dataset: &str| DatasetUse { dataset: dataset.to_owned(), split: "test".to_owned(), rows: 300, opened_by: 1 };
+    results.datasets = vec![test("stories"), test("facts")];
+    let unclear = |pair: &Comparison| Comparison { difference: 0.01, ci: (-0.05, 0.07), p_holm: 0.8, ..pair.clone() };
+    let of = |dataset: &str, arms: &[ArmResult], comparisons: Vec<Comparison>| DatasetResults {
+        dataset: dataset.to_owned(),
+        arms: arms.to_vec(),
+        comparisons,
+        slices: vec![slices(COT), slices(DISTILLED)],
+        scoring: None,
+        costs: None,
+    };
+    let facts: Vec<Comparison> = results.comparisons[..2].iter().map(unclear).collect();
+    results.by_dataset =
+        vec![of("stories", &results.arms, results.comparisons.clone()), of("facts", &results.arms[..4], facts)];
+    results.comparisons.clear();
+    results.arms.iter_mut().take(4).for_each(|arm| arm.n = 600);
+    results
+}
+
+fn slices(arm: &str) -> ArmSlices {
+    let slice = |of: &str, n: u64, correct: u64| Slice { of: of.to_owned(), n, correct, ci: (0.1, 0.9) };
+    ArmSlices {
+        arm: arm.to_owned(),
+        by_answer: vec![slice("number", 200, 100), slice("span", 100, 40)],
+        by_passage: vec![slice("p17", 3, 2)],
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::{
     html, json, markdown,
-    testing::{costed, results, saving},
+    testing::{costed, results, saving, two_sets},
 };
 
 #[test]
@@ -64,14 +64,48 @@ fn the_page_is_well_formed_complete_and_loads_nothing() {
 }
 
 #[test]
+fn each_data_set_has_its_own_answer_and_tables() {
+    let told = two_sets();
+    let text = markdown(&told);
+    assert!(text.starts_with("# quickstart\n\n- stories: **Distil the decomposer.**\n- facts: **Not shown:"), "{text}");
+    assert!(text.contains("| Arm                   | stories (n = 300) |  facts (n = 300) |"), "{text}");
+    assert!(text.contains("| two-stage/teacher/big |  62.0 (57.0–67.0) |                – |"), "{text}");
+    let (stories, facts) = text.split_once("## Data set facts").unwrap();
+    assert!(stories.contains("### Paired comparisons") && facts.contains("### Paired comparisons"), "{text}");
+    assert!(facts.contains("| Arm (answer)       | number (n = 200) |   span (n = 100) |"), "{facts}");
+    assert!(facts.contains("| two-stage/sd-r/big | 50.0 (10.0–90.0) | 40.0 (10.0–90.0) |"), "{facts}");
+    assert!(facts.contains("facts (test, 300 rows)") && !facts.contains("stories (test"), "{facts}");
+    assert!(facts.contains("stories: decomposer 3; facts: decomposer 2"), "{facts}");
+
+    let value = json(&told);
+    assert_eq!(
+        (&value["verdict"]["answer"], &value["by_dataset"][0]["verdict"]["answer"]),
+        (&"by-dataset".into(), &"decomposer".into())
+    );
+    assert_eq!(value["by_dataset"][1]["arms"].as_array().map(Vec::len), Some(4));
+    assert!(json(&results()).get("by_dataset").is_none(), "one data set is told as ever");
+    let back: Results = serde_json::from_value(value).expect("the JSON form is Results and more");
+    assert_eq!(back, told);
+
+    let page = html(&told);
+    markup::check(&page);
+    for id in ["data-sets", "set-1", "set-2", "arms-1", "arms-2", "answers-2", "passages-2", "comparisons-2"] {
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+}
+
+#[test]
 fn hostile_text_is_inert_everywhere() {
     let hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'`|\u{1b}[31m\u{0}</title></style>";
-    let page = html(&random::poisoned(results(), hostile));
-    markup::check(&page);
-    let plain = html(&results());
-    for tag in ["<script", "</script", "<img", "</title", "</style", "<article"] {
-        assert_eq!(page.matches(tag).count(), plain.matches(tag).count(), "{tag}");
+    for told in [results(), two_sets()] {
+        let plain = html(&told);
+        let page = html(&random::poisoned(told, hostile));
+        markup::check(&page);
+        for tag in ["<script", "</script", "<img", "</title", "</style", "<article"] {
+            assert_eq!(page.matches(tag).count(), plain.matches(tag).count(), "{tag}");
+        }
     }
+    let page = html(&random::poisoned(results(), hostile));
     assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"));
     assert!(!page.contains('\u{1b}') && !page.contains('\u{0}'));
     assert!(

@@ -28,6 +28,18 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
         pair.a.push_str(text);
         pair.b.push_str(text);
     }
+    for set in &mut results.by_dataset {
+        set.dataset.push_str(text);
+        for arm in &mut set.arms {
+            [&mut arm.arm, &mut arm.solver]
+                .into_iter()
+                .chain(arm.decomposer.as_mut())
+                .for_each(|name| name.push_str(text));
+        }
+        for slice in set.slices.iter_mut().flat_map(|arm| arm.by_answer.iter_mut().chain(&mut arm.by_passage)) {
+            slice.of.push_str(text);
+        }
+    }
     for training in &mut results.training {
         for field in [&mut training.student, &mut training.base, &mut training.target, &mut training.method] {
             field.push_str(text);

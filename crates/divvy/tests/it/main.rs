@@ -18,6 +18,7 @@ mod endpoint_mistakes; // endpoints that refuse
 mod estimating; // what the rest of a run will take
 mod exporting; // training rows for other trainers
 mod grading; // further scorers, a judge, programs that are run
+mod grid; // several data sets, mixed students, sizes
 mod kill; // SIGKILL and Ctrl-C, then the same command
 mod listing; // `divvy data` and `divvy models`
 mod looking; // `divvy calls`
@@ -27,6 +28,7 @@ mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod prompting; // prompts worded anew, demonstrations, caps, `divvy prompts`
 mod recipe_mistakes; // recipes that cannot be run
+mod recipes; // those that come with divvy
 mod redoing; // items put back on purpose
 mod reuse; // another recipe on the same store pays for what is new
 mod scoring; // anybody's predictions
