@@ -6,12 +6,14 @@ mod tests;
 
 mod batch;
 mod names;
+mod train;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
+pub use self::train::TorchPlan;
 use crate::{
     arm::Arm,
     digest::Digest,
@@ -90,6 +92,9 @@ pub struct StudentPlan {
     pub max_row_tokens: usize,
     pub checkpoint_every: u64,
     pub eval_every: u64,
+    /// Trained by PyTorch; by divvy's own engine when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torch: Option<TorchPlan>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -280,6 +280,7 @@ impl Names<'_> {
             max_row_tokens: student.max_row_tokens.unwrap_or(1024),
             checkpoint_every: student.checkpoint_every.unwrap_or(25),
             eval_every: student.eval_every.unwrap_or(25),
+            torch: self.torch(name, student)?,
         };
         let positive = [
             ("rank", rank as f64),

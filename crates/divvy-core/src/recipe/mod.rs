@@ -15,6 +15,7 @@ mod model;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod train;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ use crate::arm::Strategy;
 pub use batch::{Batch, BatchFallback, Mode};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
+pub use train::{Engine, Launch, Precision, Quantised, Train};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,8 @@ pub struct Recipe {
     pub screen: Option<Screen>,
     #[serde(default)]
     pub students: BTreeMap<String, Student>,
+    #[serde(default)]
+    pub train: Train,
     pub evaluate: Option<Evaluate>,
     #[serde(default)]
     pub budget: Budget,

@@ -9,6 +9,7 @@
 mod backward;
 mod buffers;
 mod checkpoint;
+mod course;
 mod forward;
 pub mod full;
 mod linear;
@@ -23,8 +24,9 @@ pub mod settings;
 mod tests;
 mod trainer;
 
+pub use course::{CourseStep, course};
 pub use full::{FullLabel, FullWeights};
 pub use rows::TrainRow;
-pub use run::{StepRecord, TrainEvent, Trained, TrainedWeights, train};
+pub use run::{StepRecord, TrainEvent, Trained, TrainedWeights, admitted, train};
 pub use schedule::Schedule;
 pub use settings::{Activations, Base, Method, TrainConfig, TrainError};

@@ -1,23 +1,20 @@
-//! Trains a student on this machine with divvy-student: rows become token ids through the very functions that inference
-//! uses, and the result is a directory named by the job's digest.
+//! Who trains a student: divvy's own engine, or PyTorch. Both get the same token ids, made by the very functions that
+//! inference uses, and the same steps; the result is a directory named by the job's digest.
 
-use std::{
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
+mod native;
+mod torch;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+
+use divvy_core::{
+    digest::Digest,
+    recipe::{self, Train},
 };
-
-use divvy_core::{digest::Digest, recipe, records::TrainPoint};
 use divvy_flow::train::{Artefact, Job, Observe, Row, Stopped, Trainer};
 use divvy_student::{
     adapter::{AdapterLabel, LoraSettings, Scaling},
-    matrix::Numerics,
     model::Model,
-    train::{
-        self, Activations, Base, Method, Schedule, StepRecord, TrainConfig, TrainError, TrainEvent, TrainRow, Trained,
-        TrainedWeights,
-    },
+    train::{Activations, Method, Schedule, TrainConfig, TrainRow},
 };
 
 use crate::host::Hosts;
@@ -26,30 +23,39 @@ use crate::host::Hosts;
 /// activations for a model of 135 million parameters.
 const MICRO_TOKENS: usize = 1024;
 
-pub(crate) struct Native {
+pub(crate) struct Trainers {
     pub(crate) hosts: Arc<Hosts>,
-    /// `STORE/students`
+    /// The store's folder.
     pub(crate) folder: PathBuf,
     /// Base name in the recipe → file.
-    pub(crate) bases: std::collections::BTreeMap<String, PathBuf>,
+    pub(crate) bases: BTreeMap<String, PathBuf>,
+    pub(crate) train: Train,
+    /// The recipe's.
+    pub(crate) seen_from: PathBuf,
 }
 
-impl Trainer for Native {
+/// What training made.
+struct Made {
+    content: String,
+    /// Rows left out because they were too long.
+    too_long: usize,
+}
+
+impl Trainer for Trainers {
     fn train(&self, key: &Digest, job: &Job, observe: &mut Observe<'_>) -> Result<Artefact, Stopped> {
-        let path =
+        let base =
             self.bases.get(&job.base).ok_or_else(|| Stopped::Failed(format!("`{}` is not a local model", job.base)))?;
-        let model = self.hosts.model(path, Numerics::Exact).map_err(|error| Stopped::Failed(error.to_string()))?;
         let began = Instant::now();
-        let folder = self.folder.join(key.short());
-        let trained = run(&model, job, &folder.join("checkpoint"), observe)?;
-        let content = save(&trained, &model, &folder, &label(&model, job)?)?;
-        // The student stands: the optimiser's state is of no more use.
-        let _ = std::fs::remove_dir_all(folder.join("checkpoint"));
+        let folder = self.folder.join("students").join(key.short());
+        let made = match job.plan.torch {
+            Some(plan) => torch::Torch { trainers: self, plan }.train(base, job, &folder, observe)?,
+            None => native::train(&self.hosts, base, job, &folder, observe)?,
+        };
         Ok(Artefact {
             path: std::path::absolute(&folder).unwrap_or(folder),
-            content,
-            rows: (job.rows.len() - trained.skipped) as u64,
-            too_long: trained.skipped as u64,
+            content: made.content,
+            rows: (job.rows.len() - made.too_long) as u64,
+            too_long: made.too_long as u64,
             unusable: job.unusable,
             wall_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
         })
@@ -58,25 +64,6 @@ impl Trainer for Native {
 
 fn failed(error: impl std::fmt::Display) -> Stopped {
     Stopped::Failed(error.to_string())
-}
-
-fn run(model: &Model, job: &Job, checkpoint: &Path, observe: &mut Observe<'_>) -> Result<Trained, Stopped> {
-    let rows = tokenise(model, &job.rows)?;
-    let dev = tokenise(model, &job.dev)?;
-    let base = Base { config: &model.config, weights: &model.weights, hash: &model.content_hash };
-    let mut total = 0;
-    let mut watch = |event: TrainEvent| match event {
-        TrainEvent::Started { steps, .. } => {
-            total = steps;
-            ControlFlow::Continue(())
-        }
-        TrainEvent::Step(record) => observe(&point(&record), total),
-        TrainEvent::Progress { .. } | TrainEvent::Checkpointed { .. } => ControlFlow::Continue(()),
-    };
-    train::train(base, &rows, &dev, &config(job), Some(checkpoint), &mut watch).map_err(|error| match error {
-        TrainError::Interrupted { .. } => Stopped::Interrupted,
-        other => failed(other),
-    })
 }
 
 fn tokenise(model: &Model, rows: &[Row]) -> Result<Vec<TrainRow>, Stopped> {
@@ -118,18 +105,6 @@ fn config(job: &Job) -> TrainConfig {
     }
 }
 
-fn point(record: &StepRecord) -> TrainPoint {
-    TrainPoint {
-        step: record.step,
-        loss: record.loss,
-        learning_rate: record.learning_rate,
-        grad_norm: record.grad_norm,
-        tokens: record.tokens,
-        tokens_per_second: record.tokens_per_second,
-        dev_loss: record.dev_loss,
-    }
-}
-
 /// A text whose ids whoever serves the adapter must reproduce.
 const CANARY: &str = "Ann has 3 boxes of 12 pens.\n1. How many pens does Ann have in all?";
 
@@ -142,15 +117,4 @@ fn label(model: &Model, job: &Job) -> Result<AdapterLabel, Stopped> {
         canary: model.encode_completion(CANARY).map_err(failed)?,
         train: serde_json::to_value(&job.plan).map_err(failed)?,
     })
-}
-
-/// An adapter beside its base, or full weights with the base's tokenizer. Returns the content digest.
-fn save(trained: &Trained, base: &Model, folder: &Path, label: &AdapterLabel) -> Result<String, Stopped> {
-    match &trained.weights {
-        TrainedWeights::Adapter(adapter) => Ok(adapter.save(folder, label).map_err(failed)?.digest),
-        TrainedWeights::Full(full) => {
-            base.save_text(folder).map_err(failed)?;
-            full.save(folder, label).map_err(failed)
-        }
-    }
 }
