@@ -9,6 +9,9 @@ pub enum LaunchError {
     /// Stopped on purpose; the next run goes on from the checkpoint.
     #[error("training was stopped")]
     Stopped,
+    /// The waiting was broken off; the job goes on without this process.
+    #[error("{what} goes on; the same command finds it again, and `{stop}` stops it")]
+    Left { what: String, stop: String },
     #[error(
         "the engine torch needs Python: install `uv`, which brings the rest, or name an interpreter that has PyTorch, TRL and \
          PEFT, python = \".venv/bin/python\" under [train]"

@@ -19,6 +19,7 @@ use crate::{
     job::Folder,
     metrics::Tail,
     python::Python,
+    words::{self, Crew},
 };
 
 /// Between two looks.
@@ -29,22 +30,21 @@ const GRACE: Duration = Duration::from_secs(180);
 /// What whoever waits is told, several times a second; they break to have the job stopped.
 pub type Tell<'a> = dyn FnMut(TrainNews<'_>) -> ControlFlow<()> + 'a;
 
-/// Trains in so many processes on this machine. Comes back when there is a result.
+/// Trains in so many processes on this machine, which is the first of all that take part: for the others there is a command
+/// each. Comes back when there is a result.
 ///
 /// # Errors
 /// [`LaunchError::Stopped`] when it was told to stop and did, else why there is no result.
-pub fn train(folder: &Folder, python: &Python, processes: u32, tell: &mut Tell<'_>) -> Result<(), LaunchError> {
-    let mut words = python.words();
-    words.push(folder.program().display().to_string());
-    words.push(folder.path().display().to_string());
-    if processes > 1 {
-        words.push(format!("--processes={processes}"));
+pub fn train(folder: &Folder, python: &Python, crew: &Crew, tell: &mut Tell<'_>) -> Result<(), LaunchError> {
+    let mut notes = vec![format!("torch: starting; what it says is in {}", folder.log().display())];
+    for node in 1..crew.nodes {
+        let command = words::line(&words::words(python, folder, crew, node));
+        notes.push(format!("torch: on machine {node} of {}, run: {command}", crew.nodes));
     }
-    let note = format!("torch: starting; what it says is in {}", folder.log().display());
-    if tell(TrainNews::Note(&note)).is_break() {
-        return Err(LaunchError::Stopped);
+    for note in notes {
+        let _ = tell(TrainNews::Note(&note));
     }
-    let mut group = Group::start(&words, &folder.log(), processes)?;
+    let mut group = Group::start(&words::words(python, folder, crew, 0), &folder.log(), crew.processes)?;
     let mut tail = Tail::new(folder.metrics());
     let ended = follow(&mut group, &mut tail, tell)?;
     if folder.result().is_dir() {
@@ -58,6 +58,25 @@ pub fn train(folder: &Folder, python: &Python, processes: u32, tell: &mut Tell<'
     }
 }
 
+/// Tells the steps of a job that has its result already: whoever waited for it may have gone before it ended.
+///
+/// # Errors
+/// An unreadable log.
+pub fn replay(folder: &Folder, tell: &mut Tell<'_>) -> Result<(), LaunchError> {
+    pass_on(&mut Tail::new(folder.metrics()), tell).map(drop)
+}
+
+/// Tells what came since the last call, and asks whether to go on.
+pub(crate) fn pass_on(tail: &mut Tail, tell: &mut Tell<'_>) -> Result<ControlFlow<()>, LaunchError> {
+    let mut wanted = tell(TrainNews::Nothing);
+    for line in tail.poll()? {
+        if tell(TrainNews::Step(&line.point, line.total)).is_break() {
+            wanted = ControlFlow::Break(());
+        }
+    }
+    Ok(wanted)
+}
+
 enum Ended {
     Itself(ExitStatus),
     /// It was told to.
@@ -67,24 +86,17 @@ enum Ended {
 fn follow(group: &mut Group, tail: &mut Tail, tell: &mut Tell<'_>) -> Result<Ended, LaunchError> {
     loop {
         let status = group.status();
-        let mut wanted = tell(TrainNews::Nothing);
-        for line in tail.poll()? {
-            if tell(TrainNews::Step(&line.point, line.total)).is_break() {
-                wanted = ControlFlow::Break(());
+        match (status, pass_on(tail, tell)?) {
+            (Some(status), ControlFlow::Continue(())) => return Ok(Ended::Itself(status)),
+            (Some(_), ControlFlow::Break(())) => return Ok(Ended::Asked),
+            (None, ControlFlow::Continue(())) => thread::sleep(PAUSE),
+            (None, ControlFlow::Break(())) => {
+                group.stop(GRACE);
+                // What was trained meanwhile belongs to the log.
+                let _ = pass_on(tail, tell)?;
+                return Ok(Ended::Asked);
             }
         }
-        if let Some(status) = status {
-            return Ok(if wanted.is_break() { Ended::Asked } else { Ended::Itself(status) });
-        }
-        if wanted.is_break() {
-            group.stop(GRACE);
-            // What was trained meanwhile belongs to the log.
-            for line in tail.poll()? {
-                let _ = tell(TrainNews::Step(&line.point, line.total));
-            }
-            return Ok(Ended::Asked);
-        }
-        thread::sleep(PAUSE);
     }
 }
 

@@ -9,12 +9,18 @@ pub struct Train {
     #[serde(default)]
     pub engine: Engine,
     // Everything below is for the engine `torch` alone.
-    /// An interpreter that has PyTorch, TRL and PEFT, as the recipe's folder sees it; `uv` when absent.
+    /// An interpreter that has PyTorch, TRL and PEFT: a program's name, or a path relative to the recipe; `uv` when absent.
     pub python: Option<String>,
     #[serde(default)]
     pub launch: Launch,
-    /// For `torchrun`: processes on this machine, one a GPU.
+    /// For `torchrun` and `slurm`: processes on each machine, one a GPU.
     pub processes: Option<u32>,
+    /// For `torchrun` and `slurm`: machines that see the store's folder at the same place.
+    pub nodes: Option<u32>,
+    /// For several `nodes`: `HOST:PORT`, a free port of the machine that divvy runs on; for `slurm` the port alone counts.
+    pub meet: Option<String>,
+    /// For `slurm`: more lines of the job's head, as in `["--partition=gpu", "--gres=gpu:4"]`.
+    pub slurm: Option<Vec<String>>,
     pub precision: Option<Precision>,
     /// QLoRA: the frozen base in four bits.
     pub quantised: Option<Quantised>,
@@ -41,8 +47,10 @@ pub enum Launch {
     /// One process on this machine.
     #[default]
     Local,
-    /// Several.
+    /// Several, perhaps on several machines.
     Torchrun,
+    /// A job of a Slurm cluster.
+    Slurm,
 }
 
 /// In what PyTorch computes.
@@ -68,6 +76,9 @@ impl Train {
             ("python", self.python.is_some()),
             ("launch", self.launch != Launch::Local),
             ("processes", self.processes.is_some()),
+            ("nodes", self.nodes.is_some()),
+            ("meet", self.meet.is_some()),
+            ("slurm", self.slurm.is_some()),
             ("precision", self.precision.is_some()),
             ("quantised", self.quantised.is_some()),
             ("packing", self.packing.is_some()),

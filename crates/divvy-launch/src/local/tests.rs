@@ -18,7 +18,7 @@ fn job(script: &str) -> Job {
 }
 
 fn run(job: &Job, tell: &mut Tell<'_>) -> Result<(), LaunchError> {
-    train(&job.folder, &Python::Interpreter("sh".into()), 1, tell)
+    train(&job.folder, &Python::Interpreter("sh".into()), &Crew::alone(), tell)
 }
 
 fn failure(script: &str) -> String {
@@ -66,7 +66,8 @@ fn a_kill_by_the_system_speaks_of_memory() {
 fn what_cannot_be_started_is_named() {
     let job = job("");
     let python = Python::Interpreter(job.place.path().join("no-python"));
-    let error = train(&job.folder, &python, 1, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
+    let error =
+        train(&job.folder, &python, &Crew::alone(), &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
     assert!(error.contains("train.python") && error.contains("no-python"), "{error}");
 }
 
@@ -91,9 +92,8 @@ fn a_result_that_came_meanwhile_counts() {
 #[test]
 fn who_does_not_stop_is_killed_with_all_that_it_started() {
     let job = job("sleep 1000 &\necho $! > $1/child.tmp; mv $1/child.tmp $1/child\nwait\n");
-    let words = ["sh", "train.py"].map(str::to_owned);
-    let words = [&words[..1], &[job.folder.program().display().to_string(), job.place.path().display().to_string()]];
-    let mut group = Group::start(&words.concat(), &job.folder.log(), 1).unwrap();
+    let words = words::words(&Python::Interpreter("sh".into()), &job.folder, &Crew::alone(), 0);
+    let mut group = Group::start(&words, &job.folder.log(), 1).unwrap();
     let child = job.place.path().join("child");
     while !child.exists() {
         assert!(group.status().is_none(), "the script ended too early");

@@ -16,6 +16,8 @@ use divvy_launch::{
     job::{Folder, Row, Settings, Step},
     local,
     python::Python,
+    slurm::{self, Slurm},
+    words::Crew,
 };
 use divvy_student::{
     adapter::{Adapter, AdapterLabel},
@@ -25,6 +27,7 @@ use divvy_student::{
 };
 
 use super::{MICRO_TOKENS, Made, Trainers, config, failed, label, tokenise};
+use crate::output::{ask, say};
 
 pub(super) struct Torch<'a> {
     pub(super) trainers: &'a Trainers,
@@ -47,12 +50,12 @@ impl Torch<'_> {
         folder: &Path,
         observe: &mut Observe<'_>,
     ) -> Result<Made, Stopped> {
-        let python = self.python()?;
         let handed = Folder::new(std::path::absolute(folder.join("torch")).map_err(failed)?);
         let (base, too_long) = self.hand_over(base, job, &handed)?;
-        if !handed.result().is_dir() {
-            let processes = self.settings().processes.unwrap_or(1);
-            local::train(&handed, &python, processes, observe).map_err(stopped)?;
+        if handed.result().is_dir() {
+            local::replay(&handed, observe).map_err(failed)?;
+        } else {
+            self.launch(job, &handed, observe).map_err(stopped)?;
         }
         let content = take_back(&handed, &base, config(job).method, folder)?;
         // The student stands: what it was made with is of no more use.
@@ -64,12 +67,25 @@ impl Torch<'_> {
         &self.trainers.train
     }
 
-    fn python(&self) -> Result<Python, Stopped> {
-        match self.settings().launch {
-            Launch::Local | Launch::Torchrun => {}
+    fn launch(&self, job: &Job, handed: &Folder, observe: &mut Observe<'_>) -> Result<(), LaunchError> {
+        let train = self.settings();
+        let python = Python::find(train.python.as_ref().map(|python| self.interpreter(python)))?;
+        let crew =
+            Crew { processes: train.processes.unwrap_or(1), nodes: train.nodes.unwrap_or(1), meet: train.meet.clone() };
+        match train.launch {
+            Launch::Local | Launch::Torchrun => local::train(handed, &python, &crew, observe),
+            Launch::Slurm => {
+                let name = format!("divvy {} {}", job.base, job.plan.target.name());
+                let slurm = Slurm { crew, options: train.slurm.clone().unwrap_or_default(), name };
+                slurm::train(handed, &python, &slurm, observe).or_else(|error| leave_or_stop(error, handed))
+            }
         }
-        let named = self.settings().python.as_ref().map(|python| self.trainers.seen_from.join(python));
-        Python::find(named).map_err(failed)
+    }
+
+    /// A bare name is looked up where programs lie; a path is relative to the recipe.
+    fn interpreter(&self, named: &str) -> PathBuf {
+        let bare = Path::new(named).components().count() == 1;
+        if bare { named.into() } else { self.trainers.seen_from.join(named) }
     }
 
     /// Writes everything that training needs. The base is loaded for that alone: PyTorch needs the memory.
@@ -128,9 +144,20 @@ impl Torch<'_> {
     }
 }
 
+/// Whoever broke off the waiting says what becomes of the job; where nobody can be asked it goes on.
+fn leave_or_stop(error: LaunchError, handed: &Folder) -> Result<(), LaunchError> {
+    let LaunchError::Left { what, .. } = &error else { return Err(error) };
+    if ask(&format!("{what} goes on without this program. Stop it, too? [y/N] ")) && slurm::stop(handed) {
+        say(&format!("{what} is stopped; its checkpoint is kept"));
+    } else {
+        say(&error.to_string());
+    }
+    Err(LaunchError::Stopped)
+}
+
 fn stopped(error: LaunchError) -> Stopped {
     match error {
-        LaunchError::Stopped => Stopped::Interrupted,
+        LaunchError::Stopped | LaunchError::Left { .. } => Stopped::Interrupted,
         other => failed(other),
     }
 }
@@ -143,6 +170,9 @@ fn fitting(
     rows: &[TrainRow],
 ) -> Result<(Vec<Row>, usize), Stopped> {
     let (rows, too_long) = train::admitted(&model.config, config, set, rows).map_err(failed)?;
+    if rows.iter().any(|row| row.weight != 1.0) {
+        return Err(failed("rows that count differently are for engine = \"native\" alone, so far"));
+    }
     Ok((rows.iter().map(|row| Row::new(&row.prompt, &row.completion)).collect(), too_long))
 }
 

@@ -17,6 +17,8 @@ mod endpoint_mistakes; // endpoints that refuse
 mod estimating; // what the rest of a run will take
 mod exporting; // training rows for other trainers
 mod kill; // SIGKILL and Ctrl-C, then the same command
+#[cfg(unix)]
+mod launching; // training that is handed over
 mod listing; // `divvy data` and `divvy models`
 mod looking; // `divvy calls`
 #[cfg(unix)]

@@ -49,6 +49,7 @@ decompose_tokens = 8
 
 const STEPS: u64 = 6;
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn python() -> Option<String> {
     let python = std::env::var("DIVVY_TEST_TORCH").ok();
     if python.is_none() {
@@ -134,8 +135,9 @@ fn full_weights_several_processes_and_less_memory_take_the_same_steps_too() {
     let native = trained(&bench, &full);
     let several = "precision = \"f32\"\nlaunch = \"torchrun\"\nprocesses = 2\ngradient_checkpointing = true\n";
     let by_torch = trained(&bench, &on_torch(&full, &python, several));
-    let [loss, dev] = apart(&native, &by_torch);
-    assert!(loss < 2e-3 && dev < 2e-3, "{loss} {dev}\n{native:?}\n{by_torch:?}");
+    let (first, [loss, dev]) = (apart(&native[..1], &by_torch[..1])[0], apart(&native, &by_torch));
+    // divvy's own engine rounds what it has trained to bf16 before the next step looks at it; PyTorch here does not.
+    assert!(first < 1e-3 && loss < 1e-2 && dev < 1e-2, "{first} {loss} {dev}\n{native:?}\n{by_torch:?}");
     bench.done(&["run", "recipe.toml"]);
 }
 
@@ -168,6 +170,7 @@ fn interrupted_and_killed_the_job_goes_on_from_its_checkpoint() {
     assert!(apart(&resumed, whole.as_array().unwrap())[0] < 1e-6, "the interrupted run became another student");
 }
 
+#[expect(clippy::print_stderr, reason = "what was measured is the point")]
 #[test]
 fn a_real_model_agrees_within_the_noise_of_seeds() {
     let (Some(python), Ok(model)) = (python(), std::env::var("DIVVY_TEST_TORCH_MODEL")) else { return };
