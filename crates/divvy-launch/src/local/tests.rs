@@ -11,9 +11,9 @@ struct Job {
 
 /// `$1` is the folder.
 fn job(script: &str) -> Job {
-    let place = tempfile::tempdir().unwrap();
+    let place = tempfile::tempdir().expect("a temporary directory");
     let folder = Folder::new(place.path().to_owned());
-    fs::write(folder.program(), script).unwrap();
+    fs::write(folder.program(), script).expect("a file in it");
     Job { place, folder }
 }
 
