@@ -6,19 +6,23 @@ mod tests;
 
 mod batch;
 mod names;
+mod prompts;
+mod scoring;
 mod train;
+mod usages;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
+pub use self::prompts::demonstrates;
 pub use self::train::TorchPlan;
 use crate::{
     arm::Arm,
     digest::Digest,
-    prompts::decompose::Style,
-    recipe::{EvalSplit, Method, Recipe, RecipeError, Rule, Structured, Target},
+    prompts::{Prompts, decompose::Style},
+    recipe::{EvalSplit, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
 };
 
 /// What the recipe's `[collect] teacher` is called when it is used as a decomposer.
@@ -40,6 +44,9 @@ pub struct Plan {
     pub screen: Option<ScreenPlan>,
     pub students: BTreeMap<String, StudentPlan>,
     pub evaluate: Option<EvaluatePlan>,
+    /// The wording of every prompt: of teachers, solvers and students, in training and ever after.
+    #[serde(default, skip_serializing_if = "Prompts::is_built_in")]
+    pub prompts: Prompts,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,6 +113,28 @@ pub struct EvaluatePlan {
     pub decompose_tokens: u32,
     pub max_subquestions: usize,
     pub repetition_penalty: f64,
+    /// No part of the plan's identity: they grade what was answered anyway.
+    #[serde(skip)]
+    pub scorers: Vec<FurtherScorer>,
+    /// `None`: no program is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodePlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgePlan>,
+}
+
+/// How programs are run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodePlan {
+    pub interpreter: String,
+    pub seconds: u64,
+    pub memory_mb: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JudgePlan {
+    pub model: String,
+    pub max_tokens: u32,
 }
 
 impl Plan {
@@ -126,7 +155,10 @@ impl Plan {
             screen: recipe.screen.as_ref().map(|screen| names.screen(screen)).transpose()?,
             students: names.students()?,
             evaluate: recipe.evaluate.as_ref().map(|evaluate| names.evaluate(evaluate)).transpose()?,
+            prompts: names.prompts()?,
         };
+        names.shots(&plan)?;
+        names.caps(&plan)?;
         names.sources()?;
         names.money(&plan)?;
         Ok(plan)
@@ -181,6 +213,9 @@ impl Plan {
         let mut names: Vec<String> = self.students.values().map(|student| student.base.clone()).collect();
         names.extend(self.asks_teacher().then(|| self.collect.teacher.clone()));
         names.extend(self.screen.iter().map(|screen| screen.solver.clone()));
+        names.extend(
+            self.evaluate.iter().filter_map(|evaluate| evaluate.judge.as_ref()).map(|judge| judge.model.clone()),
+        );
         for arm in self.evaluate.iter().flat_map(|evaluate| &evaluate.arms) {
             names.push(arm.solver.clone());
             names.extend(arm.decomposer.clone());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::decomposition::Decomposition;
+use crate::{decomposition::Decomposition, prompts::decompose::Problem};
 
 /// Stage of a run. An item is one (stage, question, sample, arm or role).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -12,6 +12,8 @@ pub enum Stage {
     Screen,
     Train,
     Evaluate,
+    /// A model's verdicts on answers; it follows evaluation.
+    Judge,
 }
 
 impl Stage {
@@ -22,6 +24,7 @@ impl Stage {
             Self::Screen => "screen",
             Self::Train => "train",
             Self::Evaluate => "evaluate",
+            Self::Judge => "judge",
         }
     }
 }
@@ -42,6 +45,15 @@ pub struct Collected {
     pub decomposition: Decomposition,
     /// Call key, absent for a recorded teacher.
     pub call: Option<String>,
+    /// What was left out of the reply; empty in the records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+/// A reply that is no decomposition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unusable {
+    pub problems: Vec<Problem>,
 }
 
 /// What screening decided about one decomposition.
@@ -74,6 +86,8 @@ pub enum Outcome {
     Answered,
     NoAnswer,
     Truncated,
+    /// The provider's filter or the model refused to answer.
+    Refused,
     Error,
 }
 

@@ -1,9 +1,19 @@
 //! The results of a run as plain data: what `divvy report` prints, for people and for programs alike.
 //! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
 
+mod quality;
+mod scoring;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{arm::Strategy, records::Outcome, records::TrainPoint};
+pub use quality::{DecomposerQuality, Heard, Pass};
+pub use scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring};
+
+use crate::{
+    arm::{Strategy, Variant},
+    quality::Quality,
+    records::{Outcome, TrainPoint},
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
@@ -19,10 +29,16 @@ pub struct Results {
     pub arms: Vec<ArmResult>,
     /// Paired comparisons on the same questions, in the recipe's order.
     pub comparisons: Vec<Comparison>,
+    /// The same answers under further scorers; `None` where the recipe names none.
+    #[serde(default)]
+    pub scoring: Option<Scoring>,
     /// `None` before anything was collected.
     pub collection: Option<CollectionSummary>,
     pub screening: Option<ScreeningSummary>,
     pub training: Vec<TrainingSummary>,
+    /// Decomposition quality, by decomposer.
+    #[serde(default)]
+    pub quality: Vec<DecomposerQuality>,
     /// Wall time of each stage that ran, in milliseconds.
     pub stages: Vec<StageTime>,
 }
@@ -50,18 +66,31 @@ pub struct ArmResult {
     /// The slug, for example `two-stage/sd-r/qwen-0.5b`.
     pub arm: String,
     pub strategy: Strategy,
+    /// Demonstrations and cap, where it has any.
+    #[serde(default, skip_serializing_if = "Variant::is_plain")]
+    pub variant: Variant,
     pub decomposer: Option<String>,
     pub solver: String,
     /// Fixed denominator: every test question, whatever became of it.
     pub n: u64,
     pub correct: u64,
     pub accuracy: f64,
-    /// 95 % Wilson interval of the accuracy.
+    /// 95 % interval of the accuracy: Wilson's, or where questions share passages a cluster bootstrap.
     pub ci: (f64, f64),
+    /// Passages, where questions share them: the units of every interval and test of this arm.
+    #[serde(default)]
+    pub passages: Option<u64>,
     /// Mean partial credit (DROP F1); equals accuracy where scorers have none.
     pub score: f64,
+    /// 95 % bootstrap interval of `score`, where there is partial credit.
+    #[serde(default)]
+    pub score_ci: Option<(f64, f64)>,
     pub no_answer: u64,
     pub truncated: u64,
+    /// Withheld by a provider's filter or by the model.
+    #[serde(default)]
+    pub refused: u64,
+    /// Failed for infrastructure reasons, or not asked yet.
     pub errors: u64,
     /// Totals over the n questions.
     pub tokens_in: u64,
@@ -76,6 +105,9 @@ pub struct ArmResult {
     pub well_formed: Option<f64>,
     /// Mean number of subquestions.
     pub mean_subquestions: Option<f64>,
+    /// What it was given to solve, "no decomposition" included; `None` for single-stage arms.
+    #[serde(default)]
+    pub decompositions: Option<Quality>,
     /// Accuracy by number of reasoning steps, where the data set knows them.
     pub by_steps: Vec<StepSlice>,
     pub examples: Vec<Example>,
@@ -100,10 +132,12 @@ pub enum Family {
     Parts,
     /// Do several calls answer better than all subquestions in one?
     Strategy,
+    /// Does a prompt with demonstrations or a cap answer better than the plain one?
+    Prompt,
 }
 
 impl Family {
-    pub const ALL: [Self; 4] = [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy];
+    pub const ALL: [Self; 5] = [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy, Self::Prompt];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -112,11 +146,13 @@ impl Family {
             Self::Solver => "solver",
             Self::Parts => "parts",
             Self::Strategy => "strategy",
+            Self::Prompt => "prompt",
         }
     }
 }
 
-/// Paired comparison of arm `a` with arm `b` on the same questions (exact McNemar).
+/// Paired comparison of arm `a` with arm `b` on the same questions: exact McNemar, or where questions share passages a
+/// paired cluster bootstrap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub a: String,
@@ -133,6 +169,9 @@ pub struct Comparison {
     pub p_value: f64,
     /// Holm-adjusted over the comparisons of its family.
     pub p_holm: f64,
+    /// The same of partial credit, where there is any.
+    #[serde(default)]
+    pub score: Option<ScoreDifference>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

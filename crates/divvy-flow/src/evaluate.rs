@@ -1,29 +1,36 @@
 //! Evaluate: every arm answers every question of the split, each answer graded. The denominator is fixed: a question
 //! without an answer is a wrong one with a label of its own.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use divvy_core::{
     arm::{Arm, Strategy},
-    chat::Usage,
+    chat::{Finish, Usage},
     decomposition::Decomposition,
+    extract,
     plan::EvaluatePlan,
-    prompts::decompose::Style,
-    question::{Question, QuestionId},
+    prompts::decompose::{Manner, Style},
+    question::{Question, QuestionId, ScorerKind},
+    questions::Questions,
     recipe::{EvalSplit, Structured},
     records::{Grade, ItemState, Outcome, Stage},
-    scorers,
+    scorers::{self, Scorer},
 };
 use divvy_llm::{Call, ChatError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     context::{Context, Ready},
+    demonstrations,
     error::FlowError,
+    graders::{code::Sandbox, judge},
     items::{self, Done, ItemKey, Pace},
     strategy::{self, Answer, Opened},
     structured,
 };
+
+/// Why an arm cannot answer a question of which its teacher, the data set, has no decomposition.
+pub(crate) const NO_DECOMPOSITION: &str = "no-recorded-decomposition";
 
 /// The record of one answered question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,8 +43,34 @@ pub struct Graded {
     pub sub_answers: Vec<Option<String>>,
     pub malformed: bool,
     pub reply: String,
+    /// How the reply ended; `None` in the records of earlier versions.
+    #[serde(default)]
+    pub finish: Option<Finish>,
+    /// Of the scorers that made the grade.
+    #[serde(default)]
+    pub scorer_version: u32,
     pub decompose: Spent,
     pub solve: Spent,
+}
+
+impl Graded {
+    /// Its grade by the scorers of this version: anew, from the reply, where others made it.
+    #[must_use]
+    pub fn current(mut self, question: &Question) -> Self {
+        // A program is not run again for a report.
+        let is_pure = Scorer::of(question.scorer).is_some();
+        if self.scorer_version != scorers::VERSION && !self.malformed && is_pure {
+            self.grade = scorers::grade(question.scorer, &self.reply, &self.finish(), &question.golds);
+        }
+        self
+    }
+
+    /// Records of earlier versions tell it by their grade.
+    #[must_use]
+    pub fn finish(&self) -> Finish {
+        let told = if self.grade.outcome == Outcome::Truncated { Finish::Length } else { Finish::Stop };
+        self.finish.clone().unwrap_or(told)
+    }
 }
 
 /// What one stage of an arm cost for one question.
@@ -64,7 +97,7 @@ impl Spent {
 
 /// The questions of the split that is scored.
 #[must_use]
-pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a [Question] {
+pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a Questions {
     match plan.split {
         EvalSplit::Dev => &context.questions.dev,
         EvalSplit::Test => &context.questions.test,
@@ -83,31 +116,33 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
     // for all of them.
     let ours = questions.iter().filter(|question| context.works_on(&question.id));
-    let all: Vec<ItemKey> = ours.flat_map(|question| plan.arms.iter().map(|arm| key(arm, &question.id))).collect();
-    let total = all.len() as u64;
-    let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
+    let all = ours.flat_map(|question| plan.arms.iter().map(move |arm| key(arm, &question.id)));
+    let mut total = 0;
+    let todo: Vec<ItemKey> = all.inspect(|_| total += 1).filter(|key| !settled.contains_key(key)).collect();
     context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);
     let result = if todo.is_empty() { Ok(()) } else { answer_all(context, plan, questions, todo).await };
     context.progress.finish();
-    result
+    result?;
+    judge::run(context, plan).await
 }
 
 async fn answer_all(
     context: &Context,
     plan: &EvaluatePlan,
-    questions: &[Question],
+    questions: &Questions,
     todo: Vec<ItemKey>,
 ) -> Result<(), FlowError> {
     if plan.split == EvalSplit::Test {
         let dataset = context.plan.data.test.as_deref().unwrap_or_default();
         context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
     }
-    let by_id: HashMap<&QuestionId, &Question> = questions.iter().map(|question| (&question.id, question)).collect();
+    demonstrations::keep(context, plan).await?;
     try_schemas(context, plan, questions).await?;
-    let opened = open(context, plan).await?;
-    let (opened, by_id) = (&opened, &by_id);
+    let (opened, sandbox) = (open(context, plan).await?, sandbox(context, plan)?);
+    let (opened, sandbox) = (&opened, sandbox.as_ref());
     items::run(context, Stage::Evaluate, todo, pace(opened), |key| {
-        answer_one(context, plan, &opened[&key.arm], by_id[&key.question])
+        let question = questions.get(&key.question).expect("an item is named after its question");
+        answer_one(context, plan, &opened[&key.arm], question, sandbox)
     })
     .await
 }
@@ -128,12 +163,29 @@ fn pace(opened: &HashMap<String, Opened<'_>>) -> Pace {
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(()) };
-    match questions(context, plan).iter().find(|question| question.golds.is_empty()) {
-        Some(question) => {
-            Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)))
-        }
+    demonstrations::check(context, plan)?;
+    let questions = questions(context, plan);
+    if let Some(question) = questions.iter().find(|question| question.golds.is_empty()) {
+        return Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)));
+    }
+    let forbidden = |question: &Arc<Question>| question.scorer == ScorerKind::Code && plan.code.is_none();
+    match questions.iter().find(forbidden) {
+        Some(question) => Err(FlowError::Input(format!(
+            "{} is answered by a program, which is graded by running it: a stranger's code on this machine\n\
+             hint: allow it with [evaluate.code] and run = true, where nothing is at stake",
+            question.id
+        ))),
         None => Ok(()),
     }
+}
+
+/// Where programs are run, and said plainly what holds them; `None` where no question has one for an answer.
+fn sandbox(context: &Context, plan: &EvaluatePlan) -> Result<Option<Arc<Sandbox>>, FlowError> {
+    let has_code = questions(context, plan).iter().any(|question| question.scorer == ScorerKind::Code);
+    let Some(code) = plan.code.as_ref().filter(|_| has_code) else { return Ok(None) };
+    let sandbox = Sandbox::find(code)?;
+    context.progress.note(&sandbox.describe());
+    Ok(Some(Arc::new(sandbox)))
 }
 
 fn key(arm: &Arm, question: &QuestionId) -> ItemKey {
@@ -149,14 +201,16 @@ async fn open<'a>(context: &Context, plan: &'a EvaluatePlan) -> Result<HashMap<S
 }
 
 /// Finds out of each model that writes whole decompositions whether it keeps to a schema, where the plan wants to know.
-async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &[Question]) -> Result<(), FlowError> {
-    let whole = plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk);
-    for name in whole.filter_map(|arm| arm.decomposer.as_deref()) {
+async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &Questions) -> Result<(), FlowError> {
+    for arm in plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk) {
+        let Some(name) = arm.decomposer.as_deref() else { continue };
         if context.plan.structured(name) != Structured::Auto {
             continue;
         }
         let ready = context.models.get(context.resolve(name)).await?;
-        let first = |style| strategy::decomposing(plan, &questions[0], style);
+        let (shots, most) = (&demonstrations::of_arm(context, arm).await?, context.plan.told_most(arm));
+        let manner = |style| Manner { style, most, shots };
+        let first = |style| strategy::decomposing(plan, &context.plan.prompts, manner(style), &questions.at(0));
         structured::settle(context, Stage::Evaluate, name, &ready, first).await?;
     }
     Ok(())
@@ -175,22 +229,37 @@ pub async fn open_arm<'a>(context: &Context, arm: &'a Arm) -> Result<Opened<'a>,
         (Some(name), Some(ready)) => structured::style(context, name, &ready.id).await?,
         _ => Style::default(),
     };
-    Ok(Opened { arm, decomposer, solver: context.models.get(context.resolve(&arm.solver)).await?, style })
+    let solver = context.models.get(context.resolve(&arm.solver)).await?;
+    Ok(Opened { arm, decomposer, solver, style, shots: demonstrations::of_arm(context, arm).await? })
 }
 
 async fn answer_one(
     context: &Context,
     plan: &EvaluatePlan,
     opened: &Opened<'_>,
-    question: &Question,
+    question: Arc<Question>,
+    sandbox: Option<&Arc<Sandbox>>,
 ) -> Result<Done, ChatError> {
     if opened.arm.strategy.needs_decomposer() && opened.decomposer.is_none() && question.recorded.is_none() {
-        return Ok(Done::new(ItemState::Failed("no-recorded-decomposition".into()), &(), Vec::new()));
+        return Ok(Done::new(ItemState::Failed(NO_DECOMPOSITION.into()), &(), Vec::new()));
     }
-    let answer = strategy::answer(context, plan, opened, question).await?;
-    let graded = grade(question, &answer);
+    let answer = strategy::answer(context, plan, opened, &question).await?;
+    let mut graded = grade(&question, &answer);
+    if let Some(sandbox) = sandbox.filter(|_| question.scorer == ScorerKind::Code && !answer.malformed) {
+        graded.grade = tested(sandbox, &question, &answer).await;
+    }
     let calls = answer.decompose_calls.into_iter().chain(answer.solve_calls).collect();
     Ok(Done::new(ItemState::Done, &graded, calls))
+}
+
+/// By running it; a machine that can start no process is an error, not the program's.
+async fn tested(sandbox: &Arc<Sandbox>, question: &Arc<Question>, answer: &Answer) -> Grade {
+    if answer.finish == Finish::Length && extract::program(&answer.reply).is_none() {
+        return Grade { correct: false, score: 0.0, answer: None, outcome: Outcome::Truncated };
+    }
+    let (sandbox, question, reply) = (Arc::clone(sandbox), Arc::clone(question), answer.reply.clone());
+    let graded = tokio::task::spawn_blocking(move || sandbox.grade(&question, &reply)).await;
+    graded.ok().and_then(Result::ok).unwrap_or_else(scorers::failed)
 }
 
 fn grade(question: &Question, answer: &Answer) -> Graded {
@@ -206,6 +275,8 @@ fn grade(question: &Question, answer: &Answer) -> Graded {
         sub_answers: answer.sub_answers.clone(),
         malformed: answer.malformed,
         reply: answer.reply.clone(),
+        finish: Some(answer.finish.clone()),
+        scorer_version: scorers::VERSION,
         decompose: Spent::of(&answer.decompose_calls),
         solve: Spent::of(&answer.solve_calls),
     }

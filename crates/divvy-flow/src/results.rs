@@ -1,28 +1,34 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod quality;
+mod scoring;
+mod sharing;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
     plan::EvaluatePlan,
+    quality::Quality,
     question::Question,
+    questions::Questions,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
-        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary,
+        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, Scoring, ScreeningSummary, StageTime,
+        StepSlice, TrainingSummary,
     },
     screening::reason,
-    stats,
 };
 use divvy_store::ItemRow;
 
+use self::{scoring::Further, sharing::Sharing};
 use crate::{
     context::Context,
     error::FlowError,
     evaluate::{self, Graded, Spent},
+    graders::judge,
     items, train,
 };
 
@@ -45,11 +51,16 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
-    let arms = match &context.plan.evaluate {
-        Some(plan) => Some(grade_book(context, plan).await?),
-        None => None,
+    let (evaluated, comparisons, scoring) = match &context.plan.evaluate {
+        Some(plan) => {
+            let sharing = Sharing::of(evaluate::questions(context, plan), context.plan.seed);
+            let (evaluated, scoring) = grade_book(context, plan, &sharing).await?;
+            let comparisons = comparisons::of(&context.plan, &evaluated, &sharing);
+            (evaluated, comparisons, scoring)
+        }
+        None => Default::default(),
     };
-    let evaluated: Vec<(ArmResult, Vec<bool>)> = arms.unwrap_or_default();
+    let arms: Vec<ArmResult> = evaluated.into_iter().map(|evaluated| evaluated.arm).collect();
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -57,8 +68,10 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
-        comparisons: comparisons::of(&context.plan, &evaluated),
-        arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
+        comparisons,
+        scoring,
+        quality: quality::of(context, &arms).await?,
+        arms,
         collection: collection(context).await?,
         screening: screening(context).await?,
         training: training(context).await?,
@@ -99,50 +112,83 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
     .collect()
 }
 
-/// Every arm with its right/wrong vector in question order; arms without a single row are left out.
-async fn grade_book(context: &Context, plan: &EvaluatePlan) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
+/// An arm with what became of each question, in their order.
+struct Evaluated {
+    arm: ArmResult,
+    right: Vec<bool>,
+    /// Partial credit.
+    scores: Vec<f64>,
+}
+
+/// Every arm; those without a single row are left out.
+async fn grade_book(
+    context: &Context,
+    plan: &EvaluatePlan,
+    sharing: &Sharing,
+) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
     let mut by_arm: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
     for row in context.store.items(&context.digest, Stage::Evaluate).await? {
         by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
     }
     let questions = evaluate::questions(context, plan);
-    plan.arms
-        .iter()
-        .filter_map(|arm| Some((arm, by_arm.get(&arm.slug())?)))
-        .map(|(arm, rows)| arm_result(arm, questions, rows))
-        .collect()
+    let mut judged = judge::of_arms(context, plan).await?;
+    let (mut evaluated, mut further) = (Vec::new(), Further::of(plan));
+    for arm in &plan.arms {
+        let Some(rows) = by_arm.get(&arm.slug()) else { continue };
+        further.begin(&arm.slug(), judged.remove(&arm.slug()));
+        evaluated.push(arm_result(arm, questions, rows, sharing, &mut further)?);
+        further.end(sharing);
+    }
+    Ok((evaluated, further.scoring()))
 }
 
 fn arm_result(
     arm: &Arm,
-    questions: &[Question],
+    questions: &Questions,
     rows: &HashMap<String, ItemRow>,
-) -> Result<(ArmResult, Vec<bool>), FlowError> {
+    sharing: &Sharing,
+    further: &mut Further,
+) -> Result<Evaluated, FlowError> {
     let mut tally = Tally::default();
-    for question in questions {
-        let graded = match rows.get(&question.id.0) {
-            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?),
+    for question in questions.iter() {
+        let row = rows.get(&question.id.0);
+        let graded = match row {
+            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(&question)),
             _ => None,
         };
-        tally.add(question, graded);
+        if arm.strategy.needs_decomposer() {
+            quality::count(&mut tally.quality, arm.strategy, &question, graded.as_ref());
+        }
+        further.add(&question, graded.as_ref());
+        tally.without_decomposition += u64::from(row.is_some_and(has_no_decomposition));
+        tally.add(&question, graded);
     }
-    let right = tally.right.clone();
-    Ok((tally.result(arm), right))
+    let (right, scores) = (tally.right.clone(), tally.scores.clone());
+    Ok(Evaluated { arm: tally.result(arm, sharing), right, scores })
+}
+
+/// Nothing broke: the data set has no decomposition to answer by.
+fn has_no_decomposition(row: &ItemRow) -> bool {
+    matches!(&row.state, ItemState::Failed(reason) if reason == evaluate::NO_DECOMPOSITION)
 }
 
 /// Sums over the questions of one arm.
 #[derive(Default)]
 struct Tally {
     right: Vec<bool>,
-    score: f64,
+    scores: Vec<f64>,
+    /// Of those that have no grade.
+    without_decomposition: u64,
     no_answer: u64,
     truncated: u64,
+    refused: u64,
     errors: u64,
     decompose: Sum,
     solve: Sum,
     malformed: u64,
     subquestions: u64,
     decomposed: u64,
+    quality: Quality,
     steps: BTreeMap<u32, (u64, u64)>,
     examples: Vec<Example>,
 }
@@ -171,6 +217,7 @@ impl Tally {
     fn add(&mut self, question: &Question, graded: Option<Graded>) {
         let correct = graded.as_ref().is_some_and(|graded| graded.grade.correct);
         self.right.push(correct);
+        self.scores.push(graded.as_ref().map_or(0.0, |graded| graded.grade.score));
         if let Some(steps) = question.steps {
             let slice = self.steps.entry(steps).or_default();
             slice.0 += 1;
@@ -180,11 +227,11 @@ impl Tally {
             self.errors += 1;
             return;
         };
-        self.score += graded.grade.score;
         match graded.grade.outcome {
             Outcome::Answered => {}
             Outcome::NoAnswer => self.no_answer += 1,
             Outcome::Truncated => self.truncated += 1,
+            Outcome::Refused => self.refused += 1,
             Outcome::Error => self.errors += 1,
         }
         self.decompose.add(graded.decompose);
@@ -199,7 +246,7 @@ impl Tally {
         }
     }
 
-    fn result(self, arm: &Arm) -> ArmResult {
+    fn result(self, arm: &Arm, sharing: &Sharing) -> ArmResult {
         let n = self.right.len() as u64;
         let correct = self.right.iter().filter(|right| **right).count() as u64;
         let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
@@ -207,16 +254,20 @@ impl Tally {
         ArmResult {
             arm: arm.slug(),
             strategy: arm.strategy,
+            variant: arm.variant,
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,
             correct,
             accuracy: share(correct as f64),
-            ci: stats::wilson::interval(correct, n),
-            score: share(self.score),
-            no_answer: self.no_answer,
+            ci: sharing.accuracy(&self.right),
+            passages: sharing.passages(),
+            score: share(self.scores.iter().sum()),
+            score_ci: sharing.score(&self.right, &self.scores),
+            no_answer: self.no_answer + self.without_decomposition,
             truncated: self.truncated,
-            errors: self.errors,
+            refused: self.refused,
+            errors: self.errors - self.without_decomposition,
             tokens_in: self.decompose.tokens_in + self.solve.tokens_in,
             tokens_out: self.decompose.tokens_out + self.solve.tokens_out,
             decompose_tokens_in: self.decompose.tokens_in,
@@ -228,6 +279,7 @@ impl Tally {
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),
+            decompositions: two_stage.then_some(self.quality),
             by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
             examples: self.examples,
         }

@@ -1,9 +1,12 @@
 //! Train, dev and test: dev is carved from train by the seed, and nothing is shared between the three.
 
+use std::{collections::HashSet, sync::Arc};
+
 use divvy_core::{
     digest::{Digest, derive_seed},
     leak::{self, Leak, LeakKind},
-    question::{Question, Split},
+    question::{Question, QuestionId, Split},
+    questions::Questions,
     recipe::OnLeak,
 };
 
@@ -11,34 +14,53 @@ use crate::error::FlowError;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Splits {
-    pub train: Vec<Question>,
-    pub dev: Vec<Question>,
-    pub test: Vec<Question>,
+    pub train: Questions,
+    pub dev: Questions,
+    pub test: Questions,
 }
 
 impl Splits {
     /// The questions of every split.
-    pub fn all(&self) -> impl Iterator<Item = &Question> {
-        self.train.iter().chain(&self.dev).chain(&self.test)
+    pub fn all(&self) -> impl Iterator<Item = Arc<Question>> + '_ {
+        self.for_students().chain(self.test.iter())
+    }
+
+    /// Those that a student learns from and is watched on, which a teacher decomposes.
+    pub fn for_students(&self) -> impl Iterator<Item = Arc<Question>> + Clone + '_ {
+        self.train.iter().chain(self.dev.iter())
+    }
+
+    /// Where a question stands in [`Splits::for_students`].
+    #[must_use]
+    pub fn position_for_students(&self, id: &QuestionId) -> Option<usize> {
+        self.train.position(id).or_else(|| Some(self.train.len() + self.dev.position(id)?))
+    }
+
+    /// One of [`Splits::for_students`].
+    #[must_use]
+    pub fn for_student(&self, id: &QuestionId) -> Option<Arc<Question>> {
+        self.train.get(id).or_else(|| self.dev.get(id))
     }
 
     /// Carves `dev_rows` questions from `train`, chosen by the seed whatever their order.
     ///
     /// # Errors
-    /// [`FlowError::Input`] when train is not larger than `dev_rows`.
-    pub fn carve(mut train: Vec<Question>, test: Vec<Question>, dev_rows: usize, seed: u64) -> Result<Self, FlowError> {
+    /// [`FlowError::Input`] when train is not larger than `dev_rows`; [`FlowError::Aside`] when there is no room.
+    pub fn carve(train: Questions, test: Questions, dev_rows: usize, seed: u64) -> Result<Self, FlowError> {
         if dev_rows >= train.len() {
             let rows = train.len();
             return Err(FlowError::Input(format!(
                 "data.dev_rows is {dev_rows}, but train has only {rows} rows to carve from"
             )));
         }
-        train.sort_by_cached_key(|question| derive_seed(seed, &question.id.0));
-        let mut dev: Vec<Question> = train.drain(..dev_rows).collect();
-        for question in &mut dev {
-            question.split = Split::Dev;
+        let mut order = train.order_by(|id| derive_seed(seed, &id.0));
+        let mut dev = train.none_yet()?;
+        for position in order.by_ref().take(dev_rows) {
+            dev.push(&Question { split: Split::Dev, ..Question::clone(&train.at(position)) })?;
         }
-        Ok(Self { train, dev, test })
+        let rest = train.choose(order);
+        drop(train);
+        Ok(Self { train: rest.laid_out()?, dev, test })
     }
 
     /// Looks for shared or nearly shared questions and does what the recipe says. Returns sentences worth telling.
@@ -60,12 +82,11 @@ impl Splits {
 
     /// Leaves out the training and dev rows that leak, never a test row.
     fn drop_leaks(&mut self, leaks: &[Leak]) -> String {
-        let leaking =
-            |question: &Question| leaks.iter().any(|leak| leak.left == question.id || leak.right == question.id);
+        let leaking: HashSet<&QuestionId> = leaks.iter().flat_map(|leak| [&leak.left, &leak.right]).collect();
         let before = self.train.len() + self.dev.len();
-        self.train.retain(|question| !leaking(question));
-        if leaks.iter().any(|leak| self.test.iter().any(|test| test.id == leak.left || test.id == leak.right)) {
-            self.dev.retain(|question| !leaking(question));
+        self.train = self.train.filter(|question| !leaking.contains(&question.id));
+        if leaking.iter().any(|id| self.test.contains(id)) {
+            self.dev = self.dev.filter(|question| !leaking.contains(&question.id));
         }
         let left_out = before - self.train.len() - self.dev.len();
         format!("{left_out} training rows left out because they leak: {}", listing(leaks))
@@ -75,7 +96,7 @@ impl Splits {
     #[must_use]
     pub fn content(&self) -> Vec<(&'static str, Digest)> {
         [("train", &self.train), ("dev", &self.dev), ("test", &self.test)]
-            .map(|(name, questions)| (name, Digest::of_list("questions/1", questions)))
+            .map(|(name, questions)| (name, questions.digest("questions/1")))
             .into()
     }
 }
@@ -104,4 +125,44 @@ fn listing(leaks: &[Leak]) -> String {
         lines.push(format!("\n  … and {} more", leaks.len() - SHOWN));
     }
     lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use divvy_core::synth;
+
+    use super::*;
+
+    #[test]
+    fn what_is_carved_is_what_the_seed_sorts_first() {
+        let (train, test) = (synth::generate(Split::Train, 60, 7), synth::generate(Split::Test, 9, 7));
+        let mut sorted = train.clone();
+        sorted.sort_by_cached_key(|question| derive_seed(3, &question.id.0));
+        let rest = sorted.split_off(12);
+        sorted.iter_mut().for_each(|question| question.split = Split::Dev);
+        let splits = Splits::carve(train.into_iter().collect(), test.iter().cloned().collect(), 12, 3).unwrap();
+        let lists = [("train", &rest), ("dev", &sorted), ("test", &test)];
+        assert_eq!(splits.content(), lists.map(|(name, list)| (name, Digest::of_list("questions/1", list))));
+        let asked: Vec<Question> = rest.iter().chain(&sorted).cloned().collect();
+        assert!(splits.for_students().zip(&asked).all(|(one, other)| *one == *other));
+        assert!(asked.iter().enumerate().all(|(at, question)| {
+            splits.position_for_students(&question.id) == Some(at)
+                && splits.for_student(&question.id).is_some_and(|found| *found == *question)
+        }));
+        assert_eq!((splits.for_students().count(), splits.for_student(&test[0].id)), (60, None));
+    }
+
+    #[test]
+    fn a_leak_costs_the_training_row_and_never_the_test_row() {
+        let mut train = synth::generate(Split::Train, 20, 7);
+        let test = synth::generate(Split::Test, 5, 7);
+        train[4].text.clone_from(&test[2].text);
+        train[4].premise.clone_from(&test[2].premise);
+        let leaking = train[4].id.clone();
+        let mut splits = Splits::carve(train.into_iter().collect(), test.into_iter().collect(), 3, 1).unwrap();
+        let notes = splits.check_leaks(OnLeak::Drop).unwrap();
+        assert!(notes[0].starts_with("1 training rows left out") && notes[0].contains(&leaking.0), "{notes:?}");
+        assert_eq!((splits.train.len() + splits.dev.len(), splits.test.len()), (19, 5));
+        assert_eq!(splits.for_student(&leaking), None);
+    }
 }

@@ -1,11 +1,12 @@
 //! Results made up for tests: a small run with a decomposer distilled, and helpers to bend it.
 
 use divvy_core::{
-    arm::Strategy,
-    records::{Outcome, TrainPoint},
+    arm::{Strategy, Variant},
+    quality::{Quality, Share, StepCount},
+    records::{Outcome, Stage, TrainPoint},
     results::{
-        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, Family, ModelUse, Results, ScreeningSummary,
-        StageTime, StepSlice, TrainingSummary,
+        ArmResult, CollectionSummary, Comparison, DatasetUse, DecomposerQuality, Example, Family, ModelUse, Pass,
+        Results, ScreeningSummary, StageTime, StepSlice, TrainingSummary,
     },
 };
 
@@ -13,15 +14,19 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
     ArmResult {
         arm: slug.to_owned(),
         strategy,
+        variant: Variant::default(),
         decomposer: decomposer.map(str::to_owned),
         solver: "big".to_owned(),
         n: 300,
         correct,
         accuracy: correct as f64 / 300.0,
         ci: (correct as f64 / 300.0 - 0.05, correct as f64 / 300.0 + 0.05),
+        passages: None,
         score: correct as f64 / 300.0,
+        score_ci: None,
         no_answer: 3,
         truncated: 2,
+        refused: 0,
         errors: 0,
         tokens_in: 90_000,
         tokens_out: 30_000,
@@ -32,9 +37,29 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
         cost_nanos: None,
         well_formed: decomposer.map(|_| 0.97),
         mean_subquestions: decomposer.map(|_| 3.2),
+        decompositions: decomposer.map(|_| quality()),
         by_steps: (1..=4).map(|steps| StepSlice { steps, n: 75, correct: correct / 4 }).collect(),
         examples: vec![example("synth/test/0", true), example("synth/test/1", false)],
     }
+}
+
+pub(crate) fn quality() -> Quality {
+    Quality {
+        n: 300,
+        well_formed: 291,
+        declined: 12,
+        subquestions: 893,
+        repeating: 7,
+        steps: StepCount { of: 291, equal: 120, difference: -58 },
+        leaking: Share { of: 279, count: 3 },
+        referring: Share { of: 270, count: 200 },
+    }
+}
+
+pub(crate) fn decomposer_quality(name: &str, stage: Stage) -> DecomposerQuality {
+    let pass = Some(Pass { solver: "big".to_owned(), n: 300, rate: 0.6 });
+    let (decomposer, variant) = (name.to_owned(), Variant::default());
+    DecomposerQuality { decomposer, stage, variant, heard: None, quality: quality(), pass }
 }
 
 pub(crate) fn example(id: &str, correct: bool) -> Example {
@@ -67,6 +92,7 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
         ci,
         p_value: p_holm / 3.0,
         p_holm,
+        score: None,
     }
 }
 
@@ -100,6 +126,7 @@ pub(crate) fn results() -> Results {
             comparison(UNTRAINED, DISTILLED, -0.3, 0.0001),
             comparison(DISTILLED, TEACHER, -0.02, 0.6),
         ],
+        scoring: None,
         collection: Some(CollectionSummary {
             teacher: "big".to_owned(),
             candidates: 1_020,
@@ -117,6 +144,7 @@ pub(crate) fn results() -> Results {
             tokens_out: 150_000,
         }),
         training: vec![training()],
+        quality: vec![decomposer_quality("big", Stage::Collect), decomposer_quality("student:sd-r", Stage::Evaluate)],
         stages: vec![StageTime { stage: "screen".to_owned(), wall_ms: 185_000 }],
     }
 }

@@ -285,12 +285,15 @@ pub(crate) enum Command {
     },
     /// Score predictions of any program against gold answers: JSON Lines in, the same lines with `em` and `f1` out
     #[command(
-        after_help = "Examples:\n  divvy score --scorer drop --predictions predictions.jsonl > scored.jsonl\n\nA line is {\"predicted\": [\"4\", \"7\"], \"golds\": [[\"4\", \"7\"], [\"four\"]]}: the spans that were predicted, and every set of\nspans that is right. Other keys are passed through."
+        after_help = "Examples:\n  divvy score --scorer drop --predictions predictions.jsonl > scored.jsonl\n  divvy score --compare numeric paper-gsm8k --predictions predictions.jsonl > disagreements.jsonl\n\nA line is {\"predicted\": [\"4\", \"7\"], \"golds\": [[\"4\", \"7\"], [\"four\"]]}: the spans that were predicted, and every set of\nspans that is right. `drop` takes spans; every other scorer reads a whole reply, so give it as one text. Other keys are\npassed through."
     )]
     Score {
         /// By which rules
-        #[arg(long)]
-        scorer: Scorer,
+        #[arg(long, required_unless_present = "compare")]
+        scorer: Option<Scorer>,
+        /// By which two rules; only lines on which they disagree come out, with the `scores` of both
+        #[arg(long, num_args = 2, value_names = ["SCORER", "SCORER"], conflicts_with = "scorer")]
+        compare: Option<Vec<Scorer>>,
         /// A JSON Lines file
         #[arg(long, value_name = "FILE")]
         predictions: PathBuf,
@@ -322,6 +325,29 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the prompts of a recipe, show what a model really receives, or how two prompts differ
+    #[command(
+        after_help = "Examples:\n  divvy prompts recipes/quickstart.toml\n  divvy prompts recipes/quickstart.toml --show two-stage --model smollm2\n  divvy prompts my-task.toml --question rows/test/17\n  divvy prompts my-task.toml --diff cot\n  divvy prompts my-task.toml --diff direct cot+shots=4\n\nA recipe words a prompt anew with [prompts.NAME] template = \"…\" (and system); its placeholders are\nwhat --show lists behind `template has`, those with ? may be left out. \"cot+shots=4\" or\n\"two-stage+max=3\" among its strategies shows demonstrations or caps the subquestions."
+    )]
+    Prompts {
+        #[command(flatten)]
+        place: Place,
+        /// This prompt as a model receives it, for a question of the recipe
+        #[arg(long, value_name = "NAME")]
+        show: Option<String>,
+        /// For this question [default: the first that is scored]; without --show, every prompt that is asked
+        #[arg(long, value_name = "ID")]
+        question: Option<String>,
+        /// Also the text that this local model reads, after its chat template
+        #[arg(long, value_name = "MODEL", conflicts_with = "diff")]
+        model: Option<String>,
+        /// How two prompts differ, word by word; with one name, how the recipe's wording differs from the built-in one
+        #[arg(long, value_names = ["A", "B"], num_args = 1..=2, conflicts_with = "show")]
+        diff: Vec<String>,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// List known and cached models, or fetch one
     #[command(
         after_help = "Examples:\n  divvy models\n  divvy models fetch smollm2-135m\n  divvy models fetch hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf"
@@ -344,6 +370,31 @@ pub(crate) enum Scorer {
     Numeric,
     #[value(help = "SQuAD's exact match against any gold, with token F1")]
     Exact,
+    #[value(help = "the letter of an option, or its text where gold lists it")]
+    Choice,
+    #[value(help = "yes or no, true or false")]
+    YesNo,
+    #[value(help = "the paper's GSM8K scorer with its bugs: any word of the reply, decimals cut")]
+    PaperGsm8k,
+    #[value(help = "the paper's DROP scorer with its bugs: one gold, its first span")]
+    PaperDrop,
+    #[value(help = "the paper's Bamboogle scorer with its bugs: gold is a substring")]
+    PaperBamboogle,
+}
+
+impl From<Scorer> for divvy_core::scorers::Scorer {
+    fn from(scorer: Scorer) -> Self {
+        match scorer {
+            Scorer::Drop => Self::Drop,
+            Scorer::Numeric => Self::Numeric,
+            Scorer::Exact => Self::Exact,
+            Scorer::Choice => Self::Choice,
+            Scorer::YesNo => Self::YesNo,
+            Scorer::PaperGsm8k => Self::PaperGsm8k,
+            Scorer::PaperDrop => Self::PaperDrop,
+            Scorer::PaperBamboogle => Self::PaperBamboogle,
+        }
+    }
 }
 
 /// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.

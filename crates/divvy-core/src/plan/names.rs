@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{CollectPlan, DataPlan, EvaluatePlan, Plan, RECORDED, ScreenPlan, StudentPlan, TEACHER};
 use crate::{
-    arm::{Arm, Strategy},
+    arm::{Arm, Strategy, Way},
     cost,
+    datasets::DatasetKind,
     model::ModelSource,
     prompts::decompose::Style,
     recipe::{self, EvalSplit, Method, Numerics, Recipe, RecipeError, Rule, Structured, StudentPrompt, Target},
@@ -37,11 +38,9 @@ impl Names<'_> {
     }
 
     fn data_set(&self, key: &str, set: &recipe::DataSet) -> Result<(), RecipeError> {
-        const KNOWN: [&str; 6] = ["synth", "gsm8k", "drop", "bamboogle", "rows", "traffic"];
         let name = set.dataset.as_str();
-        if !KNOWN.contains(&name) {
-            return self
-                .fail(&format!("{key}.dataset"), format!("unknown data set `{name}`; there are {}", KNOWN.join(", ")));
+        if let Err(error) = name.parse::<DatasetKind>() {
+            return self.fail(&format!("{key}.dataset"), error);
         }
         if set.lines.is_some() && name != "traffic" {
             return self
@@ -67,7 +66,7 @@ impl Names<'_> {
         }
     }
 
-    fn model(&self, key: &str, name: &str) -> Result<(), RecipeError> {
+    pub(super) fn model(&self, key: &str, name: &str) -> Result<(), RecipeError> {
         if self.recipe.models.contains_key(name) {
             return Ok(());
         }
@@ -310,6 +309,9 @@ impl Names<'_> {
             decompose_tokens: evaluate.decompose_tokens.unwrap_or(256),
             max_subquestions: evaluate.max_subquestions.unwrap_or(10),
             repetition_penalty: evaluate.repetition_penalty.unwrap_or(1.0),
+            scorers: self.scorers(&evaluate.scorers)?,
+            code: evaluate.code.as_ref().map_or(Ok(None), |code| self.code(code))?,
+            judge: evaluate.judge.as_ref().map(|judge| self.judge(judge)).transpose()?,
         })
     }
 
@@ -329,8 +331,8 @@ impl Names<'_> {
         }
         let mut arms = Vec::new();
         for solver in &evaluate.solvers {
-            for &strategy in &evaluate.strategies {
-                arms.extend(self.arms_of(strategy, solver, &evaluate.decomposers)?);
+            for &way in &evaluate.strategies {
+                arms.extend(self.arms_of(way, solver, &evaluate.decomposers)?);
             }
             if !arms.iter().any(|arm: &Arm| arm.solver == *solver) {
                 let wanted = self.student_target(solver).and_then(Target::solves).unwrap_or(Strategy::TwoStage);
@@ -355,37 +357,47 @@ impl Names<'_> {
         }
     }
 
-    fn arms_of(&self, strategy: Strategy, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
-        let arm =
-            |decomposer: Option<&String>| Arm { strategy, decomposer: decomposer.cloned(), solver: solver.to_owned() };
+    fn arms_of(&self, way: Way, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
+        let Way { strategy, variant } = way;
+        let arm = |decomposer: Option<&String>| Arm {
+            strategy,
+            variant,
+            decomposer: decomposer.cloned(),
+            solver: solver.to_owned(),
+        };
         // A student answers in the way that it was taught, and its other arms would measure a prompt it never saw.
-        if self.student_target(solver).is_some_and(|target| target.solves() != Some(strategy)) {
+        let taught = |target: Target| {
+            target.solves() == Some(strategy) && (strategy.needs_decomposer() || variant.shots.is_none())
+        };
+        if self.student_target(solver).is_some_and(|target| !taught(target)) {
             return Ok(Vec::new());
         }
         if !strategy.needs_decomposer() {
             return Ok(vec![arm(None)]);
         }
         if decomposers.is_empty() {
-            return self.fail("evaluate.decomposers", format!("`{strategy}` needs at least one decomposer"));
+            return self.fail("evaluate.decomposers", format!("`{way}` needs at least one decomposer"));
         }
         let arms: Vec<Arm> =
-            decomposers.iter().filter(|name| self.fits(strategy, name)).map(|name| arm(Some(name))).collect();
+            decomposers.iter().filter(|name| self.fits(way, name)).map(|name| arm(Some(name))).collect();
         if arms.is_empty() {
-            return self.fail(
-                "evaluate.decomposers",
-                format!(
-                    "`{strategy}` needs a decomposer that is a model of [models]: students and a recorded teacher write whole \
-                     decompositions"
-                ),
-            );
+            let why = match strategy {
+                Strategy::SelfAsk => "students and a recorded teacher write whole decompositions",
+                _ => {
+                    "students are asked as they were trained, without demonstrations, and a recorded teacher is not asked"
+                }
+            };
+            let message = format!("`{way}` needs a decomposer that is a model of [models]: {why}");
+            return self.fail("evaluate.decomposers", message);
         }
         Ok(arms)
     }
 
     /// The grid has no arm for a decomposer that cannot do what the strategy asks of it.
-    fn fits(&self, strategy: Strategy, decomposer: &str) -> bool {
+    fn fits(&self, way: Way, decomposer: &str) -> bool {
         let recorded = decomposer == TEACHER && self.recipe.collect.teacher == RECORDED;
-        strategy != Strategy::SelfAsk || !(recorded || decomposer.starts_with("student:"))
+        let instructed = way.strategy == Strategy::SelfAsk || way.variant.shots.is_some();
+        !(instructed && (recorded || decomposer.starts_with("student:")))
     }
 
     fn student_target(&self, name: &str) -> Option<Target> {

@@ -12,6 +12,8 @@
 mod batch;
 mod error;
 mod model;
+mod prompts;
+mod scoring;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -21,10 +23,15 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arm::Strategy;
+use crate::{
+    arm::{Strategy, Way},
+    prompts::PromptName,
+};
 pub use batch::{Batch, BatchFallback, Mode};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
+pub use prompts::{Prompt, WrittenDemonstration, WrittenStep};
+pub use scoring::{Code, FurtherScorer, Judge};
 pub use train::{Engine, Launch, Precision, Quantised, Train};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -48,6 +55,9 @@ pub struct Recipe {
     #[serde(default)]
     pub train: Train,
     pub evaluate: Option<Evaluate>,
+    /// Its own wording of prompts.
+    #[serde(default)]
+    pub prompts: BTreeMap<PromptName, Prompt>,
     #[serde(default)]
     pub budget: Budget,
     #[serde(default)]
@@ -91,8 +101,8 @@ pub enum OnLeak {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSet {
-    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `rows` for any file with a column mapping, or `traffic` for what was asked of
-    /// `divvy serve --record`.
+    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `strategyqa`, `musique`, `hotpotqa`, `2wikimultihopqa`, `bbh`, `rows` for any
+    /// file with a column mapping, or `traffic` for what was asked of `divvy serve --record`.
     pub dataset: String,
     /// Files, relative to `--data DIR` (default: the recipe's folder); `hf:org/name:file` is fetched from the hub. The
     /// store's own record when absent, for `traffic`.
@@ -115,6 +125,8 @@ pub struct Columns {
     /// A list of strings, or one string with a subquestion a line.
     pub decomposition: Option<String>,
     pub id: Option<String>,
+    /// Python that checks a program, a text or a list of lines. The answer is then code, which `[evaluate.code]` has to allow.
+    pub tests: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -292,7 +304,9 @@ pub struct Student {
 pub struct Evaluate {
     /// Names from `[models]`, or `student:NAME` for a student trained to answer.
     pub solvers: Vec<String>,
-    pub strategies: Vec<Strategy>,
+    /// A strategy, with demonstrations in its prompt or a cap on its subquestions where wanted: `cot+shots=4`,
+    /// `two-stage+max=3`. Each is an arm of its own.
+    pub strategies: Vec<Way>,
     /// For `two-stage`, `sequential` and `self-ask`: names from `[models]`, `student:NAME`, or `teacher`.
     #[serde(default)]
     pub decomposers: Vec<String>,
@@ -304,6 +318,13 @@ pub struct Evaluate {
     pub max_subquestions: Option<usize>,
     /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
     pub repetition_penalty: Option<f64>,
+    /// The same answers by further rules, beside each question's own; nothing is asked for it.
+    #[serde(default)]
+    pub scorers: Vec<FurtherScorer>,
+    /// Whether and how programs of models are run.
+    pub code: Option<Code>,
+    /// A model that reads each answer beside gold and says whether it is right.
+    pub judge: Option<Judge>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -5,18 +5,22 @@ use divvy_core::{
     arm::Strategy,
     plan::{Plan, TEACHER},
     recipe::Target,
-    results::{ArmResult, Comparison, Family},
+    results::{ArmResult, Comparison, Family, ScoreDifference},
     stats,
 };
 
-type Evaluated = (ArmResult, Vec<bool>);
+use super::{
+    Evaluated,
+    sharing::{Sharing, has_partial_credit},
+};
 
 /// In the plan's order of arms.
-pub(super) fn of(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {
+pub(super) fn of(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
     let mut compared = Vec::new();
     for left in evaluated {
         for right in evaluated {
-            compared.extend(family(plan, &left.0, &right.0).map(|family| compare(family, left, right)));
+            let family = family(plan, &left.arm, &right.arm);
+            compared.extend(family.map(|family| compare(family, left, right, sharing)));
         }
     }
     for family in Family::ALL {
@@ -30,6 +34,12 @@ fn adjust(mut family: Vec<&mut Comparison>) {
     for (comparison, p_holm) in family.iter_mut().zip(adjusted) {
         comparison.p_holm = p_holm;
     }
+    let mut scores: Vec<&mut ScoreDifference> =
+        family.into_iter().filter_map(|comparison| comparison.score.as_mut()).collect();
+    let adjusted = stats::holm::adjust(&scores.iter().map(|score| score.p_value).collect::<Vec<_>>());
+    for (score, p_holm) in scores.iter_mut().zip(adjusted) {
+        score.p_holm = p_holm;
+    }
 }
 
 /// What comparing `arm` with `other` answers, `None` where nobody asks.
@@ -37,9 +47,16 @@ fn family(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
     match (distilled(&arm.solver), distilled(&other.solver)) {
         (true, false) => solves_instead(arm, other).then_some(Family::Solver),
         (false, true) => parts(plan, arm, other).then_some(Family::Parts),
+        _ if worded_otherwise(arm, other) => Some(Family::Prompt),
         _ if arm.solver != other.solver || !arm.strategy.needs_decomposer() => None,
         _ => decomposes_otherwise(plan, arm, other),
     }
+}
+
+/// An arm with demonstrations or a cap against the same one without.
+fn worded_otherwise(arm: &ArmResult, other: &ArmResult) -> bool {
+    let same = (arm.strategy, &arm.decomposer, &arm.solver) == (other.strategy, &other.decomposer, &other.solver);
+    same && !arm.variant.is_plain() && other.variant.is_plain()
 }
 
 fn distilled(name: &str) -> bool {
@@ -48,7 +65,7 @@ fn distilled(name: &str) -> bool {
 
 /// A distilled solver against one that was not: in its own place, or in one call.
 fn solves_instead(arm: &ArmResult, other: &ArmResult) -> bool {
-    let in_place = arm.strategy == other.strategy && arm.decomposer == other.decomposer;
+    let in_place = arm.strategy == other.strategy && arm.variant == other.variant && arm.decomposer == other.decomposer;
     in_place || !other.strategy.needs_decomposer()
 }
 
@@ -70,29 +87,44 @@ fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Opti
     let student = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
     let base = student.and_then(|name| plan.students.get(name)).map(|student| student.base.as_str());
     if arm.strategy != Strategy::TwoStage && other.strategy == Strategy::TwoStage {
-        return (arm.decomposer == other.decomposer).then_some(Family::Strategy);
+        let alike = arm.decomposer == other.decomposer && arm.variant == other.variant;
+        return alike.then_some(Family::Strategy);
     }
     let asked = match (other.strategy, other.decomposer.as_deref()) {
         (Strategy::Cot | Strategy::Direct, _) => true,
-        (strategy, _) if strategy != arm.strategy => false,
+        (strategy, _) if strategy != arm.strategy || other.variant != arm.variant => false,
         (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
         (_, name) => name.is_some() && name == base,
     };
     asked.then_some(Family::Decomposer)
 }
 
-fn compare(family: Family, (arm, right): &Evaluated, (other, other_right): &Evaluated) -> Comparison {
-    let paired = stats::paired::compare(right, other_right);
+fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
+    let paired = stats::paired::compare(&left.right, &right.right);
+    let clustered = sharing.accuracies(&left.right, &right.right);
+    let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
     Comparison {
-        a: arm.arm.clone(),
-        b: other.arm.clone(),
+        a: left.arm.arm.clone(),
+        b: right.arm.arm.clone(),
         family,
         n: paired.n,
         only_a: paired.only_a,
         only_b: paired.only_b,
         difference: paired.difference,
-        ci: paired.ci,
-        p_value: paired.p_value,
-        p_holm: paired.p_value,
+        ci,
+        p_value,
+        p_holm: p_value,
+        score: score(left, right, sharing),
     }
+}
+
+/// Of partial credit, where either arm has any.
+fn score(left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Option<ScoreDifference> {
+    let partial = |evaluated: &Evaluated| has_partial_credit(&evaluated.right, &evaluated.scores);
+    if !partial(left) && !partial(right) {
+        return None;
+    }
+    let found = sharing.difference(&left.scores, &right.scores)?;
+    let (difference, ci, p_value) = (found.difference, found.ci, found.p_value);
+    Some(ScoreDifference { difference, ci, p_value, p_holm: p_value })
 }

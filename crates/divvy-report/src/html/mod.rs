@@ -8,7 +8,7 @@ mod table;
 
 use divvy_core::results::Results;
 
-use crate::{markdown::notes, table::Table, tables, verdict};
+use crate::{markdown::notes, quality, scoring, table::Table, tables, verdict};
 use escape::{escape, text};
 
 const STYLE: &str = include_str!("../../assets/report.css");
@@ -90,6 +90,10 @@ fn sections(results: &Results) -> Vec<Section> {
     let none = "<p>No two arms were compared.</p>".to_owned();
     let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };
     sections.push(("comparisons-section", "Paired comparisons", body));
+    let scoring: String = scoring::tables(results).iter().map(table::html).collect();
+    if !scoring.is_empty() {
+        sections.push(("scoring-section", "Scorers", scoring));
+    }
     sections.extend(figures::steps(results).map(|body| ("steps-section", "Reasoning steps", body)));
     sections.extend(examples::html(results).map(|body| ("examples", "Examples", body)));
     sections.extend(figures::training(results).map(|body| ("training-section", "Training", body)));
@@ -111,7 +115,7 @@ fn arms(results: &Results) -> String {
         return "<p>No arm was evaluated.</p>".to_owned();
     }
     let arms = table::html(&tables::arms(results));
-    format!("{arms}{}", tables::decompositions(results).as_ref().map(table::html).unwrap_or_default())
+    format!("{arms}{}", quality::table(results).as_ref().map(table::html).unwrap_or_default())
 }
 
 fn footer(results: &Results) -> String {

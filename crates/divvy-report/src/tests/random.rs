@@ -1,6 +1,6 @@
 //! Results as no run would make them: every float may be infinite or not a number, every text hostile.
 
-use divvy_core::results::{Comparison, Family, Results};
+use divvy_core::results::{Comparison, Family, Results, ScoreDifference};
 use proptest::prelude::*;
 
 use crate::testing;
@@ -40,6 +40,10 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
     if let Some(screening) = &mut results.screening {
         screening.solver.push_str(text);
         screening.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
+    }
+    for entry in &mut results.quality {
+        entry.decomposer.push_str(text);
+        entry.pass.iter_mut().for_each(|pass| pass.solver.push_str(text));
     }
     results.stages.iter_mut().for_each(|stage| stage.stage.push_str(text));
     results
@@ -88,7 +92,9 @@ prop_compose! {
         let (n, only_a, only_b) = counts;
         let ci = (floats[1], floats[2]);
         let family = Family::ALL[n as usize % Family::ALL.len()];
-        Comparison { a, b, family, n, only_a, only_b, difference: floats[0], ci, p_value: floats[3], p_holm: floats[4] }
+        let (difference, p_value, p_holm) = (floats[0], floats[3], floats[4]);
+        let score = (n % 2 == 0).then_some(ScoreDifference { difference, ci, p_value, p_holm });
+        Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score }
     }
 }
 

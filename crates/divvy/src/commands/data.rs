@@ -1,9 +1,11 @@
 //! `divvy data`: which data sets there are, and what one looks like once read.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use divvy_core::{
+    datasets::{DatasetKind, UnknownDataset},
     question::{Question, Split},
+    questions::InMemory,
     recipe::OnBadRow,
     synth,
 };
@@ -15,15 +17,6 @@ use crate::{
     questions,
     session::read_recipe,
 };
-
-const SETS: [(&str, &str); 6] = [
-    ("synth", "generated: arithmetic stories, passages, two-hop facts; no file needed"),
-    ("gsm8k", "GSM8K JSONL, plain or Socratic (whose steps are a recorded teacher)"),
-    ("drop", "DROP: the official nested JSON, or flattened JSONL"),
-    ("bamboogle", "Bamboogle CSV or JSONL"),
-    ("rows", "any JSONL, CSV or Parquet file; the recipe says which column is what"),
-    ("traffic", "questions asked of `divvy serve --record`; without gold"),
-];
 
 /// What is asked of `divvy data`.
 pub(crate) struct Preview<'a> {
@@ -49,17 +42,14 @@ pub(crate) fn of_recipe(place: &Place, preview: &Preview<'_>) -> anyhow::Result<
 pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Result<()> {
     let &Preview { files, rows, seed, json } = preview;
     let Some(dataset) = dataset else { return list(json) };
-    if !SETS.iter().any(|(name, _)| *name == dataset) {
-        let names: Vec<&str> = SETS.iter().map(|(name, _)| *name).collect();
-        return Err(Usage(format!("unknown data set `{dataset}`; there are {}", names.join(", "))).into());
-    }
-    if dataset == "rows" {
+    let kind: DatasetKind = dataset.parse().map_err(|error: UnknownDataset| Usage(error.to_string()))?;
+    if kind == DatasetKind::Rows {
         return Err(Usage(
             "`rows` needs a column mapping, which a recipe holds; preview it with `divvy data RECIPE.toml`".to_owned(),
         )
         .into());
     }
-    let loaded = read_questions(&SourceSpec {
+    let spec = SourceSpec {
         dataset: dataset.to_owned(),
         split: Split::Train,
         files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
@@ -69,26 +59,26 @@ pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Resul
         on_bad_row: OnBadRow::Stop,
         rows: Some(rows),
         seed,
-    })?;
+    };
+    let loaded = read_questions(&spec, Arc::new(InMemory::default()))?;
     show_all(loaded.questions.iter(), json)
 }
 
-fn show_all<'q>(questions: impl Iterator<Item = &'q Question>, json: bool) -> anyhow::Result<()> {
+fn show_all(questions: impl Iterator<Item = Arc<Question>>, json: bool) -> anyhow::Result<()> {
     for question in questions {
-        print(&if json { serde_json::to_string(question)? } else { show(question) })?;
+        print(&if json { serde_json::to_string(&*question)? } else { show(&question) })?;
     }
     Ok(())
 }
 
 fn list(json: bool) -> anyhow::Result<()> {
     if json {
-        let sets: Vec<_> =
-            SETS.iter().map(|(name, about)| serde_json::json!({ "dataset": name, "about": about })).collect();
-        return Ok(print(&serde_json::to_string_pretty(&sets)?)?);
+        let set = |kind: DatasetKind| serde_json::json!({ "dataset": kind.name(), "about": kind.description(), "files": kind.files() });
+        return Ok(print(&serde_json::to_string_pretty(&DatasetKind::ALL.map(set))?)?);
     }
     let families = synth::families();
-    for (name, about) in SETS {
-        print(&format!("{name:<10} {about}"))?;
+    for kind in DatasetKind::ALL {
+        print(&format!("{:<16} {}\n{:16} files: {}", kind.name(), kind.description(), "", kind.files()))?;
     }
     Ok(print(&format!(
         "\n`synth` has {} problem families; `divvy data synth` shows some of its questions.",

@@ -15,7 +15,7 @@ use divvy_core::{
     records::{Collected, ItemState, Stage, Verdict},
     stats,
 };
-use divvy_flow::evaluate::Graded;
+use divvy_flow::{evaluate::Graded, graders::judge::Judged};
 use divvy_serve::{CallsWanted, RowsWanted, Shelf};
 use divvy_store::{ItemPage, ItemRow, Store};
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use crate::{
     session::{Session, figures},
 };
 
-/// Other plans than the served one that are kept at hand: their questions are in memory.
+/// Other plans than the served one that are kept at hand, with their questions.
 const AT_HAND: usize = 4;
 /// Where a payload says that the answer is right.
 const CORRECT: &str = "$.grade.correct";
@@ -85,7 +85,7 @@ impl Records {
         if let Some(look) = known().iter().find(|look| look.context.digest == *digest) {
             return Ok(Arc::clone(look));
         }
-        let look = Arc::new(kept::look(self.store(), digest).await?);
+        let look = Arc::new(kept::look(self.store(), digest, &self.session.folder).await?);
         let mut others = known();
         others.truncate(AT_HAND - 1);
         others.insert(0, Arc::clone(&look));
@@ -230,6 +230,12 @@ fn payload(row: &ItemRow, value: &mut Value) {
             let Ok(verdict) = serde_json::from_str::<Verdict>(&row.payload_json) else { return };
             value["verdict"] = json!(verdict);
             value["answer"] = json!(verdict.answer);
+        }
+        Stage::Judge => {
+            let Ok(judged) = serde_json::from_str::<Judged>(&row.payload_json) else { return };
+            value["answer"] = json!(judged.answer);
+            value["correct"] = json!(judged.correct);
+            value["reply"] = json!(judged.reply);
         }
         Stage::Train => {}
     }

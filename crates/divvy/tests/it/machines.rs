@@ -132,9 +132,10 @@ fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
     assert_eq!(paused.code, Some(0), "{paused:?}");
     machines.assert_finished();
     [&steady, &paused].into_iter().for_each(assert_silent_about_the_password);
-    // What was paid is on record, but for what the killed one had in flight; a late reply is kept beside the first.
+    // What was paid is on record, but for what the killed one had in flight; a late reply is kept beside the first. More may be
+    // on record than was heard: a connection that broke while its worker stood still.
     let (attempts, repeats) = (machines.count("attempt"), machines.bench.repeats());
-    assert!(machines.heard() - attempts <= CONCURRENCY, "{} heard, {attempts} on record", machines.heard());
+    assert!(machines.heard() <= attempts + CONCURRENCY, "{} heard, {attempts} on record", machines.heard());
     assert!(repeats <= 2 * CONCURRENCY, "{repeats} repeats: more than two workers had in flight");
     assert_eq!(machines.count("attempt") - machines.count("call"), machines.count("raw_reply") - CALLS);
     assert_eq!(machines.count("flight"), 0);
@@ -199,6 +200,24 @@ fn a_budget_in_dollars_holds_for_all_workers_together() {
     machines.done(&["eval", "recipe.toml"]);
     machines.assert_finished();
     assert_eq!(machines.bench.repeats(), 0);
+}
+
+#[test]
+fn what_others_finished_is_not_left_when_the_budget_ends() {
+    let Some(machines) = Machines::slow() else { return };
+    machines.bench.recipe(&format!("{}\n[budget]\ncalls = 60\n", long()));
+    let workers = [(); 3].map(|()| machines.command(&["collect", "recipe.toml"]).spawn().unwrap());
+    let left = workers.map(|worker| {
+        let ended = ended(worker);
+        ended.complains(3, &["budget", "items are left"]);
+        let told = ended.stderr.split("collect: ").filter_map(|told| told.split_once(" items are left"));
+        told.last().and_then(|(items, _)| items.parse::<usize>().ok()).unwrap_or_else(|| panic!("{ended:?}"))
+    });
+    let asked = machines.count("item");
+    let done = machines.count("item WHERE state = 'done'");
+    assert!(done > 0 && done < TRAIN_ROWS, "{done} of {asked}");
+    // Who ends last knows of everybody's.
+    assert_eq!(left.into_iter().min(), Some(TRAIN_ROWS - done), "{left:?}");
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
 mod estimating; // what the rest of a run will take
 mod exporting; // training rows for other trainers
+mod grading; // further scorers, a judge, programs that are run
 mod kill; // SIGKILL and Ctrl-C, then the same command
 #[cfg(unix)]
 mod launching; // training that is handed over
@@ -25,6 +26,7 @@ mod looking; // `divvy calls`
 mod machines; // several workers on one server, and shards
 mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
+mod prompting; // prompts worded anew, demonstrations, caps, `divvy prompts`
 mod recipe_mistakes; // recipes that cannot be run
 mod redoing; // items put back on purpose
 mod reuse; // another recipe on the same store pays for what is new

@@ -170,7 +170,6 @@ fn interrupted_and_killed_the_job_goes_on_from_its_checkpoint() {
     assert!(apart(&resumed, whole.as_array().unwrap())[0] < 1e-6, "the interrupted run became another student");
 }
 
-#[expect(clippy::print_stderr, reason = "what was measured is the point")]
 #[test]
 fn a_real_model_agrees_within_the_noise_of_seeds() {
     let (Some(python), Ok(model)) = (python(), std::env::var("DIVVY_TEST_TORCH_MODEL")) else { return };
