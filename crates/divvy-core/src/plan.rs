@@ -5,6 +5,7 @@
 mod tests;
 
 mod batch;
+mod declared;
 mod names;
 mod prompts;
 mod scoring;
@@ -19,7 +20,7 @@ use self::names::Names;
 pub use self::prompts::demonstrates;
 pub use self::train::TorchPlan;
 use crate::{
-    arm::Arm,
+    arm::{Arm, ArmPair},
     digest::Digest,
     prompts::{Prompts, decompose::Style},
     recipe::{EvalSplit, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
@@ -113,6 +114,9 @@ pub struct EvaluatePlan {
     pub decompose_tokens: u32,
     pub max_subquestions: usize,
     pub repetition_penalty: f64,
+    /// Declared beforehand: the plan's digest covers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<ArmPair>,
     /// No part of the plan's identity: they grade what was answered anyway.
     #[serde(skip)]
     pub scorers: Vec<FurtherScorer>,
@@ -161,6 +165,7 @@ impl Plan {
         names.caps(&plan)?;
         names.sources()?;
         names.money(&plan)?;
+        names.terms()?;
         Ok(plan)
     }
 

@@ -1,14 +1,17 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod costs;
 mod quality;
 mod scoring;
 mod sharing;
+mod took;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
+    cost::Prices,
     plan::EvaluatePlan,
     quality::Quality,
     question::Question,
@@ -18,6 +21,7 @@ use divvy_core::{
     results::{
         ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, Scoring, ScreeningSummary, StageTime,
         StepSlice, TrainingSummary,
+        costs::{Costs, StatedTerms},
     },
     screening::reason,
 };
@@ -44,6 +48,10 @@ pub struct Heading {
     pub sources: BTreeMap<String, String>,
     /// Name of a local model → its numerics profile.
     pub numerics: BTreeMap<String, String>,
+    /// Name of a model → its price in the recipe as it stands; none where there is no price.
+    pub prices: BTreeMap<String, Prices>,
+    /// On what terms costs are counted.
+    pub terms: StatedTerms,
 }
 
 /// Counts everything the plan has in the store so far.
@@ -51,16 +59,22 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
+    let rows = by_arm(context).await?;
     let (evaluated, comparisons, scoring) = match &context.plan.evaluate {
         Some(plan) => {
             let sharing = Sharing::of(evaluate::questions(context, plan), context.plan.seed);
-            let (evaluated, scoring) = grade_book(context, plan, &sharing).await?;
+            let (evaluated, scoring) = grade_book(context, plan, &rows, &sharing).await?;
             let comparisons = comparisons::of(&context.plan, &evaluated, &sharing);
             (evaluated, comparisons, scoring)
         }
         None => Default::default(),
     };
-    let arms: Vec<ArmResult> = evaluated.into_iter().map(|evaluated| evaluated.arm).collect();
+    let training = training(context).await?;
+    let costs = costs::of(context, (heading.terms, &heading.prices), &evaluated, &rows, &training).await?;
+    let arms: Vec<ArmResult> = evaluated
+        .into_iter()
+        .map(|Evaluated { arm, .. }| ArmResult { cost_nanos: money(costs.as_ref(), &arm), ..arm })
+        .collect();
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -72,11 +86,18 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         scoring,
         quality: quality::of(context, &arms).await?,
         arms,
+        costs,
         collection: collection(context).await?,
         screening: screening(context).await?,
-        training: training(context).await?,
+        training,
         stages: stages(context).await?,
     })
+}
+
+/// The one figure, wherever it is shown.
+fn money(costs: Option<&Costs>, arm: &ArmResult) -> Option<i64> {
+    let cost = costs?.arms.iter().find(|cost| cost.arm == arm.arm)?;
+    cost.money.as_ref().map(|money| money.total)
 }
 
 async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
@@ -120,16 +141,21 @@ struct Evaluated {
     scores: Vec<f64>,
 }
 
+async fn by_arm(context: &Context) -> Result<costs::ByArm, FlowError> {
+    let mut by_arm = costs::ByArm::new();
+    for row in context.store.items(&context.digest, Stage::Evaluate).await? {
+        by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
+    }
+    Ok(by_arm)
+}
+
 /// Every arm; those without a single row are left out.
 async fn grade_book(
     context: &Context,
     plan: &EvaluatePlan,
+    by_arm: &costs::ByArm,
     sharing: &Sharing,
 ) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
-    let mut by_arm: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
-    for row in context.store.items(&context.digest, Stage::Evaluate).await? {
-        by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
-    }
     let questions = evaluate::questions(context, plan);
     let mut judged = judge::of_arms(context, plan).await?;
     let (mut evaluated, mut further) = (Vec::new(), Further::of(plan));
@@ -197,19 +223,12 @@ struct Tally {
 struct Sum {
     tokens_in: u64,
     tokens_out: u64,
-    /// Becomes `None` for good at the first unknown price.
-    unknown: bool,
-    nanos: i64,
 }
 
 impl Sum {
     fn add(&mut self, spent: Spent) {
         self.tokens_in += spent.tokens_in;
         self.tokens_out += spent.tokens_out;
-        match spent.cost_nanos {
-            Some(nanos) => self.nanos += nanos,
-            None => self.unknown = true,
-        }
     }
 }
 
@@ -274,8 +293,8 @@ impl Tally {
             decompose_tokens_out: self.decompose.tokens_out,
             solve_tokens_in: self.solve.tokens_in,
             solve_tokens_out: self.solve.tokens_out,
-            cost_nanos: (!self.decompose.unknown && !self.solve.unknown)
-                .then_some(self.decompose.nanos + self.solve.nanos),
+            // Counted with all other costs, from the calls.
+            cost_nanos: None,
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),

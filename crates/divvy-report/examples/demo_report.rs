@@ -76,6 +76,7 @@ fn results() -> Results {
         stages: [("collect", 900), ("screen", 312_000), ("train", 402_000), ("evaluate", 298_000)]
             .map(|(stage, wall_ms)| StageTime { stage: stage.to_owned(), wall_ms })
             .into(),
+        costs: None,
     }
 }
 
@@ -160,6 +161,8 @@ fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_h
         ci: (difference - half, difference + half),
         p_value,
         p_holm,
+        exploratory: false,
+        detectable: divvy_core::stats::power::minimum_detectable_difference(N, (only_a + only_b) as f64 / n),
         score: None,
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Modules are listed in reading order: what the numbers say, how they are written, where they are put.
 
+mod costs;
 mod html;
 mod json;
 mod markdown;

@@ -3,13 +3,14 @@
 use divvy_core::results::{Family, Results};
 
 use crate::{
+    costs,
     number::count,
     quality, scoring,
     table::{self, Table, clean},
     tables, verdict,
 };
 
-/// Markdown: verdict, arms, tokens, paired comparisons, decompositions, steps, screening, training, stages, notes.
+/// Markdown: verdict, arms, tokens, costs, paired comparisons, decompositions, steps, screening, training, stages, notes.
 #[must_use]
 pub fn markdown(results: &Results) -> String {
     let mut text = format!("# {}\n\n", clean(&results.name));
@@ -17,6 +18,9 @@ pub fn markdown(results: &Results) -> String {
     push_table(&mut text, &tables::outcomes(results), "No arm was evaluated.");
     if !results.arms.is_empty() {
         push_table(&mut text, &tables::tokens(results), "");
+    }
+    for table in &costs::tables(results) {
+        push_table(&mut text, table, "");
     }
     push_table(&mut text, &tables::comparisons(results), "No two arms were compared.");
     let optional = [
@@ -37,6 +41,9 @@ pub fn markdown(results: &Results) -> String {
 fn push_verdict(text: &mut String, results: &Results) {
     let verdict = verdict::verdict(results);
     text.push_str(&format!("**{}**\n\n", clean(&verdict.headline)));
+    for (label, line) in &verdict.summary {
+        text.push_str(&format!("**{label}:** {}\n\n", clean(line)));
+    }
     for finding in &verdict.findings {
         text.push_str(&format!("- {}\n", clean(finding)));
     }
@@ -70,15 +77,20 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         format!(
             "Comparisons are paired on the same questions: {}, Holm-adjusted within each family ({}); \
              “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired difference, \
-             not adjusted.",
+             not adjusted. Detectable is the smallest true difference that these questions find four times in five.",
             if passages(results).is_some() { "paired cluster bootstrap" } else { "exact McNemar test" },
             families(results)
         ),
         "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
     ];
-    if !tables::any_price(results) && !results.arms.is_empty() {
-        notes.push("No price is known for these models, so no cost is given.".to_owned());
+    if results.comparisons.iter().any(|pair| pair.exploratory) {
+        notes.push(
+            "The recipe declares what is compared: Holm’s adjustment is over those comparisons. The others are exploratory: they \
+             suggest, and show nothing."
+                .to_owned(),
+        );
     }
+    notes.extend(costs::notes(results));
     notes.extend(quality::notes(results));
     if results.screening.is_some() {
         let screening = results.screening.as_ref().map_or((0, 0), |s| (s.tokens_in, s.tokens_out));

@@ -50,6 +50,7 @@ pub(crate) struct Look {
     pub(crate) context: Context,
     /// Empty where no recipe was kept.
     pub(crate) models: BTreeMap<String, recipe::Model>,
+    pub(crate) costs: recipe::Costs,
     pub(crate) numerics: BTreeMap<String, String>,
 }
 
@@ -73,7 +74,8 @@ pub(crate) async fn look(store: &Store, digest: &Digest, folder: &Path) -> anyho
     let watching = Arc::clone(&progress);
     let registry = Registry::new(store.clone(), resolved, Arc::default(), recipe::Budget::default(), watching, digest);
     let context = context(plan, digest.clone(), questions, store.clone(), Arc::new(registry), progress);
-    Ok(Look { context, models: recipe.map(|(recipe, _)| recipe.models).unwrap_or_default(), numerics })
+    let (models, costs) = recipe.map(|(recipe, _)| (recipe.models, recipe.costs)).unwrap_or_default();
+    Ok(Look { context, models, costs, numerics })
 }
 
 /// The runs of the plan that is meant, newest first; the one that was named by its id comes before them.

@@ -8,10 +8,11 @@ use std::{
 
 use anyhow::Context as _;
 use divvy_core::{
+    cost::Prices,
     digest::Digest,
     plan::Plan,
     recipe::{self, DataSet, Recipe},
-    results::Results,
+    results::{Results, costs::StatedTerms},
 };
 use divvy_flow::{
     context::{Context, Models},
@@ -179,7 +180,7 @@ impl Session {
 
     /// Figures of this plan as they stand in the store.
     pub(crate) async fn results(&self) -> Result<Results, FlowError> {
-        figures(&self.context, &self.recipe.models, self.numerics.clone()).await
+        figures(&self.context, &self.recipe.models, &self.recipe.costs, self.numerics.clone()).await
     }
 
     /// Where a plan is new, its author may look for what was done under an earlier one.
@@ -248,13 +249,22 @@ pub(crate) fn context(
 pub(crate) async fn figures(
     context: &Context,
     models: &BTreeMap<String, recipe::Model>,
+    costs: &recipe::Costs,
     numerics: BTreeMap<String, String>,
 ) -> Result<Results, FlowError> {
     let sources = models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect();
     let runs = context.store.runs().await?;
     let created = runs.iter().filter(|run| run.plan == context.digest).map(|run| run.started_ms).min().unwrap_or(0);
-    let heading =
-        Heading { created: clock::rfc3339(created), version: env!("CARGO_PKG_VERSION").to_owned(), sources, numerics };
+    let price = |(name, model): (&String, &recipe::Model)| Some((name.clone(), Prices::of(model).ok()??));
+    let heading = Heading {
+        created: clock::rfc3339(created),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sources,
+        numerics,
+        prices: models.iter().filter_map(price).collect(),
+        // A recipe that was read is a recipe that was checked.
+        terms: StatedTerms::of(costs).unwrap_or_default(),
+    };
     results::read(context, heading).await
 }
 

@@ -301,9 +301,11 @@ impl Names<'_> {
         if split == EvalSplit::Dev && self.recipe.data.dev_rows == 0 {
             return self.fail("data.dev_rows", "split = \"dev\" needs rows: write dev_rows = 100 under [data]");
         }
+        let arms = self.arms(evaluate)?;
         Ok(EvaluatePlan {
             split,
-            arms: self.arms(evaluate)?,
+            comparisons: self.comparisons(evaluate, &arms)?,
+            arms,
             direct_tokens: evaluate.direct_tokens.unwrap_or(48),
             solve_tokens: evaluate.solve_tokens.unwrap_or(400),
             decompose_tokens: evaluate.decompose_tokens.unwrap_or(256),

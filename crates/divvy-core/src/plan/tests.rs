@@ -205,3 +205,28 @@ fn a_batch_is_for_endpoints_and_its_limits_leave_something_to_do() {
     let plan = |extra: &str| Plan::resolve(&recipe(extra), "r.toml").unwrap();
     assert_eq!(plan(&batch(all)).digest(), plan(&api("")).digest(), "how a model is asked is no part of the plan");
 }
+
+#[test]
+fn comparisons_name_arms_of_the_grid_once() {
+    let declared = |pairs: &str| {
+        format!("[evaluate]\nsolvers = [\"big\"]\nstrategies = [\"direct\", \"cot\"]\ncomparisons = [{pairs}]")
+    };
+    let pair = |a: &str, b: &str| format!("{{ a = \"{a}\", b = \"{b}\" }}");
+    let plan = Plan::resolve(&recipe(&declared(&pair("cot/big", "direct/big"))), "r.toml").unwrap();
+    assert_eq!(plan.evaluate.as_ref().unwrap().comparisons.len(), 1);
+    let without = Plan::resolve(&recipe(&declared("")), "r.toml").unwrap();
+    assert!(!serde_json::to_string(&without).unwrap().contains("comparisons"), "plans without any keep their digest");
+    refused(&declared(&pair("cot/bog", "direct/big")), "did you mean `cot/big`?");
+    refused(&declared(&pair("x", "direct/big")), "the arms are direct/big, cot/big");
+    refused(&declared(&pair("cot/big", "cot/big")), "compared with itself");
+    let both_ways = format!("{}, {}", pair("cot/big", "direct/big"), pair("direct/big", "cot/big"));
+    refused(&declared(&both_ways), "compared twice");
+}
+
+#[test]
+fn terms_of_cost_are_no_part_of_the_plan() {
+    let digest = |costs: &str| Plan::resolve(&recipe(costs), "r.toml").unwrap().digest();
+    assert_eq!(digest("[costs]\nmachine_hour = \"0.40\"\nutilisation = 0.3\nquestions = 5"), digest(""));
+    refused("[costs]\nutilisation = 30", "`costs.utilisation`: it is the share of the hours");
+    refused("[costs]\nmachine_hour = \"40 cents\"", "`costs.machine_hour`: price `40 cents`");
+}

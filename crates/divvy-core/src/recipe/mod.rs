@@ -10,6 +10,7 @@
 //! ```
 
 mod batch;
+mod costs;
 mod error;
 mod model;
 mod prompts;
@@ -24,10 +25,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    arm::{Strategy, Way},
+    arm::{ArmPair, Strategy, Way},
     prompts::PromptName,
 };
 pub use batch::{Batch, BatchFallback, Mode};
+pub use costs::Costs;
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
 pub use prompts::{Prompt, WrittenDemonstration, WrittenStep};
@@ -60,6 +62,8 @@ pub struct Recipe {
     pub prompts: BTreeMap<PromptName, Prompt>,
     #[serde(default)]
     pub budget: Budget,
+    #[serde(default)]
+    pub costs: Costs,
     #[serde(default)]
     pub serve: Serve,
 }
@@ -318,6 +322,10 @@ pub struct Evaluate {
     pub max_subquestions: Option<usize>,
     /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
     pub repetition_penalty: Option<f64>,
+    /// What this run is to decide, said before it is measured: Holm's adjustment is over these, and every other comparison
+    /// is exploratory. Without any, the report asks its own questions.
+    #[serde(default)]
+    pub comparisons: Vec<ArmPair>,
     /// The same answers by further rules, beside each question's own; nothing is asked for it.
     #[serde(default)]
     pub scorers: Vec<FurtherScorer>,

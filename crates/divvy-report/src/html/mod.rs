@@ -8,7 +8,7 @@ mod table;
 
 use divvy_core::results::Results;
 
-use crate::{markdown::notes, quality, scoring, table::Table, tables, verdict};
+use crate::{costs, markdown::notes, quality, scoring, table::Table, tables, verdict};
 use escape::{escape, text};
 
 const STYLE: &str = include_str!("../../assets/report.css");
@@ -72,8 +72,11 @@ fn verdict_section(results: &Results) -> String {
         )
     };
     let list = if findings.is_empty() { String::new() } else { format!("<ul>{}</ul>", findings.concat()) };
+    let entry = |(label, line): &(&str, String)| format!("<dt>{label}</dt><dd>{}</dd>", text(line));
+    let summary: String = verdict.summary.iter().map(entry).collect();
+    let summary = if summary.is_empty() { summary } else { format!("<dl>{summary}</dl>") };
     format!(
-        r#"<section class="verdict {}" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">{}</h2>{list}{more}</section>"#,
+        r#"<section class="verdict {}" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">{}</h2>{summary}{list}{more}</section>"#,
         verdict.answer.word(),
         text(&verdict.headline),
     )
@@ -86,6 +89,10 @@ fn sections(results: &Results) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     sections.extend(figures::accuracy(results).map(|body| ("plot", "Accuracy and tokens", body)));
     sections.push(("arms-section", "Arms", arms(results)));
+    let costs: String = costs::tables(results).iter().map(table::html).collect();
+    if !costs.is_empty() {
+        sections.push(("costs-section", "Costs", costs));
+    }
     let comparisons = tables::comparisons(results);
     let none = "<p>No two arms were compared.</p>".to_owned();
     let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };

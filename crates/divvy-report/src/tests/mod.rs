@@ -1,17 +1,26 @@
 //! The report as a whole: what must be in it, what must never be, and that no input breaks it.
 
 mod markup;
-mod random;
+pub(crate) mod random;
+mod random_costs;
 
 use divvy_core::results::Results;
 use proptest::prelude::*;
 
-use crate::{html, json, markdown, testing::results};
+use crate::{
+    html, json, markdown,
+    testing::{costed, results, saving},
+};
 
 #[test]
 fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
     let text = markdown(&results());
-    assert!(text.starts_with("# quickstart\n\n**Distil the decomposer.**\n\n- two-stage/sd-r/big beats"));
+    assert!(
+        text.starts_with(
+            "# quickstart\n\n**Distil the decomposer.**\n\n**What it costs and saves:** It takes 400 tokens"
+        )
+    );
+    assert!(text.contains("\n\n- two-stage/sd-r/big beats answering in one call"), "{text}");
     let row = "| two-stage/sd-r/big    | 300 |     180 |         60.0 |         55.0–65.0 |";
     assert!(text.contains(row), "{text}");
     assert!(text.contains("| Arm (steps)           | 1 (n = 75) |"), "{text}");
@@ -22,7 +31,6 @@ fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
         assert!(widths.iter().all(|width| *width == widths[0]), "{block}");
     }
     assert!(!text.contains('$'), "no price is known, so none is shown");
-    assert!(text.contains("No price is known"));
 }
 
 #[test]
@@ -114,6 +122,50 @@ fn known_prices_appear_and_unknown_ones_are_a_dash() {
     let text = markdown(&results);
     assert!(text.contains("Cost ($ per 1,000)") && text.contains("1.00 |"), "{text}");
     assert!(text.lines().any(|line| line.starts_with("| direct/big") && line.ends_with("– |")), "{text}");
+}
+
+#[test]
+fn costs_are_in_both_forms_and_break_even_in_words() {
+    let results = costed(results(), saving(1_500_000, (1_000_000, 2_000_000)));
+    let (page, text) = (html(&results), markdown(&results));
+    markup::check(&page);
+    for id in ["costs", "machine-time", "break-even", "outlays", "calls"] {
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    let line = |begins: &str, holds: &str| {
+        let found = text.lines().find(|line| line.starts_with(begins) && line.contains(holds));
+        found.unwrap_or_else(|| panic!("{begins} {holds} in {text}"))
+    };
+    let money = line("| two-stage/sd-r/big ", "$0.50 |");
+    for figure in ["$0.45 to $0.55", "$0.833 |", "$0.741 to $0.937", "$0.62 |"] {
+        assert!(money.contains(figure), "{figure} in {money}");
+    }
+    assert!(line("| two-stage/sd-r/big ", "6 min 40 s |").contains("11 min 07 s |"));
+    assert!(line("| two-stage/sd-r/big ", "420 ms |").ends_with(" 1.9 s |"));
+    let paid = line("| two-stage/sd-r/big ", "| cot/big    |     $1.20 |");
+    assert!(paid.contains(" 800 |") && paid.contains("600 to 1,200"), "{paid}");
+    let student = text.lines().find(|line| line.starts_with("| sd-r ") && line.contains("$0.80")).unwrap();
+    assert!(student.contains("$1.20, 1 min 30 s"), "{student}");
+    assert!(
+        text.contains("Costs count every call") && text.contains("Latency is a question’s calls one after another")
+    );
+}
+
+#[test]
+fn what_is_not_known_of_costs_is_a_dash() {
+    let mut results = costed(results(), saving(1, (0, 2)));
+    let costs = results.costs.as_mut().unwrap();
+    for arm in &mut costs.arms {
+        (arm.money, arm.latency) = (None, None);
+    }
+    costs.arms[1].machine = None;
+    let pair = &mut costs.distilling[0];
+    (pair.measure, pair.one_off, pair.saving, pair.break_even) = (None, None, None, None);
+    let text = markdown(&results);
+    assert!(text.contains("costs are in the machine’s time; `machine_hour` under [costs]"), "{text}");
+    assert!(!text.contains("Money, every call counted"), "a table without a figure is left out: {text}");
+    let row = text.lines().find(|line| line.starts_with("| two-stage/sd-r/big | cot/big ")).unwrap();
+    assert_eq!(row.matches('–').count(), 5, "{row}");
 }
 
 proptest! {

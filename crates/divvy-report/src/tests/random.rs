@@ -41,6 +41,14 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
         screening.solver.push_str(text);
         screening.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
     }
+    if let Some(costs) = &mut results.costs {
+        costs.arms.iter_mut().for_each(|cost| cost.arm.push_str(text));
+        costs.students.iter_mut().for_each(|cost| cost.student.push_str(text));
+        costs.distilling.iter_mut().for_each(|pair| {
+            pair.arm.push_str(text);
+            pair.replaces.push_str(text);
+        });
+    }
     for entry in &mut results.quality {
         entry.decomposer.push_str(text);
         entry.pass.iter_mut().for_each(|pass| pass.solver.push_str(text));
@@ -87,6 +95,7 @@ prop_compose! {
         a in prop::sample::select(names.clone()),
         b in prop::sample::select(names),
         counts in (count(), count(), count()),
+        exploratory in any::<bool>(),
         floats in prop::collection::vec(float(), 5),
     ) -> Comparison {
         let (n, only_a, only_b) = counts;
@@ -94,21 +103,23 @@ prop_compose! {
         let family = Family::ALL[n as usize % Family::ALL.len()];
         let (difference, p_value, p_holm) = (floats[0], floats[3], floats[4]);
         let score = (n % 2 == 0).then_some(ScoreDifference { difference, ci, p_value, p_holm });
-        Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score }
+        Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score, exploratory, detectable: Some(floats[1]) }
     }
 }
 
 prop_compose! {
-    pub(super) fn results()(
+    pub(crate) fn results()(
         arms in prop::collection::vec(arm(), 0..8),
         comparisons in prop::collection::vec(
             comparison(testing::results().arms.into_iter().map(|arm| arm.arm).collect()), 0..6),
         text in ".{0,12}",
+        costs in prop::option::of(super::random_costs::costs()),
         curve in prop::collection::vec((count(), float(), float(), prop::option::of(float())), 0..40),
         keep in any::<bool>(),
     ) -> Results {
         let mut results = testing::results();
         results.arms = arms;
+        results.costs = costs;
         results.comparisons = comparisons;
         let point = results.training[0].curve[0];
         results.training[0].curve = curve.into_iter().map(|(step, loss, learning_rate, dev_loss)| {

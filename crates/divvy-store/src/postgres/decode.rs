@@ -40,9 +40,12 @@ fn usage(row: &PgRow) -> Read<Usage> {
 pub(super) fn call_usage(row: &PgRow) -> Read<CallUsage> {
     Ok(CallUsage {
         key: digest(row.try_get("key")?)?,
+        model_id: digest(row.try_get("model_id")?)?,
         usage: usage(row)?,
         price_nanos: row.try_get("price_nanos")?,
         latency_ms: row.try_get("latency_ms")?,
+        worked_us: row.try_get("worked_us")?,
+        endpoint: row.try_get("endpoint")?,
     })
 }
 
@@ -76,6 +79,7 @@ pub(super) fn call_record(row: &PgRow) -> Read<CallRecord> {
         },
         price_nanos: row.try_get("price_nanos")?,
         latency_ms: row.try_get("latency_ms")?,
+        worked_us: row.try_get("worked_us")?,
         created_ms: row.try_get("created_ms")?,
         endpoint: row.try_get("endpoint")?,
     })

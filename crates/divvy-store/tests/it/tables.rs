@@ -42,7 +42,7 @@ async fn a_call_comes_back_as_it_was_even_with_nothing_known(store: Store) {
     bare.reply.text = String::new();
     bare.reply.finish = divvy_core::chat::Finish::Other("content_filter".into());
     bare.reply.usage = Usage::default();
-    (bare.raw_reply, bare.price_nanos, bare.endpoint) = (Vec::new(), None, None);
+    (bare.raw_reply, bare.price_nanos, bare.endpoint, bare.worked_us) = (Vec::new(), None, None, None);
     store.record_call(bare.clone()).await.unwrap();
     assert_eq!(store.call(&key(1)).await.unwrap(), Some(bare));
 }
@@ -68,6 +68,8 @@ async fn calls_are_listed_and_summed(store: Store) {
     assert_eq!((totals[0].price_nanos, totals[0].unknown_usage), (None, 1));
     let usages = store.call_usages(&[key(3), key(99), key(1)]).await.unwrap();
     assert_eq!(usages.iter().map(|u| u.usage.tokens_out).collect::<Vec<_>>(), [Some(3), Some(1)]);
+    let (first, kept) = (&usages[0], call(3));
+    assert_eq!((&first.model_id, &first.endpoint, first.worked_us), (&kept.model_id, &kept.endpoint, kept.worked_us));
 }
 
 async fn attempts_and_raw_replies_pile_up(store: Store) {

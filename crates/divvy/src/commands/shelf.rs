@@ -126,7 +126,7 @@ impl Records {
             self.session.results().await?
         } else {
             let look = self.other(&digest).await?;
-            figures(&look.context, &look.models, look.numerics.clone()).await?
+            figures(&look.context, &look.models, &look.costs, look.numerics.clone()).await?
         };
         Ok(divvy_report::html(&results))
     }

@@ -12,6 +12,7 @@ mod batch_limits; // batches and their limits: rows, bytes, tokens, money, time
 mod batches; // many requests in one file
 mod budget; // stopped at a cap
 mod clock; // the system's clock jumps in the middle of a run
+mod costing; // what a report says of money, machine time and tries that failed
 mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
 mod estimating; // what the rest of a run will take

@@ -1,5 +1,9 @@
 //! Results made up for tests: a small run with a decomposer distilled, and helpers to bend it.
 
+mod costs;
+
+pub(crate) use costs::{costed, distilling, saving};
+
 use divvy_core::{
     arm::{Strategy, Variant},
     quality::{Quality, Share, StepCount},
@@ -92,6 +96,8 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
         ci,
         p_value: p_holm / 3.0,
         p_holm,
+        exploratory: false,
+        detectable: Some(0.08),
         score: None,
     }
 }
@@ -146,6 +152,7 @@ pub(crate) fn results() -> Results {
         training: vec![training()],
         quality: vec![decomposer_quality("big", Stage::Collect), decomposer_quality("student:sd-r", Stage::Evaluate)],
         stages: vec![StageTime { stage: "screen".to_owned(), wall_ms: 185_000 }],
+        costs: None,
     }
 }
 

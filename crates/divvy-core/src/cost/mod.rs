@@ -1,4 +1,8 @@
-//! What a call costs: whole nano-dollars, from prices written as decimal strings. Never a float.
+//! What a call costs: whole nano-dollars, from prices written as decimal strings. Never a float. What questions and students
+//! cost is in `account`, how long an answer takes in `latency`.
+
+pub mod account;
+pub mod latency;
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! The results of a run as plain data: what `divvy report` prints, for people and for programs alike.
 //! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
 
+pub mod costs;
 mod quality;
 mod scoring;
 
@@ -41,6 +42,9 @@ pub struct Results {
     pub quality: Vec<DecomposerQuality>,
     /// Wall time of each stage that ran, in milliseconds.
     pub stages: Vec<StageTime>,
+    /// `None` before anything was evaluated.
+    #[serde(default)]
+    pub costs: Option<costs::Costs>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,7 +124,7 @@ pub struct StepSlice {
     pub correct: u64,
 }
 
-/// What a comparison helps to answer. Each family is adjusted by itself.
+/// What a comparison helps to answer. Each family is adjusted by itself, unless the recipe declares one of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
@@ -134,10 +138,13 @@ pub enum Family {
     Strategy,
     /// Does a prompt with demonstrations or a cap answer better than the plain one?
     Prompt,
+    /// What the recipe alone asks.
+    Declared,
 }
 
 impl Family {
-    pub const ALL: [Self; 5] = [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy, Self::Prompt];
+    pub const ALL: [Self; 6] =
+        [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy, Self::Prompt, Self::Declared];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -147,6 +154,7 @@ impl Family {
             Self::Parts => "parts",
             Self::Strategy => "strategy",
             Self::Prompt => "prompt",
+            Self::Declared => "declared",
         }
     }
 }
@@ -167,8 +175,15 @@ pub struct Comparison {
     /// 95 % interval of the paired difference.
     pub ci: (f64, f64),
     pub p_value: f64,
-    /// Holm-adjusted over the comparisons of its family.
+    /// Holm-adjusted over the comparisons of its family; where the recipe declares comparisons, over those.
     pub p_holm: f64,
+    /// The recipe declares comparisons, and this is none of them: it suggests, and shows nothing.
+    #[serde(default)]
+    pub exploratory: bool,
+    /// Smallest true difference that these questions find with 80 % power, before Holm; `None` where too few were decided
+    /// differently to tell.
+    #[serde(default)]
+    pub detectable: Option<f64>,
     /// The same of partial credit, where there is any.
     #[serde(default)]
     pub score: Option<ScoreDifference>,
