@@ -10,6 +10,7 @@ mod names;
 mod prompts;
 mod scoring;
 mod sets;
+mod train;
 mod tuning;
 mod usages;
 
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
-pub use self::{prompts::demonstrates, sets::SetNames, tuning::Tuning};
+pub use self::{prompts::demonstrates, sets::SetNames, train::TorchPlan, tuning::Tuning};
 use crate::{
     arm::{Arm, ArmPair},
     digest::Digest,
@@ -112,6 +113,9 @@ pub struct StudentPlan {
     pub rows: Option<usize>,
     #[serde(flatten)]
     pub tuning: Tuning,
+    /// Trained by PyTorch; by divvy's own engine when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torch: Option<TorchPlan>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

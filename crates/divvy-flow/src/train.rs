@@ -10,7 +10,7 @@ use divvy_core::{
     digest::Digest,
     plan::StudentPlan,
     question::QuestionId,
-    records::{Stage, TrainPoint},
+    records::{Stage, TrainNews, TrainPoint},
 };
 use divvy_store::Unit;
 use serde::{Deserialize, Serialize};
@@ -65,8 +65,8 @@ pub struct Artefact {
     pub wall_ms: i64,
 }
 
-/// What a trainer reports after each optimiser step; it stops at [`ControlFlow::Break`], leaving a checkpoint.
-pub type Observe<'a> = dyn FnMut(&TrainPoint, u64) -> ControlFlow<()> + Send + 'a;
+/// What a trainer tells while it works; it stops at [`ControlFlow::Break`], leaving a checkpoint.
+pub type Observe<'a> = dyn FnMut(TrainNews<'_>) -> ControlFlow<()> + Send + 'a;
 
 /// Trains on the machine at hand, or hands over to another engine. The binary chooses.
 pub trait Trainer: Send + Sync {
@@ -237,10 +237,18 @@ async fn blocking(
     let (trainer, job_key, cancel, progress) =
         (Arc::clone(trainer), key.clone(), context.cancel.clone(), Arc::clone(&context.progress));
     let training = tokio::task::spawn_blocking(move || {
-        let mut observe = |point: &TrainPoint, total: u64| {
-            progress.train_step(point, total);
-            let logged = points.send(*point);
-            if cancel.is_cancelled() || logged.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let mut observe = |news: TrainNews<'_>| {
+            match news {
+                TrainNews::Step(point, total) => {
+                    progress.train_step(point, total);
+                    // Whoever writes it down is gone only when the store has failed.
+                    let _ = points.send(*point);
+                }
+                TrainNews::Note(text) => progress.note(text),
+                TrainNews::Nothing => {}
+            }
+            let stop = cancel.is_cancelled() || points.is_closed();
+            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         trainer.train(&job_key, &job, &mut observe)
     });

@@ -237,6 +237,16 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write what a cluster needs to start many workers on one run: a script for Slurm, a manifest for Kubernetes
+    #[command(
+        after_help = "Examples:\n  divvy submit my-task.toml --workers 8 --slurm --option=--partition=cpu --out job.sbatch\n  divvy submit my-task.toml --workers 8 --kubernetes --image registry/divvy --out job.json\n\nThe workers share a store on a server (docs/several-machines.md). Keys are in none of it: only the names of\nthe variables that hold them."
+    )]
+    Submit {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        asked: crate::commands::submit::Asked,
+    },
     /// List the runs of a store, newest first
     #[command(after_help = "Examples:\n  divvy runs\n  divvy runs --json")]
     Runs {

@@ -41,8 +41,8 @@ pub(crate) async fn open(home: Home, wanted: &str) -> anyhow::Result<Session> {
     check_models(&plan, &resolved)?;
     let questions = questions(&store, &run.plan, &plan, &home.folder).await?;
     check_questions(&plan, &questions)?;
-    let (digest, folder) = (run.plan.clone(), home.folder);
-    Ok(Session::assemble(Parts { recipe, to_keep: None, plan, digest, questions, resolved, store, folder }))
+    let (digest, folder, seen_from) = (run.plan.clone(), home.folder, kept.folder.into());
+    Ok(Session::assemble(Parts { recipe, to_keep: None, plan, digest, questions, resolved, store, folder, seen_from }))
 }
 
 /// A plan of the store to look at, with what is known of its models.

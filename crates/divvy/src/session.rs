@@ -36,7 +36,7 @@ use crate::{
     output::{Usage, say},
     progress::Terminal,
     questions,
-    trainer::Native,
+    trainer::Trainers,
 };
 
 /// What the session may do to the store, and whether it may fetch models.
@@ -102,6 +102,8 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     /// The store's folder.
     pub(crate) folder: PathBuf,
+    /// The recipe's, which its relative paths are seen from.
+    pub(crate) seen_from: PathBuf,
 }
 
 impl Session {
@@ -125,14 +127,20 @@ impl Session {
             no_batches_with_others(&recipe, &store)?;
         }
         let to_keep = (!recipe.may_hold_secrets()).then(|| KeptRecipe { text, folder: absolute(folder) });
-        let (digest, folder) = (plan.digest(), home.folder);
-        Ok(Self::assemble(Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder }))
+        let (digest, seen_from, folder) = (plan.digest(), folder.to_owned(), home.folder);
+        Ok(Self::assemble(Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder, seen_from }))
     }
 
     pub(crate) fn assemble(parts: Parts) -> Self {
-        let Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder } = parts;
+        let Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder, seen_from } = parts;
         let (numerics, bases, hosts) = (numerics(&resolved), bases(&resolved), Arc::new(Hosts::default()));
-        let trainer = Native { hosts: Arc::clone(&hosts), folder: folder.join("students"), bases: bases.clone() };
+        let trainer = Trainers {
+            hosts: Arc::clone(&hosts),
+            folder: folder.clone(),
+            bases: bases.clone(),
+            train: recipe.train.clone(),
+            seen_from,
+        };
         let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
         let watching = Arc::clone(&progress);
         let registry = Arc::new(Registry::new(

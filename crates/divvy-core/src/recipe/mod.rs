@@ -21,6 +21,7 @@ mod secrets;
 mod student;
 #[cfg(test)]
 mod tests;
+mod train;
 
 use std::collections::BTreeMap;
 
@@ -39,6 +40,7 @@ pub use one_or_many::OneOrMany;
 pub use prompts::{Prompt, WrittenDemonstration, WrittenStep};
 pub use scoring::{Code, FurtherScorer, Judge};
 pub use student::{Method, Mix, RowWeights, Student, StudentPrompt};
+pub use train::{Engine, Launch, Precision, Quantised, Train};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,6 +60,8 @@ pub struct Recipe {
     pub screen: Option<Screen>,
     #[serde(default)]
     pub students: BTreeMap<String, Student>,
+    #[serde(default)]
+    pub train: Train,
     pub evaluate: Option<Evaluate>,
     /// Its own wording of prompts.
     #[serde(default)]

@@ -16,9 +16,10 @@ use super::parameters::{Decay, Parameters};
 use crate::adapter::Fused;
 use crate::adapter::files::write_atomic;
 use crate::config::ModelConfig;
+use crate::error::LoadError;
 use crate::export::{Precision, Tensors};
-use crate::matrix::Matrix;
-use crate::safetensors::config_json;
+use crate::matrix::{Matrix, Numerics};
+use crate::safetensors::{SafetensorsDir, config_json};
 use crate::weights::{Layer, Weights};
 
 /// A weight by its place in the model.
@@ -168,6 +169,21 @@ struct FullManifest {
 }
 
 impl FullWeights {
+    /// A model as it is, before any training: for programs of others, which get the very numbers that are trained here.
+    #[must_use]
+    pub fn of(config: &ModelConfig, weights: &Weights) -> Self {
+        Self { config: config.clone(), values: parameters(config, weights).values }
+    }
+
+    /// Reads the weights of a Hugging Face directory into which another program has trained this model.
+    ///
+    /// # Errors
+    /// A missing tensor, or one of another shape.
+    pub fn read(folder: &Path, config: &ModelConfig) -> Result<Self, LoadError> {
+        let weights = Weights::load(config, &SafetensorsDir::open(folder, config)?, Numerics::Exact)?;
+        Ok(Self::of(config, &weights))
+    }
+
     /// Packed for inference: the numbers that the last forward pass would have seen.
     #[must_use]
     pub fn weights(&self) -> Weights {

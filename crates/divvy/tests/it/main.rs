@@ -20,6 +20,8 @@ mod exporting; // training rows for other trainers
 mod grading; // further scorers, a judge, programs that are run
 mod grid; // several data sets, mixed students, sizes
 mod kill; // SIGKILL and Ctrl-C, then the same command
+#[cfg(unix)]
+mod launching; // training that is handed over
 mod listing; // `divvy data` and `divvy models`
 mod looking; // `divvy calls`
 #[cfg(unix)]
@@ -38,5 +40,7 @@ mod serving; // `divvy serve`, its clients and its page
 mod strategies; // one subquestion at a time: what is asked, in which order
 mod structured; // decompositions as JSON by a schema
 mod student; // a tiny model trained, interrupted, used and exported
+mod submitting; // many workers, as a cluster is given them
+mod torch; // the same recipe on PyTorch
 mod tracing; // what a collector of traces hears of `divvy serve`
 mod traffic; // what was asked of a service, as training questions

@@ -144,6 +144,7 @@ impl Names<'_> {
             eval_every: student.eval_every.unwrap_or(25),
             mix: self.mix(name, student)?,
             rows: None,
+            torch: self.torch(name, student)?,
             tuning: tuning::of(student)
                 .or_else(|(key, reason)| self.fail(&format!("students.{name}.{key}"), reason))?,
         };

@@ -37,6 +37,7 @@ fn student(mix: &[(&str, f64)], rows: Option<usize>) -> StudentPlan {
         eval_every: 1,
         mix: mix.iter().map(|(set, weight)| ((*set).to_owned(), *weight)).collect(),
         rows,
+        torch: None,
         tuning: Tuning::default(),
     }
 }
