@@ -2,7 +2,7 @@
 
 mod comparisons;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
@@ -23,7 +23,7 @@ use crate::{
     context::Context,
     error::FlowError,
     evaluate::{self, Graded, Spent},
-    items, train,
+    items, rows, train,
 };
 
 /// Browsable examples an arm keeps in the report.
@@ -45,11 +45,33 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
-    let arms = match &context.plan.evaluate {
-        Some(plan) => Some(grade_book(context, plan).await?),
-        None => None,
+    count(context, heading, None::<rows::Make<()>>, |()| Ok(())).await
+}
+
+/// [`read`], and in the same pass something of every sheet of rows: `make` runs on any thread and in any order, `take` gets
+/// what it made in the order of the questions.
+///
+/// # Errors
+/// As [`read`], and what `take` says.
+pub async fn read_with<T: Send + 'static>(
+    context: &Context,
+    heading: Heading,
+    make: rows::Make<T>,
+    take: impl FnMut(T) -> Result<(), FlowError>,
+) -> Result<Results, FlowError> {
+    count(context, heading, Some(make), take).await
+}
+
+async fn count<T: Send + 'static>(
+    context: &Context,
+    heading: Heading,
+    make: Option<rows::Make<T>>,
+    take: impl FnMut(T) -> Result<(), FlowError>,
+) -> Result<Results, FlowError> {
+    let evaluated: Vec<(ArmResult, Vec<bool>)> = match &context.plan.evaluate {
+        Some(plan) => grade_book(context, plan, make, take).await?,
+        None => Vec::new(),
     };
-    let evaluated: Vec<(ArmResult, Vec<bool>)> = arms.unwrap_or_default();
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -100,34 +122,30 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
 }
 
 /// Every arm with its right/wrong vector in question order; arms without a single row are left out.
-async fn grade_book(context: &Context, plan: &EvaluatePlan) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
-    let mut by_arm: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
-    for row in context.store.items(&context.digest, Stage::Evaluate).await? {
-        by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
-    }
+async fn grade_book<T: Send + 'static>(
+    context: &Context,
+    plan: &EvaluatePlan,
+    make: Option<rows::Make<T>>,
+    mut take: impl FnMut(T) -> Result<(), FlowError>,
+) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
     let questions = evaluate::questions(context, plan);
-    plan.arms
-        .iter()
-        .filter_map(|arm| Some((arm, by_arm.get(&arm.slug())?)))
-        .map(|(arm, rows)| arm_result(arm, questions, rows))
-        .collect()
-}
-
-fn arm_result(
-    arm: &Arm,
-    questions: &[Question],
-    rows: &HashMap<String, ItemRow>,
-) -> Result<(ArmResult, Vec<bool>), FlowError> {
-    let mut tally = Tally::default();
-    for question in questions {
-        let graded = match rows.get(&question.id.0) {
-            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?),
-            _ => None,
-        };
-        tally.add(question, graded);
-    }
-    let right = tally.right.clone();
-    Ok((tally.result(arm), right))
+    let mut tallies: Vec<(Tally, bool)> = plan.arms.iter().map(|_| (Tally::default(), false)).collect();
+    let with_calls = make.is_some();
+    rows::each(context, plan, make, with_calls, |part| {
+        for (question, arms) in questions[part.first..].iter().zip(part.rows) {
+            for ((tally, begun), row) in tallies.iter_mut().zip(arms) {
+                *begun |= row.is_some();
+                tally.add(question, row.flatten());
+            }
+        }
+        part.made.map_or(Ok(()), &mut take)
+    })
+    .await?;
+    let begun = plan.arms.iter().zip(tallies).filter(|(_, (_, begun))| *begun);
+    Ok(begun
+        .map(|(arm, (tally, _))| (tally.right.clone(), tally.result(arm)))
+        .map(|(right, arm)| (arm, right))
+        .collect())
 }
 
 /// Sums over the questions of one arm.
@@ -235,14 +253,12 @@ impl Tally {
 }
 
 fn example(question: &Question, graded: Graded) -> Example {
-    let steps = graded.decomposition.as_ref().map(|steps| steps.steps().iter().map(|step| step.text.clone()).collect());
-    let malformed = graded.malformed.then(|| graded.decomposer_text.clone().into_iter().collect());
     Example {
         question_id: question.id.0.clone(),
         premise: question.premise.clone(),
         question: question.text.clone(),
         gold: question.golds.iter().map(ToString::to_string).collect(),
-        subquestions: steps.or(malformed).unwrap_or_default(),
+        subquestions: rows::subquestions(&graded),
         sub_answers: graded.sub_answers,
         reply: graded.reply,
         answer: graded.grade.answer,

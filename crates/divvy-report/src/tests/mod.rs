@@ -3,10 +3,19 @@
 mod markup;
 mod random;
 
-use divvy_core::results::Results;
+use divvy_core::{graded::Sheet, results::Results};
 use proptest::prelude::*;
 
-use crate::{html, json, markdown, testing::results};
+use crate::{
+    Rows, chunk, html, json, markdown,
+    testing::{results, sheet},
+};
+
+fn rows(sheet: Sheet) -> Rows {
+    let mut rows = Rows::new(None);
+    assert!(rows.add(chunk(&sheet)).is_empty());
+    rows
+}
 
 #[test]
 fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
@@ -43,13 +52,14 @@ fn json_has_the_stable_shape_and_reads_back() {
 
 #[test]
 fn the_page_is_well_formed_complete_and_loads_nothing() {
-    let page = html(&results());
+    let page = html(&results(), &Rows::default());
     markup::check(&page);
-    for id in ["plot", "arms", "comparisons", "steps", "examples", "training", "collection", "screening", "stages"] {
+    for id in ["plot", "arms", "comparisons", "steps", "rows", "training", "collection", "screening", "stages"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
     assert_eq!(page.matches("<article").count(), 10, "every example is in the page");
     assert!(page.find("verdict-title").expect("a verdict") < page.find("<table").expect("a table"));
+    assert!(html(&results(), &rows(sheet())).contains("All 3 graded rows"));
     for remote in ["http://", "https://", "src=", "@import", "url("] {
         assert!(!page.contains(remote), "{remote}");
     }
@@ -58,9 +68,9 @@ fn the_page_is_well_formed_complete_and_loads_nothing() {
 #[test]
 fn hostile_text_is_inert_everywhere() {
     let hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'`|\u{1b}[31m\u{0}</title></style>";
-    let page = html(&random::poisoned(results(), hostile));
+    let page = html(&random::poisoned(results(), hostile), &rows(random::poisoned_sheet(sheet(), hostile)));
     markup::check(&page);
-    let plain = html(&results());
+    let plain = html(&results(), &rows(sheet()));
     for tag in ["<script", "</script", "<img", "</title", "</style", "<article"] {
         assert_eq!(page.matches(tag).count(), plain.matches(tag).count(), "{tag}");
     }
@@ -76,12 +86,11 @@ fn hostile_text_is_inert_everywhere() {
 fn the_policy_names_this_script() {
     use base64::Engine as _;
     use sha2::Digest as _;
-    let script = include_bytes!("../../assets/report.js");
-    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(script));
+    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(crate::html::SCRIPT));
     assert_eq!(
         include_str!("../../assets/report.js.sha256").trim(),
         digest,
-        "report.js changed: write this digest to assets/report.js.sha256"
+        "the script changed: write this digest to assets/report.js.sha256"
     );
 }
 
@@ -99,11 +108,11 @@ fn a_report_without_arms_one_arm_or_no_rows_is_still_a_report() {
         (arm.n, arm.correct, arm.accuracy, arm.ci) = (0, 0, f64::NAN, (f64::NAN, f64::NAN));
     }
     for case in [&bare, &single, &unanswered] {
-        let (page, text) = (html(case), markdown(case));
+        let (page, text) = (html(case, &Rows::default()), markdown(case));
         markup::check(&page);
         assert!(!text.contains("NaN") && text.contains("## Notes"));
     }
-    assert!(html(&bare).contains("No arm was evaluated."));
+    assert!(html(&bare, &Rows::default()).contains("No arm was evaluated."));
     assert!(markdown(&unanswered).contains("No verdict: no question has been answered yet."));
 }
 
@@ -121,12 +130,12 @@ proptest! {
 
     #[test]
     fn no_results_break_the_report(results in random::results()) {
-        let page = html(&results);
+        let page = html(&results, &Rows::default());
         markup::check(&page);
         for word in ["NaN", "inf\"", "inf,", "Infinity"] {
             prop_assert!(!page.split("</script>").last().unwrap_or_default().contains(word), "{word}");
         }
-        prop_assert_eq!(&page, &html(&results));
+        prop_assert_eq!(&page, &html(&results, &Rows::default()));
         prop_assert_eq!(markdown(&results), markdown(&results));
         prop_assert!(json(&results)["arms"].is_array());
     }
