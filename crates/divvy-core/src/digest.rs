@@ -29,11 +29,17 @@ impl Digest {
     /// As [`Digest::of`].
     #[must_use]
     pub fn of_list<T: Serialize>(schema: &str, values: impl IntoIterator<Item = T>) -> Self {
+        let text = |value| canonical::to_vec(&value).expect("records are plain JSON");
+        Self::of_texts(schema, values.into_iter().map(text))
+    }
+
+    /// [`Digest::of_list`] where the values are canonical JSON already.
+    pub(crate) fn of_texts(schema: &str, texts: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let mut hasher = under(schema);
         hasher.update(b"[");
-        for (at, value) in values.into_iter().enumerate() {
+        for (at, text) in texts.into_iter().enumerate() {
             hasher.update(if at > 0 { &b","[..] } else { &[] });
-            hasher.update(&canonical::to_vec(&value).expect("records are plain JSON"));
+            hasher.update(&text);
         }
         hasher.update(b"]");
         Self(hasher.finalize().to_hex().to_string())

@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     digest::Digest,
     question::{Question, QuestionId},
+    questions::Questions,
 };
 
 /// When two questions count as one.
@@ -71,31 +72,32 @@ pub fn content_digest(question: &Question) -> Digest {
 }
 
 /// Compares every set with every later one. For each question of the later set the worst match in the earlier set is
-/// reported: exact before passage before near, then the larger overlap, then the earlier row.
+/// reported: exact before passage before near, then the larger overlap, then the earlier row. The first set is walked through
+/// once and never held, so that it may be of any size.
 #[must_use]
-pub fn check(sets: &[(&str, &[Question])], rule: &Rule) -> Vec<Leak> {
-    let sets: Vec<(&str, &[Question])> = sets.iter().filter(|(_, questions)| !questions.is_empty()).copied().collect();
-    if sets.len() < 2 {
-        return Vec::new();
-    }
-    let prints: Vec<Vec<Print>> =
-        sets.iter().map(|(_, questions)| questions.iter().map(|q| Print::of(q, rule)).collect()).collect();
+pub fn check(sets: &[(&str, &Questions)], rule: &Rule) -> Vec<Leak> {
+    let sets: Vec<(&str, &Questions)> = sets.iter().filter(|(_, questions)| !questions.is_empty()).copied().collect();
+    let later: Vec<Index> = sets.iter().skip(1).map(|(_, questions)| Index::of(questions, rule)).collect();
     let mut leaks = Vec::new();
-    for (left, left_prints) in prints.iter().enumerate() {
-        let index = Index::of(left_prints);
-        for right in left + 1..sets.len() {
-            let found = prints[right].iter().zip(sets[right].1).filter_map(|(print, question)| {
-                let (row, kind, overlap) = index.worst(print, left_prints, rule)?;
+    for (at, (left_set, left)) in sets.iter().enumerate().take(later.len()) {
+        let mut meetings: Vec<Meeting<'_>> = later[at..].iter().map(Meeting::new).collect();
+        for (row, question) in left.iter().enumerate() {
+            let print = Print::of(&question, rule);
+            meetings.iter_mut().for_each(|meeting| meeting.meet(row, &print, rule));
+        }
+        for (meeting, (right_set, right)) in meetings.into_iter().zip(&sets[at + 1..]) {
+            let worst = meeting.worst.into_iter().enumerate();
+            leaks.extend(worst.filter_map(|(row, worst)| {
+                let Worst { left: earlier, kind, overlap } = worst?;
                 Some(Leak {
-                    left_set: sets[left].0.to_owned(),
-                    left: sets[left].1[row].id.clone(),
-                    right_set: sets[right].0.to_owned(),
-                    right: question.id.clone(),
+                    left_set: (*left_set).to_owned(),
+                    left: left.at(earlier).id.clone(),
+                    right_set: (*right_set).to_owned(),
+                    right: right.at(row).id.clone(),
                     kind,
                     overlap,
                 })
-            });
-            leaks.extend(found);
+            }));
         }
     }
     leaks
@@ -132,57 +134,78 @@ impl Print {
 }
 
 /// From each print of a set to the rows that have it.
-struct Index<'a> {
-    exact: HashMap<&'a Digest, usize>,
-    passages: HashMap<u64, usize>,
-    content_words: HashMap<u64, usize>,
+#[derive(Default)]
+struct Index {
+    exact: HashMap<Digest, Vec<usize>>,
+    passages: HashMap<u64, Vec<usize>>,
+    content_words: HashMap<u64, Vec<usize>>,
     grams: HashMap<u64, Vec<usize>>,
+    /// How many n-grams each row has.
+    sizes: Vec<usize>,
 }
 
-impl<'a> Index<'a> {
-    fn of(prints: &'a [Print]) -> Self {
-        let mut index = Self {
-            exact: HashMap::new(),
-            passages: HashMap::new(),
-            content_words: HashMap::new(),
-            grams: HashMap::new(),
-        };
-        for (row, print) in prints.iter().enumerate() {
-            index.exact.entry(&print.content).or_insert(row);
-            print.passage.map(|key| *index.passages.entry(key).or_insert(row));
-            print.content_words.map(|key| *index.content_words.entry(key).or_insert(row));
-            for gram in &print.grams {
-                index.grams.entry(*gram).or_default().push(row);
-            }
+impl Index {
+    fn of(questions: &Questions, rule: &Rule) -> Self {
+        let mut index = Self::default();
+        for (row, question) in questions.iter().enumerate() {
+            let print = Print::of(&question, rule);
+            index.exact.entry(print.content).or_default().push(row);
+            print.passage.into_iter().for_each(|key| index.passages.entry(key).or_default().push(row));
+            print.content_words.into_iter().for_each(|key| index.content_words.entry(key).or_default().push(row));
+            index.sizes.push(print.grams.len());
+            print.grams.into_iter().for_each(|gram| index.grams.entry(gram).or_default().push(row));
         }
         index
     }
 
-    fn worst(&self, print: &Print, rows: &[Print], rule: &Rule) -> Option<(usize, LeakKind, f64)> {
-        if let Some(row) = self.exact.get(&print.content) {
-            return Some((*row, LeakKind::Exact, 1.0));
-        }
-        if let Some(row) = print.passage.and_then(|key| self.passages.get(&key)) {
-            return Some((*row, LeakKind::SamePassage, 1.0));
-        }
-        if let Some(key) = print.content_words {
-            return self.content_words.get(&key).map(|row| (*row, LeakKind::NearDuplicate, 1.0));
-        }
-        let (row, overlap) = self.nearest(print, rows)?;
-        (overlap >= rule.overlap).then_some((row, LeakKind::NearDuplicate, overlap))
-    }
-
-    /// The row with the largest share of common n-grams, the first of several.
-    fn nearest(&self, print: &Print, rows: &[Print]) -> Option<(usize, f64)> {
+    /// Rows that share n-grams with a print, and the share of the smaller set that is common.
+    fn near(&self, print: &Print) -> impl Iterator<Item = (usize, f64)> {
         let mut common: HashMap<usize, usize> = HashMap::new();
         for row in print.grams.iter().filter_map(|gram| self.grams.get(gram)).flatten() {
             *common.entry(*row).or_default() += 1;
         }
-        let share = |(row, count): (usize, usize)| {
-            let smaller = rows[row].grams.len().min(print.grams.len());
-            (row, count as f64 / smaller as f64)
-        };
-        common.into_iter().map(share).max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.cmp(&a.0)))
+        common.into_iter().map(|(row, count)| (row, count as f64 / self.sizes[row].min(print.grams.len()) as f64))
+    }
+}
+
+/// The worst match of a row so far.
+#[derive(Clone, Copy)]
+struct Worst {
+    /// The row of the earlier set.
+    left: usize,
+    kind: LeakKind,
+    overlap: f64,
+}
+
+/// A later set, being compared with the rows of an earlier one.
+struct Meeting<'a> {
+    index: &'a Index,
+    worst: Vec<Option<Worst>>,
+}
+
+impl<'a> Meeting<'a> {
+    fn new(index: &'a Index) -> Self {
+        Self { index, worst: vec![None; index.sizes.len()] }
+    }
+
+    fn meet(&mut self, left: usize, print: &Print, rule: &Rule) {
+        let Self { index, worst } = self;
+        let whole = [
+            (LeakKind::Exact, index.exact.get(&print.content)),
+            (LeakKind::SamePassage, print.passage.and_then(|key| index.passages.get(&key))),
+            (LeakKind::NearDuplicate, print.content_words.and_then(|key| index.content_words.get(&key))),
+        ];
+        let whole =
+            whole.into_iter().flat_map(|(kind, rows)| rows.into_iter().flatten().map(move |row| (*row, kind, 1.0)));
+        let near = index.near(print).filter(|(_, overlap)| *overlap >= rule.overlap);
+        for (row, kind, overlap) in whole.chain(near.map(|(row, overlap)| (row, LeakKind::NearDuplicate, overlap))) {
+            // Rows come in their order: of equals the first one stays.
+            let worse =
+                worst[row].is_none_or(|known| kind < known.kind || (kind == known.kind && overlap > known.overlap));
+            if worse {
+                worst[row] = Some(Worst { left, kind, overlap });
+            }
+        }
     }
 }
 

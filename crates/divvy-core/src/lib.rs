@@ -20,6 +20,7 @@ pub mod model;
 pub mod plan;
 pub mod prompts;
 pub mod question;
+pub mod questions;
 pub mod recipe;
 pub mod records;
 pub mod regression;

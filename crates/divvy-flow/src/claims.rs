@@ -4,6 +4,7 @@
 
 use std::{
     collections::VecDeque,
+    iter::Peekable,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -51,7 +52,8 @@ pub(crate) async fn of_stage<'c>(
         since,
         most,
         stop,
-        open: todo.collect(),
+        coming: (Box::new(todo) as Box<dyn Iterator<Item = ItemKey> + 'c>).peekable(),
+        open: VecDeque::new(),
         ready: VecDeque::new(),
         busy: 0,
         told: false,
@@ -83,7 +85,9 @@ struct Queue<'c> {
     since: i64,
     most: usize,
     stop: &'c AtomicBool,
-    /// Not over, as far as is known here.
+    /// Not looked at yet: named one by one, since there may be millions.
+    coming: Peekable<Box<dyn Iterator<Item = ItemKey> + 'c>>,
+    /// Looked at, and not over as far as is known here.
     open: VecDeque<ItemKey>,
     /// Of those, how many were in work elsewhere when they were last asked about.
     busy: usize,
@@ -94,10 +98,14 @@ struct Queue<'c> {
 }
 
 impl Queue<'_> {
+    fn is_over(&mut self) -> bool {
+        self.ready.is_empty() && self.open.is_empty() && self.coming.peek().is_none()
+    }
+
     async fn next(mut self) -> Result<Option<(Taken, Self)>, StoreError> {
         loop {
             let stops = self.stop.load(Ordering::Relaxed) || self.context.cancel.is_cancelled();
-            if stops || (self.ready.is_empty() && self.open.is_empty()) {
+            if stops || self.is_over() {
                 return Ok(None);
             }
             if let Some(taken) = self.ready.pop_front() {
@@ -114,9 +122,14 @@ impl Queue<'_> {
     async fn claim(&mut self) -> Result<(), StoreError> {
         let mut unseen = self.open.len();
         self.busy = 0;
-        while unseen > 0 && self.ready.is_empty() {
-            let window: Vec<ItemKey> = self.open.drain(..unseen.min(WINDOW)).collect();
+        while self.ready.is_empty() {
+            let mut window: Vec<ItemKey> = self.open.drain(..unseen.min(WINDOW)).collect();
             unseen -= window.len();
+            let room = WINDOW - window.len();
+            window.extend(self.coming.by_ref().take(room));
+            if window.is_empty() {
+                break;
+            }
             self.claim_of(window).await?;
         }
         Ok(())

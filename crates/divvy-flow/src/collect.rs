@@ -1,7 +1,7 @@
 //! Collect: the teacher's decompositions of every training and dev question. A recorded teacher costs nothing; a model
 //! is asked `samples` times. Every reply is in the store before it is parsed.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use divvy_core::{
     chat::{Finish, Sampling},
@@ -9,7 +9,7 @@ use divvy_core::{
     digest::derive_seed,
     plan::CollectPlan,
     prompts::decompose::{self, Style},
-    question::{Question, QuestionId},
+    question::Question,
     records::{Collected, ItemState, Stage},
 };
 use divvy_llm::ChatError;
@@ -19,6 +19,7 @@ use crate::{
     error::FlowError,
     items::{self, Done, ItemKey},
     redo,
+    settled::Settled,
     structured::{self, Request},
 };
 
@@ -28,7 +29,7 @@ const RECORDED_AT_ONCE: usize = 512;
 /// Items of this stage.
 #[must_use]
 pub fn expected(context: &Context) -> u64 {
-    let asked = questions(context).count() as u64 * u64::from(context.plan.collect.samples);
+    let asked = asked(context) * u64::from(context.plan.collect.samples);
     if context.plan.collects() { asked } else { 0 }
 }
 
@@ -63,30 +64,36 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
         return Ok(());
     }
     let plan = &context.plan.collect;
-    let questions: HashMap<&QuestionId, &Question> =
-        questions(context).map(|question| (&question.id, question)).collect();
-    let settled = items::settled(context, Stage::Collect).await?;
-    let ours = || questions_in_order(context).filter(|id| context.works_on(id));
-    let total = ours().count() as u64 * u64::from(plan.samples);
-    let all = ours().flat_map(|id| (0..plan.samples).map(move |sample| (id, sample)));
-    let all = all.map(|(id, sample)| ItemKey { question: id.clone(), sample, arm: String::new() });
+    let questions = &context.questions;
+    let question = |key: &ItemKey| questions.for_student(&key.question).expect("an item is named after its question");
+    let settled = &Settled::of_collection(context).await?;
     // Named one by one, as they come up: there may be millions.
-    let mut todo = all.filter(|key| !settled.contains_key(key)).peekable();
-    let done = settled.keys().filter(|key| context.works_on(&key.question)).count() as u64;
+    let items = || {
+        let ours = questions.for_students().enumerate().filter(|(_, question)| context.works_on(&question.id));
+        ours.flat_map(|(at, question)| (0..plan.samples).map(move |sample| (at, sample, Arc::clone(&question))))
+    };
+    let is_settled = |(at, sample, _): &(usize, u32, Arc<Question>)| settled.has(*at, *sample);
+    let (total, done) = match context.shard {
+        None => (expected(context), settled.count()),
+        Some(_) => items().fold((0, 0), |(all, done), item| (all + 1, done + u64::from(is_settled(&item)))),
+    };
+    let key = |question: &Question, sample| ItemKey { question: question.id.clone(), sample, arm: String::new() };
+    let todo = items().filter(|item| !is_settled(item));
+    let mut todo = todo.map(|(_, sample, question)| key(&question, sample)).peekable();
     context.progress.start(Stage::Collect, &plan.teacher, total, done);
     let result = if context.is_recorded(&plan.teacher) {
         items::run(context, Stage::Collect, todo, RECORDED_AT_ONCE, |key| {
-            let done = recorded(questions[&key.question]);
+            let done = recorded(&question(&key));
             async move { Ok(done) }
         })
         .await
     } else if let Some(next) = todo.peek().cloned() {
         let ready = &context.models.get(&plan.teacher).await?;
         let takes = &redo::takes(context, Stage::Collect).await?;
-        let first = |style| request(context, questions[&next.question], next.sample, style, takes.of(&next));
+        let first = |style| request(context, &question(&next), next.sample, style, takes.of(&next));
         let style = structured::settle(context, Stage::Collect, &plan.teacher, ready, first).await?;
         items::run(context, Stage::Collect, todo, ready.pace(), |key| {
-            ask(context, plan, ready, style, (questions[&key.question], key.sample, takes.of(&key)))
+            ask(context, plan, ready, style, (question(&key), key.sample, takes.of(&key)))
         })
         .await
     } else {
@@ -96,12 +103,9 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     result
 }
 
-pub(crate) fn questions(context: &Context) -> impl Iterator<Item = &Question> {
-    context.questions.train.iter().chain(&context.questions.dev)
-}
-
-fn questions_in_order(context: &Context) -> impl Iterator<Item = &QuestionId> {
-    questions(context).map(|question| &question.id)
+/// How many questions there are decompositions of.
+fn asked(context: &Context) -> u64 {
+    (context.questions.train.len() + context.questions.dev.len()) as u64
 }
 
 fn recorded(question: &Question) -> Done {
@@ -129,9 +133,9 @@ async fn ask(
     plan: &CollectPlan,
     ready: &Ready,
     style: Style,
-    (question, sample, take): (&Question, u32, u32),
+    (question, sample, take): (Arc<Question>, u32, u32),
 ) -> Result<Done, ChatError> {
-    let request = |style| request(context, question, sample, style, take);
+    let request = |style| request(context, &question, sample, style, take);
     let (call, style) = structured::ask(context, &plan.teacher, ready, style, request).await?;
     let parsed = decompose::read(&call.reply.text, &call.reply.finish, style, plan.max_subquestions);
     Ok(match parsed.decomposition {

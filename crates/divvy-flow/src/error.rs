@@ -25,6 +25,9 @@ pub enum FlowError {
     /// What was made of the rows could not be written.
     #[error("{0}")]
     Output(String),
+    /// There is no room for questions.
+    #[error(transparent)]
+    Aside(#[from] std::io::Error),
 }
 
 impl FlowError {

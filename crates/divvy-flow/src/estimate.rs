@@ -11,6 +11,7 @@ use divvy_core::{
         two_stage,
     },
     question::Question,
+    questions::Questions,
     recipe::EvalSplit,
 };
 
@@ -44,11 +45,11 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
     let mut lines = Vec::new();
     let train = &questions.train;
     if plan.collect.teacher != RECORDED && plan.collects() {
-        let asked = train.iter().chain(&questions.dev);
+        let asked = questions.for_students();
         lines.push(line(
             "collect",
             &plan.collect.teacher,
-            asked.map(|question| decompose::messages(question, plan.style(TEACHER))),
+            asked.map(|question| decompose::messages(&question, plan.style(TEACHER))),
             plan.collect.max_tokens,
             plan.collect.samples,
         ));
@@ -57,7 +58,7 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
         let screened = train
             .iter()
             .take(screen.rows.unwrap_or(usize::MAX))
-            .map(|question| two_stage::messages(question, &guess(question)));
+            .map(|question| two_stage::messages(&question, &guess(&question)));
         lines.push(line("screen", &screen.solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
     }
     lines.extend(plan.students.iter().map(|(name, student)| training(plan, name, student, train)));
@@ -68,10 +69,10 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
 }
 
 /// Rows and tokens that a student sees in all its epochs; of screened rows, as if all were kept.
-fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &[Question]) -> Estimate {
+fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &Questions) -> Estimate {
     let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
     let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
-    let rows = train.iter().take(most).flat_map(|question| taught(student, question));
+    let rows = train.iter().take(most).flat_map(|question| taught(student, &question));
     let once = line("train", name, rows, 0, 1);
     Estimate { calls: once.calls * student.epochs, tokens_in: once.tokens_in * student.epochs, ..once }
 }
@@ -116,23 +117,22 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Esti
     lines
 }
 
-fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Estimate {
-    let solver =
-        |prompts: Vec<Vec<Message>>, max_tokens| line("evaluate", &arm.solver, prompts.into_iter(), max_tokens, 1);
-    let each =
-        |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>| questions.iter().flat_map(prompts).collect::<Vec<_>>();
+fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &Questions) -> Estimate {
+    let solver = |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>, max_tokens| {
+        line("evaluate", &arm.solver, questions.iter().flat_map(|question| prompts(&question)), max_tokens, 1)
+    };
     match arm.strategy {
-        Strategy::Direct => solver(each(&|question| vec![direct::messages(question)]), plan.direct_tokens),
-        Strategy::Cot => solver(each(&|question| vec![cot::messages(question)]), plan.solve_tokens),
+        Strategy::Direct => solver(&|question| vec![direct::messages(question)], plan.direct_tokens),
+        Strategy::Cot => solver(&|question| vec![cot::messages(question)], plan.solve_tokens),
         Strategy::TwoStage => {
-            solver(each(&|question| vec![two_stage::messages(question, &guess(question))]), plan.solve_tokens)
+            solver(&|question| vec![two_stage::messages(question, &guess(question))], plan.solve_tokens)
         }
-        Strategy::Sequential | Strategy::SelfAsk => solver(each(&step_by_step), plan.solve_tokens),
+        Strategy::Sequential | Strategy::SelfAsk => solver(&step_by_step, plan.solve_tokens),
     }
 }
 
 /// `None` for single-stage arms and for a recorded teacher.
-fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[Question]) -> Option<Estimate> {
+fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &Questions) -> Option<Estimate> {
     let name = arm.decomposer.as_deref()?;
     let name = if name == TEACHER { &whole.collect.teacher } else { name };
     if name == RECORDED {
@@ -140,10 +140,10 @@ fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &[Questi
     }
     let style = whole.style(name);
     let prompts = questions.iter().flat_map(|question| match arm.strategy {
-        Strategy::SelfAsk => (0..=guess(question).steps().len())
-            .map(|at| self_ask::messages(question, &guessed(question)[..at]))
+        Strategy::SelfAsk => (0..=guess(&question).steps().len())
+            .map(|at| self_ask::messages(&question, &guessed(&question)[..at]))
             .collect(),
-        _ => vec![decompose::messages(question, style)],
+        _ => vec![decompose::messages(&question, style)],
     });
     Some(line("evaluate", name, prompts, plan.decompose_tokens, 1))
 }

@@ -1,7 +1,7 @@
 //! Evaluate: every arm answers every question of the split, each answer graded. The denominator is fixed: a question
 //! without an answer is a wrong one with a label of its own.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use divvy_core::{
     arm::{Arm, Strategy},
@@ -10,6 +10,7 @@ use divvy_core::{
     plan::EvaluatePlan,
     prompts::decompose::Style,
     question::{Question, QuestionId},
+    questions::Questions,
     recipe::{EvalSplit, Structured},
     records::{Grade, ItemState, Outcome, Stage},
     scorers,
@@ -64,7 +65,7 @@ impl Spent {
 
 /// The questions of the split that is scored.
 #[must_use]
-pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a [Question] {
+pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a Questions {
     match plan.split {
         EvalSplit::Dev => &context.questions.dev,
         EvalSplit::Test => &context.questions.test,
@@ -83,9 +84,9 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
     // for all of them.
     let ours = questions.iter().filter(|question| context.works_on(&question.id));
-    let all: Vec<ItemKey> = ours.flat_map(|question| plan.arms.iter().map(|arm| key(arm, &question.id))).collect();
-    let total = all.len() as u64;
-    let todo: Vec<ItemKey> = all.into_iter().filter(|key| !settled.contains_key(key)).collect();
+    let all = ours.flat_map(|question| plan.arms.iter().map(move |arm| key(arm, &question.id)));
+    let mut total = 0;
+    let todo: Vec<ItemKey> = all.inspect(|_| total += 1).filter(|key| !settled.contains_key(key)).collect();
     context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);
     let result = if todo.is_empty() { Ok(()) } else { answer_all(context, plan, questions, todo).await };
     context.progress.finish();
@@ -95,19 +96,19 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
 async fn answer_all(
     context: &Context,
     plan: &EvaluatePlan,
-    questions: &[Question],
+    questions: &Questions,
     todo: Vec<ItemKey>,
 ) -> Result<(), FlowError> {
     if plan.split == EvalSplit::Test {
         let dataset = context.plan.data.test.as_deref().unwrap_or_default();
         context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
     }
-    let by_id: HashMap<&QuestionId, &Question> = questions.iter().map(|question| (&question.id, question)).collect();
     try_schemas(context, plan, questions).await?;
     let opened = open(context, plan).await?;
-    let (opened, by_id) = (&opened, &by_id);
+    let opened = &opened;
     items::run(context, Stage::Evaluate, todo, pace(opened), |key| {
-        answer_one(context, plan, &opened[&key.arm], by_id[&key.question])
+        let question = questions.get(&key.question).expect("an item is named after its question");
+        answer_one(context, plan, &opened[&key.arm], question)
     })
     .await
 }
@@ -149,14 +150,14 @@ async fn open<'a>(context: &Context, plan: &'a EvaluatePlan) -> Result<HashMap<S
 }
 
 /// Finds out of each model that writes whole decompositions whether it keeps to a schema, where the plan wants to know.
-async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &[Question]) -> Result<(), FlowError> {
+async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &Questions) -> Result<(), FlowError> {
     let whole = plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk);
     for name in whole.filter_map(|arm| arm.decomposer.as_deref()) {
         if context.plan.structured(name) != Structured::Auto {
             continue;
         }
         let ready = context.models.get(context.resolve(name)).await?;
-        let first = |style| strategy::decomposing(plan, &questions[0], style);
+        let first = |style| strategy::decomposing(plan, &questions.at(0), style);
         structured::settle(context, Stage::Evaluate, name, &ready, first).await?;
     }
     Ok(())
@@ -182,13 +183,13 @@ async fn answer_one(
     context: &Context,
     plan: &EvaluatePlan,
     opened: &Opened<'_>,
-    question: &Question,
+    question: Arc<Question>,
 ) -> Result<Done, ChatError> {
     if opened.arm.strategy.needs_decomposer() && opened.decomposer.is_none() && question.recorded.is_none() {
         return Ok(Done::new(ItemState::Failed("no-recorded-decomposition".into()), &(), Vec::new()));
     }
-    let answer = strategy::answer(context, plan, opened, question).await?;
-    let graded = grade(question, &answer);
+    let answer = strategy::answer(context, plan, opened, &question).await?;
+    let graded = grade(&question, &answer);
     let calls = answer.decompose_calls.into_iter().chain(answer.solve_calls).collect();
     Ok(Done::new(ItemState::Done, &graded, calls))
 }

@@ -46,13 +46,13 @@ pub async fn preferences(context: &Context, student: &StudentPlan) -> Result<Vec
         by_question.entry(key.question.clone()).or_default().push((key, decompose::completion(&steps)));
     }
     let mut pairs = Vec::new();
-    for question in &context.questions.train {
+    for question in context.questions.train.iter() {
         let candidates = by_question.remove(&question.id).unwrap_or_default();
         let Some((best, chosen)) = sources.best(&candidates) else { continue };
         let rejected = candidates.iter().filter(|(key, text)| sources.failed(key) && text != chosen);
         pairs.extend(rejected.map(|(key, text)| Preference {
             id: question.id.0.clone(),
-            prompt: decompose::messages(question, student.style),
+            prompt: decompose::messages(&question, student.style),
             chosen: chosen.clone(),
             rejected: text.clone(),
             provenance: [sources.of(best), sources.of(key)],

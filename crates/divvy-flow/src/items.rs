@@ -1,8 +1,9 @@
 //! The one loop of every stage: run what is pending, a bounded number at once, and record each outcome as it comes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     future::Future,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -13,7 +14,7 @@ use divvy_core::{
     records::{ItemState, Stage},
 };
 use divvy_llm::{Call, ChatError};
-use divvy_store::{ItemRow, StoreError, Token};
+use divvy_store::{ItemCount, ItemRow, StoreError, Token};
 use futures::{StreamExt, stream::FuturesOrdered};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -103,7 +104,7 @@ pub fn payload<P: DeserializeOwned>(row: &ItemRow) -> Result<P, FlowError> {
 pub async fn run<F, W>(
     context: &Context,
     stage: Stage,
-    todo: impl IntoIterator<Item = ItemKey>,
+    todo: impl IntoIterator<Item = ItemKey, IntoIter: Clone>,
     pace: impl Into<Pace>,
     work: W,
 ) -> Result<(), FlowError>
@@ -122,7 +123,7 @@ where
 async fn run_all<F, W>(
     context: &Context,
     stage: Stage,
-    todo: impl IntoIterator<Item = ItemKey>,
+    todo: impl IntoIterator<Item = ItemKey, IntoIter: Clone>,
     pace: Pace,
     patience: &mut Patience,
     work: W,
@@ -134,6 +135,7 @@ where
     let exhausted = AtomicBool::new(false);
     // Counted as they come up: what is left is known without holding all of them.
     let (mut todo, begun, mut done) = (todo.into_iter(), AtomicUsize::new(0), 0);
+    let for_all_workers = context.store.shared().map(|_| todo.clone());
     let coming = todo.by_ref().inspect(|_| _ = begun.fetch_add(1, Ordering::Relaxed));
     let taken = claims::of_stage(context, stage, coming, pace.at_once, &exhausted).await?;
     let finished = taken.map(|taken| {
@@ -173,12 +175,28 @@ where
         Some(error) if !matches!(error, FlowError::Budget(_)) => Err(error),
         _ if context.cancel.is_cancelled() => Err(FlowError::Interrupted),
         Some(FlowError::Budget(message)) => {
-            let left = begun.into_inner() - done + todo.count();
+            let left = match for_all_workers {
+                Some(todo) => unsettled(context, stage, todo).await?,
+                None => begun.into_inner() - done + todo.count(),
+            };
             Err(FlowError::Budget(format!("{}: {left} items are left; {message}", stage.name())))
         }
         Some(stop) => Err(stop),
         None => Ok(()),
     }
+}
+
+/// How many of these nobody has settled. Told apart by their hashes: there may be millions.
+async fn unsettled(context: &Context, stage: Stage, items: impl Iterator<Item = ItemKey>) -> Result<usize, FlowError> {
+    let hash = |question: &QuestionId, sample: u32, arm: &str| {
+        let mut hasher = DefaultHasher::new();
+        (question, sample, arm).hash(&mut hasher);
+        hasher.finish()
+    };
+    let mut settled = HashSet::new();
+    let settle = |question: &_, sample, arm: &_| _ = settled.insert(hash(question, sample, arm));
+    context.store.each_settled(&context.digest, stage, settle).await?;
+    Ok(items.filter(|key| !settled.contains(&hash(&key.question, key.sample, &key.arm))).count())
 }
 
 /// An item that came to its end, or why there are no more.
@@ -331,9 +349,12 @@ impl Patience {
     async fn sum_up(&self, context: &Context) -> Result<(), FlowError> {
         let failed: usize = self.arms.values().map(|record| record.failed).sum();
         let Some((_, any)) = self.arms.iter().find(|(_, record)| record.failed > 0) else { return Ok(()) };
-        let settled = settled(context, self.stage).await?;
+        let counts = context.store.item_counts(&context.digest).await?;
+        let settled = |count: &&ItemCount| matches!(count.state, ItemState::Done | ItemState::Rejected(_));
+        let settled: Vec<&ItemCount> =
+            counts.iter().filter(settled).filter(|count| count.stage == self.stage).collect();
         for (arm, Record { failed, last, .. }) in self.arms.iter().filter(|(_, record)| !record.succeeded) {
-            if *failed > 0 && !settled.keys().any(|key| key.arm == *arm) {
+            if *failed > 0 && !settled.iter().any(|count| count.arm == *arm) {
                 return Err(FlowError::Failing { stage: self.stage, count: *failed, last: last.clone() });
             }
         }

@@ -20,6 +20,7 @@ pub mod results;
 pub mod rows;
 pub mod sample;
 pub mod screen;
+mod settled;
 pub mod shard;
 pub mod split;
 pub mod strategy;

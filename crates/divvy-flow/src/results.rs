@@ -22,7 +22,7 @@ use divvy_store::ItemRow;
 use crate::{
     context::Context,
     error::FlowError,
-    evaluate::{self, Graded, Spent},
+    evaluate::{Graded, Spent},
     items, rows, train,
 };
 
@@ -128,11 +128,10 @@ async fn grade_book<T: Send + 'static>(
     make: Option<rows::Make<T>>,
     mut take: impl FnMut(T) -> Result<(), FlowError>,
 ) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
-    let questions = evaluate::questions(context, plan);
     let mut tallies: Vec<(Tally, bool)> = plan.arms.iter().map(|_| (Tally::default(), false)).collect();
     let with_calls = make.is_some();
     rows::each(context, plan, make, with_calls, |part| {
-        for (question, arms) in questions[part.first..].iter().zip(part.rows) {
+        for (question, arms) in part.questions.iter().zip(part.rows) {
             for ((tally, begun), row) in tallies.iter_mut().zip(arms) {
                 *begun |= row.is_some();
                 tally.add(question, row.flatten());
@@ -141,11 +140,11 @@ async fn grade_book<T: Send + 'static>(
         part.made.map_or(Ok(()), &mut take)
     })
     .await?;
-    let begun = plan.arms.iter().zip(tallies).filter(|(_, (_, begun))| *begun);
-    Ok(begun
-        .map(|(arm, (tally, _))| (tally.right.clone(), tally.result(arm)))
-        .map(|(right, arm)| (arm, right))
-        .collect())
+    let result = |(arm, (tally, _)): (&Arm, (Tally, bool))| {
+        let right = tally.right.clone();
+        (tally.result(arm), right)
+    };
+    Ok(plan.arms.iter().zip(tallies).filter(|(_, (_, begun))| *begun).map(result).collect())
 }
 
 /// Sums over the questions of one arm.

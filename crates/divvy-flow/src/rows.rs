@@ -31,8 +31,7 @@ pub type Make<T> = Arc<dyn Fn(&Sheet) -> T + Send + Sync>;
 
 /// Some questions, their rows by question and arm, and what was made of them.
 pub struct Part<T> {
-    /// Place of the first question in the split.
-    pub first: usize,
+    pub questions: Vec<Arc<Question>>,
     /// For each question and arm; `None` where no row is there, and `Some(None)` where it is not done.
     pub rows: Vec<Vec<Option<Option<Graded>>>>,
     /// `None` where nothing was to be made.
@@ -62,9 +61,8 @@ pub async fn each<T: Send + 'static>(
     let (places, arms) = (&places, &arms);
     // Numbers, not slices: a future that is made from a borrowed item cannot be sent.
     let parts = (0..questions.len().div_ceil(size)).map(|number| {
-        let first = number * size;
-        let questions = questions[first..questions.len().min(first + size)].to_vec();
-        let raw = Raw { first, arms: Arc::clone(arms), questions, ..Raw::default() };
+        let questions = (number * size..questions.len().min((number + 1) * size)).map(|at| questions.at(at)).collect();
+        let raw = Raw { arms: Arc::clone(arms), questions, ..Raw::default() };
         read(context, places, raw, make.clone(), with_calls)
     });
     let mut parts = std::pin::pin!(futures::stream::iter(parts).buffered(AT_ONCE));
@@ -77,9 +75,8 @@ pub async fn each<T: Send + 'static>(
 /// A part as the store has it.
 #[derive(Default)]
 struct Raw {
-    first: usize,
     arms: Arc<[String]>,
-    questions: Vec<Question>,
+    questions: Vec<Arc<Question>>,
     items: Vec<ItemRow>,
     calls: Vec<CallRecord>,
 }
@@ -117,7 +114,7 @@ fn understand<T>(raw: Raw, make: Option<Make<T>>) -> Result<Part<T>, FlowError> 
         items[question][arm] = Some(item);
     }
     let made = make.map(|make| sheet(&raw, &rows, &items).map(|sheet| make(&sheet))).transpose()?;
-    Ok(Part { first: raw.first, rows, made })
+    Ok(Part { questions: raw.questions, rows, made })
 }
 
 fn sheet(raw: &Raw, rows: &[Vec<Option<Option<Graded>>>], items: &[Vec<Option<&ItemRow>>]) -> Result<Sheet, FlowError> {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use divvy_core::{arm::Arm, digest::derive_seed, plan::Plan, question::Question, recipe::EvalSplit};
+use divvy_core::{arm::Arm, digest::derive_seed, plan::Plan, questions::Questions, recipe::EvalSplit};
 
 use crate::{context::Context, split::Splits};
 
@@ -29,19 +29,18 @@ pub fn sampled(context: &Context, rows: usize, can_be_asked: impl Fn(&Arm) -> bo
 
 fn few(plan: &Plan, questions: &Splits, rows: usize) -> Splits {
     let split = plan.evaluate.as_ref().map(|evaluate| evaluate.split);
-    let of = |wanted: EvalSplit, questions: &[Question]| {
-        if split == Some(wanted) { chosen(questions, rows, plan.seed) } else { Vec::new() }
+    let of = |wanted: EvalSplit, questions: &Questions| {
+        if split == Some(wanted) { chosen(questions, rows, plan.seed) } else { Questions::default() }
     };
     Splits {
         // In the seed's order already, which is the order of screening too.
-        train: questions.train.iter().take(rows).cloned().collect(),
+        train: questions.train.take(rows),
         dev: of(EvalSplit::Dev, &questions.dev),
         test: of(EvalSplit::Test, &questions.test),
     }
 }
 
-fn chosen(questions: &[Question], rows: usize, seed: u64) -> Vec<Question> {
-    let mut order: Vec<&Question> = questions.iter().collect();
-    order.sort_by_key(|question| derive_seed(seed, &format!("sample/{}", question.id)));
-    order.into_iter().take(rows).cloned().collect()
+fn chosen(questions: &Questions, rows: usize, seed: u64) -> Questions {
+    let order = questions.order_by(|question| derive_seed(seed, &format!("sample/{}", question.id)));
+    questions.choose(order.take(rows))
 }

@@ -1,7 +1,10 @@
 //! Screen: the solver answers each training question with its decomposition; the verdict decides whether the row may
 //! teach (the paper's rejection sampling, section 3). Rows are kept or rejected, each with a reason; none is dropped.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use divvy_core::{
     chat::{Finish, Sampling},
@@ -37,12 +40,10 @@ const SMALLEST_GROUP: usize = 16;
 pub async fn run(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.screen else { return Ok(()) };
     check(context)?;
-    let questions: HashMap<&QuestionId, &Question> =
-        context.questions.train.iter().map(|question| (&question.id, question)).collect();
     let candidates = candidates(context, plan).await?;
     let settled = items::settled(context, Stage::Screen).await?.len() as u64;
     context.progress.start(Stage::Screen, &plan.solver, candidates.len() as u64, settled);
-    let result = in_groups(context, plan, &questions, candidates).await;
+    let result = in_groups(context, plan, candidates).await;
     context.progress.finish();
     result
 }
@@ -51,7 +52,6 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
 async fn in_groups(
     context: &Context,
     plan: &ScreenPlan,
-    questions: &HashMap<&QuestionId, &Question>,
     candidates: Vec<(ItemKey, Decomposition)>,
 ) -> Result<(), FlowError> {
     let order: Vec<ItemKey> = candidates.iter().map(|(key, _)| key.clone()).collect();
@@ -71,7 +71,9 @@ async fn in_groups(
         }
         let ready = &context.models.get(&plan.solver).await?;
         items::run(context, Stage::Screen, todo, ready.pace(), |key| {
-            let (question, decomposition) = (questions[&key.question], &decompositions[&key]);
+            let question =
+                context.questions.train.get(&key.question).expect("candidates are of the training questions");
+            let decomposition = &decompositions[&key];
             judge(context, plan, ready, (question, decomposition, key.sample), takes.of(&key))
         })
         .await?;
@@ -138,7 +140,7 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
         return Ok(());
     }
     let train = &context.questions.train;
-    let without: Vec<&Question> = train.iter().filter(|question| question.golds.is_empty()).collect();
+    let without = train.filter(|question| question.golds.is_empty());
     let Some(first) = without.first() else { return Ok(()) };
     Err(FlowError::Input(format!(
         "screening compares the solver's answer with gold, but {} of {} training rows have none (the first is {})\n\
@@ -149,10 +151,15 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
     )))
 }
 
-/// The training questions that are screened, in the split's own order, which the seed has shuffled.
-pub(crate) fn screened<'a>(context: &'a Context, plan: &ScreenPlan) -> &'a [Question] {
-    let train = &context.questions.train;
-    &train[..plan.rows.unwrap_or(train.len()).min(train.len())]
+/// So many training questions are screened, the first ones in the split's own order, which the seed has shuffled.
+pub(crate) fn screened(context: &Context, plan: &ScreenPlan) -> usize {
+    let train = context.questions.train.len();
+    plan.rows.unwrap_or(train).min(train)
+}
+
+/// Where a question stands among those that are screened.
+fn rank(context: &Context, plan: &ScreenPlan, question: &QuestionId) -> Option<usize> {
+    context.questions.train.position(question).filter(|position| *position < screened(context, plan))
 }
 
 /// Items of this stage: what was asked for, less what the teacher has not given a decomposition for.
@@ -160,11 +167,11 @@ pub(crate) fn screened<'a>(context: &'a Context, plan: &ScreenPlan) -> &'a [Ques
 /// # Errors
 /// The store's.
 pub async fn expected(context: &Context, plan: &ScreenPlan) -> Result<u64, FlowError> {
-    let asked: HashSet<&QuestionId> = screened(context, plan).iter().map(|question| &question.id).collect();
+    let asked = |key: &ItemKey| rank(context, plan, &key.question).is_some();
     let collected = items::settled(context, Stage::Collect).await?;
-    let rejected = |(key, row): &(&ItemKey, &ItemRow)| row.state != ItemState::Done && asked.contains(&key.question);
+    let rejected = |(key, row): &(&ItemKey, &ItemRow)| row.state != ItemState::Done && asked(key);
     let rejected = collected.iter().filter(rejected).count() as u64;
-    let all = (asked.len() as u64 * u64::from(context.plan.collect.samples)).saturating_sub(rejected);
+    let all = (screened(context, plan) as u64 * u64::from(context.plan.collect.samples)).saturating_sub(rejected);
     let settled = items::settled(context, Stage::Screen).await?;
     let rows: Vec<ItemKey> = settled.keys().cloned().collect();
     let enough = plan.until.is_some_and(|until| kept(plan, &rows, &settled) >= until);
@@ -173,19 +180,19 @@ pub async fn expected(context: &Context, plan: &ScreenPlan) -> Result<u64, FlowE
 
 /// Collected decompositions of the screened questions.
 async fn candidates(context: &Context, plan: &ScreenPlan) -> Result<Vec<(ItemKey, Decomposition)>, FlowError> {
-    let order: HashMap<&QuestionId, usize> =
-        screened(context, plan).iter().enumerate().map(|(at, question)| (&question.id, at)).collect();
-    let mut rows = collect::collected(context).await?;
-    rows.retain(|(key, _)| order.contains_key(&key.question) && context.works_on(&key.question));
-    rows.sort_by_key(|(key, _)| (order[&key.question], key.sample));
-    Ok(rows)
+    let rows = collect::collected(context).await?.into_iter();
+    let ours = rows.filter(|(key, _)| context.works_on(&key.question));
+    let ranked = ours.filter_map(|row| Some((rank(context, plan, &row.0.question)?, row)));
+    let mut ranked: Vec<(usize, (ItemKey, Decomposition))> = ranked.collect();
+    ranked.sort_by_key(|(rank, (key, _))| (*rank, key.sample));
+    Ok(ranked.into_iter().map(|(_, row)| row).collect())
 }
 
 async fn judge(
     context: &Context,
     plan: &ScreenPlan,
     ready: &Ready,
-    (question, decomposition, candidate): (&Question, &Decomposition, u32),
+    (question, decomposition, candidate): (Arc<Question>, &Decomposition, u32),
     take: u32,
 ) -> Result<Done, ChatError> {
     // All samples at once: one after another, each would wait for a batch of its own.
@@ -195,10 +202,10 @@ async fn judge(
             seed: derive_seed(context.plan.seed, &format!("screen/{}/{candidate}/{sample}", question.id)),
             ..Sampling::greedy(plan.max_tokens)
         };
-        context.ask_again(ready, two_stage::messages(question, decomposition), sampling, sample, take)
+        context.ask_again(ready, two_stage::messages(&question, decomposition), sampling, sample, take)
     });
     let calls = join_all(samples).await.into_iter().collect::<Result<Vec<Call>, ChatError>>()?;
-    let verdict = weigh(plan, question, &calls);
+    let verdict = weigh(plan, &question, &calls);
     let state = if verdict.keep { ItemState::Done } else { ItemState::Rejected(verdict.reason.clone()) };
     Ok(Done::new(state, &verdict, calls))
 }

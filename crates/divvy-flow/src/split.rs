@@ -1,9 +1,12 @@
 //! Train, dev and test: dev is carved from train by the seed, and nothing is shared between the three.
 
+use std::{collections::HashSet, sync::Arc};
+
 use divvy_core::{
     digest::{Digest, derive_seed},
     leak::{self, Leak, LeakKind},
-    question::{Question, Split},
+    question::{Question, QuestionId, Split},
+    questions::Questions,
     recipe::OnLeak,
 };
 
@@ -11,34 +14,53 @@ use crate::error::FlowError;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Splits {
-    pub train: Vec<Question>,
-    pub dev: Vec<Question>,
-    pub test: Vec<Question>,
+    pub train: Questions,
+    pub dev: Questions,
+    pub test: Questions,
 }
 
 impl Splits {
     /// The questions of every split.
-    pub fn all(&self) -> impl Iterator<Item = &Question> {
-        self.train.iter().chain(&self.dev).chain(&self.test)
+    pub fn all(&self) -> impl Iterator<Item = Arc<Question>> + '_ {
+        self.for_students().chain(self.test.iter())
+    }
+
+    /// Those that a student learns from and is watched on, which a teacher decomposes.
+    pub fn for_students(&self) -> impl Iterator<Item = Arc<Question>> + Clone + '_ {
+        self.train.iter().chain(self.dev.iter())
+    }
+
+    /// Where a question stands in [`Splits::for_students`].
+    #[must_use]
+    pub fn position_for_students(&self, id: &QuestionId) -> Option<usize> {
+        self.train.position(id).or_else(|| Some(self.train.len() + self.dev.position(id)?))
+    }
+
+    /// One of [`Splits::for_students`].
+    #[must_use]
+    pub fn for_student(&self, id: &QuestionId) -> Option<Arc<Question>> {
+        self.train.get(id).or_else(|| self.dev.get(id))
     }
 
     /// Carves `dev_rows` questions from `train`, chosen by the seed whatever their order.
     ///
     /// # Errors
-    /// [`FlowError::Input`] when train is not larger than `dev_rows`.
-    pub fn carve(mut train: Vec<Question>, test: Vec<Question>, dev_rows: usize, seed: u64) -> Result<Self, FlowError> {
+    /// [`FlowError::Input`] when train is not larger than `dev_rows`; [`FlowError::Aside`] when there is no room.
+    pub fn carve(train: Questions, test: Questions, dev_rows: usize, seed: u64) -> Result<Self, FlowError> {
         if dev_rows >= train.len() {
             let rows = train.len();
             return Err(FlowError::Input(format!(
                 "data.dev_rows is {dev_rows}, but train has only {rows} rows to carve from"
             )));
         }
-        train.sort_by_cached_key(|question| derive_seed(seed, &question.id.0));
-        let mut dev: Vec<Question> = train.drain(..dev_rows).collect();
-        for question in &mut dev {
-            question.split = Split::Dev;
+        let mut order = train.order_by(|question| derive_seed(seed, &question.id.0));
+        let mut dev = train.none_yet()?;
+        for position in order.by_ref().take(dev_rows) {
+            dev.push(&Question { split: Split::Dev, ..Question::clone(&train.at(position)) })?;
         }
-        Ok(Self { train, dev, test })
+        let rest = train.choose(order);
+        drop(train);
+        Ok(Self { train: rest.laid_out()?, dev, test })
     }
 
     /// Looks for shared or nearly shared questions and does what the recipe says. Returns sentences worth telling.
@@ -60,12 +82,11 @@ impl Splits {
 
     /// Leaves out the training and dev rows that leak, never a test row.
     fn drop_leaks(&mut self, leaks: &[Leak]) -> String {
-        let leaking =
-            |question: &Question| leaks.iter().any(|leak| leak.left == question.id || leak.right == question.id);
+        let leaking: HashSet<&QuestionId> = leaks.iter().flat_map(|leak| [&leak.left, &leak.right]).collect();
         let before = self.train.len() + self.dev.len();
-        self.train.retain(|question| !leaking(question));
-        if leaks.iter().any(|leak| self.test.iter().any(|test| test.id == leak.left || test.id == leak.right)) {
-            self.dev.retain(|question| !leaking(question));
+        self.train = self.train.filter(|question| !leaking.contains(&question.id));
+        if leaking.iter().any(|id| self.test.contains(id)) {
+            self.dev = self.dev.filter(|question| !leaking.contains(&question.id));
         }
         let left_out = before - self.train.len() - self.dev.len();
         format!("{left_out} training rows left out because they leak: {}", listing(leaks))
@@ -75,7 +96,7 @@ impl Splits {
     #[must_use]
     pub fn content(&self) -> Vec<(&'static str, Digest)> {
         [("train", &self.train), ("dev", &self.dev), ("test", &self.test)]
-            .map(|(name, questions)| (name, Digest::of_list("questions/1", questions)))
+            .map(|(name, questions)| (name, questions.digest("questions/1")))
             .into()
     }
 }

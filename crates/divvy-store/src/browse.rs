@@ -1,11 +1,7 @@
 //! Looks at a store a page at a time, for people who leaf through it. What a payload means is the caller's: a field is a
 //! JSON path, and its truth is compared.
 
-use divvy_core::{
-    digest::Digest,
-    question::{Question, Split},
-    records::Stage,
-};
+use divvy_core::{digest::Digest, question::Split, records::Stage};
 use sqlx::{
     Row,
     sqlite::{SqliteArguments, SqliteRow},
@@ -133,23 +129,14 @@ impl SqliteStore {
             .map_err(|e| self.unreadable(&e))
     }
 
-    /// Every question of a plan, by id.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn questions(&self, plan: &Digest) -> Result<Vec<Question>, StoreError> {
-        let mut questions = self.kept_questions(plan).await?;
-        questions.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(questions)
-    }
-
     /// How many questions of a plan are in a split.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn question_count(&self, plan: &Digest, split: Split) -> Result<u64, StoreError> {
-        let questions = self.kept_questions(plan).await?;
-        Ok(questions.iter().filter(|question| question.split == split).count() as u64)
+        let mut count = 0;
+        self.each_question(plan, |question| count += u64::from(question.split == split)).await?;
+        Ok(count)
     }
 
     /// Whether a process writes to the store now: what tells a run that is at work from one that was killed.

@@ -274,6 +274,20 @@ impl Store {
         either!(self, calls_of(keys))
     }
 
+    /// Tells of each item of a stage that is done or rejected, in no order; in an embedded store one after another, so that
+    /// there may be any number of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn each_settled(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        each: impl FnMut(&QuestionId, u32, &str),
+    ) -> Result<(), StoreError> {
+        either!(self, each_settled(plan, stage, each))
+    }
+
     /// Items of a stage settled since a moment, and when the first of them was; `None` when none was.
     ///
     /// # Errors
@@ -489,12 +503,12 @@ impl Store {
         either!(self, last_item(plan))
     }
 
-    /// Every question of a plan, by id.
+    /// Tells of each question of a plan, in no order and one after another, so that there may be any number of them.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn questions(&self, plan: &Digest) -> Result<Vec<Question>, StoreError> {
-        either!(self, questions(plan))
+    pub async fn each_question(&self, plan: &Digest, each: impl FnMut(Question)) -> Result<(), StoreError> {
+        either!(self, each_question(plan, each))
     }
 
     /// How many questions of a plan are in a split.

@@ -8,7 +8,7 @@ use divvy_core::{
     records::Stage,
 };
 use futures::TryStreamExt;
-use sqlx::{Row, sqlite::SqliteRow};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 
 use crate::{
     body,
@@ -56,6 +56,33 @@ impl SqliteStore {
         .await
         .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// Tells of each item of a stage that is done or rejected, one after another, so that there may be any number of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn each_settled(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        mut each: impl FnMut(&QuestionId, u32, &str),
+    ) -> Result<(), StoreError> {
+        let mut reader = self.reader().await?;
+        let mut rows = sqlx::query(
+            "SELECT question, sample, arm FROM item
+             WHERE seq IN (SELECT max(seq) FROM item WHERE plan = ?1 AND stage = ?2 GROUP BY question, sample, arm)
+               AND state IN ('done', 'rejected')",
+        )
+        .bind(blob(plan))
+        .bind(stage.name())
+        .fetch(&mut *reader);
+        while let Some(row) = rows.try_next().await.map_err(|e| self.unreadable(&e))? {
+            let unit = || Ok((QuestionId(row.try_get("question")?), row.try_get("sample")?, row.try_get("arm")?));
+            let (question, sample, arm) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+            each(&question, sample, arm);
+        }
+        Ok(())
     }
 
     /// Items of a stage settled since a moment, and when the first of them was; `None` when none was.
@@ -167,26 +194,37 @@ impl SqliteStore {
         Ok(None)
     }
 
-    /// All of a plan's questions, in the order in which they were put.
-    pub(crate) async fn kept_questions(&self, plan: &Digest) -> Result<Vec<Question>, StoreError> {
+    /// Tells of each question of a plan, one after another, so that there may be any number of them.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn each_question(&self, plan: &Digest, mut each: impl FnMut(Question)) -> Result<(), StoreError> {
         let mut reader = self.reader().await?;
-        let bodies = sqlx::query("SELECT length, lines FROM questions WHERE plan = ? ORDER BY number")
+        let mut bodies = sqlx::query("SELECT length, lines FROM questions WHERE plan = ? ORDER BY number")
             .bind(blob(plan))
-            .fetch_all(&mut *reader)
-            .await
-            .map_err(|e| self.unreadable(&e))?;
-        let packed: Result<Vec<Vec<Question>>, _> = bodies.iter().map(unpack_questions).collect();
-        let packed = packed.map_err(|e| self.unreadable(&e))?.concat();
-        if !packed.is_empty() {
-            return Ok(packed);
+            .fetch(&mut *reader);
+        let mut none = true;
+        while let Some(row) = bodies.try_next().await.map_err(|e| self.unreadable(&e))? {
+            none = false;
+            unpack_questions(&row).map_err(|e| self.unreadable(&e))?.into_iter().for_each(&mut each);
         }
-        // Written by an earlier version.
-        let rows: Vec<String> = sqlx::query_scalar("SELECT json FROM question WHERE plan = ? ORDER BY id")
-            .bind(blob(plan))
-            .fetch_all(&mut *reader)
-            .await
-            .map_err(|e| self.unreadable(&e))?;
-        rows.iter().map(|json| read_question(json.as_bytes()).map_err(|e| self.unreadable(&e))).collect()
+        drop(bodies);
+        if none { self.each_early_question(&mut reader, plan, each).await } else { Ok(()) }
+    }
+
+    /// Written by an earlier version.
+    async fn each_early_question(
+        &self,
+        reader: &mut SqliteConnection,
+        plan: &Digest,
+        mut each: impl FnMut(Question),
+    ) -> Result<(), StoreError> {
+        let mut rows = sqlx::query_scalar("SELECT json FROM question WHERE plan = ?").bind(blob(plan)).fetch(reader);
+        while let Some(json) = rows.try_next().await.map_err(|e| self.unreadable(&e))? {
+            let json: String = json;
+            each(read_question(json.as_bytes()).map_err(|e| self.unreadable(&e))?);
+        }
+        Ok(())
     }
 }
 

@@ -11,8 +11,10 @@ use divvy_core::{
     digest::{Digest, derive_seed},
     plan::Plan,
     question::{Question, Split},
+    questions::Questions,
     recipe::{self, Recipe},
 };
+use divvy_data::questions::aside::Aside;
 use divvy_flow::{context::Context, progress::Progress, split::Splits};
 use divvy_store::{KeptRecipe, RunRow, Store};
 
@@ -37,7 +39,7 @@ pub(crate) async fn open(home: Home, wanted: &str) -> anyhow::Result<Session> {
     let plan = plan(&store, &run.plan).await?;
     let resolved = models::resolve(&recipe, Path::new(&kept.folder), &plan.models_in_use(), false)?;
     check_models(&plan, &resolved)?;
-    let questions = questions(&store, &run.plan, &plan).await?;
+    let questions = questions(&store, &run.plan, &plan, &home.folder).await?;
     check_questions(&plan, &questions)?;
     let (digest, folder) = (run.plan.clone(), home.folder);
     Ok(Session::assemble(Parts { recipe, to_keep: None, plan, digest, questions, resolved, store, folder }))
@@ -51,10 +53,10 @@ pub(crate) struct Look {
     pub(crate) numerics: BTreeMap<String, String>,
 }
 
-/// Opens a plan to look at. Nothing is fetched: a model that is not here any more is merely not described.
-pub(crate) async fn look(store: &Store, digest: &Digest) -> anyhow::Result<Look> {
+/// Opens a plan to look at; `folder` has room for its questions. Nothing is fetched: a model that is not here any more is merely not described.
+pub(crate) async fn look(store: &Store, digest: &Digest, folder: &Path) -> anyhow::Result<Look> {
     let plan = plan(store, digest).await?;
-    let questions = questions(store, digest, &plan).await?;
+    let questions = questions(store, digest, &plan, folder).await?;
     let runs: Vec<RunRow> = store.runs().await?.into_iter().filter(|run| run.plan == *digest).collect();
     let recipe = match newest_kept(store, &runs).await {
         Ok((_, kept)) => Some((Recipe::parse(&kept.text, "the recipe in the store")?, kept.folder)),
@@ -153,20 +155,26 @@ fn check_models(plan: &Plan, resolved: &BTreeMap<String, Resolved>) -> anyhow::R
 }
 
 /// The questions of a plan, split and ordered as they were when it was made.
-pub(crate) async fn questions(store: &Store, digest: &Digest, plan: &Plan) -> anyhow::Result<Splits> {
-    let mut splits = Splits::default();
-    for question in store.questions(digest).await? {
-        match question.split {
-            Split::Train => splits.train.push(question),
-            Split::Dev => splits.dev.push(question),
-            Split::Test => splits.test.push(question),
+pub(crate) async fn questions(store: &Store, digest: &Digest, plan: &Plan, folder: &Path) -> anyhow::Result<Splits> {
+    let kept = || Questions::kept_in(Arc::new(Aside::new(folder)));
+    let (mut splits, mut room) = (Splits { train: kept(), dev: kept(), test: kept() }, Ok(()));
+    let push = |question: Question| {
+        let split = match question.split {
+            Split::Train => &mut splits.train,
+            Split::Dev => &mut splits.dev,
+            Split::Test => &mut splits.test,
+        };
+        if room.is_ok() {
+            room = split.push(&question);
         }
-    }
-    let by_seed = |question: &Question| derive_seed(plan.seed, &question.id.0);
-    splits.train.sort_by_key(by_seed);
-    splits.dev.sort_by_key(by_seed);
-    splits.test.sort_by_key(|question| (row(question), question.id.clone()));
-    Ok(splits)
+    };
+    store.each_question(digest, push).await?;
+    room?;
+    let by_seed = |questions: &Questions| {
+        questions.choose(questions.order_by(|question| derive_seed(plan.seed, &question.id.0))).laid_out()
+    };
+    let test = splits.test.order_by(|question| (row(question), question.id.clone()));
+    Ok(Splits { train: by_seed(&splits.train)?, dev: by_seed(&splits.dev)?, test: splits.test.choose(test) })
 }
 
 /// A question's row in its file.

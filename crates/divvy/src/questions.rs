@@ -1,13 +1,20 @@
 //! The questions of a recipe: read or made by divvy-data, then split and checked for leaks.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use divvy_core::{
     datasets::DatasetKind,
-    question::{Question, Split},
+    question::Split,
+    questions::Questions,
     recipe::{DataSet, Recipe},
 };
-use divvy_data::questions::load::{SourceSpec, read_questions};
+use divvy_data::questions::{
+    aside::Aside,
+    load::{SourceSpec, read_questions},
+};
 use divvy_flow::split::Splits;
 
 use crate::{
@@ -24,7 +31,7 @@ pub(crate) fn load(recipe: &Recipe, place: &Place) -> anyhow::Result<Splits> {
     let train = read(recipe, &recipe.data.train, Split::Train, place)?;
     let test = match &recipe.data.test {
         Some(test) => read(recipe, test, Split::Test, place)?,
-        None => Vec::new(),
+        None => Questions::default(),
     };
     let mut splits = Splits::carve(train, test, recipe.data.dev_rows, recipe.seed)?;
     splits.check_leaks(recipe.data.leaks)?.iter().for_each(|note| say(note));
@@ -51,10 +58,10 @@ fn files(set: &DataSet, place: &Place) -> anyhow::Result<Vec<String>> {
     Ok(vec![file.to_string_lossy().into_owned()])
 }
 
-fn read(recipe: &Recipe, set: &DataSet, split: Split, place: &Place) -> anyhow::Result<Vec<Question>> {
+fn read(recipe: &Recipe, set: &DataSet, split: Split, place: &Place) -> anyhow::Result<Questions> {
     // Dev is carved from train, so train has to bring its rows too.
     let extra = if split == Split::Train { recipe.data.dev_rows } else { 0 };
-    let loaded = read_questions(&SourceSpec {
+    let spec = SourceSpec {
         dataset: set.dataset.clone(),
         split,
         files: files(set, place)?,
@@ -64,7 +71,9 @@ fn read(recipe: &Recipe, set: &DataSet, split: Split, place: &Place) -> anyhow::
         on_bad_row: recipe.data.on_bad_row,
         rows: set.rows.map(|rows| rows + extra),
         seed: recipe.seed,
-    })?;
+    };
+    let beside = Home::new(place.store.as_deref(), recipe.store.as_deref()).folder;
+    let loaded = read_questions(&spec, Arc::new(Aside::new(&beside)))?;
     if !loaded.skipped.is_empty() {
         say(&format!("{} bad rows of {split} skipped:", loaded.skipped.len()));
         loaded.skipped.iter().take(SHOWN).for_each(|row| say(&format!("  {row}")));

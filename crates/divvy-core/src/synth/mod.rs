@@ -80,8 +80,13 @@ pub fn families() -> Vec<FamilyInfo> {
 /// No two have the same instance or the same text.
 #[must_use]
 pub fn generate(split: Split, rows: usize, seed: u64) -> Vec<Question> {
+    questions(split, seed).take(rows).collect()
+}
+
+/// [`generate`], one after another and without end.
+pub fn questions(split: Split, seed: u64) -> impl Iterator<Item = Question> {
     let mut seen = HashSet::new();
-    (0..rows).map(|row| question(split, row, seed, &mut seen)).collect()
+    (0..).map(move |row| question(split, row, seed, &mut seen))
 }
 
 fn question(split: Split, row: usize, seed: u64, seen: &mut HashSet<String>) -> Question {

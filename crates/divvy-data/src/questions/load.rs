@@ -3,13 +3,15 @@
 //! so that mending it renames no other.
 
 use std::{
-    collections::BTreeSet,
+    io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use divvy_core::{
     datasets::{DatasetKind, UnknownDataset},
-    question::{Question, QuestionId, Split},
+    question::Split,
+    questions::{Bodies, Questions},
     recipe::{Columns, OnBadRow},
 };
 use thiserror::Error;
@@ -43,7 +45,7 @@ pub struct SourceSpec {
 /// What was read, in file order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
-    pub questions: Vec<Question>,
+    pub questions: Questions,
     /// Rows left out under [`OnBadRow::Skip`]; never silently.
     pub skipped: Vec<BadRow>,
     /// Of `traffic`, where people ask again: rows that say what an earlier one said.
@@ -79,6 +81,8 @@ pub enum DataError {
     Spec { dataset: String, split: Split, reason: String },
     #[error("{file}: {source}")]
     Fetch { file: String, source: FetchError },
+    #[error(transparent)]
+    Aside(#[from] io::Error),
 }
 
 /// A column that is not there was misspelt in the recipe, more often than forgotten in the file.
@@ -89,26 +93,34 @@ fn way_out(bad: &BadRow) -> &'static str {
     "mend the row, or set `data.on_bad_row = \"skip\"` in the recipe to leave such rows out and list them"
 }
 
-/// Reads, parses and samples. The hub, if a file names it, is reached as the environment says.
+/// Reads, parses and samples; the questions will lie in `bodies`. The hub, if a file names it, is reached as the environment
+/// says.
 ///
 /// # Errors
 /// See [`DataError`]; under [`OnBadRow::Stop`] the first bad row is an error, under `Skip` only a source without any
 /// good row is.
-pub fn read_questions(spec: &SourceSpec) -> Result<Loaded, DataError> {
-    read_questions_with(&FetchSettings::from_env(), spec)
+pub fn read_questions(spec: &SourceSpec, bodies: Arc<dyn Bodies>) -> Result<Loaded, DataError> {
+    read_questions_with(&FetchSettings::from_env(), spec, bodies)
 }
 
 /// [`read_questions`] with the outside given.
 ///
 /// # Errors
 /// As [`read_questions`].
-pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Result<Loaded, DataError> {
+pub fn read_questions_with(
+    settings: &FetchSettings,
+    spec: &SourceSpec,
+    bodies: Arc<dyn Bodies>,
+) -> Result<Loaded, DataError> {
     let wrong =
         |reason: &str| DataError::Spec { dataset: spec.dataset.clone(), split: spec.split, reason: reason.to_owned() };
     if spec.dataset == "synth" {
         let rows = spec.rows.ok_or_else(|| wrong("it is generated, so say how many: rows = 400"))?;
-        let questions = divvy_core::synth::generate(spec.split, rows, spec.seed);
-        return Ok(Loaded { questions, ..Loaded::default() });
+        let mut loaded = Loaded { questions: Questions::kept_in(bodies), ..Loaded::default() };
+        for question in divvy_core::synth::questions(spec.split, spec.seed).take(rows) {
+            loaded.questions.push(&question)?;
+        }
+        return Ok(loaded);
     }
     let kind: DatasetKind = spec.dataset.parse().map_err(|error: UnknownDataset| wrong(&error.to_string()))?;
     if spec.files.is_empty() {
@@ -118,7 +130,8 @@ pub fn read_questions_with(settings: &FetchSettings, spec: &SourceSpec) -> Resul
     let passages = if kind == DatasetKind::Drop { all_rows(settings, spec)? } else { Vec::new() };
     let parser = parse::parser(spec, kind, passages.iter()).map_err(|reason| wrong(&reason))?;
     drop(passages);
-    let mut loading = Loading { spec, parser, row: 0, ids: BTreeSet::new(), loaded: Loaded::default() };
+    let loaded = Loaded { questions: Questions::kept_in(bodies), ..Loaded::default() };
+    let mut loading = Loading { spec, parser, row: 0, loaded };
     for file in &spec.files {
         let (path, rows) = read_file(settings, spec, file)?;
         for row in rows {
@@ -163,7 +176,6 @@ struct Loading<'a> {
     parser: Parser<'a>,
     /// Number of the next question, readable or not.
     row: usize,
-    ids: BTreeSet<QuestionId>,
     loaded: Loaded,
 }
 
@@ -177,16 +189,16 @@ impl Loading<'_> {
         for question in parse::questions(&self.parser, raw.key.as_deref(), &value, self.spec, self.row) {
             match question {
                 Err(error) => self.reject(file, raw.place, error.reason)?,
-                Ok(question) if matches!(self.parser, Parser::Traffic) && self.ids.contains(&question.id) => {
+                Ok(question) if !self.loaded.questions.contains(&question.id) => {
+                    self.row += 1;
+                    self.loaded.questions.push(&question)?;
+                }
+                Ok(_) if matches!(self.parser, Parser::Traffic) => {
                     self.row += 1;
                     self.loaded.repeated += 1;
                 }
-                Ok(question) if !self.ids.insert(question.id.clone()) => {
-                    self.reject(file, raw.place, format!("another row has its id, `{}`", question.id))?;
-                }
                 Ok(question) => {
-                    self.row += 1;
-                    self.loaded.questions.push(question);
+                    self.reject(file, raw.place, format!("another row has its id, `{}`", question.id))?;
                 }
             }
         }

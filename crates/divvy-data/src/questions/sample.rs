@@ -1,34 +1,27 @@
 //! A choice of rows that depends on the seed and on each row's own id, never on their order or number: adding a file
 //! adds candidates, and a smaller sample is part of the larger one.
 
-use divvy_core::{digest::derive_seed, question::Question};
+use divvy_core::{digest::derive_seed, questions::Questions};
 
 /// At most `wanted` questions, chosen by `seed`, in their old order.
 #[must_use]
-pub fn sample(questions: Vec<Question>, wanted: usize, seed: u64) -> Vec<Question> {
+pub fn sample(questions: Questions, wanted: usize, seed: u64) -> Questions {
     if questions.len() <= wanted {
         return questions;
     }
-    let draw = |question: &Question| derive_seed(seed, &question.id.0);
-    let mut draws: Vec<(u64, usize)> = questions.iter().map(draw).zip(0..).collect();
-    draws.sort_unstable();
-    draws.truncate(wanted);
-    let chosen: std::collections::BTreeSet<usize> = draws.into_iter().map(|(_, index)| index).collect();
-    questions
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| chosen.contains(index))
-        .map(|(_, question)| question)
-        .collect()
+    let order = questions.order_by(|question| derive_seed(seed, &question.id.0));
+    let mut chosen: Vec<usize> = order.take(wanted).collect();
+    chosen.sort_unstable();
+    questions.choose(chosen)
 }
 
 #[cfg(test)]
 mod tests {
-    use divvy_core::question::{QuestionId, ScorerKind, Split};
+    use divvy_core::question::{Question, QuestionId, ScorerKind, Split};
 
     use super::*;
 
-    fn questions(count: usize) -> Vec<Question> {
+    fn questions(count: usize) -> Questions {
         let question = |row| Question {
             id: QuestionId::new("rows", Split::Train, row),
             dataset: "rows".into(),
@@ -47,7 +40,7 @@ mod tests {
     #[test]
     fn a_sample_is_repeatable_nested_and_in_order() {
         let ids = |wanted, seed| -> Vec<String> {
-            sample(questions(100), wanted, seed).into_iter().map(|question| question.id.0).collect()
+            sample(questions(100), wanted, seed).iter().map(|question| question.id.0.clone()).collect()
         };
         assert_eq!(ids(10, 1), ids(10, 1));
         assert_ne!(ids(10, 1), ids(10, 2));

@@ -1,6 +1,6 @@
 //! The rows of a plan that are settled, with the calls that each made, and how many are left.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use divvy_core::{
     arm::Arm,
@@ -12,7 +12,6 @@ use divvy_core::{
 use divvy_store::ItemRow;
 
 use crate::{
-    collect,
     context::Context,
     error::FlowError,
     evaluate,
@@ -58,7 +57,7 @@ pub(super) async fn units(context: &Context, most: usize) -> Result<Vec<Unit<'_>
 
 fn collecting<'a>(context: &Context, settled: &Settled, most: usize) -> Unit<'a> {
     let samples = context.plan.collect.samples;
-    unit(context, (Stage::Collect, None), collect::questions(context), most, |question| {
+    unit(context, (Stage::Collect, None), context.questions.for_students(), most, |question| {
         (0..samples).map(|sample| settled.get(&key(question, sample, ""))).collect()
     })
 }
@@ -72,8 +71,8 @@ fn screening<'a>(
     most: usize,
 ) -> Unit<'a> {
     let samples = context.plan.collect.samples;
-    let questions = screen::screened(context, plan);
-    let mut unit = unit(context, (Stage::Screen, None), questions.iter(), most, |question| {
+    let questions = context.questions.train.iter().take(screen::screened(context, plan));
+    let mut unit = unit(context, (Stage::Screen, None), questions, most, |question| {
         let candidates = (0..samples).map(|sample| Some((sample, collected.get(&key(question, sample, ""))?)));
         let candidates: Vec<(u32, &ItemRow)> = candidates.collect::<Option<_>>()?;
         let usable = candidates.iter().filter(|(_, row)| row.state == ItemState::Done);
@@ -106,17 +105,17 @@ fn key(question: &Question, sample: u32, arm: &str) -> ItemKey {
     ItemKey { question: question.id.clone(), sample, arm: arm.to_owned() }
 }
 
-fn unit<'a, 'q, 's>(
+fn unit<'a, 's>(
     context: &Context,
     (stage, arm): (Stage, Option<&'a Arm>),
-    questions: impl Iterator<Item = &'q Question>,
+    questions: impl Iterator<Item = Arc<Question>>,
     most: usize,
     items_of: impl Fn(&Question) -> Option<Vec<&'s ItemRow>>,
 ) -> Unit<'a> {
     let (mut total, mut rows) = (0, Vec::new());
     for question in questions {
         total += 1;
-        if let Some(items) = items_of(question) {
+        if let Some(items) = items_of(&question) {
             let calls = items.into_iter().flat_map(|item| item.calls.iter().cloned()).collect();
             rows.push(Row { question: question.id.clone(), calls });
         }

@@ -14,7 +14,8 @@ use divvy_core::{
         decompose::{self, Style},
         direct, two_stage,
     },
-    question::{Question, QuestionId},
+    question::Question,
+    questions::Questions,
     recipe::Target,
     records::Stage,
 };
@@ -55,33 +56,33 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
     if plan.target == Target::Direct {
         let from = |question: &Question| ItemKey { question: question.id.clone(), sample: 0, arm: String::new() };
         let taught = |question: &Question| Some(Taught { from: from(question), row: answer(question)? });
-        let of = |questions: &[Question]| questions.iter().filter_map(taught).collect();
+        let of = |questions: &Questions| questions.iter().filter_map(|question| taught(&question)).collect();
         return Ok(Rows { train: of(&context.questions.train), dev: of(&context.questions.dev), unusable: 0 });
     }
     let collected = collect::collected(context).await?;
-    let (train, dev) = (by_id(&context.questions.train), by_id(&context.questions.dev));
-    let of = |questions: &HashMap<QuestionId, Question>, make: &Make<'_>| -> Vec<Taught> {
+    let (train, dev) = (&context.questions.train, &context.questions.dev);
+    let of = |questions: &Questions, make: &Make<'_>| -> Vec<Taught> {
         let made =
-            collected.iter().filter_map(|(key, steps)| Some((key, make(key, questions.get(&key.question)?, steps))));
+            collected.iter().filter_map(|(key, steps)| Some((key, make(key, &*questions.get(&key.question)?, steps))));
         made.flat_map(|(key, rows)| rows.into_iter().map(|row| Taught { from: key.clone(), row })).collect()
     };
     let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(question, steps, plan.style)];
     let solving: &Make<'_> = &|_, question, steps| gold(question, steps).into_iter().collect();
     Ok(match plan.target {
-        Target::SdT => Rows { train: of(&train, decomposing), dev: of(&dev, decomposing), unusable: 0 },
+        Target::SdT => Rows { train: of(train, decomposing), dev: of(dev, decomposing), unusable: 0 },
         Target::SdR => {
             let verdicts = screen::verdicts(context).await?;
             let kept: &Make<'_> = &|key, question, steps| {
                 let keep = verdicts.get(key).is_some_and(|verdict| verdict.keep);
                 if keep { decomposing(key, question, steps) } else { Vec::new() }
             };
-            Rows { train: of(&train, kept), dev: of(&dev, decomposing), unusable: 0 }
+            Rows { train: of(train, kept), dev: of(dev, decomposing), unusable: 0 }
         }
-        Target::SeADirect => Rows { train: of(&train, solving), dev: of(&dev, solving), unusable: 0 },
+        Target::SeADirect => Rows { train: of(train, solving), dev: of(dev, solving), unusable: 0 },
         Target::Joint => {
             let both: &Make<'_> =
                 &|key, question, steps| [decomposing(key, question, steps), solving(key, question, steps)].concat();
-            Rows { train: of(&train, both), dev: of(&dev, both), unusable: 0 }
+            Rows { train: of(train, both), dev: of(dev, both), unusable: 0 }
         }
         Target::SeT | Target::SeA | Target::SeTDirect => {
             let replies = replies(context).await?;
@@ -89,7 +90,7 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
                 let reply = replies.get(key).and_then(|reply| said(plan.target, question, steps, reply));
                 reply.into_iter().collect()
             };
-            let rows = of(&train, repeated);
+            let rows = of(train, repeated);
             let unusable = (replies.len() - rows.len()) as u64;
             Rows { train: rows, dev: Vec::new(), unusable }
         }
@@ -99,10 +100,6 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
 
 /// Rows of one collected decomposition.
 type Make<'a> = dyn Fn(&ItemKey, &Question, &Decomposition) -> Vec<Row> + Sync + 'a;
-
-fn by_id(questions: &[Question]) -> HashMap<QuestionId, Question> {
-    questions.iter().map(|question| (question.id.clone(), question.clone())).collect()
-}
 
 fn row(question: &Question, prompt: Vec<Message>, completion: String) -> Row {
     Row { id: question.id.0.clone(), prompt, completion }

@@ -36,6 +36,9 @@ const MARKS: &str = concat!(
      WHERE plan = $1 AND stage = $2 AND state IS NOT NULL AND state <> 'pending' GROUP BY arm ORDER BY arm"
 );
 
+/// Questions in one page.
+const QUESTIONS_AT_ONCE: i64 = 1024;
+
 impl PostgresStore {
     /// See [`crate::Store::items_page`].
     ///
@@ -110,17 +113,27 @@ impl PostgresStore {
         rows.first().map_or(Ok(None), |row| row.try_get("last").map_err(|e| self.unreadable(&e)))
     }
 
-    /// See [`crate::Store::questions`].
+    /// See [`crate::Store::each_question`].
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn questions(&self, plan: &Digest) -> Result<Vec<Question>, StoreError> {
-        let rows =
-            self.read(|| sqlx::query("SELECT json FROM question WHERE plan = $1 ORDER BY id").bind(blob(plan))).await?;
+    pub async fn each_question(&self, plan: &Digest, mut each: impl FnMut(Question)) -> Result<(), StoreError> {
         let read = |row: &sqlx::postgres::PgRow| {
             serde_json::from_str(row.try_get("json")?).map_err(|e| undecodable(format!("a question: {e}")))
         };
-        rows.iter().map(|row| read(row).map_err(|e| self.unreadable(&e))).collect()
+        let mut last = String::new();
+        loop {
+            let page = "SELECT json FROM question WHERE plan = $1 AND id > $2 ORDER BY id LIMIT $3";
+            let rows = self.read(|| sqlx::query(page).bind(blob(plan)).bind(&last).bind(QUESTIONS_AT_ONCE)).await?;
+            for row in &rows {
+                let question: Question = read(row).map_err(|e| self.unreadable(&e))?;
+                last.clone_from(&question.id.0);
+                each(question);
+            }
+            if rows.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     /// See [`crate::Store::question_count`].

@@ -12,7 +12,7 @@ use sqlx::Row;
 use super::{
     PostgresStore,
     batch::Write,
-    decode::{item, item_count, times_put_back},
+    decode::{item, item_count, small, times_put_back},
 };
 use crate::{
     codec::{blob, undecodable},
@@ -49,6 +49,34 @@ impl PostgresStore {
             })
             .await?;
         rows.iter().map(|row| item(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::each_settled`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn each_settled(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        mut each: impl FnMut(&QuestionId, u32, &str),
+    ) -> Result<(), StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT question, sample, arm FROM item
+                     WHERE plan = $1 AND stage = $2 AND state IN ('done', 'rejected')",
+                )
+                .bind(blob(plan))
+                .bind(stage.name())
+            })
+            .await?;
+        for row in &rows {
+            let unit = || Ok((QuestionId(row.try_get("question")?), small(row, "sample")?, row.try_get("arm")?));
+            let (question, sample, arm) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+            each(&question, sample, arm);
+        }
+        Ok(())
     }
 
     /// See [`crate::Store::items_since`].

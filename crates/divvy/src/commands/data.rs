@@ -1,9 +1,10 @@
 //! `divvy data`: which data sets there are, and what one looks like once read.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use divvy_core::{
     question::{Question, Split},
+    questions::InMemory,
     recipe::OnBadRow,
     synth,
 };
@@ -59,7 +60,7 @@ pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Resul
         )
         .into());
     }
-    let loaded = read_questions(&SourceSpec {
+    let spec = SourceSpec {
         dataset: dataset.to_owned(),
         split: Split::Train,
         files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
@@ -69,13 +70,14 @@ pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Resul
         on_bad_row: OnBadRow::Stop,
         rows: Some(rows),
         seed,
-    })?;
+    };
+    let loaded = read_questions(&spec, Arc::new(InMemory::default()))?;
     show_all(loaded.questions.iter(), json)
 }
 
-fn show_all<'q>(questions: impl Iterator<Item = &'q Question>, json: bool) -> anyhow::Result<()> {
+fn show_all(questions: impl Iterator<Item = Arc<Question>>, json: bool) -> anyhow::Result<()> {
     for question in questions {
-        print(&if json { serde_json::to_string(question)? } else { show(question) })?;
+        print(&if json { serde_json::to_string(&*question)? } else { show(&question) })?;
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::{
     session::{Session, figures_with},
 };
 
-/// Other plans than the served one that are kept at hand: their questions are in memory.
+/// Other plans than the served one that are kept at hand, with their questions.
 const AT_HAND: usize = 4;
 /// Where a payload says that the answer is right.
 const CORRECT: &str = "$.grade.correct";
@@ -86,7 +86,7 @@ impl Records {
         if let Some(look) = known().iter().find(|look| look.context.digest == *digest) {
             return Ok(Arc::clone(look));
         }
-        let look = Arc::new(kept::look(self.store(), digest).await?);
+        let look = Arc::new(kept::look(self.store(), digest, &self.session.folder).await?);
         let mut others = known();
         others.truncate(AT_HAND - 1);
         others.insert(0, Arc::clone(&look));

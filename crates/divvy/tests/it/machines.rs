@@ -202,6 +202,24 @@ fn a_budget_in_dollars_holds_for_all_workers_together() {
 }
 
 #[test]
+fn what_others_finished_is_not_left_when_the_budget_ends() {
+    let Some(machines) = Machines::slow() else { return };
+    machines.bench.recipe(&format!("{}\n[budget]\ncalls = 60\n", long()));
+    let workers = [(); 3].map(|()| machines.command(&["collect", "recipe.toml"]).spawn().unwrap());
+    let left = workers.map(|worker| {
+        let ended = ended(worker);
+        ended.complains(3, &["budget", "items are left"]);
+        let told = ended.stderr.split("collect: ").filter_map(|told| told.split_once(" items are left"));
+        told.last().and_then(|(items, _)| items.parse::<usize>().ok()).unwrap_or_else(|| panic!("{ended:?}"))
+    });
+    let asked = machines.count("item");
+    let done = machines.count("item WHERE state = 'done'");
+    assert!(done > 0 && done < TRAIN_ROWS, "{done} of {asked}");
+    // Who ends last knows of everybody's.
+    assert_eq!(left.into_iter().min(), Some(TRAIN_ROWS - done), "{left:?}");
+}
+
+#[test]
 fn an_estimate_gives_back_what_it_did_not_spend() {
     let Some(machines) = Machines::new(school::lesson()) else { return };
     // Just enough for the whole run: 12 training and 8 test questions.

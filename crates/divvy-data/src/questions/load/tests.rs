@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use divvy_core::questions::InMemory;
+
 use super::*;
 
 fn spec(dataset: &str, base: &Path, files: &[&str]) -> SourceSpec {
@@ -28,8 +30,12 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     dir
 }
 
-fn ids(loaded: &Loaded) -> Vec<&str> {
-    loaded.questions.iter().map(|question| question.id.0.as_str()).collect()
+fn read_questions(spec: &SourceSpec) -> Result<Loaded, DataError> {
+    super::read_questions(spec, Arc::new(InMemory::default()))
+}
+
+fn ids(loaded: &Loaded) -> Vec<String> {
+    loaded.questions.iter().map(|question| question.id.0.clone()).collect()
 }
 
 #[test]
@@ -113,7 +119,7 @@ fn drop_reads_flat_files_in_any_order_and_the_official_form() {
     let dir = folder(&[("q.jsonl", questions), ("p.jsonl", passages), ("official.json", official)]);
     for files in [["q.jsonl", "p.jsonl"], ["p.jsonl", "q.jsonl"]] {
         let loaded = read_questions(&spec("drop", dir.path(), &files)).unwrap();
-        assert_eq!(loaded.questions[0].premise.as_deref(), Some("The Reds scored 13 points."));
+        assert_eq!(loaded.questions.at(0).premise.as_deref(), Some("The Reds scored 13 points."));
         assert_eq!(ids(&loaded), ["drop/train/0"]);
     }
     let mut spec = spec("drop", dir.path(), &["official.json"]);
@@ -131,7 +137,7 @@ fn bamboogle_comes_with_and_without_a_header() {
     for file in ["bare.csv", "headed.csv"] {
         let loaded = read_questions(&spec("bamboogle", dir.path(), &[file])).unwrap();
         assert_eq!(loaded.questions.len(), 1);
-        assert_eq!(loaded.questions[0].golds[0].to_string(), "Ann Example");
+        assert_eq!(loaded.questions.at(0).golds[0].to_string(), "Ann Example");
     }
 }
 

@@ -72,9 +72,10 @@ impl Source {
 
     /// `flag` is where the run was named.
     async fn open_run(place: &Place, run: &str, flag: &str) -> anyhow::Result<Self> {
-        let store = Home::new(place.store.as_deref(), None).open(Access::Look).await?;
+        let home = Home::new(place.store.as_deref(), None);
+        let store = home.open(Access::Look).await?;
         let digest = kept::plan_of(&store, run, flag).await?;
-        Ok(Self::Run(Box::new(kept::look(&store, &digest).await?)))
+        Ok(Self::Run(Box::new(kept::look(&store, &digest, &home.folder).await?)))
     }
 
     fn context(&self) -> &Context {
