@@ -166,7 +166,7 @@ pub(crate) enum Command {
         )]
         compare: Option<Vec<String>>,
         /// With --compare: end with status 1 if an arm is shown to be worse
-        #[arg(long, requires = "compare")]
+        #[arg(long)]
         fail_on_regression: bool,
     },
     /// Answer one question with an arm of a recipe

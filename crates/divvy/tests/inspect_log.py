@@ -2,7 +2,7 @@
 
 import sys
 
-from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_samples
+from inspect_ai.log import list_eval_logs, read_eval_log, read_eval_log_sample
 
 folder, count = sys.argv[1], int(sys.argv[2])
 logs = list_eval_logs(folder)
@@ -20,6 +20,6 @@ for info in logs:
     assert sample.messages[-1].role == "assistant" and sample.messages[0].role == "system", sample.messages
     assert sample.output.completion == sample.messages[-1].text and sample.target, sample.output
     assert sample.output.usage.output_tokens > 0 and "big" in sample.model_usage
-    assert len(list(read_eval_log_samples(info, all_samples_required=True))) == count
+    assert read_eval_log_sample(info, id=sample.id).input == sample.input
 assert solvers == {"direct/big", "cot/big", "two-stage/teacher/big"}, solvers
 print("ok")

@@ -38,6 +38,9 @@ pub(crate) async fn run(place: &Place, asked: &Asked) -> anyhow::Result<()> {
     if let Some([before, after]) = asked.compare.as_deref() {
         return compare::run(place, before, after, asked).await;
     }
+    if asked.fail_on_regression {
+        return usage("--fail-on-regression goes with --compare BEFORE AFTER".to_owned());
+    }
     let source = Source::open(place, asked.run.as_deref()).await?;
     let outputs = outputs::wanted(asked, &source.context().plan.name)?;
     let results = source.written(&outputs).await?;
