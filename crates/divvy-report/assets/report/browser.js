@@ -18,12 +18,13 @@ function setUpBrowser(rows) {
 
   function summary({ at: place, asked, row }) {
     const { sign, word, kind } = stateOf(rows, place);
-    const answer = row.answer === null ? "no answer" : row.answer;
+    const gold = kind === "right" ? [] : [`gold ${asked.gold.join(" | ")}`];
+    const answer = (row.answer === null ? gold : [row.answer, ...gold]).join(" · ");
     return make("summary", {},
       make("span", { className: `state ${kind}`, textContent: `${sign} ${word}` }),
       make("span", { className: "id", textContent: `${asked.id} · ${rows.arms[row.arm]}` }),
       make("span", { className: "question", textContent: asked.question }),
-      make("span", { className: "answer", textContent: `${answer} / ${asked.gold.join(" | ")}`, title: "answer / gold" }));
+      make("span", { className: "answer", textContent: answer, title: answer }));
   }
 
   function item(found) {
@@ -98,7 +99,7 @@ function setUpBrowser(rows) {
   const states = rows.words.map((word, index) => [String(index), word]).filter(([index]) => index > RIGHT && occurs[index]);
   options(at("arm"), [["", "all arms"], ...arms]);
   options(at("state"), [["", "all"], [String(RIGHT), "right"], ["wrong", "not right"], ...states.map(([value, word]) => [value, `— ${word}`])]);
-  options(at("against"), [["", "any arm"], ...arms]);
+  options(at("against"), [["", "—"], ...arms]);
   let typing = 0;
   at("text").addEventListener("input", () => {
     clearTimeout(typing);
