@@ -48,6 +48,16 @@ pub fn final_answer(reply: &str) -> Option<Extracted> {
     }
 }
 
+/// The last fenced block of a reply: where a program is asked for, that is the program. `None` where a fence is not closed,
+/// since half a program is none.
+#[must_use]
+pub fn program(reply: &str) -> Option<&str> {
+    let (before, _) = reply.rsplit_once("\n```").filter(|_| reply.matches("```").count().is_multiple_of(2))?;
+    let (_, block) = before.rsplit_once("```")?;
+    let (_language, program) = block.split_once('\n')?;
+    (!program.trim().is_empty()).then_some(program)
+}
+
 /// What stands before the answer that a reply marks as its own; `None` where it marks none.
 #[must_use]
 pub fn before_answer(reply: &str) -> Option<&str> {
@@ -350,6 +360,15 @@ mod tests {
     }
 
     #[test]
+    fn programs() {
+        let two = "First:\n```python\nx = 1\n```\nBetter:\n```python\ndef f():\n    return 1\n```\nDone.";
+        assert_eq!(program(two), Some("def f():\n    return 1"));
+        for reply in ["", "x = 1", "```python\nx = 1", "``` ```", "```\n\n```", "```\nx\n```\n```python\ny ="] {
+            assert_eq!(program(reply), None, "{reply:?}");
+        }
+    }
+
+    #[test]
     fn nothing_to_take() {
         for reply in ["", "  \n", "...", "**", "The answer is:", "So it is 5.\n**Answer:**"] {
             assert_eq!(final_answer(reply), None, "{reply:?}");
@@ -363,6 +382,7 @@ mod tests {
                 prop_assert!(!found.text.is_empty());
             }
             prop_assert!(before_answer(&reply).is_none_or(|before| reply.starts_with(before)));
+            let _ = program(&reply);
         }
 
         #[test]

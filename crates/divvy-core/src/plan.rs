@@ -6,6 +6,7 @@ mod tests;
 
 mod batch;
 mod names;
+mod scoring;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::{
     arm::Arm,
     digest::Digest,
     prompts::decompose::Style,
-    recipe::{EvalSplit, Method, Recipe, RecipeError, Rule, Structured, Target},
+    recipe::{EvalSplit, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
 };
 
 /// What the recipe's `[collect] teacher` is called when it is used as a decomposer.
@@ -101,6 +102,28 @@ pub struct EvaluatePlan {
     pub decompose_tokens: u32,
     pub max_subquestions: usize,
     pub repetition_penalty: f64,
+    /// No part of the plan's identity: they grade what was answered anyway.
+    #[serde(skip)]
+    pub scorers: Vec<FurtherScorer>,
+    /// `None`: no program is run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<CodePlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgePlan>,
+}
+
+/// How programs are run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodePlan {
+    pub interpreter: String,
+    pub seconds: u64,
+    pub memory_mb: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JudgePlan {
+    pub model: String,
+    pub max_tokens: u32,
 }
 
 impl Plan {
@@ -176,6 +199,9 @@ impl Plan {
         let mut names: Vec<String> = self.students.values().map(|student| student.base.clone()).collect();
         names.extend(self.asks_teacher().then(|| self.collect.teacher.clone()));
         names.extend(self.screen.iter().map(|screen| screen.solver.clone()));
+        names.extend(
+            self.evaluate.iter().filter_map(|evaluate| evaluate.judge.as_ref()).map(|judge| judge.model.clone()),
+        );
         for arm in self.evaluate.iter().flat_map(|evaluate| &evaluate.arms) {
             names.push(arm.solver.clone());
             names.extend(arm.decomposer.clone());

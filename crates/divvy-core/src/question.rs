@@ -71,6 +71,16 @@ pub enum ScorerKind {
     Drop,
     /// SQuAD-normalised exact match against any alias (Bamboogle).
     Exact,
+    /// The letter of an option, or the option's own text (BBH).
+    Choice,
+    /// Yes or no, true or false (StrategyQA).
+    YesNo,
+    /// A program that has to pass gold's tests; run by divvy-flow, and only where the recipe allows it.
+    Code,
+}
+
+impl ScorerKind {
+    pub const ALL: [Self; 6] = [Self::Numeric, Self::Drop, Self::Exact, Self::Choice, Self::YesNo, Self::Code];
 }
 
 /// A question with its gold answers and, where the data set has one, a recorded decomposition.
@@ -89,6 +99,7 @@ pub struct Question {
     pub steps: Option<u32>,
     /// What a recorded teacher says: the data set's own decomposition.
     pub recorded: Option<Decomposition>,
-    /// Questions that are not independent (same passage, same problem family): the unit of clustering.
+    /// What it has in common with other questions: a passage, a problem family. Slices go by it; intervals are clustered
+    /// where the passage itself is shared, since families are a fixed list and not a draw.
     pub cluster: Option<String>,
 }

@@ -11,6 +11,8 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use serde::Deserialize;
+
 use self::index::Index;
 use crate::{
     canonical,
@@ -175,9 +177,20 @@ impl Questions {
         self.choose((0..self.len()).filter(|position| keep(&self.at(*position))))
     }
 
-    /// Positions by a number drawn for each question, equal ones in their old order.
-    pub fn order_by<K: Ord>(&self, mut draw: impl FnMut(&Question) -> K) -> impl ExactSizeIterator<Item = usize> {
-        let mut draws: Vec<(K, u32)> = self.iter().map(|question| draw(&question)).zip(0..).collect();
+    /// Positions by what is drawn for each id, equal ones in their old order.
+    pub fn order_by<K: Ord>(&self, mut draw: impl FnMut(&QuestionId) -> K) -> impl ExactSizeIterator<Item = usize> {
+        /// What has to be read of a question.
+        #[derive(Deserialize)]
+        struct Named {
+            id: QuestionId,
+        }
+        let mut body = Vec::new();
+        let drawn = (0..self.len()).map(|position| {
+            self.read(position, &mut body);
+            let Named { id } = serde_json::from_slice(&body).expect("what was put is a question");
+            draw(&id)
+        });
+        let mut draws: Vec<(K, u32)> = drawn.zip(0..).collect();
         draws.sort_unstable();
         draws.into_iter().map(|(_, position)| position as usize)
     }

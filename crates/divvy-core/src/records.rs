@@ -12,6 +12,8 @@ pub enum Stage {
     Screen,
     Train,
     Evaluate,
+    /// A model's verdicts on answers; it follows evaluation.
+    Judge,
 }
 
 impl Stage {
@@ -22,6 +24,7 @@ impl Stage {
             Self::Screen => "screen",
             Self::Train => "train",
             Self::Evaluate => "evaluate",
+            Self::Judge => "judge",
         }
     }
 }
@@ -74,6 +77,8 @@ pub enum Outcome {
     Answered,
     NoAnswer,
     Truncated,
+    /// The provider's filter or the model refused to answer.
+    Refused,
     Error,
 }
 

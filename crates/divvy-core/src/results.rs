@@ -1,7 +1,11 @@
 //! The results of a run as plain data: what `divvy report` prints, for people and for programs alike.
 //! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
 
+mod scoring;
+
 use serde::{Deserialize, Serialize};
+
+pub use scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring};
 
 use crate::{arm::Strategy, records::Outcome, records::TrainPoint};
 
@@ -19,6 +23,9 @@ pub struct Results {
     pub arms: Vec<ArmResult>,
     /// Paired comparisons on the same questions, in the recipe's order.
     pub comparisons: Vec<Comparison>,
+    /// The same answers under further scorers; `None` where the recipe names none.
+    #[serde(default)]
+    pub scoring: Option<Scoring>,
     /// `None` before anything was collected.
     pub collection: Option<CollectionSummary>,
     pub screening: Option<ScreeningSummary>,
@@ -56,12 +63,22 @@ pub struct ArmResult {
     pub n: u64,
     pub correct: u64,
     pub accuracy: f64,
-    /// 95 % Wilson interval of the accuracy.
+    /// 95 % interval of the accuracy: Wilson's, or where questions share passages a cluster bootstrap.
     pub ci: (f64, f64),
+    /// Passages, where questions share them: the units of every interval and test of this arm.
+    #[serde(default)]
+    pub passages: Option<u64>,
     /// Mean partial credit (DROP F1); equals accuracy where scorers have none.
     pub score: f64,
+    /// 95 % bootstrap interval of `score`, where there is partial credit.
+    #[serde(default)]
+    pub score_ci: Option<(f64, f64)>,
     pub no_answer: u64,
     pub truncated: u64,
+    /// Withheld by a provider's filter or by the model.
+    #[serde(default)]
+    pub refused: u64,
+    /// Failed for infrastructure reasons, or not asked yet.
     pub errors: u64,
     /// Totals over the n questions.
     pub tokens_in: u64,
@@ -116,7 +133,8 @@ impl Family {
     }
 }
 
-/// Paired comparison of arm `a` with arm `b` on the same questions (exact McNemar).
+/// Paired comparison of arm `a` with arm `b` on the same questions: exact McNemar, or where questions share passages a
+/// paired cluster bootstrap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub a: String,
@@ -133,6 +151,9 @@ pub struct Comparison {
     pub p_value: f64,
     /// Holm-adjusted over the comparisons of its family.
     pub p_holm: f64,
+    /// The same of partial credit, where there is any.
+    #[serde(default)]
+    pub score: Option<ScoreDifference>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -26,6 +26,7 @@ pub mod reason {
     pub const WRONG_ANSWER: &str = "wrong-answer";
     pub const NO_ANSWER: &str = "no-answer";
     pub const TRUNCATED: &str = "truncated";
+    pub const REFUSED: &str = "refused";
     pub const ERROR: &str = "error";
     /// The question has no gold answer: nothing can be said about its decomposition.
     pub const NO_GOLD: &str = "no-gold";
@@ -156,6 +157,7 @@ fn commonest_failure(grades: &[Grade]) -> &'static str {
         Outcome::Answered => reason::WRONG_ANSWER,
         Outcome::NoAnswer => reason::NO_ANSWER,
         Outcome::Truncated => reason::TRUNCATED,
+        Outcome::Refused => reason::REFUSED,
         Outcome::Error => reason::ERROR,
     }))
     .unwrap_or(reason::NO_SAMPLES)

@@ -5,15 +5,16 @@ use std::{collections::HashMap, sync::Arc};
 
 use divvy_core::{
     arm::{Arm, Strategy},
-    chat::Usage,
+    chat::{Finish, Usage},
     decomposition::Decomposition,
+    extract,
     plan::EvaluatePlan,
     prompts::decompose::Style,
-    question::{Question, QuestionId},
+    question::{Question, QuestionId, ScorerKind},
     questions::Questions,
     recipe::{EvalSplit, Structured},
     records::{Grade, ItemState, Outcome, Stage},
-    scorers,
+    scorers::{self, Scorer},
 };
 use divvy_llm::{Call, ChatError};
 use serde::{Deserialize, Serialize};
@@ -21,10 +22,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     context::{Context, Ready},
     error::FlowError,
+    graders::{code::Sandbox, judge},
     items::{self, Done, ItemKey, Pace},
     strategy::{self, Answer, Opened},
     structured,
 };
+
+/// Why an arm cannot answer a question of which its teacher, the data set, has no decomposition.
+pub(crate) const NO_DECOMPOSITION: &str = "no-recorded-decomposition";
 
 /// The record of one answered question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,8 +42,34 @@ pub struct Graded {
     pub sub_answers: Vec<Option<String>>,
     pub malformed: bool,
     pub reply: String,
+    /// How the reply ended; `None` in the records of earlier versions.
+    #[serde(default)]
+    pub finish: Option<Finish>,
+    /// Of the scorers that made the grade.
+    #[serde(default)]
+    pub scorer_version: u32,
     pub decompose: Spent,
     pub solve: Spent,
+}
+
+impl Graded {
+    /// Its grade by the scorers of this version: anew, from the reply, where others made it.
+    #[must_use]
+    pub fn current(mut self, question: &Question) -> Self {
+        // A program is not run again for a report.
+        let is_pure = Scorer::of(question.scorer).is_some();
+        if self.scorer_version != scorers::VERSION && !self.malformed && is_pure {
+            self.grade = scorers::grade(question.scorer, &self.reply, &self.finish(), &question.golds);
+        }
+        self
+    }
+
+    /// Records of earlier versions tell it by their grade.
+    #[must_use]
+    pub fn finish(&self) -> Finish {
+        let told = if self.grade.outcome == Outcome::Truncated { Finish::Length } else { Finish::Stop };
+        self.finish.clone().unwrap_or(told)
+    }
 }
 
 /// What one stage of an arm cost for one question.
@@ -90,7 +121,8 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);
     let result = if todo.is_empty() { Ok(()) } else { answer_all(context, plan, questions, todo).await };
     context.progress.finish();
-    result
+    result?;
+    judge::run(context, plan).await
 }
 
 async fn answer_all(
@@ -104,11 +136,11 @@ async fn answer_all(
         context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
     }
     try_schemas(context, plan, questions).await?;
-    let opened = open(context, plan).await?;
-    let opened = &opened;
+    let (opened, sandbox) = (open(context, plan).await?, sandbox(context, plan)?);
+    let (opened, sandbox) = (&opened, sandbox.as_ref());
     items::run(context, Stage::Evaluate, todo, pace(opened), |key| {
         let question = questions.get(&key.question).expect("an item is named after its question");
-        answer_one(context, plan, &opened[&key.arm], question)
+        answer_one(context, plan, &opened[&key.arm], question, sandbox)
     })
     .await
 }
@@ -129,12 +161,28 @@ fn pace(opened: &HashMap<String, Opened<'_>>) -> Pace {
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(()) };
-    match questions(context, plan).iter().find(|question| question.golds.is_empty()) {
-        Some(question) => {
-            Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)))
-        }
+    let questions = questions(context, plan);
+    if let Some(question) = questions.iter().find(|question| question.golds.is_empty()) {
+        return Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)));
+    }
+    let forbidden = |question: &Arc<Question>| question.scorer == ScorerKind::Code && plan.code.is_none();
+    match questions.iter().find(forbidden) {
+        Some(question) => Err(FlowError::Input(format!(
+            "{} is answered by a program, which is graded by running it: a stranger's code on this machine\n\
+             hint: allow it with [evaluate.code] and run = true, where nothing is at stake",
+            question.id
+        ))),
         None => Ok(()),
     }
+}
+
+/// Where programs are run, and said plainly what holds them; `None` where no question has one for an answer.
+fn sandbox(context: &Context, plan: &EvaluatePlan) -> Result<Option<Arc<Sandbox>>, FlowError> {
+    let has_code = questions(context, plan).iter().any(|question| question.scorer == ScorerKind::Code);
+    let Some(code) = plan.code.as_ref().filter(|_| has_code) else { return Ok(None) };
+    let sandbox = Sandbox::find(code)?;
+    context.progress.note(&sandbox.describe());
+    Ok(Some(Arc::new(sandbox)))
 }
 
 fn key(arm: &Arm, question: &QuestionId) -> ItemKey {
@@ -184,14 +232,28 @@ async fn answer_one(
     plan: &EvaluatePlan,
     opened: &Opened<'_>,
     question: Arc<Question>,
+    sandbox: Option<&Arc<Sandbox>>,
 ) -> Result<Done, ChatError> {
     if opened.arm.strategy.needs_decomposer() && opened.decomposer.is_none() && question.recorded.is_none() {
-        return Ok(Done::new(ItemState::Failed("no-recorded-decomposition".into()), &(), Vec::new()));
+        return Ok(Done::new(ItemState::Failed(NO_DECOMPOSITION.into()), &(), Vec::new()));
     }
     let answer = strategy::answer(context, plan, opened, &question).await?;
-    let graded = grade(&question, &answer);
+    let mut graded = grade(&question, &answer);
+    if let Some(sandbox) = sandbox.filter(|_| question.scorer == ScorerKind::Code && !answer.malformed) {
+        graded.grade = tested(sandbox, &question, &answer).await;
+    }
     let calls = answer.decompose_calls.into_iter().chain(answer.solve_calls).collect();
     Ok(Done::new(ItemState::Done, &graded, calls))
+}
+
+/// By running it; a machine that can start no process is an error, not the program's.
+async fn tested(sandbox: &Arc<Sandbox>, question: &Arc<Question>, answer: &Answer) -> Grade {
+    if answer.finish == Finish::Length && extract::program(&answer.reply).is_none() {
+        return Grade { correct: false, score: 0.0, answer: None, outcome: Outcome::Truncated };
+    }
+    let (sandbox, question, reply) = (Arc::clone(sandbox), Arc::clone(question), answer.reply.clone());
+    let graded = tokio::task::spawn_blocking(move || sandbox.grade(&question, &reply)).await;
+    graded.ok().and_then(Result::ok).unwrap_or_else(scorers::failed)
 }
 
 fn grade(question: &Question, answer: &Answer) -> Graded {
@@ -207,6 +269,8 @@ fn grade(question: &Question, answer: &Answer) -> Graded {
         sub_answers: answer.sub_answers.clone(),
         malformed: answer.malformed,
         reply: answer.reply.clone(),
+        finish: Some(answer.finish.clone()),
+        scorer_version: scorers::VERSION,
         decompose: Spent::of(&answer.decompose_calls),
         solve: Spent::of(&answer.solve_calls),
     }

@@ -12,6 +12,7 @@ pub mod estimate;
 pub mod evaluate;
 pub mod export;
 pub mod forecast;
+pub mod graders;
 pub mod items;
 pub mod paid;
 pub mod progress;

@@ -24,7 +24,7 @@ pub struct Paid {
 /// The store's.
 pub async fn by_stage(context: &Context) -> Result<BTreeMap<Stage, Paid>, FlowError> {
     let (mut counted, mut paid) = (HashSet::new(), BTreeMap::new());
-    for stage in [Stage::Collect, Stage::Screen, Stage::Evaluate] {
+    for stage in [Stage::Collect, Stage::Screen, Stage::Evaluate, Stage::Judge] {
         let items = context.store.items(&context.digest, stage).await?;
         let calls = items.into_iter().flat_map(|item| item.calls);
         let keys: Vec<Digest> = calls.filter(|key| counted.insert(key.clone())).collect();
@@ -37,7 +37,10 @@ pub async fn by_stage(context: &Context) -> Result<BTreeMap<Stage, Paid>, FlowEr
             sum.unknown_usage += u64::from(usage.tokens_in.is_none() || usage.tokens_out.is_none());
             sum.cost_nanos = sum.cost_nanos.zip(call.price_nanos).map(|(sum, price)| sum.saturating_add(price));
         }
-        paid.insert(stage, sum);
+        // Few plans have a judge.
+        if stage != Stage::Judge || !keys.is_empty() {
+            paid.insert(stage, sum);
+        }
     }
     Ok(paid)
 }

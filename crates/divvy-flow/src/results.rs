@@ -1,6 +1,8 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod scoring;
+mod sharing;
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,19 +13,22 @@ use divvy_core::{
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
-        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary,
+        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, Scoring, ScreeningSummary, StageTime,
+        StepSlice, TrainingSummary,
     },
     screening::reason,
-    stats,
 };
 use divvy_store::ItemRow;
 
+use self::{scoring::Further, sharing::Sharing};
 use crate::{
     context::Context,
     error::FlowError,
-    evaluate::{Graded, Spent},
-    items, rows, train,
+    evaluate::{self, Graded, Spent},
+    graders::judge,
+    items,
+    rows::{self, KeptRow},
+    train,
 };
 
 /// Browsable examples an arm keeps in the report.
@@ -68,9 +73,14 @@ async fn count<T: Send + 'static>(
     make: Option<rows::Make<T>>,
     take: impl FnMut(T) -> Result<(), FlowError>,
 ) -> Result<Results, FlowError> {
-    let evaluated: Vec<(ArmResult, Vec<bool>)> = match &context.plan.evaluate {
-        Some(plan) => grade_book(context, plan, make, take).await?,
-        None => Vec::new(),
+    let (evaluated, comparisons, scoring) = match &context.plan.evaluate {
+        Some(plan) => {
+            let sharing = Sharing::of(evaluate::questions(context, plan), context.plan.seed);
+            let (evaluated, scoring) = grade_book(context, plan, &sharing, make, take).await?;
+            let comparisons = comparisons::of(&context.plan, &evaluated, &sharing);
+            (evaluated, comparisons, scoring)
+        }
+        None => Default::default(),
     };
     Ok(Results {
         name: context.plan.name.clone(),
@@ -79,8 +89,9 @@ async fn count<T: Send + 'static>(
         models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
-        comparisons: comparisons::of(&context.plan, &evaluated),
-        arms: evaluated.into_iter().map(|(arm, _)| arm).collect(),
+        comparisons,
+        scoring,
+        arms: evaluated.into_iter().map(|evaluated| evaluated.arm).collect(),
         collection: collection(context).await?,
         screening: screening(context).await?,
         training: training(context).await?,
@@ -121,39 +132,73 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
     .collect()
 }
 
-/// Every arm with its right/wrong vector in question order; arms without a single row are left out.
+/// An arm with what became of each question, in their order.
+struct Evaluated {
+    arm: ArmResult,
+    right: Vec<bool>,
+    /// Partial credit.
+    scores: Vec<f64>,
+}
+
+/// An arm while its rows come in.
+struct Counting {
+    /// There is a row.
+    begun: bool,
+    tally: Tally,
+    further: Further,
+}
+
+impl Counting {
+    fn add(&mut self, question: &Question, row: Option<KeptRow>) {
+        self.begun |= row.is_some();
+        let row = row.unwrap_or_default();
+        self.further.add(question, row.graded.as_ref());
+        self.tally.without_decomposition += u64::from(row.without_decomposition);
+        self.tally.add(question, row.graded);
+    }
+}
+
+/// Every arm; those without a single row are left out.
 async fn grade_book<T: Send + 'static>(
     context: &Context,
     plan: &EvaluatePlan,
+    sharing: &Sharing,
     make: Option<rows::Make<T>>,
     mut take: impl FnMut(T) -> Result<(), FlowError>,
-) -> Result<Vec<(ArmResult, Vec<bool>)>, FlowError> {
-    let mut tallies: Vec<(Tally, bool)> = plan.arms.iter().map(|_| (Tally::default(), false)).collect();
+) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
+    let mut judged = judge::of_arms(context, plan).await?;
+    let begin = |arm: &Arm| {
+        let further = Further::of(plan, &arm.slug(), judged.remove(&arm.slug()));
+        Counting { begun: false, tally: Tally::default(), further }
+    };
+    let mut arms: Vec<Counting> = plan.arms.iter().map(begin).collect();
     let with_calls = make.is_some();
     rows::each(context, plan, make, with_calls, |part| {
-        for (question, arms) in part.questions.iter().zip(part.rows) {
-            for ((tally, begun), row) in tallies.iter_mut().zip(arms) {
-                *begun |= row.is_some();
-                tally.add(question, row.flatten());
-            }
+        for (question, rows) in part.questions.iter().zip(part.rows) {
+            arms.iter_mut().zip(rows).for_each(|(arm, row)| arm.add(question, row));
         }
         part.made.map_or(Ok(()), &mut take)
     })
     .await?;
-    let result = |(arm, (tally, _)): (&Arm, (Tally, bool))| {
-        let right = tally.right.clone();
-        (tally.result(arm), right)
-    };
-    Ok(plan.arms.iter().zip(tallies).filter(|(_, (_, begun))| *begun).map(result).collect())
+    let (mut evaluated, mut further) = (Vec::new(), Vec::new());
+    for (arm, Counting { tally, further: more, .. }) in plan.arms.iter().zip(arms).filter(|(_, arm)| arm.begun) {
+        let (right, scores) = (tally.right.clone(), tally.scores.clone());
+        evaluated.push(Evaluated { arm: tally.result(arm, sharing), right, scores });
+        further.push(more);
+    }
+    Ok((evaluated, scoring::of(further, sharing)))
 }
 
 /// Sums over the questions of one arm.
 #[derive(Default)]
 struct Tally {
     right: Vec<bool>,
-    score: f64,
+    scores: Vec<f64>,
+    /// Of those that have no grade.
+    without_decomposition: u64,
     no_answer: u64,
     truncated: u64,
+    refused: u64,
     errors: u64,
     decompose: Sum,
     solve: Sum,
@@ -188,6 +233,7 @@ impl Tally {
     fn add(&mut self, question: &Question, graded: Option<Graded>) {
         let correct = graded.as_ref().is_some_and(|graded| graded.grade.correct);
         self.right.push(correct);
+        self.scores.push(graded.as_ref().map_or(0.0, |graded| graded.grade.score));
         if let Some(steps) = question.steps {
             let slice = self.steps.entry(steps).or_default();
             slice.0 += 1;
@@ -197,11 +243,11 @@ impl Tally {
             self.errors += 1;
             return;
         };
-        self.score += graded.grade.score;
         match graded.grade.outcome {
             Outcome::Answered => {}
             Outcome::NoAnswer => self.no_answer += 1,
             Outcome::Truncated => self.truncated += 1,
+            Outcome::Refused => self.refused += 1,
             Outcome::Error => self.errors += 1,
         }
         self.decompose.add(graded.decompose);
@@ -216,7 +262,7 @@ impl Tally {
         }
     }
 
-    fn result(self, arm: &Arm) -> ArmResult {
+    fn result(self, arm: &Arm, sharing: &Sharing) -> ArmResult {
         let n = self.right.len() as u64;
         let correct = self.right.iter().filter(|right| **right).count() as u64;
         let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
@@ -229,11 +275,14 @@ impl Tally {
             n,
             correct,
             accuracy: share(correct as f64),
-            ci: stats::wilson::interval(correct, n),
-            score: share(self.score),
-            no_answer: self.no_answer,
+            ci: sharing.accuracy(&self.right),
+            passages: sharing.passages(),
+            score: share(self.scores.iter().sum()),
+            score_ci: sharing.score(&self.right, &self.scores),
+            no_answer: self.no_answer + self.without_decomposition,
             truncated: self.truncated,
-            errors: self.errors,
+            refused: self.refused,
+            errors: self.errors - self.without_decomposition,
             tokens_in: self.decompose.tokens_in + self.solve.tokens_in,
             tokens_out: self.decompose.tokens_out + self.solve.tokens_out,
             decompose_tokens_in: self.decompose.tokens_in,

@@ -32,10 +32,19 @@ pub type Make<T> = Arc<dyn Fn(&Sheet) -> T + Send + Sync>;
 /// Some questions, their rows by question and arm, and what was made of them.
 pub struct Part<T> {
     pub questions: Vec<Arc<Question>>,
-    /// For each question and arm; `None` where no row is there, and `Some(None)` where it is not done.
-    pub rows: Vec<Vec<Option<Option<Graded>>>>,
+    /// For each question and arm; `None` where no row is there.
+    pub rows: Vec<Vec<Option<KeptRow>>>,
     /// `None` where nothing was to be made.
     pub made: Option<T>,
+}
+
+/// A row as figures are counted from it.
+#[derive(Clone, Debug, Default)]
+pub struct KeptRow {
+    /// By the scorers of this version; `None` where the row is not done.
+    pub graded: Option<Graded>,
+    /// Nothing broke: the data set has no decomposition to answer by.
+    pub without_decomposition: bool,
 }
 
 /// Reads every row of the plan's evaluation, and `with_calls` what was asked for each; without, sheets have no calls.
@@ -102,27 +111,36 @@ fn understand<T>(raw: Raw, make: Option<Make<T>>) -> Result<Part<T>, FlowError> 
     let arms: HashMap<&str, usize> = raw.arms.iter().enumerate().map(|(at, arm)| (arm.as_str(), at)).collect();
     let places: HashMap<&str, usize> =
         raw.questions.iter().enumerate().map(|(at, question)| (question.id.0.as_str(), at)).collect();
-    let mut rows: Vec<Vec<Option<Option<Graded>>>> = vec![vec![None; raw.arms.len()]; raw.questions.len()];
+    let mut rows: Vec<Vec<Option<KeptRow>>> = vec![vec![None; raw.arms.len()]; raw.questions.len()];
     let mut items: Vec<Vec<Option<&ItemRow>>> = vec![vec![None; raw.arms.len()]; raw.questions.len()];
     for item in &raw.items {
         // An arm that an earlier version named otherwise is none of this plan's.
         let (Some(&question), Some(&arm)) = (places.get(item.question.0.as_str()), arms.get(item.arm.as_str())) else {
             continue;
         };
-        let graded = (item.state == ItemState::Done).then(|| items::payload::<Graded>(item)).transpose()?;
-        rows[question][arm] = Some(graded);
+        rows[question][arm] = Some(kept_row(&raw.questions[question], item)?);
         items[question][arm] = Some(item);
     }
     let made = make.map(|make| sheet(&raw, &rows, &items).map(|sheet| make(&sheet))).transpose()?;
     Ok(Part { questions: raw.questions, rows, made })
 }
 
-fn sheet(raw: &Raw, rows: &[Vec<Option<Option<Graded>>>], items: &[Vec<Option<&ItemRow>>]) -> Result<Sheet, FlowError> {
+fn kept_row(question: &Question, item: &ItemRow) -> Result<KeptRow, FlowError> {
+    let graded = (item.state == ItemState::Done).then(|| items::payload::<Graded>(item)).transpose()?;
+    let graded = graded.map(|graded| graded.current(question));
+    Ok(KeptRow { graded, without_decomposition: has_no_decomposition(item) })
+}
+
+fn has_no_decomposition(item: &ItemRow) -> bool {
+    matches!(&item.state, ItemState::Failed(reason) if reason == evaluate::NO_DECOMPOSITION)
+}
+
+fn sheet(raw: &Raw, rows: &[Vec<Option<KeptRow>>], items: &[Vec<Option<&ItemRow>>]) -> Result<Sheet, FlowError> {
     let calls: HashMap<&str, usize> = raw.calls.iter().enumerate().map(|(at, call)| (call.key.hex(), at)).collect();
     let of = |question: usize| {
         let rows = rows[question].iter().zip(&items[question]).enumerate();
-        let row = |(arm, (graded, item)): (usize, (&Option<Option<Graded>>, &Option<&ItemRow>))| {
-            graded_row(arm, graded.as_ref()?.as_ref(), (*item)?, &calls)
+        let row = |(arm, (row, item)): (usize, (&Option<KeptRow>, &Option<&ItemRow>))| {
+            graded_row(arm, row.as_ref()?, (*item)?, &calls)
         };
         rows.filter_map(row).collect()
     };
@@ -145,15 +163,16 @@ fn asked(question: &Question, rows: Vec<GradedRow>) -> Asked {
 }
 
 /// `None` for a row that is still to come.
-fn graded_row(arm: usize, graded: Option<&Graded>, item: &ItemRow, calls: &HashMap<&str, usize>) -> Option<GradedRow> {
+fn graded_row(arm: usize, row: &KeptRow, item: &ItemRow, calls: &HashMap<&str, usize>) -> Option<GradedRow> {
     let reason = match &item.state {
         ItemState::Pending => return None,
         ItemState::Done => None,
         ItemState::Failed(reason) | ItemState::Rejected(reason) => Some(reason.clone()),
     };
     let calls = item.calls.iter().filter_map(|key| calls.get(key.hex()).copied()).collect();
-    let Some(graded) = graded else {
-        return Some(GradedRow { arm, reason, calls, ..unanswered() });
+    let Some(graded) = &row.graded else {
+        let outcome = if row.without_decomposition { Outcome::NoAnswer } else { Outcome::Error };
+        return Some(GradedRow { arm, reason, calls, outcome, ..unanswered() });
     };
     let (decompose, solve) = (graded.decompose, graded.solve);
     let sum = |of: fn(Spent) -> u64| of(decompose) + of(solve);

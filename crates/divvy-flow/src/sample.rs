@@ -41,6 +41,6 @@ fn few(plan: &Plan, questions: &Splits, rows: usize) -> Splits {
 }
 
 fn chosen(questions: &Questions, rows: usize, seed: u64) -> Questions {
-    let order = questions.order_by(|question| derive_seed(seed, &format!("sample/{}", question.id)));
+    let order = questions.order_by(|id| derive_seed(seed, &format!("sample/{id}")));
     questions.choose(order.take(rows))
 }

@@ -12,7 +12,7 @@ use divvy_core::{
     digest::derive_seed,
     plan::ScreenPlan,
     prompts::two_stage,
-    question::{Question, QuestionId},
+    question::{Question, QuestionId, ScorerKind},
     recipe::Rule,
     records::{Grade, ItemState, Stage, Verdict},
     scorers,
@@ -140,6 +140,12 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
         return Ok(());
     }
     let train = &context.questions.train;
+    if let Some(question) = train.iter().find(|question| question.scorer == ScorerKind::Code) {
+        return Err(FlowError::Input(format!(
+            "{} is answered by a program, and screening runs none: leave [screen] out and train on SD-T",
+            question.id
+        )));
+    }
     let without = train.filter(|question| question.golds.is_empty());
     let Some(first) = without.first() else { return Ok(()) };
     Err(FlowError::Input(format!(

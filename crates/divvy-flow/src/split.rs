@@ -53,7 +53,7 @@ impl Splits {
                 "data.dev_rows is {dev_rows}, but train has only {rows} rows to carve from"
             )));
         }
-        let mut order = train.order_by(|question| derive_seed(seed, &question.id.0));
+        let mut order = train.order_by(|id| derive_seed(seed, &id.0));
         let mut dev = train.none_yet()?;
         for position in order.by_ref().take(dev_rows) {
             dev.push(&Question { split: Split::Dev, ..Question::clone(&train.at(position)) })?;
@@ -125,4 +125,44 @@ fn listing(leaks: &[Leak]) -> String {
         lines.push(format!("\n  … and {} more", leaks.len() - SHOWN));
     }
     lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use divvy_core::synth;
+
+    use super::*;
+
+    #[test]
+    fn what_is_carved_is_what_the_seed_sorts_first() {
+        let (train, test) = (synth::generate(Split::Train, 60, 7), synth::generate(Split::Test, 9, 7));
+        let mut sorted = train.clone();
+        sorted.sort_by_cached_key(|question| derive_seed(3, &question.id.0));
+        let rest = sorted.split_off(12);
+        sorted.iter_mut().for_each(|question| question.split = Split::Dev);
+        let splits = Splits::carve(train.into_iter().collect(), test.iter().cloned().collect(), 12, 3).unwrap();
+        let lists = [("train", &rest), ("dev", &sorted), ("test", &test)];
+        assert_eq!(splits.content(), lists.map(|(name, list)| (name, Digest::of_list("questions/1", list))));
+        let asked: Vec<Question> = rest.iter().chain(&sorted).cloned().collect();
+        assert!(splits.for_students().zip(&asked).all(|(one, other)| *one == *other));
+        assert!(asked.iter().enumerate().all(|(at, question)| {
+            splits.position_for_students(&question.id) == Some(at)
+                && splits.for_student(&question.id).is_some_and(|found| *found == *question)
+        }));
+        assert_eq!((splits.for_students().count(), splits.for_student(&test[0].id)), (60, None));
+    }
+
+    #[test]
+    fn a_leak_costs_the_training_row_and_never_the_test_row() {
+        let mut train = synth::generate(Split::Train, 20, 7);
+        let test = synth::generate(Split::Test, 5, 7);
+        train[4].text.clone_from(&test[2].text);
+        train[4].premise.clone_from(&test[2].premise);
+        let leaking = train[4].id.clone();
+        let mut splits = Splits::carve(train.into_iter().collect(), test.into_iter().collect(), 3, 1).unwrap();
+        let notes = splits.check_leaks(OnLeak::Drop).unwrap();
+        assert!(notes[0].starts_with("1 training rows left out") && notes[0].contains(&leaking.0), "{notes:?}");
+        assert_eq!((splits.train.len() + splits.dev.len(), splits.test.len()), (19, 5));
+        assert_eq!(splits.for_student(&leaking), None);
+    }
 }

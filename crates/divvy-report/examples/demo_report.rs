@@ -49,6 +49,7 @@ fn results() -> Results {
         ],
         arms,
         comparisons,
+        scoring: None,
         collection: Some(CollectionSummary {
             teacher: "big".to_owned(),
             candidates: 1_020,
@@ -100,9 +101,12 @@ fn arm(
         correct,
         accuracy,
         ci: wilson(accuracy),
+        passages: None,
         score: accuracy,
+        score_ci: None,
         no_answer: (N - correct) / 40,
         truncated: (N - correct) / 70,
+        refused: 0,
         errors: 0,
         tokens_in: N * (decompose.0 + solve.0),
         tokens_out: N * (decompose.1 + solve.1),
@@ -148,6 +152,7 @@ fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_h
         ci: (difference - half, difference + half),
         p_value,
         p_holm,
+        score: None,
     }
 }
 

@@ -27,7 +27,7 @@ pub fn csv_arms(results: &Results) -> String {
     head.into_iter().chain(rows).collect()
 }
 
-fn arm_columns(arm: &ArmResult) -> [(&'static str, Value); 22] {
+fn arm_columns(arm: &ArmResult) -> [(&'static str, Value); 23] {
     [
         ("arm", json!(arm.arm)),
         ("strategy", json!(arm.strategy)),
@@ -41,6 +41,7 @@ fn arm_columns(arm: &ArmResult) -> [(&'static str, Value); 22] {
         ("score", json!(arm.score)),
         ("no_answer", json!(arm.no_answer)),
         ("truncated", json!(arm.truncated)),
+        ("refused", json!(arm.refused)),
         ("errors", json!(arm.errors)),
         ("tokens_in", json!(arm.tokens_in)),
         ("tokens_out", json!(arm.tokens_out)),

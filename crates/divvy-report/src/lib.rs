@@ -15,6 +15,7 @@ mod number;
 mod plot;
 mod roles;
 mod rows;
+mod scoring;
 mod table;
 mod tables;
 mod verdict;

@@ -4,6 +4,7 @@ use divvy_core::results::{Family, Results};
 
 use crate::{
     number::count,
+    scoring,
     table::{self, Table, clean},
     tables, verdict,
 };
@@ -26,7 +27,7 @@ pub fn markdown(results: &Results) -> String {
         tables::training(results),
         tables::stages(results),
     ];
-    for table in optional.iter().flatten() {
+    for table in scoring::tables(results).iter().chain(optional.iter().flatten()) {
         push_table(&mut text, table, "");
     }
     push_notes(&mut text, results);
@@ -63,12 +64,14 @@ fn push_notes(text: &mut String, results: &Results) {
 /// What the figures mean; the page ends with the same notes.
 pub(crate) fn notes(results: &Results) -> Vec<String> {
     let mut notes = vec![
-        "n is every test question, whatever became of it. No answer, truncated and error count as wrong.".to_owned(),
-        "The interval of an accuracy is the 95 % Wilson interval.".to_owned(),
+        "n is every test question, whatever became of it. No answer, truncated, refused and error count as wrong."
+            .to_owned(),
+        intervals(results),
         format!(
-            "Comparisons are paired on the same questions: exact McNemar test, Holm-adjusted within each family ({}); \
+            "Comparisons are paired on the same questions: {}, Holm-adjusted within each family ({}); \
              “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired difference, \
              not adjusted.",
+            if passages(results).is_some() { "paired cluster bootstrap" } else { "exact McNemar test" },
             families(results)
         ),
         "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
@@ -83,6 +86,24 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     let plan: String = results.plan.chars().take(12).collect();
     notes.push(format!("Plan {plan}, divvy {}, {}.", results.divvy_version, results.created));
     notes
+}
+
+/// Passages, where questions share them.
+fn passages(results: &Results) -> Option<u64> {
+    results.arms.iter().find_map(|arm| arm.passages)
+}
+
+fn intervals(results: &Results) -> String {
+    match passages(results) {
+        Some(passages) => format!(
+            "Questions share {} passages and are not independent: intervals and tests draw whole passages (95 % \
+             percentile bootstrap, seeded by the run).",
+            count(passages)
+        ),
+        None => "The interval of an accuracy is the 95 % Wilson interval; that of partial credit is a 95 % percentile \
+                 bootstrap, seeded by the run."
+            .to_owned(),
+    }
 }
 
 /// `decomposer 13, solver 4`

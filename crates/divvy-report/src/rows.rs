@@ -132,7 +132,8 @@ pub(crate) fn state(correct: bool, outcome: Outcome) -> u8 {
         (false, Outcome::Answered) => states::RIGHT + 1,
         (false, Outcome::NoAnswer) => states::RIGHT + 2,
         (false, Outcome::Truncated) => states::RIGHT + 3,
-        (false, Outcome::Error) => states::RIGHT + 4,
+        (false, Outcome::Refused) => states::RIGHT + 4,
+        (false, Outcome::Error) => states::RIGHT + 5,
     }
 }
 

@@ -65,11 +65,20 @@ fn outcome_columns(results: &Results) -> Vec<ArmColumn> {
             Cell::number(number::percent(score), score)
         }));
     }
-    columns.extend::<[ArmColumn; 3]>([
+    if results.arms.iter().any(|arm| arm.score_ci.is_some()) {
+        columns.push((Column::right("95 % interval of it", "%"), |_, arm| match arm.score_ci {
+            Some(ci) => Cell::number(number::percent_interval(ci), ci.0),
+            None => Cell::text(DASH),
+        }));
+    }
+    columns.extend::<[ArmColumn; 2]>([
         (Column::right("No answer", ""), |_, arm| counted(arm.no_answer)),
         (Column::right("Truncated", ""), |_, arm| counted(arm.truncated)),
-        (Column::right("Errors", ""), |_, arm| counted(arm.errors)),
     ]);
+    if results.arms.iter().any(|arm| arm.refused > 0) {
+        columns.push((Column::right("Refused", ""), |_, arm| counted(arm.refused)));
+    }
+    columns.push((Column::right("Errors", ""), |_, arm| counted(arm.errors)));
     columns
 }
 
@@ -105,7 +114,7 @@ fn accuracy_bar(arm: &ArmResult) -> Option<Bar> {
     (arm.n > 0 && finite).then_some(Bar { value: arm.accuracy, low: arm.ci.0, high: arm.ci.1, domain: (0.0, 1.0) })
 }
 
-fn counted(value: u64) -> Cell {
+pub(crate) fn counted(value: u64) -> Cell {
     Cell::number(number::count(value), value as f64)
 }
 

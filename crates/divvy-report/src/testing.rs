@@ -24,9 +24,12 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
         correct,
         accuracy: correct as f64 / 300.0,
         ci: (correct as f64 / 300.0 - 0.05, correct as f64 / 300.0 + 0.05),
+        passages: None,
         score: correct as f64 / 300.0,
+        score_ci: None,
         no_answer: 3,
         truncated: 2,
+        refused: 0,
         errors: 0,
         tokens_in: 90_000,
         tokens_out: 30_000,
@@ -72,6 +75,7 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
         ci,
         p_value: p_holm / 3.0,
         p_holm,
+        score: None,
     }
 }
 
@@ -105,6 +109,7 @@ pub(crate) fn results() -> Results {
             comparison(UNTRAINED, DISTILLED, -0.3, 0.0001),
             comparison(DISTILLED, TEACHER, -0.02, 0.6),
         ],
+        scoring: None,
         collection: Some(CollectionSummary {
             teacher: "big".to_owned(),
             candidates: 1_020,

@@ -55,7 +55,7 @@ pub(crate) fn state(name: &str, reason: Option<String>) -> Result<ItemState, sql
 }
 
 pub(crate) fn stage(name: &str) -> Result<Stage, sqlx::Error> {
-    [Stage::Collect, Stage::Screen, Stage::Train, Stage::Evaluate]
+    [Stage::Collect, Stage::Screen, Stage::Train, Stage::Evaluate, Stage::Judge]
         .into_iter()
         .find(|stage| stage.name() == name)
         .ok_or_else(|| undecodable(format!("`{name}` is no stage")))

@@ -296,12 +296,15 @@ pub(crate) enum Command {
     },
     /// Score predictions of any program against gold answers: JSON Lines in, the same lines with `em` and `f1` out
     #[command(
-        after_help = "Examples:\n  divvy score --scorer drop --predictions predictions.jsonl > scored.jsonl\n\nA line is {\"predicted\": [\"4\", \"7\"], \"golds\": [[\"4\", \"7\"], [\"four\"]]}: the spans that were predicted, and every set of\nspans that is right. Other keys are passed through."
+        after_help = "Examples:\n  divvy score --scorer drop --predictions predictions.jsonl > scored.jsonl\n  divvy score --compare numeric paper-gsm8k --predictions predictions.jsonl > disagreements.jsonl\n\nA line is {\"predicted\": [\"4\", \"7\"], \"golds\": [[\"4\", \"7\"], [\"four\"]]}: the spans that were predicted, and every set of\nspans that is right. `drop` takes spans; every other scorer reads a whole reply, so give it as one text. Other keys are\npassed through."
     )]
     Score {
         /// By which rules
-        #[arg(long)]
-        scorer: Scorer,
+        #[arg(long, required_unless_present = "compare")]
+        scorer: Option<Scorer>,
+        /// By which two rules; only lines on which they disagree come out, with the `scores` of both
+        #[arg(long, num_args = 2, value_names = ["SCORER", "SCORER"], conflicts_with = "scorer")]
+        compare: Option<Vec<Scorer>>,
         /// A JSON Lines file
         #[arg(long, value_name = "FILE")]
         predictions: PathBuf,
@@ -376,6 +379,31 @@ pub(crate) enum Scorer {
     Numeric,
     #[value(help = "SQuAD's exact match against any gold, with token F1")]
     Exact,
+    #[value(help = "the letter of an option, or its text where gold lists it")]
+    Choice,
+    #[value(help = "yes or no, true or false")]
+    YesNo,
+    #[value(help = "the paper's GSM8K scorer with its bugs: any word of the reply, decimals cut")]
+    PaperGsm8k,
+    #[value(help = "the paper's DROP scorer with its bugs: one gold, its first span")]
+    PaperDrop,
+    #[value(help = "the paper's Bamboogle scorer with its bugs: gold is a substring")]
+    PaperBamboogle,
+}
+
+impl From<Scorer> for divvy_core::scorers::Scorer {
+    fn from(scorer: Scorer) -> Self {
+        match scorer {
+            Scorer::Drop => Self::Drop,
+            Scorer::Numeric => Self::Numeric,
+            Scorer::Exact => Self::Exact,
+            Scorer::Choice => Self::Choice,
+            Scorer::YesNo => Self::YesNo,
+            Scorer::PaperGsm8k => Self::PaperGsm8k,
+            Scorer::PaperDrop => Self::PaperDrop,
+            Scorer::PaperBamboogle => Self::PaperBamboogle,
+        }
+    }
 }
 
 /// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.

@@ -10,7 +10,7 @@ use std::{
 use divvy_core::{
     digest::{Digest, derive_seed},
     plan::Plan,
-    question::{Question, Split},
+    question::{Question, QuestionId, Split},
     questions::Questions,
     recipe::{self, Recipe},
 };
@@ -170,16 +170,15 @@ pub(crate) async fn questions(store: &Store, digest: &Digest, plan: &Plan, folde
     };
     store.each_question(digest, push).await?;
     room?;
-    let by_seed = |questions: &Questions| {
-        questions.choose(questions.order_by(|question| derive_seed(plan.seed, &question.id.0))).laid_out()
-    };
-    let test = splits.test.order_by(|question| (row(question), question.id.clone()));
+    let by_seed =
+        |questions: &Questions| questions.choose(questions.order_by(|id| derive_seed(plan.seed, &id.0))).laid_out();
+    let test = splits.test.order_by(|id| (row(id), id.clone()));
     Ok(Splits { train: by_seed(&splits.train)?, dev: by_seed(&splits.dev)?, test: splits.test.choose(test) })
 }
 
 /// A question's row in its file.
-fn row(question: &Question) -> u64 {
-    question.id.0.rsplit('/').next().and_then(|row| row.parse().ok()).unwrap_or(u64::MAX)
+fn row(id: &QuestionId) -> u64 {
+    id.0.rsplit('/').next().and_then(|row| row.parse().ok()).unwrap_or(u64::MAX)
 }
 
 /// A student is found by what it learnt from.

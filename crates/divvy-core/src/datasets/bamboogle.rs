@@ -14,7 +14,7 @@
 
 use serde_json::Value;
 
-use super::{RowContext, RowError, distinct, fail, object, text};
+use super::{RowContext, RowError, distinct, fail, object, text, texts};
 use crate::{
     decomposition::Decomposition,
     question::{Gold, Question, ScorerKind},
@@ -57,15 +57,6 @@ pub fn parse(row: &Value, context: &RowContext<'_>) -> Result<Question, RowError
         question.recorded = Some(decomposition);
     }
     Ok(question)
-}
-
-/// The strings of a list, or a lone string.
-fn texts(value: &Value) -> Vec<String> {
-    match value {
-        Value::String(text) => vec![text.clone()],
-        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
-    }
 }
 
 fn decomposition(steps: &Value, question: &str) -> Result<Decomposition, RowError> {

@@ -2,10 +2,15 @@
 //! numbers are the caller's; a row that cannot be read says why.
 
 pub mod bamboogle;
+pub mod bbh;
 pub mod drop;
 pub mod gsm8k;
+pub mod hotpotqa;
+pub mod musique;
 pub mod rows;
+pub mod strategyqa;
 pub mod traffic;
+pub mod two_wiki;
 
 use std::str::FromStr;
 
@@ -21,12 +26,29 @@ pub enum DatasetKind {
     Gsm8k,
     Drop,
     Bamboogle,
+    StrategyQa,
+    MuSiQue,
+    HotpotQa,
+    TwoWiki,
+    Bbh,
     Rows,
     Traffic,
 }
 
 impl DatasetKind {
-    pub const ALL: [Self; 6] = [Self::Synth, Self::Gsm8k, Self::Drop, Self::Bamboogle, Self::Rows, Self::Traffic];
+    pub const ALL: [Self; 11] = [
+        Self::Synth,
+        Self::Gsm8k,
+        Self::Drop,
+        Self::Bamboogle,
+        Self::StrategyQa,
+        Self::MuSiQue,
+        Self::HotpotQa,
+        Self::TwoWiki,
+        Self::Bbh,
+        Self::Rows,
+        Self::Traffic,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -35,9 +57,20 @@ impl DatasetKind {
             Self::Gsm8k => "gsm8k",
             Self::Drop => "drop",
             Self::Bamboogle => "bamboogle",
+            Self::StrategyQa => "strategyqa",
+            Self::MuSiQue => "musique",
+            Self::HotpotQa => "hotpotqa",
+            Self::TwoWiki => "2wikimultihopqa",
+            Self::Bbh => "bbh",
             Self::Rows => "rows",
             Self::Traffic => "traffic",
         }
+    }
+
+    /// All names, as a message lists them.
+    #[must_use]
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
     }
 
     /// One line for `divvy data`.
@@ -48,6 +81,11 @@ impl DatasetKind {
             Self::Gsm8k => "grade-school arithmetic stories; Socratic rows carry a decomposition",
             Self::Drop => "passages with numbers, spans and dates",
             Self::Bamboogle => "two-hop questions about facts",
+            Self::StrategyQa => "yes/no questions with implicit steps, decompositions, and facts as the premise",
+            Self::MuSiQue => "two to four hops over paragraphs, with decompositions and aliases",
+            Self::HotpotQa => "two hops over paragraphs",
+            Self::TwoWiki => "two to four hops over paragraphs; decompositions are made of its fact triples",
+            Self::Bbh => "BIG-Bench Hard: choices, dates, logic, counting; for evaluation only",
             Self::Rows => "any JSON, CSV or Parquet rows, with a column mapping",
             Self::Traffic => "questions that were asked of `divvy serve --record`; without gold",
         }
@@ -61,6 +99,11 @@ impl DatasetKind {
             Self::Gsm8k => "JSONL or Parquet with `question` and `answer`, plain or Socratic (train_socratic.jsonl)",
             Self::Drop => "the official nested JSON; or JSONL of questions together with JSONL of passages",
             Self::Bamboogle => "CSV (question first) or JSONL with `question`, `answer`, `decomposition`",
+            Self::StrategyQa => "JSON or JSONL with `question`, `answer`, `facts`, `decomposition`",
+            Self::MuSiQue => "JSONL with `question`, `answer`, `paragraphs`, `question_decomposition`",
+            Self::HotpotQa => "JSON, JSONL or Parquet with `question`, `answer`, `context`, `supporting_facts`",
+            Self::TwoWiki => "JSON, JSONL or Parquet: HotpotQA's keys and `evidences`",
+            Self::Bbh => "its JSON files, one a task: `examples` of `input` and `target`",
             Self::Rows => "JSONL, CSV or Parquet, and columns = { question = \"…\", answer = \"…\" }",
             Self::Traffic => "what the store has, or files named by `divvy serve --record=FILE`",
         }
@@ -68,7 +111,7 @@ impl DatasetKind {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("unknown data set `{0}`; there are synth, gsm8k, drop, bamboogle, rows, traffic")]
+#[error("unknown data set `{0}`; there are {names}", names = DatasetKind::names())]
 pub struct UnknownDataset(pub String);
 
 impl FromStr for DatasetKind {
@@ -125,6 +168,27 @@ fn text<'a>(row: &'a Map<String, Value>, key: &str) -> Result<&'a str, RowError>
     let value = row.get(key).ok_or_else(|| fail(format!("`{key}` is missing")))?;
     let text = value.as_str().ok_or_else(|| fail(format!("`{key}` is {}, not a string", kind_of(value))))?.trim();
     if text.is_empty() { Err(fail(format!("`{key}` is blank"))) } else { Ok(text) }
+}
+
+/// A list that must be there.
+fn list<'a>(row: &'a Map<String, Value>, key: &str) -> Result<&'a [Value], RowError> {
+    let value = row.get(key).ok_or_else(|| fail(format!("`{key}` is missing")))?;
+    value.as_array().map(Vec::as_slice).ok_or_else(|| fail(format!("`{key}` is {}, not a list", kind_of(value))))
+}
+
+/// The strings of a list, or a lone string.
+fn texts(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Titled paragraphs as one passage, `None` without any.
+fn passage(paragraphs: Vec<(&str, String)>) -> Option<String> {
+    let paragraphs: Vec<String> = paragraphs.into_iter().map(|(title, text)| format!("{title}: {text}")).collect();
+    (!paragraphs.is_empty()).then(|| paragraphs.join("\n\n"))
 }
 
 fn kind_of(value: &Value) -> &'static str {

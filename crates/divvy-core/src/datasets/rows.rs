@@ -6,12 +6,12 @@
 //! ```
 //!
 //! An answer is a text, a number, a list of which any is right, or a list of lists of which all spans of one are needed.
-//! Whether gold is a number decides the scorer: all golds numbers → numeric; several spans or a premise → DROP; else
+//! A column of `tests` makes the answer a program, and the tests its gold. Else whether gold is a number decides the scorer: all golds numbers → numeric; several spans or a premise → DROP; else
 //! exact match.
 
 use serde_json::{Map, Value};
 
-use super::{RowContext, RowError, distinct, fail, kind_of, object};
+use super::{RowContext, RowError, distinct, fail, kind_of, object, texts};
 use crate::{
     chat::Finish,
     decomposition::Decomposition,
@@ -49,6 +49,10 @@ pub fn parse(row: &Value, columns: &Columns, context: &RowContext<'_>) -> Result
         question.recorded = Some(decomposition);
     }
     question.scorer = scorer(&question);
+    if let Some(column) = &columns.tests {
+        question.golds = vec![tests(column, value(row, column)?)?];
+        question.scorer = ScorerKind::Code;
+    }
     Ok(question)
 }
 
@@ -73,6 +77,15 @@ fn scalar_text(value: &Value) -> Option<String> {
         Value::Bool(truth) => Some(if *truth { "yes" } else { "no" }.to_owned()),
         _ => None,
     }
+}
+
+/// A program's tests are one gold, whatever their number: all have to pass.
+fn tests(column: &str, value: &Value) -> Result<Gold, RowError> {
+    let lines = texts(value).join("\n");
+    if lines.trim().is_empty() {
+        return Err(fail(format!("column `{column}` is {}, not a text of tests or a list of them", kind_of(value))));
+    }
+    Ok(Gold::single(lines))
 }
 
 fn golds(column: &str, value: &Value) -> Result<Vec<Gold>, RowError> {

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+
+mod hops;
+
 use crate::{decomposition::Decomposition, recipe::Columns};
 
 const CONTEXT: RowContext<'static> = RowContext { dataset: "set", split: Split::Train, row: 7 };
@@ -136,6 +139,7 @@ fn columns() -> Columns {
         premise: None,
         decomposition: Some("d".into()),
         id: Some("i".into()),
+        tests: None,
     }
 }
 
@@ -160,6 +164,16 @@ fn rows_with_columns() {
     assert_eq!(about(json!("P.")).unwrap().premise.as_deref(), Some("P."));
     assert_eq!(about(Value::Null).unwrap().premise, None, "this one stands alone");
     assert!(reason(about(json!(" "))).contains("`p` is blank"));
+}
+
+#[test]
+fn tests_make_the_answer_a_program() {
+    let columns = Columns { answer: None, decomposition: None, id: None, tests: Some("t".into()), ..columns() };
+    let parse = |tests: Value| rows::parse(&json!({"q": "Double it.", "t": tests}), &columns, &CONTEXT);
+    let question = parse(json!(["assert double(1) == 2", "assert double(0) == 0"])).unwrap();
+    assert_eq!(question.golds, [Gold::single("assert double(1) == 2\nassert double(0) == 0")]);
+    assert_eq!(question.scorer, ScorerKind::Code);
+    assert!(reason(parse(json!(7))).contains("column `t` is a number"));
 }
 
 /// Rows of a development file, `None` (said loudly) when it is not there.
@@ -242,8 +256,7 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         "[a-z# *1é?\n]{0,12}".prop_map(Value::from),
     ];
-    let keys =
-        "question|answer|passage|passage_id|qa_pairs|golds|gold_spans|decomposition|answers|spans|date|q|a|d|i|x";
+    let keys = "question|answer|passage|passage_id|qa_pairs|golds|gold_spans|decomposition|answers|spans|date|q|a|d|i|x|context|supporting_facts|title|sentences|evidences|paragraphs|facts|input|target";
     leaf.prop_recursive(4, 32, 6, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
@@ -258,6 +271,8 @@ proptest! {
         let _ = (gsm8k::parse(&row, &CONTEXT), bamboogle::parse(&row, &CONTEXT), rows::parse(&row, &columns(), &CONTEXT));
         let _ = (drop::parse_nested(&row, &CONTEXT), drop::parse_passage(&row));
         let _ = drop::parse_flat(&row, &drop::Passages::new(), &CONTEXT);
+        let _ = (musique::parse(&row, &CONTEXT), hotpotqa::parse(&row, &CONTEXT), two_wiki::parse(&row, &CONTEXT));
+        let _ = (strategyqa::parse(&row, &CONTEXT), bbh::parse(&row, &CONTEXT));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{CollectPlan, DataPlan, EvaluatePlan, Plan, RECORDED, ScreenPlan, Stu
 use crate::{
     arm::{Arm, Strategy},
     cost,
+    datasets::DatasetKind,
     model::ModelSource,
     prompts::decompose::Style,
     recipe::{self, EvalSplit, Method, Numerics, Recipe, RecipeError, Rule, Structured, StudentPrompt, Target},
@@ -37,11 +38,9 @@ impl Names<'_> {
     }
 
     fn data_set(&self, key: &str, set: &recipe::DataSet) -> Result<(), RecipeError> {
-        const KNOWN: [&str; 6] = ["synth", "gsm8k", "drop", "bamboogle", "rows", "traffic"];
         let name = set.dataset.as_str();
-        if !KNOWN.contains(&name) {
-            return self
-                .fail(&format!("{key}.dataset"), format!("unknown data set `{name}`; there are {}", KNOWN.join(", ")));
+        if let Err(error) = name.parse::<DatasetKind>() {
+            return self.fail(&format!("{key}.dataset"), error);
         }
         if set.lines.is_some() && name != "traffic" {
             return self
@@ -67,7 +66,7 @@ impl Names<'_> {
         }
     }
 
-    fn model(&self, key: &str, name: &str) -> Result<(), RecipeError> {
+    pub(super) fn model(&self, key: &str, name: &str) -> Result<(), RecipeError> {
         if self.recipe.models.contains_key(name) {
             return Ok(());
         }
@@ -309,6 +308,9 @@ impl Names<'_> {
             decompose_tokens: evaluate.decompose_tokens.unwrap_or(256),
             max_subquestions: evaluate.max_subquestions.unwrap_or(10),
             repetition_penalty: evaluate.repetition_penalty.unwrap_or(1.0),
+            scorers: self.scorers(&evaluate.scorers)?,
+            code: evaluate.code.as_ref().map_or(Ok(None), |code| self.code(code))?,
+            judge: evaluate.judge.as_ref().map(|judge| self.judge(judge)).transpose()?,
         })
     }
 

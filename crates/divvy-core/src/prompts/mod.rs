@@ -10,6 +10,7 @@
 pub mod cot;
 pub mod decompose;
 pub mod direct;
+pub mod judge;
 mod parse;
 pub mod self_ask;
 pub mod stepwise;
@@ -49,7 +50,7 @@ impl fmt::Display for PromptId {
 /// A sample question for each form of answer, with and without a premise.
 fn samples() -> Vec<Question> {
     let mut samples = Vec::new();
-    for scorer in [ScorerKind::Numeric, ScorerKind::Drop, ScorerKind::Exact] {
+    for scorer in ScorerKind::ALL {
         for premise in [None, Some("PREMISE".to_owned())] {
             samples.push(Question {
                 id: QuestionId::new("sample", Split::Dev, 0),
@@ -77,6 +78,9 @@ fn answer_form(scorer: ScorerKind) -> &'static str {
              passage; several parts are separated by commas"
         }
         ScorerKind::Exact => "X is only the name, date or short phrase that answers the question",
+        ScorerKind::Choice => "X is the letter of one option, in brackets",
+        ScorerKind::YesNo => "X is one word, yes or no",
+        ScorerKind::Code => "X is the word below, and below that line stands the whole program in one fenced block",
     }
 }
 

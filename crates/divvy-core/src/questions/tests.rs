@@ -58,7 +58,7 @@ fn a_choice_is_what_a_list_would_have_chosen() {
     let questions = held(&all);
     let mut sorted = all.clone();
     sorted.sort_by_cached_key(|question| derive_seed(3, &question.id.0));
-    let chosen = questions.choose(questions.order_by(|question| derive_seed(3, &question.id.0)));
+    let chosen = questions.choose(questions.order_by(|id| derive_seed(3, &id.0)));
     let expected: Vec<String> = sorted.iter().map(|question| question.id.0.clone()).collect();
     assert_eq!(ids(&chosen), expected);
     assert_eq!(chosen.digest("questions/1"), Digest::of_list("questions/1", &sorted));

@@ -12,6 +12,7 @@
 mod batch;
 mod error;
 mod model;
+mod scoring;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::arm::Strategy;
 pub use batch::{Batch, BatchFallback, Mode};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
+pub use scoring::{Code, FurtherScorer, Judge};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,8 +89,8 @@ pub enum OnLeak {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataSet {
-    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `rows` for any file with a column mapping, or `traffic` for what was asked of
-    /// `divvy serve --record`.
+    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `strategyqa`, `musique`, `hotpotqa`, `2wikimultihopqa`, `bbh`, `rows` for any
+    /// file with a column mapping, or `traffic` for what was asked of `divvy serve --record`.
     pub dataset: String,
     /// Files, relative to `--data DIR` (default: the recipe's folder); `hf:org/name:file` is fetched from the hub. The
     /// store's own record when absent, for `traffic`.
@@ -111,6 +113,8 @@ pub struct Columns {
     /// A list of strings, or one string with a subquestion a line.
     pub decomposition: Option<String>,
     pub id: Option<String>,
+    /// Python that checks a program, a text or a list of lines. The answer is then code, which `[evaluate.code]` has to allow.
+    pub tests: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -300,6 +304,13 @@ pub struct Evaluate {
     pub max_subquestions: Option<usize>,
     /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
     pub repetition_penalty: Option<f64>,
+    /// The same answers by further rules, beside each question's own; nothing is asked for it.
+    #[serde(default)]
+    pub scorers: Vec<FurtherScorer>,
+    /// Whether and how programs of models are run.
+    pub code: Option<Code>,
+    /// A model that reads each answer beside gold and says whether it is right.
+    pub judge: Option<Judge>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -4,11 +4,18 @@
 //! `truncated`, one with nothing to take is `no-answer`, and both are wrong.
 
 mod assignment;
+mod choice;
 pub mod drop;
 pub mod exact;
 pub mod number;
 mod numeric;
+mod paper;
 mod python;
+mod yes_no;
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     chat::Finish,
@@ -17,18 +24,118 @@ use crate::{
     records::{Grade, Outcome},
 };
 
-/// Raised when the same reply would get another grade; stored grades are keyed on it.
-pub const VERSION: u32 = 1;
+/// Raised when the same reply would get another grade. A stored grade of another version is not read but made anew, which
+/// asks no model.
+pub const VERSION: u32 = 2;
 
-/// Grades a solver's whole reply. Without golds nothing is correct: refuse such questions before (see
-/// [`crate::screening::check_gold`]).
+/// Rules that need nothing but the reply and gold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scorer {
+    Drop,
+    Numeric,
+    Exact,
+    Choice,
+    YesNo,
+    /// The reference's own scorers, see [`paper`].
+    PaperGsm8k,
+    PaperDrop,
+    PaperBamboogle,
+}
+
+impl Scorer {
+    pub const ALL: [Self; 8] = [
+        Self::Drop,
+        Self::Numeric,
+        Self::Exact,
+        Self::Choice,
+        Self::YesNo,
+        Self::PaperGsm8k,
+        Self::PaperDrop,
+        Self::PaperBamboogle,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Drop => "drop",
+            Self::Numeric => "numeric",
+            Self::Exact => "exact",
+            Self::Choice => "choice",
+            Self::YesNo => "yes-no",
+            Self::PaperGsm8k => "paper-gsm8k",
+            Self::PaperDrop => "paper-drop",
+            Self::PaperBamboogle => "paper-bamboogle",
+        }
+    }
+
+    /// What a question of this kind is graded by; `None` where that takes a process.
+    #[must_use]
+    pub fn of(kind: ScorerKind) -> Option<Self> {
+        match kind {
+            ScorerKind::Numeric => Some(Self::Numeric),
+            ScorerKind::Drop => Some(Self::Drop),
+            ScorerKind::Exact => Some(Self::Exact),
+            ScorerKind::Choice => Some(Self::Choice),
+            ScorerKind::YesNo => Some(Self::YesNo),
+            ScorerKind::Code => None,
+        }
+    }
+
+    /// What the paper's reference would grade it by; it has nothing for other kinds.
+    #[must_use]
+    pub fn of_the_paper(kind: ScorerKind) -> Option<Self> {
+        match kind {
+            ScorerKind::Numeric => Some(Self::PaperGsm8k),
+            ScorerKind::Drop => Some(Self::PaperDrop),
+            ScorerKind::Exact => Some(Self::PaperBamboogle),
+            ScorerKind::Choice | ScorerKind::YesNo | ScorerKind::Code => None,
+        }
+    }
+
+    /// Grades a solver's whole reply.
+    #[must_use]
+    pub fn grade(self, reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
+        if is_refusal(finish) {
+            return missing(Outcome::Refused);
+        }
+        match self {
+            Self::Drop => drop::grade(reply, finish, golds),
+            Self::Numeric => numeric::grade(reply, finish, golds),
+            Self::Exact => exact::grade(reply, finish, golds),
+            Self::Choice => choice::grade(reply, finish, golds),
+            Self::YesNo => yes_no::grade(reply, finish, golds),
+            Self::PaperGsm8k => paper::gsm8k(reply, golds),
+            Self::PaperDrop => paper::drop(reply, golds),
+            Self::PaperBamboogle => paper::bamboogle(reply, golds),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown scorer `{0}`; there are drop, numeric, exact, choice, yes-no, paper-gsm8k, paper-drop, paper-bamboogle"
+)]
+pub struct UnknownScorer(pub String);
+
+impl FromStr for Scorer {
+    type Err = UnknownScorer;
+
+    fn from_str(name: &str) -> Result<Self, UnknownScorer> {
+        Self::ALL.into_iter().find(|scorer| scorer.name() == name).ok_or_else(|| UnknownScorer(name.to_owned()))
+    }
+}
+
+/// Grades a solver's whole reply by its question's own rules. Without golds nothing is correct: refuse such questions
+/// before (see [`crate::screening::check_gold`]); those about code too, which are graded by running it.
 #[must_use]
 pub fn grade(kind: ScorerKind, reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
-    match kind {
-        ScorerKind::Numeric => numeric::grade(reply, finish, golds),
-        ScorerKind::Drop => drop::grade(reply, finish, golds),
-        ScorerKind::Exact => exact::grade(reply, finish, golds),
-    }
+    Scorer::of(kind).map_or_else(failed, |scorer| scorer.grade(reply, finish, golds))
+}
+
+/// The provider's own word for a reply that it or the model withheld.
+fn is_refusal(finish: &Finish) -> bool {
+    matches!(finish, Finish::Other(reason) if reason == "content_filter" || reason == "refusal")
 }
 
 /// A grade for a question whose call failed for good: it stays in the denominator.

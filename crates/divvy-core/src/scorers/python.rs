@@ -50,6 +50,15 @@ pub(super) fn float(text: &str) -> Option<f64> {
     without_underscores(trimmed)?.parse().ok()
 }
 
+/// Whether `float(text)` is one. Most tokens are words, which a look at their letters settles.
+pub(super) fn is_float(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    if text.is_ascii() && !bytes.iter().any(u8::is_ascii_digit) && !bytes.iter().any(|c| matches!(c, b'n' | b'N')) {
+        return false;
+    }
+    float(text).is_some()
+}
+
 /// Digits of any script as ASCII, and, in text that is not all ASCII, any white space as a blank.
 fn to_ascii(text: &str) -> Option<String> {
     if text.is_ascii() {

@@ -67,7 +67,7 @@ fn drop_replies() {
 #[test]
 fn what_is_missing_is_labelled_and_wrong() {
     let golds = [Gold::single("5")];
-    for kind in [ScorerKind::Numeric, ScorerKind::Drop, ScorerKind::Exact] {
+    for kind in [ScorerKind::Numeric, ScorerKind::Drop, ScorerKind::Exact, ScorerKind::Choice] {
         let outcome = |reply: &str, finish: Finish| {
             let grade = grade(kind, reply, &finish, &golds);
             (grade.outcome, grade.correct)
@@ -75,7 +75,12 @@ fn what_is_missing_is_labelled_and_wrong() {
         assert_eq!(outcome("", Finish::Stop), (Outcome::NoAnswer, false));
         assert_eq!(outcome("", Finish::Length), (Outcome::Truncated, false));
         assert_eq!(outcome("We add 2 and 3 to get 5", Finish::Length), (Outcome::Truncated, false));
-        assert_eq!(outcome("The answer is: 5\n\nIn other", Finish::Length), (Outcome::Answered, true));
+        assert_eq!(
+            outcome("The answer is: 5\n\nIn other", Finish::Length),
+            (Outcome::Answered, kind != ScorerKind::Choice)
+        );
+        assert_eq!(outcome("The answer is: 5", Finish::Other("refusal".into())), (Outcome::Refused, false));
+        assert_eq!(outcome("", Finish::Other("content_filter".into())), (Outcome::Refused, false));
     }
     assert_eq!(grade(ScorerKind::Numeric, "I cannot tell.", &Finish::Stop, &golds).outcome, Outcome::NoAnswer);
     assert_eq!(failed().outcome, Outcome::Error);
@@ -184,13 +189,40 @@ fn official_files() {
     }
 }
 
+#[test]
+fn scorers_go_by_their_names() {
+    for scorer in Scorer::ALL {
+        assert_eq!(scorer.name().parse(), Ok(scorer));
+        assert_eq!(serde_json::to_value(scorer).unwrap(), scorer.name());
+    }
+    assert!("f1".parse::<Scorer>().unwrap_err().to_string().contains("yes-no"));
+    assert_eq!(grade(ScorerKind::Code, "x", &Finish::Stop, &[]).outcome, Outcome::Error);
+}
+
+/// Percent, units, fractions and thousands are the number they state, and nothing else.
+#[test]
+fn numeric_forms() {
+    for (reply, gold) in [
+        ("The answer is: 12.5 %", "12.5"),
+        ("The answer is: **1,250** kg", "1250"),
+        ("The answer is: \\boxed{\\frac{3}{4}}", "0.75"),
+        ("The answer is: 2 1/2 hours", "5/2"),
+        ("The answer is: €1.200", "1.2"),
+        ("The answer is: 3 apples (not 4)", "3"),
+    ] {
+        check(ScorerKind::Numeric, reply, &[gold], true);
+    }
+    check(ScorerKind::Numeric, "The answer is: 12.5", &["12"], false);
+    check(ScorerKind::Numeric, "The answer is: 0.333", &["1/3"], false);
+}
+
 proptest! {
     #[test]
     fn no_reply_panics(reply in any::<String>(), gold in any::<String>()) {
         let golds = [Gold::single(gold.clone()), Gold(vec![gold, "x".into()]), Gold(vec![])];
-        for kind in [ScorerKind::Numeric, ScorerKind::Drop, ScorerKind::Exact] {
+        for scorer in Scorer::ALL {
             for finish in [Finish::Stop, Finish::Length] {
-                let grade = grade(kind, &reply, &finish, &golds);
+                let grade = scorer.grade(&reply, &finish, &golds);
                 prop_assert!((0.0..=1.0).contains(&grade.score));
             }
         }

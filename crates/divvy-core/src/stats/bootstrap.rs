@@ -10,8 +10,13 @@ pub const RESAMPLES: usize = 10_000;
 
 /// 95 % interval of any figure of `n` items, given the indices of a resample. `None` for no items or no resamples.
 pub fn interval(n: usize, resamples: usize, seed: u64, figure: impl Fn(&[usize]) -> f64) -> Option<Interval> {
+    ends(&resampled(n, resamples, seed, figure))
+}
+
+/// The figures of all resamples, sorted; none of no items.
+fn resampled(n: usize, resamples: usize, seed: u64, figure: impl Fn(&[usize]) -> f64) -> Vec<f64> {
     if n == 0 {
-        return None;
+        return Vec::new();
     }
     let mut rng = SplitMix64::new(seed);
     let mut drawn = vec![0; n];
@@ -22,7 +27,76 @@ pub fn interval(n: usize, resamples: usize, seed: u64, figure: impl Fn(&[usize])
         })
         .collect();
     figures.sort_by(f64::total_cmp);
-    Some((quantile(&figures, 0.025)?, quantile(&figures, 0.975)?))
+    figures
+}
+
+fn ends(figures: &[f64]) -> Option<Interval> {
+    Some((quantile(figures, 0.025)?, quantile(figures, 0.975)?))
+}
+
+/// A difference of two means on the same items, its interval, and how often resamples fall on the other side of zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Difference {
+    /// mean(a) − mean(b).
+    pub difference: f64,
+    pub ci: Interval,
+    /// Two-sided, never 0: with R resamples at least 2 / (R + 1).
+    pub p_value: f64,
+}
+
+/// Paired cluster bootstrap: the test and the interval where items share a cluster, or where there is partial credit. What
+/// the two arms share is gone before anything is drawn; whole clusters are drawn. `None` for no items.
+///
+/// # Panics
+/// If the lists differ in length.
+#[must_use]
+pub fn paired_clusters<K: Ord>(
+    a: &[f64],
+    b: &[f64],
+    clusters: Option<&[K]>,
+    resamples: usize,
+    seed: u64,
+) -> Option<Difference> {
+    assert_eq!(a.len(), b.len(), "paired arms answer the same questions");
+    let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    let difference = differences.iter().sum::<f64>() / differences.len() as f64;
+    let figures = means(&differences, clusters, resamples, seed);
+    let ci = ends(&figures)?;
+    // Sums of many differences miss zero by a rounding error.
+    let (below, above) =
+        (figures.partition_point(|figure| *figure <= 1e-12), figures.partition_point(|figure| *figure < -1e-12));
+    let tail = 1 + below.min(figures.len() - above);
+    let p_value = (2.0 * tail as f64 / (figures.len() + 1) as f64).min(1.0);
+    Some(Difference { difference, ci, p_value })
+}
+
+/// Means of resamples, sorted; without clusters each value is one.
+fn means<K: Ord>(values: &[f64], clusters: Option<&[K]>, resamples: usize, seed: u64) -> Vec<f64> {
+    let Some(clusters) = clusters else {
+        return resampled(values.len(), resamples, seed, |drawn| {
+            drawn.iter().map(|&index| values[index]).sum::<f64>() / drawn.len() as f64
+        });
+    };
+    assert_eq!(values.len(), clusters.len(), "every value has a cluster");
+    let mut totals: BTreeMap<&K, (f64, f64)> = BTreeMap::new();
+    for (value, cluster) in values.iter().zip(clusters) {
+        let (sum, count) = totals.entry(cluster).or_default();
+        *sum += value;
+        *count += 1.0;
+    }
+    let totals: Vec<(f64, f64)> = totals.into_values().collect();
+    resampled(totals.len(), resamples, seed, |drawn| {
+        let (sum, count) =
+            drawn.iter().fold((0.0, 0.0), |(sum, count), &index| (sum + totals[index].0, count + totals[index].1));
+        sum / count
+    })
+}
+
+/// Resamples for so many items: [`RESAMPLES`], fewer where drawing them would take seconds and the interval is narrow.
+#[must_use]
+pub fn resamples_for(items: usize) -> usize {
+    const DRAWS: usize = 20_000_000;
+    RESAMPLES.min((DRAWS / items.max(1)).max(1000))
 }
 
 /// Interval of mean(a) − mean(b) on the same questions.
@@ -39,9 +113,7 @@ pub fn paired_difference(a: &[f64], b: &[f64], resamples: usize, seed: u64) -> O
 /// Interval of the mean of independent values.
 #[must_use]
 pub fn mean(values: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
-    interval(values.len(), resamples, seed, |drawn| {
-        drawn.iter().map(|&index| values[index]).sum::<f64>() / drawn.len() as f64
-    })
+    ends(&means::<usize>(values, None, resamples, seed))
 }
 
 /// Interval of the mean of values (or of paired differences) whose clusters are drawn whole. `clusters[i]` names the
@@ -50,20 +122,8 @@ pub fn mean(values: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
 /// # Panics
 /// If the two lists differ in length.
 #[must_use]
-pub fn cluster_mean(values: &[f64], clusters: &[&str], resamples: usize, seed: u64) -> Option<Interval> {
-    assert_eq!(values.len(), clusters.len(), "every value has a cluster");
-    let mut totals: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    for (value, cluster) in values.iter().zip(clusters) {
-        let (sum, count) = totals.entry(cluster).or_default();
-        *sum += value;
-        *count += 1.0;
-    }
-    let totals: Vec<(f64, f64)> = totals.into_values().collect();
-    interval(totals.len(), resamples, seed, |drawn| {
-        let (sum, count) =
-            drawn.iter().fold((0.0, 0.0), |(sum, count), &index| (sum + totals[index].0, count + totals[index].1));
-        sum / count
-    })
+pub fn cluster_mean<K: Ord>(values: &[f64], clusters: &[K], resamples: usize, seed: u64) -> Option<Interval> {
+    ends(&means(values, Some(clusters), resamples, seed))
 }
 
 /// Quantile of sorted values, linear between neighbours (NumPy's default).
@@ -76,54 +136,4 @@ fn quantile(sorted: &[f64], share: f64) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn width(interval: Interval) -> f64 {
-        interval.1 - interval.0
-    }
-
-    #[test]
-    fn the_same_seed_gives_the_same_interval() {
-        let values: Vec<f64> = (0..50).map(|k| f64::from(k % 7)).collect();
-        assert_eq!(mean(&values, 500, 3), mean(&values, 500, 3));
-        assert_ne!(mean(&values, 500, 3), mean(&values, 500, 4));
-    }
-
-    #[test]
-    fn it_agrees_with_the_normal_interval_of_a_large_sample() {
-        let values: Vec<f64> = (0..1000).map(|k| f64::from(u8::from(k % 10 < 3))).collect();
-        let (low, high) = mean(&values, 4000, 1).unwrap();
-        // 0.3 ± 1.96 · sqrt(0.3 · 0.7 / 1000)
-        assert!((low - 0.2716).abs() < 0.003 && (high - 0.3284).abs() < 0.003, "{low} {high}");
-    }
-
-    #[test]
-    fn pairing_removes_what_arms_share() {
-        let a: Vec<f64> = (0..100).map(|k| f64::from(k % 10)).collect();
-        let b: Vec<f64> = a.iter().map(|value| value - 0.5).collect();
-        assert_eq!(paired_difference(&a, &b, 200, 1), Some((0.5, 0.5)));
-    }
-
-    #[test]
-    fn clusters_widen_the_interval_of_repeated_answers() {
-        let values: Vec<f64> = (0..200).map(|k| f64::from(k / 20 % 2)).collect();
-        let names: Vec<String> = (0..200).map(|k| (k / 20).to_string()).collect();
-        let clusters: Vec<&str> = names.iter().map(String::as_str).collect();
-        let clustered = cluster_mean(&values, &clusters, 2000, 1).unwrap();
-        assert!(width(clustered) > 3.0 * width(mean(&values, 2000, 1).unwrap()));
-    }
-
-    #[test]
-    fn nothing_has_no_interval() {
-        assert_eq!(mean(&[], 100, 1), None);
-        assert_eq!(mean(&[1.0], 0, 1), None);
-        assert_eq!(mean(&[1.0], 1, 1), Some((1.0, 1.0)));
-    }
-
-    #[test]
-    fn quantiles_as_numpy() {
-        assert_eq!(quantile(&[1.0, 2.0, 3.0, 4.0], 0.5), Some(2.5));
-        assert_eq!(quantile(&[1.0, 2.0], 1.0), Some(2.0));
-    }
-}
+mod tests;

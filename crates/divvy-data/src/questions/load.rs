@@ -26,7 +26,7 @@ use crate::models::fetch::{FetchError, FetchSettings};
 /// Which questions to read, resolved from a recipe's `[data.…]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceSpec {
-    /// `synth`, `gsm8k`, `drop`, `bamboogle` or `rows`.
+    /// A name of [`DatasetKind`].
     pub dataset: String,
     pub split: Split,
     /// Paths, relative to `base`, or `hf:org/name:file`.

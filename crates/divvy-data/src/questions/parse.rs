@@ -2,7 +2,10 @@
 //! questions (a passage of DROP's official file) or none (a row of DROP's passages file).
 
 use divvy_core::{
-    datasets::{DatasetKind, RowContext, RowError, bamboogle, drop, gsm8k, rows, traffic},
+    datasets::{
+        DatasetKind, RowContext, RowError, bamboogle, bbh, drop, gsm8k, hotpotqa, musique, rows, strategyqa, traffic,
+        two_wiki,
+    },
     question::Question,
 };
 use serde_json::{Map, Value};
@@ -11,11 +14,12 @@ use super::{load::SourceSpec, raw::RawRow};
 
 /// A parser with what it has to know beside the row.
 pub(crate) enum Parser<'a> {
-    Gsm8k,
     Bamboogle,
     /// The passages of all files, so that their order does not matter.
     Drop(drop::Passages),
     Rows(&'a divvy_core::recipe::Columns),
+    /// A row that needs nothing but itself.
+    Plain(fn(&Value, &RowContext<'_>) -> Result<Question, RowError>),
     Traffic,
 }
 
@@ -27,7 +31,12 @@ pub(crate) fn parser<'a, 'r>(
 ) -> Result<Parser<'a>, String> {
     match kind {
         DatasetKind::Synth => Err("it is generated and has no files".to_owned()),
-        DatasetKind::Gsm8k => Ok(Parser::Gsm8k),
+        DatasetKind::Gsm8k => Ok(Parser::Plain(gsm8k::parse)),
+        DatasetKind::StrategyQa => Ok(Parser::Plain(strategyqa::parse)),
+        DatasetKind::MuSiQue => Ok(Parser::Plain(musique::parse)),
+        DatasetKind::HotpotQa => Ok(Parser::Plain(hotpotqa::parse)),
+        DatasetKind::TwoWiki => Ok(Parser::Plain(two_wiki::parse)),
+        DatasetKind::Bbh => Ok(Parser::Plain(bbh::parse)),
         DatasetKind::Bamboogle => Ok(Parser::Bamboogle),
         DatasetKind::Drop => Ok(Parser::Drop(passages(raw))),
         DatasetKind::Traffic => Ok(Parser::Traffic),
@@ -60,7 +69,7 @@ pub(crate) fn questions(
 ) -> Vec<Result<Question, RowError>> {
     let context = RowContext { dataset: &spec.dataset, split: spec.split, row };
     match parser {
-        Parser::Gsm8k => vec![gsm8k::parse(value, &context)],
+        Parser::Plain(parse) => vec![parse(value, &context)],
         Parser::Traffic => vec![traffic::parse(value, &context)],
         Parser::Bamboogle => vec![bamboogle_row(value, &context)],
         Parser::Rows(columns) => vec![rows::parse(value, columns, &context)],

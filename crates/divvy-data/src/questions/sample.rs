@@ -9,7 +9,7 @@ pub fn sample(questions: Questions, wanted: usize, seed: u64) -> Questions {
     if questions.len() <= wanted {
         return questions;
     }
-    let order = questions.order_by(|question| derive_seed(seed, &question.id.0));
+    let order = questions.order_by(|id| derive_seed(seed, &id.0));
     let mut chosen: Vec<usize> = order.take(wanted).collect();
     chosen.sort_unstable();
     questions.choose(chosen)

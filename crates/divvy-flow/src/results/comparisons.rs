@@ -5,18 +5,22 @@ use divvy_core::{
     arm::Strategy,
     plan::{Plan, TEACHER},
     recipe::Target,
-    results::{ArmResult, Comparison, Family},
+    results::{ArmResult, Comparison, Family, ScoreDifference},
     stats,
 };
 
-type Evaluated = (ArmResult, Vec<bool>);
+use super::{
+    Evaluated,
+    sharing::{Sharing, has_partial_credit},
+};
 
 /// In the plan's order of arms.
-pub(super) fn of(plan: &Plan, evaluated: &[Evaluated]) -> Vec<Comparison> {
+pub(super) fn of(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
     let mut compared = Vec::new();
     for left in evaluated {
         for right in evaluated {
-            compared.extend(family(plan, &left.0, &right.0).map(|family| compare(family, left, right)));
+            let family = family(plan, &left.arm, &right.arm);
+            compared.extend(family.map(|family| compare(family, left, right, sharing)));
         }
     }
     for family in Family::ALL {
@@ -29,6 +33,12 @@ fn adjust(mut family: Vec<&mut Comparison>) {
     let adjusted = stats::holm::adjust(&family.iter().map(|comparison| comparison.p_value).collect::<Vec<_>>());
     for (comparison, p_holm) in family.iter_mut().zip(adjusted) {
         comparison.p_holm = p_holm;
+    }
+    let mut scores: Vec<&mut ScoreDifference> =
+        family.into_iter().filter_map(|comparison| comparison.score.as_mut()).collect();
+    let adjusted = stats::holm::adjust(&scores.iter().map(|score| score.p_value).collect::<Vec<_>>());
+    for (score, p_holm) in scores.iter_mut().zip(adjusted) {
+        score.p_holm = p_holm;
     }
 }
 
@@ -81,18 +91,32 @@ fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Opti
     asked.then_some(Family::Decomposer)
 }
 
-fn compare(family: Family, (arm, right): &Evaluated, (other, other_right): &Evaluated) -> Comparison {
-    let paired = stats::paired::compare(right, other_right);
+fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
+    let paired = stats::paired::compare(&left.right, &right.right);
+    let clustered = sharing.accuracies(&left.right, &right.right);
+    let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
     Comparison {
-        a: arm.arm.clone(),
-        b: other.arm.clone(),
+        a: left.arm.arm.clone(),
+        b: right.arm.arm.clone(),
         family,
         n: paired.n,
         only_a: paired.only_a,
         only_b: paired.only_b,
         difference: paired.difference,
-        ci: paired.ci,
-        p_value: paired.p_value,
-        p_holm: paired.p_value,
+        ci,
+        p_value,
+        p_holm: p_value,
+        score: score(left, right, sharing),
     }
+}
+
+/// Of partial credit, where either arm has any.
+fn score(left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Option<ScoreDifference> {
+    let partial = |evaluated: &Evaluated| has_partial_credit(&evaluated.right, &evaluated.scores);
+    if !partial(left) && !partial(right) {
+        return None;
+    }
+    let found = sharing.difference(&left.scores, &right.scores)?;
+    let (difference, ci, p_value) = (found.difference, found.ci, found.p_value);
+    Some(ScoreDifference { difference, ci, p_value, p_holm: p_value })
 }

@@ -9,7 +9,7 @@ pub(super) mod states {
     /// Not answered yet.
     pub(crate) const NONE: u8 = 0;
     pub(crate) const RIGHT: u8 = 1;
-    pub(crate) const WORDS: [&str; 6] = ["", "right", "wrong", "no answer", "truncated", "error"];
+    pub(crate) const WORDS: [&str; 7] = ["", "right", "wrong", "no answer", "truncated", "refused", "error"];
 }
 
 /// A block of data for the page's script.

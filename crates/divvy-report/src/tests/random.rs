@@ -2,7 +2,7 @@
 
 use divvy_core::{
     graded::Sheet,
-    results::{Comparison, Family, Results},
+    results::{Comparison, Family, Results, ScoreDifference},
 };
 use proptest::prelude::*;
 
@@ -105,7 +105,9 @@ prop_compose! {
         let (n, only_a, only_b) = counts;
         let ci = (floats[1], floats[2]);
         let family = Family::ALL[n as usize % Family::ALL.len()];
-        Comparison { a, b, family, n, only_a, only_b, difference: floats[0], ci, p_value: floats[3], p_holm: floats[4] }
+        let (difference, p_value, p_holm) = (floats[0], floats[3], floats[4]);
+        let score = (n % 2 == 0).then_some(ScoreDifference { difference, ci, p_value, p_holm });
+        Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score }
     }
 }
 

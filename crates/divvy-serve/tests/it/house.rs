@@ -102,6 +102,9 @@ pub(crate) fn menu(url: &str) -> Menu {
         decompose_tokens: 100,
         max_subquestions: 5,
         repetition_penalty: 1.0,
+        scorers: Vec::new(),
+        code: None,
+        judge: None,
     };
     Menu {
         served: all.into_iter().map(Arc::new).collect(),

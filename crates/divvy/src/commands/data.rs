@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use divvy_core::{
+    datasets::{DatasetKind, UnknownDataset},
     question::{Question, Split},
     questions::InMemory,
     recipe::OnBadRow,
@@ -16,15 +17,6 @@ use crate::{
     questions,
     session::read_recipe,
 };
-
-const SETS: [(&str, &str); 6] = [
-    ("synth", "generated: arithmetic stories, passages, two-hop facts; no file needed"),
-    ("gsm8k", "GSM8K JSONL, plain or Socratic (whose steps are a recorded teacher)"),
-    ("drop", "DROP: the official nested JSON, or flattened JSONL"),
-    ("bamboogle", "Bamboogle CSV or JSONL"),
-    ("rows", "any JSONL, CSV or Parquet file; the recipe says which column is what"),
-    ("traffic", "questions asked of `divvy serve --record`; without gold"),
-];
 
 /// What is asked of `divvy data`.
 pub(crate) struct Preview<'a> {
@@ -50,11 +42,8 @@ pub(crate) fn of_recipe(place: &Place, preview: &Preview<'_>) -> anyhow::Result<
 pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Result<()> {
     let &Preview { files, rows, seed, json } = preview;
     let Some(dataset) = dataset else { return list(json) };
-    if !SETS.iter().any(|(name, _)| *name == dataset) {
-        let names: Vec<&str> = SETS.iter().map(|(name, _)| *name).collect();
-        return Err(Usage(format!("unknown data set `{dataset}`; there are {}", names.join(", "))).into());
-    }
-    if dataset == "rows" {
+    let kind: DatasetKind = dataset.parse().map_err(|error: UnknownDataset| Usage(error.to_string()))?;
+    if kind == DatasetKind::Rows {
         return Err(Usage(
             "`rows` needs a column mapping, which a recipe holds; preview it with `divvy data RECIPE.toml`".to_owned(),
         )
@@ -84,13 +73,12 @@ fn show_all(questions: impl Iterator<Item = Arc<Question>>, json: bool) -> anyho
 
 fn list(json: bool) -> anyhow::Result<()> {
     if json {
-        let sets: Vec<_> =
-            SETS.iter().map(|(name, about)| serde_json::json!({ "dataset": name, "about": about })).collect();
-        return Ok(print(&serde_json::to_string_pretty(&sets)?)?);
+        let set = |kind: DatasetKind| serde_json::json!({ "dataset": kind.name(), "about": kind.description(), "files": kind.files() });
+        return Ok(print(&serde_json::to_string_pretty(&DatasetKind::ALL.map(set))?)?);
     }
     let families = synth::families();
-    for (name, about) in SETS {
-        print(&format!("{name:<10} {about}"))?;
+    for kind in DatasetKind::ALL {
+        print(&format!("{:<16} {}\n{:16} files: {}", kind.name(), kind.description(), "", kind.files()))?;
     }
     Ok(print(&format!(
         "\n`synth` has {} problem families; `divvy data synth` shows some of its questions.",

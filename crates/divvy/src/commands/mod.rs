@@ -53,7 +53,9 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Serve { place, new_key: None, run, arms, listen, keys, record, strict, hosts } => {
             serve::run(place, serve::Asked { run, arms, listen, keys, record, strict, hosts }).await
         }
-        Command::Score { scorer, predictions } => score::run(scorer, &predictions),
+        Command::Score { scorer, compare, predictions } => {
+            score::run(score::wanted(scorer, compare.as_deref())?, &predictions)
+        }
         Command::Data { dataset, folder, files, store, rows, seed, json } => {
             let preview = data::Preview { files: &files, rows, seed, json };
             match dataset.as_deref() {

@@ -112,7 +112,7 @@ async fn one(session: &Session, context: &Context, stage: Stage) -> Result<(), F
         Stage::Collect => collect::run(context).await,
         Stage::Screen => screen::run(context).await,
         Stage::Train => train::run(context, &session.trainer).await,
-        Stage::Evaluate => evaluate::run(context).await,
+        Stage::Evaluate | Stage::Judge => evaluate::run(context).await,
     }
 }
 

@@ -15,7 +15,7 @@ use divvy_core::{
     records::{Collected, ItemState, Stage, Verdict},
     stats,
 };
-use divvy_flow::{evaluate::Graded, rows::Make};
+use divvy_flow::{evaluate::Graded, graders::judge::Judged, rows::Make};
 use divvy_report::{Chunk, Rows};
 use divvy_serve::{CallsWanted, RowsWanted, Shelf};
 use divvy_store::{ItemPage, ItemRow, Store};
@@ -238,6 +238,12 @@ fn payload(row: &ItemRow, value: &mut Value) {
             let Ok(verdict) = serde_json::from_str::<Verdict>(&row.payload_json) else { return };
             value["verdict"] = json!(verdict);
             value["answer"] = json!(verdict.answer);
+        }
+        Stage::Judge => {
+            let Ok(judged) = serde_json::from_str::<Judged>(&row.payload_json) else { return };
+            value["answer"] = json!(judged.answer);
+            value["correct"] = json!(judged.correct);
+            value["reply"] = json!(judged.reply);
         }
         Stage::Train => {}
     }

@@ -106,6 +106,8 @@ fn of(plan: &Digest, question: &Question) -> (Vec<ItemRow>, Vec<CallRecord>) {
                 decomposition: decomposer.map(|_| Decomposition::from_texts(steps)),
                 sub_answers: decomposer.map(|_| vec![Some((number % 97).to_string()), None]).unwrap_or_default(),
                 malformed: false,
+                finish: Some(Finish::Stop),
+                scorer_version: divvy_core::scorers::VERSION,
                 reply,
                 decompose: decomposer
                     .map(|_| spent(2))

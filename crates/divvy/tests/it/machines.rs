@@ -132,9 +132,10 @@ fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
     assert_eq!(paused.code, Some(0), "{paused:?}");
     machines.assert_finished();
     [&steady, &paused].into_iter().for_each(assert_silent_about_the_password);
-    // What was paid is on record, but for what the killed one had in flight; a late reply is kept beside the first.
+    // What was paid is on record, but for what the killed one had in flight; a late reply is kept beside the first. More may be
+    // on record than was heard: a connection that broke while its worker stood still.
     let (attempts, repeats) = (machines.count("attempt"), machines.bench.repeats());
-    assert!(machines.heard() - attempts <= CONCURRENCY, "{} heard, {attempts} on record", machines.heard());
+    assert!(machines.heard() <= attempts + CONCURRENCY, "{} heard, {attempts} on record", machines.heard());
     assert!(repeats <= 2 * CONCURRENCY, "{repeats} repeats: more than two workers had in flight");
     assert_eq!(machines.count("attempt") - machines.count("call"), machines.count("raw_reply") - CALLS);
     assert_eq!(machines.count("flight"), 0);

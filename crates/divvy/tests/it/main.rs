@@ -17,6 +17,7 @@ mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
 mod estimating; // what the rest of a run will take
 mod exporting; // training rows for other trainers
+mod grading; // further scorers, a judge, programs that are run
 mod kill; // SIGKILL and Ctrl-C, then the same command
 mod listing; // `divvy data` and `divvy models`
 mod looking; // `divvy calls`

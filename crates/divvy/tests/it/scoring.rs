@@ -40,3 +40,49 @@ fn a_line_that_is_none_is_named() {
     }
     bench.run(&["score", "--scorer", "drop", "--predictions", "q.jsonl"]).complains(2, &["--predictions", "q.jsonl"]);
 }
+
+#[test]
+fn a_line_keeps_what_it_had() {
+    let bench = Bench::idle();
+    let line = r#"{"z": 1.50, "predicted": ["4"], "golds": [["4"]], "a": {"b": [1, 2]} }"#;
+    bench.workspace.write("p.jsonl", line);
+    let ended = bench.done(&["score", "--scorer", "drop", "--predictions", "p.jsonl"]);
+    let open = line.strip_suffix(" }").unwrap();
+    assert_eq!(ended.stdout, format!("{open}, \"em\": 1.0, \"f1\": 1.0}}\n"));
+    let again = scored(&bench, "numeric", r#"{"em": 0.0, "predicted": ["4"], "golds": [["4"]]}"#);
+    assert_eq!(again[0]["em"], json!(1.0));
+}
+
+#[test]
+fn every_scorer_can_be_asked_for() {
+    let bench = Bench::idle();
+    for (scorer, reply, gold) in [
+        ("choice", "The answer is: (B)", "(B)"),
+        ("yes-no", "The answer is: true", "yes"),
+        ("paper-gsm8k", "It is 18 or 20", "18"),
+        ("paper-drop", "The answer is: 10:30", "30"),
+        ("paper-bamboogle", "In 1984", "4"),
+    ] {
+        let row = json!({ "predicted": [reply], "golds": [[gold]] }).to_string();
+        assert_eq!(scored(&bench, scorer, &row)[0]["em"], json!(1.0), "{scorer}");
+    }
+}
+
+#[test]
+fn two_scorers_are_compared_line_by_line() {
+    let bench = Bench::idle();
+    let rows: Vec<String> = ["The answer is: 18", "He has 18. The answer is: 20", "The answer is: 5"]
+        .iter()
+        .map(|reply| json!({ "predicted": [reply], "golds": [["18"]] }).to_string())
+        .collect();
+    bench.workspace.write("p.jsonl", &rows.join("\n"));
+    let ended = bench.done(&["score", "--compare", "numeric", "paper-gsm8k", "--predictions", "p.jsonl"]);
+    let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["predicted"], json!(["He has 18. The answer is: 20"]));
+    let expect = json!({ "numeric": { "em": 0.0, "f1": 0.0 }, "paper-gsm8k": { "em": 1.0, "f1": 1.0 } });
+    assert_eq!(lines[0]["scores"], expect);
+    assert!(ended.stderr.contains("they disagree on 1 (33.33 %)"), "{ended:?}");
+    bench.run(&["score", "--predictions", "p.jsonl"]).complains(2, &["--scorer"]);
+    bench.run(&["score", "--compare", "drop", "--predictions", "p.jsonl"]).complains(2, &["--compare"]);
+}

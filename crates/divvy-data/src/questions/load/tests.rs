@@ -89,6 +89,7 @@ fn rows_with_a_column_mapping_and_no_two_alike_ids() {
         premise: None,
         decomposition: None,
         id: id.map(str::to_owned),
+        tests: None,
     };
     spec.columns = Some(columns(None));
     assert_eq!(ids(&read_questions(&spec).unwrap()), ["rows/train/0", "rows/train/1", "rows/train/2"]);

@@ -53,6 +53,7 @@ fn verdict_words(example: &Example) -> (&'static str, &'static str) {
         (false, Outcome::Answered) => ("wrong", "✗ wrong"),
         (false, Outcome::NoAnswer) => ("wrong", "✗ no answer"),
         (false, Outcome::Truncated) => ("wrong", "✗ truncated"),
+        (false, Outcome::Refused) => ("wrong", "✗ refused"),
         (false, Outcome::Error) => ("wrong", "✗ error"),
     }
 }

@@ -7,6 +7,7 @@ mod comparisons;
 mod examples;
 mod rows;
 mod run;
+mod scoring;
 mod screening;
 mod steps;
 mod training;
@@ -30,10 +31,11 @@ pub(super) struct Told<'a> {
     pub(super) rows: &'a Rows,
 }
 
-const ALL: [fn(Told<'_>) -> Option<Section>; 9] = [
+const ALL: [fn(Told<'_>) -> Option<Section>; 10] = [
     accuracy::section,
     arms::section,
     comparisons::section,
+    scoring::section,
     steps::section,
     rows::section,
     training::section,

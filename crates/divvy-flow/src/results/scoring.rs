@@ -1,0 +1,153 @@
+//! The answers of every arm under the further scorers of the recipe, from the replies in the store: nothing is asked. A reply
+//! that is missing is wrong by every scorer.
+
+use divvy_core::{
+    plan::EvaluatePlan,
+    question::Question,
+    recipe::FurtherScorer,
+    results::{Disagreement, ScoredArm, Scoring},
+    scorers::{self, Scorer},
+};
+
+use super::sharing::Sharing;
+use crate::{evaluate::Graded, graders::judge::Verdicts};
+
+/// What the questions' own scorers are called.
+const OWN: &str = "own";
+const JUDGE: &str = "judge";
+
+/// Collects for one arm, question by question.
+pub(super) struct Further {
+    scorers: Vec<FurtherScorer>,
+    has_judge: bool,
+    verdicts: Verdicts,
+    arm: String,
+    /// Questions so far.
+    asked: usize,
+    columns: Vec<Column>,
+    disagreements: Vec<Disagreement>,
+}
+
+/// Of all arms, in their order.
+pub(super) fn of(arms: Vec<Further>, sharing: &Sharing) -> Option<Scoring> {
+    let (mut scored, mut disagreements) = (Vec::new(), Vec::new());
+    for arm in arms.into_iter().filter(|arm| !arm.is_idle()) {
+        scored.extend(arm.columns.into_iter().map(|column| column.result(&arm.arm, sharing)));
+        disagreements.extend(arm.disagreements);
+    }
+    (!scored.is_empty()).then_some(Scoring { version: scorers::VERSION, arms: scored, disagreements })
+}
+
+/// One scorer on one arm.
+struct Column {
+    name: &'static str,
+    /// Places of the questions that it can grade, and what it said.
+    places: Vec<usize>,
+    right: Vec<bool>,
+    score: f64,
+    unread: u64,
+}
+
+/// What one scorer says of one answer.
+#[derive(Clone, Copy)]
+struct Said {
+    scorer: &'static str,
+    correct: bool,
+    score: f64,
+    /// A judge that has said nothing, or nothing readable.
+    unread: bool,
+}
+
+impl Further {
+    pub(super) fn of(plan: &EvaluatePlan, arm: &str, verdicts: Option<Verdicts>) -> Self {
+        let (scorers, has_judge) = (plan.scorers.clone(), plan.judge.is_some());
+        let names = std::iter::once(OWN).chain(scorers.iter().map(|scorer| scorer.name()));
+        let names = names.chain(has_judge.then_some(JUDGE));
+        let columns =
+            names.map(|name| Column { name, places: Vec::new(), right: Vec::new(), score: 0.0, unread: 0 }).collect();
+        let (arm, verdicts) = (arm.to_owned(), verdicts.unwrap_or_default());
+        Self { scorers, has_judge, verdicts, arm, asked: 0, columns, disagreements: Vec::new() }
+    }
+
+    /// Nobody asks for more than the questions' own scorers.
+    fn is_idle(&self) -> bool {
+        self.scorers.is_empty() && !self.has_judge
+    }
+
+    pub(super) fn add(&mut self, question: &Question, graded: Option<&Graded>) {
+        if self.is_idle() {
+            return;
+        }
+        let said: Vec<Option<Said>> = self.said(question, graded);
+        for (column, said) in self.columns.iter_mut().zip(&said) {
+            let Some(said) = said else { continue };
+            column.places.push(self.asked);
+            column.right.push(said.correct);
+            column.score += said.score;
+            column.unread += u64::from(said.unread);
+        }
+        self.asked += 1;
+        let Some(graded) = graded else { return };
+        let by = |correct| said.iter().flatten().filter(move |said| !said.unread && said.correct == correct);
+        let names = |correct| by(correct).map(|said| said.scorer.to_owned()).collect::<Vec<_>>();
+        let (right_by, wrong_by) = (names(true), names(false));
+        if !right_by.is_empty() && !wrong_by.is_empty() {
+            self.disagreements.push(Disagreement {
+                arm: self.arm.clone(),
+                question_id: question.id.0.clone(),
+                answer: graded.grade.answer.clone(),
+                gold: question.golds.iter().map(ToString::to_string).collect(),
+                right_by,
+                wrong_by,
+            });
+        }
+    }
+
+    /// By the question's own scorer first, then by each of the others that has rules for it.
+    fn said(&self, question: &Question, graded: Option<&Graded>) -> Vec<Option<Said>> {
+        let own = graded.map_or((false, 0.0), |graded| (graded.grade.correct, graded.grade.score));
+        let own = Said { scorer: OWN, correct: own.0, score: own.1, unread: false };
+        let by = |further: &FurtherScorer| {
+            let scorer = further.scorer(question.scorer)?;
+            let (correct, score) = graded.map_or((false, 0.0), |graded| regraded(scorer, question, graded));
+            Some(Said { scorer: further.name(), correct, score, unread: false })
+        };
+        let judge = self.has_judge.then(|| Some(self.judged(question, graded)));
+        std::iter::once(Some(own)).chain(self.scorers.iter().map(by)).chain(judge).collect()
+    }
+
+    fn judged(&self, question: &Question, graded: Option<&Graded>) -> Said {
+        let answer = graded.and_then(|graded| graded.grade.answer.as_ref());
+        // A verdict on another answer than this is none.
+        let verdict = self.verdicts.get(&question.id).filter(|judged| Some(&judged.answer) == answer);
+        let correct = verdict.and_then(|judged| judged.correct);
+        let score = f64::from(u8::from(correct == Some(true)));
+        Said { scorer: JUDGE, correct: correct == Some(true), score, unread: answer.is_some() && correct.is_none() }
+    }
+}
+
+/// An arm that could not decompose gave no reply to grade.
+fn regraded(scorer: Scorer, question: &Question, graded: &Graded) -> (bool, f64) {
+    if graded.malformed {
+        return (false, 0.0);
+    }
+    let grade = scorer.grade(&graded.reply, &graded.finish(), &question.golds);
+    (grade.correct, grade.score)
+}
+
+impl Column {
+    fn result(self, arm: &str, sharing: &Sharing) -> ScoredArm {
+        let (n, correct) = (self.right.len(), self.right.iter().filter(|right| **right).count());
+        let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
+        ScoredArm {
+            arm: arm.to_owned(),
+            scorer: self.name.to_owned(),
+            n: n as u64,
+            correct: correct as u64,
+            accuracy: share(correct as f64),
+            ci: sharing.among(&self.places).accuracy(&self.right),
+            score: share(self.score),
+            unread: self.unread,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Which questions share a passage, and the intervals and tests that follow. Questions about one passage are not
+//! independent: there, whole passages are drawn (cluster bootstrap); elsewhere accuracy has Wilson's interval and McNemar's
+//! test, which are exact where a bootstrap is not. Partial credit is drawn in both.
+
+use std::collections::{HashMap, HashSet};
+
+use divvy_core::{
+    digest::derive_seed,
+    questions::Questions,
+    stats::{
+        self, Interval,
+        bootstrap::{self, Difference},
+    },
+};
+
+/// The questions' passages, and the seed of everything drawn.
+pub(super) struct Sharing {
+    /// The number of each question's passage, or of the question itself; `None` where none is shared.
+    units: Option<Vec<usize>>,
+    count: usize,
+    seed: u64,
+}
+
+impl Sharing {
+    pub(super) fn of(questions: &Questions, seed: u64) -> Self {
+        let mut numbers: HashMap<String, usize> = HashMap::new();
+        let units = questions.iter().map(|question| {
+            let next = numbers.len();
+            *numbers.entry(question.premise.as_ref().unwrap_or(&question.id.0).clone()).or_insert(next)
+        });
+        Self::by_units(units.collect(), derive_seed(seed, "bootstrap"))
+    }
+
+    fn by_units(units: Vec<usize>, seed: u64) -> Self {
+        let count = units.iter().collect::<HashSet<_>>().len();
+        Self { units: (count < units.len()).then_some(units), count, seed }
+    }
+
+    /// The same of some of the questions, by their places.
+    pub(super) fn among(&self, places: &[usize]) -> Self {
+        match &self.units {
+            Some(units) => Self::by_units(places.iter().map(|&place| units[place]).collect(), self.seed),
+            None => Self { units: None, count: places.len(), seed: self.seed },
+        }
+    }
+
+    /// How many passages there are, where they are shared.
+    pub(super) fn passages(&self) -> Option<u64> {
+        self.units.as_ref().map(|_| self.count as u64)
+    }
+
+    pub(super) fn accuracy(&self, right: &[bool]) -> Interval {
+        let correct = right.iter().filter(|right| **right).count();
+        let wilson = stats::wilson::interval(correct as u64, right.len() as u64);
+        // Where all are right, or none, every resample says the same: that is no certainty.
+        let varies = 0 < correct && correct < right.len();
+        let drawn = self.units.as_ref().filter(|_| varies).and_then(|_| self.mean(&as_scores(right)));
+        drawn.unwrap_or(wilson)
+    }
+
+    /// `None` where partial credit is nothing but right and wrong.
+    pub(super) fn score(&self, right: &[bool], scores: &[f64]) -> Option<Interval> {
+        has_partial_credit(right, scores).then(|| self.mean(scores)).flatten()
+    }
+
+    fn mean(&self, values: &[f64]) -> Option<Interval> {
+        let resamples = bootstrap::resamples_for(self.count);
+        match &self.units {
+            Some(units) => bootstrap::cluster_mean(values, units, resamples, self.seed),
+            None => bootstrap::mean(values, resamples, self.seed),
+        }
+    }
+
+    /// Of two arms; `None` where questions are independent, and McNemar's test is due.
+    pub(super) fn accuracies(&self, right: &[bool], other: &[bool]) -> Option<Difference> {
+        self.units.as_ref()?;
+        self.difference(&as_scores(right), &as_scores(other))
+    }
+
+    pub(super) fn difference(&self, scores: &[f64], other: &[f64]) -> Option<Difference> {
+        let resamples = bootstrap::resamples_for(self.count);
+        bootstrap::paired_clusters(scores, other, self.units.as_deref(), resamples, self.seed)
+    }
+}
+
+pub(super) fn has_partial_credit(right: &[bool], scores: &[f64]) -> bool {
+    right.iter().zip(scores).any(|(right, score)| f64::from(u8::from(*right)) != *score)
+}
+
+fn as_scores(right: &[bool]) -> Vec<f64> {
+    right.iter().map(|right| f64::from(u8::from(*right))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use divvy_core::{
+        question::{Question, QuestionId, ScorerKind, Split},
+        stats::wilson,
+    };
+
+    use super::*;
+
+    fn questions(premises: &[Option<&str>]) -> Questions {
+        let question = |(row, premise): (usize, &Option<&str>)| Question {
+            id: QuestionId::new("set", Split::Test, row),
+            dataset: "set".to_owned(),
+            split: Split::Test,
+            premise: premise.map(str::to_owned),
+            text: "Q?".to_owned(),
+            golds: Vec::new(),
+            scorer: ScorerKind::Drop,
+            steps: None,
+            recorded: None,
+            cluster: Some("one family".to_owned()),
+        };
+        premises.iter().enumerate().map(question).collect()
+    }
+
+    #[test]
+    fn only_a_shared_passage_makes_a_cluster() {
+        let alone = questions(&[None, None, Some("A"), Some("B")]);
+        let alone = Sharing::of(&alone, 1);
+        assert_eq!(alone.passages(), None);
+        let right = [true, true, false, true];
+        assert_eq!(alone.accuracy(&right), wilson::interval(3, 4));
+        assert_eq!(alone.accuracies(&right, &right), None);
+        let shared = questions(&[None, Some("A"), Some("A"), Some("B")]);
+        let shared = Sharing::of(&shared, 1);
+        assert_eq!(shared.passages(), Some(3));
+        assert_eq!((shared.among(&[0, 1, 3]).passages(), shared.among(&[1, 2]).passages()), (None, Some(1)));
+    }
+
+    #[test]
+    fn repeated_answers_of_a_passage_are_one_piece_of_evidence() {
+        let premises: Vec<String> = (0..200).map(|row| (row / 20).to_string()).collect();
+        let premises: Vec<Option<&str>> = premises.iter().map(|premise| Some(premise.as_str())).collect();
+        let questions = questions(&premises);
+        let sharing = Sharing::of(&questions, 1);
+        let right: Vec<bool> = (0..200).map(|row| row / 20 % 2 == 0).collect();
+        let (low, high) = sharing.accuracy(&right);
+        let (narrow_low, narrow_high) = wilson::interval(100, 200);
+        assert!(high - low > 3.0 * (narrow_high - narrow_low), "{low} {high}");
+        let none = vec![false; 200];
+        assert_eq!(sharing.accuracy(&none), wilson::interval(0, 200), "no resample of nothing right varies");
+        let found = sharing.accuracies(&right, &none).unwrap();
+        assert!(found.difference == 0.5 && found.p_value < 0.05, "{found:?}");
+        assert_eq!(sharing.score(&right, &as_scores(&right)), None);
+        assert!(sharing.score(&right, &vec![0.5; 200]).is_some());
+    }
+}
