@@ -1,8 +1,12 @@
 //! An arm: strategy × decomposer × solver, one row of the result table.
 
+mod variant;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+pub use variant::{Variant, Way};
 
 /// How a question is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,6 +26,27 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    const ALL: [Self; 5] = [Self::Direct, Self::Cot, Self::TwoStage, Self::Sequential, Self::SelfAsk];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Cot => "cot",
+            Self::TwoStage => "two-stage",
+            Self::Sequential => "sequential",
+            Self::SelfAsk => "self-ask",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|strategy| strategy.name() == name)
+    }
+
+    fn names() -> [&'static str; 5] {
+        Self::ALL.map(Self::name)
+    }
+
     #[must_use]
     pub fn needs_decomposer(self) -> bool {
         matches!(self, Self::TwoStage | Self::Sequential | Self::SelfAsk)
@@ -30,13 +55,7 @@ impl Strategy {
 
 impl fmt::Display for Strategy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Direct => "direct",
-            Self::Cot => "cot",
-            Self::TwoStage => "two-stage",
-            Self::Sequential => "sequential",
-            Self::SelfAsk => "self-ask",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -44,18 +63,21 @@ impl fmt::Display for Strategy {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Arm {
     pub strategy: Strategy,
+    #[serde(default, skip_serializing_if = "Variant::is_plain")]
+    pub variant: Variant,
     pub decomposer: Option<String>,
     pub solver: String,
 }
 
 impl Arm {
-    /// `cot/qwen-1.5b`, `two-stage/sd-r/qwen-1.5b`: used in files, JSON and the report.
+    /// `cot/qwen-1.5b`, `two-stage/sd-r/qwen-1.5b+shots=4`: used in files, JSON and the report.
     #[must_use]
     pub fn slug(&self) -> String {
+        let Self { strategy, variant, .. } = self;
         let plain = |name: &str| name.strip_prefix("student:").unwrap_or(name).to_owned();
         match &self.decomposer {
-            Some(decomposer) => format!("{}/{}/{}", self.strategy, plain(decomposer), plain(&self.solver)),
-            None => format!("{}/{}", self.strategy, plain(&self.solver)),
+            Some(decomposer) => format!("{strategy}/{}/{}{variant}", plain(decomposer), plain(&self.solver)),
+            None => format!("{strategy}/{}{variant}", plain(&self.solver)),
         }
     }
 }

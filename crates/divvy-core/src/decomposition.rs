@@ -34,6 +34,18 @@ impl Decomposition {
         if steps.is_empty() { Self::None } else { Self::Steps(steps) }
     }
 
+    /// The first so many steps.
+    #[must_use]
+    pub fn capped(self, most: usize) -> Self {
+        match self {
+            Self::Steps(mut steps) => {
+                steps.truncate(most);
+                Self::Steps(steps)
+            }
+            Self::None => Self::None,
+        }
+    }
+
     #[must_use]
     pub fn steps(&self) -> &[Subquestion] {
         match self {

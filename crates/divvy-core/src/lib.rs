@@ -19,6 +19,7 @@ pub mod leak;
 pub mod model;
 pub mod plan;
 pub mod prompts;
+pub mod quality;
 pub mod question;
 pub mod questions;
 pub mod recipe;

@@ -6,17 +6,20 @@ mod tests;
 
 mod batch;
 mod names;
+mod prompts;
 mod scoring;
+mod usages;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
+pub use self::prompts::demonstrates;
 use crate::{
     arm::Arm,
     digest::Digest,
-    prompts::decompose::Style,
+    prompts::{Prompts, decompose::Style},
     recipe::{EvalSplit, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
 };
 
@@ -39,6 +42,9 @@ pub struct Plan {
     pub screen: Option<ScreenPlan>,
     pub students: BTreeMap<String, StudentPlan>,
     pub evaluate: Option<EvaluatePlan>,
+    /// The wording of every prompt: of teachers, solvers and students, in training and ever after.
+    #[serde(default, skip_serializing_if = "Prompts::is_built_in")]
+    pub prompts: Prompts,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,7 +150,10 @@ impl Plan {
             screen: recipe.screen.as_ref().map(|screen| names.screen(screen)).transpose()?,
             students: names.students()?,
             evaluate: recipe.evaluate.as_ref().map(|evaluate| names.evaluate(evaluate)).transpose()?,
+            prompts: names.prompts()?,
         };
+        names.shots(&plan)?;
+        names.caps(&plan)?;
         names.sources()?;
         names.money(&plan)?;
         Ok(plan)

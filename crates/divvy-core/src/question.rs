@@ -102,4 +102,17 @@ pub struct Question {
     /// What it has in common with other questions: a passage, a problem family. Slices go by it; intervals are clustered
     /// where the passage itself is shared, since families are a fixed list and not a draw.
     pub cluster: Option<String>,
+    /// The data set's own solution, step by step; empty where it has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub worked: Vec<Worked>,
+}
+
+/// One step of a worked solution.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worked {
+    /// As a person would write it, on one line.
+    pub text: String,
+    /// What it comes to, where that is marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::decomposition::Decomposition;
+use crate::{decomposition::Decomposition, prompts::decompose::Problem};
 
 /// Stage of a run. An item is one (stage, question, sample, arm or role).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +45,15 @@ pub struct Collected {
     pub decomposition: Decomposition,
     /// Call key, absent for a recorded teacher.
     pub call: Option<String>,
+    /// What was left out of the reply; empty in the records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+/// A reply that is no decomposition.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Unusable {
+    pub problems: Vec<Problem>,
 }
 
 /// What screening decided about one decomposition.

@@ -1,13 +1,19 @@
 //! The results of a run as plain data: what `divvy report` prints, for people and for programs alike.
 //! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
 
+mod quality;
 mod scoring;
 
 use serde::{Deserialize, Serialize};
 
+pub use quality::{DecomposerQuality, Heard, Pass};
 pub use scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring};
 
-use crate::{arm::Strategy, records::Outcome, records::TrainPoint};
+use crate::{
+    arm::{Strategy, Variant},
+    quality::Quality,
+    records::{Outcome, TrainPoint},
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Results {
@@ -30,6 +36,9 @@ pub struct Results {
     pub collection: Option<CollectionSummary>,
     pub screening: Option<ScreeningSummary>,
     pub training: Vec<TrainingSummary>,
+    /// Decomposition quality, by decomposer.
+    #[serde(default)]
+    pub quality: Vec<DecomposerQuality>,
     /// Wall time of each stage that ran, in milliseconds.
     pub stages: Vec<StageTime>,
 }
@@ -57,6 +66,9 @@ pub struct ArmResult {
     /// The slug, for example `two-stage/sd-r/qwen-0.5b`.
     pub arm: String,
     pub strategy: Strategy,
+    /// Demonstrations and cap, where it has any.
+    #[serde(default, skip_serializing_if = "Variant::is_plain")]
+    pub variant: Variant,
     pub decomposer: Option<String>,
     pub solver: String,
     /// Fixed denominator: every test question, whatever became of it.
@@ -93,6 +105,9 @@ pub struct ArmResult {
     pub well_formed: Option<f64>,
     /// Mean number of subquestions.
     pub mean_subquestions: Option<f64>,
+    /// What it was given to solve, "no decomposition" included; `None` for single-stage arms.
+    #[serde(default)]
+    pub decompositions: Option<Quality>,
     /// Accuracy by number of reasoning steps, where the data set knows them.
     pub by_steps: Vec<StepSlice>,
     pub examples: Vec<Example>,
@@ -117,10 +132,12 @@ pub enum Family {
     Parts,
     /// Do several calls answer better than all subquestions in one?
     Strategy,
+    /// Does a prompt with demonstrations or a cap answer better than the plain one?
+    Prompt,
 }
 
 impl Family {
-    pub const ALL: [Self; 4] = [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy];
+    pub const ALL: [Self; 5] = [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy, Self::Prompt];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -129,6 +146,7 @@ impl Family {
             Self::Solver => "solver",
             Self::Parts => "parts",
             Self::Strategy => "strategy",
+            Self::Prompt => "prompt",
         }
     }
 }

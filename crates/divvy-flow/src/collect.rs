@@ -10,7 +10,7 @@ use divvy_core::{
     plan::CollectPlan,
     prompts::decompose::{self, Style},
     question::Question,
-    records::{Collected, ItemState, Stage},
+    records::{Collected, ItemState, Stage, Unusable},
 };
 use divvy_llm::ChatError;
 
@@ -110,9 +110,11 @@ fn asked(context: &Context) -> u64 {
 
 fn recorded(question: &Question) -> Done {
     match &question.recorded {
-        Some(decomposition) => {
-            Done::new(ItemState::Done, &Collected { decomposition: decomposition.clone(), call: None }, Vec::new())
-        }
+        Some(decomposition) => Done::new(
+            ItemState::Done,
+            &Collected { decomposition: decomposition.clone(), call: None, problems: Vec::new() },
+            Vec::new(),
+        ),
         None => Done::new(ItemState::Rejected("no-recorded-decomposition".into()), &(), Vec::new()),
     }
 }
@@ -125,7 +127,7 @@ fn request(context: &Context, question: &Question, sample: u32, style: Style, ta
         format: decompose::format(style),
         ..Sampling::greedy(plan.max_tokens)
     };
-    Request { messages: decompose::messages(question, style), sampling, sample, take }
+    Request { messages: decompose::messages(&context.plan.prompts, style, question), sampling, sample, take }
 }
 
 async fn ask(
@@ -139,10 +141,16 @@ async fn ask(
     let (call, style) = structured::ask(context, &plan.teacher, ready, style, request).await?;
     let parsed = decompose::read(&call.reply.text, &call.reply.finish, style, plan.max_subquestions);
     Ok(match parsed.decomposition {
-        _ if call.reply.finish == Finish::Length => Done::new(ItemState::Rejected("truncated".into()), &(), vec![call]),
-        None => Done::new(ItemState::Rejected(unusable(&call.reply.finish)), &(), vec![call]),
+        _ if call.reply.finish == Finish::Length => {
+            Done::new(ItemState::Rejected("truncated".into()), &Unusable { problems: parsed.problems }, vec![call])
+        }
+        None => {
+            let reason = unusable(&call.reply.finish);
+            Done::new(ItemState::Rejected(reason), &Unusable { problems: parsed.problems }, vec![call])
+        }
         Some(decomposition) => {
-            let collected = Collected { decomposition, call: Some(call.key.hex().to_owned()) };
+            let (call_key, problems) = (call.key.hex().to_owned(), parsed.problems);
+            let collected = Collected { decomposition, call: Some(call_key), problems };
             Done::new(ItemState::Done, &collected, vec![call])
         }
     })

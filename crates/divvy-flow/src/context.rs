@@ -14,12 +14,17 @@ use divvy_llm::{Call, Client};
 use divvy_store::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::FlowError, items::Pace, progress::Progress, shard::Shard, split::Splits, train::Artefact};
+use crate::{
+    demonstrations::Shown, error::FlowError, items::Pace, progress::Progress, shard::Shard, split::Splits,
+    train::Artefact,
+};
 
 pub struct Context {
     pub plan: Plan,
     pub digest: Digest,
     pub questions: Splits,
+    /// Demonstrations from all the training questions of the plan.
+    pub shown: Arc<Shown>,
     pub store: Store,
     pub models: Arc<dyn Models>,
     pub progress: Arc<dyn Progress>,

@@ -4,9 +4,11 @@ use divvy_core::{
     arm::{Arm, Strategy},
     chat::{Message, Usage},
     decomposition::{Decomposition, Subquestion},
-    plan::{EvaluatePlan, Plan, RECORDED, StudentPlan, TEACHER},
+    plan::{EvaluatePlan, Plan, RECORDED, StudentPlan, TEACHER, demonstrates},
     prompts::{
-        cot, decompose, direct, self_ask,
+        Demonstration, Prompts, cot,
+        decompose::{self, Manner},
+        direct, self_ask,
         stepwise::{self, Known},
         two_stage,
     },
@@ -15,7 +17,10 @@ use divvy_core::{
     recipe::EvalSplit,
 };
 
-use crate::split::Splits;
+use crate::{
+    demonstrations::{self, Shown},
+    split::Splits,
+};
 
 /// Calls and tokens of one stage and model, an upper estimate: no reply is longer than its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +54,7 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
         lines.push(line(
             "collect",
             &plan.collect.teacher,
-            asked.map(|question| decompose::messages(&question, plan.style(TEACHER))),
+            asked.map(|question| decompose::messages(&plan.prompts, plan.style(TEACHER), &question)),
             plan.collect.max_tokens,
             plan.collect.samples,
         ));
@@ -58,7 +63,7 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
         let screened = train
             .iter()
             .take(screen.rows.unwrap_or(usize::MAX))
-            .map(|question| two_stage::messages(&question, &guess(&question)));
+            .map(|question| two_stage::messages(&plan.prompts, &question, &guess(&question)));
         lines.push(line("screen", &screen.solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
     }
     lines.extend(plan.students.iter().map(|(name, student)| training(plan, name, student, train)));
@@ -72,88 +77,113 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
 fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &Questions) -> Estimate {
     let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
     let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
-    let rows = train.iter().take(most).flat_map(|question| taught(student, &question));
+    let rows = train.iter().take(most).flat_map(|question| taught(plan, student, &question));
     let once = line("train", name, rows, 0, 1);
     Estimate { calls: once.calls * student.epochs, tokens_in: once.tokens_in * student.epochs, ..once }
 }
 
 /// The rows of one question, prompt and completion.
-fn taught(student: &StudentPlan, question: &Question) -> Vec<Vec<Message>> {
-    let steps = guess(question);
+fn taught(plan: &Plan, student: &StudentPlan, question: &Question) -> Vec<Vec<Message>> {
+    let (prompts, steps) = (&plan.prompts, guess(question));
     let row = |mut prompt: Vec<Message>, completion: String| {
         prompt.push(Message::user(completion));
         prompt
     };
     let mut rows = Vec::new();
     if student.target.decomposes() {
-        rows.push(row(decompose::messages(question, student.style), decompose::completion(&steps)));
+        rows.push(row(decompose::messages(prompts, student.style, question), decompose::completion(&steps)));
     }
     match student.target.solves() {
-        Some(Strategy::Direct) => rows.push(row(direct::messages(question), direct::completion("42"))),
+        Some(Strategy::Direct) => rows.push(row(direct::messages(prompts, &[], question), direct::completion("42"))),
         // Sub-answers are about as long as the subquestions.
-        Some(_) => rows.push(row(two_stage::messages(question, &steps), decompose::completion(&steps))),
+        Some(_) => rows.push(row(two_stage::messages(prompts, question, &steps), decompose::completion(&steps))),
         None => {}
     }
     rows
 }
 
-fn evaluation(whole: &Plan, plan: &EvaluatePlan, questions: &Splits) -> Vec<Estimate> {
+fn evaluation(whole: &Plan, plan: &EvaluatePlan, splits: &Splits) -> Vec<Estimate> {
+    let shown = Shown::of(whole, splits);
     let questions = match plan.split {
-        EvalSplit::Dev => &questions.dev,
-        EvalSplit::Test => &questions.test,
+        EvalSplit::Dev => &splits.dev,
+        EvalSplit::Test => &splits.test,
     };
     let (mut decomposed, mut lines) = (Vec::new(), Vec::new());
     for arm in &plan.arms {
+        let shots = demonstrated(whole, &shown, arm, &splits.train);
         // What a decomposer wrote at once serves every arm that asks it alike; what it asks on depends on the solver.
         let dynamic = arm.strategy == Strategy::SelfAsk;
         if let Some(once) =
-            decomposing(whole, plan, arm, questions).filter(|line| dynamic || !decomposed.contains(line))
+            decomposing((whole, plan), arm, &shots, questions).filter(|line| dynamic || !decomposed.contains(line))
         {
             decomposed.push(once.clone());
             lines.push(once);
         }
-        lines.push(solving(plan, arm, questions));
+        lines.push(solving((whole, plan), arm, &shots, questions));
     }
     lines
 }
 
-fn solving(plan: &EvaluatePlan, arm: &Arm, questions: &Questions) -> Estimate {
-    let solver = |prompts: &dyn Fn(&Question) -> Vec<Vec<Message>>, max_tokens| {
-        line("evaluate", &arm.solver, questions.iter().flat_map(|question| prompts(&question)), max_tokens, 1)
+/// Before a teacher has written anything, decompositions of a typical size stand in.
+fn demonstrated(plan: &Plan, shown: &Shown, arm: &Arm, train: &Questions) -> Vec<Demonstration> {
+    let (foreseen, most) = (demonstrations::foreseen(plan, shown, arm), arm.variant.shots());
+    if foreseen.len() == most {
+        return foreseen;
+    }
+    let guessed = |question: &Question| Demonstration::of(demonstrates(arm.strategy), question, Some(&guess(question)));
+    train.iter().filter_map(|question| guessed(&question)).take(most).collect()
+}
+
+fn solving(
+    (whole, plan): (&Plan, &EvaluatePlan),
+    arm: &Arm,
+    shots: &[Demonstration],
+    questions: &Questions,
+) -> Estimate {
+    let prompts = &whole.prompts;
+    let solver = |asked: &dyn Fn(&Question) -> Vec<Vec<Message>>, max_tokens| {
+        line("evaluate", &arm.solver, questions.iter().flat_map(|question| asked(&question)), max_tokens, 1)
     };
     match arm.strategy {
-        Strategy::Direct => solver(&|question| vec![direct::messages(question)], plan.direct_tokens),
-        Strategy::Cot => solver(&|question| vec![cot::messages(question)], plan.solve_tokens),
+        Strategy::Direct => solver(&|question| vec![direct::messages(prompts, shots, question)], plan.direct_tokens),
+        Strategy::Cot => solver(&|question| vec![cot::messages(prompts, shots, question)], plan.solve_tokens),
         Strategy::TwoStage => {
-            solver(&|question| vec![two_stage::messages(question, &guess(question))], plan.solve_tokens)
+            solver(&|question| vec![two_stage::messages(prompts, question, &guess(question))], plan.solve_tokens)
         }
-        Strategy::Sequential | Strategy::SelfAsk => solver(&step_by_step, plan.solve_tokens),
+        Strategy::Sequential | Strategy::SelfAsk => {
+            solver(&|question| step_by_step(prompts, question), plan.solve_tokens)
+        }
     }
 }
 
 /// `None` for single-stage arms and for a recorded teacher.
-fn decomposing(whole: &Plan, plan: &EvaluatePlan, arm: &Arm, questions: &Questions) -> Option<Estimate> {
+fn decomposing(
+    (whole, plan): (&Plan, &EvaluatePlan),
+    arm: &Arm,
+    shots: &[Demonstration],
+    questions: &Questions,
+) -> Option<Estimate> {
     let name = arm.decomposer.as_deref()?;
     let name = if name == TEACHER { &whole.collect.teacher } else { name };
     if name == RECORDED {
         return None;
     }
-    let style = whole.style(name);
+    let manner = Manner { style: whole.style(name), most: whole.told_most(arm), shots };
     let prompts = questions.iter().flat_map(|question| match arm.strategy {
         Strategy::SelfAsk => (0..=guess(&question).steps().len())
-            .map(|at| self_ask::messages(&question, &guessed(&question)[..at]))
+            .map(|at| self_ask::messages(&whole.prompts, shots, &question, &guessed(&question)[..at]))
             .collect(),
-        _ => vec![decompose::messages(&question, style)],
+        _ => vec![decompose::messages(&whole.prompts, manner, &question)],
     });
     Some(line("evaluate", name, prompts, plan.decompose_tokens, 1))
 }
 
 /// The solver's prompts of the strategies with one call a subquestion.
-fn step_by_step(question: &Question) -> Vec<Vec<Message>> {
+fn step_by_step(prompts: &Prompts, question: &Question) -> Vec<Vec<Message>> {
     let known = guessed(question);
     let steps = known.iter().enumerate();
-    let asked = steps.map(|(at, step)| stepwise::subquestion(question, &known[..at], &step.subquestion));
-    asked.chain([stepwise::conclusion(question, &known)]).collect()
+    let asked = steps.map(|(at, step)| stepwise::subquestion(prompts, question, &known[..at], &step.subquestion));
+    asked.chain([stepwise::conclusion(prompts, question, &known)]).collect()
 }
 
 /// A sub-answer is a few words.

@@ -9,7 +9,7 @@ use divvy_core::{
     decomposition::Decomposition,
     extract,
     plan::EvaluatePlan,
-    prompts::decompose::Style,
+    prompts::decompose::{Manner, Style},
     question::{Question, QuestionId, ScorerKind},
     questions::Questions,
     recipe::{EvalSplit, Structured},
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     context::{Context, Ready},
+    demonstrations,
     error::FlowError,
     graders::{code::Sandbox, judge},
     items::{self, Done, ItemKey, Pace},
@@ -135,6 +136,7 @@ async fn answer_all(
         let dataset = context.plan.data.test.as_deref().unwrap_or_default();
         context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
     }
+    demonstrations::keep(context, plan).await?;
     try_schemas(context, plan, questions).await?;
     let (opened, sandbox) = (open(context, plan).await?, sandbox(context, plan)?);
     let (opened, sandbox) = (&opened, sandbox.as_ref());
@@ -161,6 +163,7 @@ fn pace(opened: &HashMap<String, Opened<'_>>) -> Pace {
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(()) };
+    demonstrations::check(context, plan)?;
     let questions = questions(context, plan);
     if let Some(question) = questions.iter().find(|question| question.golds.is_empty()) {
         return Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)));
@@ -199,13 +202,15 @@ async fn open<'a>(context: &Context, plan: &'a EvaluatePlan) -> Result<HashMap<S
 
 /// Finds out of each model that writes whole decompositions whether it keeps to a schema, where the plan wants to know.
 async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &Questions) -> Result<(), FlowError> {
-    let whole = plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk);
-    for name in whole.filter_map(|arm| arm.decomposer.as_deref()) {
+    for arm in plan.arms.iter().filter(|arm| arm.strategy != Strategy::SelfAsk) {
+        let Some(name) = arm.decomposer.as_deref() else { continue };
         if context.plan.structured(name) != Structured::Auto {
             continue;
         }
         let ready = context.models.get(context.resolve(name)).await?;
-        let first = |style| strategy::decomposing(plan, &questions.at(0), style);
+        let (shots, most) = (&demonstrations::of_arm(context, arm).await?, context.plan.told_most(arm));
+        let manner = |style| Manner { style, most, shots };
+        let first = |style| strategy::decomposing(plan, &context.plan.prompts, manner(style), &questions.at(0));
         structured::settle(context, Stage::Evaluate, name, &ready, first).await?;
     }
     Ok(())
@@ -224,7 +229,8 @@ pub async fn open_arm<'a>(context: &Context, arm: &'a Arm) -> Result<Opened<'a>,
         (Some(name), Some(ready)) => structured::style(context, name, &ready.id).await?,
         _ => Style::default(),
     };
-    Ok(Opened { arm, decomposer, solver: context.models.get(context.resolve(&arm.solver)).await?, style })
+    let solver = context.models.get(context.resolve(&arm.solver)).await?;
+    Ok(Opened { arm, decomposer, solver, style, shots: demonstrations::of_arm(context, arm).await? })
 }
 
 async fn answer_one(

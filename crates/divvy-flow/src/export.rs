@@ -52,7 +52,7 @@ pub async fn preferences(context: &Context, student: &StudentPlan) -> Result<Vec
         let rejected = candidates.iter().filter(|(key, text)| sources.failed(key) && text != chosen);
         pairs.extend(rejected.map(|(key, text)| Preference {
             id: question.id.0.clone(),
-            prompt: decompose::messages(&question, student.style),
+            prompt: decompose::messages(&context.plan.prompts, student.style, &question),
             chosen: chosen.clone(),
             rejected: text.clone(),
             provenance: [sources.of(best), sources.of(key)],
@@ -87,7 +87,7 @@ impl Sources {
             plan: context.digest.hex().to_owned(),
             target: student.target,
             teacher: context.plan.collect.teacher.clone(),
-            prompt_id: rows::prompt_id(student),
+            prompt_id: rows::prompt_id(&context.plan.prompts, student),
             calls: match author(student.target) {
                 "solver" => screen::calls(context).await?,
                 "gold" => HashMap::new(),

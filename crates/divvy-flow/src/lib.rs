@@ -7,6 +7,7 @@
 mod claims;
 pub mod collect;
 pub mod context;
+pub mod demonstrations;
 pub mod error;
 pub mod estimate;
 pub mod evaluate;

@@ -1,14 +1,16 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod quality;
 mod scoring;
 mod sharing;
 
 use std::collections::{BTreeMap, HashSet};
 
 use divvy_core::{
-    arm::Arm,
+    arm::{Arm, Strategy},
     plan::EvaluatePlan,
+    quality::Quality,
     question::Question,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
@@ -82,6 +84,7 @@ async fn count<T: Send + 'static>(
         }
         None => Default::default(),
     };
+    let arms: Vec<ArmResult> = evaluated.into_iter().map(|evaluated| evaluated.arm).collect();
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -91,7 +94,8 @@ async fn count<T: Send + 'static>(
         divvy_version: heading.version,
         comparisons,
         scoring,
-        arms: evaluated.into_iter().map(|evaluated| evaluated.arm).collect(),
+        quality: quality::of(context, &arms).await?,
+        arms,
         collection: collection(context).await?,
         screening: screening(context).await?,
         training: training(context).await?,
@@ -142,6 +146,7 @@ struct Evaluated {
 
 /// An arm while its rows come in.
 struct Counting {
+    strategy: Strategy,
     /// There is a row.
     begun: bool,
     tally: Tally,
@@ -152,6 +157,9 @@ impl Counting {
     fn add(&mut self, question: &Question, row: Option<KeptRow>) {
         self.begun |= row.is_some();
         let row = row.unwrap_or_default();
+        if self.strategy.needs_decomposer() {
+            quality::count(&mut self.tally.quality, self.strategy, question, row.graded.as_ref());
+        }
         self.further.add(question, row.graded.as_ref());
         self.tally.without_decomposition += u64::from(row.without_decomposition);
         self.tally.add(question, row.graded);
@@ -169,7 +177,7 @@ async fn grade_book<T: Send + 'static>(
     let mut judged = judge::of_arms(context, plan).await?;
     let begin = |arm: &Arm| {
         let further = Further::of(plan, &arm.slug(), judged.remove(&arm.slug()));
-        Counting { begun: false, tally: Tally::default(), further }
+        Counting { strategy: arm.strategy, begun: false, tally: Tally::default(), further }
     };
     let mut arms: Vec<Counting> = plan.arms.iter().map(begin).collect();
     let with_calls = make.is_some();
@@ -205,6 +213,7 @@ struct Tally {
     malformed: u64,
     subquestions: u64,
     decomposed: u64,
+    quality: Quality,
     steps: BTreeMap<u32, (u64, u64)>,
     examples: Vec<Example>,
 }
@@ -270,6 +279,7 @@ impl Tally {
         ArmResult {
             arm: arm.slug(),
             strategy: arm.strategy,
+            variant: arm.variant,
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,
@@ -294,6 +304,7 @@ impl Tally {
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),
+            decompositions: two_stage.then_some(self.quality),
             by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
             examples: self.examples,
         }

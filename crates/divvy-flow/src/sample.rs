@@ -17,6 +17,7 @@ pub fn sampled(context: &Context, rows: usize, can_be_asked: impl Fn(&Arm) -> bo
     Context {
         questions: few(&plan, &context.questions, rows),
         plan,
+        shown: Arc::clone(&context.shown),
         digest: context.digest.clone(),
         store: context.store.clone(),
         models: Arc::clone(&context.models),

@@ -208,7 +208,13 @@ async fn judge(
             seed: derive_seed(context.plan.seed, &format!("screen/{}/{candidate}/{sample}", question.id)),
             ..Sampling::greedy(plan.max_tokens)
         };
-        context.ask_again(ready, two_stage::messages(&question, decomposition), sampling, sample, take)
+        context.ask_again(
+            ready,
+            two_stage::messages(&context.plan.prompts, &question, decomposition),
+            sampling,
+            sample,
+            take,
+        )
     });
     let calls = join_all(samples).await.into_iter().collect::<Result<Vec<Call>, ChatError>>()?;
     let verdict = weigh(plan, &question, &calls);

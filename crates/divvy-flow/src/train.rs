@@ -141,7 +141,7 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
     Ok(Job {
         base: plan.base.clone(),
         base_id: context.models.base(&plan.base),
-        prompt_id: rows::prompt_id(plan),
+        prompt_id: rows::prompt_id(&context.plan.prompts, plan),
         plan: plan.clone(),
         seed: context.plan.seed,
         rows: rows.train.into_iter().map(|taught| taught.row).collect(),

@@ -2,7 +2,7 @@
 //! figure is invented; the page says so. It doubles as a picture of what `Results` holds.
 
 use divvy_core::{
-    arm::Strategy,
+    arm::{Strategy, Variant},
     records::{Outcome, TrainPoint},
     results::{
         ArmResult, CollectionSummary, Comparison, DatasetUse, Example, Family, ModelUse, Results, ScreeningSummary,
@@ -71,6 +71,7 @@ fn results() -> Results {
             tokens_in: 401_300,
             tokens_out: 377_912,
         }),
+        quality: Vec::new(),
         training: vec![training("sd-t", "SD-T", 2_400, 1.06), training("sd-r", "SD-R", 1_583, 1.0)],
         stages: [("collect", 900), ("screen", 312_000), ("train", 402_000), ("evaluate", 298_000)]
             .map(|(stage, wall_ms)| StageTime { stage: stage.to_owned(), wall_ms })
@@ -86,8 +87,13 @@ fn arm(
     solve: (u64, u64),
 ) -> ArmResult {
     let solver = "qwen-1.5b".to_owned();
-    let slug =
-        divvy_core::arm::Arm { strategy, decomposer: decomposer.map(str::to_owned), solver: solver.clone() }.slug();
+    let slug = divvy_core::arm::Arm {
+        strategy,
+        variant: Variant::default(),
+        decomposer: decomposer.map(str::to_owned),
+        solver: solver.clone(),
+    }
+    .slug();
     let accuracy = correct as f64 / N as f64;
     ArmResult {
         examples: (0..10)
@@ -95,6 +101,7 @@ fn arm(
             .collect(),
         arm: slug,
         strategy,
+        variant: Variant::default(),
         decomposer: decomposer.map(str::to_owned),
         solver,
         n: N,
@@ -117,6 +124,7 @@ fn arm(
         cost_nanos: Some(((solve.0 * 150 + solve.1 * 600 + decompose.0 * 10 + decompose.1 * 20) * N) as i64),
         well_formed: decomposer.map(|name| if name == "smollm2-135m" { 0.61 } else { 0.993 }),
         mean_subquestions: decomposer.map(|name| if name == "smollm2-135m" { 4.8 } else { 3.1 }),
+        decompositions: None,
         by_steps: (1..=6).map(|steps| slice(steps, accuracy, decomposer.is_some())).collect(),
     }
 }

@@ -13,6 +13,7 @@ mod latex;
 mod markdown;
 mod number;
 mod plot;
+mod quality;
 mod roles;
 mod rows;
 mod scoring;

@@ -4,7 +4,7 @@ use divvy_core::results::{Family, Results};
 
 use crate::{
     number::count,
-    scoring,
+    quality, scoring,
     table::{self, Table, clean},
     tables, verdict,
 };
@@ -20,7 +20,7 @@ pub fn markdown(results: &Results) -> String {
     }
     push_table(&mut text, &tables::comparisons(results), "No two arms were compared.");
     let optional = [
-        tables::decompositions(results),
+        quality::table(results),
         tables::steps_across(results),
         tables::collection(results),
         tables::screening(results),
@@ -79,6 +79,7 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     if !tables::any_price(results) && !results.arms.is_empty() {
         notes.push("No price is known for these models, so no cost is given.".to_owned());
     }
+    notes.extend(quality::notes(results));
     if results.screening.is_some() {
         let screening = results.screening.as_ref().map_or((0, 0), |s| (s.tokens_in, s.tokens_out));
         notes.push(format!("Screening took {} tokens in and {} out.", count(screening.0), count(screening.1)));

@@ -114,7 +114,7 @@ fn explicit(name: &str, training: &TrainingSummary) -> bool {
 pub(crate) fn short_names(results: &Results) -> Vec<String> {
     let one_solver = results.arms.windows(2).all(|pair| pair[0].solver == pair[1].solver);
     let shorten = |arm: &ArmResult| match (one_solver && results.arms.len() > 1, arm.arm.rsplit_once('/')) {
-        (true, Some((head, _))) => head.to_owned(),
+        (true, Some((head, _))) => format!("{head}{}", arm.variant),
         _ => arm.arm.clone(),
     };
     results.arms.iter().map(shorten).collect()

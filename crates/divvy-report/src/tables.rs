@@ -1,5 +1,4 @@
-//! The tables of a report, from results to cells: the arms, the paired comparisons, decompositions, screening, training,
-//! stages. Order is the recipe's; nothing is left out, and every share stands beside its denominator.
+//! The tables of a report, from results to cells: the arms, the paired comparisons, screening, training, stages. Order is the recipe's; nothing is left out, and every share stands beside its denominator.
 
 use std::collections::BTreeMap;
 
@@ -166,33 +165,6 @@ fn comparison_row(pair: &Comparison, reach: f64) -> Vec<Cell> {
         Cell::number(number::p_value(some(pair.p_value)), some(pair.p_value)),
         Cell::number(number::p_value(some(pair.p_holm)), some(pair.p_holm)),
     ]
-}
-
-/// Quality of the decompositions, one row for each arm that decomposes; `None` when no arm does.
-pub(crate) fn decompositions(results: &Results) -> Option<Table> {
-    let known = |arm: &&ArmResult| arm.well_formed.is_some() || arm.mean_subquestions.is_some();
-    let row = |arm: &ArmResult| {
-        let well_formed = arm.well_formed.unwrap_or(f64::NAN);
-        let subquestions = arm.mean_subquestions.unwrap_or(f64::NAN);
-        vec![
-            Cell { mark: Some(roles::kind(results, arm).class()), ..Cell::text(arm.arm.clone()) },
-            counted(arm.n),
-            Cell::number(number::percent(well_formed), well_formed),
-            Cell::number(number::decimal(subquestions, 1), subquestions),
-        ]
-    };
-    let rows: Vec<_> = results.arms.iter().filter(known).map(row).collect();
-    (!rows.is_empty()).then(|| Table {
-        id: "decompositions",
-        caption: "Decompositions".to_owned(),
-        columns: vec![
-            Column::left("Arm"),
-            Column::right("n", ""),
-            Column::right("Well-formed", "%"),
-            Column::right("Mean subquestions", ""),
-        ],
-        rows,
-    })
 }
 
 /// From questions asked to decompositions that can be used, with every reason; `None` before anything was collected.

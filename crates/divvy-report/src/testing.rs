@@ -1,15 +1,16 @@
 //! Results made up for tests: a small run with a decomposer distilled, and helpers to bend it.
 
 use divvy_core::{
-    arm::Strategy,
+    arm::{Strategy, Variant},
     chat::{ChatRequest, Finish, Message, Sampling},
     digest::Digest,
     graded::{Asked, GradedRow, RowCall, Sheet},
     model::ModelId,
-    records::{Outcome, TrainPoint},
+    quality::{Quality, Share, StepCount},
+    records::{Outcome, Stage, TrainPoint},
     results::{
-        ArmResult, CollectionSummary, Comparison, DatasetUse, Example, Family, ModelUse, Results, ScreeningSummary,
-        StageTime, StepSlice, TrainingSummary,
+        ArmResult, CollectionSummary, Comparison, DatasetUse, DecomposerQuality, Example, Family, ModelUse, Pass,
+        Results, ScreeningSummary, StageTime, StepSlice, TrainingSummary,
     },
 };
 use serde_json::value::RawValue;
@@ -18,6 +19,7 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
     ArmResult {
         arm: slug.to_owned(),
         strategy,
+        variant: Variant::default(),
         decomposer: decomposer.map(str::to_owned),
         solver: "big".to_owned(),
         n: 300,
@@ -40,9 +42,29 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
         cost_nanos: None,
         well_formed: decomposer.map(|_| 0.97),
         mean_subquestions: decomposer.map(|_| 3.2),
+        decompositions: decomposer.map(|_| quality()),
         by_steps: (1..=4).map(|steps| StepSlice { steps, n: 75, correct: correct / 4 }).collect(),
         examples: vec![example("synth/test/0", true), example("synth/test/1", false)],
     }
+}
+
+pub(crate) fn quality() -> Quality {
+    Quality {
+        n: 300,
+        well_formed: 291,
+        declined: 12,
+        subquestions: 893,
+        repeating: 7,
+        steps: StepCount { of: 291, equal: 120, difference: -58 },
+        leaking: Share { of: 279, count: 3 },
+        referring: Share { of: 270, count: 200 },
+    }
+}
+
+pub(crate) fn decomposer_quality(name: &str, stage: Stage) -> DecomposerQuality {
+    let pass = Some(Pass { solver: "big".to_owned(), n: 300, rate: 0.6 });
+    let (decomposer, variant) = (name.to_owned(), Variant::default());
+    DecomposerQuality { decomposer, stage, variant, heard: None, quality: quality(), pass }
 }
 
 pub(crate) fn example(id: &str, correct: bool) -> Example {
@@ -127,6 +149,7 @@ pub(crate) fn results() -> Results {
             tokens_out: 150_000,
         }),
         training: vec![training()],
+        quality: vec![decomposer_quality("big", Stage::Collect), decomposer_quality("student:sd-r", Stage::Evaluate)],
         stages: vec![StageTime { stage: "screen".to_owned(), wall_ms: 185_000 }],
     }
 }

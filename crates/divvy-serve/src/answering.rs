@@ -6,8 +6,9 @@ mod pipe;
 use std::{sync::Arc, time::SystemTime};
 
 use divvy_core::{
-    arm::{Arm, Strategy},
+    arm::{Arm, Strategy, Variant},
     chat::{ChatRequest, Finish, Message, Sampling},
+    prompts::decompose::Manner,
     question::Question,
 };
 use divvy_flow::strategy::{self, Answer, Setting};
@@ -96,8 +97,14 @@ async fn arm(
     says: UnboundedSender<Said>,
 ) -> Result<Outcome, ApiError> {
     let pipe = Pipe::new(desk, served, order, tally, deadline, says);
-    let setting =
-        Setting { arm: &served.arm, plan: &desk.menu.plan, style: served.style, recorded: false, seed: desk.menu.seed };
+    let setting = Setting {
+        arm: &served.arm,
+        plan: &desk.menu.plan,
+        prompts: &desk.menu.prompts,
+        manner: served.manner(),
+        recorded: false,
+        seed: desk.menu.seed,
+    };
     let (before, fallback) = match strategy::answer_with(&setting, &pipe, &order.question).await {
         Ok(answer) if !answer.malformed => (answer, None),
         Ok(_) if !desk.settings.falls_back => return Err(ApiError::malformed_decomposition()),
@@ -128,8 +135,10 @@ async fn alone(
     why: &'static str,
 ) -> Result<Answer, ApiError> {
     pipe.falls_back(why);
-    let arm = Arm { strategy: Strategy::Cot, decomposer: None, solver: setting.arm.solver.clone() };
-    let setting = Setting { arm: &arm, ..*setting };
+    let solver = setting.arm.solver.clone();
+    let arm = Arm { strategy: Strategy::Cot, variant: Variant::default(), decomposer: None, solver };
+    // Its demonstrations were for the decomposer.
+    let setting = Setting { arm: &arm, manner: Manner::default(), ..*setting };
     let answer = strategy::answer_with(&setting, pipe, &order.question).await.map_err(|error| pipe.failure(&error))?;
     Ok(Answer {
         decomposer_text: before.decomposer_text,

@@ -3,7 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use divvy_core::{
-    arm::Arm, cost::Prices, model::ModelId, plan::EvaluatePlan, prompts::decompose::Style, question::ScorerKind,
+    arm::Arm,
+    cost::Prices,
+    model::ModelId,
+    plan::EvaluatePlan,
+    prompts::{
+        Demonstration, Prompts,
+        decompose::{Manner, Style},
+    },
+    question::ScorerKind,
 };
 use divvy_llm::Live;
 use serde::Serialize;
@@ -30,10 +38,20 @@ pub struct Voice {
 pub struct ServedArm {
     pub arm: Arm,
     pub style: Style,
+    /// The cap that its decomposer is told.
+    pub most: Option<u32>,
+    /// What its prompt shows before the question.
+    pub shots: Vec<Demonstration>,
     pub decomposer: Option<Voice>,
     pub solver: Voice,
     /// What the evaluation found, where there was one.
     pub measured: Option<Measured>,
+}
+
+impl ServedArm {
+    pub(crate) fn manner(&self) -> Manner<'_> {
+        Manner { style: self.style, most: self.most, shots: &self.shots }
+    }
 }
 
 /// Accuracy of an arm on the recipe's questions.
@@ -69,6 +87,7 @@ impl Served {
 pub struct Menu {
     pub served: Vec<Arc<Served>>,
     pub plan: EvaluatePlan,
+    pub prompts: Prompts,
     pub seed: u64,
     /// The form of answer that solvers are asked for.
     pub scorer: ScorerKind,

@@ -47,16 +47,8 @@ impl Model {
     }
 
     fn load_gguf(path: &Path, numerics: Numerics) -> Result<Self, LoadError> {
-        let name = path.display().to_string();
-        let map = MappedFile::open(path).map_err(|error| LoadError::io(path, error))?;
-        if !map.starts_with(b"GGUF") {
-            return Err(LoadError::NotAModel { path: name });
-        }
-        let file = GgufFile::open(&name, map)?;
-        let config = file.config()?;
-        let tokenizer = TextTokenizer::from_gguf(&file.header, config.vocab)?;
-        let template = file.header.text("tokenizer.chat_template")?.to_owned();
-        let template = compile(&name, template)?;
+        let (file, config) = gguf(path)?;
+        let Speech { tokenizer, template } = Speech::of_gguf(path, &file, &config)?;
         let hash = || blake3::hash(file.bytes()).to_hex().to_string();
         Self::assemble(config, &file, numerics, tokenizer, template, hash)
     }
@@ -64,8 +56,7 @@ impl Model {
     fn load_directory(dir: &Path, numerics: Numerics) -> Result<Self, LoadError> {
         let config = read_config(dir)?;
         let files = SafetensorsDir::open(dir)?;
-        let tokenizer = TextTokenizer::from_directory(dir, config.vocab)?;
-        let template = compile(&dir.display().to_string(), directory_template(dir)?)?;
+        let Speech { tokenizer, template } = Speech::of_directory(dir, &config)?;
         let hash = || {
             let mut hasher = blake3::Hasher::new();
             for name in ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"] {
@@ -138,6 +129,58 @@ impl Model {
     pub fn decode(&self, ids: &[u32]) -> String {
         self.tokenizer.decode(ids)
     }
+}
+
+/// What a model reads and writes, without its weights.
+pub struct Speech {
+    pub tokenizer: TextTokenizer,
+    pub template: ChatTemplate,
+}
+
+impl Speech {
+    /// Of a GGUF file or a Hugging Face directory; the weights are not touched.
+    ///
+    /// # Errors
+    /// [`LoadError`], whose message names file and key.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        if path.is_dir() {
+            return Self::of_directory(path, &read_config(path)?);
+        }
+        let (file, config) = gguf(path)?;
+        Self::of_gguf(path, &file, &config)
+    }
+
+    fn of_gguf(path: &Path, file: &GgufFile, config: &ModelConfig) -> Result<Self, LoadError> {
+        let tokenizer = TextTokenizer::from_gguf(&file.header, config.vocab)?;
+        let template = file.header.text("tokenizer.chat_template")?.to_owned();
+        Ok(Self { tokenizer, template: compile(&path.display().to_string(), template)? })
+    }
+
+    fn of_directory(dir: &Path, config: &ModelConfig) -> Result<Self, LoadError> {
+        let tokenizer = TextTokenizer::from_directory(dir, config.vocab)?;
+        let template = compile(&dir.display().to_string(), directory_template(dir)?)?;
+        Ok(Self { tokenizer, template })
+    }
+
+    /// A conversation as the model reads it, and how many tokens that is.
+    ///
+    /// # Errors
+    /// When the model's template refuses the messages.
+    pub fn read(&self, messages: &[Message]) -> Result<(String, usize), TextError> {
+        let ids = self.template.encode(messages, &self.tokenizer)?;
+        Ok((self.template.render(messages, &self.tokenizer)?, ids.len()))
+    }
+}
+
+fn gguf(path: &Path) -> Result<(GgufFile, ModelConfig), LoadError> {
+    let name = path.display().to_string();
+    let map = MappedFile::open(path).map_err(|error| LoadError::io(path, error))?;
+    if !map.starts_with(b"GGUF") {
+        return Err(LoadError::NotAModel { path: name });
+    }
+    let file = GgufFile::open(&name, map)?;
+    let config = file.config()?;
+    Ok((file, config))
 }
 
 fn compile(file: &str, text: String) -> Result<ChatTemplate, LoadError> {

@@ -47,6 +47,20 @@ impl ChatTemplate {
     /// # Errors
     /// When the template refuses the messages (order of roles, say).
     pub fn encode(&self, messages: &[Message], tokenizer: &TextTokenizer) -> Result<Vec<u32>, TextError> {
+        let (text, sentinel) = self.shielded(messages, tokenizer)?;
+        tokenizer.encode_template(&text, |plain| plain.replace(sentinel, ""))
+    }
+
+    /// The same conversation as text, for people: what is special in it and what is only spelled so look alike.
+    ///
+    /// # Errors
+    /// As [`ChatTemplate::encode`].
+    pub fn render(&self, messages: &[Message], tokenizer: &TextTokenizer) -> Result<String, TextError> {
+        let (text, sentinel) = self.shielded(messages, tokenizer)?;
+        Ok(text.replace(sentinel, ""))
+    }
+
+    fn shielded(&self, messages: &[Message], tokenizer: &TextTokenizer) -> Result<(String, char), TextError> {
         let sentinel = self.free_sentinel(messages)?;
         let shielded: Vec<_> = messages
             .iter()
@@ -61,7 +75,7 @@ impl ChatTemplate {
                 eos_token => tokenizer.eos_text,
             })
             .map_err(|error| TextError::Template(error.to_string()))?;
-        tokenizer.encode_template(&text, |plain| plain.replace(sentinel, ""))
+        Ok((text, sentinel))
     }
 
     /// One of the 32 noncharacters of U+FDD0..=U+FDEF that occurs in no message.

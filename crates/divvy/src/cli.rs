@@ -336,6 +336,29 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the prompts of a recipe, show what a model really receives, or how two prompts differ
+    #[command(
+        after_help = "Examples:\n  divvy prompts recipes/quickstart.toml\n  divvy prompts recipes/quickstart.toml --show two-stage --model smollm2\n  divvy prompts my-task.toml --question rows/test/17\n  divvy prompts my-task.toml --diff cot\n  divvy prompts my-task.toml --diff direct cot+shots=4\n\nA recipe words a prompt anew with [prompts.NAME] template = \"…\" (and system); its placeholders are\nwhat --show lists behind `template has`, those with ? may be left out. \"cot+shots=4\" or\n\"two-stage+max=3\" among its strategies shows demonstrations or caps the subquestions."
+    )]
+    Prompts {
+        #[command(flatten)]
+        place: Place,
+        /// This prompt as a model receives it, for a question of the recipe
+        #[arg(long, value_name = "NAME")]
+        show: Option<String>,
+        /// For this question [default: the first that is scored]; without --show, every prompt that is asked
+        #[arg(long, value_name = "ID")]
+        question: Option<String>,
+        /// Also the text that this local model reads, after its chat template
+        #[arg(long, value_name = "MODEL", conflicts_with = "diff")]
+        model: Option<String>,
+        /// How two prompts differ, word by word; with one name, how the recipe's wording differs from the built-in one
+        #[arg(long, value_names = ["A", "B"], num_args = 1..=2, conflicts_with = "show")]
+        diff: Vec<String>,
+        /// Print JSON for programs
+        #[arg(long)]
+        json: bool,
+    },
     /// List known and cached models, or fetch one
     #[command(
         after_help = "Examples:\n  divvy models\n  divvy models fetch smollm2-135m\n  divvy models fetch hf:Qwen/Qwen2.5-0.5B-Instruct-GGUF:qwen2.5-0.5b-instruct-q4_k_m.gguf"

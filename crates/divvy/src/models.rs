@@ -33,7 +33,7 @@ use crate::{
     batching::Batching,
     host::{Hosts, LocalChat},
 };
-pub(crate) use resolve::{Resolved, resolve};
+pub(crate) use resolve::{Resolved, path, resolve};
 
 /// Sequences in a local batch, requests in flight at an endpoint, unless the recipe says otherwise.
 const LOCAL_BATCH: usize = 32;

@@ -15,6 +15,7 @@ use divvy_core::{
 };
 use divvy_flow::{
     context::{Context, Models},
+    demonstrations::Shown,
     error::FlowError,
     progress::Progress,
     results::{self, Heading},
@@ -241,7 +242,8 @@ pub(crate) fn context(
     progress: Arc<dyn Progress>,
 ) -> Context {
     let cancel = CancellationToken::new();
-    Context { plan, digest, questions, store, models, progress, cancel, shard: None, now: clock::now_ms }
+    let shown = Arc::new(Shown::of(&plan, &questions));
+    Context { plan, digest, questions, shown, store, models, progress, cancel, shard: None, now: clock::now_ms }
 }
 
 /// Figures of a plan as they stand in its store; `models` are those of its recipe, as far as they are known.

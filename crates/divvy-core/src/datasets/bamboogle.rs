@@ -10,14 +10,15 @@
 //! ```
 //!
 //! Published decompositions give away the bridge ("the anthem of Samplia"), which no decomposer can know before it is
-//! answered: an earlier answer that is not in the question itself becomes `#k`.
+//! answered: an earlier answer that is not in the question itself becomes `#k`. Where a subquestion names no answer as it is
+//! recorded ("the Korean War", recorded as a sentence), its only name that the question lacks is the bridge.
 
 use serde_json::Value;
 
 use super::{RowContext, RowError, distinct, fail, object, text, texts};
 use crate::{
     decomposition::Decomposition,
-    question::{Gold, Question, ScorerKind},
+    question::{Gold, Question, ScorerKind, Worked},
 };
 
 /// Reads one CSV record. The answers are the filled fields behind the question.
@@ -55,8 +56,20 @@ pub fn parse(row: &Value, context: &RowContext<'_>) -> Result<Question, RowError
         let decomposition = decomposition(steps, &question.text)?;
         question.steps = u32::try_from(decomposition.steps().len()).ok();
         question.recorded = Some(decomposition);
+        question.worked = worked(steps);
     }
     Ok(question)
+}
+
+/// Each published subquestion with its answer: in a solution the bridge may be named.
+fn worked(steps: &Value) -> Vec<Worked> {
+    let one = |step: &Value| {
+        let subquestion = step.get("question").and_then(Value::as_str)?.trim();
+        let answer = step.get("answers").map(texts).and_then(|answers| answers.into_iter().next());
+        let text = [Some(subquestion), answer.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
+        Some(Worked { text, answer })
+    };
+    steps.as_array().into_iter().flatten().filter_map(one).collect()
 }
 
 fn decomposition(steps: &Value, question: &str) -> Result<Decomposition, RowError> {
@@ -65,7 +78,13 @@ fn decomposition(steps: &Value, question: &str) -> Result<Decomposition, RowErro
     let mut subquestions = Vec::new();
     for step in steps {
         let step = object(step)?;
-        subquestions.push(with_references(text(step, "question")?, &earlier, question));
+        let subquestion = with_references(text(step, "question")?, &earlier, question);
+        let names_none = !earlier.is_empty() && !subquestion.contains('#');
+        subquestions.push(if names_none {
+            without_new_name(subquestion, earlier.len(), question)
+        } else {
+            subquestion
+        });
         earlier.push(step.get("answers").map(texts).unwrap_or_default());
     }
     Ok(Decomposition::from_texts(subquestions))
@@ -77,7 +96,7 @@ fn with_references(subquestion: &str, earlier: &[Vec<String>], question: &str) -
     let mut answers: Vec<(usize, &str)> = earlier
         .iter()
         .enumerate()
-        .flat_map(|(index, answers)| answers.iter().map(move |answer| (index + 1, answer.trim())))
+        .flat_map(|(index, answers)| answers.iter().map(move |answer| (index + 1, answer.trim().trim_end_matches('.'))))
         .filter(|(_, answer)| !answer.is_empty() && find_word(question, answer, 0).is_none())
         .collect();
     answers.sort_by_key(|(_, answer)| std::cmp::Reverse(answer.len()));
@@ -91,6 +110,36 @@ fn with_references(subquestion: &str, earlier: &[Vec<String>], question: &str) -
         }
     }
     text
+}
+
+/// `#last` in the place of the one name that the question does not have; as it is where there are several.
+fn without_new_name(subquestion: String, last: usize, question: &str) -> String {
+    let names = new_names(&subquestion, question);
+    let [(start, end)] = names[..] else { return subquestion };
+    format!("{}#{last}{}", &subquestion[..start], &subquestion[end..])
+}
+
+/// Byte ranges of capitalised words side by side, not all of which are in the question. The first word of a sentence has a
+/// capital anyway.
+fn new_names(text: &str, question: &str) -> Vec<(usize, usize)> {
+    let mut names: Vec<(usize, usize)> = Vec::new();
+    let mut at = 0;
+    for (index, word) in text.split(' ').enumerate() {
+        let start = at;
+        at += word.len() + 1;
+        let bare = word.trim_end_matches(|c: char| !c.is_alphanumeric());
+        if index == 0 || !bare.starts_with(char::is_uppercase) {
+            continue;
+        }
+        match names.last_mut() {
+            // Nothing but punctuation lies between.
+            Some((_, end)) if !text[*end..start].contains(char::is_alphanumeric) => *end = start + bare.len(),
+            _ => names.push((start, start + bare.len())),
+        }
+    }
+    let is_new = |name: &str| name.split(' ').any(|word| find_word(question, word.trim_end_matches(':'), 0).is_none());
+    names.retain(|(start, end)| is_new(&text[*start..*end]));
+    names
 }
 
 /// Byte range of `word` in `text` from `from` on, whatever its case, between word boundaries. A digit behind `#` is a

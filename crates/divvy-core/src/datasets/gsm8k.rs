@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::{RowContext, RowError, fail, object, text};
 use crate::{
     decomposition::Decomposition,
-    question::{Gold, Question, ScorerKind},
+    question::{Gold, Question, ScorerKind, Worked},
     scorers::number,
 };
 
@@ -29,10 +29,20 @@ pub fn parse(row: &Value, context: &RowContext<'_>) -> Result<Question, RowError
     let mut question = context.question(text(row, "question")?.to_owned(), ScorerKind::Numeric);
     question.golds = vec![Gold::single(gold)];
     question.steps = u32::try_from(lines.len()).ok().filter(|steps| *steps > 0);
+    question.worked = lines.iter().map(|line| worked(line)).filter(|step| !step.text.is_empty()).collect();
     if lines.iter().any(|line| line.contains(SOCRATIC)) {
         question.recorded = Some(socratic(&lines)?);
     }
     Ok(question)
+}
+
+/// One line of a solution; its answer is what the last calculator annotation comes to.
+fn worked(line: &str) -> Worked {
+    let solution = line.split_once(SOCRATIC).map_or(line, |(_, solution)| solution);
+    let annotation = solution.rsplit_once("<<").and_then(|(_, rest)| rest.split_once(">>"));
+    let result = annotation.and_then(|(calculation, _)| calculation.rsplit_once('='));
+    let answer = result.map(|(_, result)| result.trim().to_owned()).filter(|result| !result.is_empty());
+    Worked { text: one_line(&without_annotations(solution)), answer }
 }
 
 /// Solution, and the gold number behind the last `####`.

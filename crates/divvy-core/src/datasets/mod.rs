@@ -144,6 +144,7 @@ impl RowContext<'_> {
             steps: None,
             recorded: None,
             cluster: None,
+            worked: Vec::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::*;
 
 mod hops;
 
-use crate::{decomposition::Decomposition, recipe::Columns};
+use crate::{decomposition::Decomposition, quality, recipe::Columns};
 
 const CONTEXT: RowContext<'static> = RowContext { dataset: "set", split: Split::Train, row: 7 };
 
@@ -124,9 +124,14 @@ fn bamboogle_hides_the_bridge() {
     };
     assert_eq!(second("Who rules Samplia?", &["samplia"]), "Who rules #1?");
     assert_eq!(second("Who rules New Samplia City?", &["new samplia", "New Samplia City"]), "Who rules #1?");
-    assert_eq!(second("Who rules Samplians?", &["samplia"]), "Who rules Samplians?");
+    assert_eq!(second("Who rules the samplians?", &["samplia"]), "Who rules the samplians?");
     assert_eq!(second("Who rules the land?", &["land"]), "Who rules the land?");
     assert_eq!(second("Who ruled in 1?", &["1"]), "Who ruled in #1?");
+    assert_eq!(second("Who rules Samplia?", &["samplia."]), "Who rules #1?");
+    let sentence = ["mount x lies in new samplia."];
+    assert_eq!(second("Who rules New Samplia: East, today?", &sentence), "Who rules #1, today?");
+    assert_eq!(second("Who rules Samplia for Queen Bo?", &sentence), "Who rules Samplia for Queen Bo?", "which is it?");
+    assert_eq!(second("Who rules the land of Mount X?", &sentence), "Who rules the land of Mount X?");
     let question = bamboogle::parse(&row("Who rules Samplia?", &["samplia"]), &CONTEXT).unwrap();
     assert_eq!((question.steps, question.golds.len()), (Some(2), 2));
     assert_eq!(question.recorded.unwrap().steps()[1].refs, [1]);
@@ -246,7 +251,10 @@ fn every_real_bamboogle_row_reads() {
     let questions = all(&text, bamboogle::parse);
     let referring = questions.iter().filter(|q| q.recorded.as_ref().unwrap().steps()[1].refs == [1]).count();
     assert_eq!(questions.len(), 125);
-    assert!(referring >= 90, "only {referring} of 125 refer to their first answer");
+    assert!(referring >= 105, "only {referring} of 125 refer to their first answer");
+    let leaking = |q: &&Question| quality::leaks(q, q.recorded.as_ref().unwrap().steps(), &[]) == Some(true);
+    let leaks: Vec<&Question> = questions.iter().filter(leaking).collect();
+    assert!(leaks.is_empty(), "the bridge is still named: {leaks:#?}");
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

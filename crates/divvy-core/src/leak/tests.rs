@@ -18,6 +18,7 @@ fn question(split: Split, row: usize, premise: Option<&str>, text: &str) -> Ques
         steps: None,
         recorded: None,
         cluster: None,
+        worked: Vec::new(),
     }
 }
 

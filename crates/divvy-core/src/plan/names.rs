@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{CollectPlan, DataPlan, EvaluatePlan, Plan, RECORDED, ScreenPlan, StudentPlan, TEACHER};
 use crate::{
-    arm::{Arm, Strategy},
+    arm::{Arm, Strategy, Way},
     cost,
     datasets::DatasetKind,
     model::ModelSource,
@@ -330,8 +330,8 @@ impl Names<'_> {
         }
         let mut arms = Vec::new();
         for solver in &evaluate.solvers {
-            for &strategy in &evaluate.strategies {
-                arms.extend(self.arms_of(strategy, solver, &evaluate.decomposers)?);
+            for &way in &evaluate.strategies {
+                arms.extend(self.arms_of(way, solver, &evaluate.decomposers)?);
             }
             if !arms.iter().any(|arm: &Arm| arm.solver == *solver) {
                 let wanted = self.student_target(solver).and_then(Target::solves).unwrap_or(Strategy::TwoStage);
@@ -356,37 +356,47 @@ impl Names<'_> {
         }
     }
 
-    fn arms_of(&self, strategy: Strategy, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
-        let arm =
-            |decomposer: Option<&String>| Arm { strategy, decomposer: decomposer.cloned(), solver: solver.to_owned() };
+    fn arms_of(&self, way: Way, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
+        let Way { strategy, variant } = way;
+        let arm = |decomposer: Option<&String>| Arm {
+            strategy,
+            variant,
+            decomposer: decomposer.cloned(),
+            solver: solver.to_owned(),
+        };
         // A student answers in the way that it was taught, and its other arms would measure a prompt it never saw.
-        if self.student_target(solver).is_some_and(|target| target.solves() != Some(strategy)) {
+        let taught = |target: Target| {
+            target.solves() == Some(strategy) && (strategy.needs_decomposer() || variant.shots.is_none())
+        };
+        if self.student_target(solver).is_some_and(|target| !taught(target)) {
             return Ok(Vec::new());
         }
         if !strategy.needs_decomposer() {
             return Ok(vec![arm(None)]);
         }
         if decomposers.is_empty() {
-            return self.fail("evaluate.decomposers", format!("`{strategy}` needs at least one decomposer"));
+            return self.fail("evaluate.decomposers", format!("`{way}` needs at least one decomposer"));
         }
         let arms: Vec<Arm> =
-            decomposers.iter().filter(|name| self.fits(strategy, name)).map(|name| arm(Some(name))).collect();
+            decomposers.iter().filter(|name| self.fits(way, name)).map(|name| arm(Some(name))).collect();
         if arms.is_empty() {
-            return self.fail(
-                "evaluate.decomposers",
-                format!(
-                    "`{strategy}` needs a decomposer that is a model of [models]: students and a recorded teacher write whole \
-                     decompositions"
-                ),
-            );
+            let why = match strategy {
+                Strategy::SelfAsk => "students and a recorded teacher write whole decompositions",
+                _ => {
+                    "students are asked as they were trained, without demonstrations, and a recorded teacher is not asked"
+                }
+            };
+            let message = format!("`{way}` needs a decomposer that is a model of [models]: {why}");
+            return self.fail("evaluate.decomposers", message);
         }
         Ok(arms)
     }
 
     /// The grid has no arm for a decomposer that cannot do what the strategy asks of it.
-    fn fits(&self, strategy: Strategy, decomposer: &str) -> bool {
+    fn fits(&self, way: Way, decomposer: &str) -> bool {
         let recorded = decomposer == TEACHER && self.recipe.collect.teacher == RECORDED;
-        strategy != Strategy::SelfAsk || !(recorded || decomposer.starts_with("student:"))
+        let instructed = way.strategy == Strategy::SelfAsk || way.variant.shots.is_some();
+        !(instructed && (recorded || decomposer.starts_with("student:")))
     }
 
     fn student_target(&self, name: &str) -> Option<Target> {

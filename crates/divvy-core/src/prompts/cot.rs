@@ -1,23 +1,29 @@
 //! Chain of thought: one call, reasoning before the answer.
 
-use super::{PromptId, answer_form, material};
+use super::{
+    BuiltIn, Demonstration, PromptId, PromptName, Prompts, answer_form, demonstration, material, template::Place,
+};
 use crate::{chat::Message, question::Question};
 
-const SYSTEM: &str = "You are a careful assistant.";
+pub(super) const BUILT_IN: BuiltIn = BuiltIn {
+    system: "You are a careful assistant.",
+    template: "{question}\n\nReason step by step in short sentences. Then answer on a last line: \"The answer is: X\", where \
+               {answer_form}.",
+    places: &[Place::needed("question"), Place::optional("answer_form")],
+    parser_version: crate::extract::VERSION,
+};
 
 #[must_use]
-pub fn messages(question: &Question) -> Vec<Message> {
-    let user = format!(
-        "{}\n\nReason step by step in short sentences. Then answer on a last line: \"The answer is: X\", where {}.",
-        material(question),
-        answer_form(question.scorer)
-    );
-    vec![Message::system(SYSTEM), Message::user(user)]
+pub fn messages(prompts: &Prompts, shots: &[Demonstration], question: &Question) -> Vec<Message> {
+    demonstration::shown(shots, (question, &[]), |question, _| {
+        let places = [("question", &*material(question)), ("answer_form", answer_form(question.scorer))];
+        prompts.write(PromptName::Cot, &places)
+    })
 }
 
 #[must_use]
-pub fn prompt_id() -> PromptId {
-    PromptId::of("cot", crate::extract::VERSION, messages)
+pub fn prompt_id(prompts: &Prompts, shots: &[Demonstration]) -> PromptId {
+    PromptId::of(PromptName::Cot, |question| messages(prompts, shots, question))
 }
 
 #[cfg(test)]
@@ -30,7 +36,11 @@ mod tests {
 
     #[test]
     fn rendered() {
-        let messages = messages(&question(None, "Ann has 3 pens and\nbuys 4. How many?", ScorerKind::Numeric));
+        let messages = messages(
+            &Prompts::default(),
+            &[],
+            &question(None, "Ann has 3 pens and\nbuys 4. How many?", ScorerKind::Numeric),
+        );
         let (system, user) = texts(&messages);
         assert_eq!(system, "You are a careful assistant.");
         assert_eq!(

@@ -5,7 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use super::parse::{Parsed, Problem, parse};
-use super::{PromptId, material};
+use super::{
+    BuiltIn, PromptId, PromptName, Prompts, demonstration,
+    demonstration::{Demonstration, Lesson},
+    material,
+    parse::VERSION,
+    template::Place,
+};
 use crate::{
     chat::{Finish, Message, ReplyFormat},
     decomposition::Decomposition,
@@ -14,48 +20,95 @@ use crate::{
 
 const SYSTEM: &str = "You break questions into subquestions.";
 
+/// The cap is the paper's (three subquestions, two for Bamboogle); what a student is trained on decides better, so that
+/// the prompt names one only where an arm has one.
+const PLACES: &[Place] = &[Place::needed("question"), Place::optional("limit")];
+
+pub(super) const FREE: BuiltIn = BuiltIn {
+    system: SYSTEM,
+    template: "Break the question into the most helpful subquestions, in the order to answer them. Write one subquestion per \
+               line, numbered 1., 2., 3. Do not answer them.{limit} If no subquestions are needed, write: No \
+               decomposition\n\n{question}",
+    places: PLACES,
+    parser_version: VERSION,
+};
+
+pub(super) const JSON: BuiltIn = BuiltIn {
+    system: SYSTEM,
+    template: "Break the question into the most helpful subquestions, in the order to answer them. Do not answer \
+               them.{limit} Write them as JSON: {{\"subquestions\": [\"…\", \"…\"]}}. If no subquestions are needed, the \
+               list is empty.\n\n{question}",
+    places: PLACES,
+    parser_version: VERSION,
+};
+
+pub(super) const QUESTION_ONLY: BuiltIn =
+    BuiltIn { system: SYSTEM, template: "{question}", places: &[Place::needed("question")], parser_version: VERSION };
+
 /// What a decomposer says when a question needs no subquestions.
 pub const NO_DECOMPOSITION: &str = "No decomposition";
 
-/// Raised when the same reply would be read differently.
-const PARSER_VERSION: u32 = 1;
-
-/// How much the decomposer is told. A limit is the paper's (three subquestions, two for Bamboogle); what a student is
-/// trained on decides better, so the default names none.
+/// In which words a decomposer is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Style {
     #[default]
     Free,
-    AtMost(u32),
     /// No instruction: a student that was trained to decompose needs none, and a third of its input is saved.
     QuestionOnly,
     /// JSON by a schema ([`format()`]), where the endpoint holds the model to it.
     Structured,
 }
 
+impl Style {
+    #[must_use]
+    pub fn prompt(self) -> PromptName {
+        match self {
+            Self::Free => PromptName::Decompose,
+            Self::QuestionOnly => PromptName::DecomposeQuestion,
+            Self::Structured => PromptName::DecomposeJson,
+        }
+    }
+}
+
+/// How a decomposer is asked for a whole decomposition.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner<'a> {
+    pub style: Style,
+    /// It is told to write at most so many.
+    pub most: Option<u32>,
+    pub shots: &'a [Demonstration],
+}
+
+impl From<Style> for Manner<'_> {
+    fn from(style: Style) -> Self {
+        Self { style, ..Self::default() }
+    }
+}
+
 #[must_use]
-pub fn messages(question: &Question, style: Style) -> Vec<Message> {
-    let user = match style {
-        Style::Free => instruction("") + &material(question),
-        Style::AtMost(most) => instruction(&format!(" Write at most {most}.")) + &material(question),
-        Style::QuestionOnly => material(question),
-        Style::Structured => STRUCTURED.to_owned() + &material(question),
+pub fn messages<'a>(prompts: &Prompts, manner: impl Into<Manner<'a>>, question: &Question) -> Vec<Message> {
+    let Manner { style, most, shots } = manner.into();
+    let limit = most.map(|most| format!(" Write at most {most}.")).unwrap_or_default();
+    let write = |question: &Question, _: &[_]| {
+        prompts.write(style.prompt(), &[("question", &*material(question)), ("limit", &*limit)])
     };
-    vec![Message::system(SYSTEM), Message::user(user)]
+    match style {
+        Style::Structured => {
+            let shots: Vec<Demonstration> = shots.iter().map(in_json).collect();
+            demonstration::shown(&shots, (question, &[]), write)
+        }
+        Style::Free | Style::QuestionOnly => demonstration::shown(shots, (question, &[]), write),
+    }
 }
 
-fn instruction(limit: &str) -> String {
-    format!(
-        "Break the question into the most helpful subquestions, in the order to answer them. Write one subquestion per \
-         line, numbered 1., 2., 3. Do not answer them.{limit} If no subquestions are needed, write: \
-         {NO_DECOMPOSITION}\n\n"
-    )
+/// The same demonstration as the schema wants it.
+fn in_json(shot: &Demonstration) -> Demonstration {
+    let Lesson::Reply(reply) = &shot.lesson else { return shot.clone() };
+    let parsed = parse(reply, &Finish::Stop, usize::MAX).decomposition;
+    let texts: Vec<&str> = parsed.iter().flat_map(|steps| steps.steps()).map(|step| step.text.as_str()).collect();
+    Demonstration { lesson: Lesson::Reply(json!({ "subquestions": texts }).to_string()), ..shot.clone() }
 }
-
-const STRUCTURED: &str = "Break the question into the most helpful subquestions, in the order to answer them. Do not answer \
-                          them. Write them as JSON: {\"subquestions\": [\"…\", \"…\"]}. If no subquestions are needed, the \
-                          list is empty.\n\n";
 
 /// What the endpoint is told of the reply; nothing where the prompt alone says it.
 #[must_use]
@@ -128,10 +181,11 @@ pub fn completion(decomposition: &Decomposition) -> String {
 }
 
 #[must_use]
-pub fn prompt_id(style: Style) -> PromptId {
-    let schema = format(style).map(|format| Message::system(format.schema.to_string()));
-    PromptId::of("decompose", PARSER_VERSION, |question| {
-        messages(question, style).into_iter().chain(schema.clone()).collect()
+pub fn prompt_id<'a>(prompts: &Prompts, manner: impl Into<Manner<'a>>) -> PromptId {
+    let manner = manner.into();
+    let schema = format(manner.style).map(|format| Message::system(format.schema.to_string()));
+    PromptId::of(manner.style.prompt(), |question| {
+        messages(prompts, manner, question).into_iter().chain(schema.clone()).collect()
     })
 }
 
@@ -146,7 +200,7 @@ mod tests {
     #[test]
     fn rendered() {
         let q = question(Some("Ann is 7. Bo is 9."), "How much older is Bo than Ann?", ScorerKind::Drop);
-        let messages = messages(&q, Style::AtMost(3));
+        let messages = messages(&Prompts::default(), Manner { most: Some(3), ..Manner::default() }, &q);
         let (system, user) = texts(&messages);
         assert_eq!(system, "You break questions into subquestions.");
         assert_eq!(
@@ -166,14 +220,14 @@ mod tests {
     #[test]
     fn the_question_alone() {
         let q = question(None, "How many?", ScorerKind::Numeric);
-        let messages = messages(&q, Style::QuestionOnly);
+        let messages = messages(&Prompts::default(), Style::QuestionOnly, &q);
         assert_eq!(texts(&messages), ("You break questions into subquestions.", "Question: How many?"));
     }
 
     #[test]
     fn as_json() {
         let q = question(None, "How many?", ScorerKind::Numeric);
-        let messages = messages(&q, Style::Structured);
+        let messages = messages(&Prompts::default(), Style::Structured, &q);
         let (_, user) = texts(&messages);
         assert!(user.contains("{\"subquestions\": [\"…\", \"…\"]}") && user.ends_with("Question: How many?"), "{user}");
         assert_eq!(format(Style::Structured).unwrap().schema["required"], json!(["subquestions"]));
@@ -202,6 +256,17 @@ mod tests {
         }
         let three = r#"{"subquestions": ["A?", "B?", "C?"]}"#;
         assert_eq!(read(three, &Finish::Stop, Style::Structured, 2).decomposition, steps(&["A?", "B?"]));
+    }
+
+    #[test]
+    fn a_demonstration_is_shown_in_the_style_that_is_asked_for() {
+        let lesson = Lesson::Reply("1. How old is Ann?\n2. How old is Bo?".to_owned());
+        let shots = [Demonstration { premise: None, question: "Who is older?".into(), scorer: None, lesson }];
+        let q = question(None, "How many?", ScorerKind::Numeric);
+        let said =
+            |style| messages(&Prompts::default(), Manner { style, most: None, shots: &shots }, &q).remove(2).content;
+        assert_eq!(said(Style::Free), "1. How old is Ann?\n2. How old is Bo?");
+        assert_eq!(said(Style::Structured), r#"{"subquestions":["How old is Ann?","How old is Bo?"]}"#);
     }
 
     proptest::proptest! {

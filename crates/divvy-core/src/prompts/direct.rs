@@ -1,19 +1,24 @@
 //! The single-stage prompt without reasoning: one call, the answer alone.
 
-use super::{PromptId, answer_form, material};
+use super::{
+    BuiltIn, Demonstration, PromptId, PromptName, Prompts, answer_form, demonstration, material, template::Place,
+};
 use crate::{chat::Message, question::Question};
 
-const SYSTEM: &str = "You answer questions briefly and exactly.";
+pub(super) const BUILT_IN: BuiltIn = BuiltIn {
+    system: "You answer questions briefly and exactly.",
+    template: "Answer the question. Give no explanation and no steps. Reply with this one line:\nThe answer is: X\nwhere \
+               {answer_form}.\n\n{question}",
+    places: &[Place::needed("question"), Place::optional("answer_form")],
+    parser_version: crate::extract::VERSION,
+};
 
 #[must_use]
-pub fn messages(question: &Question) -> Vec<Message> {
-    let form = answer_form(question.scorer);
-    let user = format!(
-        "Answer the question. Give no explanation and no steps. Reply with this one line:\nThe answer is: X\nwhere \
-         {form}.\n\n{}",
-        material(question)
-    );
-    vec![Message::system(SYSTEM), Message::user(user)]
+pub fn messages(prompts: &Prompts, shots: &[Demonstration], question: &Question) -> Vec<Message> {
+    demonstration::shown(shots, (question, &[]), |question, _| {
+        let places = [("question", &*material(question)), ("answer_form", answer_form(question.scorer))];
+        prompts.write(PromptName::Direct, &places)
+    })
 }
 
 /// What a student is trained to reply where it is to say nothing but the answer.
@@ -23,8 +28,8 @@ pub fn completion(answer: &str) -> String {
 }
 
 #[must_use]
-pub fn prompt_id() -> PromptId {
-    PromptId::of("direct", crate::extract::VERSION, messages)
+pub fn prompt_id(prompts: &Prompts, shots: &[Demonstration]) -> PromptId {
+    PromptId::of(PromptName::Direct, |question| messages(prompts, shots, question))
 }
 
 #[cfg(test)]
@@ -37,7 +42,11 @@ mod tests {
 
     #[test]
     fn rendered() {
-        let messages = messages(&question(Some("Ann is 7. Bo is 9."), "Who is older?", ScorerKind::Drop));
+        let messages = messages(
+            &Prompts::default(),
+            &[],
+            &question(Some("Ann is 7. Bo is 9."), "Who is older?", ScorerKind::Drop),
+        );
         let (system, user) = texts(&messages);
         assert_eq!(system, "You answer questions briefly and exactly.");
         assert_eq!(

@@ -42,7 +42,7 @@ pub fn parse(reply: &str, finish: &Finish) -> Option<bool> {
 
 #[must_use]
 pub fn prompt_id() -> PromptId {
-    PromptId::of("judge", PARSER_VERSION, |question| {
+    PromptId::rendered("judge", PARSER_VERSION, |question| {
         messages(&Question { golds: vec![Gold::single("GOLD")], ..question.clone() }, "ANSWER")
     })
 }

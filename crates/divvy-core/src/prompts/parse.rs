@@ -12,6 +12,10 @@ use serde_json::Value;
 use super::decompose::NO_DECOMPOSITION;
 use crate::{chat::Finish, decomposition::Decomposition};
 
+/// Raised when the same reply would be read differently. 2: a JSON list counts only where it stands as one, not where a
+/// subquestion quotes it; every label of a line is left out, not the first alone.
+pub(super) const VERSION: u32 = 2;
+
 /// What a decomposer's reply says. `decomposition` is `None` when nothing in it can be read as one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parsed {
@@ -54,7 +58,7 @@ pub fn parse(reply: &str, finish: &Finish, cap: usize) -> Parsed {
         return Parsed { decomposition: None, problems: vec![Problem::Empty] };
     }
     let mut problems = Vec::new();
-    let body = strip_fences(reply);
+    let body = unquoted(strip_fences(reply));
     let candidates = match json_texts(&body) {
         Some(texts) => texts,
         None => line_texts(&body, finish, &mut problems),
@@ -105,12 +109,38 @@ fn strip_fences(reply: &str) -> String {
     body
 }
 
+/// A reply that is one JSON string says what the string says.
+fn unquoted(body: String) -> String {
+    if !body.trim_start().starts_with('"') {
+        return body;
+    }
+    serde_json::from_str(body.trim()).unwrap_or(body)
+}
+
 /// A JSON list of strings or of objects with the text under `question` or `subquestion`, alone or as the only list of
 /// an object. `None` when the reply is no such JSON.
 fn json_texts(body: &str) -> Option<Vec<String>> {
-    let start = body.find(['[', '{'])?;
-    let end = body.rfind([']', '}'])?;
-    let value: Value = serde_json::from_str(body.get(start..=end)?).ok()?;
+    const BEGINNINGS_TRIED: usize = 4;
+    let end = body.rfind([']', '}'])? + 1;
+    if !ends_its_line(&body[end..]) {
+        return None;
+    }
+    let beginnings = body[..end].match_indices(['[', '{']).map(|(at, _)| at).filter(|at| begins_its_line(&body[..*at]));
+    beginnings.take(BEGINNINGS_TRIED).find_map(|start| listed(&body[start..end]))
+}
+
+/// What stands in a line of its own, or behind the colon of a line without a mark, is no quotation.
+fn begins_its_line(before: &str) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default().trim();
+    line.is_empty() || (line.ends_with(':') && unmark(line).is_none())
+}
+
+fn ends_its_line(after: &str) -> bool {
+    after.lines().next().unwrap_or_default().chars().all(|c| !c.is_alphanumeric() && c != '?')
+}
+
+fn listed(json: &str) -> Option<Vec<String>> {
+    let value: Value = serde_json::from_str(json).ok()?;
     let list = match &value {
         Value::Array(list) => list,
         Value::Object(object) => object.values().find_map(Value::as_array)?,
@@ -134,7 +164,8 @@ fn line_texts(body: &str, finish: &Finish, problems: &mut Vec<Problem>) -> Vec<S
         lines.pop();
         problems.push(Problem::UnfinishedLine);
     }
-    let json_like = body.starts_with('[');
+    // A list whose end is missing.
+    let json_like = body.starts_with('[') && ends_its_line(&body[body.rfind(']').map_or(body.len(), |end| end + 1)..]);
     let lines: Vec<&str> = lines
         .into_iter()
         .map(|line| if json_like { strip_json(line) } else { line })
@@ -165,17 +196,28 @@ fn asks(line: &str) -> bool {
     line.contains('?') && !INTRODUCTIONS.iter().any(|start| lower.trim_start_matches('*').starts_with(start))
 }
 
-/// Text of a marked line without its mark; `None` for an unmarked one. At most one bullet, one number and one label.
+/// Text of a marked line without its marks; `None` for an unmarked one. At most one bullet and one number, but every label:
+/// what is left has none, and is read as it is when it is written again.
 fn unmark(line: &str) -> Option<&str> {
     let start = line.trim_start_matches("**");
     let start = strip_heading(start);
     let after_bullet = strip_bullet(start);
     let text = after_bullet.unwrap_or(start);
     let after_number = strip_number(text);
-    let text = after_number.unwrap_or(text);
-    let after_label = strip_label(text);
-    let text = after_label.unwrap_or(text);
-    after_label.or(after_number).or(after_bullet).map(|_| text.trim())
+    let labelled = after_number.unwrap_or(text);
+    let text = strip_labels(labelled);
+    let after_label = (text.len() < labelled.len()).then(|| match after_number {
+        None => strip_labels(strip_number(text).unwrap_or(text)),
+        Some(_) => text,
+    });
+    after_label.or(after_number).or(after_bullet).map(str::trim)
+}
+
+fn strip_labels(mut text: &str) -> &str {
+    while let Some(rest) = strip_label(text) {
+        text = rest;
+    }
+    text
 }
 
 /// `### text`, but not the reference `#1`.
@@ -216,7 +258,7 @@ fn strip_label(text: &str) -> Option<&str> {
     Some(rest.trim_start_matches("**").trim_start())
 }
 
-/// One line, without emphasis or quotes around the whole, and cut behind its last question mark.
+/// One line, without emphasis, quotes or a label, and cut behind its last question mark.
 fn clean(text: &str, problems: &mut Vec<Problem>) -> String {
     let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut text = joined.as_str();
@@ -226,6 +268,7 @@ fn clean(text: &str, problems: &mut Vec<Problem>) -> String {
             text = inner;
         }
     }
+    text = strip_labels(text);
     let Some(mark) = text.rfind('?') else { return text.trim().to_owned() };
     let tail = &text[mark + 1..];
     if tail.chars().all(|c| "\"'”’)*_.!".contains(c)) {

@@ -158,6 +158,37 @@ fn numbers_and_references_are_no_marks() {
     check("1. 1.5 times #1 is what?\n2. #1 plus 2?", &["1.5 times #1 is what?", "#1 plus 2?"], &[]);
 }
 
+/// A list that a subquestion quotes is a part of it; one that is the reply is the reply, also as a string.
+#[test]
+fn a_json_list_counts_where_it_stands_as_one() {
+    check(
+        "1. Which of [\"red\", \"blue\"] is it?\n2. How many?",
+        &["Which of [\"red\", \"blue\"] is it?", "How many?"],
+        &[],
+    );
+    check("1. What is [\"red\", \"blue\"]", &["What is [\"red\", \"blue\"]"], &[]);
+    check("[\"red\", \"blue\"] are which?", &["[\"red\", \"blue\"] are which?"], &[]);
+    check("Subquestions: [\"Who?\", \"When?\"]", &["Who?", "When?"], &[Problem::SkippedLine; 0]);
+    check("[note] two:\n[\"Who?\", \"When?\"]", &["Who?", "When?"], &[]);
+    check(r#""[\"Who?\", \"When?\"]""#, &["Who?", "When?"], &[]);
+    check(r#""1. Who?\n2. When?""#, &["Who?", "When?"], &[]);
+}
+
+#[test]
+fn a_second_label_is_left_out_too() {
+    for reply in [
+        "1. Subquestion 1: Step 1: How many?",
+        "Subquestion 1: 1. How many?",
+        "Subquestion 1: Question 1: How many?",
+        "**Step 1:** Q1: How many?",
+        "[\"Subquestion 1: How many?\"]",
+        "1. \"Step 1: How many?\"",
+    ] {
+        check(reply, &["How many?"], &[]);
+    }
+    check("1. Question time: how long is it?", &["Question time: how long is it?"], &[]);
+}
+
 /// Subquestions as data sets hold them: words, one line, an end mark.
 fn subquestion() -> impl Strategy<Value = String> {
     ("[A-Z][a-z]{1,8}", prop::collection::vec("[a-zé0-9$%'#,-]{1,7}", 1..8), "[?.]")
@@ -174,6 +205,18 @@ proptest! {
         for finish in [Finish::Stop, Finish::Other("x".into())] {
             let parsed = parse(&completion(&decomposition), &finish, 12);
             prop_assert_eq!(&parsed, &Parsed { decomposition: Some(decomposition.clone()), problems: vec![] });
+        }
+    }
+
+    /// What was read is read again as it is, whatever labels, numbers and lists stood in it.
+    #[test]
+    fn what_is_read_is_stable(
+        reply in "(Step 1: |Subquestion 2: |Q3: |question |\\[\"a\", \"b\"\\]|[0-9]{1,2}[.)] |who|when|\\?| |\"|\n){1,14}"
+    ) {
+        if let Some(read) = parse(&reply, &Finish::Stop, 8).decomposition {
+            let again = parse(&completion(&read), &Finish::Stop, 8);
+            let plain = again.problems.is_empty();
+            prop_assert!(!plain || again.decomposition == Some(read.clone()), "{:?}: {:?}, then {:?}", reply, read, again);
         }
     }
 

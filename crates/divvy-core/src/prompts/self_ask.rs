@@ -2,22 +2,27 @@
 //! demonstrations), and the parser of its reply: the next subquestion, or that what is known is enough.
 
 use super::{
-    PromptId, material,
-    parse::{letters_and_digits, parse},
+    BuiltIn, Demonstration, PromptId, PromptName, Prompts, demonstration, material,
+    parse::{self, letters_and_digits, parse},
     stepwise::{Known, so_far},
+    template::Place,
 };
 use crate::{
     chat::{Finish, Message},
     question::Question,
 };
 
-const SYSTEM: &str = "You break questions into subquestions.";
+pub(super) const BUILT_IN: BuiltIn = BuiltIn {
+    system: "You break questions into subquestions.",
+    template: "A question is answered with the help of subquestions that are asked one at a time. Write the one subquestion \
+               that helps most now, on one line. Do not answer it. When what is known is enough to answer the question, \
+               write: Enough\n\n{question}{known}",
+    places: &[Place::needed("question"), Place::needed("known")],
+    parser_version: parse::VERSION,
+};
 
 /// What a decomposer says when it has nothing more to ask.
-const ENOUGH: &str = "Enough";
-
-/// Raised when the same reply would be read differently.
-const PARSER_VERSION: u32 = 1;
+pub(super) const ENOUGH: &str = "Enough";
 
 /// What a decomposer wants next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,15 +34,11 @@ pub enum Next {
 }
 
 #[must_use]
-pub fn messages(question: &Question, known: &[Known]) -> Vec<Message> {
-    let user = format!(
-        "A question is answered with the help of subquestions that are asked one at a time. Write the one subquestion \
-         that helps most now, on one line. Do not answer it. When what is known is enough to answer the question, write: \
-         {ENOUGH}\n\n{}{}",
-        material(question),
-        so_far(known)
-    );
-    vec![Message::system(SYSTEM), Message::user(user)]
+pub fn messages(prompts: &Prompts, shots: &[Demonstration], question: &Question, known: &[Known]) -> Vec<Message> {
+    demonstration::shown(shots, (question, known), |question, known| {
+        let places = [("question", &*material(question)), ("known", &*so_far(known))];
+        prompts.write(PromptName::SelfAsk, &places)
+    })
 }
 
 /// Reads a reply. Of several subquestions the first that was not asked yet counts.
@@ -64,9 +65,11 @@ fn says_enough(line: &str) -> bool {
 }
 
 #[must_use]
-pub fn prompt_id() -> PromptId {
+pub fn prompt_id(prompts: &Prompts, shots: &[Demonstration]) -> PromptId {
     let known = [Known { subquestion: "SUBQUESTION".to_owned(), answer: None }];
-    PromptId::of("self-ask", PARSER_VERSION, |question| [messages(question, &[]), messages(question, &known)].concat())
+    PromptId::of(PromptName::SelfAsk, |question| {
+        [messages(prompts, shots, question, &[]), messages(prompts, &[], question, &known)].concat()
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +87,7 @@ mod tests {
     #[test]
     fn rendered() {
         let q = question(None, "Ann has 3 pens and buys twice as many. How many has she?", ScorerKind::Numeric);
-        let messages = messages(&q, &known());
+        let messages = messages(&Prompts::default(), &[], &q, &known());
         let (system, user) = texts(&messages);
         assert_eq!(system, "You break questions into subquestions.");
         assert_eq!(

@@ -1,7 +1,7 @@
 //! The solver's prompt of the static two-stage strategy (paper, section 3): all subquestions are answered in one call,
 //! then the question. Without subquestions it is the chain-of-thought prompt.
 
-use super::{PromptId, answer_form, cot, direct, material, one_line};
+use super::{BuiltIn, PromptId, PromptName, Prompts, answer_form, cot, direct, material, one_line, template::Place};
 use crate::{
     chat::Message,
     decomposition::{Decomposition, Subquestion},
@@ -9,26 +9,36 @@ use crate::{
     question::Question,
 };
 
-const SYSTEM: &str = "You are a careful assistant.";
+pub(super) const BUILT_IN: BuiltIn = BuiltIn {
+    system: "You are a careful assistant.",
+    template: "{question}\n\nSubquestions:\n{subquestions}\n\nAnswer each subquestion in turn on a line of its own, with its \
+               calculation.{references} Then answer the question on a last line: \"The answer is: X\", where {answer_form}.",
+    places: &[
+        Place::needed("question"),
+        Place::needed("subquestions"),
+        Place::optional("references"),
+        Place::optional("answer_form"),
+    ],
+    parser_version: extract::VERSION,
+};
 
 /// Said only where a subquestion uses a reference, so that other data sets keep the shorter prompt.
 const REFERENCES: &str = " In a subquestion, #1 stands for the answer to subquestion 1, #2 for that to 2, and so on.";
 
 #[must_use]
-pub fn messages(question: &Question, decomposition: &Decomposition) -> Vec<Message> {
+pub fn messages(prompts: &Prompts, question: &Question, decomposition: &Decomposition) -> Vec<Message> {
     let steps = decomposition.steps();
     if steps.is_empty() {
-        return cot::messages(question);
+        return cot::messages(prompts, &[], question);
     }
     let references = if steps.iter().any(|step| !step.refs.is_empty()) { REFERENCES } else { "" };
-    let user = format!(
-        "{}\n\nSubquestions:\n{}\n\nAnswer each subquestion in turn on a line of its own, with its \
-         calculation.{references} Then answer the question on a last line: \"The answer is: X\", where {}.",
-        material(question),
-        numbered(steps),
-        answer_form(question.scorer)
-    );
-    vec![Message::system(SYSTEM), Message::user(user)]
+    let places = [
+        ("question", &*material(question)),
+        ("subquestions", &*numbered(steps)),
+        ("references", references),
+        ("answer_form", answer_form(question.scorer)),
+    ];
+    prompts.write(PromptName::TwoStage, &places)
 }
 
 /// `1. …` lines.
@@ -115,11 +125,14 @@ fn begins(text: &str, word: &str) -> bool {
 }
 
 #[must_use]
-pub fn prompt_id() -> PromptId {
+pub fn prompt_id(prompts: &Prompts) -> PromptId {
     let steps = Decomposition::from_texts(["SUBQUESTION", "SUBQUESTION #1"]);
     let plain = Decomposition::from_texts(["SUBQUESTION"]);
-    PromptId::of("two-stage", extract::VERSION, |question| {
-        [&steps, &plain, &Decomposition::None].into_iter().flat_map(|steps| messages(question, steps)).collect()
+    PromptId::of(PromptName::TwoStage, |question| {
+        [&steps, &plain, &Decomposition::None]
+            .into_iter()
+            .flat_map(|steps| messages(prompts, question, steps))
+            .collect()
     })
 }
 
@@ -135,7 +148,7 @@ mod tests {
     fn rendered() {
         let q = question(None, "Ann has 3 pens and buys twice as many. How many has she?", ScorerKind::Numeric);
         let d = Decomposition::from_texts(["How many does Ann buy?", "What is 3 plus #1?"]);
-        let messages = messages(&q, &d);
+        let messages = messages(&Prompts::default(), &q, &d);
         let (system, user) = texts(&messages);
         assert_eq!(system, "You are a careful assistant.");
         assert_eq!(
@@ -214,14 +227,17 @@ mod tests {
     #[test]
     fn without_subquestions_it_is_chain_of_thought() {
         let q = question(None, "Who?", ScorerKind::Exact);
-        assert_eq!(messages(&q, &Decomposition::None), cot::messages(&q));
-        assert_eq!(messages(&q, &Decomposition::Steps(Vec::new())), cot::messages(&q));
+        let prompts = Prompts::default();
+        for none in [Decomposition::None, Decomposition::Steps(Vec::new())] {
+            assert_eq!(messages(&prompts, &q, &none), cot::messages(&prompts, &[], &q));
+        }
     }
 
     #[test]
     fn references_are_explained_only_where_used() {
         let q = question(None, "Who?", ScorerKind::Exact);
-        let user = messages(&q, &Decomposition::from_texts(["When?", "Who then?"])).remove(1).content;
+        let user =
+            messages(&Prompts::default(), &q, &Decomposition::from_texts(["When?", "Who then?"])).remove(1).content;
         assert!(!user.contains("stands for"), "{user}");
     }
 

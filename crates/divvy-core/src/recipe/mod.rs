@@ -12,6 +12,7 @@
 mod batch;
 mod error;
 mod model;
+mod prompts;
 mod scoring;
 mod secrets;
 #[cfg(test)]
@@ -21,10 +22,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::arm::Strategy;
+use crate::{
+    arm::{Strategy, Way},
+    prompts::PromptName,
+};
 pub use batch::{Batch, BatchFallback, Mode};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
+pub use prompts::{Prompt, WrittenDemonstration, WrittenStep};
 pub use scoring::{Code, FurtherScorer, Judge};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -46,6 +51,9 @@ pub struct Recipe {
     #[serde(default)]
     pub students: BTreeMap<String, Student>,
     pub evaluate: Option<Evaluate>,
+    /// Its own wording of prompts.
+    #[serde(default)]
+    pub prompts: BTreeMap<PromptName, Prompt>,
     #[serde(default)]
     pub budget: Budget,
     #[serde(default)]
@@ -292,7 +300,9 @@ pub struct Student {
 pub struct Evaluate {
     /// Names from `[models]`, or `student:NAME` for a student trained to answer.
     pub solvers: Vec<String>,
-    pub strategies: Vec<Strategy>,
+    /// A strategy, with demonstrations in its prompt or a cap on its subquestions where wanted: `cot+shots=4`,
+    /// `two-stage+max=3`. Each is an arm of its own.
+    pub strategies: Vec<Way>,
     /// For `two-stage`, `sequential` and `self-ask`: names from `[models]`, `student:NAME`, or `teacher`.
     #[serde(default)]
     pub decomposers: Vec<String>,

@@ -25,6 +25,7 @@ mod value;
 use std::collections::HashSet;
 
 pub use family::{Side, Style};
+pub(crate) use template::SMALL as SMALL_NUMBERS;
 
 use self::{
     bank::BANK,
@@ -36,7 +37,8 @@ use self::{
 use crate::{
     decomposition::Decomposition,
     digest::derive_seed,
-    question::{Gold, Question, QuestionId, ScorerKind, Split},
+    prompts::stepwise::{Known, filled_in},
+    question::{Gold, Question, QuestionId, ScorerKind, Split, Worked},
 };
 
 pub const DATASET: &str = "synth";
@@ -126,6 +128,7 @@ fn draw(family: &Family, split: Split, rng: &mut Rng) -> Option<Instance> {
 
 fn assemble(id: QuestionId, split: Split, family: &Family, instance: &Instance, wording: Wording) -> Question {
     let answer = instance.values.last().expect("a family has steps");
+    let worked = worked(instance, &wording.subquestions);
     Question {
         id,
         dataset: DATASET.to_owned(),
@@ -141,7 +144,22 @@ fn assemble(id: QuestionId, split: Split, family: &Family, instance: &Instance, 
         steps: Some(step_count(family)),
         recorded: Some(Decomposition::from_texts(wording.subquestions)),
         cluster: Some(family.name.clone()),
+        worked,
     }
+}
+
+/// Every step with the answers before it filled in, and its own behind it.
+fn worked(instance: &Instance, subquestions: &[String]) -> Vec<Worked> {
+    let mut known: Vec<Known> = Vec::new();
+    for (subquestion, value) in subquestions.iter().zip(&instance.values) {
+        let subquestion = filled_in(subquestion, &known);
+        known.push(Known { subquestion, answer: Some(value.plain()) });
+    }
+    let step = |Known { subquestion, answer }: Known| Worked {
+        text: format!("{subquestion} {}", answer.as_deref().unwrap_or_default()),
+        answer,
+    };
+    known.into_iter().map(step).collect()
 }
 
 fn golds(answer: &Value) -> Vec<Gold> {

@@ -104,7 +104,8 @@ pub(super) fn capitalised(text: &str) -> String {
     }
 }
 
-const SMALL: [&str; 20] = [
+/// The numbers from 0 in words.
+pub(crate) const SMALL: [&str; 20] = [
     "zero",
     "one",
     "two",

@@ -33,6 +33,7 @@ mod tests {
             steps: None,
             recorded: None,
             cluster: None,
+            worked: Vec::new(),
         };
         (0..count).map(question).collect()
     }

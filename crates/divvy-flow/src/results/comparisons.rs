@@ -47,9 +47,16 @@ fn family(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
     match (distilled(&arm.solver), distilled(&other.solver)) {
         (true, false) => solves_instead(arm, other).then_some(Family::Solver),
         (false, true) => parts(plan, arm, other).then_some(Family::Parts),
+        _ if worded_otherwise(arm, other) => Some(Family::Prompt),
         _ if arm.solver != other.solver || !arm.strategy.needs_decomposer() => None,
         _ => decomposes_otherwise(plan, arm, other),
     }
+}
+
+/// An arm with demonstrations or a cap against the same one without.
+fn worded_otherwise(arm: &ArmResult, other: &ArmResult) -> bool {
+    let same = (arm.strategy, &arm.decomposer, &arm.solver) == (other.strategy, &other.decomposer, &other.solver);
+    same && !arm.variant.is_plain() && other.variant.is_plain()
 }
 
 fn distilled(name: &str) -> bool {
@@ -58,7 +65,7 @@ fn distilled(name: &str) -> bool {
 
 /// A distilled solver against one that was not: in its own place, or in one call.
 fn solves_instead(arm: &ArmResult, other: &ArmResult) -> bool {
-    let in_place = arm.strategy == other.strategy && arm.decomposer == other.decomposer;
+    let in_place = arm.strategy == other.strategy && arm.variant == other.variant && arm.decomposer == other.decomposer;
     in_place || !other.strategy.needs_decomposer()
 }
 
@@ -80,11 +87,12 @@ fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Opti
     let student = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
     let base = student.and_then(|name| plan.students.get(name)).map(|student| student.base.as_str());
     if arm.strategy != Strategy::TwoStage && other.strategy == Strategy::TwoStage {
-        return (arm.decomposer == other.decomposer).then_some(Family::Strategy);
+        let alike = arm.decomposer == other.decomposer && arm.variant == other.variant;
+        return alike.then_some(Family::Strategy);
     }
     let asked = match (other.strategy, other.decomposer.as_deref()) {
         (Strategy::Cot | Strategy::Direct, _) => true,
-        (strategy, _) if strategy != arm.strategy => false,
+        (strategy, _) if strategy != arm.strategy || other.variant != arm.variant => false,
         (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
         (_, name) => name.is_some() && name == base,
     };

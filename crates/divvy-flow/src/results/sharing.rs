@@ -112,6 +112,7 @@ mod tests {
             steps: None,
             recorded: None,
             cluster: Some("one family".to_owned()),
+            worked: Vec::new(),
         };
         premises.iter().enumerate().map(question).collect()
     }

@@ -14,8 +14,8 @@ use divvy_core::{
     decomposition::Decomposition,
     plan::EvaluatePlan,
     prompts::{
-        cot,
-        decompose::{self, Style},
+        Demonstration, Prompts, cot,
+        decompose::{self, Manner, Style},
         direct,
     },
     question::Question,
@@ -61,8 +61,10 @@ pub struct Opened<'a> {
     /// `None` for single-stage arms and for a recorded teacher.
     pub decomposer: Option<Ready>,
     pub solver: Ready,
-    /// How its decomposer is asked.
+    /// In which words its decomposer is asked.
     pub style: Style,
+    /// What its prompt shows before the question.
+    pub shots: Vec<Demonstration>,
 }
 
 /// Whose turn it is.
@@ -95,23 +97,33 @@ pub trait Ask: Send + Sync {
 pub struct Setting<'a> {
     pub arm: &'a Arm,
     pub plan: &'a EvaluatePlan,
-    /// How its decomposer is asked.
-    pub style: Style,
+    /// The wording of every prompt.
+    pub prompts: &'a Prompts,
+    /// How its decomposer is asked. Its demonstrations are those of the solver's prompt where there is no decomposer.
+    pub manner: Manner<'a>,
     /// Its decomposer is the data set, and is not asked.
     pub recorded: bool,
     /// Of the plan.
     pub seed: u64,
 }
 
+impl Setting<'_> {
+    /// Most subquestions that count.
+    #[must_use]
+    pub fn most(&self) -> usize {
+        self.plan.most(self.arm)
+    }
+}
+
 /// What the decomposer of an arm is asked for a whole decomposition.
 #[must_use]
-pub fn decomposing(plan: &EvaluatePlan, question: &Question, style: Style) -> Request {
+pub fn decomposing(plan: &EvaluatePlan, prompts: &Prompts, manner: Manner<'_>, question: &Question) -> Request {
     let sampling = Sampling {
         repetition_penalty: plan.repetition_penalty,
-        format: decompose::format(style),
+        format: decompose::format(manner.style),
         ..Sampling::greedy(plan.decompose_tokens)
     };
-    Request { messages: decompose::messages(question, style), sampling, sample: 0, take: 0 }
+    Request { messages: decompose::messages(prompts, manner, question), sampling, sample: 0, take: 0 }
 }
 
 /// Answers one question with one arm; every call is kept, and one that was made before is free.
@@ -127,7 +139,8 @@ pub async fn answer(
     let setting = Setting {
         arm: opened.arm,
         plan,
-        style: opened.style,
+        prompts: &context.plan.prompts,
+        manner: Manner { style: opened.style, most: context.plan.told_most(opened.arm), shots: &opened.shots },
         recorded: opened.decomposer.is_none(),
         seed: context.plan.seed,
     };
@@ -140,10 +153,12 @@ pub async fn answer(
 /// A call that failed for good.
 pub async fn answer_with(setting: &Setting<'_>, ask: &dyn Ask, question: &Question) -> Result<Answer, ChatError> {
     let scene = Scene { setting, ask, question };
-    let plan = setting.plan;
+    let Setting { plan, prompts, manner: Manner { shots, .. }, .. } = setting;
     match setting.arm.strategy {
-        Strategy::Direct => single::answer(&scene, direct::messages(question), plan.direct_tokens).await,
-        Strategy::Cot => single::answer(&scene, cot::messages(question), plan.solve_tokens).await,
+        Strategy::Direct => {
+            single::answer(&scene, direct::messages(prompts, shots, question), plan.direct_tokens).await
+        }
+        Strategy::Cot => single::answer(&scene, cot::messages(prompts, shots, question), plan.solve_tokens).await,
         Strategy::TwoStage => static_steps::two_stage(&scene).await,
         Strategy::Sequential => static_steps::sequential(&scene).await,
         Strategy::SelfAsk => stepwise::self_ask(&scene).await,

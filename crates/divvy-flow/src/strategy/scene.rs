@@ -31,14 +31,15 @@ impl Scene<'_> {
 
     /// The whole decomposition, written at once or recorded; the answer has none where it cannot be read.
     pub(super) async fn decomposed(&self) -> Result<Answer, ChatError> {
-        if self.setting.recorded {
-            return Ok(self.with(self.question.recorded.clone(), None));
+        let Setting { plan, prompts, manner, recorded, .. } = *self.setting;
+        if recorded {
+            // A data set is asked for no cap but that of the arm.
+            let cap = self.setting.arm.variant.max_subquestions.map_or(usize::MAX, |_| self.setting.most());
+            return Ok(self.with(self.question.recorded.clone().map(|steps| steps.capped(cap)), None));
         }
-        let style = self.setting.style;
-        let Request { messages, sampling, .. } = super::decomposing(self.setting.plan, self.question, style);
+        let Request { messages, sampling, .. } = super::decomposing(plan, prompts, manner, self.question);
         let call = self.ask.ask(Turn::Decompose, messages, self.seeded(sampling)).await?;
-        let most = self.setting.plan.max_subquestions;
-        let parsed = decompose::read(&call.reply.text, &call.reply.finish, style, most);
+        let parsed = decompose::read(&call.reply.text, &call.reply.finish, manner.style, self.setting.most());
         Ok(self.with(parsed.decomposition, Some(call)))
     }
 

@@ -9,7 +9,7 @@ use divvy_core::{
 };
 use divvy_llm::ChatError;
 
-use super::{Answer, News, Scene, Turn};
+use super::{Answer, News, Scene, Setting, Turn};
 
 /// Asks the solver one subquestion and keeps what it said.
 pub(super) async fn ask_one(
@@ -19,7 +19,7 @@ pub(super) async fn ask_one(
     subquestion: String,
 ) -> Result<(), ChatError> {
     let number = known.len() + 1;
-    let messages = stepwise::subquestion(scene.question, known, &subquestion);
+    let messages = stepwise::subquestion(scene.setting.prompts, scene.question, known, &subquestion);
     let call =
         scene.ask.ask(Turn::Subquestion(number), messages, scene.greedy(scene.setting.plan.solve_tokens)).await?;
     let sub_answer = stepwise::sub_answer(&call.reply.text, &call.reply.finish);
@@ -32,7 +32,7 @@ pub(super) async fn ask_one(
 
 pub(super) async fn self_ask(scene: &Scene<'_>) -> Result<Answer, ChatError> {
     let (mut answer, mut known) = (Answer::default(), Vec::new());
-    while known.len() < scene.setting.plan.max_subquestions {
+    while known.len() < scene.setting.most() {
         match next(scene, &mut answer, &known).await? {
             Next::Ask(subquestion) => {
                 scene.ask.told(News::Subquestion { number: known.len() + 1, text: &subquestion });
@@ -44,12 +44,13 @@ pub(super) async fn self_ask(scene: &Scene<'_>) -> Result<Answer, ChatError> {
         }
     }
     answer.decomposition = Some(Decomposition::from_texts(known.iter().map(|known| known.subquestion.clone())));
-    let call = scene.solve(stepwise::conclusion(scene.question, &known)).await?;
+    let call = scene.solve(stepwise::conclusion(scene.setting.prompts, scene.question, &known)).await?;
     Ok(answer.concluded(call))
 }
 
 async fn next(scene: &Scene<'_>, answer: &mut Answer, known: &[Known]) -> Result<Next, ChatError> {
-    let call = scene.decompose(self_ask::messages(scene.question, known)).await?;
+    let Setting { prompts, manner, .. } = scene.setting;
+    let call = scene.decompose(self_ask::messages(prompts, manner.shots, scene.question, known)).await?;
     let next = self_ask::parse_next(&call.reply.text, &call.reply.finish, known);
     let text = answer.decomposer_text.get_or_insert_default();
     text.push_str(call.reply.text.trim());

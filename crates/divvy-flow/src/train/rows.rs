@@ -10,7 +10,7 @@ use divvy_core::{
     extract,
     plan::StudentPlan,
     prompts::{
-        PromptId,
+        PromptId, Prompts,
         decompose::{self, Style},
         direct, two_stage,
     },
@@ -39,10 +39,10 @@ pub(crate) struct Taught {
 }
 
 /// Digest of the prompts that a target is trained on and their parsers: another prompt is another student.
-pub(crate) fn prompt_id(plan: &StudentPlan) -> String {
-    let PromptId(decomposes) = decompose::prompt_id(plan.style);
-    let PromptId(solves) = two_stage::prompt_id();
-    let PromptId(answers) = direct::prompt_id();
+pub(crate) fn prompt_id(prompts: &Prompts, plan: &StudentPlan) -> String {
+    let PromptId(decomposes) = decompose::prompt_id(prompts, plan.style);
+    let PromptId(solves) = two_stage::prompt_id(prompts);
+    let PromptId(answers) = direct::prompt_id(prompts, &[]);
     let id = match plan.target {
         Target::SdT | Target::SdR => decomposes,
         Target::SeT | Target::SeA | Target::SeTDirect | Target::SeADirect => solves,
@@ -53,9 +53,10 @@ pub(crate) fn prompt_id(plan: &StudentPlan) -> String {
 }
 
 pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
+    let prompts = &context.plan.prompts;
     if plan.target == Target::Direct {
         let from = |question: &Question| ItemKey { question: question.id.clone(), sample: 0, arm: String::new() };
-        let taught = |question: &Question| Some(Taught { from: from(question), row: answer(question)? });
+        let taught = |question: &Question| Some(Taught { from: from(question), row: answer(prompts, question)? });
         let of = |questions: &Questions| questions.iter().filter_map(|question| taught(&question)).collect();
         return Ok(Rows { train: of(&context.questions.train), dev: of(&context.questions.dev), unusable: 0 });
     }
@@ -66,8 +67,8 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
             collected.iter().filter_map(|(key, steps)| Some((key, make(key, &*questions.get(&key.question)?, steps))));
         made.flat_map(|(key, rows)| rows.into_iter().map(|row| Taught { from: key.clone(), row })).collect()
     };
-    let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(question, steps, plan.style)];
-    let solving: &Make<'_> = &|_, question, steps| gold(question, steps).into_iter().collect();
+    let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(prompts, question, steps, plan.style)];
+    let solving: &Make<'_> = &|_, question, steps| gold(prompts, question, steps).into_iter().collect();
     Ok(match plan.target {
         Target::SdT => Rows { train: of(train, decomposing), dev: of(dev, decomposing), unusable: 0 },
         Target::SdR => {
@@ -87,7 +88,7 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
         Target::SeT | Target::SeA | Target::SeTDirect => {
             let replies = replies(context).await?;
             let repeated: &Make<'_> = &|key, question, steps| {
-                let reply = replies.get(key).and_then(|reply| said(plan.target, question, steps, reply));
+                let reply = replies.get(key).and_then(|reply| said(prompts, plan.target, (question, steps), reply));
                 reply.into_iter().collect()
             };
             let rows = of(train, repeated);
@@ -105,24 +106,24 @@ fn row(question: &Question, prompt: Vec<Message>, completion: String) -> Row {
     Row { id: question.id.0.clone(), prompt, completion }
 }
 
-fn decomposition(question: &Question, steps: &Decomposition, style: Style) -> Row {
-    row(question, decompose::messages(question, style), decompose::completion(steps))
+fn decomposition(prompts: &Prompts, question: &Question, steps: &Decomposition, style: Style) -> Row {
+    row(question, decompose::messages(prompts, style, question), decompose::completion(steps))
 }
 
 /// `direct`: the gold answer to the question alone.
-fn answer(question: &Question) -> Option<Row> {
+fn answer(prompts: &Prompts, question: &Question) -> Option<Row> {
     let gold = question.golds.first()?.to_string();
-    Some(row(question, direct::messages(question), direct::completion(&gold)))
+    Some(row(question, direct::messages(prompts, &[], question), direct::completion(&gold)))
 }
 
 /// SE-A-direct: the gold answer to question and subquestions, without sub-answers.
-fn gold(question: &Question, steps: &Decomposition) -> Option<Row> {
+fn gold(prompts: &Prompts, question: &Question, steps: &Decomposition) -> Option<Row> {
     let gold = question.golds.first()?.to_string();
-    Some(row(question, two_stage::messages(question, steps), direct::completion(&gold)))
+    Some(row(question, two_stage::messages(prompts, question, steps), direct::completion(&gold)))
 }
 
 /// SE-T, SE-A, SE-T-direct: what the screening's solver said, whole, with gold at its end, or its end alone.
-fn said(target: Target, question: &Question, steps: &Decomposition, reply: &str) -> Option<Row> {
+fn said(prompts: &Prompts, target: Target, (question, steps): (&Question, &Decomposition), reply: &str) -> Option<Row> {
     let completion = match target {
         Target::SeA => two_stage::with_answer(reply, &question.golds.first()?.to_string())?,
         Target::SeTDirect => {
@@ -131,7 +132,7 @@ fn said(target: Target, question: &Question, steps: &Decomposition, reply: &str)
         }
         _ => reply.trim().to_owned(),
     };
-    (!completion.is_empty()).then(|| row(question, two_stage::messages(question, steps), completion))
+    (!completion.is_empty()).then(|| row(question, two_stage::messages(prompts, question, steps), completion))
 }
 
 /// The first reply of the screening's solver to each candidate; of one that was cut off nothing is left.
@@ -165,34 +166,34 @@ mod tests {
 
     #[test]
     fn a_solver_is_taught_on_the_prompt_that_it_will_be_asked_with() {
-        let (question, steps) = (question(), steps());
-        let asked = two_stage::messages(&question, &steps);
+        let (question, steps, prompts) = (question(), steps(), &Prompts::default());
+        let asked = two_stage::messages(prompts, &question, &steps);
         for target in [Target::SeT, Target::SeA, Target::SeTDirect] {
-            assert_eq!(said(target, &question, &steps, REPLY).unwrap().prompt, asked, "{}", target.name());
+            assert_eq!(said(prompts, target, (&question, &steps), REPLY).unwrap().prompt, asked, "{}", target.name());
         }
-        assert_eq!(gold(&question, &steps).unwrap().prompt, asked);
-        assert_eq!(answer(&question).unwrap().prompt, direct::messages(&question));
+        assert_eq!(gold(prompts, &question, &steps).unwrap().prompt, asked);
+        assert_eq!(answer(prompts, &question).unwrap().prompt, direct::messages(prompts, &[], &question));
     }
 
     #[test]
     fn each_target_has_its_own_completion() {
-        let (question, steps) = (question(), steps());
+        let (question, steps, prompts) = (question(), steps(), &Prompts::default());
         let gold_line = format!("The answer is: {}", question.golds[0]);
-        let completion = |target| said(target, &question, &steps, REPLY).unwrap().completion;
+        let completion = |target| said(prompts, target, (&question, &steps), REPLY).unwrap().completion;
         assert_eq!(completion(Target::SeT), REPLY);
         assert_eq!(completion(Target::SeA), format!("1. 40\n2. 42\n{gold_line}"));
         assert_eq!(completion(Target::SeTDirect), "The answer is: 41");
-        assert_eq!(gold(&question, &steps).unwrap().completion, gold_line);
-        assert_eq!(answer(&question).unwrap().completion, gold_line);
+        assert_eq!(gold(prompts, &question, &steps).unwrap().completion, gold_line);
+        assert_eq!(answer(prompts, &question).unwrap().completion, gold_line);
     }
 
     #[test]
     fn what_has_no_answer_teaches_none() {
-        let (mut question, steps) = (question(), steps());
-        assert_eq!(said(Target::SeT, &question, &steps, "  \n"), None);
-        assert_eq!(said(Target::SeTDirect, &question, &steps, ""), None);
+        let (mut question, steps, prompts) = (question(), steps(), &Prompts::default());
+        assert_eq!(said(prompts, Target::SeT, (&question, &steps), "  \n"), None);
+        assert_eq!(said(prompts, Target::SeTDirect, (&question, &steps), ""), None);
         question.golds.clear();
-        assert_eq!(said(Target::SeA, &question, &steps, REPLY), None);
-        assert_eq!((gold(&question, &steps), answer(&question)), (None, None));
+        assert_eq!(said(prompts, Target::SeA, (&question, &steps), REPLY), None);
+        assert_eq!((gold(prompts, &question, &steps), answer(prompts, &question)), (None, None));
     }
 }

@@ -44,6 +44,10 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
         screening.solver.push_str(text);
         screening.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
     }
+    for entry in &mut results.quality {
+        entry.decomposer.push_str(text);
+        entry.pass.iter_mut().for_each(|pass| pass.solver.push_str(text));
+    }
     results.stages.iter_mut().for_each(|stage| stage.stage.push_str(text));
     results
 }

@@ -111,7 +111,7 @@ impl<'a> Pipe<'a> {
             says,
             told: Mutex::default(),
             steps: AtomicUsize::new(0),
-            most: desk.menu.plan.max_subquestions,
+            most: desk.menu.plan.most(&served.arm),
             splitter: Mutex::default(),
             reasoned: AtomicUsize::new(0),
             characters: AtomicUsize::new(0),

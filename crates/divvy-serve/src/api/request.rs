@@ -252,6 +252,7 @@ fn question(text: &str, premise: Option<String>, scorer: ScorerKind) -> Question
         steps: None,
         recorded: None,
         cluster: None,
+        worked: Vec::new(),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use divvy_core::{
-    arm::{Arm, Strategy},
+    arm::{Arm, Strategy, Variant},
     cost::Prices,
     model::ModelId,
     plan::EvaluatePlan,
-    prompts::decompose::Style,
+    prompts::{Prompts, decompose::Style},
     question::ScorerKind,
     recipe::{EvalSplit, Price},
 };
@@ -83,8 +83,10 @@ fn served(strategy: Strategy, url: &str) -> Served {
     let decomposer = strategy.needs_decomposer().then(|| "student:sd".to_owned());
     Served::Arm(Box::new(ServedArm {
         decomposer: decomposer.as_ref().map(|_| voice(url, "student:sd")),
-        arm: Arm { strategy, decomposer, solver: "qwen".to_owned() },
+        arm: Arm { strategy, variant: Variant::default(), decomposer, solver: "qwen".to_owned() },
         style: Style::Free,
+        most: None,
+        shots: Vec::new(),
         solver: voice(url, "qwen"),
         measured: None,
     }))
@@ -109,6 +111,7 @@ pub(crate) fn menu(url: &str) -> Menu {
     Menu {
         served: all.into_iter().map(Arc::new).collect(),
         plan,
+        prompts: Prompts::default(),
         seed: 1,
         scorer: ScorerKind::Numeric,
         recipe: "test".into(),

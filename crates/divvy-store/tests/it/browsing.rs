@@ -78,6 +78,7 @@ async fn the_recipe_of_a_run_and_its_questions_come_back(store: Store) {
         steps: None,
         recorded: None,
         cluster: None,
+        worked: Vec::new(),
     };
     let questions = [question(0, Split::Test), question(0, Split::Train), question(1, Split::Train)];
     store.put_questions(&key(1), &questions).await.unwrap();

@@ -287,6 +287,7 @@ async fn artefacts_metrics_and_questions(store: Store) {
         steps: Some(2),
         recorded: None,
         cluster: None,
+        worked: Vec::new(),
     };
     let (one, other) = (key(7), key(8));
     for plan in [&one, &other] {

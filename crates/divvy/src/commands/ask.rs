@@ -91,6 +91,7 @@ fn question(asked: &Asked, scorer: ScorerKind) -> Question {
         steps: None,
         recorded: None,
         cluster: None,
+        worked: Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ mod export;
 mod export_rows;
 mod init;
 mod models;
+mod prompts;
 mod redo;
 mod report;
 mod run;
@@ -65,6 +66,9 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
                 }
                 dataset => data::run(dataset, &preview),
             }
+        }
+        Command::Prompts { place, show, question, model, diff, json } => {
+            prompts::run(&place, prompts::Asked { show, question, model, diff, json }).await
         }
         Command::Models { action, json } => models::run(action, json),
     }

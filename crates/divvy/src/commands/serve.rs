@@ -10,7 +10,7 @@ use divvy_core::{
     recipe::{self, EvalSplit, nearest},
     results::{ArmResult, Results},
 };
-use divvy_flow::{evaluate, structured};
+use divvy_flow::{demonstrations, evaluate, structured};
 use divvy_serve::{
     Desk, Keys, Recorder, Traces, fresh_key,
     menu::{Measured, Menu, Served, ServedArm},
@@ -161,6 +161,7 @@ async fn menu(session: &Session, arms: &[String]) -> anyhow::Result<Menu> {
         seed: context.plan.seed,
         scorer: evaluate::questions(context, &plan).first().map_or(ScorerKind::Exact, |first| first.scorer),
         plan,
+        prompts: context.plan.prompts.clone(),
         recipe: context.plan.name.clone(),
         created: clock::now_ms().unsigned_abs() / 1000,
     })
@@ -191,6 +192,8 @@ async fn open(session: &Session, arm: &Arm, results: &Results) -> Result<ServedA
     };
     Ok(ServedArm {
         style,
+        most: context.plan.told_most(arm),
+        shots: demonstrations::of_arm(context, arm).await.map_err(|error| error.to_string())?,
         decomposer,
         solver: voice(&arm.solver)?,
         measured: results

@@ -42,6 +42,13 @@ pub(crate) fn resolve(
     names.iter().map(|name| Ok((name.clone(), one(name)?))).collect()
 }
 
+/// Where a local model lies that needs no fetching.
+pub(crate) fn path(recipe: &Recipe, folder: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let resolved = resolve(recipe, folder, &[name.to_owned()], true)?;
+    let path = resolved.into_values().next().and_then(|model| model.path);
+    path.with_context(|| format!("models.{name}: it has no weights to look at"))
+}
+
 /// A file's name is relative to the recipe, wherever the command was typed.
 fn seen_from(folder: &Path, source: ModelSource) -> ModelSource {
     let at = |file: String| folder.join(file).to_string_lossy().into_owned();

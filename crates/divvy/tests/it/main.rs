@@ -25,6 +25,7 @@ mod looking; // `divvy calls`
 mod machines; // several workers on one server, and shards
 mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
+mod prompting; // prompts worded anew, demonstrations, caps, `divvy prompts`
 mod recipe_mistakes; // recipes that cannot be run
 mod redoing; // items put back on purpose
 mod reporting; // every form of report, runs compared, the page in a browser

@@ -1,7 +1,7 @@
 //! The table of all arms, and what their decomposers wrote.
 
 use super::{Section, Told};
-use crate::{html::table, tables};
+use crate::{html::table, quality, tables};
 
 pub(super) fn section(told: Told<'_>) -> Option<Section> {
     let results = told.results;
@@ -9,7 +9,7 @@ pub(super) fn section(told: Told<'_>) -> Option<Section> {
         "<p>No arm was evaluated.</p>".to_owned()
     } else {
         let arms = table::html(&tables::arms(results));
-        format!("{arms}{}", tables::decompositions(results).as_ref().map(table::html).unwrap_or_default())
+        format!("{arms}{}", quality::table(results).as_ref().map(table::html).unwrap_or_default())
     };
     Some(Section { id: "arms-section", title: "Arms", body })
 }

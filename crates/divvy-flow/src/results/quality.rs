@@ -1,0 +1,123 @@
+//! Decomposition quality by decomposer: of the teacher, from what was collected and screened; of every other one, from the
+//! arms that it decomposed for. Arms that share their decompositions share one entry.
+
+use divvy_core::{
+    arm::{Strategy, Variant},
+    plan::Plan,
+    prompts::decompose::{Problem, completion},
+    quality::{Observed, Quality, repeats},
+    question::Question,
+    recipe::Rule,
+    records::{Collected, ItemState, Stage, Unusable, Verdict},
+    results::{ArmResult, DecomposerQuality, Heard, Pass},
+};
+use divvy_store::ItemRow;
+
+use crate::{context::Context, error::FlowError, evaluate::Graded, items};
+
+/// What an arm was given to solve; a question without a record got no reply.
+pub(super) fn count(quality: &mut Quality, strategy: Strategy, question: &Question, graded: Option<&Graded>) {
+    let Some(graded) = graded else { return quality.add_unanswered() };
+    let text = graded.decomposer_text.as_deref();
+    let repeats = match (text, &graded.decomposition) {
+        (Some(text), _) => repeats(text),
+        // A data set's own.
+        (None, Some(steps)) => repeats(&completion(steps)),
+        (None, None) => false,
+    };
+    let heard = if strategy == Strategy::SelfAsk { &*graded.sub_answers } else { &[] };
+    quality.add(Observed { question, decomposition: graded.decomposition.as_ref(), repeats, heard });
+}
+
+/// Of every decomposer, the teacher's collected rows first, then in the order of the arms.
+pub(super) async fn of(context: &Context, arms: &[ArmResult]) -> Result<Vec<DecomposerQuality>, FlowError> {
+    let mut all: Vec<DecomposerQuality> = of_teacher(context).await?.into_iter().collect();
+    for arm in arms {
+        let (Some(decomposer), Some(quality)) = (&arm.decomposer, arm.decompositions) else { continue };
+        let heard =
+            (arm.strategy == Strategy::SelfAsk).then(|| Heard { strategy: arm.strategy, solver: arm.solver.clone() });
+        let known = |entry: &DecomposerQuality| {
+            entry.stage == Stage::Evaluate
+                && (&entry.decomposer, entry.variant, &entry.heard) == (decomposer, arm.variant, &heard)
+        };
+        if !all.iter().any(known) {
+            let pass = pass(&context.plan, arms, arm);
+            all.push(DecomposerQuality {
+                decomposer: decomposer.clone(),
+                stage: Stage::Evaluate,
+                variant: arm.variant,
+                heard,
+                quality,
+                pass,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// By two-stage arms (a solver that answers all at once), or by self-ask itself. Students are no yardstick.
+fn pass(plan: &Plan, arms: &[ArmResult], arm: &ArmResult) -> Option<Pass> {
+    let strategy = if arm.strategy == Strategy::SelfAsk { Strategy::SelfAsk } else { Strategy::TwoStage };
+    let screens = plan.screen.as_ref().map(|screen| screen.solver.as_str());
+    let alike = |other: &&ArmResult| {
+        (other.strategy, other.variant, &other.decomposer) == (strategy, arm.variant, &arm.decomposer)
+            && (strategy != Strategy::SelfAsk || other.solver == arm.solver)
+            && !other.solver.starts_with("student:")
+    };
+    let mut solved = arms.iter().filter(alike);
+    let chosen =
+        arms.iter().filter(alike).find(|other| Some(other.solver.as_str()) == screens).or_else(|| solved.next())?;
+    Some(Pass { solver: chosen.solver.clone(), n: chosen.n, rate: chosen.accuracy })
+}
+
+async fn of_teacher(context: &Context) -> Result<Option<DecomposerQuality>, FlowError> {
+    let rows = context.store.items(&context.digest, Stage::Collect).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut quality = Quality::default();
+    for row in &rows {
+        let Some(question) = context.questions.for_student(&row.question) else { continue };
+        add_collected(&mut quality, &question, row)?;
+    }
+    Ok(Some(DecomposerQuality {
+        decomposer: context.plan.collect.teacher.clone(),
+        stage: Stage::Collect,
+        variant: Variant::default(),
+        heard: None,
+        quality,
+        pass: screened(context).await?,
+    }))
+}
+
+fn add_collected(quality: &mut Quality, question: &Question, row: &ItemRow) -> Result<(), FlowError> {
+    let loops =
+        |problems: &[Problem]| problems.iter().any(|problem| matches!(problem, Problem::Duplicate | Problem::Loop));
+    match row.state {
+        ItemState::Done => {
+            let Collected { decomposition, call, problems } = items::payload(row)?;
+            let repeats = if call.is_none() { repeats(&completion(&decomposition)) } else { loops(&problems) };
+            quality.add(Observed { question, decomposition: Some(&decomposition), repeats, heard: &[] });
+        }
+        ItemState::Rejected(_) => {
+            // Earlier versions kept nothing of these.
+            let Unusable { problems } = items::payload::<Option<Unusable>>(row)?.unwrap_or_default();
+            quality.add(Observed { question, decomposition: None, repeats: loops(&problems), heard: &[] });
+        }
+        ItemState::Failed(_) | ItemState::Pending => quality.add_unanswered(),
+    }
+    Ok(())
+}
+
+/// Over the candidates that were screened against gold.
+async fn screened(context: &Context) -> Result<Option<Pass>, FlowError> {
+    let Some(plan) = context.plan.screen.as_ref().filter(|plan| plan.rule != Rule::Agreement) else { return Ok(None) };
+    let rows = items::settled(context, Stage::Screen).await?;
+    let rates = rows.values().map(|row| Ok(items::payload::<Verdict>(row)?.pass_rate));
+    let rates = rates.collect::<Result<Vec<f64>, FlowError>>()?;
+    let n = rates.len() as u64;
+    // In a stable order, so that the same rows give the same sum.
+    let mut ordered = rates;
+    ordered.sort_by(f64::total_cmp);
+    Ok((n > 0).then(|| Pass { solver: plan.solver.clone(), n, rate: ordered.iter().sum::<f64>() / n as f64 }))
+}
