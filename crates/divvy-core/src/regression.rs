@@ -232,10 +232,14 @@ mod tests {
 
     #[test]
     fn an_arm_that_lost_is_worse_and_its_rows_are_named() {
-        let before = run(&["cot", "direct", "old"], |question, _| Some(question % 2 == 0), same);
+        let before = run(&["cot", "direct", "old"], |question, _| Some(question.is_multiple_of(2)), same);
         // `cot` loses ten, `direct` swaps one for one.
         let right = |question: usize, arm: usize| {
-            Some(if arm == 1 { question % 2 == 0 && question >= 20 } else { (question % 2 == 0) != (question < 2) })
+            Some(if arm == 1 {
+                question.is_multiple_of(2) && question >= 20
+            } else {
+                (question.is_multiple_of(2)) != (question < 2)
+            })
         };
         let after = run(&["direct", "cot", "new"], right, same);
         let found = compare(&before, &after);

@@ -207,6 +207,8 @@ async fn connect(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCo
 
 async fn connect_readers(path: &Path) -> Result<Vec<Mutex<SqliteConnection>>, StoreError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+    // Whoever reads a whole stage reads for more than a second: nothing to be warned of.
+    let options = options.disable_statement_logging();
     let mut readers = Vec::with_capacity(READERS);
     for _ in 0..READERS {
         readers.push(Mutex::new(connect(path, &options).await?));
