@@ -20,6 +20,7 @@ pub mod paid;
 pub mod progress;
 pub mod redo;
 pub mod results;
+pub mod rows;
 pub mod sample;
 pub mod screen;
 mod settled;

@@ -33,7 +33,7 @@ use crate::{
     context::Context,
     error::FlowError,
     evaluate::{self, Graded, Spent},
-    items, train,
+    items, rows, train,
 };
 
 /// Browsable examples an arm keeps in the report.
@@ -80,6 +80,24 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         training,
         stages: stages(context).await?,
     })
+}
+
+/// [`read`], and something of every sheet of rows: `make` runs on any thread and in any order, `take` gets what it made in the
+/// order of the questions.
+///
+/// # Errors
+/// As [`read`], and what `take` says.
+pub async fn read_with<T: Send + 'static>(
+    context: &Context,
+    heading: Heading,
+    make: rows::Make<T>,
+    take: impl FnMut(T) -> Result<(), FlowError>,
+) -> Result<Results, FlowError> {
+    let results = read(context, heading).await?;
+    if let Some(plan) = &context.plan.evaluate {
+        rows::each(context, plan, make, true, take).await?;
+    }
+    Ok(results)
 }
 
 /// The one figure, wherever it is shown.

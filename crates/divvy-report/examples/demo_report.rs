@@ -15,7 +15,7 @@ const N: u64 = 300;
 fn main() -> std::io::Result<()> {
     let results = results();
     if let Some(path) = std::env::args().nth(1) {
-        std::fs::write(path, divvy_report::html(&results))?;
+        std::fs::write(path, divvy_report::html(&results, &divvy_report::Rows::default()))?;
     }
     std::io::Write::write_all(&mut std::io::stdout(), divvy_report::markdown(&results).as_bytes())
 }

@@ -32,6 +32,15 @@ macro_rules! call_query {
 /// `?1` is a JSON array of replies that may have the key, `?2` the key.
 pub(crate) const CALL_BY_KEY: &str =
     call_query!("WHERE call.seq IN (SELECT value FROM json_each(?1)) AND reply.key = ?2 ORDER BY call.seq LIMIT 1");
+/// `?1` is a JSON array of replies. What came over the wire stays where it is: it is as long as all the rest.
+pub(crate) const CALLS_AT: &str =
+    "SELECT reply.key AS key, name.text AS model_name, identity.text AS model_id, place.text AS endpoint, finish, tokens_in,
+        tokens_cached, tokens_out, price_nanos, latency_ms, created_ms, request, request_length, call.text AS text, text_length
+    FROM call JOIN reply ON reply.seq = call.seq
+    JOIN word AS name ON name.id = call.model_name
+    JOIN word AS identity ON identity.id = call.model_id
+    LEFT JOIN word AS place ON place.id = call.endpoint
+    WHERE call.seq IN (SELECT value FROM json_each(?1)) ORDER BY call.seq";
 pub(crate) const CALLS: &str = call_query!(
     "WHERE (?1 IS NULL OR name.text = ?1) AND (?2 IS NULL OR created_ms >= ?2)
         AND (?4 IS NULL OR lower(hex(reply.key)) LIKE ?4 || '%')
@@ -283,6 +292,15 @@ pub(crate) fn raw_reply(key: &Digest, row: &SqliteRow) -> Result<RawReply, sqlx:
 
 pub(crate) fn call_record(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
     let raw: Option<Vec<u8>> = row.try_get("raw")?;
+    let mut call = call_without_raw(row)?;
+    if let Some(bytes) = raw {
+        call.raw_reply = body::unpack(row.try_get("raw_length")?, bytes)?;
+    }
+    Ok(call)
+}
+
+/// With no body as it was received.
+pub(crate) fn call_without_raw(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
     let reply =
         Reply { text: text(row, "text_length", "text")?, finish: finish(row.try_get("finish")?)?, usage: usage(row)? };
     Ok(CallRecord {
@@ -291,10 +309,7 @@ pub(crate) fn call_record(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
         model_id: model_id(row)?,
         request_json: text(row, "request_length", "request")?,
         reply,
-        raw_reply: match raw {
-            Some(bytes) => body::unpack(row.try_get("raw_length")?, bytes)?,
-            None => Vec::new(),
-        },
+        raw_reply: Vec::new(),
         price_nanos: row.try_get("price_nanos")?,
         latency_ms: row.try_get("latency_ms")?,
         worked_us: row.try_get("worked_us")?,

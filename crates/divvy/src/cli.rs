@@ -134,19 +134,40 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NUMBER/OF")]
         shard: Option<Shard>,
     },
-    /// Print the results of a recipe, finished or not
+    /// Print the results of a recipe, finished or not, or write them in other forms; compare two runs
     #[command(
-        after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --json\n  divvy report recipes/quickstart.toml --html report.html"
+        after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --html report.html\n  divvy report --run 3 --format csv > rows.csv\n  divvy report my-task.toml --format html,parquet,latex,inspect --out report/\n  divvy report --compare 3 5 --fail-on-regression\n\nWith --compare the exit status is 0 where nothing is shown to be worse, and with --fail-on-regression\n1 where an arm is: docs/reports.md."
     )]
     Report {
         #[command(flatten)]
         place: Place,
+        /// Report on a run of the store, without the recipe's file: its id, or the first digits of its plan
+        #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "from"])]
+        run: Option<String>,
+        /// In which form; may be given several times, or as a list with commas
+        #[arg(long = "format", value_name = "FORM", value_delimiter = ',')]
+        formats: Vec<Format>,
+        /// Where to write: a file, or a folder for several forms; without --format its ending tells the form
+        #[arg(long, value_name = "PATH")]
+        out: Option<PathBuf>,
         /// Print JSON for programs
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["formats", "out"])]
         json: bool,
-        /// Also write one self-contained HTML page
+        /// Also write one self-contained HTML page with every row; a large one has its rows in a folder beside it
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
+        /// Compare two runs of the store, or two recipes, on the same questions: what is worse, what is better, which rows
+        /// flipped
+        #[arg(
+            long,
+            num_args = 2,
+            value_names = ["BEFORE", "AFTER"],
+            conflicts_with_all = ["recipe", "run", "html"]
+        )]
+        compare: Option<Vec<String>>,
+        /// With --compare: end with status 1 if an arm is shown to be worse
+        #[arg(long)]
+        fail_on_regression: bool,
     },
     /// Answer one question with an arm of a recipe
     #[command(
@@ -365,6 +386,27 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// A form of report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    #[value(help = "Markdown: verdict and tables")]
+    Md,
+    #[value(help = "one page with every row and its calls")]
+    Html,
+    #[value(help = "all figures, for programs")]
+    Json,
+    #[value(help = "every graded row, a line each")]
+    Csv,
+    #[value(help = "the same with typed columns, for pandas, DuckDB and others")]
+    Parquet,
+    #[value(help = "the table of arms, a line each")]
+    CsvArms,
+    #[value(help = "the table of arms for a paper (booktabs)")]
+    Latex,
+    #[value(help = "a folder of logs that `inspect view` opens, one an arm")]
+    Inspect,
 }
 
 /// Rules for what is right.

@@ -20,6 +20,7 @@ use divvy_flow::{
     error::FlowError,
     progress::Progress,
     results::{self, Heading},
+    rows::Make,
     split::Splits,
     train::{self, Trainer},
 };
@@ -184,6 +185,15 @@ impl Session {
         figures(&self.context, &self.recipe.models, &self.recipe.costs, self.numerics.clone()).await
     }
 
+    /// [`Session::results`], and something of every sheet of rows on the way, see [`results::read_with`].
+    pub(crate) async fn results_with<T: Send + 'static>(
+        &self,
+        make: Make<T>,
+        take: impl FnMut(T) -> Result<(), FlowError>,
+    ) -> Result<Results, FlowError> {
+        figures_with(&self.context, &self.recipe.models, &self.recipe.costs, self.numerics.clone(), make, take).await
+    }
+
     /// Where a plan is new, its author may look for what was done under an earlier one.
     pub(crate) async fn mention_other_plans(&self) -> Result<(), FlowError> {
         let (own, name) = (&self.context.digest, &self.context.plan.name);
@@ -253,11 +263,34 @@ pub(crate) async fn figures(
     costs: &recipe::Costs,
     numerics: BTreeMap<String, String>,
 ) -> Result<Results, FlowError> {
+    let heading = heading(context, models, costs, numerics).await?;
+    results::read(context, heading).await
+}
+
+/// [`figures`], and something of every sheet of rows on the way, see [`results::read_with`].
+pub(crate) async fn figures_with<T: Send + 'static>(
+    context: &Context,
+    models: &BTreeMap<String, recipe::Model>,
+    costs: &recipe::Costs,
+    numerics: BTreeMap<String, String>,
+    make: Make<T>,
+    take: impl FnMut(T) -> Result<(), FlowError>,
+) -> Result<Results, FlowError> {
+    let heading = heading(context, models, costs, numerics).await?;
+    results::read_with(context, heading, make, take).await
+}
+
+async fn heading(
+    context: &Context,
+    models: &BTreeMap<String, recipe::Model>,
+    costs: &recipe::Costs,
+    numerics: BTreeMap<String, String>,
+) -> Result<Heading, FlowError> {
     let sources = models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect();
     let runs = context.store.runs().await?;
     let created = runs.iter().filter(|run| run.plan == context.digest).map(|run| run.started_ms).min().unwrap_or(0);
     let price = |(name, model): (&String, &recipe::Model)| Some((name.clone(), Prices::of(model).ok()??));
-    let heading = Heading {
+    Ok(Heading {
         created: clock::rfc3339(created),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         sources,
@@ -265,8 +298,7 @@ pub(crate) async fn figures(
         prices: models.iter().filter_map(price).collect(),
         // A recipe that was read is a recipe that was checked.
         terms: StatedTerms::of(costs).unwrap_or_default(),
-    };
-    results::read(context, heading).await
+    })
 }
 
 pub(crate) fn numerics(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, String> {

@@ -6,6 +6,10 @@ pub(crate) use costs::{costed, distilling, saving};
 
 use divvy_core::{
     arm::{Strategy, Variant},
+    chat::{ChatRequest, Finish, Message, Sampling},
+    digest::Digest,
+    graded::{Asked, GradedRow, RowCall, Sheet},
+    model::ModelId,
     quality::{Quality, Share, StepCount},
     records::{Outcome, Stage, TrainPoint},
     results::{
@@ -13,6 +17,7 @@ use divvy_core::{
         Family, ModelUse, Pass, Results, ScreeningSummary, Slice, StageTime, StepSlice, TrainingSummary,
     },
 };
+use serde_json::value::RawValue;
 
 pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, correct: u64) -> ArmResult {
     ArmResult {
@@ -188,6 +193,71 @@ fn slices(arm: &str) -> ArmSlices {
         by_answer: vec![slice("number", 200, 100), slice("span", 100, 40)],
         by_passage: vec![slice("p17", 3, 2)],
     }
+}
+
+/// Two questions: the first with two rows, of which one decomposes, the second with one that failed.
+pub(crate) fn sheet() -> Sheet {
+    let call = |key: &str, reply: &str| RowCall {
+        key: key.repeat(32),
+        model: "big".to_owned(),
+        tokens_in: Some(90),
+        tokens_cached: None,
+        tokens_out: Some(8),
+        cost_nanos: None,
+        latency_ms: 40,
+        finish: Finish::Stop,
+        request: RawValue::from_string(request()).expect("a request is JSON"),
+        reply: reply.to_owned(),
+    };
+    let row = |arm, calls| GradedRow {
+        arm,
+        correct: true,
+        score: 1.0,
+        outcome: Outcome::Answered,
+        reason: None,
+        answer: Some("12".to_owned()),
+        subquestions: Vec::new(),
+        sub_answers: Vec::new(),
+        reply: "The answer is: 12".to_owned(),
+        tokens_in: 90,
+        tokens_cached: 0,
+        tokens_out: 8,
+        cost_nanos: None,
+        calls,
+    };
+    let two_stage = GradedRow { subquestions: vec!["How many were there?".to_owned()], ..row(1, vec![1, 0]) };
+    let failed = GradedRow {
+        correct: false,
+        score: 0.0,
+        outcome: Outcome::Error,
+        reason: Some("bad-request".to_owned()),
+        answer: None,
+        reply: String::new(),
+        ..row(0, Vec::new())
+    };
+    let asked = |id: &str, rows| Asked {
+        id: id.to_owned(),
+        premise: None,
+        question: "How many boxes are left?".to_owned(),
+        gold: vec!["12".to_owned()],
+        steps: Some(2),
+        rows,
+    };
+    Sheet {
+        arms: [COT.to_owned(), DISTILLED.to_owned()].into(),
+        questions: vec![asked("synth/test/0", vec![row(0, vec![0]), two_stage]), asked("synth/test/1", vec![failed])],
+        calls: vec![call("ab", "The answer is: 12"), call("cd", "1. How many were there?")],
+    }
+}
+
+fn request() -> String {
+    let request = ChatRequest {
+        model: ModelId(Digest::of_bytes(b"big")),
+        messages: vec![Message::user("How many boxes are left?")],
+        sampling: Sampling::greedy(200),
+        sample: 0,
+    };
+    serde_json::to_string(&request).expect("a request is plain JSON")
 }
 
 fn training() -> TrainingSummary {

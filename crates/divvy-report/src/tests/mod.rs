@@ -4,13 +4,19 @@ mod markup;
 pub(crate) mod random;
 mod random_costs;
 
-use divvy_core::results::Results;
+use divvy_core::{graded::Sheet, results::Results};
 use proptest::prelude::*;
 
 use crate::{
-    html, json, markdown,
-    testing::{costed, results, saving, two_sets},
+    Rows, chunk, html, json, markdown,
+    testing::{costed, results, saving, sheet, two_sets},
 };
+
+fn rows(sheet: Sheet) -> Rows {
+    let mut rows = Rows::new(None);
+    assert!(rows.add(chunk(&sheet)).is_empty());
+    rows
+}
 
 #[test]
 fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
@@ -51,13 +57,14 @@ fn json_has_the_stable_shape_and_reads_back() {
 
 #[test]
 fn the_page_is_well_formed_complete_and_loads_nothing() {
-    let page = html(&results());
+    let page = html(&results(), &Rows::default());
     markup::check(&page);
-    for id in ["plot", "arms", "comparisons", "steps", "examples", "training", "collection", "screening", "stages"] {
+    for id in ["plot", "arms", "comparisons", "steps", "rows", "training", "collection", "screening", "stages"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
     assert_eq!(page.matches("<article").count(), 10, "every example is in the page");
     assert!(page.find("verdict-title").expect("a verdict") < page.find("<table").expect("a table"));
+    assert!(html(&results(), &rows(sheet())).contains("All 3 graded rows"));
     for remote in ["http://", "https://", "src=", "@import", "url("] {
         assert!(!page.contains(remote), "{remote}");
     }
@@ -87,7 +94,7 @@ fn each_data_set_has_its_own_answer_and_tables() {
     let back: Results = serde_json::from_value(value).expect("the JSON form is Results and more");
     assert_eq!(back, told);
 
-    let page = html(&told);
+    let page = html(&told, &rows(sheet()));
     markup::check(&page);
     for id in ["data-sets", "set-1", "set-2", "arms-1", "arms-2", "answers-2", "passages-2", "comparisons-2"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
@@ -98,14 +105,14 @@ fn each_data_set_has_its_own_answer_and_tables() {
 fn hostile_text_is_inert_everywhere() {
     let hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'`|\u{1b}[31m\u{0}</title></style>";
     for told in [results(), two_sets()] {
-        let plain = html(&told);
-        let page = html(&random::poisoned(told, hostile));
+        let plain = html(&told, &rows(sheet()));
+        let page = html(&random::poisoned(told, hostile), &rows(random::poisoned_sheet(sheet(), hostile)));
         markup::check(&page);
         for tag in ["<script", "</script", "<img", "</title", "</style", "<article"] {
             assert_eq!(page.matches(tag).count(), plain.matches(tag).count(), "{tag}");
         }
     }
-    let page = html(&random::poisoned(results(), hostile));
+    let page = html(&random::poisoned(results(), hostile), &rows(random::poisoned_sheet(sheet(), hostile)));
     assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"));
     assert!(!page.contains('\u{1b}') && !page.contains('\u{0}'));
     assert!(
@@ -118,12 +125,11 @@ fn hostile_text_is_inert_everywhere() {
 fn the_policy_names_this_script() {
     use base64::Engine as _;
     use sha2::Digest as _;
-    let script = include_bytes!("../../assets/report.js");
-    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(script));
+    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(crate::html::SCRIPT));
     assert_eq!(
         include_str!("../../assets/report.js.sha256").trim(),
         digest,
-        "report.js changed: write this digest to assets/report.js.sha256"
+        "the script changed: write this digest to assets/report.js.sha256"
     );
 }
 
@@ -141,11 +147,11 @@ fn a_report_without_arms_one_arm_or_no_rows_is_still_a_report() {
         (arm.n, arm.correct, arm.accuracy, arm.ci) = (0, 0, f64::NAN, (f64::NAN, f64::NAN));
     }
     for case in [&bare, &single, &unanswered] {
-        let (page, text) = (html(case), markdown(case));
+        let (page, text) = (html(case, &Rows::default()), markdown(case));
         markup::check(&page);
         assert!(!text.contains("NaN") && text.contains("## Notes"));
     }
-    assert!(html(&bare).contains("No arm was evaluated."));
+    assert!(html(&bare, &Rows::default()).contains("No arm was evaluated."));
     assert!(markdown(&unanswered).contains("No verdict: no question has been answered yet."));
 }
 
@@ -161,7 +167,7 @@ fn known_prices_appear_and_unknown_ones_are_a_dash() {
 #[test]
 fn costs_are_in_both_forms_and_break_even_in_words() {
     let results = costed(results(), saving(1_500_000, (1_000_000, 2_000_000)));
-    let (page, text) = (html(&results), markdown(&results));
+    let (page, text) = (html(&results, &Rows::default()), markdown(&results));
     markup::check(&page);
     for id in ["costs", "machine-time", "break-even", "outlays", "calls"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
@@ -207,12 +213,12 @@ proptest! {
 
     #[test]
     fn no_results_break_the_report(results in random::results()) {
-        let page = html(&results);
+        let page = html(&results, &Rows::default());
         markup::check(&page);
         for word in ["NaN", "inf\"", "inf,", "Infinity"] {
             prop_assert!(!page.split("</script>").last().unwrap_or_default().contains(word), "{word}");
         }
-        prop_assert_eq!(&page, &html(&results));
+        prop_assert_eq!(&page, &html(&results, &Rows::default()));
         prop_assert_eq!(markdown(&results), markdown(&results));
         prop_assert!(json(&results)["arms"].is_array());
     }

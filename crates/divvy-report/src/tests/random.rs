@@ -1,6 +1,9 @@
 //! Results as no run would make them: every float may be infinite or not a number, every text hostile.
 
-use divvy_core::results::{Comparison, Family, Results, ScoreDifference};
+use divvy_core::{
+    graded::Sheet,
+    results::{Comparison, Family, Results, ScoreDifference},
+};
 use proptest::prelude::*;
 
 use crate::testing;
@@ -67,6 +70,20 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
     }
     results.stages.iter_mut().for_each(|stage| stage.stage.push_str(text));
     results
+}
+
+/// The same of rows.
+pub(super) fn poisoned_sheet(mut sheet: Sheet, text: &str) -> Sheet {
+    sheet.arms = sheet.arms.iter().map(|arm| format!("{arm}{text}")).collect();
+    for asked in &mut sheet.questions {
+        asked.question.push_str(text);
+        asked.id.push_str(text);
+        for row in &mut asked.rows {
+            row.reply.push_str(text);
+        }
+    }
+    sheet.calls.iter_mut().for_each(|call| call.reply.push_str(text));
+    sheet
 }
 
 fn float() -> impl Strategy<Value = f64> {

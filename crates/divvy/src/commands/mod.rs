@@ -33,7 +33,10 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Screen { place, shard } => run::until(&place, Stage::Screen, shard).await,
         Command::Train { place } => run::until(&place, Stage::Train, None).await,
         Command::Eval { place, shard } => run::until(&place, Stage::Evaluate, shard).await,
-        Command::Report { place, json, html } => report::run(&place, json, html.as_deref()).await,
+        Command::Report { place, run, formats, out, json, html, compare, fail_on_regression } => {
+            let asked = report::Asked { run, formats, out, json, html, compare, fail_on_regression };
+            report::run(&place, &asked).await
+        }
         Command::Ask { question, premise, arm, recipe, data, store, json } => {
             let place = crate::cli::Place { recipe, data, store, from: None };
             ask::run(&place, ask::Asked { question, premise, arm, json }).await

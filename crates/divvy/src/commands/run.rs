@@ -25,9 +25,8 @@ const STAGES: [Stage; 4] = [Stage::Collect, Stage::Screen, Stage::Train, Stage::
 /// All stages, then the report: Markdown on stdout, the page in the store's folder.
 pub(crate) async fn all(place: &Place) -> anyhow::Result<()> {
     let session = stages(place, Stage::Evaluate, None).await?;
-    let results = session.results().await?;
-    let path = session.folder.join("reports").join(format!("{}.html", report::file_name(&results.name)));
-    report::write_page(&results, &path)?;
+    let path = session.folder.join("reports").join(format!("{}.html", report::file_name(&session.context.plan.name)));
+    let results = report::write_page(&session, &path).await?;
     print(&divvy_report::markdown(&results))?;
     say(&format!("report: {}", path.display()));
     session.close().await

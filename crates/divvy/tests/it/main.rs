@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic; the lint spares only the tests themselves")]
 
 mod bench; // a folder, a teacher, and the program run in it
+mod forged; // many rows that nobody was asked for
 mod school; // what the teacher knows
 
 mod asking; // `divvy ask`, `init`, `--dry-run`: the small commands
@@ -32,6 +33,7 @@ mod prompting; // prompts worded anew, demonstrations, caps, `divvy prompts`
 mod recipe_mistakes; // recipes that cannot be run
 mod recipes; // those that come with divvy
 mod redoing; // items put back on purpose
+mod reporting; // every form of report, runs compared, the page in a browser
 mod reuse; // another recipe on the same store pays for what is new
 mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept

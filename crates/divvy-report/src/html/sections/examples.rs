@@ -1,41 +1,23 @@
-//! Examples to read, grouped by arm: premise, question, subquestions, reply, answer, gold. All are in the page as text;
-//! script shows one at a time.
+//! A few rows of each arm as text: premise, question, subquestions, reply, answer, gold. They read without script.
 
 use divvy_core::{
     records::Outcome,
     results::{ArmResult, Example, Results},
 };
 
-use super::escape::{escape, text};
+use crate::html::escape::{escape, text};
 
 /// `None` when no arm kept an example.
-pub(crate) fn html(results: &Results) -> Option<String> {
-    let arms: Vec<&ArmResult> = results.arms.iter().filter(|arm| !arm.examples.is_empty()).collect();
-    if arms.is_empty() {
-        return None;
-    }
-    let groups: String = arms.iter().enumerate().map(|(index, arm)| group(index, arm)).collect();
-    Some(format!(r#"<div class="browser" id="browser">{}{groups}</div>"#, controls(&arms)))
+pub(super) fn html(results: &Results) -> Option<String> {
+    let arms = results.arms.iter().filter(|arm| !arm.examples.is_empty());
+    let groups: String = arms.map(group).collect();
+    (!groups.is_empty()).then_some(groups)
 }
 
-fn controls(arms: &[&ArmResult]) -> String {
-    let option =
-        |(index, arm): (usize, &&ArmResult)| format!(r#"<option value="{index}">{}</option>"#, escape(&arm.arm));
-    let options: String = arms.iter().enumerate().map(option).collect();
-    let filter = |value: &str, label: &str, checked: &str| {
-        format!(r#"<label><input type="radio" name="outcome" value="{value}"{checked}><span>{label}</span></label>"#)
-    };
-    format!(
-        r#"<div class="controls needs-script"><label class="field">Arm <select id="example-arm">{options}</select></label><fieldset><legend>Show</legend>{}{}{}</fieldset><div class="pager"><button type="button" id="example-previous" aria-label="Previous example">←</button><output id="example-position" aria-live="polite"></output><button type="button" id="example-next" aria-label="Next example">→</button></div></div><p class="empty" id="example-none" hidden>This arm has no such example here.</p>"#,
-        filter("all", "all", " checked"),
-        filter("right", "right", ""),
-        filter("wrong", "wrong", ""),
-    )
-}
-
-fn group(index: usize, arm: &ArmResult) -> String {
+fn group(arm: &ArmResult) -> String {
     let examples: String = arm.examples.iter().map(example).collect();
-    format!(r#"<div class="examples" data-arm="{index}"><h3>{}</h3>{examples}</div>"#, text(&arm.arm))
+    let (name, count) = (text(&arm.arm), arm.examples.len());
+    format!(r#"<details class="examples"><summary>{name}: the first {count} rows</summary>{examples}</details>"#)
 }
 
 fn example(example: &Example) -> String {
@@ -54,8 +36,7 @@ fn example(example: &Example) -> String {
     ));
     fields.push_str(&field("Gold", Some(prose(&example.gold.join(" | ")))));
     format!(
-        r#"<article class="example {state}" data-state="{state}" data-question="{}"><p class="state"><strong>{words}</strong> <span>{}</span></p><dl>{fields}</dl></article>"#,
-        escape(&example.question_id),
+        r#"<article class="example {state}"><p class="state"><strong>{words}</strong> <span>{}</span></p><dl>{fields}</dl></article>"#,
         escape(&example.question_id),
     )
 }
