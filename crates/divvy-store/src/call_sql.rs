@@ -35,7 +35,8 @@ pub(crate) const CALL_BY_KEY: &str =
 /// `?1` is a JSON array of replies. What came over the wire stays where it is: it is as long as all the rest.
 pub(crate) const CALLS_AT: &str =
     "SELECT reply.key AS key, name.text AS model_name, identity.text AS model_id, place.text AS endpoint, finish, tokens_in,
-        tokens_cached, tokens_out, price_nanos, latency_ms, created_ms, request, request_length, call.text AS text, text_length
+        tokens_cached, tokens_out, price_nanos, latency_ms, worked_us, created_ms, request,
+        request_length, call.text AS text, text_length
     FROM call JOIN reply ON reply.seq = call.seq
     JOIN word AS name ON name.id = call.model_name
     JOIN word AS identity ON identity.id = call.model_id

@@ -150,7 +150,6 @@ fn inspect_opens_the_logs() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn latex_takes_the_table() {
     let bench = ran();
     bench.done(&["report", "recipe.toml", "--out", "table.tex"]);
