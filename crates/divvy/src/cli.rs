@@ -226,7 +226,7 @@ pub(crate) enum Command {
     },
     /// Write a trained student as other programs load it (an adapter, merged weights, GGUF), or its training rows
     #[command(
-        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --format safetensors --out sd-r\n  divvy export recipes/quickstart.toml --student sd-r --format gguf --out sd-r-gguf\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"
+        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --format safetensors --out sd-r\n  divvy export recipes/quickstart.toml --student sd-r --format gguf --out sd-r-gguf\n  divvy export recipes/quickstart.toml --student sd-r --for vllm --out sd-r-vllm\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"
     )]
     Export {
         #[command(flatten)]
@@ -240,6 +240,9 @@ pub(crate) enum Command {
         /// How matrices are stored, where weights are written
         #[arg(long, default_value = "bf16", conflicts_with = "rows")]
         dtype: Dtype,
+        /// What this program needs to serve the student; prints the commands that start it
+        #[arg(long = "for", value_name = "ENGINE", conflicts_with_all = ["format", "rows"])]
+        engine: Option<ServingEngine>,
         /// The rows that the student learns from, in this form, instead of the student
         #[arg(long, value_name = "FORM")]
         rows: Option<RowForm>,
@@ -468,6 +471,27 @@ pub(crate) enum Dtype {
     Bf16,
     #[value(help = "twice the size, and a merged adapter is not rounded")]
     F32,
+}
+
+/// Who serves an exported student.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ServingEngine {
+    #[value(help = "base and adapter as safetensors")]
+    Vllm,
+    #[value(name = "llama.cpp", help = "base and adapter as GGUF, for llama-server")]
+    LlamaCpp,
+    #[value(help = "the same and a Modelfile, with the chat template")]
+    Ollama,
+}
+
+impl From<ServingEngine> for divvy_launch::engines::Engine {
+    fn from(engine: ServingEngine) -> Self {
+        match engine {
+            ServingEngine::Vllm => Self::Vllm,
+            ServingEngine::LlamaCpp => Self::LlamaCpp,
+            ServingEngine::Ollama => Self::Ollama,
+        }
+    }
 }
 
 /// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.

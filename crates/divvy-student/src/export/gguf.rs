@@ -21,8 +21,7 @@ impl Export<'_> {
     /// A tokenizer or variant that GGUF has no form for, or what the system said.
     pub fn gguf(&self, path: &Path) -> Result<(), ExportError> {
         let config = &self.model.config;
-        let metadata =
-            self.metadata().map_err(|reason| ExportError::NoForm { file: path.display().to_string(), reason })?;
+        let metadata = self.metadata_for(path)?;
         let slots = Slot::all(config);
         let tensors = self.tensors();
         let mut entries: Vec<Entry> = slots
@@ -42,6 +41,18 @@ impl Export<'_> {
             })
         })
         .map_err(ExportError::io(path))
+    }
+
+    /// Whether it can be written so; `path` is what an error names.
+    ///
+    /// # Errors
+    /// A tokenizer or variant that GGUF has no form for.
+    pub fn check_gguf(&self, path: &Path) -> Result<(), ExportError> {
+        self.metadata_for(path).map(drop)
+    }
+
+    fn metadata_for(&self, path: &Path) -> Result<Metadata, ExportError> {
+        self.metadata().map_err(|reason| ExportError::NoForm { file: path.display().to_string(), reason })
     }
 
     fn metadata(&self) -> Result<Metadata, String> {

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use divvy_core::{model::ModelSource, plan::StudentPlan};
 use divvy_data::models::catalogue;
 use divvy_flow::train::{self, Artefact};
+use divvy_launch::engines::Engine;
 use divvy_report::{Card, card};
 use divvy_student::{
     adapter::Adapter,
@@ -15,6 +16,7 @@ use divvy_student::{
 
 use crate::{
     cli::{Dtype, Place, StudentForm},
+    commands::export_for::HandOver,
     output::{Usage, say},
     session::{Access, Session},
 };
@@ -23,6 +25,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) student: &'a str,
     pub(crate) format: Option<StudentForm>,
     pub(crate) dtype: Dtype,
+    /// With all that this needs to serve it, instead of one form.
+    pub(crate) engine: Option<Engine>,
     pub(crate) out: &'a Path,
 }
 
@@ -39,19 +43,20 @@ pub(crate) async fn run(place: &Place, asked: &Asked<'_>) -> anyhow::Result<()> 
     }
     let form = form(asked, artefact.path.join("adapter_config.json").exists())?;
     let partial = out.with_extension("partial");
-    fs::create_dir_all(&partial).with_context(|| format!("cannot make `{}`", partial.display()))?;
     let digests = vec![
         ("base", base_digest(&artefact.path)?),
         ("student", artefact.content.clone()),
         ("plan", context.digest.hex().to_owned()),
     ];
     let work = Work { session: &session, plan, artefact: &artefact, asked, folder: &partial, digests };
-    let written = work.write(form)?;
+    let hand_over = asked.engine.map(|engine| HandOver::prepare(&work, engine)).transpose()?;
+    fs::create_dir_all(&partial).with_context(|| format!("cannot make `{}`", partial.display()))?;
+    let written = hand_over.as_ref().map_or_else(|| work.write(form), |hand_over| hand_over.write(&work))?;
     let text = work.card(form, &written, &session.results().await?);
     fs::write(partial.join("README.md"), text).with_context(|| format!("cannot write into `{}`", partial.display()))?;
     fs::rename(&partial, out).with_context(|| format!("cannot write `{}`", out.display()))?;
     say(&format!("wrote {} ({} rows, digest {})", out.display(), artefact.rows, &artefact.content[..12]));
-    Ok(())
+    hand_over.map_or(Ok(()), |hand_over| hand_over.tell(&work))
 }
 
 /// The student that `--student` names.
@@ -76,21 +81,30 @@ fn form(asked: &Asked<'_>, lora: bool) -> Result<StudentForm, Usage> {
 }
 
 /// One export under way.
-struct Work<'a> {
+#[derive(Clone)]
+pub(crate) struct Work<'a> {
     session: &'a Session,
-    plan: &'a StudentPlan,
+    pub(crate) plan: &'a StudentPlan,
     artefact: &'a Artefact,
-    asked: &'a Asked<'a>,
-    folder: &'a Path,
+    pub(crate) asked: &'a Asked<'a>,
+    pub(crate) folder: &'a Path,
     /// What the student was made from.
     digests: Vec<(&'static str, String)>,
 }
 
 /// File or files → what they are.
-type Files = Vec<(String, String)>;
+pub(crate) type Files = Vec<(String, String)>;
 
-impl Work<'_> {
-    fn write(&self, form: StudentForm) -> anyhow::Result<Files> {
+impl<'a> Work<'a> {
+    /// The same into another folder.
+    pub(crate) fn into_folder<'b>(&self, folder: &'b Path) -> Work<'b>
+    where
+        'a: 'b,
+    {
+        Work { folder, ..self.clone() }
+    }
+
+    pub(crate) fn write(&self, form: StudentForm) -> anyhow::Result<Files> {
         let file = |name: &str, what: &str| vec![(name.to_owned(), what.to_owned())];
         match form {
             StudentForm::Peft => {
@@ -105,12 +119,12 @@ impl Work<'_> {
                 ))
             }
             StudentForm::Gguf => {
-                let name = self.file_name(self.asked.student);
+                let name = self.file_of(form);
                 self.merged(|export| Ok(export.gguf(&self.folder.join(&name))?))?;
                 Ok(file(&name, "the student's weights, base and adapter in one; `llama-server -m` loads it"))
             }
             StudentForm::GgufLora => {
-                let name = format!("{}-lora.gguf", self.asked.student);
+                let name = self.file_of(form);
                 let (base, adapter) = self.adapter()?;
                 gguf_adapter(&self.folder.join(&name), &base.config, &adapter, &self.about(true))?;
                 Ok(file(
@@ -123,7 +137,7 @@ impl Work<'_> {
                 Ok(file("model.safetensors", "the base alone, as the student was trained on it"))
             }
             StudentForm::BaseGguf => {
-                let name = self.file_name(&self.plan.base);
+                let name = self.file_of(form);
                 self.base(|export| Ok(export.gguf(&self.folder.join(&name))?))?;
                 Ok(file(&name, "the base alone, as the student was trained on it"))
             }
@@ -137,8 +151,32 @@ impl Work<'_> {
         }
     }
 
-    fn file_name(&self, what: &str) -> String {
-        format!("{what}-{}.gguf", self.precision().name())
+    /// The one file that a form comes to; empty where it is a folder.
+    pub(crate) fn file_of(&self, form: StudentForm) -> String {
+        let precision = self.precision().name();
+        match form {
+            StudentForm::Gguf => format!("{}-{precision}.gguf", self.asked.student),
+            StudentForm::GgufLora => format!("{}-lora.gguf", self.asked.student),
+            StudentForm::BaseGguf => format!("{}-{precision}.gguf", self.plan.base),
+            StudentForm::Peft | StudentForm::Safetensors | StudentForm::Base => String::new(),
+        }
+    }
+
+    /// Whether it is an adapter on its base.
+    pub(crate) fn lora(&self) -> bool {
+        self.artefact.path.join("adapter_config.json").exists()
+    }
+
+    /// The model whose words and template the student has.
+    pub(crate) fn speaker(&self) -> anyhow::Result<Arc<Model>> {
+        self.session.base(&self.plan.base)
+    }
+
+    /// Whether its kind of model can be a GGUF file.
+    pub(crate) fn check_gguf(&self) -> anyhow::Result<()> {
+        let (model, about) = (self.speaker()?, self.about(false));
+        let name = Path::new(self.asked.student);
+        Ok(Export { model: &model, adapter: None, precision: self.precision(), about: &about }.check_gguf(name)?)
     }
 
     fn adapter(&self) -> anyhow::Result<(Arc<Model>, Adapter)> {
@@ -150,7 +188,7 @@ impl Work<'_> {
     /// The student whole: base and adapter, or the weights that stand alone.
     fn merged(&self, write: impl FnOnce(Export<'_>) -> anyhow::Result<()>) -> anyhow::Result<()> {
         let (about, precision) = (self.about(true), self.precision());
-        if self.artefact.path.join("adapter_config.json").exists() {
+        if self.lora() {
             let (model, adapter) = self.adapter()?;
             write(Export { model: &model, adapter: Some(&adapter), precision, about: &about })
         } else {

@@ -6,6 +6,7 @@ mod calls;
 mod data;
 mod estimate;
 mod export;
+mod export_for;
 mod export_rows;
 mod init;
 mod models;
@@ -41,8 +42,9 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             let place = crate::cli::Place { recipe, data, store, from: None };
             ask::run(&place, ask::Asked { question, premise, arm, json }).await
         }
-        Command::Export { place, student, rows: None, format, dtype, out } => {
-            export::run(&place, &export::Asked { student: &student, format, dtype, out: &out }).await
+        Command::Export { place, student, rows: None, format, dtype, engine, out } => {
+            let engine = engine.map(Into::into);
+            export::run(&place, &export::Asked { student: &student, format, dtype, engine, out: &out }).await
         }
         Command::Export { place, student, rows: Some(form), out, .. } => {
             export_rows::run(&place, &student, form, &out).await

@@ -17,7 +17,8 @@ mod costing; // what a report says of money, machine time and tries that failed
 mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
 mod estimating; // what the rest of a run will take
-mod exporting; // training rows for other trainers
+mod exporting;
+mod exporting_for; // training rows for other trainers
 mod grading; // further scorers, a judge, programs that are run
 mod grid; // several data sets, mixed students, sizes
 mod kill; // SIGKILL and Ctrl-C, then the same command
