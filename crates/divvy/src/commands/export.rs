@@ -97,7 +97,7 @@ pub(crate) type Files = Vec<(String, String)>;
 
 impl<'a> Work<'a> {
     /// The same into another folder.
-    pub(crate) fn into_folder<'b>(&self, folder: &'b Path) -> Work<'b>
+    pub(crate) fn at<'b>(&self, folder: &'b Path) -> Work<'b>
     where
         'a: 'b,
     {

@@ -53,7 +53,7 @@ impl HandOver {
         for &(form, within) in &self.parts {
             let folder = work.folder.join(within);
             fs::create_dir_all(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
-            let written = work.into_folder(&folder).write(form)?;
+            let written = work.at(&folder).write(form)?;
             let inside = |name: String| if within.is_empty() { name } else { format!("{within}/{name}") };
             files.extend(written.into_iter().map(|(name, what)| (inside(name), what)));
         }
