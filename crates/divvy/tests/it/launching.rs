@@ -80,7 +80,7 @@ fn the_other_side_is_given_all_and_its_adapter_is_the_student() {
     let training = &report["training"][0];
     assert_eq!((&training["rows"], &training["curve"][0]["dev_loss"]), (&json!(12), &json!(2.0)), "{training}");
     bench.done(&["export", "recipe.toml", "--student", "sd", "--out", "out"]);
-    assert_eq!(files_below(&bench.file("out")).len(), 3);
+    assert_eq!(files_below(&bench.file("out")).len(), 4, "weights, settings, manifest and model card");
     let bases = files_below(&bench.file("runs/bases"));
     assert!(bases.iter().any(|file| file.ends_with("model.safetensors")), "{bases:?}");
     assert!(!files_below(&bench.file("runs/students")).iter().any(|file| file.ends_with("train.py")), "left over");
