@@ -55,7 +55,8 @@ fn rows_go_out_in_every_form_with_their_source() {
 #[test]
 fn a_recipe_without_students_says_how_to_add_one() {
     let bench = Bench::new(school::lesson());
-    let ended = bench.recipe(RECIPE).run(&["export", "recipe.toml", "--student", "sd-r", "--out", "sd-r"]);
+    bench.recipe(RECIPE).done(&["collect", "recipe.toml"]);
+    let ended = bench.run(&["export", "recipe.toml", "--student", "sd-r", "--out", "sd-r"]);
     ended.complains(2, &["--student", "it has none", "[students.NAME]"]);
 }
 
