@@ -268,7 +268,7 @@ fn clean(text: &str, problems: &mut Vec<Problem>) -> String {
             text = inner;
         }
     }
-    text = strip_labels(text);
+    text = strip_labels(text.trim());
     let Some(mark) = text.rfind('?') else { return text.trim().to_owned() };
     let tail = &text[mark + 1..];
     if tail.chars().all(|c| "\"'”’)*_.!".contains(c)) {

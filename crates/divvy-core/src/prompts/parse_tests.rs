@@ -187,6 +187,7 @@ fn a_second_label_is_left_out_too() {
         check(reply, &["How many?"], &[]);
     }
     check("1. Question time: how long is it?", &["Question time: how long is it?"], &[]);
+    check("1. \" Step 1: who?\"", &["who?"], &[]);
 }
 
 /// Subquestions as data sets hold them: words, one line, an end mark.
