@@ -41,6 +41,9 @@ fn headline(regression: &Regression) -> String {
         let arms = regression.arms.iter().filter(move |arm| arm.change == change);
         arms.map(|arm| arm.arm.as_str()).collect::<Vec<_>>().join(", ")
     };
+    if regression.arms.iter().all(|arm| arm.n == 0) {
+        return "Nothing could be compared.".to_owned();
+    }
     match (names(Change::Worse), names(Change::Better)) {
         (worse, better) if worse.is_empty() && better.is_empty() => "No arm is shown to have changed.".to_owned(),
         (worse, better) if better.is_empty() => format!("Worse: {worse}."),
@@ -191,6 +194,13 @@ mod tests {
         assert!(text.find("q/test/10").unwrap() < text.find("wrong → right").unwrap_or(usize::MAX), "{text}");
         assert!(text.contains("10 more; `--json` has all.") && text.contains("3 questions have the same id"), "{text}");
         assert!(text.contains("Only before: old.") && !text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn runs_without_a_question_in_common_are_not_called_unchanged() {
+        let mut none = regression(Change::NotShown);
+        none.arms[0].n = 0;
+        assert!(compare_markdown("a", "b", &none).starts_with("# Nothing could be compared."));
     }
 
     #[test]

@@ -183,30 +183,34 @@ fn range(even: &BreakEven) -> String {
     }
 }
 
-/// The terms on which the figures above hold.
+/// The terms on which the figures above hold, those of every data set together.
 pub(crate) fn notes(results: &Results) -> Vec<String> {
-    let Some(costs) = results.costs.as_ref().filter(|costs| !costs.arms.is_empty()) else { return Vec::new() };
+    let sets = results.by_data_set();
+    let told: Vec<&Costs> = sets.iter().filter_map(|(_, one)| one.costs.as_ref()).collect();
+    let arms: Vec<&ArmCost> = told.iter().flat_map(|costs| &costs.arms).collect();
+    let Some(costs) = told.first().filter(|_| !arms.is_empty()) else { return Vec::new() };
     let mut notes = vec![
         "Costs count every call behind an arm’s questions, failed tries and questions without an answer included; a call that \
          arms share counts for each of them, and one from the cache counts what it took when it was made."
             .to_owned(),
     ];
-    notes.extend(terms(costs));
-    let recorded: Vec<&str> = costs.arms.iter().filter(|arm| arm.recorded).map(|arm| arm.arm.as_str()).collect();
+    notes.extend(terms(costs, &arms));
+    let recorded = |name: &&str| arms.iter().any(|arm| arm.recorded && arm.arm == *name);
+    let recorded: Vec<&str> = results.arms.iter().map(|arm| arm.arm.as_str()).filter(recorded).collect();
     if !recorded.is_empty() {
         notes.push(format!(
             "{}: the decompositions came with the data, so nothing is paid for them here, and a new question would have none.",
             recorded.join(", ")
         ));
     }
-    let uncounted: u64 = costs.arms.iter().map(|arm| arm.uncounted_tries).sum();
+    let uncounted: u64 = arms.iter().map(|arm| arm.uncounted_tries).sum();
     if uncounted > 0 {
         notes.push(format!(
             "Failed tries that may have been charged and did not say for what, in no figure: {}.",
             count(uncounted)
         ));
     }
-    if costs.arms.iter().any(|arm| arm.latency.is_some()) {
+    if arms.iter().any(|arm| arm.latency.is_some()) {
         notes.push(
             "Latency is a question’s calls one after another, failed tries included, with other questions under way; waiting for \
              a turn is not counted, nor are calls in batches."
@@ -216,12 +220,12 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     notes
 }
 
-fn terms(costs: &Costs) -> Option<String> {
-    let timed = costs.arms.iter().any(|arm| arm.machine.is_some());
-    let unpriced = costs.arms.iter().any(|arm| arm.money.is_none());
+fn terms(costs: &Costs, arms: &[&ArmCost]) -> Option<String> {
+    let timed = arms.iter().any(|arm| arm.machine.is_some());
+    let unpriced = arms.iter().any(|arm| arm.money.is_none());
     let at = match costs.terms.machine_hour_nanos {
         Some(nanos) => format!("An hour of the machine is taken to cost {}", number::dollars(nanos)),
-        None if timed && costs.arms.iter().all(|arm| arm.money.is_none()) => {
+        None if timed && arms.iter().all(|arm| arm.money.is_none()) => {
             return Some(
                 "No price is known for these models, so costs are in the machine’s time; `machine_hour` under [costs] turns it \
                  into money, and `utilisation` counts hours in which the machine waits."

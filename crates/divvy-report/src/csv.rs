@@ -19,16 +19,19 @@ pub fn csv_rows(sheet: &Sheet) -> String {
     cells(sheet).iter().map(|row| line(row)).collect()
 }
 
-/// The table of arms, with a head; shares as fractions, tokens as totals over n.
+/// The table of arms on each data set, with a head; shares as fractions, tokens as totals over n.
 #[must_use]
 pub fn csv_arms(results: &Results) -> String {
-    let rows = results.arms.iter().map(|arm| line(&arm_columns(arm).map(|(_, value)| value)));
-    let head = results.arms.first().map(|arm| line(&arm_columns(arm).map(|(name, _)| Value::from(name))));
-    head.into_iter().chain(rows).collect()
+    let sets = results.by_data_set();
+    let rows: Vec<_> =
+        sets.iter().flat_map(|(set, one)| one.arms.iter().map(move |arm| arm_columns(set, arm))).collect();
+    let head = rows.first().map(|columns| line(&columns.clone().map(|(name, _)| Value::from(name))));
+    head.into_iter().chain(rows.into_iter().map(|columns| line(&columns.map(|(_, value)| value)))).collect()
 }
 
-fn arm_columns(arm: &ArmResult) -> [(&'static str, Value); 23] {
+fn arm_columns(set: &str, arm: &ArmResult) -> [(&'static str, Value); 24] {
     [
+        ("dataset", json!(set)),
         ("arm", json!(arm.arm)),
         ("strategy", json!(arm.strategy)),
         ("decomposer", json!(arm.decomposer)),
@@ -72,7 +75,7 @@ fn field(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{results, sheet};
+    use crate::testing::{results, sheet, two_sets};
 
     #[test]
     fn fields_are_quoted_where_they_must_be() {
@@ -90,10 +93,17 @@ mod tests {
         let arms = csv_arms(&results());
         assert_eq!(arms.lines().count(), 6, "{arms}");
         assert!(
-            arms.lines()
-                .nth(4)
-                .is_some_and(|line| line.starts_with("two-stage/sd-r/big,two-stage,student:sd-r,big,300,180,0.6,")),
+            arms.lines().nth(4).is_some_and(
+                |line| line.starts_with("synth,two-stage/sd-r/big,two-stage,student:sd-r,big,300,180,0.6,")
+            ),
             "{arms}"
         );
+    }
+
+    #[test]
+    fn arms_on_several_data_sets_have_a_line_for_each() {
+        let arms = csv_arms(&two_sets());
+        let of = |set: &str| arms.lines().filter(|line| line.starts_with(set) && line.contains(",300,")).count();
+        assert_eq!((of("stories,"), of("facts,"), arms.lines().count()), (5, 4, 10), "{arms}");
     }
 }

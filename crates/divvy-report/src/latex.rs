@@ -4,9 +4,17 @@ use divvy_core::results::{ArmResult, Results};
 
 use crate::number;
 
-/// A `table` that needs `\usepackage{booktabs}` and nothing else, whatever the engine.
+/// A `table` for each data set that needs `\usepackage{booktabs}` and nothing else, whatever the engine.
 #[must_use]
 pub fn latex(results: &Results) -> String {
+    if results.by_dataset.is_empty() {
+        return table(results, &results.name, "");
+    }
+    let sets = results.by_data_set().into_iter().zip(1..);
+    sets.map(|((set, one), at)| table(&one, &format!("{}, {set}", results.name), &format!("-{at}"))).collect()
+}
+
+fn table(results: &Results, title: &str, label: &str) -> String {
     let money = results.arms.iter().any(|arm| arm.cost_nanos.is_some());
     let rows: String = results.arms.iter().map(|arm| row(arm, money)).collect();
     let plan: String = results.plan.chars().filter(char::is_ascii_hexdigit).take(12).collect();
@@ -14,11 +22,11 @@ pub fn latex(results: &Results) -> String {
     format!(
         "% divvy {}, plan {plan}. Needs \\usepackage{{booktabs}}.\n\
          \\begin{{table}}\n  \\centering\n  \\caption{{{}: accuracy on the same questions, with 95\\,\\% intervals; tokens are means per question.}}\n  \
-         \\label{{tab:divvy-{plan}}}\n  \\begin{{tabular}}{{{columns}}}\n    \\toprule\n    \
+         \\label{{tab:divvy-{plan}{label}}}\n  \\begin{{tabular}}{{{columns}}}\n    \\toprule\n    \
          Arm & $n$ & Accuracy (\\%) & Tokens in & Tokens out{cost} \\\\\n    \\midrule\n{rows}    \\bottomrule\n  \
          \\end{{tabular}}\n\\end{{table}}\n",
         escape(&results.divvy_version),
-        escape(&results.name),
+        escape(title),
     )
 }
 
@@ -61,7 +69,7 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::results;
+    use crate::testing::{results, two_sets};
 
     #[test]
     fn braces_balance_and_every_row_has_as_many_columns() {
@@ -76,6 +84,15 @@ mod tests {
         assert!(rows.iter().all(|row| row.replace("\\&", "").matches('&').count() == 5), "{text}");
         assert!(rows[1].contains("a\\_b\\&50\\%\\textbackslash{}\\{x\\}\\$\\#\\textasciitilde{}"), "{text}");
         assert!(rows[2].contains("40.0 (35.0--45.0)") && rows[2].ends_with("& 1.00 \\\\"), "{text}");
+    }
+
+    #[test]
+    fn each_data_set_has_a_table_with_a_label_of_its_own() {
+        let text = latex(&two_sets());
+        let (stories, facts) = text.split_once("\\end{table}").unwrap();
+        assert!(stories.contains("\\caption{quickstart, stories: ") && facts.contains("\\caption{quickstart, facts: "));
+        assert!(stories.contains("-1}\n") && facts.contains("-2}\n"), "{text}");
+        assert!(stories.contains("& 300 &") && !text.contains("& 600 &"), "{text}");
     }
 
     #[test]

@@ -140,9 +140,13 @@ impl Money {
             self.costs.insert(self.costs.len().to_string(), cost as f64);
         }
         if self.shown_at.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) || left == 0 {
-            self.shown = if self.unknown || self.spent == 0 { String::new() } else { self.words(left) };
-            self.shown_at = Some(Instant::now());
+            self.tell(left);
         }
+    }
+
+    fn tell(&mut self, left: u64) {
+        self.shown = if self.unknown || self.spent == 0 { String::new() } else { self.words(left) };
+        self.shown_at = Some(Instant::now());
     }
 
     fn words(&self, left: u64) -> String {
@@ -221,8 +225,10 @@ impl Progress for Terminal {
 
     fn finish(&self) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(bar) = state.take() {
-            if bar.news {
+        if let Some(mut bar) = state.take() {
+            // The money is put into words more rarely than the counts.
+            if bar.news || bar.money.shown_at.is_some() {
+                bar.money.tell(bar.left());
                 bar.bar.set_message(bar.counts());
             }
             if bar.bar.is_hidden() {
@@ -298,8 +304,9 @@ mod tests {
     fn what_is_spent_tells_what_is_left() {
         let mut money = Money::default();
         (0..10).for_each(|item| money.add(Some(1_000_000_000 + item), 100));
-        money.shown_at = None;
+        assert!(money.shown.starts_with(", $1.00"), "told a moment ago");
         money.add(Some(1_000_000_000), 100);
+        money.tell(100);
         assert_eq!(money.shown, ", $11.00, $100.00–$100.00 left");
         money.add(Some(0), 0);
         assert_eq!(money.shown, ", $11.00");

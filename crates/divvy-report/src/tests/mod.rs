@@ -192,6 +192,22 @@ fn costs_are_in_both_forms_and_break_even_in_words() {
 }
 
 #[test]
+fn costs_of_several_data_sets_stand_on_terms_that_are_told_once() {
+    let mut results = two_sets();
+    let bare = Results { by_dataset: Vec::new(), ..results.clone() };
+    for set in &mut results.by_dataset {
+        let alone = Results { arms: set.arms.clone(), ..bare.clone() };
+        set.costs = costed(alone, saving(1_500_000, (1_000_000, 2_000_000))).costs;
+        set.costs.as_mut().unwrap().arms[0].recorded = true;
+    }
+    let (page, text) = (html(&results, &Rows::default()), markdown(&results));
+    for note in ["Costs count every call", "Latency is a question’s calls", "the decompositions came with the data, so"]
+    {
+        assert_eq!((page.matches(note).count(), text.matches(note).count()), (1, 1), "{note} in {text}");
+    }
+}
+
+#[test]
 fn what_is_not_known_of_costs_is_a_dash() {
     let mut results = costed(results(), saving(1, (0, 2)));
     let costs = results.costs.as_mut().unwrap();

@@ -176,6 +176,9 @@ fn nothing_distilled(results: &Results) -> Verdict {
     let answered = results.arms.iter().filter(|arm| arm.n > 0);
     let best = answered.reduce(|best, arm| if arm.accuracy > best.accuracy { arm } else { best });
     let findings = best.map(|arm| {
+        if results.arms.iter().all(|arm| arm.correct == 0) {
+            return "No arm gave a right answer; `divvy calls` shows what was asked and answered.".to_owned();
+        }
         let (accuracy, interval) = (number::percent(arm.accuracy), number::percent_interval(arm.ci));
         let n = number::count(arm.n);
         format!("The most right answers came from {}: {accuracy} % (95 % interval {interval}, n = {n}).", arm.arm)

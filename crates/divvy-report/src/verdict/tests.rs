@@ -149,6 +149,15 @@ fn nothing_distilled_names_the_best_arm_with_its_interval() {
 }
 
 #[test]
+fn no_arm_is_called_best_where_none_was_right() {
+    let mut results = results();
+    results.training.clear();
+    results.arms.iter_mut().for_each(|arm| (arm.correct, arm.accuracy) = (0, 0.0));
+    let found = verdict(&results).findings;
+    assert!(found[0].starts_with("No arm gave a right answer"), "{found:?}");
+}
+
+#[test]
 fn withheld_without_questions_or_with_failing_infrastructure() {
     let mut results = results();
     results.arms[2].errors = 4;

@@ -62,7 +62,10 @@ pub(crate) async fn run(place: &Place, asked: &Asked<'_>) -> anyhow::Result<()> 
 /// The student that `--student` names.
 pub(crate) fn student_plan<'s>(session: &'s Session, student: &str) -> anyhow::Result<&'s StudentPlan> {
     let students = &session.context.plan.students;
-    let known = || students.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let known = || match students.is_empty() {
+        true => "none; [students.NAME] adds one".to_owned(),
+        false => students.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+    };
     let unknown = || Usage(format!("--student: the recipe has no student `{student}`; it has {}", known()));
     Ok(students.get(student).ok_or_else(unknown)?)
 }

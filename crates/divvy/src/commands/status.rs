@@ -195,8 +195,11 @@ async fn pace(context: &Context, stage: Stage, pending: u64) -> Result<Option<Pa
 
 impl Pace {
     fn line(&self) -> String {
-        let left = (self.seconds_left / 60.0).ceil();
-        format!("{:>10.1} a second in the last {:.0} s, about {left:.0} min left\n", self.per_second, self.seconds)
+        let left = match self.seconds_left {
+            seconds if seconds < 90.0 => format!("{:.0} s", seconds.ceil()),
+            seconds => format!("{:.0} min", (seconds / 60.0).ceil()),
+        };
+        format!("{:>10.1} a second in the last {:.0} s, about {left} left\n", self.per_second, self.seconds)
     }
 }
 
@@ -302,4 +305,19 @@ fn call_line(total: &CallTotal) -> String {
     let (calls, tokens_in, tokens_out) =
         (thousands(total.calls), thousands(total.tokens_in), thousands(total.tokens_out));
     format!("{calls:>10} {:<20} {tokens_in} tokens in, {tokens_out} out, {price}\n", total.model_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Pace;
+
+    #[test]
+    fn seconds_are_not_told_as_a_minute() {
+        let left = |seconds_left| Pace { per_second: 40.0, seconds: 2.0, seconds_left }.line();
+        assert!(
+            left(10.4).ends_with("about 11 s left\n") && left(91.0).ends_with("about 2 min left\n"),
+            "{}",
+            left(10.4)
+        );
+    }
 }

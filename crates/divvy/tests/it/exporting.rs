@@ -53,6 +53,14 @@ fn rows_go_out_in_every_form_with_their_source() {
 }
 
 #[test]
+fn a_recipe_without_students_says_how_to_add_one() {
+    let bench = Bench::new(school::lesson());
+    bench.recipe(RECIPE).done(&["collect", "recipe.toml"]);
+    let ended = bench.run(&["export", "recipe.toml", "--student", "sd-r", "--out", "sd-r"]);
+    ended.complains(2, &["--student", "it has none", "[students.NAME]"]);
+}
+
+#[test]
 fn preferences_pair_a_kept_decomposition_with_a_failed_one() {
     // Two decompositions a question in turn; the solver is right with the first kind only.
     let turn = std::sync::atomic::AtomicUsize::new(0);
