@@ -14,9 +14,8 @@ const MOST: usize = 512;
 /// Times that a database which another program holds is waited for, ten seconds each: what waits here was paid for.
 const WAITS: u32 = 30;
 
-/// Writes in one transaction from which on more are waited for, and how long; from `VERY_BUSY` on twice as long.
+/// Writes in one transaction from which on more are waited for, and how long.
 const BUSY: usize = 8;
-const VERY_BUSY: usize = 16;
 const MOMENT: Duration = Duration::from_millis(2);
 
 pub(crate) type Answer = oneshot::Sender<Result<i64, StoreError>>;
@@ -45,7 +44,7 @@ pub(crate) struct Writer {
 /// writes alone does not wait.
 async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>, last: usize) {
     if last >= BUSY {
-        tokio::time::sleep(if last < VERY_BUSY { MOMENT } else { 2 * MOMENT }).await;
+        tokio::time::sleep(MOMENT).await;
     }
     while batch.len() < MOST
         && let Ok(job) = jobs.try_recv()
