@@ -61,6 +61,9 @@ fn missing() -> Vec<&'static str> {
     if env::var_os("DIVVY_TEST_MODELS").is_none() {
         missing.push("real models: DIVVY_TEST_MODELS does not name their folder");
     }
+    if env::var_os("DIVVY_TEST_EXPORTS").is_none() {
+        missing.push("other programs on what is exported: DIVVY_TEST_EXPORTS names no virtual environment");
+    }
     missing
 }
 

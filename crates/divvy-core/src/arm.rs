@@ -87,3 +87,11 @@ impl fmt::Display for Arm {
         f.write_str(&self.slug())
     }
 }
+
+/// Two arms by the names that the report gives them: `two-stage/sd-r/big`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArmPair {
+    pub a: String,
+    pub b: String,
+}

@@ -1,5 +1,7 @@
 //! What is said to a model and what comes back. A local model and a remote one see the same request.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::ModelId;
@@ -44,12 +46,31 @@ pub struct Sampling {
     pub max_tokens: u32,
     /// Divides the logit of every token already written (1 = off). Only local models honour it.
     pub repetition_penalty: f64,
+    /// Draws among so many of the likeliest tokens (0 = off). Only local models honour it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub top_k: u32,
+    /// Leaves out tokens less likely than this share of the likeliest one (0 = off). Only local models honour it.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub min_p: f64,
+    /// Added to the logit of each token id. Only local models honour it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub logit_bias: BTreeMap<u32, f64>,
     pub stop: Vec<String>,
     /// Seed of this very call, already derived from the recipe's seed and the item.
     pub seed: u64,
     /// Only endpoints honour it, and not every one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Box<ReplyFormat>>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_off(value: &f64) -> bool {
+    *value == 0.0
 }
 
 /// The JSON that a reply has to be.
@@ -69,6 +90,9 @@ impl Sampling {
             top_p: 1.0,
             max_tokens,
             repetition_penalty: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            logit_bias: BTreeMap::new(),
             stop: Vec::new(),
             seed: 0,
             format: None,

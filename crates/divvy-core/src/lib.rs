@@ -6,6 +6,7 @@
 
 mod canonical;
 
+pub mod answer_kind;
 pub mod arm;
 pub mod chat;
 pub mod cost;
@@ -14,6 +15,7 @@ pub mod decomposition;
 pub mod digest;
 pub mod export;
 pub mod extract;
+pub mod graded;
 pub mod leak;
 pub mod model;
 pub mod plan;
@@ -23,6 +25,7 @@ pub mod question;
 pub mod questions;
 pub mod recipe;
 pub mod records;
+pub mod regression;
 pub mod results;
 pub mod scorers;
 pub mod screening;

@@ -5,9 +5,13 @@
 mod tests;
 
 mod batch;
+mod declared;
 mod names;
 mod prompts;
 mod scoring;
+mod sets;
+mod train;
+mod tuning;
 mod usages;
 
 use std::collections::BTreeMap;
@@ -15,9 +19,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
-pub use self::prompts::demonstrates;
+pub use self::{prompts::demonstrates, sets::SetNames, train::TorchPlan, tuning::Tuning};
 use crate::{
-    arm::Arm,
+    arm::{Arm, ArmPair},
     digest::Digest,
     prompts::{Prompts, decompose::Style},
     recipe::{EvalSplit, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
@@ -49,9 +53,13 @@ pub struct Plan {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataPlan {
-    pub train: String,
-    pub test: Option<String>,
+    pub train: SetNames,
+    pub test: SetNames,
+    /// Rows carved from each training set …
     pub dev_rows: usize,
+    /// … but from these.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dev_rows_of: BTreeMap<String, usize>,
     /// Digest of the questions of each split, as loaded. Filled by [`Plan::with_inputs`].
     pub content: BTreeMap<String, String>,
 }
@@ -97,6 +105,17 @@ pub struct StudentPlan {
     pub max_row_tokens: usize,
     pub checkpoint_every: u64,
     pub eval_every: u64,
+    /// Training set → how often each of its rows is learnt. Empty where there is one set, learnt once.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mix: BTreeMap<String, f64>,
+    /// Most training rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
+    #[serde(flatten)]
+    pub tuning: Tuning,
+    /// Trained by PyTorch; by divvy's own engine when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torch: Option<TorchPlan>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,6 +127,9 @@ pub struct EvaluatePlan {
     pub decompose_tokens: u32,
     pub max_subquestions: usize,
     pub repetition_penalty: f64,
+    /// Declared beforehand: the plan's digest covers them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<ArmPair>,
     /// No part of the plan's identity: they grade what was answered anyway.
     #[serde(skip)]
     pub scorers: Vec<FurtherScorer>,
@@ -130,6 +152,14 @@ pub struct CodePlan {
 pub struct JudgePlan {
     pub model: String,
     pub max_tokens: u32,
+}
+
+impl StudentPlan {
+    /// Whether it learns rows of this training set.
+    #[must_use]
+    pub fn learns_from(&self, set: &str) -> bool {
+        self.mix.is_empty() || self.mix.contains_key(set)
+    }
 }
 
 impl Plan {
@@ -156,6 +186,7 @@ impl Plan {
         names.caps(&plan)?;
         names.sources()?;
         names.money(&plan)?;
+        names.terms()?;
         Ok(plan)
     }
 

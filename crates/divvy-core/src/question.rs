@@ -16,6 +16,12 @@ impl QuestionId {
     pub fn new(dataset: &str, split: Split, row: usize) -> Self {
         Self(format!("{dataset}/{split}/{row}"))
     }
+
+    /// The name of its data set.
+    #[must_use]
+    pub fn set(&self) -> &str {
+        self.0.split('/').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for QuestionId {

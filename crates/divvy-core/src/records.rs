@@ -104,3 +104,14 @@ pub struct TrainPoint {
     /// Loss on the held-out split, where this step measured it.
     pub dev_loss: Option<f64>,
 }
+
+/// What a trainer tells while it works.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum TrainNews<'a> {
+    /// An optimiser step is done, of so many.
+    Step(&'a TrainPoint, u64),
+    /// For people.
+    Note(&'a str),
+    /// Nothing has happened; the trainer asks whether to go on.
+    Nothing,
+}

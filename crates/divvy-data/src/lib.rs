@@ -8,3 +8,4 @@
 pub mod models;
 pub mod questions;
 pub mod rows;
+pub mod table;

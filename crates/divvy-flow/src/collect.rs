@@ -7,7 +7,7 @@ use divvy_core::{
     chat::{Finish, Sampling},
     decomposition::Decomposition,
     digest::derive_seed,
-    plan::CollectPlan,
+    plan::{CollectPlan, Plan, StudentPlan},
     prompts::decompose::{self, Style},
     question::Question,
     records::{Collected, ItemState, Stage, Unusable},
@@ -38,20 +38,28 @@ pub fn expected(context: &Context) -> u64 {
 /// # Errors
 /// [`FlowError::Input`].
 pub fn check(context: &Context) -> Result<(), FlowError> {
-    let train = &context.questions.train;
-    if !context.plan.collects() {
+    if !context.plan.collects() || !context.is_recorded(&context.plan.collect.teacher) {
         return Ok(());
     }
-    if !context.is_recorded(&context.plan.collect.teacher) || train.iter().any(|question| question.recorded.is_some()) {
-        return Ok(());
+    let decomposed = |set: &&String| !wants_decompositions(&context.plan, set) || has_recorded(context, set);
+    match context.plan.data.train.iter().find(|set| !decomposed(set)) {
+        None => Ok(()),
+        Some(set) => Err(FlowError::Input(format!(
+            "collect.teacher: none of the training questions of `{set}` comes with a decomposition, so there is nothing \
+             recorded; take files that have them (gsm8k: the Socratic ones; rows: name the column `decomposition`), or a \
+             model as the teacher"
+        ))),
     }
-    let dataset = &context.plan.data.train;
-    Err(FlowError::Input(format!(
-        "collect.teacher: none of the {} training questions of `{dataset}` comes with a decomposition, so there is nothing \
-         recorded; take files that have them (gsm8k: the Socratic ones; rows: name the column `decomposition`), or a \
-         model as the teacher",
-        train.len()
-    )))
+}
+
+/// Without a student, whatever is collected is wanted.
+fn wants_decompositions(plan: &Plan, set: &str) -> bool {
+    let learns = |student: &StudentPlan| student.target.needs_decompositions() && student.learns_from(set);
+    plan.students.is_empty() || plan.students.values().any(learns)
+}
+
+fn has_recorded(context: &Context, set: &str) -> bool {
+    context.questions.train.iter().any(|question| question.dataset == set && question.recorded.is_some())
 }
 
 /// Runs the stage; what is settled already is not asked again.

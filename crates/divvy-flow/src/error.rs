@@ -22,6 +22,9 @@ pub enum FlowError {
     Train { student: String, reason: String },
     #[error("{0}")]
     Input(String),
+    /// What was made of the rows could not be written.
+    #[error("{0}")]
+    Output(String),
     /// There is no room for questions.
     #[error(transparent)]
     Aside(#[from] std::io::Error),

@@ -1,7 +1,9 @@
 //! Before a run: how many calls the plan needs and roughly how many tokens, from prompts that are rendered for real.
 
+use std::collections::BTreeSet;
+
 use divvy_core::{
-    arm::{Arm, Strategy},
+    arm::{Arm, Strategy, Variant},
     chat::{Message, Usage},
     decomposition::{Decomposition, Subquestion},
     plan::{EvaluatePlan, Plan, RECORDED, StudentPlan, TEACHER, demonstrates},
@@ -19,6 +21,7 @@ use divvy_core::{
 
 use crate::{
     demonstrations::{self, Shown},
+    grid::{self, Grid},
     split::Splits,
 };
 
@@ -77,9 +80,26 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
 fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &Questions) -> Estimate {
     let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
     let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
-    let rows = train.iter().take(most).flat_map(|question| taught(plan, student, &question));
-    let once = line("train", name, rows, 0, 1);
-    Estimate { calls: once.calls * student.epochs, tokens_in: once.tokens_in * student.epochs, ..once }
+    let of_set = |set: &String, weight: f64| {
+        let learnt = train.iter().take(most).filter(|question| question.dataset == *set);
+        let once = line("train", name, learnt.flat_map(|question| taught(plan, student, &question)), 0, 1);
+        scaled(once, weight)
+    };
+    let sets = plan.data.train.iter().filter(|set| student.learns_from(set));
+    let sets = sets.map(|set| of_set(set, student.mix.get(set).copied().unwrap_or(1.0)));
+    let all = sets.reduce(together).unwrap_or_else(|| line("train", name, std::iter::empty(), 0, 1));
+    let most = student.rows.map_or(1.0, |rows| (rows as f64 / all.calls.max(1) as f64).min(1.0));
+    scaled(all, most * student.epochs as f64)
+}
+
+/// So many times as much.
+fn scaled(line: Estimate, times: f64) -> Estimate {
+    let scale = |count: u64| (count as f64 * times).round() as u64;
+    Estimate { calls: scale(line.calls), tokens_in: scale(line.tokens_in), ..line }
+}
+
+fn together(left: Estimate, right: Estimate) -> Estimate {
+    Estimate { calls: left.calls + right.calls, tokens_in: left.tokens_in + right.tokens_in, ..left }
 }
 
 /// The rows of one question, prompt and completion.
@@ -104,12 +124,11 @@ fn taught(plan: &Plan, student: &StudentPlan, question: &Question) -> Vec<Vec<Me
 
 fn evaluation(whole: &Plan, plan: &EvaluatePlan, splits: &Splits) -> Vec<Estimate> {
     let shown = Shown::of(whole, splits);
-    let questions = match plan.split {
-        EvalSplit::Dev => &splits.dev,
-        EvalSplit::Test => &splits.test,
-    };
+    let questions = scored(plan, splits);
+    let grid = Grid::of(whole, questions);
     let (mut decomposed, mut lines) = (Vec::new(), Vec::new());
     for arm in &plan.arms {
+        let questions = &grid.asked(arm, questions);
         let shots = demonstrated(whole, &shown, arm, &splits.train);
         // What a decomposer wrote at once serves every arm that asks it alike; what it asks on depends on the solver.
         let dynamic = arm.strategy == Strategy::SelfAsk;
@@ -122,6 +141,57 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, splits: &Splits) -> Vec<Estimat
         lines.push(solving((whole, plan), arm, &shots, questions));
     }
     lines
+}
+
+/// The grid in figures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    pub arms: usize,
+    /// Data sets that are scored, and their questions.
+    pub sets: Vec<(String, u64)>,
+    pub answers: u64,
+    /// Answers that need a decomposition which is written at once by a model …
+    pub decomposing: u64,
+    /// … and how many are written.
+    pub decompositions: u64,
+}
+
+/// `None` where nothing is evaluated.
+#[must_use]
+pub fn shape(plan: &Plan, questions: &Splits) -> Option<Shape> {
+    let evaluate = plan.evaluate.as_ref()?;
+    let questions = scored(evaluate, questions);
+    let grid = Grid::of(plan, questions);
+    let of_set = |set: &String| questions.iter().filter(|question| question.dataset == *set).count() as u64;
+    let sets = grid::sets(plan).iter().map(|set| (set.clone(), of_set(set))).collect();
+    let mut shape = Shape { arms: evaluate.arms.len(), sets, ..Shape::default() };
+    let mut written: BTreeSet<(&str, Variant)> = BTreeSet::new();
+    for arm in &evaluate.arms {
+        let asked = questions.iter().filter(|question| grid.asks(arm, &question.dataset)).count() as u64;
+        shape.answers += asked;
+        if let Some(decomposer) = writes_at_once(plan, arm) {
+            shape.decomposing += asked;
+            // A student is asked as it was trained, whatever the arm's demonstrations and cap.
+            let student = decomposer.starts_with("student:");
+            let variant = if student { Variant::default() } else { arm.variant };
+            shape.decompositions += if written.insert((decomposer, variant)) { asked } else { 0 };
+        }
+    }
+    Some(shape)
+}
+
+/// The model that writes whole decompositions for an arm.
+fn writes_at_once<'a>(plan: &'a Plan, arm: &'a Arm) -> Option<&'a str> {
+    let name = arm.decomposer.as_deref().filter(|_| arm.strategy != Strategy::SelfAsk)?;
+    let name = if name == TEACHER { &plan.collect.teacher } else { name };
+    (name != RECORDED).then_some(name)
+}
+
+fn scored<'q>(plan: &EvaluatePlan, questions: &'q Splits) -> &'q Questions {
+    match plan.split {
+        EvalSplit::Dev => &questions.dev,
+        EvalSplit::Test => &questions.test,
+    }
 }
 
 /// Before a teacher has written anything, decompositions of a typical size stand in.

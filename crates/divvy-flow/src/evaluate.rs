@@ -1,14 +1,14 @@
 //! Evaluate: every arm answers every question of the split, each answer graded. The denominator is fixed: a question
 //! without an answer is a wrong one with a label of its own.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use divvy_core::{
     arm::{Arm, Strategy},
     chat::{Finish, Usage},
     decomposition::Decomposition,
     extract,
-    plan::EvaluatePlan,
+    plan::{EvaluatePlan, Plan},
     prompts::decompose::{Manner, Style},
     question::{Question, QuestionId, ScorerKind},
     questions::Questions,
@@ -24,6 +24,7 @@ use crate::{
     demonstrations,
     error::FlowError,
     graders::{code::Sandbox, judge},
+    grid::{self, Grid},
     items::{self, Done, ItemKey, Pace},
     strategy::{self, Answer, Opened},
     structured,
@@ -104,6 +105,35 @@ pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a Questions
     }
 }
 
+/// Those of one data set; where there is one, all.
+pub(crate) fn of_set<'q>(sets: &[String], questions: &'q Questions, set: &str) -> Cow<'q, Questions> {
+    match sets.len() {
+        1 => Cow::Borrowed(questions),
+        _ => Cow::Owned(questions.filter(|question| question.dataset == set)),
+    }
+}
+
+/// Which arm answers which of them.
+#[must_use]
+pub fn grid(context: &Context, plan: &EvaluatePlan) -> Grid {
+    Grid::of(&context.plan, questions(context, plan))
+}
+
+/// Items of this stage.
+#[must_use]
+pub fn expected(context: &Context, plan: &EvaluatePlan) -> u64 {
+    let (grid, questions) = (grid(context, plan), questions(context, plan));
+    plan.arms.iter().map(|arm| grid.asked(arm, questions).len() as u64).sum()
+}
+
+/// `9 arms`, `9 arms × 3 data sets`
+fn shape(whole: &Plan, plan: &EvaluatePlan) -> String {
+    match grid::sets(whole).len() {
+        0 | 1 => format!("{} arms", plan.arms.len()),
+        sets => format!("{} arms × {sets} data sets", plan.arms.len()),
+    }
+}
+
 /// Runs the stage, if the plan has one. Opening a test set is recorded.
 ///
 /// # Errors
@@ -113,13 +143,18 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     check(context)?;
     let questions = questions(context, plan);
     let settled = items::settled(context, Stage::Evaluate).await?;
+    let grid = grid(context, plan);
     // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
     // for all of them.
     let ours = questions.iter().filter(|question| context.works_on(&question.id));
-    let all = ours.flat_map(|question| plan.arms.iter().map(move |arm| key(arm, &question.id)));
+    let grid = &grid;
+    let all = ours.flat_map(|question| {
+        let (set, id) = (question.dataset.clone(), question.id.clone());
+        plan.arms.iter().filter(move |arm| grid.asks(arm, &set)).map(move |arm| key(arm, &id))
+    });
     let mut total = 0;
     let todo: Vec<ItemKey> = all.inspect(|_| total += 1).filter(|key| !settled.contains_key(key)).collect();
-    context.progress.start(Stage::Evaluate, &format!("{} arms", plan.arms.len()), total, total - todo.len() as u64);
+    context.progress.start(Stage::Evaluate, &shape(&context.plan, plan), total, total - todo.len() as u64);
     let result = if todo.is_empty() { Ok(()) } else { answer_all(context, plan, questions, todo).await };
     context.progress.finish();
     result?;
@@ -133,8 +168,10 @@ async fn answer_all(
     todo: Vec<ItemKey>,
 ) -> Result<(), FlowError> {
     if plan.split == EvalSplit::Test {
-        let dataset = context.plan.data.test.as_deref().unwrap_or_default();
-        context.store.record_test_opening(&context.digest, dataset, questions.len() as u64, (context.now)()).await?;
+        for set in &*context.plan.data.test {
+            let rows = of_set(&context.plan.data.test, questions, set).len() as u64;
+            context.store.record_test_opening(&context.digest, set, rows, (context.now)()).await?;
+        }
     }
     demonstrations::keep(context, plan).await?;
     try_schemas(context, plan, questions).await?;

@@ -60,6 +60,8 @@ pub struct Done {
     pub state: ItemState,
     pub payload: String,
     pub calls: Vec<Call>,
+    /// Of an item that failed: the keys of what it asked, the failed call last.
+    pub failed: Vec<Digest>,
 }
 
 impl Done {
@@ -67,7 +69,8 @@ impl Done {
     /// If the payload is not plain JSON, which records are.
     #[must_use]
     pub fn new<P: Serialize>(state: ItemState, payload: &P, calls: Vec<Call>) -> Self {
-        Self { state, payload: serde_json::to_string(payload).expect("records are plain JSON"), calls }
+        let payload = serde_json::to_string(payload).expect("records are plain JSON");
+        Self { state, payload, calls, failed: Vec::new() }
     }
 }
 
@@ -270,7 +273,7 @@ fn row(context: &Context, stage: Stage, key: ItemKey, done: Done) -> ItemRow {
         arm: key.arm,
         state: done.state,
         payload_json: done.payload,
-        calls: done.calls.into_iter().map(|call| call.key).collect::<Vec<Digest>>(),
+        calls: done.calls.into_iter().map(|call| call.key).chain(done.failed).collect(),
         updated_ms: (context.now)(),
     }
 }
@@ -342,6 +345,7 @@ impl Patience {
             state: ItemState::Failed(error.reason().to_owned()),
             payload: serde_json::Value::String(error.to_string()).to_string(),
             calls: Vec::new(),
+            failed: error.calls.into_vec(),
         })
     }
 

@@ -18,7 +18,7 @@ pub struct Paid {
     pub cost_nanos: Option<i64>,
 }
 
-/// In running order. Items that failed have no calls on record.
+/// In running order. Of items that failed, the calls that were answered count.
 ///
 /// # Errors
 /// The store's.

@@ -1,35 +1,39 @@
 //! Reads a finished (or half finished) run back from the store and counts: the one place where records become figures.
 
 mod comparisons;
+mod costs;
 mod quality;
+mod scored;
 mod scoring;
 mod sharing;
+mod slices;
+mod took;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
-    plan::EvaluatePlan,
+    cost::Prices,
     quality::Quality,
     question::Question,
     questions::Questions,
     recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
-        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, Scoring, ScreeningSummary, StageTime,
-        StepSlice, TrainingSummary,
+        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
+        TrainingSummary,
+        costs::{Costs, StatedTerms},
     },
     screening::reason,
 };
 use divvy_store::ItemRow;
 
-use self::{scoring::Further, sharing::Sharing};
+use self::{scored::Evaluated, scoring::Further, sharing::Sharing};
 use crate::{
     context::Context,
     error::FlowError,
     evaluate::{self, Graded, Spent},
-    graders::judge,
-    items, train,
+    items, rows, train,
 };
 
 /// Browsable examples an arm keeps in the report.
@@ -44,6 +48,10 @@ pub struct Heading {
     pub sources: BTreeMap<String, String>,
     /// Name of a local model → its numerics profile.
     pub numerics: BTreeMap<String, String>,
+    /// Name of a model → its price in the recipe as it stands; none where there is no price.
+    pub prices: BTreeMap<String, Prices>,
+    /// On what terms costs are counted.
+    pub terms: StatedTerms,
 }
 
 /// Counts everything the plan has in the store so far.
@@ -51,16 +59,8 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
-    let (evaluated, comparisons, scoring) = match &context.plan.evaluate {
-        Some(plan) => {
-            let sharing = Sharing::of(evaluate::questions(context, plan), context.plan.seed);
-            let (evaluated, scoring) = grade_book(context, plan, &sharing).await?;
-            let comparisons = comparisons::of(&context.plan, &evaluated, &sharing);
-            (evaluated, comparisons, scoring)
-        }
-        None => Default::default(),
-    };
-    let arms: Vec<ArmResult> = evaluated.into_iter().map(|evaluated| evaluated.arm).collect();
+    let training = training(context).await?;
+    let scored = scored::read(context, (heading.terms, &heading.prices), &training).await?;
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -68,37 +68,76 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         models: models(context, &heading),
         created: heading.created,
         divvy_version: heading.version,
-        comparisons,
-        scoring,
-        quality: quality::of(context, &arms).await?,
-        arms,
+        quality: quality::of(context, &scored.arms).await?,
+        arms: scored.arms,
+        comparisons: scored.comparisons,
+        slices: scored.slices,
+        scoring: scored.scoring,
+        by_dataset: scored.by_dataset,
+        costs: scored.costs,
         collection: collection(context).await?,
         screening: screening(context).await?,
-        training: training(context).await?,
+        training,
         stages: stages(context).await?,
     })
 }
 
+/// [`read`], and something of every sheet of rows: `make` runs on any thread and in any order, `take` gets what it made in the
+/// order of the questions.
+///
+/// # Errors
+/// As [`read`], and what `take` says.
+pub async fn read_with<T: Send + 'static>(
+    context: &Context,
+    heading: Heading,
+    make: rows::Make<T>,
+    take: impl FnMut(T) -> Result<(), FlowError>,
+) -> Result<Results, FlowError> {
+    let results = read(context, heading).await?;
+    if let Some(plan) = &context.plan.evaluate {
+        rows::each(context, plan, make, true, take).await?;
+    }
+    Ok(results)
+}
+
+/// The one figure, wherever it is shown.
+fn money(costs: Option<&Costs>, arm: &ArmResult) -> Option<i64> {
+    let cost = costs?.arms.iter().find(|cost| cost.arm == arm.arm)?;
+    cost.money.as_ref().map(|money| money.total)
+}
+
 async fn datasets(context: &Context) -> Result<Vec<DatasetUse>, FlowError> {
-    let test = context.plan.data.test.clone().unwrap_or_default();
     let openings = context.store.test_openings().await?;
-    let seen = openings.iter().filter(|opening| opening.dataset == test).map(|opening| &opening.plan);
-    let plans = seen.collect::<HashSet<_>>().len() as u64;
-    let used = [
-        ("train", &context.plan.data.train, &context.questions.train),
-        ("dev", &context.plan.data.train, &context.questions.dev),
-        ("test", &test, &context.questions.test),
-    ]
-    .into_iter()
-    .filter(|(_, _, questions)| !questions.is_empty())
-    .map(|(split, dataset, questions)| DatasetUse {
-        dataset: dataset.clone(),
-        split: split.to_owned(),
-        rows: questions.len() as u64,
-        opened_by: if split == "test" { plans } else { 0 },
-    })
-    .collect();
+    let opened_by = |set: &String| {
+        let seen = openings.iter().filter(|opening| opening.dataset == *set).map(|opening| &opening.plan);
+        seen.collect::<HashSet<_>>().len() as u64
+    };
+    let (data, questions) = (&context.plan.data, &context.questions);
+    let mut used = Vec::new();
+    for (split, sets, questions) in [
+        ("train", &data.train, &questions.train),
+        ("dev", &data.train, &questions.dev),
+        ("test", &data.test, &questions.test),
+    ] {
+        let rows = rows_of(sets, questions);
+        used.extend(sets.iter().zip(rows).filter(|(_, rows)| *rows > 0).map(|(set, rows)| DatasetUse {
+            dataset: set.clone(),
+            split: split.to_owned(),
+            rows,
+            opened_by: if split == "test" { opened_by(set) } else { 0 },
+        }));
+    }
     Ok(used)
+}
+
+/// How many questions are of each set.
+fn rows_of(sets: &[String], questions: &Questions) -> Vec<u64> {
+    if sets.len() == 1 {
+        return vec![questions.len() as u64];
+    }
+    let mut rows: BTreeMap<String, u64> = BTreeMap::new();
+    questions.iter().for_each(|question| *rows.entry(question.dataset.clone()).or_default() += 1);
+    sets.iter().map(|set| rows.get(set).copied().unwrap_or(0)).collect()
 }
 
 fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
@@ -112,34 +151,12 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
     .collect()
 }
 
-/// An arm with what became of each question, in their order.
-struct Evaluated {
-    arm: ArmResult,
-    right: Vec<bool>,
-    /// Partial credit.
-    scores: Vec<f64>,
-}
-
-/// Every arm; those without a single row are left out.
-async fn grade_book(
-    context: &Context,
-    plan: &EvaluatePlan,
-    sharing: &Sharing,
-) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
-    let mut by_arm: HashMap<String, HashMap<String, ItemRow>> = HashMap::new();
+async fn by_arm(context: &Context) -> Result<costs::ByArm, FlowError> {
+    let mut by_arm = costs::ByArm::new();
     for row in context.store.items(&context.digest, Stage::Evaluate).await? {
         by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
     }
-    let questions = evaluate::questions(context, plan);
-    let mut judged = judge::of_arms(context, plan).await?;
-    let (mut evaluated, mut further) = (Vec::new(), Further::of(plan));
-    for arm in &plan.arms {
-        let Some(rows) = by_arm.get(&arm.slug()) else { continue };
-        further.begin(&arm.slug(), judged.remove(&arm.slug()));
-        evaluated.push(arm_result(arm, questions, rows, sharing, &mut further)?);
-        further.end(sharing);
-    }
-    Ok((evaluated, further.scoring()))
+    Ok(by_arm)
 }
 
 fn arm_result(
@@ -197,19 +214,12 @@ struct Tally {
 struct Sum {
     tokens_in: u64,
     tokens_out: u64,
-    /// Becomes `None` for good at the first unknown price.
-    unknown: bool,
-    nanos: i64,
 }
 
 impl Sum {
     fn add(&mut self, spent: Spent) {
         self.tokens_in += spent.tokens_in;
         self.tokens_out += spent.tokens_out;
-        match spent.cost_nanos {
-            Some(nanos) => self.nanos += nanos,
-            None => self.unknown = true,
-        }
     }
 }
 
@@ -274,8 +284,8 @@ impl Tally {
             decompose_tokens_out: self.decompose.tokens_out,
             solve_tokens_in: self.solve.tokens_in,
             solve_tokens_out: self.solve.tokens_out,
-            cost_nanos: (!self.decompose.unknown && !self.solve.unknown)
-                .then_some(self.decompose.nanos + self.solve.nanos),
+            // Counted with all other costs, from the calls.
+            cost_nanos: None,
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),

@@ -68,6 +68,29 @@ impl Splits {
         Ok(Self { train: rest.laid_out()?, dev, test })
     }
 
+    /// Several data sets as one, each carved by itself. Training and dev rows of all sets are in one order, the seed's.
+    ///
+    /// # Errors
+    /// [`FlowError::Aside`] when there is no room.
+    pub fn joined(sets: Vec<Self>, seed: u64) -> Result<Self, FlowError> {
+        let mut sets = sets.into_iter();
+        let mut all = sets.next().unwrap_or_default();
+        let mut several = false;
+        for set in sets {
+            several = several || !set.train.is_empty();
+            for (questions, more) in [(&mut all.train, set.train), (&mut all.dev, set.dev), (&mut all.test, set.test)] {
+                if questions.is_empty() { *questions = more } else { questions.append(&more)? }
+            }
+        }
+        if several {
+            for questions in [&mut all.train, &mut all.dev] {
+                let order = questions.order_by(|id| derive_seed(seed, &id.0));
+                *questions = questions.choose(order).laid_out()?;
+            }
+        }
+        Ok(all)
+    }
+
     /// Looks for shared or nearly shared questions and does what the recipe says. Returns sentences worth telling.
     ///
     /// # Errors

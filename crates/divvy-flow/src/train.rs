@@ -1,5 +1,6 @@
 //! Train: every student of the plan learns what its target says: to decompose, to answer, or both. A student that was trained on the same rows with the same settings is found, not trained again.
 
+mod mix;
 pub(crate) mod rows;
 
 use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
@@ -9,7 +10,7 @@ use divvy_core::{
     digest::Digest,
     plan::StudentPlan,
     question::QuestionId,
-    records::{Stage, TrainPoint},
+    records::{Stage, TrainNews, TrainPoint},
 };
 use divvy_store::Unit;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,14 @@ pub struct Row {
     pub id: String,
     pub prompt: Vec<Message>,
     pub completion: String,
+    /// How much it counts in the loss, one beside another.
+    #[serde(skip_serializing_if = "counts_once")]
+    pub weight: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn counts_once(weight: &f64) -> bool {
+    *weight == 1.0
 }
 
 /// Everything a trainer needs; its digest is the student's identity before it exists.
@@ -56,8 +65,8 @@ pub struct Artefact {
     pub wall_ms: i64,
 }
 
-/// What a trainer reports after each optimiser step; it stops at [`ControlFlow::Break`], leaving a checkpoint.
-pub type Observe<'a> = dyn FnMut(&TrainPoint, u64) -> ControlFlow<()> + Send + 'a;
+/// What a trainer tells while it works; it stops at [`ControlFlow::Break`], leaving a checkpoint.
+pub type Observe<'a> = dyn FnMut(TrainNews<'_>) -> ControlFlow<()> + Send + 'a;
 
 /// Trains on the machine at hand, or hands over to another engine. The binary chooses.
 pub trait Trainer: Send + Sync {
@@ -79,17 +88,18 @@ pub enum Stopped {
 /// # Errors
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
-    let Some((name, plan)) = context.plan.students.iter().find(|(_, plan)| plan.target.needs_gold()) else {
-        return Ok(());
-    };
-    match context.questions.train.iter().find(|question| question.golds.is_empty()) {
-        None => Ok(()),
-        Some(question) => Err(FlowError::Input(format!(
-            "students.{name}: {} learns gold answers, but {} has none; name the answer column, or choose another target",
-            plan.target.name(),
-            question.id
-        ))),
+    let taught_gold = context.plan.students.iter().filter(|(_, plan)| plan.target.needs_gold());
+    for (name, plan) in taught_gold {
+        let mut learnt = context.questions.train.iter().filter(|question| plan.learns_from(&question.dataset));
+        if let Some(question) = learnt.find(|question| question.golds.is_empty()) {
+            return Err(FlowError::Input(format!(
+                "students.{name}: {} learns gold answers, but {} has none; name the answer column, or choose another target",
+                plan.target.name(),
+                question.id
+            )));
+        }
     }
+    Ok(())
 }
 
 /// Trains, or finds, every student of the plan.
@@ -201,6 +211,10 @@ async fn train_one(
             .to_owned();
         return Err(FlowError::Train { student: name.to_owned(), reason });
     }
+    if let Some(wanted) = job.plan.rows.filter(|wanted| *wanted > job.rows.len()) {
+        let there_are = format!("train: students.{name} has {} rows, all that there are, not {wanted}", job.rows.len());
+        context.progress.note(&there_are);
+    }
     context.progress.start(Stage::Train, &format!("{name}: {} rows", job.rows.len()), 0, 0);
     let trained = blocking(context, trainer, name, &key, job).await;
     context.progress.finish();
@@ -223,10 +237,18 @@ async fn blocking(
     let (trainer, job_key, cancel, progress) =
         (Arc::clone(trainer), key.clone(), context.cancel.clone(), Arc::clone(&context.progress));
     let training = tokio::task::spawn_blocking(move || {
-        let mut observe = |point: &TrainPoint, total: u64| {
-            progress.train_step(point, total);
-            let logged = points.send(*point);
-            if cancel.is_cancelled() || logged.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        let mut observe = |news: TrainNews<'_>| {
+            match news {
+                TrainNews::Step(point, total) => {
+                    progress.train_step(point, total);
+                    // Whoever writes it down is gone only when the store has failed.
+                    let _ = points.send(*point);
+                }
+                TrainNews::Note(text) => progress.note(text),
+                TrainNews::Nothing => {}
+            }
+            let stop = cancel.is_cancelled() || points.is_closed();
+            if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         trainer.train(&job_key, &job, &mut observe)
     });

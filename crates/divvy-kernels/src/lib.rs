@@ -1,5 +1,5 @@
 //! CPU kernels for training and running small decoder language models: matrix products with bf16 weights, RMS norm,
-//! rotary embedding, SwiGLU, causal attention, fused linear + cross-entropy and AdamW, each with its hand-written
+//! rotary embedding, SwiGLU and GeGLU, causal attention, fused linear + cross-entropy and AdamW, each with its hand-written
 //! backward, dispatched by the detected instruction set (portable, AVX2+FMA, AVX-512 bf16, AMX). It does not know what a model is.
 //!
 //! Activations are row-major `f32`; shapes are asserted, so a wrong length is a panic that names the operand.
@@ -14,6 +14,7 @@ mod attention;
 mod avx512;
 mod bf16;
 mod dispatch;
+mod gate;
 mod input;
 mod int8;
 mod isa;
@@ -28,12 +29,12 @@ mod packed;
 mod products;
 mod rope;
 mod softmax;
-mod swiglu;
 #[cfg(test)]
 mod testing;
 mod tile;
 
 pub use attention::{CachedQuery, Heads, attend_cached, attend_cached_batch, attention, attention_backward};
+pub use gate::{Gate, gated, gated_backward};
 pub use input::{Input, LowRank};
 pub use int8::{Packed8, eight_bits_pay, matmul8};
 pub use isa::{Isa, IsaError};
@@ -46,7 +47,6 @@ pub use packed::Packed;
 pub use products::mm_tn;
 pub use rope::{Direction, RopeTable, rope};
 pub use softmax::{argmax, softmax_in_place};
-pub use swiglu::{swiglu, swiglu_backward};
 
 /// Whether a kernel overwrites its result or adds to what is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

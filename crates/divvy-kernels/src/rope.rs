@@ -32,7 +32,7 @@ impl RopeTable {
         RopeTable::from_inverse_frequencies(&frequencies, max_positions)
     }
 
-    /// A table for scaled variants (Llama 3, YaRN without its temperature): `head_dim / 2` angles per position step.
+    /// A table for stretched variants (Llama 3, YaRN): `head_dim / 2` angles per position step.
     pub fn from_inverse_frequencies(frequencies: &[f64], max_positions: usize) -> RopeTable {
         let angles = || (0..max_positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
         RopeTable {
@@ -40,6 +40,13 @@ impl RopeTable {
             cosine: angles().map(|angle| angle.cos() as f32).collect(),
             sine: angles().map(|angle| angle.sin() as f32).collect(),
         }
+    }
+
+    /// The same rotation, and every value times `factor`: YaRN's temperature.
+    #[must_use]
+    pub fn scaled(mut self, factor: f32) -> RopeTable {
+        self.cosine.iter_mut().chain(&mut self.sine).for_each(|value| *value *= factor);
+        self
     }
 
     /// Values in a head.
@@ -155,6 +162,18 @@ mod tests {
         assert_gradient(&x, &dx, 1e-2, 1e-4, "rope", loss);
         rope(&mut dx, 2 * dim, 2, &[63], &table, Direction::Forward);
         assert_close(&dx, &dy.iter().map(|v| f64::from(*v)).collect::<Vec<_>>(), 1e-6, "there and back");
+    }
+
+    #[test]
+    fn the_gradient_of_a_scaled_rotation_is_scaled() {
+        let (dim, table) = (16, RopeTable::new(16, 1e4, 100).scaled(1.5));
+        let (x, dy) = (random(dim, 1), random(dim, 2));
+        let (mut y, mut dx) = (x.clone(), dy.clone());
+        rope(&mut y, dim, 1, &[63], &table, Direction::Forward);
+        assert_close(&y, &naive(&x, dim, 1e4, 63.0).iter().map(|v| 1.5 * v).collect::<Vec<_>>(), 2e-6, "scaled");
+        rope(&mut dx, dim, 1, &[63], &table, Direction::Backward);
+        let loss = |x: &[f32]| naive(x, dim, 1e4, 63.0).iter().zip(&dy).map(|(a, b)| 1.5 * a * f64::from(*b)).sum();
+        assert_gradient(&x, &dx, 1e-2, 1e-4, "scaled rope", loss);
     }
 
     #[test]

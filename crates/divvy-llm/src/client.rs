@@ -71,6 +71,8 @@ pub struct ClientConfig {
     pub model_name: String,
     /// It runs on this machine: a cap in money does not ask for its price.
     pub local: bool,
+    /// The time that the machine works for it is kept with each call, unless it is paid by its tokens.
+    pub timed: bool,
     pub retry: RetryPolicy,
     /// For one call, all tries and pauses included.
     pub deadline: Duration,
@@ -95,6 +97,7 @@ impl ClientConfig {
         Self {
             model_name: model_name.into(),
             local: false,
+            timed: false,
             retry: RetryPolicy::default(),
             deadline: Duration::from_mins(10),
             attempt_timeout: Duration::from_mins(5),
@@ -163,7 +166,9 @@ impl Client {
         if cancel.is_cancelled() {
             return Err(ChatError::cancelled());
         }
-        self.stack.call(Job::new(request, cancel.clone(), Listener::default())).await
+        let job = Job::new(request, cancel.clone(), Listener::default());
+        let key = job.key.clone();
+        self.stack.call(job).await.map_err(|error| ChatError { calls: Box::new([key]), ..error })
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use divvy_core::chat::Usage;
+use divvy_core::{chat::Usage, digest::Digest};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -15,6 +15,8 @@ pub struct ChatError {
     pub retry_after: Option<Duration>,
     /// Tokens that the endpoint says it charged all the same.
     pub usage: Usage,
+    /// Calls that were asked for one item, the failed one last: what they took is on record under these keys.
+    pub calls: Box<[Digest]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +58,14 @@ pub enum ErrorKind {
 impl ChatError {
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, retry_after: None, usage: Usage::default() }
+        Self {
+            kind,
+            message: message.into(),
+            status: None,
+            retry_after: None,
+            usage: Usage::default(),
+            calls: Box::default(),
+        }
     }
 
     #[must_use]

@@ -26,6 +26,8 @@ pub(crate) struct Ledger {
     /// Of a reply that came in a batch.
     batch_prices: Option<Prices>,
     meter: Arc<Meter>,
+    /// A call's time on the machine is kept.
+    timed: bool,
 }
 
 /// Behind an endpoint's address in records: a reply came by its Batch API.
@@ -64,7 +66,9 @@ impl Keep for Ledger {
 impl Ledger {
     pub(crate) fn new(attempt: Attempt, store: &Store, config: &ClientConfig) -> Self {
         let ClientConfig { clock, prices, batch_prices, .. } = *config;
-        Self { attempt, store: store.clone(), clock, prices, batch_prices, meter: Arc::clone(&config.meter) }
+        // What is paid by its tokens is not paid by its time as well.
+        let timed = prices.map_or(config.timed, |prices| prices.machine_hour > 0);
+        Self { attempt, store: store.clone(), clock, prices, batch_prices, meter: Arc::clone(&config.meter), timed }
     }
 
     /// A reply that was kept and not read, if it can be read now.
@@ -128,13 +132,22 @@ impl Ledger {
             reply: received.reply,
             raw_reply: received.raw.to_vec(),
             latency_ms,
+            worked_us: self.microseconds(worked),
             created_ms,
             endpoint,
         }
     }
+
+    /// A reply that is read again was worked for at another time, which nobody knows.
+    fn microseconds(&self, worked: Duration) -> Option<i64> {
+        let known = self.timed && !worked.is_zero();
+        known.then(|| i64::try_from(worked.as_micros()).unwrap_or(i64::MAX))
+    }
 }
 
-fn in_batch(endpoint: Option<&str>) -> bool {
+/// Whether a call that `endpoint` served came in a batch: it took as long as the batch did.
+#[must_use]
+pub fn in_batch(endpoint: Option<&str>) -> bool {
     endpoint.is_some_and(|endpoint| endpoint.ends_with(IN_BATCH))
 }
 

@@ -40,6 +40,7 @@ pub use clock::Clock;
 pub use error::{ChatError, ErrorKind};
 pub use http::{ApiKey, HttpBatches, HttpChat, HttpConfig, Transfer, blocking_client};
 pub use layer::Hear;
+pub use ledger::in_batch;
 pub use live::{EndpointState, Live};
 pub use meter::Meter;
 pub use rate::Rates;

@@ -15,7 +15,7 @@ const N: u64 = 300;
 fn main() -> std::io::Result<()> {
     let results = results();
     if let Some(path) = std::env::args().nth(1) {
-        std::fs::write(path, divvy_report::html(&results))?;
+        std::fs::write(path, divvy_report::html(&results, &divvy_report::Rows::default()))?;
     }
     std::io::Write::write_all(&mut std::io::stdout(), divvy_report::markdown(&results).as_bytes())
 }
@@ -49,6 +49,8 @@ fn results() -> Results {
         ],
         arms,
         comparisons,
+        slices: Vec::new(),
+        by_dataset: Vec::new(),
         scoring: None,
         collection: Some(CollectionSummary {
             teacher: "big".to_owned(),
@@ -76,6 +78,7 @@ fn results() -> Results {
         stages: [("collect", 900), ("screen", 312_000), ("train", 402_000), ("evaluate", 298_000)]
             .map(|(stage, wall_ms)| StageTime { stage: stage.to_owned(), wall_ms })
             .into(),
+        costs: None,
     }
 }
 
@@ -160,6 +163,8 @@ fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_h
         ci: (difference - half, difference + half),
         p_value,
         p_holm,
+        exploratory: false,
+        detectable: divvy_core::stats::power::minimum_detectable_difference(N, (only_a + only_b) as f64 / n),
         score: None,
     }
 }

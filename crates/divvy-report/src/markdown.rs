@@ -3,40 +3,74 @@
 use divvy_core::results::{Family, Results};
 
 use crate::{
+    costs, efficiency,
     number::count,
-    quality, scoring,
+    quality, scoring, sets, slices,
     table::{self, Table, clean},
     tables, verdict,
 };
 
-/// Markdown: verdict, arms, tokens, paired comparisons, decompositions, steps, screening, training, stages, notes.
+/// Markdown: verdict, arms, tokens, costs, paired comparisons, decompositions, slices, training rows, for each data set; then
+/// screening, training, stages, notes.
 #[must_use]
 pub fn markdown(results: &Results) -> String {
     let mut text = format!("# {}\n\n", clean(&results.name));
-    push_verdict(&mut text, results);
-    push_table(&mut text, &tables::outcomes(results), "No arm was evaluated.");
-    if !results.arms.is_empty() {
-        push_table(&mut text, &tables::tokens(results), "");
+    match sets::overview(results) {
+        None => push_set(&mut text, results, "##"),
+        Some(overview) => push_sets(&mut text, results, &overview),
     }
-    push_table(&mut text, &tables::comparisons(results), "No two arms were compared.");
-    let optional = [
-        quality::table(results),
-        tables::steps_across(results),
+    // Of one data set it stands among the tables of that.
+    let quality = if results.by_dataset.is_empty() { None } else { quality::table(results) };
+    let shared = [
+        quality,
         tables::collection(results),
         tables::screening(results),
         tables::training(results),
         tables::stages(results),
     ];
-    for table in scoring::tables(results).iter().chain(optional.iter().flatten()) {
-        push_table(&mut text, table, "");
+    for table in shared.iter().flatten() {
+        push_table(&mut text, table, "##", "");
     }
     push_notes(&mut text, results);
     text
 }
 
+/// The answers first, then all data sets side by side, then one by one.
+fn push_sets(text: &mut String, results: &Results, overview: &Table) {
+    for (set, verdict) in sets::verdicts(results) {
+        text.push_str(&format!("- {}: **{}**\n", clean(set), clean(&verdict.headline)));
+    }
+    text.push('\n');
+    push_table(text, overview, "##", "No arm was evaluated.");
+    for (set, one) in results.by_data_set() {
+        text.push_str(&format!("## Data set {}\n\n", clean(set)));
+        push_set(text, &one, "###");
+    }
+}
+
+fn push_set(text: &mut String, results: &Results, heading: &str) {
+    push_verdict(text, results);
+    push_table(text, &tables::outcomes(results), heading, "No arm was evaluated.");
+    if !results.arms.is_empty() {
+        push_table(text, &tables::tokens(results), heading, "");
+    }
+    for table in &costs::tables(results) {
+        push_table(text, table, heading, "");
+    }
+    push_table(text, &tables::comparisons(results), heading, "No two arms were compared.");
+    let optional =
+        [quality::table(results), tables::steps_across(results), slices::answers(results), efficiency::table(results)];
+    for table in scoring::tables(results).iter().chain(optional.iter().flatten()) {
+        push_table(text, table, heading, "");
+    }
+}
+
 fn push_verdict(text: &mut String, results: &Results) {
     let verdict = verdict::verdict(results);
     text.push_str(&format!("**{}**\n\n", clean(&verdict.headline)));
+    for (label, line) in &verdict.summary {
+        text.push_str(&format!("**{label}:** {}\n\n", clean(line)));
+    }
     for finding in &verdict.findings {
         text.push_str(&format!("- {}\n", clean(finding)));
     }
@@ -45,8 +79,8 @@ fn push_verdict(text: &mut String, results: &Results) {
     }
 }
 
-fn push_table(text: &mut String, table: &Table, when_empty: &str) {
-    text.push_str(&format!("## {}\n\n", clean(&table.caption)));
+fn push_table(text: &mut String, table: &Table, heading: &str, when_empty: &str) {
+    text.push_str(&format!("{heading} {}\n\n", clean(&table.caption)));
     if table.rows.is_empty() {
         text.push_str(&format!("{when_empty}\n\n"));
     } else {
@@ -70,15 +104,20 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         format!(
             "Comparisons are paired on the same questions: {}, Holm-adjusted within each family ({}); \
              “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired difference, \
-             not adjusted.",
+             not adjusted. Detectable is the smallest true difference that these questions find four times in five.",
             if passages(results).is_some() { "paired cluster bootstrap" } else { "exact McNemar test" },
             families(results)
         ),
         "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
     ];
-    if !tables::any_price(results) && !results.arms.is_empty() {
-        notes.push("No price is known for these models, so no cost is given.".to_owned());
+    if results.comparisons.iter().any(|pair| pair.exploratory) {
+        notes.push(
+            "The recipe declares what is compared: Holm’s adjustment is over those comparisons. The others are exploratory: they \
+             suggest, and show nothing."
+                .to_owned(),
+        );
     }
+    notes.extend(costs::notes(results));
     notes.extend(quality::notes(results));
     if results.screening.is_some() {
         let screening = results.screening.as_ref().map_or((0, 0), |s| (s.tokens_in, s.tokens_out));
@@ -107,8 +146,17 @@ fn intervals(results: &Results) -> String {
     }
 }
 
-/// `decomposer 13, solver 4`
+/// `decomposer 13, solver 4`; of several data sets, `gsm8k: decomposer 13, solver 4; drop: …`.
 fn families(results: &Results) -> String {
+    let sets = results.by_data_set();
+    let told = |(set, one): &(&str, Results)| match sets.len() {
+        1 => families_of(one),
+        _ => format!("{set}: {}", families_of(one)),
+    };
+    sets.iter().map(told).collect::<Vec<_>>().join("; ")
+}
+
+fn families_of(results: &Results) -> String {
     let size = |family: Family| results.comparisons.iter().filter(|comparison| comparison.family == family).count();
     let sizes = Family::ALL.into_iter().map(|family| (family, size(family))).filter(|(_, size)| *size > 0);
     let sizes: Vec<String> = sizes.map(|(family, size)| format!("{} {size}", family.name())).collect();

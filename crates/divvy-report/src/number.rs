@@ -108,6 +108,27 @@ pub(crate) fn dollars_per_thousand(nanos: Option<i64>, n: u64) -> String {
     }
 }
 
+/// Nano-dollars, two decimals from a dollar on and three leading digits below: `$1.20`, `$0.0021`.
+pub(crate) fn dollars(nanos: i64) -> String {
+    let dollars = nanos.unsigned_abs() as f64 / 1e9;
+    let decimals =
+        if dollars >= 1.0 || nanos == 0 { 2 } else { (2.0 - dollars.log10().floor()).clamp(2.0, 9.0) as usize };
+    let text = format!("{dollars:.decimals$}");
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let fraction = fraction.trim_end_matches('0');
+    format!("{}${whole}.{fraction:0<2}", if nanos < 0 { "−" } else { "" })
+}
+
+/// Microseconds of a machine's work: `0.4 ms`, `1.4 s`, `3 min 05 s`.
+pub(crate) fn machine_time(microseconds: i64) -> String {
+    let sign = if microseconds < 0 { "−" } else { "" };
+    match microseconds.unsigned_abs() {
+        0 => "0 s".to_owned(),
+        few @ 1..10_000 => format!("{sign}{:.1} ms", few as f64 / 1000.0),
+        many => format!("{sign}{}", duration(i64::try_from(many / 1000).unwrap_or(i64::MAX))),
+    }
+}
+
 /// `-0.0` is a rounding artefact, not a direction.
 fn unsigned_zero(text: String) -> String {
     if text.starts_with('-') && text.chars().all(|c| matches!(c, '-' | '0' | '.')) {
@@ -159,6 +180,24 @@ mod tests {
         assert_eq!(duration(185_000), "3 min 05 s");
         assert_eq!(duration(4_320_000), "1 h 12 min");
         assert_eq!(duration(-5), "0 ms");
+    }
+
+    #[test]
+    fn money_keeps_three_digits_and_time_its_unit() {
+        let cases = [
+            (0, "$0.00"),
+            (1_200_000_000, "$1.20"),
+            (2_100_000, "$0.0021"),
+            (1, "$0.000000001"),
+            (-5_000_000, "−$0.005"),
+        ];
+        for (nanos, text) in cases {
+            assert_eq!(dollars(nanos), text);
+        }
+        for (micros, text) in [(0, "0 s"), (400, "0.4 ms"), (1_400_000, "1.4 s"), (-185_000_000, "−3 min 05 s")] {
+            assert_eq!(machine_time(micros), text);
+        }
+        assert!(machine_time(i64::MIN).starts_with('−') && dollars(i64::MIN).starts_with('−'));
     }
 
     #[test]

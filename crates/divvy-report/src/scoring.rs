@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn scorers_stand_side_by_side() {
-        let (text, page) = (markdown(&with_scorers()), html(&with_scorers()));
+        let (text, page) = (markdown(&with_scorers()), html(&with_scorers(), &crate::Rows::default()));
         for words in ["paper-compat", "disagree: 30; the first 20 are shown", "Partial credit compared", "Refused"] {
             assert!(text.contains(words) && page.contains(words), "{words}");
         }

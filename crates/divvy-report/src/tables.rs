@@ -139,6 +139,7 @@ pub(crate) fn comparisons(results: &Results) -> Table {
             Column::right("n", ""),
             Column::right("A − B", "points"),
             Column::right("95 % interval", "points"),
+            Column::right("Detectable", "points"),
             Column::grouped("Right:", "only A", ""),
             Column::grouped("Right:", "only B", ""),
             Column::right("p", ""),
@@ -152,14 +153,20 @@ fn comparison_row(pair: &Comparison, reach: f64) -> Vec<Cell> {
     let some = |value: f64| if pair.n == 0 { f64::NAN } else { value };
     let finite = [pair.difference, pair.ci.0, pair.ci.1].iter().all(|value| value.is_finite());
     let bar = Bar { value: pair.difference, low: pair.ci.0, high: pair.ci.1, domain: (-reach, reach) };
+    let detectable = pair.detectable.unwrap_or(f64::NAN);
     let interval = if pair.n == 0 { DASH.to_owned() } else { number::points_interval(pair.ci) };
     vec![
         Cell::text(pair.a.clone()),
         Cell::text(pair.b.clone()),
-        Cell::text(pair.family.name()),
+        Cell::text(if pair.exploratory {
+            format!("{}, exploratory", pair.family.name())
+        } else {
+            pair.family.name().into()
+        }),
         counted(pair.n),
         Cell::number(number::points(some(pair.difference)), some(pair.difference)),
         Cell { bar: (pair.n > 0 && finite).then_some(bar), ..Cell::number(interval, pair.ci.0) },
+        Cell::number(number::percent(detectable), detectable),
         counted(pair.only_a),
         counted(pair.only_b),
         Cell::number(number::p_value(some(pair.p_value)), some(pair.p_value)),

@@ -18,7 +18,7 @@ macro_rules! call_query {
     ($rest:literal) => {
         concat!(
             "SELECT call.seq, reply.key AS key, name.text AS model_name, identity.text AS model_id, place.text AS endpoint,
-                finish, tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, created_ms,
+                finish, tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, worked_us, created_ms,
                 request, request_length, call.text AS text, text_length, reply.body AS raw, reply.length AS raw_length
              FROM call JOIN reply ON reply.seq = call.seq
              JOIN word AS name ON name.id = call.model_name
@@ -32,6 +32,16 @@ macro_rules! call_query {
 /// `?1` is a JSON array of replies that may have the key, `?2` the key.
 pub(crate) const CALL_BY_KEY: &str =
     call_query!("WHERE call.seq IN (SELECT value FROM json_each(?1)) AND reply.key = ?2 ORDER BY call.seq LIMIT 1");
+/// `?1` is a JSON array of replies. What came over the wire stays where it is: it is as long as all the rest.
+pub(crate) const CALLS_AT: &str =
+    "SELECT reply.key AS key, name.text AS model_name, identity.text AS model_id, place.text AS endpoint, finish, tokens_in,
+        tokens_cached, tokens_out, price_nanos, latency_ms, worked_us, created_ms, request,
+        request_length, call.text AS text, text_length
+    FROM call JOIN reply ON reply.seq = call.seq
+    JOIN word AS name ON name.id = call.model_name
+    JOIN word AS identity ON identity.id = call.model_id
+    LEFT JOIN word AS place ON place.id = call.endpoint
+    WHERE call.seq IN (SELECT value FROM json_each(?1)) ORDER BY call.seq";
 pub(crate) const CALLS: &str = call_query!(
     "WHERE (?1 IS NULL OR name.text = ?1) AND (?2 IS NULL OR created_ms >= ?2)
         AND (?4 IS NULL OR lower(hex(reply.key)) LIKE ?4 || '%')
@@ -42,9 +52,13 @@ pub(crate) const NEWEST_CALLS: &str = call_query!(
         AND (?4 IS NULL OR lower(hex(reply.key)) LIKE ?4 || '%')
      ORDER BY call.seq DESC LIMIT ?3"
 );
-pub(crate) const USAGE_BY_KEY: &str = "SELECT tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms
+/// The first call of a key comes before any other.
+pub(crate) const USAGES: &str = "SELECT reply.key AS key, identity.text AS model_id, place.text AS endpoint,
+        tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, worked_us
     FROM call JOIN reply ON reply.seq = call.seq
-    WHERE call.seq IN (SELECT value FROM json_each(?1)) AND reply.key = ?2 ORDER BY call.seq LIMIT 1";
+    JOIN word AS identity ON identity.id = call.model_id
+    LEFT JOIN word AS place ON place.id = call.endpoint
+    WHERE call.seq IN (SELECT value FROM json_each(?1)) ORDER BY call.seq";
 pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, word.text AS endpoint, length, body
     FROM reply LEFT JOIN word ON word.id = reply.endpoint
     WHERE seq IN (SELECT value FROM json_each(?1)) AND key = ?2 AND body IS NOT NULL ORDER BY seq";
@@ -90,13 +104,13 @@ const REPLY_UNLESS_CALLED: Sql =
     Sql::new(unless_called!("reply (seq, key, number, received_ms, endpoint, length, body)", "?, ?, ?, ?, ?, ?, ?"));
 const CALL: Sql = Sql::new(
     "INSERT INTO call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
-                       latency_ms, created_ms, attempt, request_length, request, text_length, text)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                       latency_ms, worked_us, created_ms, attempt, request_length, request, text_length, text)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 );
 const CALL_UNLESS_CALLED: Sql = Sql::new(unless_called!(
     "call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
-           latency_ms, created_ms, attempt, request_length, request, text_length, text)",
-    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+           latency_ms, worked_us, created_ms, attempt, request_length, request, text_length, text)",
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
 ));
 
 /// Replies that may have a key, for the queries above.
@@ -160,6 +174,7 @@ pub(crate) fn call_statement(slot: &Slot<'_>, call: &CallRecord, words: &CallWor
         .int(signed(usage.tokens_out))
         .int(call.price_nanos)
         .int(call.latency_ms)
+        .int(call.worked_us)
         .int(call.created_ms)
         .int(attempt.map(i64::from))
         .int(request_length)
@@ -209,12 +224,15 @@ fn usage(row: &SqliteRow) -> Result<Usage, sqlx::Error> {
     })
 }
 
-pub(crate) fn call_usage(key: &Digest, row: &SqliteRow) -> Result<CallUsage, sqlx::Error> {
+pub(crate) fn call_usage(row: &SqliteRow) -> Result<CallUsage, sqlx::Error> {
     Ok(CallUsage {
-        key: key.clone(),
+        key: digest(row.try_get("key")?)?,
+        model_id: model_id(row)?,
         usage: usage(row)?,
         price_nanos: row.try_get("price_nanos")?,
         latency_ms: row.try_get("latency_ms")?,
+        worked_us: row.try_get("worked_us")?,
+        endpoint: row.try_get("endpoint")?,
     })
 }
 
@@ -278,24 +296,35 @@ pub(crate) fn raw_reply(key: &Digest, row: &SqliteRow) -> Result<RawReply, sqlx:
 
 pub(crate) fn call_record(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
     let raw: Option<Vec<u8>> = row.try_get("raw")?;
+    let mut call = call_without_raw(row)?;
+    if let Some(bytes) = raw {
+        call.raw_reply = body::unpack(row.try_get("raw_length")?, bytes)?;
+    }
+    Ok(call)
+}
+
+/// With no body as it was received.
+pub(crate) fn call_without_raw(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
     let reply =
         Reply { text: text(row, "text_length", "text")?, finish: finish(row.try_get("finish")?)?, usage: usage(row)? };
-    let identity: &str = row.try_get("model_id")?;
     Ok(CallRecord {
         key: digest(row.try_get("key")?)?,
         model_name: row.try_get("model_name")?,
-        model_id: Digest::from_hex(identity).ok_or_else(|| undecodable(format!("`{identity}` is no digest")))?,
+        model_id: model_id(row)?,
         request_json: text(row, "request_length", "request")?,
         reply,
-        raw_reply: match raw {
-            Some(bytes) => body::unpack(row.try_get("raw_length")?, bytes)?,
-            None => Vec::new(),
-        },
+        raw_reply: Vec::new(),
         price_nanos: row.try_get("price_nanos")?,
         latency_ms: row.try_get("latency_ms")?,
+        worked_us: row.try_get("worked_us")?,
         created_ms: row.try_get("created_ms")?,
         endpoint: row.try_get("endpoint")?,
     })
+}
+
+fn model_id(row: &SqliteRow) -> Result<Digest, sqlx::Error> {
+    let identity: &str = row.try_get("model_id")?;
+    Digest::from_hex(identity).ok_or_else(|| undecodable(format!("`{identity}` is no digest")))
 }
 
 fn text(row: &SqliteRow, length: &str, bytes: &str) -> Result<String, sqlx::Error> {

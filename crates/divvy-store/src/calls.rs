@@ -1,13 +1,15 @@
 //! Calls, their attempts and their raw replies. A raw reply is written before anything reads it; a call is written
 //! once, and the first record of a key wins.
 
+use std::collections::HashMap;
+
 use divvy_core::digest::Digest;
 
 use crate::{
     call_sql::{
-        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, Slot, TOTALS, UNREAD,
-        USAGE_BY_KEY, any_attempt, attempt, attempt_statement, attempt_total, call_record, call_statement, call_total,
-        call_usage, is_plain, listed, raw_reply, reply_statement, row_number,
+        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, Slot, TOTALS, UNREAD, USAGES,
+        any_attempt, attempt, attempt_statement, attempt_total, call_record, call_statement, call_total, call_usage,
+        is_plain, listed, raw_reply, reply_statement, row_number,
     },
     codec::blob,
     error::StoreError,
@@ -15,6 +17,9 @@ use crate::{
     statement::Statement,
     store::SqliteStore,
 };
+
+/// Calls whose figures are read in one query.
+const AT_ONCE: usize = 1000;
 
 impl SqliteStore {
     /// Keeps the bytes of a reply. On disk when this returns, and so before any parser sees them.
@@ -186,20 +191,29 @@ impl SqliteStore {
     /// When the store cannot be read.
     pub async fn call_usages(&self, keys: &[Digest]) -> Result<Vec<CallUsage>, StoreError> {
         let mut usages = Vec::with_capacity(keys.len());
-        for key in keys {
-            let found = self.find(key).await?;
-            if found.is_empty() {
-                continue;
-            }
-            let row = sqlx::query(USAGE_BY_KEY)
-                .bind(listed(&found))
-                .bind(blob(key))
-                .fetch_optional(&mut *self.reader().await?)
-                .await
-                .map_err(|e| self.unreadable(&e))?;
-            if let Some(row) = row {
-                usages.push(call_usage(key, &row).map_err(|e| self.unreadable(&e))?);
-            }
+        for some in keys.chunks(AT_ONCE) {
+            let found = self.usages_among(some).await?;
+            usages.extend(some.iter().filter_map(|key| found.get(key.hex()).cloned()));
+        }
+        Ok(usages)
+    }
+
+    /// By key. Replies of other keys may be among those that were found; they do no harm.
+    async fn usages_among(&self, keys: &[Digest]) -> Result<HashMap<String, CallUsage>, StoreError> {
+        // What others wrote since is looked up once.
+        if let Some(first) = keys.first() {
+            self.find(first).await?;
+        }
+        let found: Vec<i64> = keys.iter().flat_map(|key| self.keys().find(key)).collect();
+        let rows = sqlx::query(USAGES)
+            .bind(listed(&found))
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
+        let mut usages = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let usage = call_usage(row).map_err(|e| self.unreadable(&e))?;
+            usages.entry(usage.key.hex().to_owned()).or_insert(usage);
         }
         Ok(usages)
     }

@@ -20,7 +20,9 @@ pub(crate) fn blob(digest: &Digest) -> Vec<u8> {
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, sqlx::Error> {
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let hex: String = digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect();
     Digest::from_hex(&hex).ok_or_else(|| undecodable(format!("`{hex}` is no digest")))
 }
 

@@ -11,6 +11,7 @@ use divvy_core::{
 
 use crate::{
     browse::{ArmMark, ItemPage},
+    bulk::Places,
     error::StoreError,
     postgres::{PostgresStore, Terms},
     recipes::KeptRecipe,
@@ -224,6 +225,54 @@ impl Store {
     /// When the store cannot be read.
     pub async fn items(&self, plan: &Digest, stage: Stage) -> Result<Vec<ItemRow>, StoreError> {
         either!(self, items(plan, stage))
+    }
+
+    /// What [`Store::items_of`] needs to find a stage's items as they stand now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn places(&self, plan: &Digest, stage: Stage) -> Result<Places, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.places(plan, stage).await,
+            Self::Postgres(_) => Ok(Places::default()),
+        }
+    }
+
+    /// The items of some questions, by question, sample and arm: a stage that is too large to be read at once.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items_of(
+        &self,
+        places: &Places,
+        plan: &Digest,
+        stage: Stage,
+        questions: &[QuestionId],
+    ) -> Result<Vec<ItemRow>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.items_of(places, plan, stage, questions).await,
+            Self::Postgres(store) => store.items_of(plan, stage, questions).await,
+        }
+    }
+
+    /// Looks up once where all calls stand, which [`Store::calls_of`] does otherwise when it meets one that it does not know.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn learn_calls(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.learn_calls().await,
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// The calls of these keys, each once, in no order, without the body as it was received; one that was never made is left
+    /// out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn calls_of(&self, keys: &[Digest]) -> Result<Vec<CallRecord>, StoreError> {
+        either!(self, calls_of(keys))
     }
 
     /// Tells of each item of a stage that is done or rejected, in no order; in an embedded store one after another, so that

@@ -9,6 +9,7 @@ mod batch;
 mod batches;
 mod body;
 mod browse;
+mod bulk;
 mod call_sql;
 mod calls;
 mod codec;
@@ -28,6 +29,7 @@ mod words;
 mod writer;
 
 pub use browse::{ArmMark, ItemPage};
+pub use bulk::Places;
 pub use door::Store;
 pub use error::StoreError;
 pub use postgres::{PostgresStore, Terms, Token};

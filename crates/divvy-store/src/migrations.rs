@@ -12,12 +12,13 @@ use crate::error::StoreError;
 
 type Step = (i64, &'static str, &'static str);
 
-const STEPS: [Step; 5] = [
+const STEPS: [Step; 6] = [
     (1, "init", include_str!("../migrations/0001_init.sql")),
     (2, "question by plan", include_str!("../migrations/0002_question_by_plan.sql")),
     (3, "recipe of run", include_str!("../migrations/0003_recipe_of_run.sql")),
     (4, "rows in order", include_str!("../migrations/0004_rows_in_order.sql")),
     (5, "batch", include_str!("../migrations/0005_batch.sql")),
+    (6, "worked", include_str!("../migrations/0006_worked.sql")),
 ];
 
 fn migrator(steps: &[Step]) -> Migrator {

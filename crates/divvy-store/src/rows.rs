@@ -22,6 +22,8 @@ pub struct CallRecord {
     pub price_nanos: Option<i64>,
     /// From sending the request to the last byte of the reply.
     pub latency_ms: i64,
+    /// Microseconds that the machine worked for it; `None` where the call is paid by its tokens, or nobody measured it.
+    pub worked_us: Option<i64>,
     pub created_ms: i64,
     /// Who served it: an attribute, never part of the key.
     pub endpoint: Option<String>,
@@ -31,9 +33,12 @@ pub struct CallRecord {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallUsage {
     pub key: Digest,
+    pub model_id: Digest,
     pub usage: Usage,
     pub price_nanos: Option<i64>,
     pub latency_ms: i64,
+    pub worked_us: Option<i64>,
+    pub endpoint: Option<String>,
 }
 
 /// One try at a call, whatever became of it.

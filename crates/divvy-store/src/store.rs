@@ -111,7 +111,7 @@ impl SqliteStore {
 
     /// Replies that may have this key, ascending, as the index for [`Keys`] says; see there.
     pub(crate) async fn find(&self, key: &Digest) -> Result<Vec<i64>, StoreError> {
-        if self.inner.writer.is_none() {
+        if self.is_read_only() {
             self.keys().catch_up(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
         }
         Ok(self.keys().find(key))
@@ -145,6 +145,11 @@ impl SqliteStore {
         let writer = self.writer()?;
         self.inner.sent.fetch_add(1, Ordering::SeqCst);
         writer.send(Job::Write { statements, done: None }).await.map_err(|_| self.closed())
+    }
+
+    /// Others may write to it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.inner.writer.is_none()
     }
 
     fn writer(&self) -> Result<&mpsc::Sender<Job>, StoreError> {
@@ -202,6 +207,8 @@ async fn connect(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCo
 
 async fn connect_readers(path: &Path) -> Result<Vec<Mutex<SqliteConnection>>, StoreError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+    // Whoever reads a whole stage reads for more than a second: nothing to be warned of.
+    let options = options.disable_statement_logging();
     let mut readers = Vec::with_capacity(READERS);
     for _ in 0..READERS {
         readers.push(Mutex::new(connect(path, &options).await?));

@@ -36,14 +36,20 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let content = if batch == 1 { prompt.to_owned() } else { format!("{id}. {prompt}") };
         let prompt = model.encode_chat(&[Message::system("You are a careful assistant."), Message::user(content)])?;
         prompt_tokens += prompt.len();
-        engine.submit(Job { id, prompt, sampling: Sampling::greedy(tokens), adapter: None })?;
+        engine.submit(Job {
+            id,
+            prompt,
+            sampling: Sampling::greedy(tokens),
+            adapter: None,
+            log_probabilities: false,
+        })?;
     }
     let begin = Instant::now();
     let (mut first, mut before, mut written, mut cached) = (None, 0, 0, 0);
     while !engine.is_idle() {
         for event in engine.step() {
             first.get_or_insert_with(|| begin.elapsed());
-            if let EventKind::Done { finish, usage, text } = event.kind {
+            if let EventKind::Done { finish, usage, text, .. } = event.kind {
                 written += usage.tokens_out.unwrap_or(0);
                 cached += usage.tokens_cached.unwrap_or(0);
                 before += 1;

@@ -72,6 +72,7 @@ fn settings(micro_tokens: usize) -> TrainConfig {
         micro_tokens,
         max_row_tokens: PROMPT + COMPLETION,
         learning_rate: 1e-4,
+        b_rate: 1.0,
         schedule: Schedule::Cosine,
         warmup_ratio: 0.1,
         min_lr_ratio: 0.0,
@@ -123,6 +124,7 @@ fn smollm2() -> ModelConfig {
         qkv_bias: false,
         tied: true,
         context_length: 8192,
+        variant: Default::default(),
     }
 }
 
@@ -140,6 +142,10 @@ fn random_weights(config: &ModelConfig) -> Weights {
         attn_norm: norm(),
         qkv: layer(Fused::Qkv),
         qkv_bias: None,
+        query_norm: None,
+        key_norm: None,
+        attn_post_norm: None,
+        ffn_post_norm: None,
         out: layer(Fused::Out),
         ffn_norm: norm(),
         gate_up: layer(Fused::GateUp),

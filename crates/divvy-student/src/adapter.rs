@@ -67,6 +67,17 @@ impl Fused {
         }
     }
 
+    /// The matrix that a projection lies in.
+    #[must_use]
+    pub fn holding(projection: Projection) -> Self {
+        match projection {
+            Projection::Query | Projection::Key | Projection::Value => Self::Qkv,
+            Projection::Output => Self::Out,
+            Projection::Gate | Projection::Up => Self::GateUp,
+            Projection::Down => Self::Down,
+        }
+    }
+
     /// `[outputs, inputs]` of the whole.
     #[must_use]
     pub fn shape(self, config: &ModelConfig) -> [usize; 2] {

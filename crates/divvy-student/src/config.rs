@@ -1,39 +1,89 @@
 //! The shape of a model: everything about it except its numbers. Read by the loaders from GGUF metadata or from
 //! `config.json`, used by inference and training alike. Refuses what the engine cannot run before a byte is allocated.
 
+mod rope;
+mod variant;
+
 use std::fmt;
 
+use divvy_kernels::Heads;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
 
+pub use rope::{RopeScaling, Ropes};
+pub use variant::{Activation, Sliding, Variant};
+
 /// A million positions in heads of 128: half a gigabyte of cosines and sines, which a file of some kilobytes could ask for.
 const MOST_ANGLES: usize = 1 << 27;
 
-/// Model families the engine runs. Both are pre-norm decoders with RoPE (half-split order), grouped-query attention
-/// and SwiGLU; Qwen2 adds a bias to the query, key and value projections.
+/// Model families the engine runs: pre-norm decoders with RoPE (half-split order), grouped-query attention and a gated
+/// feed-forward block. What they add to that is in [`Variant`], but for the bias that Qwen2 has on query, key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
     Llama,
+    /// Llama by another name.
+    Mistral,
     Qwen2,
+    Qwen3,
+    Gemma3,
 }
 
 impl Arch {
-    /// Every architecture that loads, by the name both file formats use.
-    pub const ALL: [Self; 2] = [Self::Llama, Self::Qwen2];
+    /// Every architecture that loads.
+    pub const ALL: [Self; 5] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3, Self::Gemma3];
 
+    /// The `model_type` of a Hugging Face configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Llama => "llama",
+            Self::Mistral => "mistral",
             Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma3 => "gemma3_text",
         }
     }
 
+    /// By the `model_type` of a Hugging Face configuration.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|arch| arch.name() == name)
+    }
+
+    /// By the architecture that a GGUF file names; Mistral's files call themselves llama.
+    #[must_use]
+    pub fn from_gguf_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|arch| arch.gguf_name() == name)
+    }
+
+    /// The class in `transformers`.
+    #[must_use]
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Llama => "LlamaForCausalLM",
+            Self::Mistral => "MistralForCausalLM",
+            Self::Qwen2 => "Qwen2ForCausalLM",
+            Self::Qwen3 => "Qwen3ForCausalLM",
+            Self::Gemma3 => "Gemma3ForCausalLM",
+        }
+    }
+
+    /// Whether its Hugging Face checkpoints hold norm weights less one.
+    #[must_use]
+    pub fn norms_from_one(self) -> bool {
+        self == Self::Gemma3
+    }
+
+    /// The name in GGUF files.
+    #[must_use]
+    pub fn gguf_name(self) -> &'static str {
+        match self {
+            Self::Llama | Self::Mistral => "llama",
+            Self::Gemma3 => "gemma3",
+            other => other.name(),
+        }
     }
 }
 
@@ -64,6 +114,7 @@ pub struct ModelConfig {
     pub tied: bool,
     /// Longest sequence, prompt and reply together.
     pub context_length: usize,
+    pub variant: Variant,
 }
 
 impl ModelConfig {
@@ -83,6 +134,23 @@ impl ModelConfig {
     #[must_use]
     pub fn qkv_width(&self) -> usize {
         self.query_width() + 2 * self.kv_width()
+    }
+
+    /// Heads in the rows of the query projection; key and value heads in those of the others.
+    #[must_use]
+    pub fn heads(&self, projection: Projection) -> usize {
+        if projection == Projection::Query { self.query_heads } else { self.kv_heads }
+    }
+
+    /// How attention of layer `index` cuts its rows, and how far it sees.
+    #[must_use]
+    pub fn attention_heads(&self, index: usize) -> Heads {
+        let sliding = self.variant.sliding.filter(|sliding| sliding.holds(index));
+        Heads {
+            window: sliding.map(|sliding| sliding.window),
+            scale: self.variant.score_scale,
+            ..Heads::new(self.query_heads, self.kv_heads, self.head_dim)
+        }
     }
 
     /// `[rows, columns]` = `[outputs, inputs]` of one projection.
@@ -114,8 +182,10 @@ impl ModelConfig {
         let projections: usize =
             Projection::ALL.iter().map(|&p| self.projection_shape(p).iter().product::<usize>()).sum();
         let biases = if self.qkv_bias { self.qkv_width() } else { 0 };
+        let norms = if self.variant.post_norms { 4 } else { 2 } * self.hidden;
+        let head_norms = if self.variant.qk_norm { 2 * self.head_dim } else { 0 };
         let tables = if self.tied { 1 } else { 2 } * self.vocab * self.hidden;
-        self.layers * (projections + biases + 2 * self.hidden) + tables + self.hidden
+        self.layers * (projections + biases + norms + head_norms) + tables + self.hidden
     }
 
     /// Refuses sizes no model of these families has, so that later arithmetic cannot overflow nor allocate wildly.
@@ -155,7 +225,28 @@ impl ModelConfig {
         if !(self.rms_eps > 0.0 && self.rms_eps < 1.0) {
             return bad("norm epsilon", self.rms_eps.to_string(), "between 0 and 1");
         }
-        Ok(())
+        if let Some((key, value, want)) = self.variant.rope.fault() {
+            return bad(key, value, want);
+        }
+        self.check_sliding(file)
+    }
+
+    fn check_sliding(&self, file: &str) -> Result<(), LoadError> {
+        let bad = |key: &str, value: String, want: &str| Err(LoadError::bad_config(file, key, &value, want));
+        let positive = |value: f32| value.is_finite() && value > 0.0;
+        if let Some(scale) = self.variant.score_scale.filter(|&scale| !positive(scale)) {
+            return bad("attention scale", scale.to_string(), "a positive number");
+        }
+        let Some(Sliding { window, theta, .. }) = self.variant.sliding else { return Ok(()) };
+        if window == 0 {
+            return bad("sliding window", window.to_string(), "at least 1");
+        }
+        match theta {
+            Some(theta) if !(theta.is_finite() && theta >= 1.0) => {
+                bad("rope theta of the sliding layers", theta.to_string(), "a finite number of at least 1")
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Job {
     pub prompt: Vec<u32>,
     pub sampling: Sampling,
     pub adapter: Option<Arc<Adapter>>,
+    /// Whether the log-probability of every token is wanted.
+    pub log_probabilities: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -58,8 +60,9 @@ pub struct Event {
 pub enum EventKind {
     /// Text that will not change any more.
     Text(String),
-    /// The end; `text` is the whole reply.
-    Done { finish: Finish, usage: Usage, text: String },
+    /// The end; `text` is the whole reply, and of each of its tokens, the one that ended it included, comes the natural
+    /// logarithm of the model's own probability, where that was wanted.
+    Done { finish: Finish, usage: Usage, text: String, log_probabilities: Vec<f32> },
 }
 
 /// The scheduler. Not shared: one thread calls it, rayon's pool does the work.

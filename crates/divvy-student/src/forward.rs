@@ -1,11 +1,13 @@
 //! The forward pass of inference: one ragged batch of new tokens of many sequences, each over its own cache. All
 //! sequences share every matrix product; a row's result has the same bits whatever else is in the batch.
 
-use divvy_kernels::{CachedQuery, Direction, Heads, RopeTable, Write, attend_cached_batch, rms_norm, rope, swiglu};
+use divvy_kernels::{CachedQuery, Direction, Write, attend_cached_batch, gated, rms_norm, rope};
 
 use crate::adapter::{Adapter, Fused};
 use crate::cache::KvCache;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Ropes};
+use crate::heads::{HeadTape, norm_heads};
+use crate::matrix::Matrix;
 use crate::weights::{Layer, Weights};
 
 /// New tokens of one sequence; they extend `cache`.
@@ -27,6 +29,9 @@ pub struct Scratch {
     attended: Vec<f32>,
     gate_up: Vec<f32>,
     inner: Vec<f32>,
+    /// What a block gives, where that is normed before it joins the residual stream.
+    given: Vec<f32>,
+    heads: HeadTape,
     positions: Vec<u32>,
     /// What the last pass returned, once its reader gives it back.
     pub logits: Vec<f32>,
@@ -36,7 +41,7 @@ pub struct Scratch {
 pub struct Network<'a> {
     pub config: &'a ModelConfig,
     pub weights: &'a Weights,
-    pub rope: &'a RopeTable,
+    pub ropes: &'a Ropes,
 }
 
 impl Network<'_> {
@@ -64,6 +69,7 @@ impl Network<'_> {
         for (token, row) in tokens.zip(scratch.x.chunks_exact_mut(self.config.hidden)) {
             self.weights.embed.row(*token as usize, row);
         }
+        scale(&mut scratch.x, self.config.variant.embed_scale);
         for span in spans {
             let first = span.cache.len;
             scratch.positions.extend((first..first + span.tokens.len()).map(|position| position as u32));
@@ -71,7 +77,7 @@ impl Network<'_> {
     }
 
     fn attention(&self, index: usize, layer: &Layer, spans: &mut [Span<'_>], scratch: &mut Scratch) {
-        let Scratch { x, normed, inv_rms, qkv, attended, positions, .. } = scratch;
+        let Scratch { x, normed, inv_rms, qkv, attended, given, heads, positions, .. } = scratch;
         let (config, rows) = (self.config, positions.len());
         rms_norm(x, &layer.attn_norm, config.rms_eps, normed, inv_rms);
         layer.qkv.matmul(normed, qkv, rows, Write::Set); // [rows, (q + 2kv)·d]
@@ -82,17 +88,31 @@ impl Network<'_> {
         }
         adapt(index, Fused::Qkv, config, spans, normed, qkv);
         let (stride, query_width) = (config.qkv_width(), config.query_width());
-        rope(qkv, stride, config.query_heads, positions, self.rope, Direction::Forward);
-        rope(&mut qkv[query_width..], stride, config.kv_heads, positions, self.rope, Direction::Forward);
+        norm_heads(config, layer, qkv, heads);
+        let table = self.ropes.of(config, index);
+        rope(qkv, stride, config.query_heads, positions, table, Direction::Forward);
+        rope(&mut qkv[query_width..], stride, config.kv_heads, positions, table, Direction::Forward);
         extend_caches(index, config, spans, qkv);
         self.attend(index, spans, qkv, attended);
-        layer.out.matmul(attended, x, rows, Write::Add);
-        adapt(index, Fused::Out, config, spans, attended, x);
+        let last = (index, Fused::Out, &layer.out, layer.attn_post_norm.as_deref());
+        self.join(last, spans, attended, Stream { x, given, normed, inv_rms });
+    }
+
+    /// Adds what a block's last matrix gives to the residual stream, through a norm where there is one.
+    fn join(&self, (index, fused, matrix, norm): Last<'_>, spans: &[Span<'_>], from: &[f32], stream: Stream<'_>) {
+        let Stream { x, given, normed, inv_rms } = stream;
+        let (into, write) = if norm.is_some() { (&mut *given, Write::Set) } else { (&mut *x, Write::Add) };
+        matrix.matmul(from, into, inv_rms.len(), write);
+        adapt(index, fused, self.config, spans, from, into);
+        if let Some(norm) = norm {
+            rms_norm(given, norm, self.config.rms_eps, normed, inv_rms);
+            x.iter_mut().zip(normed).for_each(|(x, value)| *x += *value);
+        }
     }
 
     fn attend(&self, index: usize, spans: &[Span<'_>], qkv: &[f32], attended: &mut [f32]) {
         let config = self.config;
-        let heads = Heads { query: config.query_heads, kv: config.kv_heads, dim: config.head_dim };
+        let heads = config.attention_heads(index);
         let (mut qkv, mut attended) = (qkv, attended);
         let mut jobs = Vec::with_capacity(spans.len());
         for span in spans {
@@ -114,14 +134,14 @@ impl Network<'_> {
     }
 
     fn feed_forward(&self, index: usize, layer: &Layer, spans: &[Span<'_>], scratch: &mut Scratch) {
-        let Scratch { x, normed, inv_rms, gate_up, inner, positions, .. } = scratch;
+        let Scratch { x, normed, inv_rms, gate_up, inner, given, positions, .. } = scratch;
         let (config, rows) = (self.config, positions.len());
         rms_norm(x, &layer.ffn_norm, config.rms_eps, normed, inv_rms);
         layer.gate_up.matmul(normed, gate_up, rows, Write::Set); // [rows, 2f]
         adapt(index, Fused::GateUp, config, spans, normed, gate_up);
-        swiglu(gate_up, inner, config.ffn);
-        layer.down.matmul(inner, x, rows, Write::Add);
-        adapt(index, Fused::Down, config, spans, inner, x);
+        gated(config.variant.activation.gate(), gate_up, inner, config.ffn);
+        let last = (index, Fused::Down, &layer.down, layer.ffn_post_norm.as_deref());
+        self.join(last, spans, inner, Stream { x, given, normed, inv_rms });
     }
 
     /// Only last rows that somebody asked for go through the head, by far the largest matrix.
@@ -156,6 +176,27 @@ impl Scratch {
         self.attended.resize(rows * config.query_width(), 0.0);
         self.gate_up.resize(rows * 2 * config.ffn, 0.0);
         self.inner.resize(rows * config.ffn, 0.0);
+        if config.variant.post_norms {
+            self.given.resize(rows * config.hidden, 0.0);
+        }
+    }
+}
+
+/// A block's last matrix: layer, which, its numbers, and the norm behind it.
+type Last<'a> = (usize, Fused, &'a Matrix, Option<&'a [f32]>);
+
+/// The residual stream and what it takes to add to it.
+struct Stream<'a> {
+    x: &'a mut [f32],
+    given: &'a mut [f32],
+    normed: &'a mut [f32],
+    inv_rms: &'a mut [f32],
+}
+
+/// Embeddings as the first layer takes them.
+pub(crate) fn scale(values: &mut [f32], factor: f32) {
+    if factor != 1.0 {
+        values.iter_mut().for_each(|value| *value *= factor);
     }
 }
 

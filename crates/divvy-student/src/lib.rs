@@ -1,15 +1,17 @@
 //! A small language model on the CPU: load it from a GGUF file or a safetensors directory, talk to it, train it.
 //!
 //! Synchronous throughout; who wants a model behind a queue hosts an engine on a thread. To read it: `model` loads,
-//! `forward` and `cache` run it, `engine` batches jobs, `train` changes it.
+//! `forward` and `cache` run it, `engine` batches jobs, `train` changes it, `export` hands it on.
 
 pub mod adapter;
 pub mod cache;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod export;
 pub mod forward;
 pub mod gguf;
+mod heads;
 pub mod matrix;
 pub mod model;
 pub mod quant;

@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use divvy_core::chat::Message;
-use divvy_kernels::{MappedFile, RopeTable};
+use divvy_kernels::MappedFile;
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Ropes};
 use crate::error::{LoadError, TextError};
 use crate::forward::Network;
 use crate::gguf::GgufFile;
@@ -23,7 +23,7 @@ pub struct Model {
     pub tokenizer: TextTokenizer,
     pub template: ChatTemplate,
     /// Angles for every position of the context.
-    pub rope: RopeTable,
+    pub ropes: Ropes,
     /// BLAKE3 of the weight files (and, of a directory, its configuration and tokenizer), 64 hex digits: part of the
     /// model's identity.
     pub content_hash: String,
@@ -55,7 +55,7 @@ impl Model {
 
     fn load_directory(dir: &Path, numerics: Numerics) -> Result<Self, LoadError> {
         let config = read_config(dir)?;
-        let files = SafetensorsDir::open(dir)?;
+        let files = SafetensorsDir::open(dir, &config)?;
         let Speech { tokenizer, template } = Speech::of_directory(dir, &config)?;
         let hash = || {
             let mut hasher = blake3::Hasher::new();
@@ -91,13 +91,13 @@ impl Model {
     ) -> Result<Self, LoadError> {
         let (weights, content_hash) = rayon::join(|| Weights::load(&config, source, numerics), hash);
         let weights = weights?;
-        let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
-        Ok(Self { weights, config, tokenizer, template, rope, content_hash })
+        let ropes = Ropes::new(&config, config.context_length);
+        Ok(Self { weights, config, tokenizer, template, ropes, content_hash })
     }
 
     #[must_use]
     pub fn network(&self) -> Network<'_> {
-        Network { config: &self.config, weights: &self.weights, rope: &self.rope }
+        Network { config: &self.config, weights: &self.weights, ropes: &self.ropes }
     }
 
     /// The chat template's text: part of the model's identity.

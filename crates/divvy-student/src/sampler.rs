@@ -1,6 +1,7 @@
-//! The next token from logits. Greedy, or temperature and nucleus sampling (Holtzman et al. 2020, arXiv:1904.09751)
-//! drawn from the job's own generator: same seed, same tokens, whatever else runs in the batch. Repetition penalty as
-//! in CTRL (Keskar et al. 2019, arXiv:1909.05858), over the tokens already written, not over the prompt.
+//! The next token from logits. Greedy, or temperature with top-k, nucleus (Holtzman et al. 2020, arXiv:1904.09751) and
+//! min-p sampling (Nguyen et al. 2024, arXiv:2407.01082), in this order and each over what the one before left, drawn
+//! from the job's own generator: same seed, same tokens, whatever else runs in the batch. Repetition penalty as in CTRL
+//! (Keskar et al. 2019, arXiv:1909.05858), over the tokens already written, not over the prompt.
 
 use divvy_core::chat::Sampling;
 use divvy_kernels::argmax;
@@ -10,8 +11,12 @@ use crate::train::random::Random;
 /// State of one job's sampling.
 pub struct Sampler {
     temperature: f32,
+    top_k: usize,
     top_p: f32,
+    min_p: f32,
     penalty: f32,
+    /// (token, what is added to its logit)
+    bias: Vec<(usize, f32)>,
     random: Random,
     /// Distinct tokens already written.
     written: Vec<u32>,
@@ -22,8 +27,11 @@ impl Sampler {
     pub fn new(sampling: &Sampling) -> Self {
         Self {
             temperature: sampling.temperature as f32,
+            top_k: sampling.top_k as usize,
             top_p: sampling.top_p as f32,
+            min_p: sampling.min_p as f32,
             penalty: sampling.repetition_penalty as f32,
+            bias: sampling.logit_bias.iter().map(|(&token, &bias)| (token as usize, bias as f32)).collect(),
             random: Random::new(sampling.seed, SAMPLING),
             written: Vec::new(),
         }
@@ -31,6 +39,11 @@ impl Sampler {
 
     /// Chooses a token and remembers it. Changes `logits` in place.
     pub fn sample(&mut self, logits: &mut [f32]) -> u32 {
+        for &(token, bias) in &self.bias {
+            if let Some(logit) = logits.get_mut(token) {
+                *logit += bias;
+            }
+        }
         self.penalise(logits);
         let token = if self.temperature > 0.0 { self.draw(logits) } else { argmax(logits) };
         let token = token as u32;
@@ -47,22 +60,16 @@ impl Sampler {
         }
     }
 
-    /// Walks the tokens from the likeliest down until the nucleus is full, then draws one of them.
-    fn draw(&mut self, logits: &mut [f32]) -> usize {
+    /// Sorts the tokens by weight, leaves the likely ones, and draws one of them.
+    fn draw(&mut self, logits: &[f32]) -> usize {
         let best = logits[argmax(logits)];
         let weight = |logit: f32| ((logit - best) / self.temperature).exp();
         let total: f64 = logits.iter().map(|&logit| f64::from(weight(logit))).sum();
         // Tokens this unlikely cannot be drawn with 24 random bits, and leaving them out makes the sort short.
-        let mut candidates: Vec<(f32, usize)> =
+        let mut candidates: Vec<Candidate> =
             logits.iter().enumerate().map(|(token, &logit)| (weight(logit), token)).filter(|c| c.0 > 1e-9).collect();
         candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let wanted = f64::from(self.top_p) * total;
-        let mut mass = 0.0;
-        let nucleus = candidates.iter().position(|candidate| {
-            mass += f64::from(candidate.0);
-            mass >= wanted
-        });
-        candidates.truncate(nucleus.map_or(candidates.len(), |last| last + 1));
+        let mass = self.truncate(&mut candidates, total);
         let mut left = self.unit() * mass;
         for &(weight, token) in &candidates {
             left -= f64::from(weight);
@@ -73,10 +80,43 @@ impl Sampler {
         candidates[candidates.len() - 1].1
     }
 
+    /// Leaves what may be drawn, at least the likeliest; its weight together.
+    fn truncate(&self, candidates: &mut Vec<Candidate>, mut total: f64) -> f64 {
+        let sum = |candidates: &[Candidate]| candidates.iter().map(|candidate| f64::from(candidate.0)).sum::<f64>();
+        if self.top_k > 0 && self.top_k < candidates.len() {
+            candidates.truncate(self.top_k);
+            total = sum(candidates);
+        }
+        let (wanted, mut mass) = (f64::from(self.top_p) * total, 0.0);
+        let nucleus = candidates.iter().position(|candidate| {
+            mass += f64::from(candidate.0);
+            mass >= wanted
+        });
+        candidates.truncate(nucleus.map_or(candidates.len(), |last| last + 1));
+        if self.min_p > 0.0 {
+            // The likeliest one's weight is 1.
+            let likely = candidates.iter().take_while(|candidate| candidate.0 >= self.min_p).count();
+            candidates.truncate(likely.max(1));
+            mass = sum(candidates);
+        }
+        mass
+    }
+
     /// Uniform in [0, 1).
     fn unit(&mut self) -> f64 {
         (self.random.next() >> 11) as f64 / (1u64 << 53) as f64
     }
+}
+
+/// (weight relative to the likeliest token's, token)
+type Candidate = (f32, usize);
+
+/// Natural logarithm of the probability that the model itself gives a token, before bias, penalty and temperature.
+#[must_use]
+pub fn log_probability(logits: &[f32], token: u32) -> f32 {
+    let best = f64::from(logits[argmax(logits)]);
+    let total: f64 = logits.iter().map(|&logit| (f64::from(logit) - best).exp()).sum();
+    (f64::from(logits[token as usize]) - best - total.ln()) as f32
 }
 
 /// Keeps this stream apart from the training's.
@@ -139,5 +179,49 @@ mod tests {
         let drawn = draws(&sampling(0.0, 1.0, 2.0, 0), &[3.0, 2.0, 1.0], 2);
         assert_eq!(drawn, [0, 1]);
         assert_eq!(draws(&sampling(0.0, 1.0, 2.0, 0), &[-1.0, -1.5], 2), [0, 1]);
+    }
+
+    #[test]
+    fn top_k_leaves_the_likeliest_and_their_proportions() {
+        let logits = [0.4f32.ln(), 0.1f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+        let sampling = Sampling { top_k: 2, ..sampling(1.0, 1.0, 1.0, 6) };
+        let drawn = draws(&sampling, &logits, 20_000);
+        assert!(drawn.iter().all(|&t| t == 0 || t == 2));
+        let seen = drawn.iter().filter(|&&t| t == 0).count() as f64 / 20_000.0;
+        assert!((seen - 4.0 / 7.0).abs() < 0.015, "{seen}");
+        // The nucleus is one of what is left: 0.4 of 0.7 is more than half.
+        let both = Sampling { top_p: 0.5, ..sampling };
+        assert!(draws(&both, &logits, 200).iter().all(|&t| t == 0));
+        assert!(draws(&Sampling { top_k: 99, ..sampling_of(1) }, &logits, 2_000).contains(&1));
+    }
+
+    fn sampling_of(seed: u64) -> Sampling {
+        sampling(1.0, 1.0, 1.0, seed)
+    }
+
+    #[test]
+    fn min_p_is_a_share_of_the_likeliest_after_the_temperature() {
+        let logits = [0.6f32.ln(), 0.3f32.ln(), 0.1f32.ln()];
+        let drawn = draws(&Sampling { min_p: 0.4, ..sampling_of(7) }, &logits, 2_000);
+        assert!(drawn.contains(&1) && !drawn.contains(&2));
+        let warm = Sampling { temperature: 4.0, min_p: 0.4, ..sampling_of(7) };
+        assert!(draws(&warm, &logits, 2_000).contains(&2));
+        assert!(draws(&Sampling { min_p: 2.0, ..sampling_of(7) }, &logits, 50).iter().all(|&t| t == 0));
+    }
+
+    #[test]
+    fn a_bias_moves_tokens_and_foreign_ids_do_nothing() {
+        let biased =
+            |bias: &[(u32, f64)]| Sampling { logit_bias: bias.iter().copied().collect(), ..Sampling::greedy(1) };
+        assert_eq!(draws(&biased(&[(2, 5.0)]), &[1.0, 3.0, 0.0], 1), [2]);
+        assert_eq!(draws(&biased(&[(1, -100.0), (9, 100.0)]), &[1.0, 3.0, 0.0], 1), [0]);
+    }
+
+    #[test]
+    fn log_probabilities_are_the_models() {
+        let logits = [0.7f32.ln() + 300.0, 0.2f32.ln() + 300.0, 0.1f32.ln() + 300.0];
+        for (token, share) in [(0, 0.7f32), (1, 0.2), (2, 0.1)] {
+            assert!((log_probability(&logits, token) - share.ln()).abs() < 1e-4);
+        }
     }
 }

@@ -4,13 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use divvy_kernels::RopeTable;
-
-use crate::config::{Arch, ModelConfig};
+use crate::config::{ModelConfig, Ropes};
 use crate::gguf::{Header, Value};
 use crate::matrix::Numerics;
 use crate::model::Model;
-use crate::quant::TensorView;
+use crate::quant::{TensorType, TensorView};
 use crate::safetensors::{SafetensorsDir, read_config};
 use crate::template::ChatTemplate;
 use crate::tokenizer::TextTokenizer;
@@ -18,6 +16,10 @@ use crate::weights::{Slot, TensorSource, Weights};
 use crate::{config::Projection, gguf};
 
 pub(crate) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
+/// The tiny checkpoints with PyTorch's numbers beside them.
+pub(crate) const NAMES: [&str; 6] =
+    ["tiny-llama", "tiny-qwen2", "tiny-llama3", "tiny-mistral", "tiny-qwen3", "tiny-gemma3"];
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -57,7 +59,8 @@ pub(crate) fn tokenizer_metadata() -> BTreeMap<String, Value> {
 }
 
 pub(crate) fn tiny_tokenizer() -> TextTokenizer {
-    let header = Header { file: "tiny".into(), metadata: tokenizer_metadata(), tensors: Default::default() };
+    let header =
+        Header { file: "tiny".into(), metadata: tokenizer_metadata(), tensors: Default::default(), divisors: None };
     TextTokenizer::from_gguf(&header, 101).unwrap()
 }
 
@@ -68,31 +71,18 @@ pub(crate) fn tiny_model(name: &str) -> Model {
 pub(crate) fn tiny_model_as(name: &str, numerics: Numerics) -> Model {
     let dir = fixture(name);
     let config = read_config(&dir).unwrap();
-    let weights = Weights::load(&config, &SafetensorsDir::open(&dir).unwrap(), numerics).unwrap();
-    let rope = RopeTable::new(config.head_dim, config.rope_theta, config.context_length);
+    let weights = Weights::load(&config, &SafetensorsDir::open(&dir, &config).unwrap(), numerics).unwrap();
+    let ropes = Ropes::new(&config, config.context_length);
     let template = ChatTemplate::new(CHATML.into()).unwrap();
-    Model { config, weights, tokenizer: tiny_tokenizer(), template, rope, content_hash: name.into() }
-}
-
-/// All slots of a model with this shape.
-pub(crate) fn slots(config: &ModelConfig) -> Vec<Slot> {
-    let mut slots = vec![Slot::Embed, Slot::FinalNorm];
-    slots.extend((!config.tied).then_some(Slot::Head));
-    for layer in 0..config.layers {
-        slots.extend([Slot::AttnNorm(layer), Slot::FfnNorm(layer)]);
-        slots.extend(Projection::ALL.map(|projection| Slot::Matrix(layer, projection)));
-        let biased = [Projection::Query, Projection::Key, Projection::Value];
-        slots.extend(biased.iter().filter(|_| config.qkv_bias).map(|&projection| Slot::Bias(layer, projection)));
-    }
-    slots
+    Model { config, weights, tokenizer: tiny_tokenizer(), template, ropes, content_hash: name.into() }
 }
 
 /// The model in `fixtures/name` as the bytes of a GGUF file with f32 tensors.
 pub(crate) fn gguf_bytes(name: &str) -> Vec<u8> {
     let dir = fixture(name);
     let config = read_config(&dir).unwrap();
-    let source = SafetensorsDir::open(&dir).unwrap();
-    let tensors = slots(&config).into_iter().map(|slot| {
+    let source = SafetensorsDir::open(&dir, &config).unwrap();
+    let tensors = Slot::all(&config).into_iter().map(|slot| {
         let view = source.tensor(slot).unwrap();
         (gguf::tensor_name(slot), view.shape.clone(), values(&config, slot, &view))
     });
@@ -104,7 +94,7 @@ fn values(config: &ModelConfig, slot: Slot, view: &TensorView<'_>) -> Vec<f32> {
     let width = view.shape[view.shape.len() - 1];
     let rows = if view.shape.len() == 2 { view.shape[0] } else { 1 };
     let interleaved =
-        config.arch == Arch::Llama && matches!(slot, Slot::Matrix(_, Projection::Query | Projection::Key));
+        config.arch.gguf_name() == "llama" && matches!(slot, Slot::Matrix(_, Projection::Query | Projection::Key));
     let mut out = vec![0.0; rows * width];
     for (row, out) in out.chunks_exact_mut(width).enumerate() {
         let (head, within) = (row / config.head_dim, row % config.head_dim);
@@ -134,61 +124,14 @@ pub(crate) fn metadata(config: &ModelConfig) -> BTreeMap<String, Value> {
 }
 
 pub(crate) fn write_gguf(metadata: &BTreeMap<String, Value>, tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
-    let mut out = b"GGUF\x03\0\0\0".to_vec();
-    out.extend((tensors.len() as u64).to_le_bytes());
-    out.extend((metadata.len() as u64).to_le_bytes());
-    for (key, value) in metadata {
-        put_text(&mut out, key);
-        put_value(&mut out, value);
-    }
-    let mut offset = 0;
-    for (name, shape, values) in tensors {
-        put_text(&mut out, name);
-        out.extend((shape.len() as u32).to_le_bytes());
-        shape.iter().rev().for_each(|&size| out.extend((size as u64).to_le_bytes()));
-        out.extend(0u32.to_le_bytes());
-        out.extend((offset as u64).to_le_bytes());
-        offset += (values.len() * 4).next_multiple_of(32);
-    }
-    for (.., values) in tensors {
-        out.resize(out.len().next_multiple_of(32), 0);
-        values.iter().for_each(|value| out.extend(value.to_le_bytes()));
-    }
+    let entries: Vec<gguf::Entry> = tensors
+        .iter()
+        .map(|(name, shape, _)| gguf::Entry { name: name.clone(), dtype: TensorType::F32, shape: shape.clone() })
+        .collect();
+    let mut out = Vec::new();
+    gguf::write(&mut out, metadata, &entries, |index, out| {
+        tensors[index].2.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
+    })
+    .unwrap();
     out
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.extend((text.len() as u64).to_le_bytes());
-    out.extend(text.as_bytes());
-}
-
-fn put_value(out: &mut Vec<u8>, value: &Value) {
-    let list = |out: &mut Vec<u8>, kind: u32, len: usize| {
-        out.extend(9u32.to_le_bytes());
-        out.extend(kind.to_le_bytes());
-        out.extend((len as u64).to_le_bytes());
-    };
-    match value {
-        Value::Int(value) => {
-            out.extend(4u32.to_le_bytes());
-            out.extend((*value as u32).to_le_bytes());
-        }
-        Value::Float(value) => {
-            out.extend(6u32.to_le_bytes());
-            out.extend((*value as f32).to_le_bytes());
-        }
-        Value::Text(text) => {
-            out.extend(8u32.to_le_bytes());
-            put_text(out, text);
-        }
-        Value::Ints(values) => {
-            list(out, 5, values.len());
-            values.iter().for_each(|&value| out.extend((value as i32).to_le_bytes()));
-        }
-        Value::Texts(texts) => {
-            list(out, 8, texts.len());
-            texts.iter().for_each(|text| put_text(out, text));
-        }
-        other => unreachable!("no test writes {other:?}"),
-    }
 }

@@ -3,6 +3,7 @@
 //! turns their spelling into their ids, and it is called on a template's own text alone (see `template.rs`).
 
 mod build;
+mod gguf;
 mod save;
 mod stream;
 #[cfg(test)]

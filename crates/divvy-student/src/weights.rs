@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use divvy_kernels::Packed;
 
+use crate::adapter::Fused;
 use crate::config::{ModelConfig, Projection};
 use crate::error::LoadError;
 use crate::matrix::{Matrix, Numerics};
@@ -19,14 +20,21 @@ pub struct Layer {
     pub qkv: Matrix,
     /// `[(q + 2kv)·d]`, where the family has one.
     pub qkv_bias: Option<Vec<f32>>,
+    /// `[d]` each, where queries and keys are normed.
+    pub query_norm: Option<Vec<f32>>,
+    pub key_norm: Option<Vec<f32>>,
     /// `[hidden, q·d]`
     pub out: Matrix,
+    /// `[hidden]`, on what attention gives.
+    pub attn_post_norm: Option<Vec<f32>>,
     /// `[hidden]`, before the feed-forward block.
     pub ffn_norm: Vec<f32>,
     /// `[2f, hidden]`: gate rows, then up rows.
     pub gate_up: Matrix,
     /// `[hidden, f]`
     pub down: Matrix,
+    /// `[hidden]`, on what the feed-forward block gives.
+    pub ffn_post_norm: Option<Vec<f32>>,
 }
 
 /// All weights of a model.
@@ -48,13 +56,62 @@ pub enum Slot {
     Head,
     AttnNorm(usize),
     FfnNorm(usize),
+    QueryNorm(usize),
+    KeyNorm(usize),
+    AttnPostNorm(usize),
+    FfnPostNorm(usize),
     Matrix(usize, Projection),
     /// Only query, key and value have one.
     Bias(usize, Projection),
 }
 
+impl Slot {
+    /// Every tensor of a model of this shape.
+    #[must_use]
+    pub fn all(config: &ModelConfig) -> Vec<Self> {
+        let mut slots = vec![Self::Embed, Self::FinalNorm];
+        slots.extend((!config.tied).then_some(Self::Head));
+        for layer in 0..config.layers {
+            slots.extend([Self::AttnNorm(layer), Self::FfnNorm(layer)]);
+            if config.variant.qk_norm {
+                slots.extend([Self::QueryNorm(layer), Self::KeyNorm(layer)]);
+            }
+            if config.variant.post_norms {
+                slots.extend([Self::AttnPostNorm(layer), Self::FfnPostNorm(layer)]);
+            }
+            slots.extend(Projection::ALL.map(|projection| Self::Matrix(layer, projection)));
+            if config.qkv_bias {
+                slots.extend(QKV.map(|projection| Self::Bias(layer, projection)));
+            }
+        }
+        slots
+    }
+
+    /// `[rows, columns]` of a matrix, `[len]` of a vector.
+    #[must_use]
+    pub fn shape(self, config: &ModelConfig) -> Vec<usize> {
+        match self {
+            Self::Embed | Self::Head => vec![config.vocab, config.hidden],
+            Self::QueryNorm(_) | Self::KeyNorm(_) => vec![config.head_dim],
+            Self::FinalNorm | Self::AttnNorm(_) | Self::FfnNorm(_) | Self::AttnPostNorm(_) | Self::FfnPostNorm(_) => {
+                vec![config.hidden]
+            }
+            Self::Matrix(_, projection) => config.projection_shape(projection).to_vec(),
+            Self::Bias(_, projection) => vec![config.projection_shape(projection)[0]],
+        }
+    }
+
+    /// Whether it is the weight of an RMS norm.
+    #[must_use]
+    pub fn is_norm(self) -> bool {
+        !matches!(self, Self::Embed | Self::Head | Self::Matrix(..) | Self::Bias(..))
+    }
+}
+
+const QKV: [Projection; 3] = [Projection::Query, Projection::Key, Projection::Value];
+
 /// A checkpoint that can hand out its tensors by slot, rows in Hugging Face order (a source un-permutes if its
-/// format permutes).
+/// format permutes) and norms as they multiply (a source adds the one that its format leaves out).
 pub trait TensorSource: Sync {
     /// # Errors
     /// When the tensor is absent or its type is unknown.
@@ -79,9 +136,44 @@ impl Weights {
         let final_norm = vector(source, Slot::FinalNorm, config.hidden)?;
         Ok(Self { embed, layers, final_norm, head })
     }
+
+    /// Row `row` of a tensor as the model computes with it (a vector is one row).
+    ///
+    /// # Panics
+    /// On a row or tensor that the model lacks, and on matrices in 8 bits.
+    pub fn read_row(&self, config: &ModelConfig, slot: Slot, row: usize, out: &mut [f32]) {
+        match slot {
+            Slot::Embed => self.embed.row(row, out),
+            Slot::Head => self.head.exact().row(row, out),
+            Slot::FinalNorm => out.copy_from_slice(&self.final_norm),
+            Slot::AttnNorm(layer) => out.copy_from_slice(&self.layers[layer].attn_norm),
+            Slot::FfnNorm(layer) => out.copy_from_slice(&self.layers[layer].ffn_norm),
+            Slot::QueryNorm(layer) => copy(&self.layers[layer].query_norm, out),
+            Slot::KeyNorm(layer) => copy(&self.layers[layer].key_norm, out),
+            Slot::AttnPostNorm(layer) => copy(&self.layers[layer].attn_post_norm, out),
+            Slot::FfnPostNorm(layer) => copy(&self.layers[layer].ffn_post_norm, out),
+            Slot::Matrix(layer, projection) => {
+                let matrix = self.layers[layer].matrix(Fused::holding(projection));
+                matrix.exact().row(config.fused_offset(projection) + row, out);
+            }
+            Slot::Bias(layer, projection) => {
+                let bias = self.layers[layer].qkv_bias.as_deref().expect("a model with biases has one a layer");
+                out.copy_from_slice(&bias[config.fused_offset(projection)..][..out.len()]);
+            }
+        }
+    }
 }
 
 impl Layer {
+    fn matrix(&self, fused: Fused) -> &Matrix {
+        match fused {
+            Fused::Qkv => &self.qkv,
+            Fused::Out => &self.out,
+            Fused::GateUp => &self.gate_up,
+            Fused::Down => &self.down,
+        }
+    }
+
     fn load(
         config: &ModelConfig,
         source: &dyn TensorSource,
@@ -93,19 +185,24 @@ impl Layer {
                 parts.iter().map(|&p| (Slot::Matrix(index, p), config.projection_shape(p)[0])).collect();
             matrix(source, &slots, config.projection_shape(parts[0])[1], numerics)
         };
-        let qkv_parts = [Projection::Query, Projection::Key, Projection::Value];
         let qkv_bias = if config.qkv_bias {
             let mut bias = Vec::with_capacity(config.qkv_width());
-            for part in qkv_parts {
+            for part in QKV {
                 bias.extend(vector(source, Slot::Bias(index, part), config.projection_shape(part)[0])?);
             }
             Some(bias)
         } else {
             None
         };
+        let optional = |has: bool, slot: Slot| has.then(|| vector(source, slot, slot.shape(config)[0])).transpose();
+        let (qk_norm, post_norms) = (config.variant.qk_norm, config.variant.post_norms);
         Ok(Self {
+            query_norm: optional(qk_norm, Slot::QueryNorm(index))?,
+            key_norm: optional(qk_norm, Slot::KeyNorm(index))?,
+            attn_post_norm: optional(post_norms, Slot::AttnPostNorm(index))?,
+            ffn_post_norm: optional(post_norms, Slot::FfnPostNorm(index))?,
             attn_norm: vector(source, Slot::AttnNorm(index), config.hidden)?,
-            qkv: fused(&qkv_parts)?,
+            qkv: fused(&QKV)?,
             qkv_bias,
             out: fused(&[Projection::Output])?,
             ffn_norm: vector(source, Slot::FfnNorm(index), config.hidden)?,
@@ -113,6 +210,10 @@ impl Layer {
             down: fused(&[Projection::Down])?,
         })
     }
+}
+
+fn copy(norm: &Option<Vec<f32>>, out: &mut [f32]) {
+    out.copy_from_slice(norm.as_deref().expect("a model of this variant has it in every layer"));
 }
 
 fn view(source: &dyn TensorSource, slot: Slot, rows: usize, columns: usize) -> Result<TensorView<'_>, LoadError> {

@@ -134,19 +134,40 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NUMBER/OF")]
         shard: Option<Shard>,
     },
-    /// Print the results of a recipe, finished or not
+    /// Print the results of a recipe, finished or not, or write them in other forms; compare two runs
     #[command(
-        after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --json\n  divvy report recipes/quickstart.toml --html report.html"
+        after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --html report.html\n  divvy report --run 3 --format csv > rows.csv\n  divvy report my-task.toml --format html,parquet,latex,inspect --out report/\n  divvy report --compare 3 5 --fail-on-regression\n\nWith --compare the exit status is 0 where nothing is shown to be worse, and with --fail-on-regression\n1 where an arm is: docs/reports.md."
     )]
     Report {
         #[command(flatten)]
         place: Place,
+        /// Report on a run of the store, without the recipe's file: its id, or the first digits of its plan
+        #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "data", "from"])]
+        run: Option<String>,
+        /// In which form; may be given several times, or as a list with commas
+        #[arg(long = "format", value_name = "FORM", value_delimiter = ',')]
+        formats: Vec<Format>,
+        /// Where to write: a file, or a folder for several forms; without --format its ending tells the form
+        #[arg(long, value_name = "PATH")]
+        out: Option<PathBuf>,
         /// Print JSON for programs
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["formats", "out"])]
         json: bool,
-        /// Also write one self-contained HTML page
+        /// Also write one self-contained HTML page with every row; a large one has its rows in a folder beside it
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
+        /// Compare two runs of the store, or two recipes, on the same questions: what is worse, what is better, which rows
+        /// flipped
+        #[arg(
+            long,
+            num_args = 2,
+            value_names = ["BEFORE", "AFTER"],
+            conflicts_with_all = ["recipe", "run", "html"]
+        )]
+        compare: Option<Vec<String>>,
+        /// With --compare: end with status 1 if an arm is shown to be worse
+        #[arg(long)]
+        fail_on_regression: bool,
     },
     /// Answer one question with an arm of a recipe
     #[command(
@@ -203,9 +224,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NAME")]
         new_key: Option<String>,
     },
-    /// Copy a trained student out of the store (a PEFT adapter directory that vLLM and PEFT load), or its training rows
+    /// Write a trained student as other programs load it (an adapter, merged weights, GGUF), or its training rows
     #[command(
-        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"
+        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --format safetensors --out sd-r\n  divvy export recipes/quickstart.toml --student sd-r --format gguf --out sd-r-gguf\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"
     )]
     Export {
         #[command(flatten)]
@@ -213,6 +234,12 @@ pub(crate) enum Command {
         /// Name under the recipe's students table
         #[arg(long)]
         student: String,
+        /// What is written [default: peft, or safetensors where all weights were trained]
+        #[arg(long, conflicts_with = "rows")]
+        format: Option<StudentForm>,
+        /// How matrices are stored, where weights are written
+        #[arg(long, default_value = "bf16", conflicts_with = "rows")]
+        dtype: Dtype,
         /// The rows that the student learns from, in this form, instead of the student
         #[arg(long, value_name = "FORM")]
         rows: Option<RowForm>,
@@ -230,6 +257,16 @@ pub(crate) enum Command {
         /// Print JSON for programs
         #[arg(long)]
         json: bool,
+    },
+    /// Write what a cluster needs to start many workers on one run: a script for Slurm, a manifest for Kubernetes
+    #[command(
+        after_help = "Examples:\n  divvy submit my-task.toml --workers 8 --slurm --option=--partition=cpu --out job.sbatch\n  divvy submit my-task.toml --workers 8 --kubernetes --image registry/divvy --out job.json\n\nThe workers share a store on a server (docs/several-machines.md). Keys are in none of it: only the names of\nthe variables that hold them."
+    )]
+    Submit {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        asked: crate::commands::submit::Asked,
     },
     /// List the runs of a store, newest first
     #[command(after_help = "Examples:\n  divvy runs\n  divvy runs --json")]
@@ -351,6 +388,27 @@ pub(crate) enum Command {
     },
 }
 
+/// A form of report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    #[value(help = "Markdown: verdict and tables")]
+    Md,
+    #[value(help = "one page with every row and its calls")]
+    Html,
+    #[value(help = "all figures, for programs")]
+    Json,
+    #[value(help = "every graded row, a line each")]
+    Csv,
+    #[value(help = "the same with typed columns, for pandas, DuckDB and others")]
+    Parquet,
+    #[value(help = "the table of arms, a line each")]
+    CsvArms,
+    #[value(help = "the table of arms for a paper (booktabs)")]
+    Latex,
+    #[value(help = "a folder of logs that `inspect view` opens, one an arm")]
+    Inspect,
+}
+
 /// Rules for what is right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Scorer {
@@ -385,6 +443,31 @@ impl From<Scorer> for divvy_core::scorers::Scorer {
             Scorer::PaperBamboogle => Self::PaperBamboogle,
         }
     }
+}
+
+/// How a student is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StudentForm {
+    #[value(help = "the adapter, as PEFT and vLLM load it")]
+    Peft,
+    #[value(help = "base and adapter merged, with configuration and tokenizer, as transformers loads it")]
+    Safetensors,
+    #[value(help = "base and adapter merged, in one file, as llama.cpp loads it")]
+    Gguf,
+    #[value(help = "the adapter, as llama.cpp loads it beside a GGUF file of the base")]
+    GgufLora,
+    #[value(help = "the base as it was trained on, as safetensors: what the adapter belongs to")]
+    Base,
+    #[value(help = "the base as it was trained on, as a GGUF file")]
+    BaseGguf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Dtype {
+    #[value(help = "exact for a base, rounded where an adapter is merged")]
+    Bf16,
+    #[value(help = "twice the size, and a merged adapter is not rounded")]
+    F32,
 }
 
 /// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.

@@ -206,7 +206,7 @@ impl Desk {
             Some(path) => Some(self.adapter(path).map_err(|reason| broken(&self.name, &reason))?),
             None => None,
         };
-        let job = Job { id, prompt, sampling: work.request.sampling.clone(), adapter };
+        let job = Job { id, prompt, sampling: work.request.sampling.clone(), adapter, log_probabilities: false };
         self.engine.submit(job).map_err(|error| refused(&self.name, &error))
     }
 
@@ -269,3 +269,6 @@ impl Chat for LocalChat {
         futures::stream::unfold(stream, |mut stream| async move { Some((stream.recv().await?, stream)) }).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,7 @@ const NAMED: usize = 10;
 /// A session on one run, named by its id or the first digits of its plan's digest, without the recipe's file.
 pub(crate) async fn open(home: Home, wanted: &str) -> anyhow::Result<Session> {
     let store = home.open(Access::Look).await?;
-    let runs = of_one_plan(&store, wanted).await?;
+    let runs = of_one_plan(&store, wanted, "--run").await?;
     let (run, kept) = newest_kept(&store, &runs).await?;
     let recipe = Recipe::parse(&kept.text, &format!("the recipe of run {}", run.id.0))?;
     let plan = plan(&store, &run.plan).await?;
@@ -41,8 +41,8 @@ pub(crate) async fn open(home: Home, wanted: &str) -> anyhow::Result<Session> {
     check_models(&plan, &resolved)?;
     let questions = questions(&store, &run.plan, &plan, &home.folder).await?;
     check_questions(&plan, &questions)?;
-    let (digest, folder) = (run.plan.clone(), home.folder);
-    Ok(Session::assemble(Parts { recipe, to_keep: None, plan, digest, questions, resolved, store, folder }))
+    let (digest, folder, seen_from) = (run.plan.clone(), home.folder, kept.folder.into());
+    Ok(Session::assemble(Parts { recipe, to_keep: None, plan, digest, questions, resolved, store, folder, seen_from }))
 }
 
 /// A plan of the store to look at, with what is known of its models.
@@ -50,6 +50,7 @@ pub(crate) struct Look {
     pub(crate) context: Context,
     /// Empty where no recipe was kept.
     pub(crate) models: BTreeMap<String, recipe::Model>,
+    pub(crate) costs: recipe::Costs,
     pub(crate) numerics: BTreeMap<String, String>,
 }
 
@@ -73,11 +74,18 @@ pub(crate) async fn look(store: &Store, digest: &Digest, folder: &Path) -> anyho
     let watching = Arc::clone(&progress);
     let registry = Registry::new(store.clone(), resolved, Arc::default(), recipe::Budget::default(), watching, digest);
     let context = context(plan, digest.clone(), questions, store.clone(), Arc::new(registry), progress);
-    Ok(Look { context, models: recipe.map(|(recipe, _)| recipe.models).unwrap_or_default(), numerics })
+    let (models, costs) = recipe.map(|(recipe, _)| (recipe.models, recipe.costs)).unwrap_or_default();
+    Ok(Look { context, models, costs, numerics })
+}
+
+/// The plan of a run, named by its id or the first digits of its plan's digest; `flag` is where it was named.
+pub(crate) async fn plan_of(store: &Store, wanted: &str, flag: &str) -> anyhow::Result<Digest> {
+    let runs = of_one_plan(store, wanted, flag).await?;
+    Ok(runs.into_iter().next().expect("a plan that is found has a run").plan)
 }
 
 /// The runs of the plan that is meant, newest first; the one that was named by its id comes before them.
-async fn of_one_plan(store: &Store, wanted: &str) -> anyhow::Result<Vec<RunRow>> {
+async fn of_one_plan(store: &Store, wanted: &str, flag: &str) -> anyhow::Result<Vec<RunRow>> {
     let all = store.runs().await?;
     let by_id = all.iter().find(|run| wanted == run.id.0.to_string());
     let begins_so = |run: &&RunRow| run.plan.hex().starts_with(&wanted.to_lowercase());
@@ -97,15 +105,17 @@ async fn of_one_plan(store: &Store, wanted: &str) -> anyhow::Result<Vec<RunRow>>
         }
         (Some(_), Some(_)) => {
             let several = candidates(all.iter().filter(begins_so).collect());
-            Err(Usage(format!("--run: several plans begin with `{wanted}`; give more digits, or a run's id:{several}"))
-                .into())
+            Err(Usage(format!(
+                "{flag}: several plans begin with `{wanted}`; give more digits, or a run's id:{several}"
+            ))
+            .into())
         }
         (None, _) if all.is_empty() => {
-            Err(Usage("--run: the store has no runs; `divvy run` makes one".to_owned()).into())
+            Err(Usage(format!("{flag}: the store has no runs; `divvy run` makes one")).into())
         }
         (None, _) => {
             let newest = candidates(all.iter().collect());
-            Err(Usage(format!("--run: no run's id is `{wanted}`, and no plan begins so; the newest are:{newest}"))
+            Err(Usage(format!("{flag}: no run's id is `{wanted}`, and no plan begins so; the newest are:{newest}"))
                 .into())
         }
     }

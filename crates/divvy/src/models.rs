@@ -202,6 +202,8 @@ impl Registry {
             (config.deadline, config.attempt_timeout, config.retry) =
                 (LOCAL_DEADLINE, LOCAL_DEADLINE, RetryPolicy::NEVER);
             config.meter = Arc::clone(&self.machine);
+            // Replies that somebody recorded took no time here.
+            config.timed = !matches!(model.source, ModelSource::Recorded(_));
         }
         let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse);
         config.prices = prices.transpose().map_err(|error| format!("price: {error}"))?;

@@ -1,6 +1,6 @@
 //! The one place that prints. stdout is data, stderr is talk. A closed pipe ends the program quietly.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// A mistake in how the program was called; exit code 2.
 #[derive(Debug)]
@@ -29,6 +29,16 @@ pub(crate) fn print(text: &str) -> io::Result<()> {
 pub(crate) fn say(text: &str) {
     // Nobody can be told that stderr is gone.
     let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Whether a person said yes. Where there is none, nobody did.
+pub(crate) fn ask(question: &str) -> bool {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return false;
+    }
+    let mut answer = String::new();
+    let asked = write!(io::stderr().lock(), "{question}").and_then(|()| io::stdin().read_line(&mut answer));
+    asked.is_ok() && answer.trim().to_lowercase().starts_with('y')
 }
 
 pub(crate) fn say_error(error: &anyhow::Error) {

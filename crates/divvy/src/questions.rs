@@ -28,12 +28,15 @@ const SHOWN: usize = 5;
 
 /// Train and test as the recipe names them, dev carved, leaks dealt with.
 pub(crate) fn load(recipe: &Recipe, place: &Place) -> anyhow::Result<Splits> {
-    let train = read(recipe, &recipe.data.train, Split::Train, place)?;
-    let test = match &recipe.data.test {
-        Some(test) => read(recipe, test, Split::Test, place)?,
-        None => Questions::default(),
-    };
-    let mut splits = Splits::carve(train, test, recipe.data.dev_rows, recipe.seed)?;
+    let mut sets = Vec::new();
+    for set in recipe.data.train.all() {
+        let train = read(recipe, set, Split::Train, place)?;
+        sets.push(Splits::carve(train, Questions::default(), recipe.data.dev_rows_of(set), recipe.seed)?);
+    }
+    for set in recipe.data.test.all() {
+        sets.push(Splits { test: read(recipe, set, Split::Test, place)?, ..Splits::default() });
+    }
+    let mut splits = Splits::joined(sets, recipe.seed)?;
     splits.check_leaks(recipe.data.leaks)?.iter().for_each(|note| say(note));
     Ok(splits)
 }
@@ -60,9 +63,11 @@ fn files(set: &DataSet, place: &Place) -> anyhow::Result<Vec<String>> {
 
 fn read(recipe: &Recipe, set: &DataSet, split: Split, place: &Place) -> anyhow::Result<Questions> {
     // Dev is carved from train, so train has to bring its rows too.
-    let extra = if split == Split::Train { recipe.data.dev_rows } else { 0 };
+    let extra = if split == Split::Train { recipe.data.dev_rows_of(set) } else { 0 };
     let spec = SourceSpec {
         dataset: set.dataset.clone(),
+        name: set.name().to_owned(),
+        style: set.style,
         split,
         files: files(set, place)?,
         base: place.data_folder(),
@@ -75,7 +80,7 @@ fn read(recipe: &Recipe, set: &DataSet, split: Split, place: &Place) -> anyhow::
     let beside = Home::new(place.store.as_deref(), recipe.store.as_deref()).folder;
     let loaded = read_questions(&spec, Arc::new(Aside::new(&beside)))?;
     if !loaded.skipped.is_empty() {
-        say(&format!("{} bad rows of {split} skipped:", loaded.skipped.len()));
+        say(&format!("{} bad rows of {split} skipped in {}:", loaded.skipped.len(), set.name()));
         loaded.skipped.iter().take(SHOWN).for_each(|row| say(&format!("  {row}")));
     }
     if set.dataset == DatasetKind::Traffic.name() {

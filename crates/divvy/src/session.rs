@@ -8,10 +8,11 @@ use std::{
 
 use anyhow::Context as _;
 use divvy_core::{
+    cost::Prices,
     digest::Digest,
     plan::Plan,
-    recipe::{self, DataSet, Recipe},
-    results::Results,
+    recipe::{self, DataSet, OneOrMany, Recipe},
+    results::{Results, costs::StatedTerms},
 };
 use divvy_flow::{
     context::{Context, Models},
@@ -19,6 +20,7 @@ use divvy_flow::{
     error::FlowError,
     progress::Progress,
     results::{self, Heading},
+    rows::Make,
     split::Splits,
     train::{self, Trainer},
 };
@@ -35,7 +37,7 @@ use crate::{
     output::{Usage, say},
     progress::Terminal,
     questions,
-    trainer::Native,
+    trainer::Trainers,
 };
 
 /// What the session may do to the store, and whether it may fetch models.
@@ -83,7 +85,8 @@ fn understand(text: &str, place: &Place) -> anyhow::Result<(Recipe, Plan)> {
     let origin = place.recipe.display().to_string();
     let mut recipe = Recipe::parse(text, &origin)?;
     if let Some(Traffic { lines }) = place.from {
-        recipe.data.train = DataSet { dataset: "traffic".to_owned(), lines, ..DataSet::default() };
+        let traffic = DataSet { dataset: "traffic".to_owned(), lines, ..DataSet::default() };
+        recipe.data.train = OneOrMany::One(traffic);
     }
     let plan = Plan::resolve(&recipe, &origin)?;
     Ok((recipe, plan))
@@ -100,6 +103,8 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     /// The store's folder.
     pub(crate) folder: PathBuf,
+    /// The recipe's, which its relative paths are seen from.
+    pub(crate) seen_from: PathBuf,
 }
 
 impl Session {
@@ -123,14 +128,20 @@ impl Session {
             no_batches_with_others(&recipe, &store)?;
         }
         let to_keep = (!recipe.may_hold_secrets()).then(|| KeptRecipe { text, folder: absolute(folder) });
-        let (digest, folder) = (plan.digest(), home.folder);
-        Ok(Self::assemble(Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder }))
+        let (digest, seen_from, folder) = (plan.digest(), folder.to_owned(), home.folder);
+        Ok(Self::assemble(Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder, seen_from }))
     }
 
     pub(crate) fn assemble(parts: Parts) -> Self {
-        let Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder } = parts;
+        let Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder, seen_from } = parts;
         let (numerics, bases, hosts) = (numerics(&resolved), bases(&resolved), Arc::new(Hosts::default()));
-        let trainer = Native { hosts: Arc::clone(&hosts), folder: folder.join("students"), bases: bases.clone() };
+        let trainer = Trainers {
+            hosts: Arc::clone(&hosts),
+            folder: folder.clone(),
+            bases: bases.clone(),
+            train: recipe.train.clone(),
+            seen_from,
+        };
         let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
         let watching = Arc::clone(&progress);
         let registry = Arc::new(Registry::new(
@@ -171,7 +182,16 @@ impl Session {
 
     /// Figures of this plan as they stand in the store.
     pub(crate) async fn results(&self) -> Result<Results, FlowError> {
-        figures(&self.context, &self.recipe.models, self.numerics.clone()).await
+        figures(&self.context, &self.recipe.models, &self.recipe.costs, self.numerics.clone()).await
+    }
+
+    /// [`Session::results`], and something of every sheet of rows on the way, see [`results::read_with`].
+    pub(crate) async fn results_with<T: Send + 'static>(
+        &self,
+        make: Make<T>,
+        take: impl FnMut(T) -> Result<(), FlowError>,
+    ) -> Result<Results, FlowError> {
+        figures_with(&self.context, &self.recipe.models, &self.recipe.costs, self.numerics.clone(), make, take).await
     }
 
     /// Where a plan is new, its author may look for what was done under an earlier one.
@@ -240,14 +260,45 @@ pub(crate) fn context(
 pub(crate) async fn figures(
     context: &Context,
     models: &BTreeMap<String, recipe::Model>,
+    costs: &recipe::Costs,
     numerics: BTreeMap<String, String>,
 ) -> Result<Results, FlowError> {
+    let heading = heading(context, models, costs, numerics).await?;
+    results::read(context, heading).await
+}
+
+/// [`figures`], and something of every sheet of rows on the way, see [`results::read_with`].
+pub(crate) async fn figures_with<T: Send + 'static>(
+    context: &Context,
+    models: &BTreeMap<String, recipe::Model>,
+    costs: &recipe::Costs,
+    numerics: BTreeMap<String, String>,
+    make: Make<T>,
+    take: impl FnMut(T) -> Result<(), FlowError>,
+) -> Result<Results, FlowError> {
+    let heading = heading(context, models, costs, numerics).await?;
+    results::read_with(context, heading, make, take).await
+}
+
+async fn heading(
+    context: &Context,
+    models: &BTreeMap<String, recipe::Model>,
+    costs: &recipe::Costs,
+    numerics: BTreeMap<String, String>,
+) -> Result<Heading, FlowError> {
     let sources = models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect();
     let runs = context.store.runs().await?;
     let created = runs.iter().filter(|run| run.plan == context.digest).map(|run| run.started_ms).min().unwrap_or(0);
-    let heading =
-        Heading { created: clock::rfc3339(created), version: env!("CARGO_PKG_VERSION").to_owned(), sources, numerics };
-    results::read(context, heading).await
+    let price = |(name, model): (&String, &recipe::Model)| Some((name.clone(), Prices::of(model).ok()??));
+    Ok(Heading {
+        created: clock::rfc3339(created),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sources,
+        numerics,
+        prices: models.iter().filter_map(price).collect(),
+        // A recipe that was read is a recipe that was checked.
+        terms: StatedTerms::of(costs).unwrap_or_default(),
+    })
 }
 
 pub(crate) fn numerics(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, String> {

@@ -58,6 +58,32 @@ fn a_student_fills_no_part_that_it_was_not_trained_for() {
 }
 
 #[test]
+fn a_recipe_chooses_among_the_arms() {
+    let slugs = |arms: &str| {
+        let text = format!("{}arms = [{arms}]\n", FULL);
+        let plan = Plan::resolve(&recipe(&text), "r.toml").map_err(|error| error.to_string())?;
+        Ok::<_, String>(plan.evaluate.unwrap().arms.iter().map(Arm::slug).collect::<Vec<_>>())
+    };
+    let two_stage = ["two-stage/small/big", "two-stage/sd-r/big", "two-stage/teacher/big"];
+    assert_eq!(slugs("\"two-stage/*\"").unwrap(), two_stage);
+    assert_eq!(slugs("\"*/sd-r/*\", \"cot/big\"").unwrap(), ["cot/big", "two-stage/sd-r/big"]);
+    assert_eq!(slugs("\"t*ge/*l*/b*g\"").unwrap(), ["two-stage/small/big"]);
+    for idle in ["cot", "*/sd", "cot/big/*", "x*"] {
+        let refusal = slugs(&format!("\"{idle}\"")).unwrap_err();
+        assert!(refusal.contains(&format!("no arm is called `{idle}`")) && refusal.contains("cot/big"), "{refusal}");
+    }
+}
+
+#[test]
+fn a_student_fills_any_part_where_that_is_what_is_asked() {
+    let all = with_solvers("\"cot\", \"two-stage\"", "\"student:sd\"", "\"student:sd\", \"student:se\"");
+    let plan = Plan::resolve(&recipe(&format!("{all}\nuntaught = true")), "r.toml").unwrap();
+    let slugs: Vec<String> = plan.evaluate.unwrap().arms.iter().map(Arm::slug).collect();
+    assert_eq!(slugs, ["cot/sd", "two-stage/sd/sd", "two-stage/se/sd"]);
+    refused(&all, "`student:sd` has the target SD-T");
+}
+
+#[test]
 fn arms_of_one_name_are_refused() {
     let student = "[students.small]\nbase = \"small\"\ntarget = \"direct\"\n";
     let evaluate = "[evaluate]\nstrategies = [\"direct\"]\nsolvers = [\"small\", \"student:small\"]";
@@ -109,6 +135,27 @@ fn a_student_is_asked_as_it_was_trained() {
     let plan = Plan::resolve(&recipe(students), "r.toml").unwrap();
     assert_eq!(plan.style("student:short"), Style::QuestionOnly);
     assert_eq!([plan.style("student:long"), plan.style("small"), plan.style("teacher")], [Style::Free; 3]);
+}
+
+#[test]
+fn what_training_may_add_is_in_the_plan_only_where_it_is_used() {
+    let plan = |keys: &str| {
+        Plan::resolve(&recipe(&FULL.replace("target = \"SD-R\"", &format!("target = \"SD-R\"\n{keys}"))), "r.toml")
+            .unwrap()
+    };
+    let text = |keys: &str| serde_json::to_string(&plan(keys).students["sd-r"]).unwrap();
+    let usual = text("");
+    assert!(!["rslora", "lora_plus", "weights"].iter().any(|key| usual.contains(key)), "{usual}");
+    assert_eq!(text("rslora = false\nlora_plus = 1\nweights = \"equal\""), usual);
+    assert_eq!(serde_json::from_str::<StudentPlan>(&usual).unwrap(), plan("").students["sd-r"]);
+    for keys in ["rslora = true", "lora_plus = 16", "weights = \"pass-rate\""] {
+        assert_ne!(plan(keys).digest(), plan("").digest(), "{keys}");
+        assert_eq!(serde_json::from_str::<StudentPlan>(&text(keys)).unwrap(), plan(keys).students["sd-r"], "{keys}");
+    }
+    let student = |keys: &str| format!("[students.s]\nbase = \"small\"\ntarget = \"SD-T\"\n{keys}");
+    refused(&student("weights = \"pass-rate\""), "pass-rate is for SD-R");
+    refused(&student("lora_plus = 0"), "`students.s.lora_plus`: must be above 0");
+    refused(&student("method = \"full\"\nrslora = true"), "`students.s.rslora`: this key is for method");
 }
 
 #[test]
@@ -204,4 +251,126 @@ fn a_batch_is_for_endpoints_and_its_limits_leave_something_to_do() {
                deadline_hours = 12.5\nfallback = \"resubmit\"\npoll_seconds = 10.0\ngather_seconds = 0.5";
     let plan = |extra: &str| Plan::resolve(&recipe(extra), "r.toml").unwrap();
     assert_eq!(plan(&batch(all)).digest(), plan(&api("")).digest(), "how a model is asked is no part of the plan");
+}
+
+/// Two training sets, two tests, and these students.
+fn mixed(students: &str) -> Result<Plan, RecipeError> {
+    let set = |table: &str, name: &str, more: &str| {
+        format!("[[data.{table}]]\ndataset = \"synth\"\nname = \"{name}\"\nrows = 4\n{more}\n")
+    };
+    let data = [
+        set("train", "stories", "dev_rows = 1"),
+        set("train", "facts", "weight = 0.5"),
+        set("test", "stories", ""),
+        set("test", "passages", ""),
+    ];
+    let text = format!(
+        "name = \"t\"\n{}[models.small]\nsource = \"path:s.gguf\"\n[collect]\nteacher = \"recorded\"\n{students}",
+        data.concat()
+    );
+    Plan::resolve(&Recipe::parse(&text, "r.toml").unwrap(), "r.toml")
+}
+
+fn learner(lines: &str) -> String {
+    format!("[students.s]\nbase = \"small\"\ntarget = \"SD-T\"\n{lines}\n")
+}
+
+#[test]
+fn a_student_learns_from_the_sets_that_it_names() {
+    let mix = |lines: &str| mixed(&learner(lines)).unwrap().students["s"].mix.clone();
+    let of = |weights: &[(&str, f64)]| weights.iter().map(|(name, weight)| ((*name).to_owned(), *weight)).collect();
+    assert_eq!(mix(""), of(&[("stories", 1.0), ("facts", 0.5)]));
+    assert_eq!(mix("data = [\"facts\"]"), of(&[("facts", 1.0)]), "a weight says how sets are mixed");
+    assert_eq!(mix("data = { facts = 2, stories = 0.25 }"), of(&[("stories", 0.25), ("facts", 2.0)]));
+    let plan = mixed(&learner("")).unwrap();
+    assert_eq!(
+        (&*plan.data.train.0, &*plan.data.test.0),
+        (&["stories", "facts"].map(str::to_owned)[..], &["stories", "passages"].map(str::to_owned)[..])
+    );
+    assert_eq!(plan.data.dev_rows_of, [("stories".to_owned(), 1)].into());
+    for (lines, expect) in [
+        ("data = [\"fact\"]", "did you mean `facts`?"),
+        ("data = []", "name at least one training set"),
+        ("data = { facts = 0 }", "`0` is no weight"),
+        ("rows = 0", "nothing to learn from no rows"),
+        ("rows = []", "nothing to learn from no rows"),
+    ] {
+        let error = mixed(&learner(lines)).unwrap_err().to_string();
+        assert!(error.contains(expect), "{lines}: {error}");
+    }
+}
+
+#[test]
+fn each_size_is_a_student_and_the_name_stands_for_all() {
+    let evaluate = |decomposers: &str| {
+        format!("[evaluate]\nsolvers = [\"small\"]\nstrategies = [\"two-stage\"]\ndecomposers = [{decomposers}]")
+    };
+    let slugs = |decomposers: &str| -> Result<Vec<String>, String> {
+        let plan = mixed(&format!("{}{}", learner("rows = [2, 4]"), evaluate(decomposers)));
+        let plan = plan.map_err(|error| error.to_string())?;
+        assert_eq!(
+            plan.students.iter().map(|(name, plan)| (&**name, plan.rows)).collect::<Vec<_>>(),
+            [("s@2", Some(2)), ("s@4", Some(4))]
+        );
+        Ok(plan.evaluate.unwrap().arms.iter().map(Arm::slug).collect())
+    };
+    assert_eq!(slugs("\"student:s\"").unwrap(), ["two-stage/s@2/small", "two-stage/s@4/small"]);
+    assert_eq!(slugs("\"student:s@4\"").unwrap(), ["two-stage/s@4/small"]);
+    assert!(slugs("\"student:s@3\"").unwrap_err().contains("no student is called `s@3`"));
+    let one = mixed(&learner("rows = 3")).unwrap();
+    assert_eq!(one.students["s"].rows, Some(3));
+}
+
+#[test]
+fn sets_are_told_apart_by_name() {
+    let twice = |lines: &str| {
+        let text = format!(
+            "name = \"t\"\n[[data.train]]\ndataset = \"synth\"\nrows = 4\n[[data.train]]\ndataset = \"synth\"\nrows = 4\n{lines}\n\
+             [collect]\nteacher = \"recorded\""
+        );
+        Plan::resolve(&Recipe::parse(&text, "r.toml").unwrap(), "r.toml").map_err(|error| error.to_string())
+    };
+    assert!(twice("").unwrap_err().contains("two sets are called `synth`; give each a name"));
+    assert!(twice("name = \"a/b\"").unwrap_err().contains("`a/b` is no name"));
+    assert!(twice("name = \"b\"").is_ok());
+}
+
+/// The plans in people's stores are of one data set.
+#[test]
+fn a_plan_of_one_set_is_what_it_was() {
+    let json = serde_json::to_value(Plan::resolve(&recipe(FULL), "r.toml").unwrap()).unwrap();
+    let data = serde_json::json!({ "train": "synth", "test": "synth", "dev_rows": 2, "content": {} });
+    assert_eq!(json["data"], data);
+    let student = json["students"]["sd-r"].as_object().unwrap();
+    assert!(!student.contains_key("mix") && !student.contains_key("rows"), "{student:?}");
+    let back: Plan = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(back, Plan::resolve(&recipe(FULL), "r.toml").unwrap());
+    let mut without = json;
+    without["data"]["test"] = serde_json::Value::Null;
+    assert!(serde_json::from_value::<Plan>(without).unwrap().data.test.is_empty());
+}
+
+#[test]
+fn comparisons_name_arms_of_the_grid_once() {
+    let declared = |pairs: &str| {
+        format!("[evaluate]\nsolvers = [\"big\"]\nstrategies = [\"direct\", \"cot\"]\ncomparisons = [{pairs}]")
+    };
+    let pair = |a: &str, b: &str| format!("{{ a = \"{a}\", b = \"{b}\" }}");
+    let plan = Plan::resolve(&recipe(&declared(&pair("cot/big", "direct/big"))), "r.toml").unwrap();
+    assert_eq!(plan.evaluate.as_ref().unwrap().comparisons.len(), 1);
+    let without = Plan::resolve(&recipe(&declared("")), "r.toml").unwrap();
+    assert!(!serde_json::to_string(&without).unwrap().contains("comparisons"), "plans without any keep their digest");
+    refused(&declared(&pair("cot/bog", "direct/big")), "did you mean `cot/big`?");
+    refused(&declared(&pair("x", "direct/big")), "the arms are direct/big, cot/big");
+    refused(&declared(&pair("cot/big", "cot/big")), "compared with itself");
+    let both_ways = format!("{}, {}", pair("cot/big", "direct/big"), pair("direct/big", "cot/big"));
+    refused(&declared(&both_ways), "compared twice");
+}
+
+#[test]
+fn terms_of_cost_are_no_part_of_the_plan() {
+    let digest = |costs: &str| Plan::resolve(&recipe(costs), "r.toml").unwrap().digest();
+    assert_eq!(digest("[costs]\nmachine_hour = \"0.40\"\nutilisation = 0.3\nquestions = 5"), digest(""));
+    refused("[costs]\nutilisation = 30", "`costs.utilisation`: it is the share of the hours");
+    refused("[costs]\nmachine_hour = \"40 cents\"", "`costs.machine_hour`: price `40 cents`");
 }

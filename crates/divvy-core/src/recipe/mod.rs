@@ -10,27 +10,37 @@
 //! ```
 
 mod batch;
+mod costs;
+mod data;
 mod error;
 mod model;
+mod one_or_many;
 mod prompts;
 mod scoring;
 mod secrets;
+mod student;
 #[cfg(test)]
 mod tests;
+mod train;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    arm::{Strategy, Way},
+    arm::{ArmPair, Strategy, Way},
     prompts::PromptName,
 };
 pub use batch::{Batch, BatchFallback, Mode};
+pub use costs::Costs;
+pub use data::{Columns, Data, DataSet, OnBadRow, OnLeak};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
+pub use one_or_many::OneOrMany;
 pub use prompts::{Prompt, WrittenDemonstration, WrittenStep};
 pub use scoring::{Code, FurtherScorer, Judge};
+pub use student::{Method, Mix, RowWeights, Student, StudentPrompt};
+pub use train::{Engine, Launch, Precision, Quantised, Train};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,6 +60,8 @@ pub struct Recipe {
     pub screen: Option<Screen>,
     #[serde(default)]
     pub students: BTreeMap<String, Student>,
+    #[serde(default)]
+    pub train: Train,
     pub evaluate: Option<Evaluate>,
     /// Its own wording of prompts.
     #[serde(default)]
@@ -57,72 +69,9 @@ pub struct Recipe {
     #[serde(default)]
     pub budget: Budget,
     #[serde(default)]
+    pub costs: Costs,
+    #[serde(default)]
     pub serve: Serve,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Data {
-    /// What happens at a row that cannot be read: `stop` (default) or `skip`, which counts and lists them.
-    #[serde(default)]
-    pub on_bad_row: OnBadRow,
-    /// Rows carved from train before anything else sees them; everything is tuned on these.
-    #[serde(default)]
-    pub dev_rows: usize,
-    pub train: DataSet,
-    pub test: Option<DataSet>,
-    /// Refuse when train, dev and test share rows (default), or only warn.
-    #[serde(default)]
-    pub leaks: OnLeak,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnBadRow {
-    #[default]
-    Stop,
-    Skip,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OnLeak {
-    #[default]
-    Refuse,
-    /// Leave the leaking *training* rows out, and say which.
-    Drop,
-    Warn,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DataSet {
-    /// `synth`, `gsm8k`, `drop`, `bamboogle`, `strategyqa`, `musique`, `hotpotqa`, `2wikimultihopqa`, `bbh`, `rows` for any
-    /// file with a column mapping, or `traffic` for what was asked of `divvy serve --record`.
-    pub dataset: String,
-    /// Files, relative to `--data DIR` (default: the recipe's folder); `hf:org/name:file` is fetched from the hub. The
-    /// store's own record when absent, for `traffic`.
-    #[serde(default)]
-    pub files: Vec<String>,
-    /// Take this many rows, chosen by the seed; all when absent (`synth` needs it).
-    pub rows: Option<usize>,
-    /// For `traffic`: only the first so many lines of the record, so that a recipe means the same while it grows.
-    pub lines: Option<u64>,
-    /// For `rows`: which column holds what.
-    pub columns: Option<Columns>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Columns {
-    pub question: String,
-    pub answer: Option<String>,
-    pub premise: Option<String>,
-    /// A list of strings, or one string with a subquestion a line.
-    pub decomposition: Option<String>,
-    pub id: Option<String>,
-    /// Python that checks a program, a text or a list of lines. The answer is then code, which `[evaluate.code]` has to allow.
-    pub tests: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -250,51 +199,6 @@ impl Target {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    #[default]
-    Lora,
-    Full,
-}
-
-/// What a student reads, in training and ever after.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StudentPrompt {
-    /// What every other decomposer reads.
-    #[default]
-    Instruction,
-    /// The question without the instruction: fewer tokens to train on and to pay for.
-    Question,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Student {
-    /// A local model from `[models]`.
-    pub base: String,
-    pub target: Target,
-    #[serde(default)]
-    pub prompt: StudentPrompt,
-    #[serde(default)]
-    pub method: Method,
-    pub rank: Option<usize>,
-    pub alpha: Option<f64>,
-    pub epochs: Option<u64>,
-    pub learning_rate: Option<f64>,
-    /// Rows of one optimiser step.
-    pub batch_rows: Option<usize>,
-    pub warmup_ratio: Option<f64>,
-    pub weight_decay: Option<f64>,
-    pub max_grad_norm: Option<f64>,
-    /// Longer rows are left out, and counted.
-    pub max_row_tokens: Option<usize>,
-    /// Optimiser steps between two checkpoints.
-    pub checkpoint_every: Option<u64>,
-    pub eval_every: Option<u64>,
-}
-
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
@@ -306,6 +210,12 @@ pub struct Evaluate {
     /// For `two-stage`, `sequential` and `self-ask`: names from `[models]`, `student:NAME`, or `teacher`.
     #[serde(default)]
     pub decomposers: Vec<String>,
+    /// Of the arms that strategies, decomposers and solvers make, only these; `*` stands for anything. All when empty.
+    #[serde(default)]
+    pub arms: Vec<String>,
+    /// Also students in parts that they were not trained for: what did training cost them there (paper, Table 7)?
+    #[serde(default)]
+    pub untaught: bool,
     /// Which split is scored: `dev` while you tune, `test` for the final table.
     pub split: Option<EvalSplit>,
     pub direct_tokens: Option<u32>,
@@ -314,6 +224,10 @@ pub struct Evaluate {
     pub max_subquestions: Option<usize>,
     /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
     pub repetition_penalty: Option<f64>,
+    /// What this run is to decide, said before it is measured: Holm's adjustment is over these, and every other comparison
+    /// is exploratory. Without any, the report asks its own questions.
+    #[serde(default)]
+    pub comparisons: Vec<ArmPair>,
     /// The same answers by further rules, beside each question's own; nothing is asked for it.
     #[serde(default)]
     pub scorers: Vec<FurtherScorer>,

@@ -12,7 +12,7 @@ teacher = "recorded"
 #[test]
 fn the_smallest_recipe_has_data_and_a_teacher() {
     let recipe = Recipe::parse(SMALL, "r.toml").unwrap();
-    assert_eq!((recipe.seed, recipe.data.on_bad_row, recipe.data.train.rows), (1, OnBadRow::Stop, Some(4)));
+    assert_eq!((recipe.seed, recipe.data.on_bad_row, recipe.data.train.all()[0].rows), (1, OnBadRow::Stop, Some(4)));
 }
 
 #[test]
@@ -29,6 +29,29 @@ fn an_unknown_value_is_refused_with_a_suggestion() {
     let text = format!("{SMALL}[students.s]\nbase = \"b\"\ntarget = \"SD-RR\"\n");
     let error = Recipe::parse(&text, "r.toml").unwrap_err();
     assert_eq!(error.hint.as_deref(), Some("did you mean `SD-R`?"));
+}
+
+#[test]
+fn one_of_something_or_several_and_a_mistake_inside_is_told_with_its_line() {
+    let several = SMALL.replace("[data.train]", "[[data.train]]");
+    let several = format!("{several}[[data.test]]\ndataset = \"synth\"\nstyle = \"facts\"\nrows = 2\n");
+    let student = "[students.s]\nbase = \"b\"\ntarget = \"SD-T\"\n";
+    let recipe =
+        Recipe::parse(&format!("{several}{student}data = {{ synth = 0.5 }}\nrows = [1, 2]"), "r.toml").unwrap();
+    assert_eq!((recipe.data.train.all().len(), recipe.data.test.all()[0].name()), (1, "synth"));
+    let student = &recipe.students["s"];
+    assert_eq!(student.data, Some(Mix::Weights([("synth".to_owned(), 0.5)].into())));
+    assert_eq!(student.rows, Some(OneOrMany::Many(vec![1, 2])));
+    for text in [SMALL, &several] {
+        let error = Recipe::parse(&text.replace("rows = 4", "rowz = 4"), "r.toml").unwrap_err();
+        assert_eq!(
+            (error.position.map(|p| p.0), error.hint.as_deref()),
+            (Some(5), Some("did you mean `rows`?")),
+            "{error}"
+        );
+    }
+    let error = Recipe::parse(&several.replace("\"facts\"", "\"fact\""), "r.toml").unwrap_err();
+    assert_eq!(error.hint.as_deref(), Some("did you mean `facts`?"), "{error}");
 }
 
 #[test]

@@ -35,10 +35,36 @@ pub fn minimum_detectable_difference(n: u64, discordant: f64) -> Option<f64> {
     Some(high)
 }
 
+/// Questions on which a true difference would be found with 80 % power, by the same formula. `None` for no difference,
+/// and for one above the share of questions that the two arms decide differently.
+#[must_use]
+pub fn questions_needed(difference: f64, discordant: f64) -> Option<u64> {
+    let difference = difference.abs();
+    if !(difference > 0.0 && difference <= discordant && discordant <= 1.0) {
+        return None;
+    }
+    let spread = (discordant - difference * difference).max(0.0);
+    let needed = ((Z95 * discordant.sqrt() + Z80 * spread.sqrt()) / difference).powi(2).ceil();
+    // A count of questions beyond this is no advice.
+    (needed < 1e9).then_some(needed as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stats::close;
+
+    #[test]
+    fn the_questions_needed_are_those_that_detect_it() {
+        for (difference, discordant) in [(0.05, 0.2), (-0.02, 0.1), (0.3, 0.3), (0.002, 0.4)] {
+            let n = questions_needed(difference, discordant).unwrap();
+            let smallest = |n| minimum_detectable_difference(n, discordant).unwrap_or(1.0);
+            assert!(smallest(n) <= difference.abs() && smallest(n - 1) > difference.abs(), "{difference} {n}");
+        }
+        for nothing in [(0.0, 0.2), (0.3, 0.2), (f64::NAN, 0.2), (0.1, f64::NAN), (1e-9, 0.5)] {
+            assert_eq!(questions_needed(nothing.0, nothing.1), None, "{nothing:?}");
+        }
+    }
 
     /// Six clean wins are the least: 2 · 0.5⁶ = 0.03. The others from `scipy.stats.binomtest`.
     #[test]

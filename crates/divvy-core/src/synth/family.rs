@@ -9,11 +9,14 @@ use serde::Deserialize;
 use super::{expr::Expr, value::Ratio};
 
 /// The paper's three kinds of task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Style {
     /// A story with numbers, like GSM8K.
+    #[serde(rename = "stories")]
     Arithmetic,
     /// A passage and a question about its numbers, names and dates, like DROP.
+    #[serde(rename = "passages")]
     Passage,
     /// Facts of the world that have to be chained, like Bamboogle.
     Facts,

@@ -50,6 +50,9 @@ const MIX: [Style; 4] = [Style::Arithmetic, Style::Passage, Style::Arithmetic, S
 /// story, of which there are millions.
 const PATIENCE: usize = 40;
 
+/// Draws in a row that find nothing new, after which a style is taken to have no more.
+const EXHAUSTED: usize = 2000;
+
 /// Draws of one family until an instance belongs to the split.
 const DRAWS: usize = 400;
 
@@ -88,14 +91,27 @@ pub fn generate(split: Split, rows: usize, seed: u64) -> Vec<Question> {
 /// [`generate`], one after another and without end.
 pub fn questions(split: Split, seed: u64) -> impl Iterator<Item = Question> {
     let mut seen = HashSet::new();
-    (0..).map(move |row| question(split, row, seed, &mut seen))
+    (0..).map(move |row| question(split, row, seed, None, &mut seen).expect("there is always another story"))
 }
 
-fn question(split: Split, row: usize, seed: u64, seen: &mut HashSet<String>) -> Question {
+/// Those of one style alone. Facts are finite.
+pub fn of_style(style: Style, split: Split, seed: u64) -> impl Iterator<Item = Question> {
+    let mut seen = HashSet::new();
+    (0..).map_while(move |row| question(split, row, seed, Some(style), &mut seen))
+}
+
+/// `None` when there is no further one of the style that was asked for.
+fn question(split: Split, row: usize, seed: u64, only: Option<Style>, seen: &mut HashSet<String>) -> Option<Question> {
     let id = QuestionId::new(DATASET, split, row);
     let mut rng = Rng::new(derive_seed(seed, &id.0));
     for attempt in 0_usize.. {
-        let style = if attempt < PATIENCE { MIX[row % MIX.len()] } else { Style::Arithmetic };
+        let style = match only {
+            Some(Style::Arithmetic) => Style::Arithmetic,
+            Some(_) if attempt == EXHAUSTED => return None,
+            Some(style) => style,
+            None if attempt < PATIENCE => MIX[row % MIX.len()],
+            None => Style::Arithmetic,
+        };
         let serves = |family: &&Family| family.style == style && family.side == side(split);
         let candidates: Vec<&Family> = BANK.families.iter().filter(serves).collect();
         let family = *rng.pick(&candidates);
@@ -107,7 +123,7 @@ fn question(split: Split, row: usize, seed: u64, seen: &mut HashSet<String>) -> 
         let Some(wording) = instance.word(family, &mut rng) else { continue };
         if seen.insert(format!("{:?} {}", wording.premise, wording.text)) {
             seen.insert(key.hex().to_owned());
-            return assemble(id, split, family, &instance, wording);
+            return Some(assemble(id, split, family, &instance, wording));
         }
     }
     unreachable!("the loop has no end but a question")

@@ -211,6 +211,33 @@ fn the_mix_of_styles_holds_at_the_size_of_the_quickstart() {
     }
 }
 
+fn style_questions(style: Style, split: Split, rows: usize) -> Vec<Question> {
+    of_style(style, split, 1).take(rows).collect()
+}
+
+#[test]
+fn a_style_comes_alone_until_there_is_no_more_of_it() {
+    let scorers = [
+        (Style::Arithmetic, ScorerKind::Numeric),
+        (Style::Passage, ScorerKind::Drop),
+        (Style::Facts, ScorerKind::Exact),
+    ];
+    for ((style, scorer), split) in
+        scorers.into_iter().flat_map(|style| [Split::Train, Split::Test].map(|split| (style, split)))
+    {
+        let questions = style_questions(style, split, 120);
+        assert!(
+            questions.len() == 120 && questions.iter().all(|question| question.scorer == scorer),
+            "{style:?} {split}"
+        );
+        assert_eq!(questions[..40], style_questions(style, split, 40), "a prefix of more");
+    }
+    let facts = style_questions(Style::Facts, Split::Test, 1_000_000);
+    println!("{} facts for test", facts.len());
+    let texts: BTreeSet<&str> = facts.iter().map(|question| &*question.text).collect();
+    assert!(facts.len() >= 200 && texts.len() == facts.len(), "{}", facts.len());
+}
+
 #[test]
 fn the_world_is_consistent_with_itself() {
     let capitals: BTreeSet<&str> = BANK.tables["country"].rows.iter().map(|row| value::preferred(&row[1])).collect();

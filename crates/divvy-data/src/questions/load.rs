@@ -10,9 +10,10 @@ use std::{
 
 use divvy_core::{
     datasets::{DatasetKind, UnknownDataset},
-    question::Split,
+    question::{Question, QuestionId, Split},
     questions::{Bodies, Questions},
     recipe::{Columns, OnBadRow},
+    synth,
 };
 use thiserror::Error;
 
@@ -28,6 +29,10 @@ use crate::models::fetch::{FetchError, FetchSettings};
 pub struct SourceSpec {
     /// A name of [`DatasetKind`].
     pub dataset: String,
+    /// What ids begin with; mostly the data set's own name.
+    pub name: String,
+    /// For `synth`: one style alone.
+    pub style: Option<synth::Style>,
     pub split: Split,
     /// Paths, relative to `base`, or `hf:org/name:file`.
     pub files: Vec<String>,
@@ -117,8 +122,14 @@ pub fn read_questions_with(
     if spec.dataset == "synth" {
         let rows = spec.rows.ok_or_else(|| wrong("it is generated, so say how many: rows = 400"))?;
         let mut loaded = Loaded { questions: Questions::kept_in(bodies), ..Loaded::default() };
-        for question in divvy_core::synth::questions(spec.split, spec.seed).take(rows) {
+        for question in generated(spec).take(rows) {
             loaded.questions.push(&question)?;
+        }
+        let count = loaded.questions.len();
+        if count < rows {
+            return Err(wrong(&format!(
+                "there are only {count} different questions of this style; write rows = {count}"
+            )));
         }
         return Ok(loaded);
     }
@@ -143,6 +154,18 @@ pub fn read_questions_with(
         loaded.questions = sample(loaded.questions, wanted, spec.seed);
     }
     Ok(loaded)
+}
+
+fn generated(spec: &SourceSpec) -> Box<dyn Iterator<Item = Question> + '_> {
+    let all: Box<dyn Iterator<Item = Question>> = match spec.style {
+        None => Box::new(synth::questions(spec.split, spec.seed)),
+        Some(style) => Box::new(synth::of_style(style, spec.split, spec.seed)),
+    };
+    Box::new(all.enumerate().map(|(row, question)| Question {
+        id: QuestionId::new(&spec.name, spec.split, row),
+        dataset: spec.name.clone(),
+        ..question
+    }))
 }
 
 fn read_file(settings: &FetchSettings, spec: &SourceSpec, file: &str) -> Result<(PathBuf, Rows), DataError> {

@@ -67,7 +67,7 @@ pub(crate) fn questions(
     spec: &SourceSpec,
     row: usize,
 ) -> Vec<Result<Question, RowError>> {
-    let context = RowContext { dataset: &spec.dataset, split: spec.split, row };
+    let context = RowContext { dataset: &spec.name, split: spec.split, row };
     match parser {
         Parser::Plain(parse) => vec![parse(value, &context)],
         Parser::Traffic => vec![traffic::parse(value, &context)],

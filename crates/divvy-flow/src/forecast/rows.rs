@@ -95,8 +95,9 @@ fn wanted(plan: &ScreenPlan, screened: &Settled, rows: u64) -> u64 {
 }
 
 fn answering<'a>(context: &Context, plan: &EvaluatePlan, arm: &'a Arm, settled: &Settled, most: usize) -> Unit<'a> {
-    let slug = arm.slug();
-    unit(context, (Stage::Evaluate, Some(arm)), evaluate::questions(context, plan).iter(), most, |question| {
+    let (slug, grid) = (arm.slug(), evaluate::grid(context, plan));
+    let asked = evaluate::questions(context, plan).iter().filter(|question| grid.asks(arm, &question.dataset));
+    unit(context, (Stage::Evaluate, Some(arm)), asked, most, |question| {
         Some(vec![settled.get(&key(question, 0, &slug))?])
     })
 }

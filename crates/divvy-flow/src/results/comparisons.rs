@@ -1,5 +1,6 @@
 //! Which arms are compared, always on the same questions. What is asked falls into families, fixed by the plan before
 //! anything is measured (a run that is not finished has fewer); Holm's adjustment holds within each, so that a further student does not blur another question.
+//! Where the recipe declares comparisons, those are the one family that counts, and all others are exploratory.
 
 use divvy_core::{
     arm::Strategy,
@@ -10,23 +11,45 @@ use divvy_core::{
 };
 
 use super::{
-    Evaluated,
+    scored::Evaluated,
     sharing::{Sharing, has_partial_credit},
 };
 
 /// In the plan's order of arms.
 pub(super) fn of(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
-    let mut compared = Vec::new();
+    let mut compared = declared(plan, evaluated, sharing);
+    let exploratory = plan.evaluate.as_ref().is_some_and(|plan| !plan.comparisons.is_empty());
+    adjust(compared.iter_mut().collect());
+    let mut asked = Vec::new();
     for left in evaluated {
         for right in evaluated {
-            let family = family(plan, &left.arm, &right.arm);
-            compared.extend(family.map(|family| compare(family, left, right, sharing)));
+            let is_declared = compared.iter().any(|pair| is_of(pair, &left.arm, &right.arm));
+            let family = family(plan, &left.arm, &right.arm).filter(|_| !is_declared);
+            asked.extend(family.map(|family| Comparison { exploratory, ..compare(family, left, right, sharing) }));
         }
     }
     for family in Family::ALL {
-        adjust(compared.iter_mut().filter(|comparison| comparison.family == family).collect());
+        adjust(asked.iter_mut().filter(|comparison| comparison.family == family).collect());
     }
+    compared.extend(asked);
     compared
+}
+
+/// In the recipe's order, each with the family that would have asked it too.
+fn declared(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
+    let find = |slug: &str| evaluated.iter().find(|evaluated| evaluated.arm.arm == slug);
+    let pairs = plan.evaluate.iter().flat_map(|plan| &plan.comparisons);
+    let both = pairs.filter_map(|pair| Some((find(&pair.a)?, find(&pair.b)?)));
+    both.map(|(a, b)| {
+        let asked = family(plan, &a.arm, &b.arm).or_else(|| family(plan, &b.arm, &a.arm));
+        compare(asked.unwrap_or(Family::Declared), a, b, sharing)
+    })
+    .collect()
+}
+
+/// Whichever way round.
+fn is_of(pair: &Comparison, left: &ArmResult, right: &ArmResult) -> bool {
+    (pair.a == left.arm && pair.b == right.arm) || (pair.a == right.arm && pair.b == left.arm)
 }
 
 fn adjust(mut family: Vec<&mut Comparison>) {
@@ -101,6 +124,7 @@ fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Opti
 
 fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
     let paired = stats::paired::compare(&left.right, &right.right);
+    let discordant = (paired.only_a + paired.only_b) as f64 / paired.n.max(1) as f64;
     let clustered = sharing.accuracies(&left.right, &right.right);
     let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
     Comparison {
@@ -115,6 +139,8 @@ fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharin
         p_value,
         p_holm: p_value,
         score: score(left, right, sharing),
+        exploratory: false,
+        detectable: stats::power::minimum_detectable_difference(paired.n, discordant),
     }
 }
 

@@ -144,7 +144,8 @@ pub async fn answer(
         recorded: opened.decomposer.is_none(),
         seed: context.plan.seed,
     };
-    answer_with(&setting, &Kept { context, opened }, question).await
+    let kept = Kept::new(context, opened);
+    answer_with(&setting, &kept, question).await.map_err(|error| kept.after_all(error))
 }
 
 /// Answers one question with one arm, whose models are reached through `ask`.

@@ -16,11 +16,11 @@ use divvy_core::{
     },
     question::Question,
     questions::Questions,
-    recipe::Target,
-    records::Stage,
+    recipe::{RowWeights, Target},
+    records::{Stage, Verdict},
 };
 
-use super::Row;
+use super::{Row, mix};
 use crate::{collect, context::Context, error::FlowError, items, items::ItemKey, screen};
 
 /// Rows to learn from, and rows to watch the loss on. Targets that repeat a solver's replies have none of the latter: dev
@@ -33,6 +33,7 @@ pub(crate) struct Rows {
 }
 
 /// A row, and the item that it was made of.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Taught {
     pub(crate) from: ItemKey,
     pub(crate) row: Row,
@@ -52,7 +53,14 @@ pub(crate) fn prompt_id(prompts: &Prompts, plan: &StudentPlan) -> String {
     id.hex().to_owned()
 }
 
+/// All that it learns: of its training sets, as often as it says, and no more rows than it wants.
 pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
+    let Rows { train, mut dev, unusable } = whole(context, plan).await?;
+    dev.retain(|taught| plan.learns_from(taught.from.question.set()));
+    Ok(Rows { train: mix::mixed(train, plan, context.plan.seed), dev, unusable })
+}
+
+async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
     let prompts = &context.plan.prompts;
     if plan.target == Target::Direct {
         let from = |question: &Question| ItemKey { question: question.id.clone(), sample: 0, arm: String::new() };
@@ -74,8 +82,10 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
         Target::SdR => {
             let verdicts = screen::verdicts(context).await?;
             let kept: &Make<'_> = &|key, question, steps| {
-                let keep = verdicts.get(key).is_some_and(|verdict| verdict.keep);
-                if keep { decomposing(key, question, steps) } else { Vec::new() }
+                let kept = verdicts.get(key).filter(|verdict| verdict.keep);
+                let weight = kept.and_then(|verdict| weight(plan.tuning.weights, verdict));
+                let rows = weight.map(|weight| Row { weight, ..decomposition(prompts, question, steps, plan.style) });
+                rows.into_iter().collect()
             };
             Rows { train: of(train, kept), dev: of(dev, decomposing), unusable: 0 }
         }
@@ -92,7 +102,9 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
                 reply.into_iter().collect()
             };
             let rows = of(train, repeated);
-            let unusable = (replies.len() - rows.len()) as u64;
+            let learnt = replies.keys().filter(|key| plan.learns_from(key.question.set())).count();
+            let taught = rows.iter().filter(|taught| plan.learns_from(taught.from.question.set())).count();
+            let unusable = (learnt - taught) as u64;
             Rows { train: rows, dev: Vec::new(), unusable }
         }
         Target::Direct => unreachable!("answered above"),
@@ -103,11 +115,19 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
 type Make<'a> = dyn Fn(&ItemKey, &Question, &Decomposition) -> Vec<Row> + Sync + 'a;
 
 fn row(question: &Question, prompt: Vec<Message>, completion: String) -> Row {
-    Row { id: question.id.0.clone(), prompt, completion }
+    Row { id: question.id.0.clone(), prompt, completion, weight: 1.0 }
 }
 
 fn decomposition(prompts: &Prompts, question: &Question, steps: &Decomposition, style: Style) -> Row {
     row(question, decompose::messages(prompts, style, question), decompose::completion(steps))
+}
+
+/// How much a kept decomposition counts; one that was never right, which some rules keep, cannot count by its pass rate.
+fn weight(weights: RowWeights, verdict: &Verdict) -> Option<f64> {
+    match weights {
+        RowWeights::Equal => Some(1.0),
+        RowWeights::PassRate => (verdict.pass_rate > 0.0).then_some(verdict.pass_rate),
+    }
 }
 
 /// `direct`: the gold answer to the question alone.
@@ -195,5 +215,17 @@ mod tests {
         question.golds.clear();
         assert_eq!(said(prompts, Target::SeA, (&question, &steps), REPLY), None);
         assert_eq!((gold(prompts, &question, &steps), answer(prompts, &question)), (None, None));
+    }
+
+    #[test]
+    fn a_row_counts_by_its_pass_rate_where_that_is_asked_for() {
+        let verdict = |pass_rate| Verdict { keep: true, reason: "correct".into(), pass_rate, answer: None };
+        assert_eq!(weight(RowWeights::PassRate, &verdict(0.25)), Some(0.25));
+        assert_eq!(weight(RowWeights::PassRate, &verdict(0.0)), None);
+        assert_eq!(weight(RowWeights::Equal, &verdict(0.0)), Some(1.0));
+        let row = decomposition(&Prompts::default(), &question(), &steps(), Style::default());
+        let json = |weight| serde_json::to_value(Row { weight, ..row.clone() }).unwrap();
+        assert!(json(1.0).get("weight").is_none(), "what counts once is the row that it always was");
+        assert_eq!(json(0.25)["weight"], 0.25);
     }
 }

@@ -103,7 +103,7 @@ impl Pass<'_> {
         packed
     }
 
-    /// All queries at or behind a block of keys.
+    /// All queries at or behind a block of keys, as far as their window reaches.
     fn key_block(&self, sequence: &Range<usize>, kv: usize, first: usize, count: usize, queries: &mut [Vec<Queries>]) {
         let (heads, dim) = (self.heads, self.heads.dim);
         let from = sequence.start + first;
@@ -113,8 +113,9 @@ impl Pass<'_> {
         packed.key.copy(keys, from, count, dim, 1.0);
         packed.key_turned.copy_turned(keys, from, count, dim);
         packed.value_turned.copy_turned(values, from, count, dim);
-        for block in queries.iter_mut().flatten().filter(|block| block.first >= first) {
-            packed.meet(self.isa, first, count, dim, block);
+        let meets = |block: &&mut Queries| block.first >= first && heads.first_seen(block.first) < first + count;
+        for block in queries.iter_mut().flatten().filter(meets) {
+            packed.meet(self.isa, first, count, heads, block);
         }
         // The queries were scaled, so the gradient of the keys already is.
         self.write(from, count, keys.offset, &packed.dkey, 1.0);
@@ -158,12 +159,12 @@ impl Keys {
         }
     }
 
-    fn meet(&mut self, isa: Isa, first: usize, count: usize, dim: usize, block: &mut Queries) {
-        let rows = block.count;
+    fn meet(&mut self, isa: Isa, first: usize, count: usize, heads: &Heads, block: &mut Queries) {
+        let (rows, dim) = (block.count, heads.dim);
         product(isa, &block.query, &self.key_turned, &mut self.weights, rows, dim, Write::Set);
         product(isa, &block.dout, &self.value_turned, &mut self.dweights, rows, dim, Write::Set);
         for row in 0..rows {
-            let seen = (block.first + row + 1 - first).min(count);
+            let seen = heads.seen(block.first + row, first, count);
             let (weights, dweights) = (self.weights.row_mut(row), self.dweights.row_mut(row));
             score_gradient(isa, weights, dweights, seen, block.lse[row], block.along[row]);
         }
@@ -174,14 +175,15 @@ impl Keys {
 }
 
 per_isa! {
-    /// Scores → probabilities; gradient of probabilities → gradient of scores; zero behind `seen`.
-    fn score_gradient(weights: &mut [f32], dweights: &mut [f32], seen: usize, lse: f32, along: f32)
+    /// Scores → probabilities; gradient of probabilities → gradient of scores; zero outside `seen`.
+    fn score_gradient(weights: &mut [f32], dweights: &mut [f32], seen: Range<usize>, lse: f32, along: f32)
         = score_gradient_body
 }
 
 #[inline(always)]
-fn score_gradient_body(weights: &mut [f32], dweights: &mut [f32], seen: usize, lse: f32, along: f32) {
-    weights[seen..].fill(f32::NEG_INFINITY);
+fn score_gradient_body(weights: &mut [f32], dweights: &mut [f32], seen: Range<usize>, lse: f32, along: f32) {
+    weights[..seen.start].fill(f32::NEG_INFINITY);
+    weights[seen.end..].fill(f32::NEG_INFINITY);
     for (weight, gradient) in weights.iter_mut().zip(dweights) {
         *weight = math::exp(*weight - lse);
         *gradient = *weight * (*gradient - along);

@@ -68,7 +68,7 @@ pub(super) struct Attended {
 }
 
 /// Attention of the queries `first_row..` of each of `queries`, the heads that share these keys, which stand at
-/// `positions`, over the keys at positions up to their own. Keys and values are packed once for all of them.
+/// `positions`, over the keys at positions up to their own, as far back as their window reaches. Keys and values are packed once for all of them.
 pub(super) fn attend(
     isa: Isa,
     queries: &[Rows],
@@ -85,13 +85,14 @@ pub(super) fn attend(
     }
     let (mut turned, mut value) = (Matrix::new(dim, BLOCK), Matrix::new(BLOCK, dim));
     let mut scores = Matrix::new(rows, BLOCK);
-    for from in (0..positions.end).step_by(BLOCK) {
+    let first = heads.first_seen(positions.start) / BLOCK * BLOCK;
+    for from in (first..positions.end).step_by(BLOCK) {
         let count = BLOCK.min(positions.end - from);
         turned.copy_turned(keys, from, count, dim);
         value.copy(values, from, count, dim, 1.0);
         product(isa, &query, &turned, &mut scores, rows, dim, Write::Set);
         for (row, position) in queries.iter().flat_map(|_| positions.clone()).enumerate() {
-            let seen = (position + 1).saturating_sub(from).min(count);
+            let seen = heads.seen(position, from, count);
             let (out, scores) = (result.out.row_mut(row), scores.row_mut(row));
             fold_in(isa, scores, seen, &mut result.max[row], &mut result.sum[row], out);
         }
@@ -106,16 +107,17 @@ pub(super) fn attend(
 
 per_isa! {
     /// Turns a block of scores into weights relative to the running maximum, and rescales what was summed before.
-    fn fold_in(scores: &mut [f32], seen: usize, max: &mut f32, sum: &mut f32, out: &mut [f32]) = fold_in_body
+    fn fold_in(scores: &mut [f32], seen: Range<usize>, max: &mut f32, sum: &mut f32, out: &mut [f32]) = fold_in_body
 }
 
 #[inline(always)]
-fn fold_in_body(scores: &mut [f32], seen: usize, max: &mut f32, sum: &mut f32, out: &mut [f32]) {
-    scores[seen..].fill(f32::NEG_INFINITY);
-    let highest = math::max(scores);
-    if seen == 0 {
+fn fold_in_body(scores: &mut [f32], seen: Range<usize>, max: &mut f32, sum: &mut f32, out: &mut [f32]) {
+    if seen.is_empty() {
         return scores.fill(0.0);
     }
+    scores[..seen.start].fill(f32::NEG_INFINITY);
+    scores[seen.end..].fill(f32::NEG_INFINITY);
+    let highest = math::max(scores);
     if highest > *max {
         let factor = math::exp(*max - highest);
         out.iter_mut().for_each(|value| *value *= factor);

@@ -18,16 +18,26 @@ pub use forward::attention;
 pub(crate) const BLOCK: usize = 64;
 
 /// How a row of queries, keys and values is cut into heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heads {
     pub query: usize,
     /// Key and value heads; query head `h` uses number `h / (query / kv)`.
     pub kv: usize,
     /// Values in a head.
     pub dim: usize,
+    /// Positions that a query sees, its own among them; `None` for all up to its own.
+    pub window: Option<usize>,
+    /// What scores are multiplied by; `None` for `1 / sqrt(dim)`.
+    pub scale: Option<f32>,
 }
 
 impl Heads {
+    /// Heads that see everything before them.
+    #[must_use]
+    pub const fn new(query: usize, kv: usize, dim: usize) -> Heads {
+        Heads { query, kv, dim, window: None, scale: None }
+    }
+
     /// Width of a joint row: queries, keys, values.
     fn joint(&self) -> usize {
         (self.query + 2 * self.kv) * self.dim
@@ -41,11 +51,22 @@ impl Heads {
     fn check(&self) {
         let whole = self.kv > 0 && self.dim > 0 && self.query > 0 && self.query.is_multiple_of(self.kv);
         assert!(whole, "attention: {} query heads cannot share {} key heads of {}", self.query, self.kv, self.dim);
+        assert!(self.window != Some(0), "attention: a query sees at least itself");
     }
 
-    /// Scores are multiplied by this: `1 / sqrt(dim)`.
     fn scale(&self) -> f32 {
-        1.0 / (self.dim as f32).sqrt()
+        self.scale.unwrap_or_else(|| 1.0 / (self.dim as f32).sqrt())
+    }
+
+    /// First position that the query at `position` sees.
+    fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
+
+    /// Of `count` keys from position `from` on, those that the query at `position` sees.
+    fn seen(&self, position: usize, from: usize, count: usize) -> std::ops::Range<usize> {
+        let end = (position + 1).saturating_sub(from).min(count);
+        self.first_seen(position).saturating_sub(from).min(end)..end
     }
 }
 

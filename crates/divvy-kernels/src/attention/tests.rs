@@ -3,11 +3,14 @@
 use super::*;
 use crate::testing::{assert_close, assert_gradient, random};
 
-const SHAPES: [(Heads, &[usize]); 4] = [
-    (Heads { query: 1, kv: 1, dim: 4 }, &[0, 1]),
-    (Heads { query: 3, kv: 1, dim: 8 }, &[0, 5, 5, 12]),
-    (Heads { query: 4, kv: 2, dim: 20 }, &[0, 70, 71]),
-    (Heads { query: 2, kv: 2, dim: 64 }, &[0, 130, 258]),
+const SHAPES: [(Heads, &[usize]); 7] = [
+    (Heads::new(1, 1, 4), &[0, 1]),
+    (Heads::new(3, 1, 8), &[0, 5, 5, 12]),
+    (Heads::new(4, 2, 20), &[0, 70, 71]),
+    (Heads::new(2, 2, 64), &[0, 130, 258]),
+    (Heads { window: Some(3), ..Heads::new(3, 1, 8) }, &[0, 5, 5, 12]),
+    (Heads { window: Some(70), scale: Some(0.3), ..Heads::new(2, 1, 12) }, &[0, 200, 230]),
+    (Heads { window: Some(1), ..Heads::new(1, 1, 4) }, &[0, 66]),
 ];
 
 /// Output in f64 by the formula.
@@ -20,13 +23,14 @@ fn naive(qkv: &[f32], heads: &Heads, starts: &[usize]) -> Vec<f64> {
             let kv = head / heads.group();
             let score = |other: usize| {
                 let dot: f64 = (0..dim).map(|d| at(token, head, d) * at(other, heads.query + kv, d)).sum();
-                (dot / (dim as f64).sqrt()).exp()
+                (dot * heads.scale.map_or(1.0 / (dim as f64).sqrt(), f64::from)).exp()
             };
-            let scores: Vec<f64> = (pair[0]..=token).map(score).collect();
+            let first = heads.window.map_or(pair[0], |window| (token + 1).saturating_sub(window).max(pair[0]));
+            let scores: Vec<f64> = (first..=token).map(score).collect();
             let sum: f64 = scores.iter().sum();
             for d in 0..dim {
                 let value = |other: usize| at(other, heads.query + heads.kv + kv, d);
-                let weighted: f64 = scores.iter().enumerate().map(|(i, s)| s * value(pair[0] + i)).sum();
+                let weighted: f64 = scores.iter().enumerate().map(|(i, s)| s * value(first + i)).sum();
                 out[(token * heads.query + head) * dim + d] = weighted / sum;
             }
         }
@@ -55,11 +59,13 @@ fn forward_agrees_with_the_formula() {
 
 #[test]
 fn every_instruction_set_agrees_with_the_formula() {
-    let heads = Heads { query: 1, kv: 1, dim: 24 };
-    let qkv = sample(&heads, 100);
+    let all = Heads::new(1, 1, 24);
+    let qkv = sample(&all, 100);
     let rows = |head: usize| block::Rows { values: &qkv, offset: head * 24, stride: 72 };
-    let expected = naive(&qkv, &heads, &[0, 100]);
-    for isa in crate::testing::isas() {
+    for (isa, heads) in
+        crate::testing::isas().into_iter().flat_map(|isa| [(isa, all), (isa, Heads { window: Some(20), ..all })])
+    {
+        let expected = naive(&qkv, &heads, &[0, 100]);
         let result = forward::attend(isa, &[rows(0)], [rows(1), rows(2)], &heads, 60..100, 60);
         for row in 0..40 {
             assert_close(&result.out.row(row)[..24], &expected[(60 + row) * 24..][..24], 1e-5, &format!("{isa:?}"));
@@ -92,7 +98,7 @@ fn packed_sequences_have_the_bits_of_single_ones() {
 
 #[test]
 fn decoding_from_a_cache_has_the_bits_of_the_full_pass() {
-    for heads in [Heads { query: 4, kv: 2, dim: 20 }, Heads { query: 3, kv: 1, dim: 64 }] {
+    for heads in [Heads::new(4, 2, 20), Heads::new(3, 1, 64), Heads { window: Some(40), ..Heads::new(2, 1, 24) }] {
         let (tokens, width) = (150, heads.query * heads.dim);
         let qkv = sample(&heads, tokens);
         let (all, _) = forward(&qkv, &heads, &[0, tokens]);
@@ -129,13 +135,13 @@ fn threads_do_not_change_a_bit() {
 #[test]
 #[should_panic(expected = "must rise from 0 to 3")]
 fn sequence_starts_must_cover_the_tokens() {
-    let heads = Heads { query: 1, kv: 1, dim: 2 };
+    let heads = Heads::new(1, 1, 2);
     attention(&[0.0; 18], &heads, &[0, 2], &mut [0.0; 6], &mut [0.0; 3]);
 }
 
 #[test]
 #[should_panic(expected = "the cache ends before the queries")]
 fn a_short_cache_panics() {
-    let heads = Heads { query: 1, kv: 1, dim: 2 };
+    let heads = Heads::new(1, 1, 2);
     attend_cached(&[0.0; 2], 2, &heads, &[0.0; 2], &[0.0; 2], 1, &mut [0.0; 2]);
 }

@@ -253,9 +253,26 @@ async fn a_machine_is_paid_for_the_time_it_works() {
     }
     let again = bench.client.complete(request("a"), &cancel).await.unwrap();
     assert_eq!((again.from_cache, again.price_nanos, budget.spent().2), (true, Some(2_000_000), 4_000_000));
+    assert_eq!(worked(&bench, "a").await, Some(2_000_000), "the time is kept, for another price");
     // What a call costs is known afterwards; the next is taken to cost as much as the dearest so far.
     let error = bench.client.complete(request("c"), &cancel).await.unwrap_err();
     assert!(error.is_budget(), "{error}");
+}
+
+async fn worked(bench: &crate::Bench, text: &str) -> Option<i64> {
+    bench.store.call_usages(&[call_key(&request(text))]).await.unwrap()[0].worked_us
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machines_time_is_kept_unless_tokens_are_paid_for() {
+    let slow = || Arc::new(Scripted::rule(|_| Step::After(Duration::from_secs(3), "x".into())));
+    let by_token = Prices { input: 1_000_000, ..Prices::FREE };
+    let cases = [(true, None, Some(3_000_000)), (false, None, None), (true, Some(by_token), None)];
+    for (timed, prices, kept) in cases {
+        let bench = bench(slow(), |c| divvy_llm::ClientConfig { timed, prices, ..c }).await;
+        bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+        assert_eq!(worked(&bench, "a").await, kept, "{timed} {prices:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,43 +1,61 @@
-//! One self-contained page: verdict, plots, tables, examples. It opens from disk, loads nothing, and reads without script;
-//! script adds sorting, browsing and the theme switch. Everything that came from outside is escaped.
+//! One self-contained page: verdict, plots, tables, rows. It opens from disk, loads nothing but rows that lie beside it, and
+//! reads without script; script adds sorting, filtering, browsing and the theme switch. Everything that came from outside is
+//! escaped.
 
 pub(crate) mod escape;
-mod examples;
-mod figures;
+mod sections;
 mod table;
+mod verdict;
 
 use divvy_core::results::Results;
 
-use crate::{markdown::notes, quality, scoring, table::Table, tables, verdict};
+use crate::{
+    markdown::notes,
+    rows::{self, Rows},
+};
 use escape::{escape, text};
+use sections::{Section, Told};
 
-const STYLE: &str = include_str!("../../assets/report.css");
-const SCRIPT: &str = include_str!("../../assets/report.js");
+const STYLE: &str = concat!(include_str!("../../assets/report.css"), include_str!("../../assets/rows.css"));
+/// One script, since the page's policy knows one; in files, since each is one thing.
+pub(crate) const SCRIPT: &str = concat!(
+    include_str!("../../assets/report/theme.js"),
+    include_str!("../../assets/report/tables.js"),
+    include_str!("../../assets/report/chunks.js"),
+    include_str!("../../assets/report/matches.js"),
+    include_str!("../../assets/report/row.js"),
+    include_str!("../../assets/report/browser.js"),
+);
 /// SHA-256 of the script, in base64: the page's policy runs this script and no other. A test says the new value.
 const SCRIPT_SHA256: &str = include_str!("../../assets/report.js.sha256");
 
-/// The whole page. Pure text of the results: the same results give the same bytes.
+/// The whole page. Pure text of the results and their rows: the same give the same bytes.
 #[must_use]
-pub fn html(results: &Results) -> String {
-    let sections = sections(results);
-    let mut page = head(results);
+pub fn html(results: &Results, rows: &Rows) -> String {
+    let sections = sections::all(Told { results, rows });
+    let mut page = head(results, rows);
     page.push_str(&header(results, &sections));
     page.push_str(r#"<main id="main">"#);
-    page.push_str(&verdict_section(results));
-    for (id, title, body) in &sections {
+    page.push_str(&verdict::section(results));
+    for Section { id, title, body } in &sections {
         page.push_str(&format!(
-            r#"<section id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{title}</h2>{body}</section>"#
+            r#"<section id="{id}" aria-labelledby="{id}-title"><h2 id="{id}-title">{}</h2>{body}</section>"#,
+            text(title)
         ));
     }
     page.push_str("</main>");
     page.push_str(&footer(results));
+    // Behind everything that is read at first.
+    page.push_str(&rows::data(rows));
     page.push_str("</body></html>\n");
     page
 }
 
-fn head(results: &Results) -> String {
+fn head(results: &Results, rows: &Rows) -> String {
+    // The script may load the files beside the page, and nobody else may load anything.
+    let dynamic = if rows.beside() { " 'strict-dynamic'" } else { "" };
     let policy = format!(
-        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
+        "default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{}'{dynamic}; base-uri 'none'; form-action 'none'",
         SCRIPT_SHA256.trim()
     );
     format!(
@@ -51,71 +69,12 @@ fn head(results: &Results) -> String {
 }
 
 fn header(results: &Results, sections: &[Section]) -> String {
-    let links: String = sections.iter().map(|(id, title, _)| format!(r##"<a href="#{id}">{title}</a>"##)).collect();
+    let links: String =
+        sections.iter().map(|Section { id, title, .. }| format!(r##"<a href="#{id}">{}</a>"##, text(title))).collect();
     format!(
         r##"<a class="skip" href="#main">Skip to the verdict</a><header><p class="brand">divvy <span>report</span></p><h1>{}</h1><button type="button" id="theme" class="needs-script" aria-pressed="false">Dark</button></header><nav aria-label="Sections">{links}</nav>"##,
         text(&results.name)
     )
-}
-
-fn verdict_section(results: &Results) -> String {
-    let verdict = verdict::verdict(results);
-    let mut findings: Vec<String> =
-        verdict.findings.iter().map(|finding| format!("<li>{}</li>", text(finding))).collect();
-    let rest = findings.split_off(findings.len().min(3));
-    let more = if rest.is_empty() {
-        String::new()
-    } else {
-        format!(
-            r#"<details open class="more"><summary>Limits, cost and what else was measured</summary><ul>{}</ul></details>"#,
-            rest.concat()
-        )
-    };
-    let list = if findings.is_empty() { String::new() } else { format!("<ul>{}</ul>", findings.concat()) };
-    format!(
-        r#"<section class="verdict {}" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">{}</h2>{list}{more}</section>"#,
-        verdict.answer.word(),
-        text(&verdict.headline),
-    )
-}
-
-/// Element id, title, body.
-type Section = (&'static str, &'static str, String);
-
-fn sections(results: &Results) -> Vec<Section> {
-    let mut sections: Vec<Section> = Vec::new();
-    sections.extend(figures::accuracy(results).map(|body| ("plot", "Accuracy and tokens", body)));
-    sections.push(("arms-section", "Arms", arms(results)));
-    let comparisons = tables::comparisons(results);
-    let none = "<p>No two arms were compared.</p>".to_owned();
-    let body = if comparisons.rows.is_empty() { none } else { table::html(&comparisons) };
-    sections.push(("comparisons-section", "Paired comparisons", body));
-    let scoring: String = scoring::tables(results).iter().map(table::html).collect();
-    if !scoring.is_empty() {
-        sections.push(("scoring-section", "Scorers", scoring));
-    }
-    sections.extend(figures::steps(results).map(|body| ("steps-section", "Reasoning steps", body)));
-    sections.extend(examples::html(results).map(|body| ("examples", "Examples", body)));
-    sections.extend(figures::training(results).map(|body| ("training-section", "Training", body)));
-    let optional = |table: Option<Table>| table.as_ref().map(table::html);
-    sections.extend(optional(tables::collection(results)).map(|body| ("collection-section", "Collection", body)));
-    sections.extend(optional(tables::screening(results)).map(|body| ("screening-section", "Screening", body)));
-    let run: String = [tables::datasets(results), tables::models(results), tables::stages(results)]
-        .into_iter()
-        .filter_map(optional)
-        .collect();
-    if !run.is_empty() {
-        sections.push(("run", "The run", format!(r#"<div class="columns">{run}</div>"#)));
-    }
-    sections
-}
-
-fn arms(results: &Results) -> String {
-    if results.arms.is_empty() {
-        return "<p>No arm was evaluated.</p>".to_owned();
-    }
-    let arms = table::html(&tables::arms(results));
-    format!("{arms}{}", quality::table(results).as_ref().map(table::html).unwrap_or_default())
 }
 
 fn footer(results: &Results) -> String {

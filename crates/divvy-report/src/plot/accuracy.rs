@@ -1,5 +1,5 @@
-//! Accuracy against tokens per question, one point an arm with its interval: what an arrangement gives for what it takes. A
-//! thin line joins the arms that no other arm beats on both.
+//! Accuracy against cost, one point an arm with its interval: what an arrangement gives for what it takes, in money where the
+//! price of every arm is known, else in tokens. A thin line joins the arms that no other arm beats on both.
 
 use divvy_core::results::{ArmResult, Results};
 
@@ -16,11 +16,52 @@ use crate::{
 
 const FONT: f64 = 12.5;
 
+/// What an arm takes is told in this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Axis {
+    /// For a thousand questions.
+    Dollars,
+    /// For a question, in and out.
+    Tokens,
+}
+
+/// Money where it is known of every arm, and any of them costs some.
+pub(crate) fn axis(results: &Results) -> Axis {
+    let known = results.arms.iter().all(|arm| arm.cost_nanos.is_some());
+    let some = results.arms.iter().any(|arm| arm.cost_nanos.is_some_and(|nanos| nanos > 0));
+    if known && some { Axis::Dollars } else { Axis::Tokens }
+}
+
+impl Axis {
+    fn of(self, arm: &ArmResult) -> Option<f64> {
+        match self {
+            Self::Tokens => number::ratio(arm.tokens_in.saturating_add(arm.tokens_out), arm.n),
+            Self::Dollars if arm.n == 0 => None,
+            Self::Dollars => arm.cost_nanos.map(|nanos| nanos as f64 / 1e6 / arm.n as f64).filter(|cost| *cost >= 0.0),
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Dollars => "$ per 1,000 questions →",
+            Self::Tokens => "tokens per question, in and out →",
+        }
+    }
+
+    /// As many decimals as the ticks are apart.
+    fn tick(self, tick: f64, step: f64) -> String {
+        match self {
+            Self::Tokens => number::count(tick.round() as u64),
+            Self::Dollars => number::decimal(tick, (-step.log10().floor()).clamp(0.0, 9.0) as usize),
+        }
+    }
+}
+
 struct Point {
     label: String,
     tooltip: String,
     kind: Kind,
-    tokens: f64,
+    cost: f64,
     accuracy: f64,
     ci: (f64, f64),
 }
@@ -54,12 +95,13 @@ pub(crate) fn draw(results: &Results, page: Page) -> Option<String> {
     let (width, height) = (page.width(), if page == Page::Wide { 430.0 } else { 400.0 });
     let mut canvas = Canvas::new(width, height);
     let frame = frame(&points, width, height);
-    draw_axes(&mut canvas, &frame, page);
+    draw_axes(&mut canvas, &frame, page, axis(results));
     draw_frontier(&mut canvas, &frame, &points);
     draw_points(&mut canvas, &frame, &points);
     draw_labels(&mut canvas, &frame, &points);
     let label = format!(
-        "Accuracy against tokens per question for {} arms; the figures are in the table of arms.",
+        "Accuracy against {} for {} arms; the figures are in the table of arms.",
+        if axis(results) == Axis::Dollars { "dollars per 1,000 questions" } else { "tokens per question" },
         points.len()
     );
     Some(canvas.finish(page.class(), &label))
@@ -79,12 +121,17 @@ pub(crate) fn key(kind: Kind) -> String {
 }
 
 fn points(results: &Results) -> Vec<Point> {
-    let names = roles::short_names(results);
+    let (names, axis) = (roles::short_names(results), axis(results));
     let point = |(arm, label): (&ArmResult, String)| {
         let tokens = number::ratio(arm.tokens_in.saturating_add(arm.tokens_out), arm.n)?;
+        let cost = axis.of(arm)?;
+        let dollars = match arm.cost_nanos {
+            Some(_) => format!(", $ {} per 1,000", number::dollars_per_thousand(arm.cost_nanos, arm.n)),
+            None => String::new(),
+        };
         let finite = [arm.accuracy, arm.ci.0, arm.ci.1].iter().all(|value| value.is_finite());
         let tooltip = format!(
-            "{}: {} % ({}), {} tokens per question, n = {}",
+            "{}: {} % ({}), {} tokens per question{dollars}, n = {}",
             arm.arm,
             number::percent(arm.accuracy),
             number::percent_interval(arm.ci),
@@ -92,46 +139,48 @@ fn points(results: &Results) -> Vec<Point> {
             number::count(arm.n),
         );
         let kind = roles::kind(results, arm);
-        finite.then_some(Point { label, tooltip, kind, tokens, accuracy: arm.accuracy, ci: arm.ci })
+        finite.then_some(Point { label, tooltip, kind, cost, accuracy: arm.accuracy, ci: arm.ci })
     };
     results.arms.iter().zip(names).filter_map(point).collect()
 }
 
 fn frame(points: &[Point], width: f64, height: f64) -> Frame {
     let (left, right, top, bottom) = (44.0, width - 14.0, 30.0, height - 46.0);
-    let most_tokens = points.iter().map(|point| point.tokens).fold(0.0, f64::max);
+    let most = points.iter().map(|point| point.cost).fold(0.0, f64::max);
     let highest = points.iter().map(|point| point.ci.1.max(point.accuracy)).fold(0.0, f64::max);
-    let x = Scale::new((0.0, round_up(most_tokens * 1.04, 6)), (left, right));
+    let x = Scale::new((0.0, round_up(most * 1.04, 6)), (left, right));
     let y = Scale::new((0.0, round_up(highest.min(1.0), 5).min(1.0)), (bottom, top));
     Frame { x, y, left, right, top, bottom }
 }
 
-fn draw_axes(canvas: &mut Canvas, frame: &Frame, page: Page) {
+fn draw_axes(canvas: &mut Canvas, frame: &Frame, page: Page, axis: Axis) {
     for tick in frame.y.ticks(5) {
         let y = frame.y.place(tick);
         canvas.line((frame.left, y), (frame.right, y), "grid");
         canvas.text((frame.left - 8.0, y + 4.0), Anchor::End, "tick", &number::decimal(tick * 100.0, 0));
     }
-    for tick in frame.x.ticks(if page == Page::Wide { 7 } else { 4 }) {
+    let ticks = frame.x.ticks(if page == Page::Wide { 7 } else { 4 });
+    let step = ticks.windows(2).map(|pair| pair[1] - pair[0]).next().unwrap_or(1.0);
+    for tick in ticks {
         let x = frame.x.place(tick);
         canvas.line((x, frame.bottom), (x, frame.bottom + 5.0), "axis");
-        canvas.text((x, frame.bottom + 19.0), Anchor::Middle, "tick", &number::count(tick.round() as u64));
+        canvas.text((x, frame.bottom + 19.0), Anchor::Middle, "tick", &axis.tick(tick, step));
     }
     canvas.line((frame.left, frame.bottom), (frame.right, frame.bottom), "axis");
-    canvas.text((frame.right, frame.bottom + 38.0), Anchor::End, "title", "tokens per question, in and out →");
+    canvas.text((frame.right, frame.bottom + 38.0), Anchor::End, "title", axis.title());
     canvas.text((frame.left, frame.top - 15.0), Anchor::Start, "title", "↑ accuracy, %");
 }
 
-/// Arms with more right answers than every arm that takes no more tokens.
+/// Arms with more right answers than every arm that takes no more.
 fn draw_frontier(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
     let mut order: Vec<&Point> = points.iter().collect();
-    order.sort_by(|a, b| a.tokens.total_cmp(&b.tokens).then(b.accuracy.total_cmp(&a.accuracy)));
+    order.sort_by(|a, b| a.cost.total_cmp(&b.cost).then(b.accuracy.total_cmp(&a.accuracy)));
     let mut best = f64::NEG_INFINITY;
     let mut line = Vec::new();
     for point in order {
         if point.accuracy > best {
             best = point.accuracy;
-            line.push((frame.x.place(point.tokens), frame.y.place(point.accuracy)));
+            line.push((frame.x.place(point.cost), frame.y.place(point.accuracy)));
         }
     }
     canvas.polyline(&line, "frontier");
@@ -139,7 +188,7 @@ fn draw_frontier(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
 
 fn draw_points(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
     for point in points {
-        let (x, low, high) = (frame.x.place(point.tokens), frame.y.place(point.ci.0), frame.y.place(point.ci.1));
+        let (x, low, high) = (frame.x.place(point.cost), frame.y.place(point.ci.0), frame.y.place(point.ci.1));
         let class = format!("whisker {}", point.kind.class());
         canvas.line((x, low), (x, high), &class);
         for end in [low, high] {
@@ -147,13 +196,13 @@ fn draw_points(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
         }
     }
     for point in points {
-        let at = (frame.x.place(point.tokens), frame.y.place(point.accuracy));
+        let at = (frame.x.place(point.cost), frame.y.place(point.accuracy));
         canvas.marker(at, 5.5, shape(point.kind), &format!("dot {}", point.kind.class()), &point.tooltip);
     }
 }
 
 fn draw_labels(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
-    let at = |point: &Point| (frame.x.place(point.tokens), frame.y.place(point.accuracy));
+    let at = |point: &Point| (frame.x.place(point.cost), frame.y.place(point.accuracy));
     let wanted: Vec<Wanted> = points
         .iter()
         .map(|point| Wanted { at: at(point), size: (text_width(&point.label, FONT), FONT + 3.0) })

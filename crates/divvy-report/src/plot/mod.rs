@@ -3,6 +3,7 @@
 
 pub(crate) mod accuracy;
 mod canvas;
+pub(crate) mod efficiency;
 pub(crate) mod interval;
 mod labels;
 mod scale;

@@ -26,6 +26,19 @@ fn a_curve_of_many_steps_is_thinned_but_keeps_its_extremes() {
 }
 
 #[test]
+fn a_line_for_each_series_with_every_size_and_a_name_at_its_end() {
+    let results = crate::efficiency::tests::sized();
+    let svg = efficiency::draw(&results, Page::Wide).expect("two series");
+    assert_eq!((svg.matches("<title>").count(), svg.matches("<polyline").count()), (5, 2), "{svg}");
+    for name in [">two-stage/sd/big</text>", ">two-stage/teacher/se</text>", ">640</text>", ">100</text>"] {
+        assert!(svg.contains(name), "{name}: {svg}");
+    }
+    let title = "<title>two-stage/sd@1600/big: 60.0 % (55.0–65.0) with 640 training rows, n = 300</title>";
+    assert!(svg.contains(title), "{svg}");
+    assert!(efficiency::draw(&results, Page::Phone).is_some_and(|svg| !svg.contains("NaN")));
+}
+
+#[test]
 fn nothing_to_draw_draws_nothing() {
     let mut results = results();
     for arm in &mut results.arms {
@@ -35,4 +48,5 @@ fn nothing_to_draw_draws_nothing() {
     assert!(accuracy::draw(&results, Page::Wide).is_none());
     assert!(training::draw(&results.training[0], Page::Phone).is_none());
     assert!(steps::draw(&results).is_empty());
+    assert!(efficiency::draw(&results, Page::Wide).is_none());
 }

@@ -1,17 +1,32 @@
 //! The report as a whole: what must be in it, what must never be, and that no input breaks it.
 
 mod markup;
-mod random;
+pub(crate) mod random;
+mod random_costs;
 
-use divvy_core::results::Results;
+use divvy_core::{graded::Sheet, results::Results};
 use proptest::prelude::*;
 
-use crate::{html, json, markdown, testing::results};
+use crate::{
+    Rows, chunk, html, json, markdown,
+    testing::{costed, results, saving, sheet, two_sets},
+};
+
+fn rows(sheet: Sheet) -> Rows {
+    let mut rows = Rows::new(None);
+    assert!(rows.add(chunk(&sheet)).is_empty());
+    rows
+}
 
 #[test]
 fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
     let text = markdown(&results());
-    assert!(text.starts_with("# quickstart\n\n**Distil the decomposer.**\n\n- two-stage/sd-r/big beats"));
+    assert!(
+        text.starts_with(
+            "# quickstart\n\n**Distil the decomposer.**\n\n**What it costs and saves:** It takes 400 tokens"
+        )
+    );
+    assert!(text.contains("\n\n- two-stage/sd-r/big beats answering in one call"), "{text}");
     let row = "| two-stage/sd-r/big    | 300 |     180 |         60.0 |         55.0–65.0 |";
     assert!(text.contains(row), "{text}");
     assert!(text.contains("| Arm (steps)           | 1 (n = 75) |"), "{text}");
@@ -22,7 +37,6 @@ fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
         assert!(widths.iter().all(|width| *width == widths[0]), "{block}");
     }
     assert!(!text.contains('$'), "no price is known, so none is shown");
-    assert!(text.contains("No price is known"));
 }
 
 #[test]
@@ -43,27 +57,62 @@ fn json_has_the_stable_shape_and_reads_back() {
 
 #[test]
 fn the_page_is_well_formed_complete_and_loads_nothing() {
-    let page = html(&results());
+    let page = html(&results(), &Rows::default());
     markup::check(&page);
-    for id in ["plot", "arms", "comparisons", "steps", "examples", "training", "collection", "screening", "stages"] {
+    for id in ["plot", "arms", "comparisons", "steps", "rows", "training", "collection", "screening", "stages"] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
     assert_eq!(page.matches("<article").count(), 10, "every example is in the page");
     assert!(page.find("verdict-title").expect("a verdict") < page.find("<table").expect("a table"));
+    assert!(html(&results(), &rows(sheet())).contains("All 3 graded rows"));
     for remote in ["http://", "https://", "src=", "@import", "url("] {
         assert!(!page.contains(remote), "{remote}");
     }
 }
 
 #[test]
+fn each_data_set_has_its_own_answer_and_tables() {
+    let told = two_sets();
+    let text = markdown(&told);
+    assert!(text.starts_with("# quickstart\n\n- stories: **Distil the decomposer.**\n- facts: **Not shown:"), "{text}");
+    assert!(text.contains("| Arm                   | stories (n = 300) |  facts (n = 300) |"), "{text}");
+    assert!(text.contains("| two-stage/teacher/big |  62.0 (57.0–67.0) |                – |"), "{text}");
+    let (stories, facts) = text.split_once("## Data set facts").unwrap();
+    assert!(stories.contains("### Paired comparisons") && facts.contains("### Paired comparisons"), "{text}");
+    assert!(facts.contains("| Arm (answer)       | number (n = 200) |   span (n = 100) |"), "{facts}");
+    assert!(facts.contains("| two-stage/sd-r/big | 50.0 (10.0–90.0) | 40.0 (10.0–90.0) |"), "{facts}");
+    assert!(facts.contains("facts (test, 300 rows)") && !facts.contains("stories (test"), "{facts}");
+    assert!(facts.contains("stories: decomposer 3; facts: decomposer 2"), "{facts}");
+
+    let value = json(&told);
+    assert_eq!(
+        (&value["verdict"]["answer"], &value["by_dataset"][0]["verdict"]["answer"]),
+        (&"by-dataset".into(), &"decomposer".into())
+    );
+    assert_eq!(value["by_dataset"][1]["arms"].as_array().map(Vec::len), Some(4));
+    assert!(json(&results()).get("by_dataset").is_none(), "one data set is told as ever");
+    let back: Results = serde_json::from_value(value).expect("the JSON form is Results and more");
+    assert_eq!(back, told);
+
+    let page = html(&told, &rows(sheet()));
+    markup::check(&page);
+    for id in ["data-sets", "set-1", "set-2", "arms-1", "arms-2", "answers-2", "passages-2", "comparisons-2"] {
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+}
+
+#[test]
 fn hostile_text_is_inert_everywhere() {
     let hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'`|\u{1b}[31m\u{0}</title></style>";
-    let page = html(&random::poisoned(results(), hostile));
-    markup::check(&page);
-    let plain = html(&results());
-    for tag in ["<script", "</script", "<img", "</title", "</style", "<article"] {
-        assert_eq!(page.matches(tag).count(), plain.matches(tag).count(), "{tag}");
+    for told in [results(), two_sets()] {
+        let plain = html(&told, &rows(sheet()));
+        let page = html(&random::poisoned(told, hostile), &rows(random::poisoned_sheet(sheet(), hostile)));
+        markup::check(&page);
+        for tag in ["<script", "</script", "<img", "</title", "</style", "<article"] {
+            assert_eq!(page.matches(tag).count(), plain.matches(tag).count(), "{tag}");
+        }
     }
+    let page = html(&random::poisoned(results(), hostile), &rows(random::poisoned_sheet(sheet(), hostile)));
     assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"));
     assert!(!page.contains('\u{1b}') && !page.contains('\u{0}'));
     assert!(
@@ -76,12 +125,11 @@ fn hostile_text_is_inert_everywhere() {
 fn the_policy_names_this_script() {
     use base64::Engine as _;
     use sha2::Digest as _;
-    let script = include_bytes!("../../assets/report.js");
-    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(script));
+    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(crate::html::SCRIPT));
     assert_eq!(
         include_str!("../../assets/report.js.sha256").trim(),
         digest,
-        "report.js changed: write this digest to assets/report.js.sha256"
+        "the script changed: write this digest to assets/report.js.sha256"
     );
 }
 
@@ -99,11 +147,11 @@ fn a_report_without_arms_one_arm_or_no_rows_is_still_a_report() {
         (arm.n, arm.correct, arm.accuracy, arm.ci) = (0, 0, f64::NAN, (f64::NAN, f64::NAN));
     }
     for case in [&bare, &single, &unanswered] {
-        let (page, text) = (html(case), markdown(case));
+        let (page, text) = (html(case, &Rows::default()), markdown(case));
         markup::check(&page);
         assert!(!text.contains("NaN") && text.contains("## Notes"));
     }
-    assert!(html(&bare).contains("No arm was evaluated."));
+    assert!(html(&bare, &Rows::default()).contains("No arm was evaluated."));
     assert!(markdown(&unanswered).contains("No verdict: no question has been answered yet."));
 }
 
@@ -116,17 +164,61 @@ fn known_prices_appear_and_unknown_ones_are_a_dash() {
     assert!(text.lines().any(|line| line.starts_with("| direct/big") && line.ends_with("– |")), "{text}");
 }
 
+#[test]
+fn costs_are_in_both_forms_and_break_even_in_words() {
+    let results = costed(results(), saving(1_500_000, (1_000_000, 2_000_000)));
+    let (page, text) = (html(&results, &Rows::default()), markdown(&results));
+    markup::check(&page);
+    for id in ["costs", "machine-time", "break-even", "outlays", "calls"] {
+        assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    let line = |begins: &str, holds: &str| {
+        let found = text.lines().find(|line| line.starts_with(begins) && line.contains(holds));
+        found.unwrap_or_else(|| panic!("{begins} {holds} in {text}"))
+    };
+    let money = line("| two-stage/sd-r/big ", "$0.50 |");
+    for figure in ["$0.45 to $0.55", "$0.833 |", "$0.741 to $0.937", "$0.62 |"] {
+        assert!(money.contains(figure), "{figure} in {money}");
+    }
+    assert!(line("| two-stage/sd-r/big ", "6 min 40 s |").contains("11 min 07 s |"));
+    assert!(line("| two-stage/sd-r/big ", "420 ms |").ends_with(" 1.9 s |"));
+    let paid = line("| two-stage/sd-r/big ", "| cot/big    |     $1.20 |");
+    assert!(paid.contains(" 800 |") && paid.contains("600 to 1,200"), "{paid}");
+    let student = text.lines().find(|line| line.starts_with("| sd-r ") && line.contains("$0.80")).unwrap();
+    assert!(student.contains("$1.20, 1 min 30 s"), "{student}");
+    assert!(
+        text.contains("Costs count every call") && text.contains("Latency is a question’s calls one after another")
+    );
+}
+
+#[test]
+fn what_is_not_known_of_costs_is_a_dash() {
+    let mut results = costed(results(), saving(1, (0, 2)));
+    let costs = results.costs.as_mut().unwrap();
+    for arm in &mut costs.arms {
+        (arm.money, arm.latency) = (None, None);
+    }
+    costs.arms[1].machine = None;
+    let pair = &mut costs.distilling[0];
+    (pair.measure, pair.one_off, pair.saving, pair.break_even) = (None, None, None, None);
+    let text = markdown(&results);
+    assert!(text.contains("costs are in the machine’s time; `machine_hour` under [costs]"), "{text}");
+    assert!(!text.contains("Money, every call counted"), "a table without a figure is left out: {text}");
+    let row = text.lines().find(|line| line.starts_with("| two-stage/sd-r/big | cot/big ")).unwrap();
+    assert_eq!(row.matches('–').count(), 5, "{row}");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn no_results_break_the_report(results in random::results()) {
-        let page = html(&results);
+        let page = html(&results, &Rows::default());
         markup::check(&page);
         for word in ["NaN", "inf\"", "inf,", "Infinity"] {
             prop_assert!(!page.split("</script>").last().unwrap_or_default().contains(word), "{word}");
         }
-        prop_assert_eq!(&page, &html(&results));
+        prop_assert_eq!(&page, &html(&results, &Rows::default()));
         prop_assert_eq!(markdown(&results), markdown(&results));
         prop_assert!(json(&results)["arms"].is_array());
     }

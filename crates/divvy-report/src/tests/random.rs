@@ -1,6 +1,9 @@
 //! Results as no run would make them: every float may be infinite or not a number, every text hostile.
 
-use divvy_core::results::{Comparison, Family, Results, ScoreDifference};
+use divvy_core::{
+    graded::Sheet,
+    results::{Comparison, Family, Results, ScoreDifference},
+};
 use proptest::prelude::*;
 
 use crate::testing;
@@ -28,6 +31,18 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
         pair.a.push_str(text);
         pair.b.push_str(text);
     }
+    for set in &mut results.by_dataset {
+        set.dataset.push_str(text);
+        for arm in &mut set.arms {
+            [&mut arm.arm, &mut arm.solver]
+                .into_iter()
+                .chain(arm.decomposer.as_mut())
+                .for_each(|name| name.push_str(text));
+        }
+        for slice in set.slices.iter_mut().flat_map(|arm| arm.by_answer.iter_mut().chain(&mut arm.by_passage)) {
+            slice.of.push_str(text);
+        }
+    }
     for training in &mut results.training {
         for field in [&mut training.student, &mut training.base, &mut training.target, &mut training.method] {
             field.push_str(text);
@@ -41,12 +56,34 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
         screening.solver.push_str(text);
         screening.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
     }
+    if let Some(costs) = &mut results.costs {
+        costs.arms.iter_mut().for_each(|cost| cost.arm.push_str(text));
+        costs.students.iter_mut().for_each(|cost| cost.student.push_str(text));
+        costs.distilling.iter_mut().for_each(|pair| {
+            pair.arm.push_str(text);
+            pair.replaces.push_str(text);
+        });
+    }
     for entry in &mut results.quality {
         entry.decomposer.push_str(text);
         entry.pass.iter_mut().for_each(|pass| pass.solver.push_str(text));
     }
     results.stages.iter_mut().for_each(|stage| stage.stage.push_str(text));
     results
+}
+
+/// The same of rows.
+pub(super) fn poisoned_sheet(mut sheet: Sheet, text: &str) -> Sheet {
+    sheet.arms = sheet.arms.iter().map(|arm| format!("{arm}{text}")).collect();
+    for asked in &mut sheet.questions {
+        asked.question.push_str(text);
+        asked.id.push_str(text);
+        for row in &mut asked.rows {
+            row.reply.push_str(text);
+        }
+    }
+    sheet.calls.iter_mut().for_each(|call| call.reply.push_str(text));
+    sheet
 }
 
 fn float() -> impl Strategy<Value = f64> {
@@ -87,6 +124,7 @@ prop_compose! {
         a in prop::sample::select(names.clone()),
         b in prop::sample::select(names),
         counts in (count(), count(), count()),
+        exploratory in any::<bool>(),
         floats in prop::collection::vec(float(), 5),
     ) -> Comparison {
         let (n, only_a, only_b) = counts;
@@ -94,21 +132,23 @@ prop_compose! {
         let family = Family::ALL[n as usize % Family::ALL.len()];
         let (difference, p_value, p_holm) = (floats[0], floats[3], floats[4]);
         let score = (n % 2 == 0).then_some(ScoreDifference { difference, ci, p_value, p_holm });
-        Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score }
+        Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score, exploratory, detectable: Some(floats[1]) }
     }
 }
 
 prop_compose! {
-    pub(super) fn results()(
+    pub(crate) fn results()(
         arms in prop::collection::vec(arm(), 0..8),
         comparisons in prop::collection::vec(
             comparison(testing::results().arms.into_iter().map(|arm| arm.arm).collect()), 0..6),
         text in ".{0,12}",
+        costs in prop::option::of(super::random_costs::costs()),
         curve in prop::collection::vec((count(), float(), float(), prop::option::of(float())), 0..40),
         keep in any::<bool>(),
     ) -> Results {
         let mut results = testing::results();
         results.arms = arms;
+        results.costs = costs;
         results.comparisons = comparisons;
         let point = results.training[0].curve[0];
         results.training[0].curve = curve.into_iter().map(|(step, loss, learning_rate, dev_loss)| {

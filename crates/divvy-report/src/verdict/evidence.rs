@@ -1,7 +1,10 @@
 //! The comparisons that bear on the question "which part should you distil?", picked from the results and turned the right
 //! way round. No words here, and no statistics: those were computed with the grades.
 
-use divvy_core::results::{ArmResult, Family, Results};
+use divvy_core::results::{
+    ArmResult, Family, Results,
+    costs::{Distilling, Mean},
+};
 
 use crate::roles::{self, Part};
 
@@ -36,6 +39,17 @@ pub(crate) struct Paired<'r> {
     pub difference: f64,
     pub ci: (f64, f64),
     pub p_holm: f64,
+    pub exploratory: bool,
+    pub detectable: Option<f64>,
+}
+
+/// What the distilled arm would stand in for, with what that saves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Instead<'r> {
+    pub costs: &'r Distilling,
+    pub replaced: &'r ArmResult,
+    /// `None` where the two were not compared.
+    pub pair: Option<Paired<'r>>,
 }
 
 /// What was measured about distilling one part.
@@ -54,11 +68,13 @@ pub(crate) struct Evidence<'r> {
     pub teacher: Option<Paired<'r>>,
     /// The teacher's decompositions against that single-stage arm: what a perfect student could gain.
     pub ceiling: Option<Paired<'r>>,
+    /// The most accurate arm that it would replace, where costs were counted.
+    pub instead: Option<Instead<'r>>,
 }
 
 impl Paired<'_> {
     pub(crate) fn shown(&self) -> Shown {
-        if !self.p_holm.is_finite() || self.p_holm >= LEVEL || self.n == 0 {
+        if self.exploratory || !self.p_holm.is_finite() || self.p_holm >= LEVEL || self.n == 0 {
             Shown::Unclear
         } else if self.difference > 0.0 {
             Shown::Better
@@ -82,6 +98,36 @@ impl Evidence<'_> {
             (Shown::Better, Shown::Worse) => Shown::Unclear,
             (one_call, _) => one_call,
         }
+    }
+}
+
+impl Instead<'_> {
+    /// Surely cheaper: the saving's whole interval is above zero.
+    pub(crate) fn saves(&self) -> bool {
+        self.saving().is_some_and(|saving| saving.ci.0 > 0)
+    }
+
+    /// Surely dearer.
+    pub(crate) fn costs_more(&self) -> bool {
+        self.saving().is_some_and(|saving| saving.ci.1 < 0)
+    }
+
+    pub(crate) fn saving(&self) -> Option<Mean> {
+        self.costs.measure.and(self.costs.saving)
+    }
+}
+
+impl Evidence<'_> {
+    /// It saves, and no loss of accuracy is shown.
+    pub(crate) fn cheaper(&self) -> bool {
+        let bearable = |pair: &Paired| pair.n > 0 && pair.ci.0.is_finite() && pair.shown() != Shown::Worse;
+        self.instead.as_ref().is_some_and(|instead| instead.saves() && instead.pair.as_ref().is_some_and(bearable))
+    }
+
+    /// It costs more, and is no better in the numbers.
+    pub(crate) fn dearer_for_nothing(&self) -> bool {
+        let nothing = |pair: &Paired| pair.n > 0 && pair.difference <= 0.0 && pair.shown() != Shown::Better;
+        self.instead.as_ref().is_some_and(|instead| instead.costs_more() && instead.pair.as_ref().is_some_and(nothing))
     }
 }
 
@@ -136,7 +182,18 @@ fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Eviden
             (Some(teacher), Some(one_call)) => paired(results, teacher, one_call.b),
             _ => None,
         },
+        instead: instead(results, subject),
     }
+}
+
+/// Of several that it would replace, the most accurate: what one would use otherwise.
+fn instead<'r>(results: &'r Results, subject: &'r ArmResult) -> Option<Instead<'r>> {
+    let pairs = results.costs.iter().flat_map(|costs| &costs.distilling).filter(|pair| pair.arm == subject.arm);
+    let found = pairs.filter_map(|costs| {
+        let replaced = results.arms.iter().find(|arm| arm.arm == costs.replaces)?;
+        Some(Instead { costs, replaced, pair: paired(results, subject, replaced) })
+    });
+    found.reduce(|best, next| if next.replaced.accuracy > best.replaced.accuracy { next } else { best })
 }
 
 /// The same arm with the untrained base in place of the student.
@@ -193,6 +250,16 @@ pub(crate) fn paired<'r>(results: &'r Results, a: &'r ArmResult, b: &'r ArmResul
         };
         let ci = if sign > 0.0 { pair.ci } else { (-pair.ci.1, -pair.ci.0) };
         let discordant = pair.only_a + pair.only_b;
-        Some(Paired { a, b, n: pair.n, discordant, difference: sign * pair.difference, ci, p_holm: pair.p_holm })
+        Some(Paired {
+            a,
+            b,
+            n: pair.n,
+            discordant,
+            difference: sign * pair.difference,
+            ci,
+            p_holm: pair.p_holm,
+            exploratory: pair.exploratory,
+            detectable: pair.detectable,
+        })
     })
 }

@@ -2,6 +2,8 @@
 //! say the decomposer, the solver, both, neither, and that nothing is shown.
 
 mod evidence;
+mod headline;
+mod summary;
 mod words;
 
 use divvy_core::results::{ArmResult, Results};
@@ -11,6 +13,7 @@ use crate::{
     roles::{self, Part},
 };
 use evidence::{Evidence, Paired, Role, Shown, best_distilled_solver, gather, paired, shown};
+use headline::headline;
 
 /// A headline is withheld when more than this share of an arm's rows failed for reasons outside the models.
 const TOLERATED_ERRORS: f64 = 0.01;
@@ -26,7 +29,11 @@ pub(crate) enum Answer {
     /// Not shown to pay, but shown to be the better of the two parts.
     RatherDecomposer,
     RatherSolver,
-    /// Answering in one call is better than each distilled part.
+    /// No gain is shown, and no loss: it saves. To be weighed by whoever pays.
+    CheaperDecomposer,
+    CheaperSolver,
+    CheaperBoth,
+    /// Answering in one call is better than each distilled part, or as good in the numbers and cheaper.
     Neither,
     NotShown,
     NothingDistilled,
@@ -43,6 +50,9 @@ impl Answer {
             Self::Either => "either",
             Self::RatherDecomposer => "rather-decomposer",
             Self::RatherSolver => "rather-solver",
+            Self::CheaperDecomposer => "cheaper-decomposer",
+            Self::CheaperSolver => "cheaper-solver",
+            Self::CheaperBoth => "cheaper-both",
             Self::Neither => "neither",
             Self::NotShown => "not-shown",
             Self::NothingDistilled => "nothing-distilled",
@@ -56,6 +66,8 @@ pub(crate) struct Verdict {
     pub answer: Answer,
     /// One sentence.
     pub headline: String,
+    /// What it costs, how sure that is, what would change it: a heading and its sentences, for the first screen.
+    pub summary: Vec<(&'static str, String)>,
     /// A sentence each, most important first.
     pub findings: Vec<String>,
 }
@@ -74,9 +86,13 @@ pub(crate) fn verdict(results: &Results) -> Verdict {
     let answer = answer(results, decomposer.as_ref(), solver.as_ref(), parts.as_ref());
     let mut findings: Vec<String> = parts.iter().map(words::parts).collect();
     findings.extend(tested.iter().flat_map(|evidence| words::findings(evidence)));
-    findings.extend(untested(&tested));
     findings.extend(scope(results));
-    Verdict { answer, headline: headline(answer, &tested), findings }
+    Verdict {
+        answer,
+        headline: headline(results, answer, &tested),
+        summary: summary::of(results, answer, &tested),
+        findings,
+    }
 }
 
 fn withheld(results: &Results) -> Option<Verdict> {
@@ -97,7 +113,7 @@ fn withheld(results: &Results) -> Option<Verdict> {
         let headline = "No verdict: more than 1 % of the rows failed for reasons outside the models.".to_owned();
         (headline, failed.iter().map(line).collect())
     };
-    Some(Verdict { answer: Answer::Withheld, headline, findings })
+    Some(Verdict { answer: Answer::Withheld, headline, summary: Vec::new(), findings })
 }
 
 fn answer(
@@ -112,14 +128,29 @@ fn answer(
         (Shown::Better, _) => Answer::Decomposer,
         (_, Shown::Better) if uses_both(results, solver) => Answer::Both,
         (_, Shown::Better) => Answer::Solver,
-        (Shown::Worse, Shown::Worse) => Answer::Neither,
-        (Shown::Worse, Shown::Untested) if solver.is_none() => Answer::Neither,
-        (Shown::Untested, Shown::Worse) if decomposer.is_none() => Answer::Neither,
+        _ if [decomposer, solver].into_iter().flatten().any(Evidence::cheaper) => cheaper(results, decomposer, solver),
+        _ if [decomposer, solver].into_iter().flatten().all(is_no_use) => Answer::Neither,
         _ => match shown(parts) {
             Shown::Better => Answer::RatherDecomposer,
             Shown::Worse => Answer::RatherSolver,
             _ => Answer::NotShown,
         },
+    }
+}
+
+/// Shown to be worse, or dearer without a gain.
+fn is_no_use(evidence: &Evidence) -> bool {
+    evidence.pays() == Shown::Worse || (evidence.pays() == Shown::Unclear && evidence.dearer_for_nothing())
+}
+
+/// Of two parts that both save, the more accurate.
+fn cheaper(results: &Results, decomposer: Option<&Evidence>, solver: Option<&Evidence>) -> Answer {
+    let saves =
+        |evidence: Option<&Evidence>| evidence.filter(|evidence| evidence.cheaper()).map(|it| it.subject.accuracy);
+    match (saves(decomposer), saves(solver)) {
+        (Some(left), right) if right.is_none_or(|right| left >= right) => Answer::CheaperDecomposer,
+        _ if uses_both(results, solver) => Answer::CheaperBoth,
+        _ => Answer::CheaperSolver,
     }
 }
 
@@ -140,42 +171,6 @@ fn uses_both(results: &Results, solver: Option<&Evidence>) -> bool {
     decomposer.is_some_and(|name| roles::part(results, name) == Part::Distilled)
 }
 
-fn headline(answer: Answer, tested: &[&Evidence]) -> String {
-    let part = match tested {
-        [one] => format!("the {}", words::role_name(one.role)),
-        _ => "either part".to_owned(),
-    };
-    let against_one_call = tested.iter().all(|evidence| evidence.one_call.is_some());
-    match answer {
-        Answer::Decomposer if against_one_call => "Distil the decomposer.".to_owned(),
-        Answer::Decomposer => "If you decompose, distil the decomposer.".to_owned(),
-        Answer::Solver => "Distil the solver.".to_owned(),
-        Answer::Both => "Distil both parts.".to_owned(),
-        Answer::Either => "Distil either part: which one pays more is not shown.".to_owned(),
-        Answer::RatherDecomposer => rather(tested, Role::Decomposer),
-        Answer::RatherSolver => rather(tested, Role::Solver),
-        Answer::Neither if against_one_call && tested.len() > 1 => {
-            "Distil neither part here: answering in one call is better.".to_owned()
-        }
-        Answer::Neither if against_one_call => format!("Do not distil {part} here: answering in one call is better."),
-        Answer::Neither => format!("Do not distil {part} here: training made it worse."),
-        Answer::NotShown => format!("Not shown: these numbers do not say that distilling {part} pays."),
-        Answer::NothingDistilled => "Nothing was distilled in this run.".to_owned(),
-        Answer::Withheld => "No verdict.".to_owned(),
-    }
-}
-
-/// One part is the better one to distil, though it does not beat one call.
-fn rather(tested: &[&Evidence], role: Role) -> String {
-    let evidence = tested.iter().find(|evidence| evidence.role == role);
-    let but = match evidence.map(|evidence| shown(evidence.one_call.as_ref())) {
-        Some(Shown::Worse) => "but answering in one call is better",
-        Some(Shown::Better) => "but training it is not shown to help",
-        _ => "but that it beats answering in one call is not shown",
-    };
-    format!("If you distil one part, distil the {}; {but}.", words::role_name(role))
-}
-
 /// Without a student there is still something to say: the best arm, and against which others that is shown.
 fn nothing_distilled(results: &Results) -> Verdict {
     let answered = results.arms.iter().filter(|arm| arm.n > 0);
@@ -187,21 +182,9 @@ fn nothing_distilled(results: &Results) -> Verdict {
     });
     Verdict {
         answer: Answer::NothingDistilled,
-        headline: headline(Answer::NothingDistilled, &[]),
+        headline: headline(results, Answer::NothingDistilled, &[]),
+        summary: Vec::new(),
         findings: findings.into_iter().chain(scope(results)).collect(),
-    }
-}
-
-/// A part that no arm distils is unknown, not bad.
-fn untested(tested: &[&Evidence]) -> Option<String> {
-    match tested {
-        [Evidence { role: Role::Decomposer, .. }] => {
-            Some("No solver was distilled in this run, so nothing is shown about distilling the solver.".to_owned())
-        }
-        [Evidence { role: Role::Solver, .. }] => {
-            Some("No decomposer was distilled in this run, so nothing is shown about distilling it.".to_owned())
-        }
-        _ => None,
     }
 }
 

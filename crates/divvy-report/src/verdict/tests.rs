@@ -1,7 +1,14 @@
-use divvy_core::results::{Comparison, Family};
+use divvy_core::results::{
+    Comparison, Family,
+    costs::{Mean, Measure},
+};
+use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{COT, DISTILLED, TEACHER, UNTRAINED, comparison, results};
+use crate::{
+    testing::{COT, DISTILLED, TEACHER, UNTRAINED, comparison, costed, distilling, results, saving},
+    tests::random,
+};
 
 fn answer_of(results: &Results) -> (Answer, String) {
     let verdict = verdict(results);
@@ -20,7 +27,15 @@ fn the_decomposer_where_it_beats_one_call() {
     assert!(verdict.findings[1].starts_with("Training the decomposer helps: "), "{:?}", verdict.findings);
     assert!(verdict.findings[1].contains("+30.0 points (95 % interval +24.0 to +36.0"), "a reversed pair is turned");
     assert!(verdict.findings[2].contains("interval still allows a loss of 8.0 points"));
-    assert!(verdict.findings.iter().any(|finding| finding.contains("nothing is shown about distilling the solver")));
+    assert!(summary(&verdict, "What would change it").contains("nothing is known about distilling the solver"));
+    assert!(
+        summary(&verdict, "How sure").starts_with("Shown. two-stage/sd-r/big against cot/big: 60.0 % against 40.0 %")
+    );
+}
+
+fn summary(verdict: &Verdict, label: &str) -> String {
+    let found = verdict.summary.iter().find(|(name, _)| *name == label);
+    found.unwrap_or_else(|| panic!("no {label} in {verdict:?}")).1.clone()
 }
 
 #[test]
@@ -30,7 +45,12 @@ fn not_shown_where_the_test_does_not_say_so_whatever_the_sign() {
     let verdict = verdict(&results);
     assert_eq!(verdict.answer, Answer::NotShown);
     assert!(verdict.headline.starts_with("Not shown"));
-    assert!(verdict.findings.iter().any(|finding| finding.contains("would often be missed")));
+    let sure = summary(&verdict, "How sure");
+    assert!(
+        sure.starts_with("Not shown. ") && sure.contains("a true difference of 8.0 points is found four times in five")
+    );
+    let change = summary(&verdict, "What would change it");
+    assert!(change.starts_with("If the true difference is the +4.0 points seen here, about 1,"), "{change}");
     results.comparisons[0].p_holm = f64::NAN;
     assert_eq!(answer_of(&results).0, Answer::NotShown);
 }
@@ -150,4 +170,219 @@ fn a_test_set_opened_by_several_plans_is_said_to_be_worn() {
     assert!(!says(&results));
     results.datasets[0].opened_by = 3;
     assert!(says(&results));
+}
+
+/// What the numbers say → what the verdict says. Difference of the distilled decomposer against one call with its Holm p, and
+/// what it saves in nano-dollars with its interval.
+#[test]
+fn the_answer_weighs_accuracy_and_cost() {
+    let (less, more, open) =
+        (saving(900_000, (500_000, 1_300_000)), saving(-900_000, (-1_300_000, -500_000)), saving(9, (-50, 70)));
+    let cases = [
+        (0.2, 0.001, less, Answer::Decomposer, "Distil the decomposer."),
+        (
+            0.2,
+            0.001,
+            more,
+            Answer::Decomposer,
+            "Distil the decomposer for its answers, not to save: a question costs more.",
+        ),
+        (
+            -0.01,
+            0.9,
+            less,
+            Answer::CheaperDecomposer,
+            "Distil the decomposer if you can bear a loss of up to 7.0 points: a question costs 45.0 % less.",
+        ),
+        (
+            0.07,
+            0.2,
+            less,
+            Answer::CheaperDecomposer,
+            "Distil the decomposer: no loss is shown, and a question costs 45.0 % less.",
+        ),
+        (-0.2, 0.001, less, Answer::Neither, "Do not distil the decomposer here: answering in one call is better."),
+        (
+            -0.02,
+            0.5,
+            more,
+            Answer::Neither,
+            "Do not distil the decomposer on this evidence: no gain is shown, and every question costs more.",
+        ),
+        (0.02, 0.5, more, Answer::NotShown, "Not shown: these numbers do not say that distilling the decomposer pays."),
+        (
+            -0.02,
+            0.5,
+            open,
+            Answer::NotShown,
+            "Not shown: these numbers do not say that distilling the decomposer pays.",
+        ),
+    ];
+    for (difference, p_holm, saved, answer, headline) in cases {
+        let mut results = costed(results(), saved);
+        results.comparisons[0] = comparison(DISTILLED, COT, difference, p_holm);
+        assert_eq!(answer_of(&results), (answer, headline.to_owned()), "{difference} {p_holm} {saved:?}");
+    }
+}
+
+#[test]
+fn what_it_costs_is_said_with_its_break_even() {
+    let costs = |saved: Mean| summary(&verdict(&costed(results(), saved)), "What it costs and saves");
+    assert_eq!(
+        costs(saving(1_500_000, (1_000_000, 2_000_000))),
+        "A thousand questions cost $0.50 with two-stage/sd-r/big and $2.00 with cot/big: $1.50 less (95 % interval $1.00 to \
+         $2.00). A thousand right answers cost $0.833 against $5.00. The $1.20 spent once to collect, screen and train comes back after 800 questions (95 % interval 600 to 1,200)."
+    );
+    let perhaps = costs(saving(1_500_000, (-1, 2_000_000)));
+    assert!(perhaps.ends_with("comes back after 800 questions (at best 600, and perhaps never)."), "{perhaps}");
+    let hardly = costs(saving(-1_000, (-2_000, 12_000)));
+    assert!(hardly.contains("$0.001 more (95 % interval −$0.012 to $0.002). A thousand right answers"), "{hardly}");
+    assert!(hardly.ends_with("No saving is seen: the $1.20 spent once to collect, screen and train would come back after 100,000 questions at the very best."), "{hardly}");
+    let never = costs(saving(-1_000, (-2_000, 0)));
+    assert!(
+        never.ends_with("Nothing is saved: the $1.20 spent once to collect, screen and train never comes back."),
+        "{never}"
+    );
+}
+
+#[test]
+fn what_is_saved_by_worse_answers_is_called_that() {
+    let mut results = costed(results(), saving(1_500_000, (1_000_000, 2_000_000)));
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.2, 0.001);
+    let costs = |results: &Results| summary(&verdict(results), "What it costs and saves");
+    assert!(
+        costs(&results).contains("That is no bargain: its answers are worse. A thousand right"),
+        "{}",
+        costs(&results)
+    );
+    assert!(
+        !verdict(&results).summary.iter().any(|(_, text)| text.contains("comes back") || text.contains("Fewer than"))
+    );
+    results.arms[3].well_formed = Some(0.4);
+    assert!(costs(&results).contains("60.0 % of its decompositions could not be used"), "{}", costs(&results));
+}
+
+#[test]
+fn without_a_price_the_machine_s_time_is_told_and_without_that_the_tokens() {
+    let mut results = costed(results(), saving(1, (1, 1)));
+    let costs = results.costs.as_mut().unwrap();
+    costs.distilling = vec![distilling(DISTILLED, COT, Measure::Machine, saving(100_000, (50_000, 150_000)))];
+    let said = summary(&verdict(&results), "What it costs and saves");
+    assert!(
+        said.starts_with("A thousand questions take 6 min 40 s of the machine with two-stage/sd-r/big and 6 min 40 s"),
+        "{said}"
+    );
+    assert!(
+        said.contains("The 1 min 30 s of the machine spent once to collect, screen and train comes back after 900"),
+        "{said}"
+    );
+    results.costs = None;
+    let said = summary(&verdict(&results), "What it costs and saves");
+    assert_eq!(
+        said,
+        "It takes 400 tokens a question, 1.0 times the 400 of cot/big. What that costs is not known: some model has no price, and \
+         the machine none under [costs]."
+    );
+}
+
+#[test]
+fn the_teachers_ceiling_and_the_students_gap_are_what_would_change_it() {
+    let mut results = results();
+    results.comparisons = vec![
+        comparison(DISTILLED, COT, -0.08, 0.1),
+        comparison(DISTILLED, TEACHER, -0.115, 0.01),
+        comparison(TEACHER, COT, 0.035, 0.4),
+    ];
+    let change = summary(&verdict(&results), "What would change it");
+    for said in [
+        "The student loses 11.5 points to the teacher’s decompositions (95 % interval 5.5–17.5): more or better training rows",
+        "The teacher’s own decompositions stand at +3.5 points (95 % interval −2.5 to +9.5) against one call",
+    ] {
+        assert!(change.contains(said), "{said} in {change}");
+    }
+    results.comparisons[2] = comparison(COT, TEACHER, 0.2, 0.001);
+    assert!(
+        summary(&verdict(&results), "What would change it")
+            .contains("Even the teacher’s decompositions lose to one call")
+    );
+}
+
+#[test]
+fn what_was_not_declared_shows_nothing() {
+    let mut results = results();
+    results.comparisons[0].exploratory = true;
+    let verdict = verdict(&results);
+    assert_eq!(verdict.answer, Answer::NotShown);
+    assert!(summary(&verdict, "How sure").starts_with("Only a hint: the recipe does not declare this comparison."));
+    assert!(summary(&verdict, "What would change it").contains("[[evaluate.comparisons]]"));
+}
+
+#[test]
+fn a_solver_that_saves_is_offered_with_what_may_be_lost() {
+    let mut results = costed(with_both_parts(0.0, 0.9), saving(-5, (-9, -1)));
+    results.comparisons.push(comparison("two-stage/teacher/se", COT, -0.03, 0.4));
+    let pair = distilling("two-stage/teacher/se", COT, Measure::Money, saving(1_000_000, (900_000, 1_100_000)));
+    results.costs.as_mut().unwrap().distilling.push(pair);
+    assert_eq!(
+        answer_of(&results),
+        (
+            Answer::CheaperSolver,
+            "Distil the solver if you can bear a loss of up to 9.0 points: a question costs 50.0 % less.".to_owned()
+        )
+    );
+    let last = results.arms.len() - 1;
+    results.arms[last].decomposer = Some("student:sd-r".to_owned());
+    let (answer, headline) = answer_of(&results);
+    assert_eq!(answer, Answer::CheaperBoth);
+    assert!(headline.starts_with("Distil both parts if you can bear"), "{headline}");
+}
+
+/// A comparison that shows the arm better than another, or worse.
+fn is_shown(results: &Results, better: bool) -> impl Fn(&str) -> bool + '_ {
+    move |arm| {
+        results.comparisons.iter().any(|pair| {
+            let sign = if better { 1.0 } else { -1.0 };
+            let for_arm =
+                (pair.a == arm && sign * pair.difference > 0.0) || (pair.b == arm && sign * pair.difference < 0.0);
+            for_arm && pair.p_holm < 0.05 && !pair.exploratory && pair.n > 0
+        })
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Whatever the numbers, the answer has a figure behind it and none against it.
+    #[test]
+    fn no_verdict_contradicts_its_numbers(results in random::results()) {
+        let verdict = verdict(&results);
+        let students: Vec<&str> = results.arms.iter().map(|arm| arm.arm.as_str()).collect();
+        let (better, worse) = (is_shown(&results, true), is_shown(&results, false));
+        let savings: Vec<_> = results.costs.iter().flat_map(|costs| &costs.distilling).filter_map(|pair| pair.saving).collect();
+        match verdict.answer {
+            Answer::Decomposer | Answer::Solver | Answer::Both | Answer::Either => {
+                prop_assert!(students.iter().any(|arm| better(arm)), "{verdict:?}");
+            }
+            Answer::CheaperDecomposer | Answer::CheaperSolver | Answer::CheaperBoth => {
+                prop_assert!(savings.iter().any(|saving| saving.ci.0 > 0), "{verdict:?}");
+            }
+            Answer::Neither => {
+                let dearer = savings.iter().any(|saving| saving.ci.1 < 0);
+                prop_assert!(students.iter().any(|arm| worse(arm)) || dearer, "{verdict:?}");
+            }
+            _ => {}
+        }
+        for (_, text) in &verdict.summary {
+            prop_assert!(!text.is_empty() && !text.contains("NaN") && !text.contains("inf"), "{text}");
+            if text.contains("comes back after") {
+                prop_assert!(savings.iter().any(|saving| saving.mean > 0), "{text}");
+            }
+            if text.contains("never comes back") {
+                prop_assert!(savings.iter().any(|saving| saving.ci.1 <= 0), "{text}");
+            }
+            if text.starts_with("Shown. ") {
+                prop_assert!(students.iter().any(|arm| better(arm)), "{text}");
+            }
+        }
+    }
 }

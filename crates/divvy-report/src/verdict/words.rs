@@ -3,11 +3,8 @@
 
 use divvy_core::results::ArmResult;
 
-use super::evidence::{Evidence, Paired, Role, Shown, shown};
+use super::evidence::{Evidence, Paired, Role, Shown};
 use crate::number::{self, p_phrase, percent, points, points_interval};
-
-/// z for 97.5 % plus z for 80 %: a true difference of this many standard errors is found four times in five.
-const DETECTABLE_STANDARD_ERRORS: f64 = 1.96 + 0.842;
 
 pub(crate) fn role_name(role: Role) -> &'static str {
     match role {
@@ -26,8 +23,6 @@ pub(crate) fn findings(evidence: &Evidence) -> Vec<String> {
         lines.extend(evidence.ceiling.as_ref().map(ceiling));
     }
     lines.extend(evidence.one_call.as_ref().and_then(tokens));
-    lines.extend(evidence.one_call.as_ref().and_then(money));
-    lines.extend([&evidence.one_call, &evidence.training].into_iter().flatten().find_map(detectable));
     if evidence.others > 0 {
         let (arms, are) = if evidence.others == 1 { ("arm", "is") } else { ("arms", "are") };
         lines.push(format!("{} more {arms} with a distilled {role} {are} in the table.", evidence.others));
@@ -97,9 +92,10 @@ fn ceiling(pair: &Paired) -> String {
 }
 
 /// `30.0 % against 12.0 %, +18.0 points (95 % interval +12.1 to +23.9, Holm p < 0.001, n = 300)`.
-fn figures(pair: &Paired) -> String {
+pub(super) fn figures(pair: &Paired) -> String {
+    let exploratory = if pair.exploratory { ", exploratory" } else { "" };
     format!(
-        "{} % against {} %, {} points (95 % interval {}, Holm {}, n = {})",
+        "{} % against {} %, {} points (95 % interval {}, Holm {}, n = {}{exploratory})",
         percent(pair.a.accuracy),
         percent(pair.b.accuracy),
         points(pair.difference),
@@ -109,7 +105,7 @@ fn figures(pair: &Paired) -> String {
     )
 }
 
-fn tokens(pair: &Paired) -> Option<String> {
+pub(super) fn tokens(pair: &Paired) -> Option<String> {
     let per_question = |arm: &ArmResult| number::ratio(arm.tokens_in + arm.tokens_out, arm.n);
     let (a, b) = (per_question(pair.a)?, per_question(pair.b)?);
     (b > 0.0).then(|| {
@@ -121,30 +117,4 @@ fn tokens(pair: &Paired) -> Option<String> {
             pair.b.arm,
         )
     })
-}
-
-fn money(pair: &Paired) -> Option<String> {
-    let price = |arm: &ArmResult| {
-        arm.cost_nanos.filter(|_| arm.n > 0).map(|nanos| number::dollars_per_thousand(Some(nanos), arm.n))
-    };
-    let (a, b) = (price(pair.a)?, price(pair.b)?);
-    Some(format!("A thousand questions cost ${a} against ${b}, training not counted."))
-}
-
-/// What this many questions could have shown; said only where nothing was.
-fn detectable(pair: &Paired) -> Option<String> {
-    if pair.n == 0 || pair.discordant == 0 || shown(Some(pair)) != Shown::Unclear {
-        return None;
-    }
-    let n = pair.n as f64;
-    let smallest = DETECTABLE_STANDARD_ERRORS * (pair.discordant as f64 / n / n).sqrt();
-    Some(format!(
-        "With {} questions, {} of them decided differently by {} and {}, a true difference below about {} points would \
-         often be missed (80 % power, before Holm).",
-        number::count(pair.n),
-        number::count(pair.discordant),
-        pair.a.arm,
-        pair.b.arm,
-        percent(smallest.min(1.0)),
-    ))
 }

@@ -104,6 +104,7 @@ pub(crate) fn menu(url: &str) -> Menu {
         decompose_tokens: 100,
         max_subquestions: 5,
         repetition_penalty: 1.0,
+        comparisons: Vec::new(),
         scorers: Vec::new(),
         code: None,
         judge: None,

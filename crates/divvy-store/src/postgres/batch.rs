@@ -173,10 +173,10 @@ impl<'w> Batch<'w> {
         let keys: Vec<Vec<u8>> = calls().map(|call| blob(&call.call.key)).collect();
         sqlx::query(
             "INSERT INTO call (key, model_name, model_id, request, reply, raw, finish, tokens_in, tokens_cached, tokens_out,
-                               price_nanos, latency_ms, created_ms, endpoint)
+                               price_nanos, latency_ms, created_ms, endpoint, worked_us)
              SELECT * FROM unnest($1::bytea[], $2::text[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[], $7::text[],
                                   $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-                                  $14::text[])
+                                  $14::text[], $15::bigint[])
              ON CONFLICT (key) DO NOTHING",
         )
         .bind(&keys)
@@ -193,6 +193,7 @@ impl<'w> Batch<'w> {
         .bind(calls().map(|call| call.call.latency_ms).collect::<Vec<_>>())
         .bind(calls().map(|call| call.call.created_ms).collect::<Vec<_>>())
         .bind(calls().map(|call| call.call.endpoint.as_deref()).collect::<Vec<_>>())
+        .bind(calls().map(|call| call.call.worked_us).collect::<Vec<_>>())
         .execute(&mut *connection)
         .await?;
         worker.land(connection, &keys).await

@@ -40,9 +40,12 @@ fn usage(row: &PgRow) -> Read<Usage> {
 pub(super) fn call_usage(row: &PgRow) -> Read<CallUsage> {
     Ok(CallUsage {
         key: digest(row.try_get("key")?)?,
+        model_id: digest(row.try_get("model_id")?)?,
         usage: usage(row)?,
         price_nanos: row.try_get("price_nanos")?,
         latency_ms: row.try_get("latency_ms")?,
+        worked_us: row.try_get("worked_us")?,
+        endpoint: row.try_get("endpoint")?,
     })
 }
 
@@ -59,6 +62,15 @@ pub(super) fn call_total(row: &PgRow) -> Read<CallTotal> {
 
 pub(super) fn call_record(row: &PgRow) -> Read<CallRecord> {
     let raw: Option<&str> = row.try_get("raw_encoding")?;
+    let mut call = call_without_raw(row)?;
+    if let Some(encoding) = raw {
+        call.raw_reply = body::unpack(encoding, row.try_get("raw_length")?, row.try_get("raw_bytes")?)?;
+    }
+    Ok(call)
+}
+
+/// With no body as it was received.
+pub(super) fn call_without_raw(row: &PgRow) -> Read<CallRecord> {
     let reply = Reply {
         text: text(row, "reply_encoding", "reply_length", "reply_bytes")?,
         finish: finish(row.try_get("finish")?)?,
@@ -70,12 +82,10 @@ pub(super) fn call_record(row: &PgRow) -> Read<CallRecord> {
         model_id: digest(row.try_get("model_id")?)?,
         request_json: text(row, "request_encoding", "request_length", "request_bytes")?,
         reply,
-        raw_reply: match raw {
-            Some(encoding) => body::unpack(encoding, row.try_get("raw_length")?, row.try_get("raw_bytes")?)?,
-            None => Vec::new(),
-        },
+        raw_reply: Vec::new(),
         price_nanos: row.try_get("price_nanos")?,
         latency_ms: row.try_get("latency_ms")?,
+        worked_us: row.try_get("worked_us")?,
         created_ms: row.try_get("created_ms")?,
         endpoint: row.try_get("endpoint")?,
     })

@@ -11,7 +11,10 @@ use sqlx::{
 use super::{address::SCHEMA, line::Server};
 use crate::error::StoreError;
 
-const STEPS: [(i64, &str, &str); 1] = [(1, "init", include_str!("../../migrations-postgres/0001_init.sql"))];
+const STEPS: [(i64, &str, &str); 2] = [
+    (1, "init", include_str!("../../migrations-postgres/0001_init.sql")),
+    (2, "worked", include_str!("../../migrations-postgres/0002_worked.sql")),
+];
 
 fn migrator() -> Migrator {
     let step = |&(version, name, sql): &(i64, &'static str, &'static str)| {

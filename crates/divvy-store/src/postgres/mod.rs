@@ -9,6 +9,7 @@ mod artefacts;
 mod batch;
 mod body;
 mod browse;
+mod bulk;
 mod calls;
 mod decode;
 mod items;

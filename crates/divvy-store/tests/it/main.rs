@@ -28,6 +28,7 @@ fn call(number: u32) -> CallRecord {
         reply: Reply { text, finish: Finish::Stop, usage },
         price_nanos: Some(1_500),
         latency_ms: 20,
+        worked_us: Some(i64::from(number) * 1_000),
         created_ms: i64::from(number),
         endpoint: Some("http://localhost/v1".into()),
     }

@@ -18,6 +18,7 @@ on_both! {
     attempts_and_raw_replies_pile_up,
     plans_runs_and_times,
     an_item_has_the_state_it_was_given_last,
+    a_stage_is_read_part_by_part,
     artefacts_metrics_and_questions,
 }
 
@@ -42,7 +43,7 @@ async fn a_call_comes_back_as_it_was_even_with_nothing_known(store: Store) {
     bare.reply.text = String::new();
     bare.reply.finish = divvy_core::chat::Finish::Other("content_filter".into());
     bare.reply.usage = Usage::default();
-    (bare.raw_reply, bare.price_nanos, bare.endpoint) = (Vec::new(), None, None);
+    (bare.raw_reply, bare.price_nanos, bare.endpoint, bare.worked_us) = (Vec::new(), None, None, None);
     store.record_call(bare.clone()).await.unwrap();
     assert_eq!(store.call(&key(1)).await.unwrap(), Some(bare));
 }
@@ -68,6 +69,8 @@ async fn calls_are_listed_and_summed(store: Store) {
     assert_eq!((totals[0].price_nanos, totals[0].unknown_usage), (None, 1));
     let usages = store.call_usages(&[key(3), key(99), key(1)]).await.unwrap();
     assert_eq!(usages.iter().map(|u| u.usage.tokens_out).collect::<Vec<_>>(), [Some(3), Some(1)]);
+    let (first, kept) = (&usages[0], call(3));
+    assert_eq!((&first.model_id, &first.endpoint, first.worked_us), (&kept.model_id, &kept.endpoint, kept.worked_us));
 }
 
 async fn attempts_and_raw_replies_pile_up(store: Store) {
@@ -226,6 +229,35 @@ async fn an_item_has_the_state_it_was_given_last(store: Store) {
     assert_eq!(counts, expected);
     let no_plan = ItemRow { plan: key(2), ..item("q", ItemState::Done) };
     assert!(matches!(store.put_item(&no_plan).await, Err(StoreError::Refused { .. })));
+}
+
+async fn a_stage_is_read_part_by_part(store: Store) {
+    store.put_plan(&key(1), "{}").await.unwrap();
+    let arm = |question: &str, arm: &str, state| ItemRow { arm: arm.into(), ..item(question, state) };
+    let first = [arm("q/test/2", "cot", ItemState::Pending), arm("q/test/1", "cot", ItemState::Done)];
+    let last = [
+        arm("q/test/2", "direct", ItemState::Done),
+        arm("q/test/2", "cot", ItemState::Failed("timed-out".into())),
+        arm("q/test/3", "cot", ItemState::Done),
+    ];
+    store.put_items(&first).await.unwrap();
+    store.put_items(&last).await.unwrap();
+    let places = store.places(&key(1), Stage::Evaluate).await.unwrap();
+    let part = async |ids: &[&str], stage| {
+        let ids: Vec<_> = ids.iter().map(|id| QuestionId((*id).into())).collect();
+        store.items_of(&places, &key(1), stage, &ids).await.unwrap()
+    };
+    assert_eq!(part(&["q/test/2", "q/test/9"], Stage::Evaluate).await, [last[1].clone(), last[0].clone()]);
+    assert_eq!(part(&["q/test/3", "q/test/1"], Stage::Evaluate).await, [first[1].clone(), last[2].clone()]);
+    assert!(part(&[], Stage::Evaluate).await.is_empty());
+    for number in 1..=3 {
+        store.record_call(call(number)).await.unwrap();
+    }
+    store.learn_calls().await.unwrap();
+    let mut calls = store.calls_of(&[key(3), key(99), key(1), key(3)]).await.unwrap();
+    calls.sort_by_key(|call| call.created_ms);
+    let bare = |number| divvy_store::CallRecord { raw_reply: Vec::new(), ..call(number) };
+    assert_eq!(calls, [bare(1), bare(3)]);
 }
 
 async fn artefacts_metrics_and_questions(store: Store) {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use divvy_kernels::{Packed, Write, matmul};
 
 use super::{Adapter, Factors, Fused};
-use crate::config::ModelConfig;
+use crate::config::Projection;
 
 /// The factors beside one fused matrix `[outputs, inputs]`; `inner = projections · rank`.
 #[derive(Clone)]
@@ -74,23 +74,12 @@ impl Adapter {
         Laid { a, b }
     }
 
-    /// Adds the adapter's share to row `row` of a fused base matrix, for merged export.
+    /// Adds the adapter's share to row `row` of a projection's base matrix, for merged export.
     ///
     /// # Panics
     /// When the matrix has no such row.
-    pub fn merge_row(&self, config: &ModelConfig, layer: usize, fused: Fused, row: usize, values: &mut [f32]) {
-        let mut within = row;
-        for &part in fused.parts() {
-            let factors = self.factors(layer, part);
-            if within < factors.outputs {
-                return self.add_row(factors, within, values);
-            }
-            within -= factors.outputs;
-        }
-        panic!("row {row} of {fused:?}, which has {} outputs", fused.shape(config)[0]);
-    }
-
-    fn add_row(&self, factors: &Factors, row: usize, values: &mut [f32]) {
+    pub fn merge_row(&self, layer: usize, projection: Projection, row: usize, values: &mut [f32]) {
+        let factors = self.factors(layer, projection);
         let (rank, scale) = (self.settings.rank, self.settings.scale());
         for (r, &b) in factors.b[row * rank..][..rank].iter().enumerate() {
             for (value, &a) in values.iter_mut().zip(&factors.a[r * factors.inputs..][..factors.inputs]) {

@@ -54,50 +54,35 @@ pub(crate) fn write_tensors(
     metadata: &BTreeMap<String, String>,
     tensors: &[TensorRef<'_>],
 ) -> io::Result<()> {
-    write_as(out, metadata, tensors, "F32", f32::to_le_bytes)
-}
-
-/// The same, rounded to bf16.
-pub(crate) fn write_tensors_as_bf16(
-    out: &mut dyn Write,
-    metadata: &BTreeMap<String, String>,
-    tensors: &[TensorRef<'_>],
-) -> io::Result<()> {
-    write_as(out, metadata, tensors, "BF16", |value| half::bf16::from_f32(value).to_le_bytes())
-}
-
-fn write_as<const WIDTH: usize>(
-    out: &mut dyn Write,
-    metadata: &BTreeMap<String, String>,
-    tensors: &[TensorRef<'_>],
-    dtype: &str,
-    bytes_of: impl Fn(f32) -> [u8; WIDTH],
-) -> io::Result<()> {
-    let header = header(metadata, tensors, dtype, WIDTH);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
+    let entry = |tensor: &TensorRef<'_>| (tensor.name.clone(), "F32", tensor.shape.clone(), 4 * tensor.values.len());
+    write_header(out, metadata, tensors.iter().map(entry))?;
     let mut bytes = Vec::new();
     for chunk in tensors.iter().flat_map(|tensor| tensor.values.chunks(1 << 14)) {
         bytes.clear();
-        bytes.extend(chunk.iter().flat_map(|&value| bytes_of(value)));
+        bytes.extend(chunk.iter().flat_map(|value| value.to_le_bytes()));
         out.write_all(&bytes)?;
     }
     Ok(())
 }
 
-fn header(metadata: &BTreeMap<String, String>, tensors: &[TensorRef<'_>], dtype: &str, width: usize) -> String {
+/// Writes the header of a safetensors stream: (name, type, shape, bytes) of each tensor, in the order of their bytes.
+pub(crate) fn write_header<'a>(
+    out: &mut dyn Write,
+    metadata: &BTreeMap<String, String>,
+    tensors: impl Iterator<Item = (String, &'a str, Vec<usize>, usize)>,
+) -> io::Result<()> {
     let mut entries = Map::new();
     entries.insert("__metadata__".into(), json!(metadata));
     let mut offset = 0;
-    for tensor in tensors {
-        let end = offset + width * tensor.values.len();
-        let entry = json!({"dtype": dtype, "shape": tensor.shape, "data_offsets": [offset, end]});
-        entries.insert(tensor.name.clone(), entry);
+    for (name, dtype, shape, bytes) in tensors {
+        let end = offset + bytes;
+        entries.insert(name, json!({"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}));
         offset = end;
     }
     let mut text = Value::Object(entries).to_string();
     text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
-    text
+    out.write_all(&(text.len() as u64).to_le_bytes())?;
+    out.write_all(text.as_bytes())
 }
 
 /// Reads a whole safetensors file of F32, F16 or BF16 tensors.

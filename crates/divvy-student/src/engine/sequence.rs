@@ -5,7 +5,7 @@ use divvy_core::chat::{Finish, Usage};
 use super::{Event, EventKind, Job};
 use crate::cache::KvCache;
 use crate::model::Model;
-use crate::sampler::Sampler;
+use crate::sampler::{Sampler, log_probability};
 use crate::tokenizer::Detokeniser;
 
 pub(super) struct Sequence {
@@ -24,6 +24,7 @@ pub(super) struct Sequence {
     /// Bytes of `text` already handed out.
     told: usize,
     written: u32,
+    log_probabilities: Vec<f32>,
 }
 
 impl Sequence {
@@ -39,6 +40,7 @@ impl Sequence {
             text: String::new(),
             told: 0,
             written: 0,
+            log_probabilities: Vec::new(),
             job,
         }
     }
@@ -53,7 +55,7 @@ impl Sequence {
         if self.job.sampling.max_tokens == 0 {
             return self.end(Finish::Length);
         }
-        let token = self.sampler.sample(logits);
+        let token = self.draw(logits);
         self.written += 1;
         if model.tokenizer.is_stop(token) {
             self.text.push_str(&self.detokeniser.finish());
@@ -73,6 +75,16 @@ impl Sequence {
         }
         let certain = self.certain();
         vec![self.tell(certain)]
+    }
+
+    fn draw(&mut self, logits: &mut [f32]) -> u32 {
+        if !self.job.log_probabilities {
+            return self.sampler.sample(logits);
+        }
+        let own = logits.to_vec();
+        let token = self.sampler.sample(logits);
+        self.log_probabilities.push(log_probability(&own, token));
+        token
     }
 
     /// Where the earliest stop string begins. All text is searched: a stop string may span many tokens.
@@ -110,7 +122,8 @@ impl Sequence {
             tokens_out: Some(self.written.into()),
         };
         self.finish = Some(finish.clone());
-        let done = EventKind::Done { finish, usage, text: self.text.clone() };
+        let log_probabilities = std::mem::take(&mut self.log_probabilities);
+        let done = EventKind::Done { finish, usage, text: self.text.clone(), log_probabilities };
         vec![rest, Event { id: self.job.id, kind: done }]
     }
 }

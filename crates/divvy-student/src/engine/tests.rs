@@ -15,7 +15,7 @@ fn sampling(seed: u64, max_tokens: u32) -> Sampling {
 }
 
 fn job(id: u64, prompt: Vec<u32>, sampling: Sampling) -> Job {
-    Job { id, prompt, sampling, adapter: None }
+    Job { id, prompt, sampling, adapter: None, log_probabilities: false }
 }
 
 fn prompt(seed: u32, len: u32) -> Vec<u32> {
@@ -31,7 +31,7 @@ fn drain(engine: &mut Engine, replies: &mut Replies) {
         for event in engine.step() {
             match event.kind {
                 EventKind::Text(text) => told.entry(event.id).or_default().push_str(&text),
-                EventKind::Done { finish, usage, text } => {
+                EventKind::Done { finish, usage, text, .. } => {
                     let told = told.remove(&event.id).unwrap_or_default();
                     assert!(replies.insert(event.id, (told, text, finish, usage)).is_none());
                 }
@@ -175,4 +175,24 @@ fn a_cancelled_job_is_silent_and_the_others_go_on() {
     assert_eq!(replies[&1].1, undisturbed[&1].1);
     assert_eq!(replies[&2].1, undisturbed[&2].1);
     assert!(replies[&1].3.tokens_cached >= Some(16), "what was computed for the cancelled one is kept");
+}
+
+#[test]
+fn every_token_has_its_log_probability_where_that_is_wanted() {
+    let mut engine = Engine::new(model(), EngineConfig::default());
+    engine.submit(Job { log_probabilities: true, ..job(0, prompt(2, 9), Sampling::greedy(5)) }).unwrap();
+    engine.submit(job(1, prompt(2, 9), Sampling::greedy(5))).unwrap();
+    let mut told = HashMap::new();
+    while !engine.is_idle() {
+        for event in engine.step() {
+            if let EventKind::Done { usage, log_probabilities, .. } = event.kind {
+                told.insert(event.id, (usage.tokens_out.unwrap() as usize, log_probabilities));
+            }
+        }
+    }
+    let (written, of_tokens) = &told[&0];
+    assert_eq!(of_tokens.len(), *written);
+    // Greedy: at least as likely as one of 101 tokens can be at best.
+    assert!(of_tokens.iter().all(|p| *p <= 0.0 && *p >= -(101f32.ln())), "{of_tokens:?}");
+    assert!(told[&1].1.is_empty());
 }

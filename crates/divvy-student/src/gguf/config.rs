@@ -1,7 +1,7 @@
 //! Typed access to GGUF metadata, and the model's shape read from it.
 
 use super::{Header, Value};
-use crate::config::{Arch, ModelConfig};
+use crate::config::{Activation, Arch, ModelConfig, RopeScaling, Sliding, Variant};
 use crate::error::LoadError;
 
 impl Header {
@@ -65,13 +65,12 @@ impl Header {
 
     pub(super) fn arch(&self) -> Result<Arch, LoadError> {
         let name = self.text("general.architecture")?;
-        Arch::from_name(name)
+        Arch::from_gguf_name(name)
             .ok_or_else(|| LoadError::UnsupportedArchitecture { file: self.file.clone(), arch: name.to_owned() })
     }
 
     pub(super) fn config(&self, arch: Arch) -> Result<ModelConfig, LoadError> {
-        let key = |name: &str| format!("{arch}.{name}");
-        self.refuse_rope_scaling(&key("rope.scaling.type"))?;
+        let key = |name: &str| format!("{}.{name}", arch.gguf_name());
         let hidden = self.size(&key("embedding_length"))?;
         let query_heads = self.size(&key("attention.head_count"))?;
         let rotated = self.optional_size(&key("rope.dimension_count"))?;
@@ -86,6 +85,7 @@ impl Header {
         let embed = self.tensors.get("token_embd.weight");
         let embed = embed.ok_or_else(|| LoadError::missing(&self.file, "tensor token_embd.weight"))?;
         let epsilon = key("attention.layer_norm_rms_epsilon");
+        let rope_theta = self.optional_float(&key("rope.freq_base"))?.unwrap_or(10_000.0);
         let config = ModelConfig {
             arch,
             layers: self.size(&key("block_count"))?,
@@ -95,28 +95,89 @@ impl Header {
             head_dim,
             ffn: self.size(&key("feed_forward_length"))?,
             vocab: embed.shape[0],
-            rope_theta: self.optional_float(&key("rope.freq_base"))?.unwrap_or(10_000.0),
+            rope_theta,
             rms_eps: self.optional_float(&epsilon)?.ok_or_else(|| self.missing_key(&epsilon))?,
             qkv_bias: self.tensors.contains_key("blk.0.attn_q.bias"),
             tied: !self.tensors.contains_key("output.weight"),
             context_length: self.size(&key("context_length"))?,
+            variant: self.variant(arch, hidden, rope_theta, head_dim)?,
         };
         config.check(&self.file)?;
         Ok(config)
     }
 
-    /// Stretched RoPE changes every angle; running such a model unstretched would be silently wrong.
-    fn refuse_rope_scaling(&self, key: &str) -> Result<(), LoadError> {
-        let scaling = self.optional_text(key)?.filter(|&kind| kind != "none");
-        let frequencies = self.tensors.contains_key("rope_freqs.weight").then_some("rope_freqs.weight");
-        match scaling.or(frequencies) {
-            None => Ok(()),
-            Some(what) => Err(LoadError::Unsupported {
-                file: self.file.clone(),
-                key: key.to_owned(),
-                what: format!("RoPE scaling ({what})"),
-                supported: "plain RoPE".into(),
-            }),
+    /// What the architecture's name implies in llama.cpp, and what the metadata say.
+    fn variant(&self, arch: Arch, hidden: usize, theta: f32, head_dim: usize) -> Result<Variant, LoadError> {
+        let rope = self.rope_scaling(arch, theta, head_dim)?;
+        let plain = Variant { rope, ..Variant::default() };
+        Ok(match arch {
+            Arch::Llama | Arch::Mistral | Arch::Qwen2 => plain,
+            Arch::Qwen3 => Variant { qk_norm: true, ..plain },
+            Arch::Gemma3 => Variant {
+                qk_norm: true,
+                post_norms: true,
+                activation: Activation::GeluTanh,
+                embed_scale: (hidden as f32).sqrt(),
+                sliding: self.sliding(arch)?,
+                ..plain
+            },
+        })
+    }
+
+    /// llama.cpp's defaults where the file does not say: every sixth layer sees everything, the others turn at base 10,000.
+    fn sliding(&self, arch: Arch) -> Result<Option<Sliding>, LoadError> {
+        let key = |name: &str| format!("{}.{name}", arch.gguf_name());
+        let Some(window) = self.optional_size(&key("attention.sliding_window"))? else { return Ok(None) };
+        Ok(Some(Sliding {
+            window,
+            every: self.optional_size(&key("attention.sliding_window_pattern"))?.unwrap_or(6),
+            theta: Some(self.optional_float(&key("rope.freq_base_swa"))?.unwrap_or(10_000.0)),
+        }))
+    }
+
+    /// A stretched RoPE changes every angle; running such a model unstretched would be silently wrong.
+    fn rope_scaling(&self, arch: Arch, theta: f32, head_dim: usize) -> Result<RopeScaling, LoadError> {
+        let key = |name: &str| format!("{}.rope.scaling.{name}", arch.gguf_name());
+        let factor = || Ok(self.optional_float(&key("factor"))?.unwrap_or(1.0));
+        let original = || self.size(&key("original_context_length"));
+        if self.tensors.contains_key("rope_freqs.weight") {
+            return self.llama3(theta, head_dim);
+        }
+        match self.optional_text(&key("type"))? {
+            None | Some("none") => Ok(RopeScaling::None),
+            Some("linear") => Ok(RopeScaling::Linear { factor: factor()? }),
+            Some("yarn") => {
+                let (factor, original) = (factor()?, original()?);
+                let extra = self.optional_float(&key("attn_factor"))?.unwrap_or(1.0);
+                let attention = extra * RopeScaling::yarn_attention(factor);
+                Ok(RopeScaling::Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention, whole: true })
+            }
+            Some(other) => Err(self.unsupported_rope(&key("type"), other)),
+        }
+    }
+
+    /// Llama 3.x files hold the divisor of every frequency instead of the four numbers that they follow from.
+    fn llama3(&self, theta: f32, head_dim: usize) -> Result<RopeScaling, LoadError> {
+        let name = "rope_freqs.weight";
+        let divisors = self.divisors.as_ref().filter(|divisors| divisors.len() == head_dim / 2);
+        let divisors = divisors
+            .ok_or_else(|| LoadError::corrupt(&self.file, name, format!("expected {} numbers in F32", head_dim / 2)))?;
+        let plain = RopeScaling::None.frequencies(theta, head_dim);
+        let fits = |scaling: &RopeScaling| {
+            let stretched = scaling.frequencies(theta, head_dim);
+            let close = |((s, p), d): ((&f64, &f64), &f32)| (p / s / f64::from(*d) - 1.0).abs() < 1e-4;
+            stretched.iter().zip(&plain).zip(divisors).all(close)
+        };
+        let known = [8.0, 32.0].map(|factor| RopeScaling::Llama3 { factor, low: 1.0, high: 4.0, original: 8192 });
+        known.into_iter().find(fits).ok_or_else(|| self.unsupported_rope(name, "divisors of no known model"))
+    }
+
+    fn unsupported_rope(&self, key: &str, what: &str) -> LoadError {
+        LoadError::Unsupported {
+            file: self.file.clone(),
+            key: key.to_owned(),
+            what: format!("RoPE scaling ({what})"),
+            supported: "none, linear, yarn, and Llama 3.1's and 3.2's rope_freqs.weight".into(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod config;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,6 +18,7 @@ use crate::error::LoadError;
 use crate::quant::{TensorType, TensorView};
 use crate::weights::{Slot, TensorSource};
 use reader::Reader;
+pub(crate) use writer::{Entry, write};
 
 /// More entries than any model has; larger counts are damage.
 const MOST_ENTRIES: u64 = 1 << 16;
@@ -50,6 +52,8 @@ pub struct Header {
     pub file: String,
     pub metadata: BTreeMap<String, Value>,
     pub tensors: HashMap<String, TensorInfo>,
+    /// The one tensor that is configuration: what Llama 3.x divides RoPE's frequencies by.
+    pub(crate) divisors: Option<Vec<f32>>,
 }
 
 /// An opened file.
@@ -94,22 +98,21 @@ impl TensorSource for GgufFile {
             shape: info.shape.clone(),
             bytes: &self.map[info.start..info.start + info.bytes],
             interleaved_heads: self.interleaved_heads(slot)?,
+            plus: 0.0,
         })
     }
 }
 
 impl GgufFile {
-    /// llama.cpp's converter interleaves the rotated rows of this family only.
     fn interleaved_heads(&self, slot: Slot) -> Result<Option<usize>, LoadError> {
-        if self.arch != Arch::Llama {
-            return Ok(None);
-        }
-        Ok(match slot {
-            Slot::Matrix(_, Projection::Query) => Some(self.config()?.query_heads),
-            Slot::Matrix(_, Projection::Key) => Some(self.config()?.kv_heads),
-            _ => None,
-        })
+        let Slot::Matrix(_, projection) = slot else { return Ok(None) };
+        Ok(if interleaved(self.arch, projection) { Some(self.config()?.heads(projection)) } else { None })
     }
+}
+
+/// llama.cpp's converter interleaves the rotated rows of this family only.
+pub(crate) fn interleaved(arch: Arch, projection: Projection) -> bool {
+    matches!(arch, Arch::Llama | Arch::Mistral) && matches!(projection, Projection::Query | Projection::Key)
 }
 
 pub(crate) fn tensor_name(slot: Slot) -> String {
@@ -128,6 +131,10 @@ pub(crate) fn tensor_name(slot: Slot) -> String {
         Slot::Head => "output.weight".into(),
         Slot::AttnNorm(layer) => format!("blk.{layer}.attn_norm.weight"),
         Slot::FfnNorm(layer) => format!("blk.{layer}.ffn_norm.weight"),
+        Slot::QueryNorm(layer) => format!("blk.{layer}.attn_q_norm.weight"),
+        Slot::KeyNorm(layer) => format!("blk.{layer}.attn_k_norm.weight"),
+        Slot::AttnPostNorm(layer) => format!("blk.{layer}.post_attention_norm.weight"),
+        Slot::FfnPostNorm(layer) => format!("blk.{layer}.post_ffw_norm.weight"),
         Slot::Matrix(layer, projection) => format!("blk.{layer}.{}.weight", part(projection)),
         Slot::Bias(layer, projection) => format!("blk.{layer}.{}.bias", part(projection)),
     }
@@ -158,7 +165,7 @@ impl Header {
                 return Err(LoadError::corrupt(file, key, "the key occurs twice"));
             }
         }
-        let mut header = Self { file: file.into(), metadata, tensors: HashMap::new() };
+        let mut header = Self { file: file.into(), metadata, tensors: HashMap::new(), divisors: None };
         let alignment = header.alignment()?;
         for _ in 0..tensors {
             let (name, info) = reader.tensor(alignment)?;
@@ -167,7 +174,14 @@ impl Header {
             }
         }
         header.place(reader.position(), alignment, bytes.len())?;
+        header.divisors = header.divisors(bytes);
         Ok(header)
+    }
+
+    fn divisors(&self, bytes: &[u8]) -> Option<Vec<f32>> {
+        let info = self.tensors.get("rope_freqs.weight").filter(|info| info.dtype == TensorType::F32)?;
+        let bytes = bytes.get(info.start..info.start + info.bytes)?.as_chunks().0;
+        Some(bytes.iter().map(|b| f32::from_le_bytes(*b)).collect())
     }
 
     fn alignment(&self) -> Result<usize, LoadError> {

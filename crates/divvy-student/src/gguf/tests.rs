@@ -111,15 +111,16 @@ fn refused(change: impl Fn(&mut std::collections::BTreeMap<String, Value>)) -> S
 #[test]
 fn bad_metadata_is_named() {
     let set = |key: &'static str, value: Value| refused(move |m| drop(m.insert(key.into(), value.clone())));
-    let error = set("general.architecture", Value::Text("gemma3".into()));
-    assert!(error.contains("gemma3") && error.contains("llama, qwen2"), "{error}");
+    let error = set("general.architecture", Value::Text("gemma2".into()));
+    assert!(error.contains("gemma2") && error.contains("llama, mistral, qwen2"), "{error}");
     for (key, value, word) in [
         ("llama.block_count", Value::Int(0), "layers"),
         ("llama.block_count", Value::Int(1 << 30), "layers"),
         ("llama.attention.head_count_kv", Value::Int(4), "key/value heads"),
         ("llama.context_length", Value::Text("long".into()), "llama.context_length"),
         ("llama.rope.freq_base", Value::Float(f64::NAN), "rope theta"),
-        ("llama.rope.scaling.type", Value::Text("yarn".into()), "yarn"),
+        ("llama.rope.scaling.type", Value::Text("longrope".into()), "longrope"),
+        ("llama.rope.scaling.type", Value::Text("yarn".into()), "original_context_length is missing"),
         ("general.alignment", Value::Int(7), "general.alignment"),
         ("tokenizer.ggml.pre", Value::Text("dbrx".into()), "dbrx"),
         ("tokenizer.ggml.model", Value::Text("llama".into()), "gpt2"),
@@ -139,6 +140,18 @@ fn bad_metadata_is_named() {
     assert!(wide.contains("context length") && wide.contains("at most 131072 with heads of 1024"), "{wide}");
     let missing = refused(|m| drop(m.remove("llama.feed_forward_length")));
     assert!(missing.contains("llama.feed_forward_length is missing"), "{missing}");
+}
+
+#[test]
+fn only_known_divisors_of_frequencies_are_taken() {
+    let metadata = metadata(&read_config(&fixture("tiny-llama")).unwrap());
+    let embed = ("token_embd.weight".to_owned(), vec![101, 48], vec![0.0; 101 * 48]);
+    let divided = |by: Vec<f32>| {
+        let divisors = ("rope_freqs.weight".to_owned(), vec![by.len()], by);
+        message(load(&write_gguf(&metadata, &[embed.clone(), divisors])))
+    };
+    assert!(divided(vec![1.0, 2.0, 3.0, 4.0]).contains("divisors of no known model"));
+    assert!(divided(vec![1.0; 3]).contains("rope_freqs.weight: expected 4 numbers"));
 }
 
 #[test]

@@ -72,6 +72,68 @@ pub(super) fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     }
 }
 
+/// 16 bytes of scale and minimum (a nibble each), 64 × four 2-bit numbers, d, dmin, in sixteen sub-blocks of 16:
+/// d·s·q − dmin·m
+pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
+    let (d, dmin) = (half_at(block, 80), half_at(block, 82));
+    let (scales, quants) = (&block[..16], &block[16..80]);
+    for (j, values) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (quants, shift) = (&quants[32 * (j / 4)..], 2 * (j % 4));
+        for (l, value) in values.iter_mut().enumerate() {
+            let scale = scales[2 * j + l / 16];
+            let (scale, min) = (d * f32::from(scale & 15), dmin * f32::from(scale >> 4));
+            *value = scale * f32::from((quants[l] >> shift) & 3) - min;
+        }
+    }
+}
+
+/// 32 bytes of third bits (bit `j` of each belongs to sub-block `j` of 32; set: nothing is taken off), 64 × four 2-bit
+/// numbers, sixteen 6-bit scales in twelve bytes, d: d·(s − 32)·(q − 4)
+pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
+    let d = half_at(block, 108);
+    let (high, quants, scales) = (&block[..32], &block[32..96], &block[96..108]);
+    let scale = |i: usize| {
+        let low = (scales[i % 8] >> (4 * (i / 8))) & 15;
+        let up = (scales[8 + i % 4] >> (2 * (i / 4))) & 3;
+        d * (i32::from(low | (up << 4)) - 32) as f32
+    };
+    for (j, values) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (quants, shift) = (&quants[32 * (j / 4)..], 2 * (j % 4));
+        for (l, value) in values.iter_mut().enumerate() {
+            let third = if (high[l] >> j) & 1 == 1 { 0 } else { 4 };
+            let quant = i32::from((quants[l] >> shift) & 3) - third;
+            *value = scale(2 * j + l / 16) * quant as f32;
+        }
+    }
+}
+
+/// What the nibbles of IQ4 stand for.
+const IQ4: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// Sixteen bytes of nibbles, low ones first: scale times what they stand for.
+fn iq4(scale: f32, quants: &[u8], out: &mut [f32]) {
+    let (low, high) = out.split_at_mut(16);
+    for ((low, high), byte) in low.iter_mut().zip(high).zip(quants) {
+        *low = scale * f32::from(IQ4[usize::from(byte & 15)]);
+        *high = scale * f32::from(IQ4[usize::from(byte >> 4)]);
+    }
+}
+
+/// d, 16 × two nibbles
+pub(super) fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
+    iq4(half_at(block, 0), &block[2..], out);
+}
+
+/// d, the high two bits of eight 6-bit scales, their low four, 128 × two nibbles
+pub(super) fn iq4_xs(block: &[u8; 136], out: &mut [f32; 256]) {
+    let (d, high) = (half_at(block, 0), u16::from_le_bytes([block[2], block[3]]));
+    for (j, values) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let low = (block[4 + j / 2] >> (4 * (j % 2))) & 15;
+        let scale = i32::from(low) + 16 * i32::from((high >> (2 * j)) & 3) - 32;
+        iq4(d * scale as f32, &block[8 + 16 * j..][..16], values);
+    }
+}
+
 /// 6-bit scale and minimum of sub-block `j` (of eight), packed into twelve bytes.
 fn scale_min(scales: &[u8], j: usize) -> (f32, f32) {
     let (scale, min) = if j < 4 {

@@ -21,13 +21,17 @@ pub enum TensorType {
     Q5_0,
     Q5_1,
     Q8_0,
+    Q2K,
+    Q3K,
     Q4K,
     Q5K,
     Q6K,
+    Iq4Nl,
+    Iq4Xs,
 }
 
 /// (type, GGUF number, name, elements a block, bytes a block)
-const TYPES: [(TensorType, u32, &str, usize, usize); 11] = [
+const TYPES: [(TensorType, u32, &str, usize, usize); 15] = [
     (TensorType::F32, 0, "F32", 1, 4),
     (TensorType::F16, 1, "F16", 1, 2),
     (TensorType::BF16, 30, "BF16", 1, 2),
@@ -36,9 +40,13 @@ const TYPES: [(TensorType, u32, &str, usize, usize); 11] = [
     (TensorType::Q5_0, 6, "Q5_0", 32, 22),
     (TensorType::Q5_1, 7, "Q5_1", 32, 24),
     (TensorType::Q8_0, 8, "Q8_0", 32, 34),
+    (TensorType::Q2K, 10, "Q2_K", 256, 84),
+    (TensorType::Q3K, 11, "Q3_K", 256, 110),
     (TensorType::Q4K, 12, "Q4_K", 256, 144),
     (TensorType::Q5K, 13, "Q5_K", 256, 176),
     (TensorType::Q6K, 14, "Q6_K", 256, 210),
+    (TensorType::Iq4Nl, 20, "IQ4_NL", 32, 18),
+    (TensorType::Iq4Xs, 23, "IQ4_XS", 256, 136),
 ];
 
 impl TensorType {
@@ -50,6 +58,12 @@ impl TensorType {
 
     fn entry(self) -> &'static (Self, u32, &'static str, usize, usize) {
         TYPES.iter().find(|entry| entry.0 == self).expect("the table lists every type")
+    }
+
+    /// The type's number in GGUF files.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.entry().1
     }
 
     #[must_use]
@@ -96,6 +110,8 @@ pub struct TensorView<'a> {
     /// GGUF files of the llama family store query and key rows in interleaved RoPE order; `Some(heads)` says so, and
     /// rows are then read in half-split order.
     pub interleaved_heads: Option<usize>,
+    /// Added to every value read: one where norm weights are stored less one.
+    pub plus: f32,
 }
 
 impl TensorView<'_> {
@@ -118,6 +134,9 @@ impl TensorView<'_> {
         let row = self.interleaved_heads.map_or(row, |heads| interleaved_row(row, self.shape[0] / heads));
         let stride = self.bytes.len() / if self.shape.len() == 2 { self.shape[0] } else { 1 };
         dequantise(self.dtype, &self.bytes[row * stride..(row + 1) * stride], out);
+        if self.plus != 0.0 {
+            out.iter_mut().for_each(|value| *value += self.plus);
+        }
     }
 }
 
@@ -127,6 +146,12 @@ fn interleaved_row(row: usize, head_dim: usize) -> usize {
     let (head, within) = (row / head_dim, row % head_dim);
     let (half, pair) = (within / (head_dim / 2), within % (head_dim / 2));
     head * head_dim + 2 * pair + half
+}
+
+/// The other way round: which half-split row an interleaved matrix holds as its row `row`.
+pub(crate) fn half_split_row(row: usize, head_dim: usize) -> usize {
+    let (head, within) = (row / head_dim, row % head_dim);
+    head * head_dim + within / 2 + within % 2 * (head_dim / 2)
 }
 
 /// Expands `bytes` into `out`; both hold the same whole number of blocks.
@@ -141,9 +166,13 @@ pub fn dequantise(dtype: TensorType, bytes: &[u8], out: &mut [f32]) {
         TensorType::Q5_0 => blocks::each_block::<22, 32>(bytes, out, blocks::q5_0),
         TensorType::Q5_1 => blocks::each_block::<24, 32>(bytes, out, blocks::q5_1),
         TensorType::Q8_0 => blocks::each_block::<34, 32>(bytes, out, blocks::q8_0),
+        TensorType::Q2K => blocks::each_block::<84, 256>(bytes, out, blocks::q2_k),
+        TensorType::Q3K => blocks::each_block::<110, 256>(bytes, out, blocks::q3_k),
         TensorType::Q4K => blocks::each_block::<144, 256>(bytes, out, blocks::q4_k),
         TensorType::Q5K => blocks::each_block::<176, 256>(bytes, out, blocks::q5_k),
         TensorType::Q6K => blocks::each_block::<210, 256>(bytes, out, blocks::q6_k),
+        TensorType::Iq4Nl => blocks::each_block::<18, 32>(bytes, out, blocks::iq4_nl),
+        TensorType::Iq4Xs => blocks::each_block::<136, 256>(bytes, out, blocks::iq4_xs),
     }
 }
 

@@ -3,7 +3,7 @@
 use ::safetensors::tensor::{TensorView as Raw, serialize_to_file};
 
 use super::*;
-use crate::testing::{fixture, slots};
+use crate::testing::fixture;
 
 /// A copy of a fixture's directory that a test may damage.
 fn copy(name: &str) -> tempfile::TempDir {
@@ -15,7 +15,7 @@ fn copy(name: &str) -> tempfile::TempDir {
 }
 
 fn open_error(dir: &Path) -> String {
-    SafetensorsDir::open(dir).err().expect("must be refused").to_string()
+    SafetensorsDir::open(dir, &read_config(&fixture("tiny-llama")).unwrap()).err().expect("must be refused").to_string()
 }
 
 fn config_error(change: impl Fn(&mut serde_json::Value)) -> String {
@@ -31,9 +31,9 @@ fn config_error(change: impl Fn(&mut serde_json::Value)) -> String {
 fn shards_hold_the_same_tensors() {
     let dir = copy("tiny-qwen2");
     let config = read_config(dir.path()).unwrap();
-    let whole = SafetensorsDir::open(dir.path()).unwrap();
+    let whole = SafetensorsDir::open(dir.path(), &config).unwrap();
     let (mut shards, mut index) = ([Vec::new(), Vec::new()], serde_json::Map::new());
-    for (i, slot) in slots(&config).into_iter().enumerate() {
+    for (i, slot) in Slot::all(&config).into_iter().enumerate() {
         let view = whole.tensor(slot).unwrap();
         index.insert(view.name.clone(), format!("part-{}.safetensors", i % 2).into());
         shards[i % 2].push((view.name, Raw::new(Dtype::BF16, view.shape.clone(), view.bytes).unwrap()));
@@ -44,8 +44,8 @@ fn shards_hold_the_same_tensors() {
     }
     let index = serde_json::json!({ "weight_map": index }).to_string();
     std::fs::write(split.path().join("model.safetensors.index.json"), index).unwrap();
-    let parts = SafetensorsDir::open(split.path()).unwrap();
-    for slot in slots(&config) {
+    let parts = SafetensorsDir::open(split.path(), &config).unwrap();
+    for slot in Slot::all(&config) {
         assert_eq!(parts.tensor(slot).unwrap().bytes, whole.tensor(slot).unwrap().bytes, "{slot:?}");
     }
     std::fs::remove_file(split.path().join("part-1.safetensors")).unwrap();
@@ -70,10 +70,14 @@ fn damaged_weights_are_refused() {
 
 #[test]
 fn configurations_we_would_run_wrongly_are_refused() {
-    let gemma = config_error(|json| json["model_type"] = "gemma3".into());
-    assert!(gemma.contains("gemma3") && gemma.contains("llama, qwen2"), "{gemma}");
+    let gemma = config_error(|json| json["model_type"] = "gemma2".into());
+    assert!(gemma.contains("gemma2") && gemma.contains("llama, mistral, qwen2"), "{gemma}");
     for (key, value, word) in [
-        ("rope_scaling", serde_json::json!({"rope_type": "yarn"}), "yarn"),
+        ("rope_scaling", serde_json::json!({"rope_type": "yarn"}), "yarn without factor"),
+        ("rope_scaling", serde_json::json!({"type": "longrope", "factor": 2.0}), "longrope"),
+        ("rope_scaling", serde_json::json!({"rope_type": "linear", "factor": 0.5}), "scaling factor"),
+        ("hidden_act", "gelu".into(), "activation \"gelu\""),
+        ("final_logit_softcapping", 30.0.into(), "soft-capping"),
         ("attention_bias", true.into(), "bias"),
         ("use_sliding_window", true.into(), "sliding"),
         ("hidden_size", (-1).into(), "config.json"),
@@ -84,4 +88,22 @@ fn configurations_we_would_run_wrongly_are_refused() {
         let error = config_error(|json| json[key] = value.clone());
         assert!(error.contains(word), "{key}: {error}");
     }
+}
+
+#[test]
+fn layers_with_a_window_follow_a_pattern_or_are_refused() {
+    let dir = copy("tiny-gemma3");
+    let path = dir.path().join("config.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let read = |layers: [&str; 6]| {
+        let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        json["layer_types"] = layers.into_iter().map(|kind| format!("{kind}_attention")).collect();
+        std::fs::write(&path, json.to_string()).unwrap();
+        read_config(dir.path())
+    };
+    let every = |layers| read(layers).unwrap().variant.sliding.unwrap().every;
+    assert_eq!(every(["sliding", "sliding", "full", "sliding", "sliding", "full"]), 3);
+    assert_eq!(every(["sliding"; 6]), 0);
+    let error = read(["full", "sliding", "full", "sliding", "full", "sliding"]).unwrap_err().to_string();
+    assert!(error.contains("layer_types") && error.contains("layer 1"), "{error}");
 }

@@ -20,11 +20,17 @@ use crate::gguf::Header;
 const QWEN2_PATTERN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+/// Llama 3's; digits go by threes.
+const LLAMA3_PATTERN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Pre-tokenizers by the names that GGUF files have for them.
+pub(super) const PRE_TOKENIZERS: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "qwen2"];
+
 /// GGUF's token types.
-const NORMAL: i64 = 1;
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
-const UNUSED: i64 = 5;
+pub(super) const NORMAL: i64 = 1;
+pub(super) const CONTROL: i64 = 3;
+pub(super) const USER_DEFINED: i64 = 4;
+pub(super) const UNUSED: i64 = 5;
 
 /// Special tokens that end a reply in every family that has them.
 const ENDINGS: [&str; 4] = ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>"];
@@ -47,8 +53,11 @@ impl TextTokenizer {
             return Err(bad(format!("{tokens} tokens with {types} types for {vocab} embedding rows")));
         }
         let merges = header.texts("tokenizer.ggml.merges")?;
-        let mut plain = Tokenizer::new(gguf_bpe(tokens, types, merges).map_err(bad)?);
-        apply_pre_tokenizer(&mut plain, header.text("tokenizer.ggml.pre")?).map_err(bad)?;
+        let pre = header.text("tokenizer.ggml.pre")?;
+        // Llama 3 takes a word that is a token as it is, whatever merges lead to.
+        let bpe = gguf_bpe(tokens, types, merges, pre == "llama-bpe").map_err(bad)?;
+        let mut plain = Tokenizer::new(bpe);
+        apply_pre_tokenizer(&mut plain, pre).map_err(bad)?;
         let specials =
             tokens.iter().zip(types).zip(0..).filter(|((_, kind), _)| [CONTROL, USER_DEFINED].contains(kind));
         let specials = specials
@@ -116,7 +125,7 @@ impl TextTokenizer {
     }
 }
 
-fn gguf_bpe(tokens: &[String], types: &[i64], merges: &[String]) -> Result<BPE, String> {
+fn gguf_bpe(tokens: &[String], types: &[i64], merges: &[String], whole_words: bool) -> Result<BPE, String> {
     let vocab = tokens.iter().zip(types).zip(0u32..).filter(|((_, kind), _)| ![CONTROL, UNUSED].contains(kind));
     let vocab: Vocab = vocab.map(|((text, _), id)| (text.clone(), id)).collect();
     let merges = merges
@@ -124,21 +133,28 @@ fn gguf_bpe(tokens: &[String], types: &[i64], merges: &[String]) -> Result<BPE, 
         .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
         .collect::<Option<Vec<_>>>()
         .ok_or("a merge is not two tokens with a space between")?;
-    BPE::builder().vocab_and_merges(vocab, merges).build().map_err(|error| error.to_string())
+    BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(whole_words).build().map_err(|error| error.to_string())
 }
 
-fn apply_pre_tokenizer(tokenizer: &mut Tokenizer, name: &str) -> Result<(), String> {
+pub(super) fn apply_pre_tokenizer(tokenizer: &mut Tokenizer, name: &str) -> Result<(), String> {
     let alphabet = |use_regex| PreTokenizerWrapper::from(ByteLevel::new(false, false, use_regex));
+    let split = |pattern: &str| {
+        let pattern = SplitPattern::Regex(pattern.into());
+        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
+        split.map(PreTokenizerWrapper::from).map_err(|error| error.to_string())
+    };
     let steps = match name {
         "gpt-2" | "gpt2" => vec![alphabet(true)],
         "smollm" => vec![PreTokenizerWrapper::from(Digits::new(true)), alphabet(true)],
         "qwen2" => {
             tokenizer.with_normalizer(Some(NFC)).map_err(|error| error.to_string())?;
-            let pattern = SplitPattern::Regex(QWEN2_PATTERN.into());
-            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(|e| e.to_string())?;
-            vec![PreTokenizerWrapper::from(split), alphabet(false)]
+            vec![split(QWEN2_PATTERN)?, alphabet(false)]
         }
-        other => return Err(format!("pre-tokenizer \"{other}\" is not supported; supported: gpt-2, smollm, qwen2")),
+        "llama-bpe" => vec![split(LLAMA3_PATTERN)?, alphabet(false)],
+        other => {
+            let supported = PRE_TOKENIZERS.join(", ");
+            return Err(format!("pre-tokenizer \"{other}\" is not supported; supported: {supported}"));
+        }
     };
     tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
     Ok(())

@@ -78,6 +78,23 @@ fn a_tokenizer_survives_being_saved() {
 }
 
 #[test]
+fn llama_3_takes_digits_by_threes_and_whole_words_as_they_are() {
+    let mut metadata = crate::testing::tokenizer_metadata();
+    metadata.insert("tokenizer.ggml.pre".into(), crate::gguf::Value::Text("llama-bpe".into()));
+    let Some(crate::gguf::Value::Texts(tokens)) = metadata.get_mut("tokenizer.ggml.tokens") else { panic!("a list") };
+    tokens[100] = "123".into(); // no merge leads there
+    let one = tokens.iter().position(|token| token == "4").unwrap() as u32;
+    let Some(crate::gguf::Value::Texts(merges)) = metadata.get_mut("tokenizer.ggml.merges") else { panic!("a list") };
+    merges.pop();
+    let header = crate::gguf::Header { file: "tiny".into(), metadata, tensors: Default::default(), divisors: None };
+    let tokenizer = TextTokenizer::from_gguf(&header, 101).unwrap();
+    assert_eq!(tokenizer.encode("1234").unwrap(), [100, one]);
+    check_saved(&tokenizer, 101);
+    let written = tokenizer.gguf_metadata(101).unwrap();
+    assert_eq!(written["tokenizer.ggml.pre"], crate::gguf::Value::Text("llama-bpe".into()));
+}
+
+#[test]
 fn special_tokens_come_from_the_template_alone() {
     let (tokenizer, template) = (tiny_tokenizer(), ChatTemplate::new(CHATML.into()).unwrap());
     let encode = |content: &str| template.encode(&[Message::user(content)], &tokenizer).unwrap();

@@ -3,17 +3,18 @@
 //! accumulate.
 
 use divvy_kernels::{
-    CrossEntropy, Direction, Packed, Write, attention_backward, chunked_cross_entropy, linear_cross_entropy, matmul,
-    mm_tn, rms_norm, rms_norm_backward, rope, swiglu, swiglu_backward,
+    CrossEntropy, Direction, Packed, Write, attention_backward, chunked_cross_entropy, gated, gated_backward,
+    linear_cross_entropy, matmul, mm_tn, rms_norm, rms_norm_backward, rope,
 };
 
 use super::buffers::Buffers;
-use super::forward::{LayerTape, Network, Products, Tape, layer_forward};
+use super::forward::{Given, LayerTape, Network, Products, Tape, layer_forward};
 use super::full::{FullIndex, Slot};
 use super::linear::{Sink, linear_backward};
 use super::lora;
 use super::rows::MicroBatch;
 use crate::adapter::Fused;
+use crate::heads::norm_heads_backward;
 use crate::weights::Weights;
 
 /// The transposes of the big matrices, packed for `dx = dy·W`.
@@ -109,13 +110,17 @@ impl Backward<'_> {
     fn feed_forward(&mut self, index: usize, products: &Products, dx: &mut [f32], buffers: &mut Buffers) {
         let (config, t) = (self.network.config, self.micro.tokens.len());
         let layer = &self.network.weights.layers[index];
+        let gate = config.variant.activation.gate();
         let mut activated = buffers.take(t * config.ffn);
-        swiglu(&products.gate_up, &mut activated, config.ffn);
+        gated(gate, &products.gate_up, &mut activated, config.ffn);
         let mut dactivated = buffers.take(t * config.ffn);
-        self.linear(index, Fused::Down, products, &activated, dx, Some(&mut dactivated), buffers);
+        let norm = (layer.ffn_post_norm.as_deref(), Slot::FfnPostNorm(index));
+        let dgiven = self.given(norm, &products.given[1], dx, buffers);
+        let dy = dgiven.as_deref().unwrap_or(dx);
+        self.linear(index, Fused::Down, products, &activated, dy, Some(&mut dactivated), buffers);
         let mut dgate_up = buffers.take(t * 2 * config.ffn);
-        swiglu_backward(&products.gate_up, &dactivated, &mut dgate_up, config.ffn);
-        buffers.give_all([activated, dactivated]);
+        gated_backward(gate, &products.gate_up, &dactivated, &mut dgate_up, config.ffn);
+        buffers.give_all([activated, dactivated].into_iter().chain(dgiven));
 
         let (mut normed, mut inverse) = (buffers.take(dx.len()), buffers.take(t));
         rms_norm(&products.middle, &layer.ffn_norm, config.rms_eps, &mut normed, &mut inverse);
@@ -127,15 +132,27 @@ impl Backward<'_> {
     }
 
     fn attention(&mut self, index: usize, input: &[f32], products: &Products, dx: &mut [f32], buffers: &mut Buffers) {
-        let (config, t, heads) = (self.network.config, self.micro.tokens.len(), self.network.heads());
+        let (config, t) = (self.network.config, self.micro.tokens.len());
+        let heads = config.attention_heads(index);
         let layer = &self.network.weights.layers[index];
         let Products { qkv, attended, lse, .. } = products;
         let mut dattended = buffers.take(attended.len());
-        self.linear(index, Fused::Out, products, attended, dx, Some(&mut dattended), buffers);
+        let norm = (layer.attn_post_norm.as_deref(), Slot::AttnPostNorm(index));
+        let dgiven = self.given(norm, &products.given[0], dx, buffers);
+        let dy = dgiven.as_deref().unwrap_or(dx);
+        self.linear(index, Fused::Out, products, attended, dy, Some(&mut dattended), buffers);
         let mut dqkv = buffers.take(qkv.len());
         attention_backward(qkv, &heads, &self.micro.starts, attended, lse, &dattended, &mut dqkv);
         let rotated = config.query_heads + config.kv_heads;
-        rope(&mut dqkv, config.qkv_width(), rotated, &self.micro.positions, self.network.rope, Direction::Backward);
+        let table = self.network.ropes.of(config, index);
+        rope(&mut dqkv, config.qkv_width(), rotated, &self.micro.positions, table, Direction::Backward);
+        let norms = [(&layer.query_norm, Slot::QueryNorm(index)), (&layer.key_norm, Slot::KeyNorm(index))];
+        for (part, (norm, slot)) in norms.into_iter().enumerate() {
+            if let Some(weight) = norm {
+                let dweight = gradient_of(self.gradients, self.full, slot);
+                norm_heads_backward(config, (part, weight), &products.heads, &mut dqkv, dweight);
+            }
+        }
         if let Some(dbias) = gradient_of(self.gradients, self.full, Slot::QkvBias(index)) {
             add_rows(&dqkv, dbias);
         }
@@ -152,7 +169,23 @@ impl Backward<'_> {
             rms_norm_backward(input, &layer.attn_norm, &products.attn_inverse, &dnormed, dx, dweight);
             buffers.give(dnormed);
         }
-        buffers.give_all([dattended, dqkv, normed, inverse]);
+        buffers.give_all([dattended, dqkv, normed, inverse].into_iter().chain(dgiven));
+    }
+
+    /// Gradient of what a block gave, where a norm stands between it and the residual stream.
+    fn given(
+        &mut self,
+        (norm, slot): (Option<&[f32]>, Slot),
+        given: &Given,
+        dx: &[f32],
+        buffers: &mut Buffers,
+    ) -> Option<Vec<f32>> {
+        let norm = norm?;
+        let mut draw = buffers.take(dx.len());
+        draw.fill(0.0);
+        let dweight = gradient_of(self.gradients, self.full, slot);
+        rms_norm_backward(&given.raw, norm, &given.inverse, dx, &mut draw, dweight);
+        Some(draw)
     }
 
     fn linear(
@@ -182,11 +215,11 @@ impl Backward<'_> {
 
     /// The embedding's own share of its gradient (a tied head has added the other one).
     fn embedding(&mut self, dx: &[f32]) {
-        let width = self.network.config.hidden;
+        let (width, scale) = (self.network.config.hidden, self.network.config.variant.embed_scale);
         let Some(gradient) = gradient_of(self.gradients, self.full, Slot::Embed) else { return };
         for (row, &token) in dx.chunks_exact(width).zip(&self.micro.tokens) {
             let into = &mut gradient[token as usize * width..][..width];
-            into.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+            into.iter_mut().zip(row).for_each(|(sum, value)| *sum += scale * value);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The forward pass of training: a whole micro-batch at once, keeping per layer what the backward pass needs and
-//! cannot recompute cheaply. Norms and the SwiGLU product are recomputed; they cost less than the memory.
+//! cannot recompute cheaply. Norms and the gated product are recomputed; they cost less than the memory.
 //! Shapes in comments: `t` tokens, `h` hidden, `d` head dimension, `q`/`kv` heads, `f` ffn width, `c` targets.
 
-use divvy_kernels::{Direction, Heads, RopeTable, Write, attention, rms_norm, rope, swiglu};
+use divvy_kernels::{Direction, Packed, Write, attention, gated, rms_norm, rope};
 
 use super::buffers::Buffers;
 use super::linear::{LoraMap, linear};
@@ -10,7 +10,9 @@ use super::lora;
 use super::rows::MicroBatch;
 use super::settings::Activations;
 use crate::adapter::{Fused, LoraSettings};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Ropes};
+use crate::forward::scale;
+use crate::heads::{HeadTape, norm_heads};
 use crate::weights::{Layer, Weights};
 
 /// What the model is made of at this step.
@@ -19,14 +21,10 @@ pub(crate) struct Network<'a> {
     pub(crate) config: &'a ModelConfig,
     pub(crate) weights: &'a Weights,
     pub(crate) lora: Option<(LoraSettings, &'a [Vec<f32>])>,
-    pub(crate) rope: &'a RopeTable,
+    pub(crate) ropes: &'a Ropes,
 }
 
 impl<'a> Network<'a> {
-    pub(crate) fn heads(&self) -> Heads {
-        Heads { query: self.config.query_heads, kv: self.config.kv_heads, dim: self.config.head_dim }
-    }
-
     pub(crate) fn map(&self, layer: usize, fused: Fused) -> Option<LoraMap<'a>> {
         self.lora.map(|(settings, values)| lora::map(values, &settings, layer, fused))
     }
@@ -55,14 +53,29 @@ pub(crate) struct Products {
     pub(crate) ffn_inverse: Vec<f32>,
     /// `[t, 2f]`
     pub(crate) gate_up: Vec<f32>,
+    /// Where the model norms queries and keys.
+    pub(crate) heads: HeadTape,
+    /// Where it norms what the blocks give: attention's, then the feed-forward block's.
+    pub(crate) given: [Given; 2],
     /// LoRA's `x·Aᵀ` of the four fused matrices, in [`Fused::ALL`] order.
     pub(crate) inner: [Vec<f32>; 4],
 }
 
+/// What a block gave and its norm left; empty where there is no norm.
+#[derive(Default)]
+pub(crate) struct Given {
+    /// `[t, h]`
+    pub(crate) raw: Vec<f32>,
+    /// `[t]`
+    pub(crate) inverse: Vec<f32>,
+}
+
 impl Products {
     pub(crate) fn give_back(self, buffers: &mut Buffers) {
-        let Self { attn_inverse, qkv, attended, lse, middle, ffn_inverse, gate_up, inner } = self;
+        let Self { attn_inverse, qkv, attended, lse, middle, ffn_inverse, gate_up, heads, given, inner } = self;
         buffers.give_all([attn_inverse, qkv, attended, lse, middle, ffn_inverse, gate_up]);
+        buffers.give_all(heads.raw.into_iter().chain(heads.inverse));
+        buffers.give_all(given.into_iter().flat_map(|given| [given.raw, given.inverse]));
         buffers.give_all(inner);
     }
 }
@@ -89,6 +102,7 @@ pub(crate) fn forward(network: &Network<'_>, micro: &MicroBatch, keep: Keep, buf
     let hidden = network.config.hidden;
     let mut stream = buffers.take(micro.tokens.len() * hidden); // [t, h]
     embed(network.weights, &micro.tokens, &mut stream);
+    scale(&mut stream, network.config.variant.embed_scale);
     let mut layers = Vec::with_capacity(network.config.layers);
     for (index, layer) in network.weights.layers.iter().enumerate() {
         let (products, output) = layer_forward(network, index, layer, micro, &stream, buffers);
@@ -146,13 +160,16 @@ pub(crate) fn layer_forward(
     let write = start_with_bias(&mut qkv, layer.qkv_bias.as_deref());
     let qkv_inner = linear(&normed, layer.qkv.exact(), network.map(index, Fused::Qkv), &mut qkv, t, write, buffers);
     let rotated = config.query_heads + config.kv_heads;
-    rope(&mut qkv, config.qkv_width(), rotated, &micro.positions, network.rope, Direction::Forward);
+    let mut heads = HeadTape::default();
+    norm_heads(config, layer, &mut qkv, &mut heads);
+    let table = network.ropes.of(config, index);
+    rope(&mut qkv, config.qkv_width(), rotated, &micro.positions, table, Direction::Forward);
     let mut attended = buffers.take(t * config.query_width());
     let mut lse = buffers.take(t * config.query_heads);
-    attention(&qkv, &network.heads(), &micro.starts, &mut attended, &mut lse);
+    attention(&qkv, &config.attention_heads(index), &micro.starts, &mut attended, &mut lse);
     let mut middle = buffers.copy_of(x);
-    let out_inner =
-        linear(&attended, layer.out.exact(), network.map(index, Fused::Out), &mut middle, t, Write::Add, buffers);
+    let out = (layer.out.exact(), network.map(index, Fused::Out));
+    let (out_inner, attn_given) = join(config, &attended, out, layer.attn_post_norm.as_deref(), &mut middle, buffers);
 
     let mut ffn_inverse = buffers.take(t);
     rms_norm(&middle, &layer.ffn_norm, config.rms_eps, &mut normed, &mut ffn_inverse);
@@ -161,14 +178,37 @@ pub(crate) fn layer_forward(
     let gate_up_inner = linear(&normed, layer.gate_up.exact(), map, &mut gate_up, t, Write::Set, buffers);
     buffers.give(normed);
     let mut activated = buffers.take(t * config.ffn);
-    swiglu(&gate_up, &mut activated, config.ffn);
+    gated(config.variant.activation.gate(), &gate_up, &mut activated, config.ffn);
     let mut output = buffers.copy_of(&middle);
-    let map = network.map(index, Fused::Down);
-    let down_inner = linear(&activated, layer.down.exact(), map, &mut output, t, Write::Add, buffers);
+    let down = (layer.down.exact(), network.map(index, Fused::Down));
+    let (down_inner, ffn_given) = join(config, &activated, down, layer.ffn_post_norm.as_deref(), &mut output, buffers);
     buffers.give(activated);
 
     let inner = [qkv_inner, out_inner, gate_up_inner, down_inner];
-    (Products { attn_inverse, qkv, attended, lse, middle, ffn_inverse, gate_up, inner }, output)
+    let given = [attn_given, ffn_given];
+    (Products { attn_inverse, qkv, attended, lse, middle, ffn_inverse, gate_up, heads, given, inner }, output)
+}
+
+/// Adds what a block gives to the residual stream, through a norm where there is one. Returns LoRA's `x·Aᵀ` too.
+fn join(
+    config: &ModelConfig,
+    x: &[f32],
+    (w, map): (&Packed, Option<LoraMap<'_>>),
+    norm: Option<&[f32]>,
+    stream: &mut [f32],
+    buffers: &mut Buffers,
+) -> (Vec<f32>, Given) {
+    let t = stream.len() / config.hidden;
+    let Some(norm) = norm else {
+        return (linear(x, w, map, stream, t, Write::Add, buffers), Given::default());
+    };
+    let (mut raw, mut inverse) = (buffers.take(stream.len()), buffers.take(t));
+    let inner = linear(x, w, map, &mut raw, t, Write::Set, buffers);
+    let mut normed = buffers.take(stream.len());
+    rms_norm(&raw, norm, config.rms_eps, &mut normed, &mut inverse);
+    stream.iter_mut().zip(&normed).for_each(|(x, value)| *x += value);
+    buffers.give(normed);
+    (inner, Given { raw, inverse })
 }
 
 /// Fills `y` with the bias, if there is one, and says how the product is then written.

@@ -1,6 +1,7 @@
 //! Full fine-tuning: every weight as an f32 master, packed to bf16 again after each step, and the result as a
 //! directory in Hugging Face's layout. Parameter order: per layer attention norm, qkv, out, FFN norm, gate and up,
-//! down, and the qkv bias where there is one; then final norm, embedding, and the head unless it is tied.
+//! down, and what the variant has besides (qkv bias, norms of queries and keys, norms behind the blocks); then final norm,
+//! embedding, and the head unless it is tied.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,13 +10,16 @@ use std::sync::Arc;
 
 use divvy_kernels::Packed;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::parameters::{Decay, Parameters};
 use crate::adapter::Fused;
-use crate::adapter::files::{TensorRef, write_atomic, write_tensors_as_bf16};
-use crate::config::{Arch, ModelConfig};
-use crate::matrix::Matrix;
+use crate::adapter::files::write_atomic;
+use crate::config::ModelConfig;
+use crate::error::LoadError;
+use crate::export::{Precision, Tensors};
+use crate::matrix::{Matrix, Numerics};
+use crate::safetensors::{SafetensorsDir, config_json};
 use crate::weights::{Layer, Weights};
 
 /// A weight by its place in the model.
@@ -25,6 +29,10 @@ pub(crate) enum Slot {
     FfnNorm(usize),
     Matrix(usize, Fused),
     QkvBias(usize),
+    QueryNorm(usize),
+    KeyNorm(usize),
+    AttnPostNorm(usize),
+    FfnPostNorm(usize),
     FinalNorm,
     Embed,
     Head,
@@ -35,17 +43,22 @@ pub(crate) enum Slot {
 pub(crate) struct FullIndex {
     layers: usize,
     bias: bool,
+    qk_norm: bool,
+    post_norms: bool,
     tied: bool,
 }
 
 impl FullIndex {
     pub(crate) fn new(config: &ModelConfig) -> Self {
-        Self { layers: config.layers, bias: config.qkv_bias, tied: config.tied }
+        let (qk_norm, post_norms) = (config.variant.qk_norm, config.variant.post_norms);
+        Self { layers: config.layers, bias: config.qkv_bias, qk_norm, post_norms, tied: config.tied }
     }
 
-    /// `None` for a bias the model lacks. A tied head is the embedding.
+    /// `None` for a bias or norm the model lacks. A tied head is the embedding.
     pub(crate) fn of(self, slot: Slot) -> Option<usize> {
-        let per_layer = 6 + usize::from(self.bias);
+        let heads = 6 + usize::from(self.bias);
+        let post = heads + 2 * usize::from(self.qk_norm);
+        let per_layer = post + 2 * usize::from(self.post_norms);
         let behind = self.layers * per_layer;
         Some(match slot {
             Slot::AttnNorm(layer) => layer * per_layer,
@@ -55,6 +68,10 @@ impl FullIndex {
             Slot::Matrix(layer, Fused::GateUp) => layer * per_layer + 4,
             Slot::Matrix(layer, Fused::Down) => layer * per_layer + 5,
             Slot::QkvBias(layer) => self.bias.then_some(layer * per_layer + 6)?,
+            Slot::QueryNorm(layer) => self.qk_norm.then_some(layer * per_layer + heads)?,
+            Slot::KeyNorm(layer) => self.qk_norm.then_some(layer * per_layer + heads + 1)?,
+            Slot::AttnPostNorm(layer) => self.post_norms.then_some(layer * per_layer + post)?,
+            Slot::FfnPostNorm(layer) => self.post_norms.then_some(layer * per_layer + post + 1)?,
             Slot::FinalNorm => behind,
             Slot::Embed => behind + 1,
             Slot::Head => behind + 2 - usize::from(self.tied),
@@ -77,8 +94,16 @@ pub(crate) fn parameters(config: &ModelConfig, weights: &Weights) -> Parameters 
         push(name("ffn_norm"), &[hidden], layer.ffn_norm.clone());
         push(name("gate_up"), &fused(Fused::GateUp), unpack(layer.gate_up.exact()));
         push(name("down"), &fused(Fused::Down), unpack(layer.down.exact()));
-        if let Some(bias) = &layer.qkv_bias {
-            push(name("qkv_bias"), &[bias.len()], bias.clone());
+        for (what, values) in [
+            ("qkv_bias", &layer.qkv_bias),
+            ("query_norm", &layer.query_norm),
+            ("key_norm", &layer.key_norm),
+            ("attn_post_norm", &layer.attn_post_norm),
+            ("ffn_post_norm", &layer.ffn_post_norm),
+        ] {
+            if let Some(values) = values {
+                push(name(what), &[values.len()], values.clone());
+            }
         }
     }
     push("final_norm".into(), &[hidden], weights.final_norm.clone());
@@ -111,6 +136,10 @@ pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>]) -> Weights {
         attn_norm: vector(Slot::AttnNorm(layer)),
         qkv: matrix(layer, Fused::Qkv),
         qkv_bias: get(Slot::QkvBias(layer)).cloned(),
+        query_norm: get(Slot::QueryNorm(layer)).cloned(),
+        key_norm: get(Slot::KeyNorm(layer)).cloned(),
+        attn_post_norm: get(Slot::AttnPostNorm(layer)).cloned(),
+        ffn_post_norm: get(Slot::FfnPostNorm(layer)).cloned(),
         out: matrix(layer, Fused::Out),
         ffn_norm: vector(Slot::FfnNorm(layer)),
         gate_up: matrix(layer, Fused::GateUp),
@@ -140,25 +169,48 @@ struct FullManifest {
 }
 
 impl FullWeights {
+    /// A model as it is, before any training: for programs of others, which get the very numbers that are trained here.
+    #[must_use]
+    pub fn of(config: &ModelConfig, weights: &Weights) -> Self {
+        Self { config: config.clone(), values: parameters(config, weights).values }
+    }
+
+    /// Reads the weights of a Hugging Face directory into which another program has trained this model.
+    ///
+    /// # Errors
+    /// A missing tensor, or one of another shape.
+    pub fn read(folder: &Path, config: &ModelConfig) -> Result<Self, LoadError> {
+        let weights = Weights::load(config, &SafetensorsDir::open(folder, config)?, Numerics::Exact)?;
+        Ok(Self::of(config, &weights))
+    }
+
     /// Packed for inference: the numbers that the last forward pass would have seen.
     #[must_use]
     pub fn weights(&self) -> Weights {
         weights(&self.config, &self.values)
     }
 
-    /// BLAKE3 of the bf16 content, as 64 hex digits.
+    /// BLAKE3 of what is saved, as 64 hex digits: matrices in bf16, vectors in f32.
     #[must_use]
     pub fn digest(&self) -> String {
         let mut hash = blake3::Hasher::new();
-        hash.update(b"divvy-full/1");
-        for values in &self.values {
-            let bytes: Vec<u8> = values.iter().flat_map(|&value| half::bf16::from_f32(value).to_le_bytes()).collect();
+        hash.update(b"divvy-full/2");
+        let (index, mut rounded) = (FullIndex::new(&self.config), vec![false; self.values.len()]);
+        for slot in matrices(&self.config) {
+            rounded[index.of(slot).expect("every model has its matrices")] = true;
+        }
+        for (values, rounded) in self.values.iter().zip(rounded) {
+            let bytes: Vec<u8> = if rounded {
+                values.iter().flat_map(|&value| half::bf16::from_f32(value).to_le_bytes()).collect()
+            } else {
+                values.iter().flat_map(|value| value.to_le_bytes()).collect()
+            };
             hash.update(&bytes);
         }
         hash.finalize().to_hex().to_string()
     }
 
-    /// Writes `model.safetensors` (bf16), `config.json` and, last, `divvy.json`. Tokenizer and chat template are those
+    /// Writes `model.safetensors` (matrices in bf16), `config.json` and, last, `divvy.json`. Tokenizer and chat template are those
     /// of the base: [`Model::save_text`](crate::model::Model::save_text) puts them beside it.
     ///
     /// # Errors
@@ -170,78 +222,21 @@ impl FullWeights {
         };
         fs::create_dir_all(folder).map_err(failed(folder))?;
         let path = folder.join("model.safetensors");
-        let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
-        let tensors = self.named();
-        write_atomic(&path, |out| write_tensors_as_bf16(out, &metadata, &tensors)).map_err(failed(&path))?;
+        let weights = self.weights();
+        let tensors = Tensors { config: &self.config, weights: &weights, adapter: None, precision: Precision::Bf16 };
+        tensors.write_safetensors(&path, BTreeMap::new()).map_err(failed(&path))?;
         let digest = self.digest();
         let manifest = FullManifest { format: 1, label: label.clone(), digest: digest.clone() };
-        for (name, value) in [("config.json", self.hf_config()), ("divvy.json", json!(manifest))] {
+        for (name, value) in [("config.json", config_json(&self.config)), ("divvy.json", json!(manifest))] {
             let path = folder.join(name);
             write_atomic(&path, |out| out.write_all(format!("{value:#}\n").as_bytes())).map_err(failed(&path))?;
         }
         Ok(digest)
     }
+}
 
-    /// Every weight under its Hugging Face name, fused matrices cut into their projections, in name order.
-    fn named(&self) -> Vec<TensorRef<'_>> {
-        let index = FullIndex::new(&self.config);
-        let get = |slot| index.of(slot).map(|at| self.values[at].as_slice());
-        let mut all = Vec::new();
-        let mut whole = |name: String, slot, shape: &[usize]| {
-            let values = get(slot).expect("every model has it");
-            all.push(TensorRef { name, shape: shape.to_vec(), values });
-        };
-        let (hidden, vocab) = (self.config.hidden, self.config.vocab);
-        whole("model.embed_tokens.weight".into(), Slot::Embed, &[vocab, hidden]);
-        whole("model.norm.weight".into(), Slot::FinalNorm, &[hidden]);
-        if !self.config.tied {
-            whole("lm_head.weight".into(), Slot::Head, &[vocab, hidden]);
-        }
-        for layer in 0..self.config.layers {
-            let norm = |name: &str| format!("model.layers.{layer}.{name}.weight");
-            whole(norm("input_layernorm"), Slot::AttnNorm(layer), &[hidden]);
-            whole(norm("post_attention_layernorm"), Slot::FfnNorm(layer), &[hidden]);
-        }
-        for (layer, fused) in (0..self.config.layers).flat_map(|layer| Fused::ALL.map(|fused| (layer, fused))) {
-            let values = get(Slot::Matrix(layer, fused)).expect("every model has its matrices");
-            let bias = if fused == Fused::Qkv { get(Slot::QkvBias(layer)) } else { None };
-            for &part in fused.parts() {
-                let ([rows, columns], first) = (self.config.projection_shape(part), self.config.fused_offset(part));
-                let module = format!("model.layers.{layer}.{}", part.module());
-                let values = &values[first * columns..][..rows * columns];
-                all.push(TensorRef { name: format!("{module}.weight"), shape: vec![rows, columns], values });
-                if let Some(bias) = bias {
-                    let values = &bias[first..][..rows];
-                    all.push(TensorRef { name: format!("{module}.bias"), shape: vec![rows], values });
-                }
-            }
-        }
-        all.sort_by(|x, y| x.name.cmp(&y.name));
-        all
-    }
-
-    fn hf_config(&self) -> Value {
-        let config = &self.config;
-        let architecture = match config.arch {
-            Arch::Llama => "LlamaForCausalLM",
-            Arch::Qwen2 => "Qwen2ForCausalLM",
-        };
-        json!({
-            "architectures": [architecture],
-            "model_type": config.arch.name(),
-            "hidden_act": "silu",
-            "hidden_size": config.hidden,
-            "intermediate_size": config.ffn,
-            "num_hidden_layers": config.layers,
-            "num_attention_heads": config.query_heads,
-            "num_key_value_heads": config.kv_heads,
-            "head_dim": config.head_dim,
-            "vocab_size": config.vocab,
-            "max_position_embeddings": config.context_length,
-            "rope_theta": config.rope_theta,
-            "rms_norm_eps": config.rms_eps,
-            "tie_word_embeddings": config.tied,
-            "torch_dtype": "bfloat16",
-        })
-    }
+/// The weights that are kept in bf16.
+fn matrices(config: &ModelConfig) -> Vec<Slot> {
+    let fused = (0..config.layers).flat_map(|layer| Fused::ALL.map(|fused| Slot::Matrix(layer, fused)));
+    fused.chain([Slot::Embed, Slot::Head]).collect()
 }

@@ -32,6 +32,11 @@ pub(crate) fn parameters(config: &ModelConfig, adapter: &Adapter) -> Parameters 
     all
 }
 
+/// Lets every B learn at `rate` times the speed of A.
+pub(crate) fn set_b_rate(parameters: &mut Parameters, rate: f64) {
+    parameters.infos.iter_mut().skip(1).step_by(2).for_each(|info| info.rate = rate);
+}
+
 /// Calls `visit(projection, output row, rank index, index in the fused Bᵀ)` for every entry that is a factor.
 fn for_each_b(config: &ModelConfig, fused: Fused, rank: usize, mut visit: impl FnMut(Projection, usize, usize, usize)) {
     let [width, _] = fused.shape(config);

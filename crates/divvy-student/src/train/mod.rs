@@ -9,8 +9,10 @@
 mod backward;
 mod buffers;
 mod checkpoint;
+mod course;
 mod forward;
 pub mod full;
+pub mod journal;
 mod linear;
 mod lora;
 mod parameters;
@@ -23,8 +25,10 @@ pub mod settings;
 mod tests;
 mod trainer;
 
+pub use course::{CourseStep, course};
 pub use full::{FullLabel, FullWeights};
+pub use journal::Journal;
 pub use rows::TrainRow;
-pub use run::{StepRecord, TrainEvent, Trained, TrainedWeights, train};
+pub use run::{StepRecord, TrainEvent, Trained, TrainedWeights, admitted, train};
 pub use schedule::Schedule;
 pub use settings::{Activations, Base, Method, TrainConfig, TrainError};

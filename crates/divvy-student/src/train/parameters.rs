@@ -9,6 +9,8 @@ pub(crate) struct Info {
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) decay: Decay,
+    /// Its learning rate over the run's.
+    pub(crate) rate: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +41,7 @@ impl Parameters {
         self.m.push(zeros());
         self.v.push(zeros());
         self.values.push(values);
-        self.infos.push(Info { name, shape: shape.to_vec(), decay });
+        self.infos.push(Info { name, shape: shape.to_vec(), decay, rate: 1.0 });
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -66,7 +68,8 @@ impl Parameters {
             let settings = if info.decay == Decay::Yes { settings } else { &plain };
             let gradient = &mut self.gradients[index];
             let (m, v) = (&mut self.m[index], &mut self.v[index]);
-            adamw_step(settings, learning_rate as f32, step, &mut self.values[index], gradient, m, v);
+            let rate = (info.rate * learning_rate) as f32;
+            adamw_step(settings, rate, step, &mut self.values[index], gradient, m, v);
             gradient.fill(0.0);
         }
     }

@@ -9,12 +9,13 @@ use divvy_kernels::CrossEntropy;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Checkpoint, fingerprint};
+use super::course::{learning_rate, steps_per_epoch};
 use super::full::FullWeights;
 use super::rows::{MicroBatch, TrainRow, epoch_order, split_into_micro_batches};
-use super::schedule::{factor, warmup_steps};
 use super::settings::{Base, TrainConfig, TrainError};
 use super::trainer::Trainer;
 use crate::adapter::Adapter;
+use crate::config::ModelConfig;
 
 /// One optimiser step, as logged.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,8 +94,8 @@ pub fn train(
     observe: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
 ) -> Result<Trained, TrainError> {
     config.check()?;
-    let (rows, skipped) = admitted(&base, config, "training", rows)?;
-    let (dev_rows, dev_skipped) = admitted(&base, config, "dev", dev_rows)?;
+    let (rows, skipped) = admitted(base.config, config, "training", rows)?;
+    let (dev_rows, dev_skipped) = admitted(base.config, config, "dev", dev_rows)?;
     if rows.is_empty() {
         return Err(TrainError::NoRows { rows: skipped, skipped, limit: config.max_row_tokens });
     }
@@ -110,16 +111,19 @@ pub fn train(
     Ok(Trained { weights: run.trainer.into_weights(), log: run.log, skipped, dev_skipped })
 }
 
-/// The rows that fit, and how many are too long.
-fn admitted(
-    base: &Base<'_>,
+/// The rows that fit, and how many are too long. `set` names them in messages.
+///
+/// # Errors
+/// [`TrainError::BadRow`]: nothing to learn, or a token that the model does not have.
+pub fn admitted(
+    model: &ModelConfig,
     config: &TrainConfig,
     set: &'static str,
     rows: &[TrainRow],
 ) -> Result<(Vec<TrainRow>, usize), TrainError> {
     let mut fitting = Vec::with_capacity(rows.len());
     for (index, row) in rows.iter().enumerate() {
-        if config.admits(base.config, set, index, row)? {
+        if config.admits(model, set, index, row)? {
             fitting.push(row.clone());
         }
     }
@@ -139,7 +143,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn steps_per_epoch(&self) -> u64 {
-        self.rows.len().div_ceil(self.config.batch_rows) as u64
+        steps_per_epoch(self.rows.len(), self.config)
     }
 
     fn steps(&self) -> u64 {
@@ -205,7 +209,7 @@ impl Run<'_> {
         if !(sum.loss_sum.is_finite() && grad_norm.is_finite()) {
             return Err(TrainError::Diverged { step: done + 1, loss: sum.loss_sum, grad_norm });
         }
-        let learning_rate = self.learning_rate(done);
+        let learning_rate = learning_rate(self.rows.len(), self.config, done);
         self.trainer.step(self.config, grad_norm, learning_rate, done + 1);
         let tokens_per_second = tokens as f64 / began.elapsed().as_secs_f64();
         let due = |every: u64| (every > 0 && (done + 1).is_multiple_of(every)) || done + 1 == self.steps();
@@ -227,12 +231,6 @@ impl Run<'_> {
             self.save(done + 1)?;
         }
         self.tell(TrainEvent::Step(record))
-    }
-
-    fn learning_rate(&self, done: u64) -> f64 {
-        let TrainConfig { schedule, warmup_ratio, min_lr_ratio, learning_rate, .. } = *self.config;
-        let warmup = warmup_steps(warmup_ratio, self.steps());
-        learning_rate * factor(schedule, done, self.steps(), warmup, min_lr_ratio)
     }
 
     /// Weighted mean loss over the dev rows; `None` when there are none.

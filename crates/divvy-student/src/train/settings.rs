@@ -53,6 +53,8 @@ pub struct TrainConfig {
     pub max_row_tokens: usize,
     /// Peak.
     pub learning_rate: f64,
+    /// LoRA+ (Hayou et al. 2024, arXiv:2402.12354): the learning rate of the factors B over that of A; 1: the same.
+    pub b_rate: f64,
     pub schedule: Schedule,
     /// Share of all steps over which the rate rises from zero.
     pub warmup_ratio: f64,
@@ -98,6 +100,7 @@ impl TrainConfig {
                 "at least max_row_tokens, as a row is never cut",
             ),
             (positive(self.learning_rate), "learning_rate", self.learning_rate.to_string(), "a positive number"),
+            (positive(self.b_rate), "b_rate", self.b_rate.to_string(), "a positive number"),
             (ratio(self.warmup_ratio), "warmup_ratio", self.warmup_ratio.to_string(), "between 0 and 1"),
             (ratio(self.min_lr_ratio), "min_lr_ratio", self.min_lr_ratio.to_string(), "between 0 and 1"),
             (self.weight_decay >= 0.0, "weight_decay", self.weight_decay.to_string(), "0 or more"),

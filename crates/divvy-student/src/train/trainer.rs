@@ -1,7 +1,7 @@
 //! The state of a run and what can be done with it: add the gradients of a micro-batch, take an optimiser step,
 //! measure a loss. The loop around it is `run.rs`.
 
-use divvy_kernels::{AdamW, CrossEntropy, RopeTable, linear_cross_entropy};
+use divvy_kernels::{AdamW, CrossEntropy, linear_cross_entropy};
 
 use super::backward::{Backward, Turned};
 use super::buffers::Buffers;
@@ -13,6 +13,7 @@ use super::rows::MicroBatch;
 use super::run::TrainedWeights;
 use super::settings::{Base, Method, TrainConfig};
 use crate::adapter::Adapter;
+use crate::config::Ropes;
 use crate::weights::Weights;
 
 pub(crate) struct Trainer<'a> {
@@ -22,7 +23,7 @@ pub(crate) struct Trainer<'a> {
     /// Full fine-tuning: the masters, packed.
     packed: Option<Weights>,
     turned: Turned,
-    rope: RopeTable,
+    ropes: Ropes,
     buffers: Buffers,
     keep: Keep,
 }
@@ -30,7 +31,12 @@ pub(crate) struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     pub(crate) fn new(base: Base<'a>, config: &TrainConfig) -> Self {
         let parameters = match config.method {
-            Method::Lora(settings) => lora::parameters(base.config, &Adapter::new(base.config, settings, config.seed)),
+            Method::Lora(settings) => {
+                let fresh = Adapter::new(base.config, settings, config.seed);
+                let mut parameters = lora::parameters(base.config, &fresh);
+                lora::set_b_rate(&mut parameters, config.b_rate);
+                parameters
+            }
             Method::Full => full::parameters(base.config, base.weights),
         };
         Self {
@@ -39,7 +45,7 @@ impl<'a> Trainer<'a> {
             parameters,
             packed: None,
             turned: Turned::of(base.weights),
-            rope: RopeTable::new(base.config.head_dim, base.config.rope_theta, config.max_row_tokens),
+            ropes: Ropes::new(base.config, config.max_row_tokens),
             buffers: Buffers::default(),
             keep: Keep::ForBackward(config.activations),
         }
@@ -48,7 +54,7 @@ impl<'a> Trainer<'a> {
     /// Adds the gradients of a micro-batch; its share of the step's loss and the targets it got right.
     pub(crate) fn accumulate(&mut self, micro: &MicroBatch) -> CrossEntropy {
         let Parameters { values, gradients, .. } = &mut self.parameters;
-        let network = network(&self.base, self.packed.as_ref(), self.method, values, &self.rope);
+        let network = network(&self.base, self.packed.as_ref(), self.method, values, &self.ropes);
         let tape = forward(&network, micro, self.keep, &mut self.buffers);
         let full = matches!(self.method, Method::Full).then(|| FullIndex::new(self.base.config));
         let mut backward = Backward { network, turned: &self.turned, micro, gradients, full };
@@ -57,7 +63,7 @@ impl<'a> Trainer<'a> {
 
     /// Loss alone.
     pub(crate) fn measure(&mut self, micro: &MicroBatch) -> CrossEntropy {
-        let network = network(&self.base, self.packed.as_ref(), self.method, &self.parameters.values, &self.rope);
+        let network = network(&self.base, self.packed.as_ref(), self.method, &self.parameters.values, &self.ropes);
         let tape = forward(&network, micro, Keep::Nothing, &mut self.buffers);
         let loss =
             linear_cross_entropy(&tape.hidden, network.weights.head.exact(), &micro.targets, &micro.weights, None);
@@ -104,11 +110,11 @@ fn network<'n>(
     packed: Option<&'n Weights>,
     method: Method,
     values: &'n [Vec<f32>],
-    rope: &'n RopeTable,
+    ropes: &'n Ropes,
 ) -> Network<'n> {
     let lora = match method {
         Method::Lora(settings) => Some((settings, values)),
         Method::Full => None,
     };
-    Network { config: base.config, weights: packed.unwrap_or(base.weights), lora, rope }
+    Network { config: base.config, weights: packed.unwrap_or(base.weights), lora, ropes }
 }

@@ -51,6 +51,8 @@ pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Resul
     }
     let spec = SourceSpec {
         dataset: dataset.to_owned(),
+        name: dataset.to_owned(),
+        style: None,
         split: Split::Train,
         files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
         base: PathBuf::new(),

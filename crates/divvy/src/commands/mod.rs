@@ -18,6 +18,7 @@ mod score;
 mod serve;
 mod shelf;
 mod status;
+pub(crate) mod submit;
 
 use crate::cli::{Cli, Command};
 
@@ -32,13 +33,18 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Screen { place, shard } => run::until(&place, Stage::Screen, shard).await,
         Command::Train { place } => run::until(&place, Stage::Train, None).await,
         Command::Eval { place, shard } => run::until(&place, Stage::Evaluate, shard).await,
-        Command::Report { place, json, html } => report::run(&place, json, html.as_deref()).await,
+        Command::Report { place, run, formats, out, json, html, compare, fail_on_regression } => {
+            let asked = report::Asked { run, formats, out, json, html, compare, fail_on_regression };
+            report::run(&place, &asked).await
+        }
         Command::Ask { question, premise, arm, recipe, data, store, json } => {
             let place = crate::cli::Place { recipe, data, store, from: None };
             ask::run(&place, ask::Asked { question, premise, arm, json }).await
         }
-        Command::Export { place, student, rows: None, out } => export::run(&place, &student, &out).await,
-        Command::Export { place, student, rows: Some(form), out } => {
+        Command::Export { place, student, rows: None, format, dtype, out } => {
+            export::run(&place, &export::Asked { student: &student, format, dtype, out: &out }).await
+        }
+        Command::Export { place, student, rows: Some(form), out, .. } => {
             export_rows::run(&place, &student, form, &out).await
         }
         Command::Redo { place, conditions } => redo::run(&place, &conditions).await,
@@ -46,6 +52,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             calls::run(store.as_deref(), &calls::Wanted { key, model, last, failed, json }).await
         }
         Command::Runs { store, json } => runs::run(store.as_deref(), json).await,
+        Command::Submit { place, asked } => submit::run(&place, &asked),
         Command::Status { place, json } => status::run(&place, json).await,
         Command::Serve { new_key: Some(name), .. } => serve::new_key(&name),
         Command::Serve { place, new_key: None, run, arms, listen, keys, record, strict, hosts } => {

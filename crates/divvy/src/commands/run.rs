@@ -2,8 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use divvy_core::records::{ItemState, Stage};
-use divvy_flow::{collect, context::Context, error::FlowError, estimate, evaluate, screen, shard::Shard, train};
+use divvy_core::{
+    plan::Plan,
+    records::{ItemState, Stage},
+};
+use divvy_flow::{
+    collect, context::Context, error::FlowError, estimate, evaluate, screen, shard::Shard, split::Splits, train,
+};
 use divvy_store::{ItemCount, RunId, RunStatus};
 
 use crate::{
@@ -20,9 +25,8 @@ const STAGES: [Stage; 4] = [Stage::Collect, Stage::Screen, Stage::Train, Stage::
 /// All stages, then the report: Markdown on stdout, the page in the store's folder.
 pub(crate) async fn all(place: &Place) -> anyhow::Result<()> {
     let session = stages(place, Stage::Evaluate, None).await?;
-    let results = session.results().await?;
-    let path = session.folder.join("reports").join(format!("{}.html", report::file_name(&results.name)));
-    report::write_page(&results, &path)?;
+    let path = session.folder.join("reports").join(format!("{}.html", report::file_name(&session.context.plan.name)));
+    let results = report::write_page(&session, &path).await?;
     print(&divvy_report::markdown(&results))?;
     say(&format!("report: {}", path.display()));
     session.close().await
@@ -131,6 +135,7 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     let (recipe, plan) = read_recipe(place)?;
     let questions = crate::questions::load(&recipe, place)?;
     print(&serde_json::to_string_pretty(&plan)?)?;
+    grid(&plan, &questions);
     let lines = estimate::estimate(&plan, &questions);
     let cost = |line: &estimate::Estimate| -> Option<i64> {
         let model = recipe.models.get(&line.model)?;
@@ -142,14 +147,15 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
             false => prices.cost(&line.usage()),
         }
     };
+    let width = lines.iter().map(|line| line.model.chars().count()).max().unwrap_or(0).max(16);
     say(&format!(
-        "{:<9} {:<16} {:>10} {:>13} {:>13}  {}",
+        "{:<9} {:<width$} {:>10} {:>13} {:>13}  {}",
         "stage", "model", "calls/rows", "tokens in", "tokens out", "price"
     ));
     for line in &lines {
         let price = cost(line).map_or_else(|| "–".to_owned(), divvy_core::cost::show_dollars);
         say(&format!(
-            "{:<9} {:<16} {:>10} {:>13} {:>13}  {price}",
+            "{:<9} {:<width$} {:>10} {:>13} {:>13}  {price}",
             line.stage,
             line.model,
             thousands(line.calls),
@@ -169,6 +175,21 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     }
     say(&finished(place).await);
     Ok(())
+}
+
+/// What is asked of whom, and what is asked once for all.
+fn grid(plan: &Plan, questions: &Splits) {
+    let Some(shape) = estimate::shape(plan, questions) else { return };
+    let sets: Vec<String> = shape.sets.iter().map(|(set, rows)| format!("{set} {}", thousands(*rows))).collect();
+    say(&format!("grid: {} arms × {} = {} answers", shape.arms, sets.join(" + "), thousands(shape.answers),));
+    let saved = shape.decomposing - shape.decompositions;
+    if saved > 0 {
+        say(&format!(
+            "{} of them begin with a decomposition that a model writes; {} are written, each once for all arms that share it",
+            thousands(shape.decomposing),
+            thousands(shape.decompositions)
+        ));
+    }
 }
 
 /// What the store has of this plan already, or why that cannot be told yet: a model whose content is unknown has no

@@ -15,7 +15,8 @@ use divvy_core::{
     records::{Collected, ItemState, Stage, Verdict},
     stats,
 };
-use divvy_flow::{evaluate::Graded, graders::judge::Judged};
+use divvy_flow::{evaluate::Graded, graders::judge::Judged, rows::Make};
+use divvy_report::{Chunk, Rows};
 use divvy_serve::{CallsWanted, RowsWanted, Shelf};
 use divvy_store::{ItemPage, ItemRow, Store};
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ use serde_json::{Value, json};
 use super::{calls, runs, status};
 use crate::{
     kept::{self, Look},
-    session::{Session, figures},
+    session::{Session, figures_with},
 };
 
 /// Other plans than the served one that are kept at hand, with their questions.
@@ -122,13 +123,20 @@ impl Records {
 
     async fn html(&self, plan: Option<&str>) -> anyhow::Result<String> {
         let digest = self.digest(plan)?;
+        // A page that is sent is one file.
+        let mut rows = Rows::new(None);
+        let make: Make<Chunk> = Arc::new(divvy_report::chunk);
+        let take = |chunk| {
+            rows.add(chunk);
+            Ok(())
+        };
         let results = if digest == *self.served() {
-            self.session.results().await?
+            self.session.results_with(make, take).await?
         } else {
             let look = self.other(&digest).await?;
-            figures(&look.context, &look.models, look.numerics.clone()).await?
+            figures_with(&look.context, &look.models, &look.costs, look.numerics.clone(), make, take).await?
         };
-        Ok(divvy_report::html(&results))
+        Ok(divvy_report::html(&results, &rows))
     }
 
     /// How a plan stands: the one that is asked for, else that of the job at work, else the newest run's.

@@ -85,7 +85,7 @@ async fn expected(context: &Context) -> Result<Vec<(Stage, u64)>, FlowError> {
         stages.push((Stage::Screen, screen::expected(context, screen).await?));
     }
     if let Some(plan) = &plan.evaluate {
-        stages.push((Stage::Evaluate, (plan.arms.len() * evaluate::questions(context, plan).len()) as u64));
+        stages.push((Stage::Evaluate, evaluate::expected(context, plan)));
     }
     Ok(stages)
 }

@@ -128,6 +128,11 @@ impl Bench {
         self.committed().len() + unread as usize
     }
 
+    /// Waits for something with the path of the store.
+    pub(crate) fn wait(&self, what: impl AsyncFnOnce(PathBuf)) {
+        self.runtime.block_on(what(self.file("runs/divvy.db")));
+    }
+
     /// Outcomes of all attempts in the store, with how often each occurred.
     pub(crate) fn attempts(&self) -> Vec<(String, u64)> {
         self.runtime.block_on(async {

@@ -137,7 +137,12 @@ fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
     let (attempts, repeats) = (machines.count("attempt"), machines.bench.repeats());
     assert!(machines.heard() <= attempts + CONCURRENCY, "{} heard, {attempts} on record", machines.heard());
     assert!(repeats <= 2 * CONCURRENCY, "{repeats} repeats: more than two workers had in flight");
-    assert_eq!(machines.count("attempt") - machines.count("call"), machines.count("raw_reply") - CALLS);
+    // The kill may have fallen between a reply and what was read from it.
+    let (failed, further) = (machines.count("attempt") - machines.count("call"), machines.count("raw_reply") - CALLS);
+    assert!(
+        failed <= further + CONCURRENCY && further <= failed + CONCURRENCY,
+        "{failed} failed, {further} more replies"
+    );
     assert_eq!(machines.count("flight"), 0);
     let asked = machines.heard();
     machines.done(&["eval", "recipe.toml"]);

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic; the lint spares only the tests themselves")]
 
 mod bench; // a folder, a teacher, and the program run in it
+mod forged; // many rows that nobody was asked for
 mod school; // what the teacher knows
 
 mod asking; // `divvy ask`, `init`, `--dry-run`: the small commands
@@ -12,12 +13,16 @@ mod batch_limits; // batches and their limits: rows, bytes, tokens, money, time
 mod batches; // many requests in one file
 mod budget; // stopped at a cap
 mod clock; // the system's clock jumps in the middle of a run
+mod costing; // what a report says of money, machine time and tries that failed
 mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
 mod estimating; // what the rest of a run will take
 mod exporting; // training rows for other trainers
 mod grading; // further scorers, a judge, programs that are run
+mod grid; // several data sets, mixed students, sizes
 mod kill; // SIGKILL and Ctrl-C, then the same command
+#[cfg(unix)]
+mod launching; // training that is handed over
 mod listing; // `divvy data` and `divvy models`
 mod looking; // `divvy calls`
 #[cfg(unix)]
@@ -26,7 +31,9 @@ mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod prompting; // prompts worded anew, demonstrations, caps, `divvy prompts`
 mod recipe_mistakes; // recipes that cannot be run
+mod recipes; // those that come with divvy
 mod redoing; // items put back on purpose
+mod reporting; // every form of report, runs compared, the page in a browser
 mod reuse; // another recipe on the same store pays for what is new
 mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept
@@ -35,5 +42,7 @@ mod serving; // `divvy serve`, its clients and its page
 mod strategies; // one subquestion at a time: what is asked, in which order
 mod structured; // decompositions as JSON by a schema
 mod student; // a tiny model trained, interrupted, used and exported
+mod submitting; // many workers, as a cluster is given them
+mod torch; // the same recipe on PyTorch
 mod tracing; // what a collector of traces hears of `divvy serve`
 mod traffic; // what was asked of a service, as training questions

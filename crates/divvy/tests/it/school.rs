@@ -49,7 +49,7 @@ pub(crate) fn in_batches(more: &str) -> String {
     RECIPE.replace("concurrency = 4", &format!("concurrency = 4\nmode = \"batch\"\n{batch}"))
 }
 
-const SUBQUESTIONS: &str = "1. Which facts matter here?\n2. What follows from them?";
+pub(crate) const SUBQUESTIONS: &str = "1. Which facts matter here?\n2. What follows from them?";
 
 /// How a request asks: the prompts' system messages and instructions tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,14 @@ pub(crate) fn lesson() -> Lesson {
 }
 
 pub(crate) fn rule(answer: impl Fn(&Question, Manner) -> String + Send + Sync + 'static) -> Box<Rule> {
-    let questions = questions();
+    rule_about(questions(), answer)
+}
+
+/// The same about other questions.
+pub(crate) fn rule_about(
+    questions: Vec<Question>,
+    answer: impl Fn(&Question, Manner) -> String + Send + Sync + 'static,
+) -> Box<Rule> {
     Box::new(move |asked| {
         let question = questions.iter().find(|question| is_about(asked.last(), question));
         match (question, Manner::of(asked)) {

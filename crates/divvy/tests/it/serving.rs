@@ -330,7 +330,7 @@ fn the_clients_that_people_have() {
 
 /// The folder with clients that are no part of this repository, if there is one.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn clients() -> Option<PathBuf> {
+pub(crate) fn clients() -> Option<PathBuf> {
     let folder = std::env::var_os("DIVVY_TEST_CLIENTS").filter(|folder| !folder.is_empty()).map(PathBuf::from);
     if folder.is_none() {
         eprintln!("SKIPPED: DIVVY_TEST_CLIENTS names no folder with the clients, see examples/clients/README.md");
@@ -340,7 +340,7 @@ fn clients() -> Option<PathBuf> {
 
 /// A program beside this test, which needs a package of the clients' environment, says ok.
 #[track_caller]
-fn says_ok(folder: &Path, script: &str, arguments: &[&str]) {
+pub(crate) fn says_ok(folder: &Path, script: &str, arguments: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
     let output = Command::new(folder.join("venv/bin/python")).arg(script).args(arguments).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

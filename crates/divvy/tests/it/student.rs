@@ -93,6 +93,7 @@ fn trained_interrupted_resumed_measured_asked_and_exported() {
     assert_eq!(bench.teacher.asked().len(), TRAIN, "each row is screened once");
     check_report(&bench.json(&["report", "recipe.toml", "--json"]));
 
+    check_log(&bench);
     let before = adapter(&bench, "runs");
     bench.done(&["train", "recipe.toml", "--store", "other"]);
     assert!(before == adapter(&bench, "other"), "the interrupted run became another student");
@@ -107,6 +108,19 @@ fn trained_interrupted_resumed_measured_asked_and_exported() {
     assert_eq!((&status["students"][0]["trained"], &status["students"][0]["rows"]), (&json!(true), &json!(KEPT)));
     ask(&bench);
     export(&bench, &before);
+}
+
+/// Every step once, whatever was cut, and an event file for each time that it began.
+fn check_log(bench: &Bench) {
+    let lines = std::fs::read_to_string(&students(bench, "runs", "metrics.jsonl")[0]).unwrap();
+    let steps: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        steps.iter().map(|step| step["step"].as_u64().unwrap()).collect::<Vec<_>>(),
+        Vec::from_iter(1..=STEPS as u64)
+    );
+    assert!(steps.iter().all(|step| step["loss"].is_f64() && step["grad_norm"].is_f64()), "{lines}");
+    let logs = files_below(&bench.file("runs").join("students"));
+    assert_eq!(logs.iter().filter(|file| file.to_string_lossy().contains("tfevents")).count(), 2, "{logs:?}");
 }
 
 fn check_report(report: &Value) {
@@ -140,7 +154,38 @@ fn export(bench: &Bench, adapter: &[u8]) {
     assert_eq!((&config["peft_type"], &config["r"]), (&json!("LORA"), &json!(4)), "{config}");
     assert!(std::fs::read(bench.file("out/adapter_model.safetensors")).unwrap() == adapter);
     bench.run(&arguments).complains(2, &["--out", "already there"]);
+    for (format, file) in [
+        ("safetensors", "model.safetensors"),
+        ("gguf", "sd-r-bf16.gguf"),
+        ("gguf-lora", "sd-r-lora.gguf"),
+        ("base", "config.json"),
+        ("base-gguf", "tiny-bf16.gguf"),
+    ] {
+        bench.done(&["export", "recipe.toml", "--student", "sd-r", "--format", format, "--out", format]);
+        assert!(bench.file(format).join(file).is_file(), "{format}");
+        let card = std::fs::read_to_string(bench.file(format).join("README.md")).unwrap();
+        for part in ["target SD-R", "two-stage/sd-r/tiny", "## Licence", "[students.sd-r]", "- plan: `"] {
+            assert!(card.contains(part), "{format}: {part} in {card}");
+        }
+    }
+    let wide =
+        ["export", "recipe.toml", "--student", "sd-r", "--format", "safetensors", "--dtype", "f32", "--out", "wide"];
+    bench.done(&wide);
+    let size = |folder: &str| bench.file(folder).join("model.safetensors").metadata().unwrap().len();
+    assert!(size("wide") > size("safetensors") * 3 / 2);
+    whole(bench);
 }
+
+/// What is exported whole is a model that divvy itself runs.
+fn whole(bench: &Bench) {
+    for path in ["safetensors", "gguf/sd-r-bf16.gguf"] {
+        let recipe = RECIPE.replace("path:HERE/tiny", &format!("path:HERE/{path}"));
+        let head = recipe.split_once("[students.sd-r]").unwrap().0;
+        bench.recipe(&format!("{head}{EVALUATED}")).done(&["eval", "recipe.toml", "--store", "whole"]);
+    }
+}
+
+const EVALUATED: &str = "[evaluate]\nsolvers = [\"tiny\"]\nstrategies = [\"direct\"]\ndirect_tokens = 8\n";
 
 /// The other half of the paper's question: solvers that are distilled, alone and beside a decomposer.
 #[test]

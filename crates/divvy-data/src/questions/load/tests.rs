@@ -9,6 +9,8 @@ use super::*;
 fn spec(dataset: &str, base: &Path, files: &[&str]) -> SourceSpec {
     SourceSpec {
         dataset: dataset.into(),
+        name: dataset.into(),
+        style: None,
         split: Split::Train,
         files: files.iter().map(|&file| file.to_owned()).collect(),
         base: base.to_owned(),

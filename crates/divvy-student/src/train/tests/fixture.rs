@@ -11,7 +11,7 @@ use crate::testing;
 use crate::train::{Activations, Base, Method, Schedule, TrainConfig, TrainRow};
 use crate::weights::Weights;
 
-pub(crate) const NAMES: [&str; 2] = ["tiny-llama", "tiny-qwen2"];
+pub(crate) use crate::testing::NAMES;
 pub(crate) const LORA: LoraSettings = LoraSettings { rank: 4, alpha: 8.0, scaling: Scaling::Plain };
 
 #[derive(Deserialize)]
@@ -42,7 +42,8 @@ impl Fixture {
         let folder = testing::fixture(name);
         let read = |file: &str| std::fs::read(folder.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
         let config = read_config(&folder).unwrap();
-        let weights = Weights::load(&config, &SafetensorsDir::open(&folder).unwrap(), Numerics::Exact).unwrap();
+        let weights =
+            Weights::load(&config, &SafetensorsDir::open(&folder, &config).unwrap(), Numerics::Exact).unwrap();
         let reference = read_tensors(&read("reference.safetensors")).unwrap();
         Self { config, weights, reference, report: serde_json::from_slice(&read("reference.json")).unwrap() }
     }
@@ -77,6 +78,7 @@ pub(crate) fn settings(method: Method) -> TrainConfig {
         micro_tokens: 64,
         max_row_tokens: 32,
         learning_rate: 1e-2,
+        b_rate: 1.0,
         schedule: Schedule::Cosine,
         warmup_ratio: 0.2,
         min_lr_ratio: 0.1,

@@ -210,3 +210,29 @@ fn divergence_is_an_error_not_a_model() {
     let error = run(&fixture, &fixture.report.rows, &config, None).err().unwrap();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
 }
+
+/// One AdamW step moves a value by its learning rate, whatever the size of its gradient.
+#[test]
+fn with_lora_plus_the_factors_b_learn_faster_and_the_others_as_before() {
+    let fixture = Fixture::load(NAMES[0]);
+    let moved = |b_rate| {
+        let config = TrainConfig { b_rate, weight_decay: 0.0, ..settings(Method::Lora(LORA)) };
+        let mut trainer = Trainer::new(fixture.base(), &config);
+        // B is zero at first, so that only it has a gradient; A has one from the second step on.
+        let rows = &fixture.report.rows;
+        for step in 1..=2 {
+            trainer.accumulate(&MicroBatch::of(rows.iter(), 1.0));
+            let norm = trainer.gradient_norm();
+            trainer.step(&config, norm, 1e-3, step);
+        }
+        let largest = |which: usize| {
+            let factors = trainer.parameters.m.iter().skip(which).step_by(2).flatten();
+            factors.fold(0f32, |max, x| max.max(x.abs()))
+        };
+        assert!(largest(0) > 0.0 && largest(1) > 0.0);
+        let b = trainer.parameters.values.iter().skip(1).step_by(2).flatten();
+        b.fold(0f32, |max, x| max.max(x.abs()))
+    };
+    let (plain, faster) = (moved(1.0), moved(16.0));
+    assert!((1e-3..=2.1e-3).contains(&plain) && (14.0..18.0).contains(&(faster / plain)), "{plain} {faster}");
+}

@@ -1,0 +1,76 @@
+//! Graded rows as reports show them: questions with every arm's answer and the calls behind it, a sheet at a time. A run has
+//! any number of sheets; nobody needs to hold more than one. `flat` is the same as a table of plain columns.
+
+mod flat;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{chat::Finish, records::Outcome};
+
+pub use flat::{COLUMNS, Kind, cells};
+
+/// Some questions, next to each other in the order of the run, with every row that they have.
+#[derive(Clone, Debug)]
+pub struct Sheet {
+    /// Names of the run's arms, the same in each of its sheets.
+    pub arms: std::sync::Arc<[String]>,
+    pub questions: Vec<Asked>,
+    /// Each once, however many rows share it.
+    pub calls: Vec<RowCall>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Asked {
+    pub id: String,
+    pub premise: Option<String>,
+    pub question: String,
+    /// Any one of these is right.
+    pub gold: Vec<String>,
+    pub steps: Option<u32>,
+    /// In the order of the arms; an arm that has not answered yet has none.
+    pub rows: Vec<GradedRow>,
+}
+
+/// What became of one question under one arm.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GradedRow {
+    /// Place among the arms.
+    pub arm: usize,
+    pub correct: bool,
+    pub score: f64,
+    pub outcome: Outcome,
+    /// Why there is no answer, where no model is to blame.
+    pub reason: Option<String>,
+    pub answer: Option<String>,
+    /// As the decomposer wrote them; empty for arms that do not decompose.
+    pub subquestions: Vec<String>,
+    /// One a subquestion, where the solver's replies have it; may be empty.
+    pub sub_answers: Vec<Option<String>>,
+    /// The solver's last reply, as it came.
+    pub reply: String,
+    pub tokens_in: u64,
+    pub tokens_cached: u64,
+    pub tokens_out: u64,
+    /// `None`: unknown.
+    pub cost_nanos: Option<i64>,
+    /// Places among the sheet's calls, in the order in which they were made.
+    pub calls: Vec<usize>,
+}
+
+/// One call behind a row.
+#[derive(Clone, Debug, Serialize)]
+pub struct RowCall {
+    /// 64 hex digits; `divvy calls` finds it by the first of them.
+    pub key: String,
+    pub model: String,
+    pub tokens_in: Option<u64>,
+    pub tokens_cached: Option<u64>,
+    pub tokens_out: Option<u64>,
+    pub cost_nanos: Option<i64>,
+    pub latency_ms: i64,
+    pub finish: Finish,
+    /// A `ChatRequest`, as it was asked.
+    pub request: Box<RawValue>,
+    pub reply: String,
+}

@@ -1,0 +1,142 @@
+//! The keys of `[train]`: what of them is part of a student, and what cannot be.
+
+use serde::{Deserialize, Serialize};
+
+use super::names::Names;
+use crate::recipe::{Engine, Launch, Method, Precision, Quantised, RecipeError, RowWeights, Student};
+
+/// A student that PyTorch trains is another one than divvy's own engine makes: close, and not the same numbers. Where it is
+/// trained, in how many processes and how memory is saved makes no student of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TorchPlan {
+    pub precision: Precision,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantised: Option<Quantised>,
+}
+
+impl Names<'_> {
+    /// `None` for divvy's own engine.
+    pub(super) fn torch(&self, name: &str, student: &Student) -> Result<Option<TorchPlan>, RecipeError> {
+        let train = &self.recipe.train;
+        if train.engine == Engine::Native {
+            return match train.foreign_keys().next() {
+                Some(key) => self.fail(&format!("train.{key}"), "this key is for engine = \"torch\" alone"),
+                None => Ok(None),
+            };
+        }
+        self.places()?;
+        if train.micro_tokens == Some(0) {
+            return self.fail("train.micro_tokens", "no row would fit; leave the line out for the default");
+        }
+        if train.quantised.is_some() && student.method == Method::Full {
+            let message =
+                format!("students.{name} has method = \"full\", which changes the base; quantised goes with lora");
+            return self.fail("train.quantised", message);
+        }
+        self.alike(name, student)?;
+        let precision = train.precision.unwrap_or_default();
+        Ok(Some(TorchPlan { precision, quantised: train.quantised }))
+    }
+
+    /// What only divvy's own engine does with a student.
+    fn alike(&self, name: &str, student: &Student) -> Result<(), RecipeError> {
+        let own = [
+            ("rslora", student.rslora),
+            ("lora_plus", student.lora_plus.is_some()),
+            ("weights", student.weights != RowWeights::Equal),
+        ];
+        match own.iter().find(|(_, set)| *set) {
+            Some((key, _)) => self.fail(&format!("students.{name}.{key}"), "this key is for engine = \"native\" alone"),
+            None => Ok(()),
+        }
+    }
+
+    /// Where it is trained, and in how many processes.
+    fn places(&self) -> Result<(), RecipeError> {
+        let train = &self.recipe.train;
+        for (key, count) in [("processes", train.processes), ("nodes", train.nodes)] {
+            match count {
+                Some(0) => return self.fail(&format!("train.{key}"), "nobody would train; leave the line out for one"),
+                Some(_) if train.launch == Launch::Local => {
+                    return self.fail(&format!("train.{key}"), "this key needs launch = \"torchrun\" or \"slurm\"");
+                }
+                _ => {}
+            }
+        }
+        if train.slurm.is_some() && train.launch != Launch::Slurm {
+            return self.fail("train.slurm", "this key needs launch = \"slurm\"");
+        }
+        if let Some(line) = train.slurm.iter().flatten().find(|line| !line.starts_with("--") || line.contains('\n')) {
+            return self.fail("train.slurm", format!("`{line}` is no option of sbatch; write \"--partition=gpu\""));
+        }
+        let several = train.nodes.is_some_and(|nodes| nodes > 1);
+        match &train.meet {
+            None if several && train.launch == Launch::Torchrun => self.fail(
+                "train.meet",
+                "machines need a place to meet: meet = \"HOST:29500\", this machine as the others call it and a free port",
+            ),
+            Some(meet) if meet.rsplit_once(':').is_none_or(|(host, port)| host.is_empty() || port.parse::<u16>().is_err()) => {
+                self.fail("train.meet", format!("`{meet}` is no HOST:PORT"))
+            }
+            Some(_) if !several => self.fail("train.meet", "this key is for several nodes"),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        plan::Plan,
+        recipe::{Precision, Quantised, Recipe},
+    };
+
+    fn plan(train: &str, method: &str) -> Result<Plan, String> {
+        let text = format!(
+            "name = \"x\"\ndata.train = {{ dataset = \"synth\", rows = 4 }}\ncollect = {{ teacher = \"recorded\" }}\n\
+             models.m.source = \"path:m\"\nstudents.s = {{ base = \"m\", target = \"SD-T\", method = \"{method}\" }}\n{train}"
+        );
+        let recipe = Recipe::parse(&text, "x.toml").map_err(|error| error.to_string())?;
+        Plan::resolve(&recipe, "x.toml").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_changes_the_numbers_is_part_of_the_student_and_nothing_else() {
+        let native = plan("", "lora").unwrap();
+        assert_eq!(native.students["s"].torch, None);
+        assert!(!serde_json::to_string(&native).unwrap().contains("torch"), "an older student would be another one");
+        let torch = plan("[train]\nengine = \"torch\"", "lora").unwrap();
+        assert_eq!(torch.students["s"].torch.unwrap().precision, Precision::Bf16);
+        let elsewhere = "[train]\nengine = \"torch\"\nlaunch = \"torchrun\"\nprocesses = 2\npython = \"p\"\npacking = false\n\
+                         gradient_checkpointing = true\nmicro_tokens = 64";
+        assert_eq!(plan(elsewhere, "lora").unwrap().digest(), torch.digest());
+        let four_bits = plan("[train]\nengine = \"torch\"\nquantised = \"nf4\"", "lora").unwrap();
+        assert_eq!(four_bits.students["s"].torch.unwrap().quantised, Some(Quantised::Nf4));
+        assert_ne!(four_bits.digest(), torch.digest());
+        assert_ne!(native.digest(), torch.digest());
+    }
+
+    #[track_caller]
+    fn refused(train: &str, method: &str, words: &[&str]) {
+        let told = plan(&format!("[train]\n{train}"), method).unwrap_err();
+        assert!(words.iter().all(|word| told.contains(word)), "{told}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_its_key() {
+        refused("packing = true", "lora", &["train.packing", "torch"]);
+        refused("launch = \"slurm\"", "lora", &["train.launch", "torch"]);
+        let torch = |more: &str| format!("engine = \"torch\"\n{more}");
+        refused(&torch("processes = 2"), "lora", &["train.processes", "torchrun"]);
+        let torchrun = |more: &str| torch(&format!("launch = \"torchrun\"\n{more}"));
+        refused(&torchrun("processes = 0"), "lora", &["train.processes", "nobody"]);
+        refused(&torchrun("nodes = 2"), "lora", &["train.meet", "HOST:29500"]);
+        refused(&torchrun("nodes = 2\nmeet = \"here\""), "lora", &["train.meet", "HOST:PORT"]);
+        refused(&torchrun("meet = \"here:1\""), "lora", &["train.meet", "several"]);
+        refused(&torchrun("slurm = [\"--mem=8G\"]"), "lora", &["train.slurm", "launch"]);
+        refused(&torch("launch = \"slurm\"\nslurm = [\"rm\"]"), "lora", &["train.slurm", "`rm`"]);
+        refused(&torch("micro_tokens = 0"), "lora", &["train.micro_tokens"]);
+        refused(&torch("quantised = \"nf4\""), "full", &["train.quantised", "students.s"]);
+        refused(&torch("presicion = \"f32\""), "lora", &["presicion", "precision"]);
+    }
+}

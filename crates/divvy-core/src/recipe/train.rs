@@ -1,0 +1,90 @@
+//! Who trains the students, and how: divvy's own engine on the CPU, or PyTorch, on the same rows, token ids and steps.
+
+use serde::{Deserialize, Serialize};
+
+/// `[train]`: for all students.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Train {
+    #[serde(default)]
+    pub engine: Engine,
+    // Everything below is for the engine `torch` alone.
+    /// An interpreter that has PyTorch, TRL and PEFT: a program's name, or a path relative to the recipe; `uv` when absent.
+    pub python: Option<String>,
+    #[serde(default)]
+    pub launch: Launch,
+    /// For `torchrun` and `slurm`: processes on each machine, one a GPU.
+    pub processes: Option<u32>,
+    /// For `torchrun` and `slurm`: machines that see the store's folder at the same place.
+    pub nodes: Option<u32>,
+    /// For several `nodes`: `HOST:PORT`, a free port of the machine that divvy runs on; for `slurm` the port alone counts.
+    pub meet: Option<String>,
+    /// For `slurm`: more lines of the job's head, as in `["--partition=gpu", "--gres=gpu:4"]`.
+    pub slurm: Option<Vec<String>>,
+    pub precision: Option<Precision>,
+    /// QLoRA: the frozen base in four bits.
+    pub quantised: Option<Quantised>,
+    /// Rows end to end instead of side by side with padding.
+    pub packing: Option<bool>,
+    /// Each layer is run again on the way back: a third more work, a tenth of the memory.
+    pub gradient_checkpointing: Option<bool>,
+    /// Most tokens in one forward and backward pass of a process; bounds the memory.
+    pub micro_tokens: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    #[default]
+    Native,
+    /// TRL and PEFT.
+    Torch,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Launch {
+    /// One process on this machine.
+    #[default]
+    Local,
+    /// Several, perhaps on several machines.
+    Torchrun,
+    /// A job of a Slurm cluster.
+    Slurm,
+}
+
+/// In what PyTorch computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// Products in bf16, sums and what is trained in f32.
+    #[default]
+    Bf16,
+    F32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quantised {
+    Nf4,
+}
+
+impl Train {
+    /// The keys that are written and mean nothing to divvy's own engine.
+    pub(crate) fn foreign_keys(&self) -> impl Iterator<Item = &'static str> {
+        let keys = [
+            ("python", self.python.is_some()),
+            ("launch", self.launch != Launch::Local),
+            ("processes", self.processes.is_some()),
+            ("nodes", self.nodes.is_some()),
+            ("meet", self.meet.is_some()),
+            ("slurm", self.slurm.is_some()),
+            ("precision", self.precision.is_some()),
+            ("quantised", self.quantised.is_some()),
+            ("packing", self.packing.is_some()),
+            ("gradient_checkpointing", self.gradient_checkpointing.is_some()),
+            ("micro_tokens", self.micro_tokens.is_some()),
+        ];
+        keys.into_iter().filter(|(_, written)| *written).map(|(key, _)| key)
+    }
+}

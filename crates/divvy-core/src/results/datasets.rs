@@ -1,0 +1,47 @@
+//! Figures by data set, where several were scored.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ArmResult, ArmSlices, Comparison, Results, Scoring, costs::Costs};
+
+/// One data set: its arms, compared among themselves. Holm's adjustment is within its families.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatasetResults {
+    pub dataset: String,
+    pub arms: Vec<ArmResult>,
+    pub comparisons: Vec<Comparison>,
+    pub slices: Vec<ArmSlices>,
+    #[serde(default)]
+    pub scoring: Option<Scoring>,
+    #[serde(default)]
+    pub costs: Option<Costs>,
+}
+
+impl Results {
+    /// The results of each data set by itself, as if no other had been scored; these results where there is one.
+    #[must_use]
+    pub fn by_data_set(&self) -> Vec<(&str, Self)> {
+        if self.by_dataset.is_empty() {
+            let scored = self.datasets.iter().find(|used| used.split == "test").or(self.datasets.last());
+            return vec![(scored.map_or("", |used| used.dataset.as_str()), self.clone())];
+        }
+        self.by_dataset.iter().map(|one| (one.dataset.as_str(), self.only(one))).collect()
+    }
+
+    fn only(&self, one: &DatasetResults) -> Self {
+        let mut datasets = self.datasets.clone();
+        datasets.retain(|used| used.split == "train" || used.dataset == one.dataset);
+        Self {
+            arms: one.arms.clone(),
+            comparisons: one.comparisons.clone(),
+            slices: one.slices.clone(),
+            scoring: one.scoring.clone(),
+            costs: one.costs.clone(),
+            datasets,
+            by_dataset: Vec::new(),
+            // Counted over all data sets.
+            quality: Vec::new(),
+            ..self.clone()
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The results of a run as plain data: what `divvy report` prints, for people and for programs alike.
+//! Built by the binary from the store, drawn by divvy-report. Its JSON form is a stable surface.
+
+pub mod costs;
+mod datasets;
+mod quality;
+mod scoring;
+mod slices;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    datasets::DatasetResults,
+    quality::{DecomposerQuality, Heard, Pass},
+    scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring},
+    slices::{ArmSlices, Slice},
+};
+
+use crate::{
+    arm::{Strategy, Variant},
+    quality::Quality,
+    records::{Outcome, TrainPoint},
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    pub name: String,
+    /// Plan digest, 64 hex digits.
+    pub plan: String,
+    /// UTC, RFC 3339; comes from the store, never from a clock in here.
+    pub created: String,
+    pub divvy_version: String,
+    pub datasets: Vec<DatasetUse>,
+    /// Model name in the recipe → source, as written.
+    pub models: Vec<ModelUse>,
+    /// Over all questions of all data sets that were scored.
+    pub arms: Vec<ArmResult>,
+    /// Paired comparisons on the same questions, in the recipe's order. Of several data sets each has its own.
+    pub comparisons: Vec<Comparison>,
+    /// Of one data set; of several each has its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<ArmSlices>,
+    /// Empty where one data set was scored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_dataset: Vec<DatasetResults>,
+    /// The same answers under further scorers; `None` where the recipe names none.
+    #[serde(default)]
+    pub scoring: Option<Scoring>,
+    /// `None` before anything was collected.
+    pub collection: Option<CollectionSummary>,
+    pub screening: Option<ScreeningSummary>,
+    pub training: Vec<TrainingSummary>,
+    /// Decomposition quality, by decomposer.
+    #[serde(default)]
+    pub quality: Vec<DecomposerQuality>,
+    /// Wall time of each stage that ran, in milliseconds.
+    pub stages: Vec<StageTime>,
+    /// `None` before anything was evaluated.
+    #[serde(default)]
+    pub costs: Option<costs::Costs>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DatasetUse {
+    pub dataset: String,
+    pub split: String,
+    pub rows: u64,
+    /// Plans of this store that were scored on test rows of this data set, whichever rows; 0 for other splits.
+    pub opened_by: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelUse {
+    pub name: String,
+    pub source: String,
+    /// `exact` or `fast`; `None` where an endpoint decides.
+    pub numerics: Option<String>,
+    pub id: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmResult {
+    /// The slug, for example `two-stage/sd-r/qwen-0.5b`.
+    pub arm: String,
+    pub strategy: Strategy,
+    /// Demonstrations and cap, where it has any.
+    #[serde(default, skip_serializing_if = "Variant::is_plain")]
+    pub variant: Variant,
+    pub decomposer: Option<String>,
+    pub solver: String,
+    /// Fixed denominator: every test question, whatever became of it.
+    pub n: u64,
+    pub correct: u64,
+    pub accuracy: f64,
+    /// 95 % interval of the accuracy: Wilson's, or where questions share passages a cluster bootstrap.
+    pub ci: (f64, f64),
+    /// Passages, where questions share them: the units of every interval and test of this arm.
+    #[serde(default)]
+    pub passages: Option<u64>,
+    /// Mean partial credit (DROP F1); equals accuracy where scorers have none.
+    pub score: f64,
+    /// 95 % bootstrap interval of `score`, where there is partial credit.
+    #[serde(default)]
+    pub score_ci: Option<(f64, f64)>,
+    pub no_answer: u64,
+    pub truncated: u64,
+    /// Withheld by a provider's filter or by the model.
+    #[serde(default)]
+    pub refused: u64,
+    /// Failed for infrastructure reasons, or not asked yet.
+    pub errors: u64,
+    /// Totals over the n questions.
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+    pub decompose_tokens_in: u64,
+    pub decompose_tokens_out: u64,
+    pub solve_tokens_in: u64,
+    pub solve_tokens_out: u64,
+    /// Nano-dollars; `None` when a price is unknown.
+    pub cost_nanos: Option<i64>,
+    /// Share of decompositions that parsed into at least one subquestion or an explicit "none".
+    pub well_formed: Option<f64>,
+    /// Mean number of subquestions.
+    pub mean_subquestions: Option<f64>,
+    /// What it was given to solve, "no decomposition" included; `None` for single-stage arms.
+    #[serde(default)]
+    pub decompositions: Option<Quality>,
+    /// Accuracy by number of reasoning steps, where the data set knows them.
+    pub by_steps: Vec<StepSlice>,
+    pub examples: Vec<Example>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepSlice {
+    pub steps: u32,
+    pub n: u64,
+    pub correct: u64,
+}
+
+/// What a comparison helps to answer. Each family is adjusted by itself, unless the recipe declares one of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Family {
+    /// Does decomposing by this decomposer pay, with this solver?
+    Decomposer,
+    /// Can a student answer in the solver's place?
+    Solver,
+    /// Which of the two parts should be distilled?
+    Parts,
+    /// Do several calls answer better than all subquestions in one?
+    Strategy,
+    /// Does a prompt with demonstrations or a cap answer better than the plain one?
+    Prompt,
+    /// What the recipe alone asks.
+    Declared,
+}
+
+impl Family {
+    pub const ALL: [Self; 6] =
+        [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy, Self::Prompt, Self::Declared];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decomposer => "decomposer",
+            Self::Solver => "solver",
+            Self::Parts => "parts",
+            Self::Strategy => "strategy",
+            Self::Prompt => "prompt",
+            Self::Declared => "declared",
+        }
+    }
+}
+
+/// Paired comparison of arm `a` with arm `b` on the same questions: exact McNemar, or where questions share passages a
+/// paired cluster bootstrap.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    pub a: String,
+    pub b: String,
+    pub family: Family,
+    pub n: u64,
+    /// Questions that only `a` got right, and only `b`.
+    pub only_a: u64,
+    pub only_b: u64,
+    /// accuracy(a) − accuracy(b).
+    pub difference: f64,
+    /// 95 % interval of the paired difference.
+    pub ci: (f64, f64),
+    pub p_value: f64,
+    /// Holm-adjusted over the comparisons of its family; where the recipe declares comparisons, over those.
+    pub p_holm: f64,
+    /// The recipe declares comparisons, and this is none of them: it suggests, and shows nothing.
+    #[serde(default)]
+    pub exploratory: bool,
+    /// Smallest true difference that these questions find with 80 % power, before Holm; `None` where too few were decided
+    /// differently to tell.
+    #[serde(default)]
+    pub detectable: Option<f64>,
+    /// The same of partial credit, where there is any.
+    #[serde(default)]
+    pub score: Option<ScoreDifference>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CollectionSummary {
+    pub teacher: String,
+    /// Questions × samples asked, of train and dev.
+    pub candidates: u64,
+    /// Replies that are decompositions.
+    pub usable: u64,
+    /// Reason → rows that are not usable, largest first.
+    pub reasons: Vec<(String, u64)>,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScreeningSummary {
+    pub solver: String,
+    pub candidates: u64,
+    pub kept: u64,
+    /// Reason → rows, kept and rejected alike, largest first.
+    pub reasons: Vec<(String, u64)>,
+    pub tokens_in: u64,
+    pub tokens_out: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingSummary {
+    pub student: String,
+    pub base: String,
+    /// SD-R, SD-T, …
+    pub target: String,
+    pub method: String,
+    pub rows: u64,
+    /// Rows left out because they were longer than `max_row_tokens`.
+    pub too_long: u64,
+    /// Replies of the screening's solver that taught nothing: cut off, or without a marked answer.
+    pub unusable: u64,
+    pub epochs: f64,
+    pub wall_ms: i64,
+    pub curve: Vec<TrainPoint>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageTime {
+    pub stage: String,
+    pub wall_ms: i64,
+}
+
+/// One browsable row of an arm.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    pub question_id: String,
+    pub premise: Option<String>,
+    pub question: String,
+    pub gold: Vec<String>,
+    /// Subquestions as the decomposer wrote them; empty for single-stage arms.
+    pub subquestions: Vec<String>,
+    /// One a subquestion, where the solver's replies have it; may be empty.
+    pub sub_answers: Vec<Option<String>>,
+    /// The solver's raw reply.
+    pub reply: String,
+    pub answer: Option<String>,
+    pub correct: bool,
+    pub outcome: Outcome,
+}

@@ -1,0 +1,22 @@
+//! An arm's right answers by what is asked for, and by passage where questions share one. Steps are in
+//! [`super::ArmResult`].
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ArmSlices {
+    pub arm: String,
+    /// `number`, `date`, `span`, `spans`, `yes-no`, `choice`.
+    pub by_answer: Vec<Slice>,
+    /// Questions that stand on one passage, for each passage that several share; most questions first.
+    pub by_passage: Vec<Slice>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slice {
+    pub of: String,
+    pub n: u64,
+    pub correct: u64,
+    /// 95 % Wilson interval of the accuracy.
+    pub ci: (f64, f64),
+}

@@ -1,0 +1,226 @@
+//! What every arm and every student cost, and whether a student pays back, from items, calls and artefacts.
+
+use std::collections::{BTreeMap, HashMap};
+
+use divvy_core::{
+    arm::Arm,
+    cost::{Prices, account, latency},
+    plan::{Plan, TEACHER},
+    question::QuestionId,
+    questions::Questions,
+    records::{ItemState, Stage},
+    results::{
+        ArmResult, TrainingSummary,
+        costs::{ArmCost, Costs, Distilling, Measure, Outlay, StatedTerms, StudentCost},
+    },
+};
+use divvy_store::ItemRow;
+
+use super::{
+    scored::Evaluated,
+    took::{Calls, Tariff, Took},
+};
+use crate::{context::Context, error::FlowError};
+
+/// Rows of an arm by question.
+pub(super) type ByArm = HashMap<String, HashMap<String, ItemRow>>;
+
+/// One arm with what each question took, in the order of the questions; `None` for one that was not asked.
+struct Counted<'a> {
+    arm: &'a Arm,
+    result: &'a ArmResult,
+    took: Vec<Option<Took>>,
+}
+
+pub(super) async fn of(
+    context: &Context,
+    (terms, prices): (StatedTerms, &BTreeMap<String, Prices>),
+    questions: &Questions,
+    evaluated: &[Evaluated],
+    rows: &ByArm,
+    training: &[TrainingSummary],
+) -> Result<Option<Costs>, FlowError> {
+    let Some(plan) = context.plan.evaluate.as_ref().filter(|_| !evaluated.is_empty()) else { return Ok(None) };
+    let tariff = Tariff::new(context, terms, prices);
+    let (questions, clusters) = in_order(questions);
+    let calls = Calls::read(context, rows.values().flat_map(HashMap::values)).await?;
+    let stages = Stages::read(context, &tariff).await?;
+    let counted: Vec<Counted> = evaluated
+        .iter()
+        .filter_map(|Evaluated { arm: result, .. }| {
+            let arm = plan.arms.iter().find(|arm| arm.slug() == result.arm)?;
+            let rows = &rows[&result.arm];
+            let row = |question: &QuestionId| rows.get(&question.0).filter(|row| is_on_record(row));
+            let took = questions.iter().map(|question| row(question).map(|row| calls.of(row, &tariff)));
+            Some(Counted { arm, result, took: took.collect() })
+        })
+        .collect();
+    let one_off = |arm: &Arm| stages.of_arm(&context.plan, &tariff, training, arm);
+    let arms = counted.iter().zip(evaluated).map(|(counted, Evaluated { right, .. })| {
+        let recorded = counted.arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name));
+        ArmCost { recorded, one_off: one_off(counted.arm), ..arm_cost(counted, right, &clusters) }
+    });
+    let students = training.iter().map(|trained| stages.of_student(&context.plan, &tariff, trained));
+    Ok(Some(Costs {
+        terms,
+        arms: arms.collect(),
+        students: students.collect(),
+        distilling: distilling(context, &counted, &clusters, &one_off),
+    }))
+}
+
+/// Versions before kept no calls of an item that failed: what it took is not known, and no zero.
+fn is_on_record(row: &ItemRow) -> bool {
+    row.state == ItemState::Done || !row.calls.is_empty()
+}
+
+/// Ids in order, with a number for the cluster of each; a question without one is its own.
+fn in_order(questions: &Questions) -> (Vec<QuestionId>, Vec<usize>) {
+    let mut first: HashMap<String, usize> = HashMap::new();
+    let mut number = |at, name| *first.entry(name).or_insert(at);
+    let all = questions.iter().enumerate();
+    all.map(|(at, question)| (question.id.clone(), question.cluster.clone().map_or(at, |name| number(at, name))))
+        .unzip()
+}
+
+fn arm_cost(counted: &Counted, right: &[bool], clusters: &[usize]) -> ArmCost {
+    let asked: Vec<usize> = (0..counted.took.len()).filter(|at| counted.took[*at].is_some()).collect();
+    let took: Vec<&Took> = counted.took.iter().flatten().collect();
+    let right: Vec<bool> = asked.iter().map(|at| right[*at]).collect();
+    let clusters: Vec<usize> = asked.iter().map(|at| clusters[*at]).collect();
+    let spending = |of: fn(&Took) -> Option<i64>| {
+        let amounts: Vec<Option<i64>> = took.iter().map(|took| of(took)).collect();
+        account::spending(&amounts, &right, &clusters)
+    };
+    let mut cost = ArmCost { arm: counted.result.arm.clone(), n: asked.len() as u64, ..ArmCost::default() };
+    for took in &took {
+        cost.calls += took.calls;
+        cost.unknown_usage += took.unknown_usage;
+        cost.tokens = cost.tokens.and(took.tokens);
+        cost.failed_tries += took.failed_tries;
+        cost.failed_tokens = cost.failed_tokens.and(took.failed_tokens);
+        cost.uncounted_tries += took.uncounted_tries;
+    }
+    ArmCost {
+        money: spending(|took| took.money_nanos),
+        machine: spending(|took| took.machine_us),
+        latency: latency::quantiles(took.iter().filter_map(|took| took.path_ms).collect()),
+        ..cost
+    }
+}
+
+/// What the stages before training took.
+struct Stages {
+    collection: Outlay,
+    screening: Outlay,
+}
+
+impl Stages {
+    async fn read(context: &Context, tariff: &Tariff<'_>) -> Result<Self, FlowError> {
+        Ok(Self {
+            collection: stage(context, tariff, Stage::Collect).await?,
+            screening: stage(context, tariff, Stage::Screen).await?,
+        })
+    }
+
+    fn of_student(&self, plan: &Plan, tariff: &Tariff<'_>, trained: &TrainingSummary) -> StudentCost {
+        let target = plan.students.get(&trained.student).map(|student| student.target);
+        let needed = |needed: bool, outlay: Outlay| if needed { outlay } else { Outlay::NONE };
+        let collection = needed(target.is_none_or(|target| target.needs_decompositions()), self.collection);
+        let screening = needed(target.is_none_or(|target| target.needs_screening()), self.screening);
+        let training = tariff.training(&trained.base, trained.wall_ms);
+        let total = collection.and(screening).and(training);
+        StudentCost { student: trained.student.clone(), collection, screening, training, total }
+    }
+
+    /// Once for all students of the arm: what they share is paid once.
+    fn of_arm(&self, plan: &Plan, tariff: &Tariff<'_>, training: &[TrainingSummary], arm: &Arm) -> Option<Outlay> {
+        let names: Vec<&str> = students(arm).collect();
+        let used: Vec<&TrainingSummary> =
+            training.iter().filter(|trained| names.contains(&trained.student.as_str())).collect();
+        let costs: Vec<StudentCost> = used.iter().map(|trained| self.of_student(plan, tariff, trained)).collect();
+        let dearest = |of: fn(&StudentCost) -> Outlay| {
+            costs.iter().map(of).find(|outlay| *outlay != Outlay::NONE).unwrap_or(Outlay::NONE)
+        };
+        let shared = dearest(|cost| cost.collection).and(dearest(|cost| cost.screening));
+        (!costs.is_empty()).then(|| costs.iter().fold(shared, |sum, cost| sum.and(cost.training)))
+    }
+}
+
+async fn stage(context: &Context, tariff: &Tariff<'_>, stage: Stage) -> Result<Outlay, FlowError> {
+    let rows = context.store.items(&context.digest, stage).await?;
+    let calls = Calls::read(context, rows.iter()).await?;
+    Ok(rows.iter().fold(Outlay::NONE, |sum, row| sum.and(calls.of(row, tariff).outlay())))
+}
+
+/// An arm that has a student for both parts names it once.
+fn students(arm: &Arm) -> impl Iterator<Item = &str> {
+    let solver = arm.solver.strip_prefix("student:");
+    let decomposer = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
+    solver.into_iter().chain(decomposer.filter(move |name| solver != Some(*name)))
+}
+
+fn distilling(
+    context: &Context,
+    counted: &[Counted],
+    clusters: &[usize],
+    one_off: &dyn Fn(&Arm) -> Option<Outlay>,
+) -> Vec<Distilling> {
+    let mut found = Vec::new();
+    for distilled in counted.iter().filter(|counted| students(counted.arm).next().is_some()) {
+        let Some(paid) = one_off(distilled.arm).filter(|_| available(context, distilled.arm)) else { continue };
+        for replaced in rivals(context, counted, distilled) {
+            found.push(compare(distilled, replaced, paid, clusters));
+        }
+    }
+    found
+}
+
+fn compare(distilled: &Counted, replaced: &Counted, paid: Outlay, clusters: &[usize]) -> Distilling {
+    let amounts = |counted: &Counted, of: fn(&Took) -> Option<i64>| -> Option<Vec<Option<i64>>> {
+        // A question that was not asked is left out of both; one whose cost is unknown makes the arm's unknown.
+        counted.took.iter().map(|took| took.as_ref().map_or(Some(None), |took| of(took).map(Some))).collect()
+    };
+    let weigh = |measure: Measure, once: Option<i64>, of: fn(&Took) -> Option<i64>| {
+        let saving = account::saving(&amounts(replaced, of)?, &amounts(distilled, of)?, clusters)?;
+        Some((measure, once?, saving))
+    };
+    let money = weigh(Measure::Money, paid.money_nanos, |took| took.money_nanos);
+    let known = money.or_else(|| weigh(Measure::Machine, paid.machine_us, |took| took.machine_us));
+    Distilling {
+        arm: distilled.result.arm.clone(),
+        replaces: replaced.result.arm.clone(),
+        measure: known.map(|(measure, ..)| measure),
+        one_off: known.map(|(_, once, _)| once),
+        saving: known.map(|(.., saving)| saving),
+        break_even: known.map(|(_, once, saving)| account::break_even(once, &saving)),
+    }
+}
+
+/// It can answer a new question: nobody recorded its decompositions beforehand.
+fn available(context: &Context, arm: &Arm) -> bool {
+    !arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name))
+}
+
+/// What one would use without the student: the best that answers in one call, and the best that decomposes in the same way.
+fn rivals<'c>(context: &Context, counted: &'c [Counted<'c>], distilled: &Counted) -> Vec<&'c Counted<'c>> {
+    let bases: Vec<&str> = students(distilled.arm)
+        .filter_map(|name| context.plan.students.get(name).map(|student| student.base.as_str()))
+        .collect();
+    let is_base = |name: &str| bases.contains(&name) && context.plan.collect.teacher != name;
+    let solver_stays = !distilled.arm.solver.starts_with("student:");
+    let undistilled = |other: &&Counted| {
+        students(other.arm).next().is_none()
+            && available(context, other.arm)
+            && (!solver_stays || other.arm.solver == distilled.arm.solver)
+            && (solver_stays || !is_base(&other.arm.solver))
+            && !other.arm.decomposer.as_deref().is_some_and(|name| name != TEACHER && is_base(name))
+    };
+    let best = |of: &dyn Fn(&Counted) -> bool| {
+        let those = counted.iter().filter(undistilled).filter(|other| of(other));
+        those.reduce(|best, next| if next.result.accuracy > best.result.accuracy { next } else { best })
+    };
+    let one_call = best(&|other| !other.arm.strategy.needs_decomposer());
+    let in_place = best(&|other| other.arm.strategy.needs_decomposer() && other.arm.strategy == distilled.arm.strategy);
+    one_call.into_iter().chain(in_place).collect()
+}

@@ -1,0 +1,205 @@
+//! Two runs side by side: how each arm changed, and which rows flipped.
+
+use divvy_core::regression::{ArmChange, Change, Regression};
+use serde_json::{Value, json};
+
+use crate::{
+    number,
+    table::{self, Cell, Column, Table, clean},
+};
+
+/// Flipped rows that a person is shown; programs get all.
+const SHOWN: usize = 40;
+
+/// The names are those of the runs, for people.
+#[must_use]
+pub fn compare_markdown(before: &str, after: &str, regression: &Regression) -> String {
+    let mut text = format!("# {}\n\n", clean(&headline(regression)));
+    text.push_str(&format!("- Before: {}\n- After: {}\n\n", clean(before), clean(after)));
+    if regression.arms.is_empty() {
+        text.push_str("The two runs have no arm in common.\n\n");
+    } else {
+        text.push_str(&format!("## Arms of both, on the same questions\n\n{}\n", table::markdown(&arms(regression))));
+    }
+    text.push_str(&flips(regression));
+    text.push_str(&notes(regression));
+    text
+}
+
+/// `{"before", "after", "regression": bool, "arms": […], "flips": […], …}`.
+#[must_use]
+pub fn compare_json(before: &str, after: &str, regression: &Regression) -> Value {
+    let mut value = serde_json::to_value(regression).expect("a comparison holds only texts, numbers and lists");
+    value["before"] = json!(before);
+    value["after"] = json!(after);
+    value["regression"] = json!(regression.worse().next().is_some());
+    value
+}
+
+fn headline(regression: &Regression) -> String {
+    let names = |change| {
+        let arms = regression.arms.iter().filter(move |arm| arm.change == change);
+        arms.map(|arm| arm.arm.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    match (names(Change::Worse), names(Change::Better)) {
+        (worse, better) if worse.is_empty() && better.is_empty() => "No arm is shown to have changed.".to_owned(),
+        (worse, better) if better.is_empty() => format!("Worse: {worse}."),
+        (worse, better) if worse.is_empty() => format!("Better: {better}."),
+        (worse, better) => format!("Worse: {worse}. Better: {better}."),
+    }
+}
+
+fn arms(regression: &Regression) -> Table {
+    Table {
+        id: "changes",
+        caption: "Arms of both, on the same questions".to_owned(),
+        columns: vec![
+            Column::left("Arm"),
+            Column::left("Change"),
+            Column::right("n", ""),
+            Column::right("Before", "%"),
+            Column::right("After", "%"),
+            Column::right("After − before", "points"),
+            Column::right("95 % interval", "points"),
+            Column::right("Lost", ""),
+            Column::right("Gained", ""),
+            Column::right("Errors before", ""),
+            Column::right("Errors after", ""),
+            Column::right("p", ""),
+            Column::right("Holm p", ""),
+        ],
+        rows: regression.arms.iter().map(row).collect(),
+    }
+}
+
+fn row(arm: &ArmChange) -> Vec<Cell> {
+    let share = |correct| number::ratio(correct, arm.n).unwrap_or(f64::NAN);
+    let some = |value: f64| if arm.n == 0 { f64::NAN } else { value };
+    let counted = |value: u64| Cell::number(number::count(value), value as f64);
+    let percent = |share: f64| Cell::number(number::percent(share), share);
+    let word = match arm.change {
+        Change::Worse => "worse",
+        Change::Better => "better",
+        Change::NotShown => "not shown",
+    };
+    let interval = if arm.n == 0 { number::DASH.to_owned() } else { number::points_interval(arm.ci) };
+    vec![
+        Cell::text(arm.arm.clone()),
+        Cell::text(word),
+        counted(arm.n),
+        percent(share(arm.correct_before)),
+        percent(share(arm.correct_after)),
+        Cell::number(number::points(some(arm.difference)), arm.difference),
+        Cell::number(interval, arm.ci.0),
+        counted(arm.lost),
+        counted(arm.gained),
+        counted(arm.errors_before),
+        counted(arm.errors_after),
+        Cell::number(number::p_value(some(arm.p_value)), arm.p_value),
+        Cell::number(number::p_value(some(arm.p_holm)), arm.p_holm),
+    ]
+}
+
+fn flips(regression: &Regression) -> String {
+    let all = &regression.flips;
+    if all.is_empty() {
+        return "No row flipped.\n\n".to_owned();
+    }
+    let row = |flip: &divvy_core::regression::Flip| {
+        let word = if flip.lost { "right → wrong" } else { "wrong → right" };
+        vec![Cell::text(flip.arm.clone()), Cell::text(flip.question.clone()), Cell::text(word)]
+    };
+    // What was lost comes first.
+    let (lost, gained): (Vec<_>, Vec<_>) = all.iter().partition(|flip| flip.lost);
+    let table = Table {
+        id: "flips",
+        caption: String::new(),
+        columns: vec![Column::left("Arm"), Column::left("Question"), Column::left("Change")],
+        rows: lost.into_iter().chain(gained).take(SHOWN).map(row).collect(),
+    };
+    let more = match all.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("\n{} more; `--json` has all.\n", number::count(more as u64)),
+    };
+    format!("## Rows that flipped\n\n{}{more}\n", table::markdown(&table))
+}
+
+fn notes(regression: &Regression) -> String {
+    let mut notes = vec![
+        "n is every question that both runs answered under the arm; an error counts as wrong. Exact McNemar test, \
+         Holm-adjusted over the arms; “worse” and “better” mean Holm p < 0.05."
+            .to_owned(),
+    ];
+    if regression.changed_questions > 0 {
+        notes.push(format!(
+            "{} questions have the same id and another text or gold answer; they are not compared.",
+            number::count(regression.changed_questions)
+        ));
+    }
+    for (which, arms) in [("before", &regression.only_before), ("after", &regression.only_after)] {
+        if !arms.is_empty() {
+            notes.push(format!("Only {which}: {}.", arms.join(", ")));
+        }
+    }
+    let lines: String = notes.iter().map(|note| format!("- {}\n", clean(note))).collect();
+    format!("## Notes\n\n{lines}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use divvy_core::regression::Flip;
+
+    fn regression(change: Change) -> Regression {
+        let arm = ArmChange {
+            arm: "cot/big".to_owned(),
+            n: 200,
+            correct_before: 100,
+            correct_after: 80,
+            errors_before: 0,
+            errors_after: 2,
+            lost: 30,
+            gained: 10,
+            difference: -0.1,
+            ci: (-0.16, -0.04),
+            p_value: 0.002,
+            p_holm: 0.004,
+            change,
+        };
+        let flip = |number: usize| Flip {
+            arm: "cot/big".to_owned(),
+            question: format!("q/test/{number}"),
+            lost: number >= 10,
+        };
+        Regression {
+            arms: vec![arm],
+            only_before: vec!["old".to_owned()],
+            only_after: Vec::new(),
+            changed_questions: 3,
+            flips: (0..50).map(flip).collect(),
+        }
+    }
+
+    #[test]
+    fn what_was_lost_is_told_first_and_nothing_is_left_out_silently() {
+        let text = compare_markdown("run 1", "run 2 | \u{1b}[31m", &regression(Change::Worse));
+        assert!(text.starts_with("# Worse: cot/big.\n\n- Before: run 1\n- After: run 2 \\|"), "{text}");
+        assert!(
+            text.contains("| cot/big | worse  | 200 |") && text.contains("−10.0") && text.contains("0.004"),
+            "{text}"
+        );
+        assert!(text.find("q/test/10").unwrap() < text.find("wrong → right").unwrap_or(usize::MAX), "{text}");
+        assert!(text.contains("10 more; `--json` has all.") && text.contains("3 questions have the same id"), "{text}");
+        assert!(text.contains("Only before: old.") && !text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn programs_get_all_flips_and_a_yes_or_no() {
+        let value = compare_json("a", "b", &regression(Change::NotShown));
+        assert_eq!((&value["regression"], value["flips"].as_array().map(Vec::len)), (&json!(false), Some(50)));
+        assert_eq!((&value["arms"][0]["change"], &value["before"]), (&json!("not-shown"), &json!("a")));
+        assert!(
+            compare_markdown("a", "b", &regression(Change::NotShown)).starts_with("# No arm is shown to have changed.")
+        );
+    }
+}

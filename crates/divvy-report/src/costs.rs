@@ -1,0 +1,298 @@
+//! What answering and distilling cost, as tables that every form of the report uses: each arm, each student, and when a student
+//! pays back. Money and the machine's time stand in columns of their own, where they are known.
+
+use divvy_core::results::{
+    Results,
+    costs::{ArmCost, BreakEven, Costs, Distilling, Mean, Measure, Outlay, PerCorrect, Spending, StudentCost},
+};
+
+use crate::{
+    number::{self, DASH, count},
+    roles,
+    table::{Cell, Column, Table},
+};
+
+const MEASURES: [Measure; 2] = [Measure::Money, Measure::Machine];
+/// Figures of a single question are too small to read.
+const THOUSAND: i64 = 1000;
+
+/// Every table on costs, in reading order; none before anything was evaluated.
+pub(crate) fn tables(results: &Results) -> Vec<Table> {
+    let arms = MEASURES.into_iter().filter_map(|measure| arms(results, measure));
+    arms.chain([break_even(results), students(results), calls(results)].into_iter().flatten()).collect()
+}
+
+/// What questions and right answers cost in each arm; `None` where that is known of none.
+fn arms(results: &Results, measure: Measure) -> Option<Table> {
+    let costs = results.costs.as_ref().filter(|costs| costs.arms.iter().any(|arm| spent(arm, measure).is_some()))?;
+    let spread = costs.arms.iter().any(|arm| arm.one_off.is_some());
+    let mut columns = vec![Column::left("Arm"), Column::right("n", "")];
+    for title in ["1,000 questions", "1,000 right answers"] {
+        columns.extend([Column::right(title, ""), Column::right("95 % interval", "")]);
+    }
+    if spread {
+        let questions = count(costs.terms.questions);
+        columns.push(Column::right(format!("1,000 questions with the student’s cost, over {questions} questions"), ""));
+    }
+    let row = |arm: &ArmCost| {
+        let mut cells = vec![named(results, &arm.arm), counted(arm.n)];
+        cells.extend(spending_cells(spent(arm, measure), arm.n, measure));
+        cells.extend(spread.then(|| spread_cell(costs, arm, measure)));
+        cells
+    };
+    let (id, caption) = match measure {
+        Measure::Money => ("costs", "Money, every call counted"),
+        Measure::Machine => ("machine-time", "The machine’s time, every call counted"),
+    };
+    Some(Table { id, caption: caption.to_owned(), columns, rows: costs.arms.iter().map(row).collect() })
+}
+
+fn spending_cells(spent: Option<&Spending>, n: u64, measure: Measure) -> [Cell; 4] {
+    let Some(spent) = spent else { return [DASH; 4].map(Cell::text) };
+    let mean = per_question(spent, n);
+    let question = spent.question.map_or_else(|| DASH.to_owned(), |mean| interval(mean.ci, measure));
+    let (right, its) = match spent.correct {
+        None => (Cell::text(DASH), DASH.to_owned()),
+        Some(right) => (exact(right.mean, measure), right_interval(&right, measure)),
+    };
+    [mean.map_or(Cell::text(DASH), |mean| exact(mean, measure)), Cell::text(question), right, Cell::text(its)]
+}
+
+fn right_interval(right: &PerCorrect, measure: Measure) -> String {
+    let high = right.high.map_or_else(|| "no upper end".to_owned(), |high| thousand(high, measure));
+    format!("{} to {high}", thousand(right.low, measure))
+}
+
+/// With the share of a question in what was paid once; an arm without a student pays nothing once.
+fn spread_cell(costs: &Costs, arm: &ArmCost, measure: Measure) -> Cell {
+    let once = arm.one_off.as_ref().map_or(Some(0), |outlay| paid(outlay, measure));
+    let running = spent(arm, measure).and_then(|spent| per_question(spent, arm.n));
+    let questions = i64::try_from(costs.terms.questions).unwrap_or(i64::MAX).max(1);
+    let total = running.zip(once).and_then(|(running, once)| running.checked_add(once / questions));
+    total.map_or(Cell::text(DASH), |total| exact(total, measure))
+}
+
+/// How often each arm asked, what failed, and how long one waited.
+fn calls(results: &Results) -> Option<Table> {
+    let costs = results.costs.as_ref().filter(|costs| !costs.arms.is_empty())?;
+    let waited = |of: Option<i64>| of.map_or(Cell::text(DASH), |ms| Cell::number(number::duration(ms), ms as f64));
+    let row = |arm: &ArmCost| {
+        vec![
+            named(results, &arm.arm),
+            counted(arm.n),
+            averaged(arm.calls, arm.n),
+            averaged(arm.tokens.cached, arm.n),
+            counted(arm.failed_tries),
+            counted(arm.failed_tokens.input + arm.failed_tokens.output),
+            waited(arm.latency.map(|latency| latency.p50_ms)),
+            waited(arm.latency.map(|latency| latency.p95_ms)),
+        ]
+    };
+    Some(Table {
+        id: "calls",
+        caption: "Calls, failures and waiting".to_owned(),
+        columns: vec![
+            Column::left("Arm"),
+            Column::right("n", ""),
+            Column::right("Calls", "a question"),
+            Column::right("Cached input", "tokens a question"),
+            Column::right("Failed tries", ""),
+            Column::right("Tokens of failed tries", ""),
+            Column::grouped("Latency", "p50", ""),
+            Column::grouped("Latency", "p95", ""),
+        ],
+        rows: costs.arms.iter().map(row).collect(),
+    })
+}
+
+fn named(results: &Results, slug: &str) -> Cell {
+    let arm = results.arms.iter().find(|arm| arm.arm == slug);
+    Cell { mark: arm.map(|arm| roles::kind(results, arm).class()), ..Cell::text(slug) }
+}
+
+/// What was paid once for each student, part by part.
+fn students(results: &Results) -> Option<Table> {
+    let costs = results.costs.as_ref().filter(|costs| !costs.students.is_empty())?;
+    let part = |outlay: &Outlay| Cell::text(both(outlay));
+    let row = |student: &StudentCost| {
+        let tokens = student.total.tokens.input + student.total.tokens.output;
+        vec![
+            Cell::text(roles::plain(&student.student)),
+            part(&student.collection),
+            part(&student.screening),
+            part(&student.training),
+            part(&student.total),
+            counted(tokens),
+        ]
+    };
+    Some(Table {
+        id: "outlays",
+        caption: "Paid once for each student".to_owned(),
+        columns: vec![
+            Column::left("Student"),
+            Column::right("Collection", ""),
+            Column::right("Screening", ""),
+            Column::right("Training", ""),
+            Column::right("In all", ""),
+            Column::right("Tokens of its calls", ""),
+        ],
+        rows: costs.students.iter().map(row).collect(),
+    })
+}
+
+/// When each arm with a student has saved what the student cost, against each arm that it would replace.
+fn break_even(results: &Results) -> Option<Table> {
+    let costs = results.costs.as_ref().filter(|costs| !costs.distilling.is_empty())?;
+    let row = |pair: &Distilling| {
+        let (once, saved, interval, even, its) = words(pair);
+        let cells = [pair.arm.clone(), pair.replaces.clone(), once, saved, interval, even, its];
+        cells.map(Cell::text).to_vec()
+    };
+    Some(Table {
+        id: "break-even",
+        caption: "When a student is paid back".to_owned(),
+        columns: vec![
+            Column::left("Arm"),
+            Column::left("Instead of"),
+            Column::right("Paid once", ""),
+            Column::right("Saved in 1,000 questions", ""),
+            Column::right("95 % interval", ""),
+            Column::right("Break-even", "questions"),
+            Column::right("95 % interval", "questions"),
+        ],
+        rows: costs.distilling.iter().map(row).collect(),
+    })
+}
+
+fn words(pair: &Distilling) -> (String, String, String, String, String) {
+    let dash = || DASH.to_owned();
+    let known = pair.measure.zip(pair.saving).zip(pair.break_even);
+    let Some(((measure, saving), even)) = known else { return (dash(), dash(), dash(), dash(), dash()) };
+    let once = pair.one_off.map_or_else(dash, |once| amount(once, measure));
+    (once, thousand(saving.mean, measure), interval(saving.ci, measure), after(even.questions), range(&even))
+}
+
+pub(crate) fn after(questions: Option<u64>) -> String {
+    questions.map_or_else(|| "never".to_owned(), count)
+}
+
+fn range(even: &BreakEven) -> String {
+    match even.earliest {
+        None => "never".to_owned(),
+        Some(earliest) => format!("{} to {}", count(earliest), after(even.latest)),
+    }
+}
+
+/// The terms on which the figures above hold.
+pub(crate) fn notes(results: &Results) -> Vec<String> {
+    let Some(costs) = results.costs.as_ref().filter(|costs| !costs.arms.is_empty()) else { return Vec::new() };
+    let mut notes = vec![
+        "Costs count every call behind an arm’s questions, failed tries and questions without an answer included; a call that \
+         arms share counts for each of them, and one from the cache counts what it took when it was made."
+            .to_owned(),
+    ];
+    notes.extend(terms(costs));
+    let recorded: Vec<&str> = costs.arms.iter().filter(|arm| arm.recorded).map(|arm| arm.arm.as_str()).collect();
+    if !recorded.is_empty() {
+        notes.push(format!(
+            "{}: the decompositions came with the data, so nothing is paid for them here, and a new question would have none.",
+            recorded.join(", ")
+        ));
+    }
+    let uncounted: u64 = costs.arms.iter().map(|arm| arm.uncounted_tries).sum();
+    if uncounted > 0 {
+        notes.push(format!(
+            "Failed tries that may have been charged and did not say for what, in no figure: {}.",
+            count(uncounted)
+        ));
+    }
+    if costs.arms.iter().any(|arm| arm.latency.is_some()) {
+        notes.push(
+            "Latency is a question’s calls one after another, failed tries included, with other questions under way; waiting for \
+             a turn is not counted, nor are calls in batches."
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+fn terms(costs: &Costs) -> Option<String> {
+    let timed = costs.arms.iter().any(|arm| arm.machine.is_some());
+    let unpriced = costs.arms.iter().any(|arm| arm.money.is_none());
+    let at = match costs.terms.machine_hour_nanos {
+        Some(nanos) => format!("An hour of the machine is taken to cost {}", number::dollars(nanos)),
+        None if timed && costs.arms.iter().all(|arm| arm.money.is_none()) => {
+            return Some(
+                "No price is known for these models, so costs are in the machine’s time; `machine_hour` under [costs] turns it \
+                 into money, and `utilisation` counts hours in which the machine waits."
+                    .to_owned(),
+            );
+        }
+        None if unpriced => {
+            return Some("No price is known for some of these models: a dash is a cost that is not known.".to_owned());
+        }
+        None => return None,
+    };
+    let share = number::percent(costs.terms.utilisation);
+    Some(format!("{at}, at work {share} % of the time while it answers and all of the time while it trains."))
+}
+
+pub(crate) fn spent(arm: &ArmCost, measure: Measure) -> Option<&Spending> {
+    match measure {
+        Measure::Money => arm.money.as_ref(),
+        Measure::Machine => arm.machine.as_ref(),
+    }
+}
+
+fn paid(outlay: &Outlay, measure: Measure) -> Option<i64> {
+    match measure {
+        Measure::Money => outlay.money_nanos,
+        Measure::Machine => outlay.machine_us,
+    }
+}
+
+/// Half up; the mean of nothing is unknown.
+pub(crate) fn per_question(spent: &Spending, n: u64) -> Option<i64> {
+    let n = i64::try_from(n).ok().filter(|n| *n > 0)?;
+    Some(spent.question.map_or_else(|| spent.total.div_euclid(n), |Mean { mean, .. }| mean))
+}
+
+/// `$0.0021`, or `1.4 s`.
+pub(crate) fn amount(value: i64, measure: Measure) -> String {
+    match measure {
+        Measure::Money => number::dollars(value),
+        Measure::Machine => number::machine_time(value),
+    }
+}
+
+/// The same of a thousand questions.
+pub(crate) fn thousand(value: i64, measure: Measure) -> String {
+    amount(value.saturating_mul(THOUSAND), measure)
+}
+
+/// `$2.10 to $3.50`, of a thousand questions.
+pub(crate) fn interval((low, high): (i64, i64), measure: Measure) -> String {
+    format!("{} to {}", thousand(low, measure), thousand(high, measure))
+}
+
+/// Money where it is known, and time where it is.
+fn both(outlay: &Outlay) -> String {
+    let known: Vec<String> =
+        MEASURES.into_iter().filter_map(|measure| paid(outlay, measure).map(|value| amount(value, measure))).collect();
+    if outlay.money_nanos == Some(0) && outlay.machine_us == Some(0) {
+        return "0".to_owned();
+    }
+    if known.is_empty() { DASH.to_owned() } else { known.join(", ") }
+}
+
+fn exact(value: i64, measure: Measure) -> Cell {
+    Cell::number(thousand(value, measure), value as f64)
+}
+
+fn counted(value: u64) -> Cell {
+    Cell::number(count(value), value as f64)
+}
+
+fn averaged(total: u64, n: u64) -> Cell {
+    Cell::number(number::mean(total, n), number::ratio(total, n).unwrap_or(f64::NAN))
+}

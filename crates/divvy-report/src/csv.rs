@@ -1,0 +1,99 @@
+//! Comma-separated values (RFC 4180): every graded row, or a line an arm. What is unknown is empty. A text is what it is:
+//! whoever opens a file of others' texts in a spreadsheet imports them as text.
+
+use divvy_core::{
+    graded::{COLUMNS, Sheet, cells},
+    results::{ArmResult, Results},
+};
+use serde_json::{Value, json};
+
+/// Names of the columns of [`csv_rows`].
+#[must_use]
+pub fn csv_head() -> String {
+    line(&COLUMNS.map(|(name, _)| Value::from(name)))
+}
+
+/// The rows of one sheet.
+#[must_use]
+pub fn csv_rows(sheet: &Sheet) -> String {
+    cells(sheet).iter().map(|row| line(row)).collect()
+}
+
+/// The table of arms, with a head; shares as fractions, tokens as totals over n.
+#[must_use]
+pub fn csv_arms(results: &Results) -> String {
+    let rows = results.arms.iter().map(|arm| line(&arm_columns(arm).map(|(_, value)| value)));
+    let head = results.arms.first().map(|arm| line(&arm_columns(arm).map(|(name, _)| Value::from(name))));
+    head.into_iter().chain(rows).collect()
+}
+
+fn arm_columns(arm: &ArmResult) -> [(&'static str, Value); 23] {
+    [
+        ("arm", json!(arm.arm)),
+        ("strategy", json!(arm.strategy)),
+        ("decomposer", json!(arm.decomposer)),
+        ("solver", json!(arm.solver)),
+        ("n", json!(arm.n)),
+        ("correct", json!(arm.correct)),
+        ("accuracy", json!(arm.accuracy)),
+        ("ci_low", json!(arm.ci.0)),
+        ("ci_high", json!(arm.ci.1)),
+        ("score", json!(arm.score)),
+        ("no_answer", json!(arm.no_answer)),
+        ("truncated", json!(arm.truncated)),
+        ("refused", json!(arm.refused)),
+        ("errors", json!(arm.errors)),
+        ("tokens_in", json!(arm.tokens_in)),
+        ("tokens_out", json!(arm.tokens_out)),
+        ("decompose_tokens_in", json!(arm.decompose_tokens_in)),
+        ("decompose_tokens_out", json!(arm.decompose_tokens_out)),
+        ("solve_tokens_in", json!(arm.solve_tokens_in)),
+        ("solve_tokens_out", json!(arm.solve_tokens_out)),
+        ("cost_nanos", json!(arm.cost_nanos)),
+        ("well_formed", json!(arm.well_formed)),
+        ("mean_subquestions", json!(arm.mean_subquestions)),
+    ]
+}
+
+fn line(values: &[Value]) -> String {
+    let fields: Vec<String> = values.iter().map(field).collect();
+    fields.join(",") + "\r\n"
+}
+
+fn field(value: &Value) -> String {
+    let text = match value {
+        Value::Null => return String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{results, sheet};
+
+    #[test]
+    fn fields_are_quoted_where_they_must_be() {
+        let fields = [json!("a,b"), json!("say \"no\""), json!("two\nlines"), json!(null), json!(0.5), json!(true)];
+        assert_eq!(line(&fields), "\"a,b\",\"say \"\"no\"\"\",\"two\nlines\",,0.5,true\r\n");
+    }
+
+    #[test]
+    fn every_row_and_every_arm_has_a_line() {
+        assert_eq!(csv_head().split(',').count(), COLUMNS.len());
+        let rows = csv_rows(&sheet());
+        assert_eq!(rows.matches("\r\n").count(), 3, "{rows}");
+        assert!(rows.starts_with("synth/test/0,cot/big,true,1.0,answered,,12,"), "{rows}");
+        assert!(rows.contains("synth/test/1,cot/big,false,0.0,error,bad-request,,"), "{rows}");
+        let arms = csv_arms(&results());
+        assert_eq!(arms.lines().count(), 6, "{arms}");
+        assert!(
+            arms.lines()
+                .nth(4)
+                .is_some_and(|line| line.starts_with("two-stage/sd-r/big,two-stage,student:sd-r,big,300,180,0.6,")),
+            "{arms}"
+        );
+    }
+}

@@ -1,0 +1,28 @@
+//! How the students learnt: a curve each, and the figures.
+
+use divvy_core::results::TrainingSummary;
+
+use super::{Section, Told};
+use crate::{
+    html::{escape::text, table},
+    plot::{self, Page},
+    roles, tables,
+};
+
+pub(super) fn section(told: Told<'_>) -> Option<Section> {
+    let table = tables::training(told.results)?;
+    let figures: String = told.results.training.iter().filter_map(curve).collect();
+    Some(Section::new("training-section", "Training", format!("{figures}{}", table::html(&table))))
+}
+
+fn curve(training: &TrainingSummary) -> Option<String> {
+    let pictures = Page::BOTH.iter().map(|page| plot::training::draw(training, *page)).collect::<Option<Vec<_>>>()?;
+    Some(format!(
+        r#"<figure>{}<figcaption>{}: {} from {}, {}.</figcaption></figure>"#,
+        pictures.concat(),
+        text(roles::plain(&training.student)),
+        text(&training.target),
+        text(&training.base),
+        text(&training.method),
+    ))
+}

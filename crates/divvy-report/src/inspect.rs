@@ -1,0 +1,206 @@
+//! A log that Inspect (the evaluation framework `inspect_ai`) opens: one for each arm, in the JSON form, version 2. A log is
+//! its head and samples; the head needs the figures, which are known last, so they are made apart and put together.
+
+use std::collections::BTreeMap;
+
+use divvy_core::{
+    chat::{ChatRequest, Finish, Message},
+    graded::{Asked, GradedRow, RowCall, Sheet},
+    results::{ArmResult, Results},
+};
+use serde_json::{Value, json};
+
+/// What our scorer is called there.
+const SCORER: &str = "divvy";
+
+/// The samples of each arm in a sheet, by its name, as JSON texts with a comma between.
+#[must_use]
+pub fn inspect_samples(sheet: &Sheet) -> Vec<(String, String)> {
+    let mut samples: Vec<Vec<String>> = vec![Vec::new(); sheet.arms.len()];
+    for asked in &sheet.questions {
+        for row in &asked.rows {
+            samples[row.arm].push(sample(sheet, asked, row).to_string());
+        }
+    }
+    sheet.arms.iter().cloned().zip(samples.iter().map(|texts| texts.join(",\n"))).collect()
+}
+
+fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> Value {
+    let calls: Vec<&RowCall> = row.calls.iter().filter_map(|place| sheet.calls.get(*place)).collect();
+    let model = calls.last().map_or("unknown", |call| call.model.as_str());
+    let input = match &asked.premise {
+        Some(premise) => format!("{premise}\n\n{}", asked.question),
+        None => asked.question.clone(),
+    };
+    let mut sample = json!({
+        "id": asked.id,
+        "epoch": 1,
+        "input": input,
+        "target": asked.gold,
+        "messages": calls.iter().flat_map(|call| messages(call)).collect::<Vec<_>>(),
+        "output": output(model, row, calls.last()),
+        "scores": {SCORER: {
+            "value": if row.correct { "C" } else { "I" },
+            "answer": row.answer,
+            "explanation": row.reason,
+            "metadata": {"score": row.score, "outcome": row.outcome},
+        }},
+        "metadata": {
+            "steps": asked.steps,
+            "subquestions": row.subquestions,
+            "sub_answers": row.sub_answers,
+            "cost_nanos": row.cost_nanos,
+            "calls": calls.iter().map(|call| &call.key).collect::<Vec<_>>(),
+        },
+        "model_usage": usages(&calls),
+    });
+    if let Some(reason) = &row.reason {
+        sample["error"] = json!({"message": reason, "traceback": "", "traceback_ansi": ""});
+    }
+    sample
+}
+
+/// What was said, call after call.
+fn messages(call: &RowCall) -> Vec<Value> {
+    let request: Option<ChatRequest> = serde_json::from_str(call.request.get()).ok();
+    let asked = request.map(|request| request.messages).unwrap_or_default();
+    let message = |message: &Message| json!({"role": message.role, "content": message.content});
+    let reply = json!({"role": "assistant", "content": call.reply, "model": call.model, "source": "generate"});
+    asked.iter().map(message).chain([reply]).collect()
+}
+
+fn output(model: &str, row: &GradedRow, last: Option<&&RowCall>) -> Value {
+    let stop = match last.map(|call| &call.finish) {
+        Some(Finish::Length) => "max_tokens",
+        Some(Finish::Other(reason)) if reason == "content_filter" => "content_filter",
+        None | Some(Finish::Other(_)) => "unknown",
+        Some(Finish::Stop) => "stop",
+    };
+    json!({
+        "model": model,
+        "choices": [{
+            "message": {"role": "assistant", "content": row.reply, "model": model, "source": "generate"},
+            "stop_reason": stop,
+        }],
+        "usage": usage(row.tokens_in, row.tokens_out, row.tokens_cached),
+    })
+}
+
+fn usage(tokens_in: u64, tokens_out: u64, cached: u64) -> Value {
+    json!({
+        "input_tokens": tokens_in, "output_tokens": tokens_out, "total_tokens": tokens_in + tokens_out,
+        "input_tokens_cache_read": cached,
+    })
+}
+
+fn usages(calls: &[&RowCall]) -> Value {
+    let mut sums: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
+    for call in calls {
+        let sum = sums.entry(&call.model).or_default();
+        sum.0 += call.tokens_in.unwrap_or(0);
+        sum.1 += call.tokens_out.unwrap_or(0);
+        sum.2 += call.tokens_cached.unwrap_or(0);
+    }
+    sums.into_iter()
+        .map(|(model, (tokens_in, tokens_out, cached))| (model.to_owned(), usage(tokens_in, tokens_out, cached)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+/// The log of an arm up to its samples; [`INSPECT_END`] comes after them.
+#[must_use]
+pub fn inspect_head(results: &Results, arm: &ArmResult) -> String {
+    let head = json!({
+        "version": 2,
+        "status": "success",
+        "eval": spec(results, arm),
+        "plan": {"name": arm.strategy, "steps": [], "config": {}},
+        "results": {
+            "total_samples": arm.n,
+            "completed_samples": arm.n.saturating_sub(arm.errors),
+            "scores": [{"name": SCORER, "scorer": SCORER, "params": {}, "metrics": {
+                "accuracy": {"name": "accuracy", "value": arm.accuracy, "params": {}},
+                "ci_low": {"name": "ci_low", "value": arm.ci.0, "params": {}},
+                "ci_high": {"name": "ci_high", "value": arm.ci.1, "params": {}},
+                "score": {"name": "score", "value": arm.score, "params": {}},
+            }}],
+        },
+        "stats": {
+            "started_at": results.created, "completed_at": results.created,
+            "model_usage": {arm.solver.as_str(): usage(arm.tokens_in, arm.tokens_out, 0)},
+        },
+    });
+    let text = head.to_string();
+    let open = text.strip_suffix('}').expect("an object ends in a brace");
+    format!("{open},\"samples\":[\n")
+}
+
+/// What ends a log.
+pub const INSPECT_END: &str = "\n]}\n";
+
+/// A name as Inspect gives its own logs: when, what, which.
+#[must_use]
+pub fn inspect_name(results: &Results, arm: &ArmResult) -> String {
+    let safe = |text: &str| {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect::<String>()
+    };
+    let id: String = results.plan.chars().take(12).collect();
+    format!("{}_{}_{}-{}.json", safe(&results.created), safe(&results.name), safe(&arm.arm), safe(&id))
+}
+
+fn spec(results: &Results, arm: &ArmResult) -> Value {
+    let datasets: Vec<&str> =
+        results.datasets.iter().filter(|used| used.split == "test").map(|used| used.dataset.as_str()).collect();
+    let id: String = results.plan.chars().take(22).collect();
+    json!({
+        "eval_id": format!("{id}/{}", arm.arm),
+        "run_id": id,
+        "task_id": format!("{id}/{}", arm.arm),
+        "created": results.created,
+        "task": results.name,
+        "task_version": 0,
+        "solver": arm.arm,
+        "model": arm.solver,
+        "dataset": {"name": datasets.join(", "), "samples": arm.n, "shuffled": false},
+        "config": {"epochs": 1},
+        "packages": {"divvy": results.divvy_version},
+        "metadata": {"arm": arm.arm, "plan": results.plan, "decomposer": arm.decomposer},
+        "scorers": [{"name": SCORER}],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{COT, results, sheet};
+
+    #[test]
+    fn head_and_samples_make_a_log() {
+        let (results, sheet) = (results(), sheet());
+        let samples = inspect_samples(&sheet);
+        let arm = results.arms.iter().position(|arm| arm.arm == COT).unwrap();
+        let text = format!("{}{}{INSPECT_END}", inspect_head(&results, &results.arms[arm]), samples[0].1);
+        let log: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&log["version"], &log["status"]), (&json!(2), &json!("success")));
+        for key in ["created", "task", "dataset", "model", "config"] {
+            assert!(!log["eval"][key].is_null(), "eval.{key} is required");
+        }
+        let list = log["samples"].as_array().unwrap();
+        assert_eq!(list.len(), 2);
+        for sample in list {
+            for key in ["id", "epoch", "input", "target"] {
+                assert!(!sample[key].is_null(), "samples[].{key} is required");
+            }
+        }
+        assert_eq!(list[0]["scores"][SCORER]["value"], "C");
+        assert_eq!(
+            list[0]["messages"][1],
+            json!({"role": "assistant", "content": "The answer is: 12", "model": "big", "source": "generate"})
+        );
+        assert_eq!(list[1]["error"]["message"], "bad-request");
+        assert_eq!(
+            inspect_name(&results, &results.arms[arm]),
+            "2026-01-01T00-00-00Z_quickstart_cot-big-abababababab.json"
+        );
+    }
+}

@@ -1,0 +1,54 @@
+//! The tables of slices: accuracy by kind of answer and by passage, each with its n and its interval. Steps are in
+//! `tables`.
+
+use std::collections::BTreeMap;
+
+use divvy_core::results::{ArmSlices, Results, Slice};
+
+use crate::{
+    efficiency::share,
+    number,
+    table::{Cell, Column, Table},
+};
+
+/// Passages shown; the JSON form has them all.
+const PASSAGES: usize = 12;
+
+/// A row an arm, a column a kind; `None` where all questions ask for one kind.
+pub(crate) fn answers(results: &Results) -> Option<Table> {
+    let caption = "Accuracy (%) by kind of answer, with its 95 % interval";
+    across(results, ("answers", caption), "Arm (answer)", |arm| &arm.by_answer).filter(|table| table.columns.len() > 2)
+}
+
+/// The passages with most questions; `None` where none is shared.
+pub(crate) fn passages(results: &Results) -> Option<Table> {
+    let caption = "Accuracy (%) by passage, with its 95 % interval, where most questions share one";
+    across(results, ("passages", caption), "Arm (passage)", |arm| &arm.by_passage)
+}
+
+fn across(
+    results: &Results,
+    (id, caption): (&'static str, &str),
+    first: &str,
+    of: impl Fn(&ArmSlices) -> &Vec<Slice>,
+) -> Option<Table> {
+    // Every arm of a data set is asked the same questions.
+    let shown: Vec<&Slice> =
+        results.slices.iter().map(&of).find(|slices| !slices.is_empty())?.iter().take(PASSAGES).collect();
+    let row = |arm: &ArmSlices| {
+        let slices: BTreeMap<&str, &Slice> = of(arm).iter().map(|slice| (slice.of.as_str(), slice)).collect();
+        let cell = |slice: &&Slice| slices.get(slice.of.as_str()).map_or(Cell::text(number::DASH), |slice| told(slice));
+        std::iter::once(Cell::text(arm.arm.clone())).chain(shown.iter().map(cell)).collect()
+    };
+    let column = |slice: &&Slice| Column::right(format!("{} (n = {})", slice.of, number::count(slice.n)), "");
+    Some(Table {
+        id,
+        caption: caption.to_owned(),
+        columns: std::iter::once(Column::left(first)).chain(shown.iter().map(column)).collect(),
+        rows: results.slices.iter().map(row).collect(),
+    })
+}
+
+fn told(slice: &Slice) -> Cell {
+    share(slice.n, number::ratio(slice.correct, slice.n).unwrap_or(f64::NAN), slice.ci)
+}

@@ -1,0 +1,82 @@
+//! Decomposer and solver side by side: one base in memory, one engine, an adapter for each sequence.
+
+use divvy_core::{
+    chat::{Message, Sampling},
+    digest::Digest,
+    model::ModelId,
+};
+use divvy_student::{
+    adapter::{AdapterLabel, Factors, LoraSettings, Scaling},
+    config::Projection,
+};
+use divvy_testkit::{checkpoint, workspace::Workspace};
+use futures::future::join_all;
+
+use super::*;
+
+const PROMPTS: [&str; 3] = ["How many boxes are there?", "What is left of them?", "And who has the rest?"];
+
+/// An adapter that makes another model of the base.
+fn write_adapter(hosts: &Hosts, base: &Path, folder: &Path, push: f32) {
+    let model = hosts.model(base, Numerics::Exact).unwrap();
+    let settings = LoraSettings { rank: 2, alpha: 8.0, scaling: Scaling::Plain };
+    let fresh = Adapter::new(&model.config, settings, 1);
+    let pushed = |factors: &Factors| Factors {
+        b: (0..factors.b.len()).map(|at| push * ((at * 7919) % 13) as f32 / 13.0).collect(),
+        ..factors.clone()
+    };
+    let layer = |layer: usize| Projection::ALL.map(|projection| pushed(fresh.factors(layer, projection)));
+    let adapter = Adapter::of(settings, (0..model.config.layers).map(layer).collect());
+    let label = AdapterLabel { base: model.content_hash.clone(), ..AdapterLabel::default() };
+    adapter.save(folder, &label).unwrap();
+}
+
+async fn said(chat: &LocalChat, prompt: &str) -> String {
+    let request = ChatRequest {
+        model: ModelId(Digest::of("test/1", &chat.name)),
+        messages: vec![Message::user(prompt.to_owned())],
+        sampling: Sampling::greedy(24),
+        sample: 0,
+    };
+    let deltas = chat.start(request, CancellationToken::new());
+    let texts = deltas.map(|delta| match delta.unwrap() {
+        Delta::Text(text) => text,
+        _ => String::new(),
+    });
+    texts.collect::<Vec<String>>().await.concat()
+}
+
+async fn all(chats: &[LocalChat]) -> Vec<String> {
+    join_all(chats.iter().flat_map(|chat| PROMPTS.map(|prompt| said(chat, prompt)))).await
+}
+
+#[tokio::test]
+async fn adapters_share_a_base_and_its_batch_and_answer_as_they_would_alone() {
+    let workspace = Workspace::new();
+    let base = workspace.file("tiny");
+    checkpoint::write_tiny(&base).unwrap();
+    let hosts = Arc::new(Hosts::default());
+    let adapters = [("decomposer", 0.5), ("solver", -0.8)].map(|(name, push)| {
+        let folder = workspace.file(name);
+        write_adapter(&hosts, &base, &folder, push);
+        folder
+    });
+    let parts = || [None, Some(adapters[0].clone()), Some(adapters[1].clone())];
+    let form = (base.as_path(), Numerics::Exact);
+    let chats = parts().map(|adapter| hosts.chat("tiny", form, adapter, 16));
+    let together = all(&chats).await;
+
+    assert_eq!(hosts.threads.lock().unwrap().len(), 1, "one engine serves them all");
+    let loaded: Vec<Slot> = hosts.models.lock().unwrap().values().cloned().collect();
+    let [slot] = &loaded[..] else { panic!("the base was loaded more than once") };
+    let model = slot.get().unwrap().as_ref().unwrap();
+    // The host's slot, the engine and its desk: nobody has weights of their own.
+    assert!(Arc::strong_count(model) <= 3, "{} hold the base", Arc::strong_count(model));
+
+    for (part, adapter) in parts().into_iter().enumerate() {
+        let alone = [Arc::new(Hosts::default()).chat("tiny", form, adapter, 16)];
+        assert_eq!(all(&alone).await, together[3 * part..3 * part + 3], "part {part}");
+    }
+    let different: std::collections::HashSet<&String> = together.iter().step_by(3).collect();
+    assert_eq!(different.len(), 3, "each part is another model: {together:?}");
+}

@@ -1,0 +1,122 @@
+//! Who trains a student: divvy's own engine, or PyTorch. Both get the same token ids, made by the very functions that
+//! inference uses, and the same steps; the result is a directory named by the job's digest.
+
+mod native;
+mod torch;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
+
+use divvy_core::{
+    digest::Digest,
+    recipe::{self, Train},
+};
+use divvy_flow::train::{Artefact, Job, Observe, Row, Stopped, Trainer};
+use divvy_student::{
+    adapter::{AdapterLabel, LoraSettings, Scaling},
+    model::Model,
+    train::{Activations, Method, Schedule, TrainConfig, TrainRow},
+};
+
+use crate::host::Hosts;
+
+/// Most tokens in one forward and backward pass: enough to keep the matrix kernels busy, about a gigabyte of
+/// activations for a model of 135 million parameters.
+const MICRO_TOKENS: usize = 1024;
+
+pub(crate) struct Trainers {
+    pub(crate) hosts: Arc<Hosts>,
+    /// The store's folder.
+    pub(crate) folder: PathBuf,
+    /// Base name in the recipe → file.
+    pub(crate) bases: BTreeMap<String, PathBuf>,
+    pub(crate) train: Train,
+    /// The recipe's.
+    pub(crate) seen_from: PathBuf,
+}
+
+/// What training made.
+struct Made {
+    content: String,
+    /// Rows left out because they were too long.
+    too_long: usize,
+}
+
+impl Trainer for Trainers {
+    fn train(&self, key: &Digest, job: &Job, observe: &mut Observe<'_>) -> Result<Artefact, Stopped> {
+        let base =
+            self.bases.get(&job.base).ok_or_else(|| Stopped::Failed(format!("`{}` is not a local model", job.base)))?;
+        let began = Instant::now();
+        let folder = self.folder.join("students").join(key.short());
+        let made = match job.plan.torch {
+            Some(plan) => torch::Torch { trainers: self, plan }.train(base, job, &folder, observe)?,
+            None => native::train(&self.hosts, base, job, &folder, observe)?,
+        };
+        Ok(Artefact {
+            path: std::path::absolute(&folder).unwrap_or(folder),
+            content: made.content,
+            rows: (job.rows.len() - made.too_long) as u64,
+            too_long: made.too_long as u64,
+            unusable: job.unusable,
+            wall_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
+        })
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> Stopped {
+    Stopped::Failed(error.to_string())
+}
+
+fn tokenise(model: &Model, rows: &[Row]) -> Result<Vec<TrainRow>, Stopped> {
+    let ids = |row: &Row| {
+        let prompt = model.encode_chat(&row.prompt)?;
+        Ok(TrainRow { prompt, completion: model.encode_completion(&row.completion)?, weight: row.weight as f32 })
+    };
+    rows.iter()
+        .map(|row| ids(row).map_err(|error: divvy_student::error::TextError| failed(format!("{}: {error}", row.id))))
+        .collect()
+}
+
+fn config(job: &Job) -> TrainConfig {
+    let plan = &job.plan;
+    TrainConfig {
+        method: match plan.method {
+            recipe::Method::Lora => {
+                let scaling = if plan.tuning.rslora { Scaling::RankStabilised } else { Scaling::Plain };
+                Method::Lora(LoraSettings { rank: plan.rank, alpha: plan.alpha as f32, scaling })
+            }
+            recipe::Method::Full => Method::Full,
+        },
+        epochs: plan.epochs,
+        batch_rows: plan.batch_rows,
+        micro_tokens: MICRO_TOKENS.max(plan.max_row_tokens),
+        max_row_tokens: plan.max_row_tokens,
+        learning_rate: plan.learning_rate,
+        b_rate: plan.tuning.lora_plus,
+        schedule: Schedule::Cosine,
+        warmup_ratio: plan.warmup_ratio,
+        min_lr_ratio: 0.0,
+        weight_decay: plan.weight_decay as f32,
+        beta1: 0.9,
+        beta2: 0.999,
+        epsilon: 1e-8,
+        max_grad_norm: plan.max_grad_norm,
+        seed: job.seed,
+        checkpoint_every_steps: plan.checkpoint_every,
+        eval_every_steps: plan.eval_every,
+        activations: Activations::Keep,
+    }
+}
+
+/// A text whose ids whoever serves the adapter must reproduce.
+const CANARY: &str = "Ann has 3 boxes of 12 pens.\n1. How many pens does Ann have in all?";
+
+fn label(model: &Model, job: &Job) -> Result<AdapterLabel, Stopped> {
+    Ok(AdapterLabel {
+        base: model.content_hash.clone(),
+        base_name: job.base.clone(),
+        prompt: job.prompt_id.clone(),
+        template: Digest::of("template/1", &model.template_text()).hex().to_owned(),
+        canary: model.encode_completion(CANARY).map_err(failed)?,
+        train: serde_json::to_value(&job.plan).map_err(failed)?,
+    })
+}

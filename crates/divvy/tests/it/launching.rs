@@ -1,0 +1,175 @@
+//! Training that is handed over, with a shell script in the place of Python and scripts in the place of Slurm's programs:
+//! what is written for the other side, what comes back, and what is told when nothing does.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+use divvy_testkit::checkpoint;
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, ended, files_below, interrupt, wait_for};
+
+const RECIPE: &str = r#"
+name = "handed"
+seed = 7
+
+[data]
+dev_rows = 4
+
+[data.train]
+dataset = "synth"
+rows = 12
+
+[models.tiny]
+source = "path:HERE/tiny"
+
+[collect]
+teacher = "recorded"
+
+[students.sd]
+base = "tiny"
+target = "SD-T"
+rank = 4
+epochs = 2
+batch_rows = 5
+max_row_tokens = 3000
+
+[train]
+engine = "torch"
+python = "python"
+"#;
+
+/// Says what it was called with, logs a step and gives back what it was given to begin with.
+const TRAINS: &str = r#"echo "$@" >> HERE/asked
+echo '{"step":1,"total":6,"loss":2.5,"learning_rate":0.001,"grad_norm":1,"tokens":9,"tokens_per_second":3,"dev_loss":2}' >> "$3/metrics.jsonl"
+cp "$3"/*.json* HERE
+cp -r "$3/start" "$3/result""#;
+
+fn bench(recipe: &str, python: &str) -> Bench {
+    let bench = Bench::idle();
+    checkpoint::write_tiny(&bench.file("tiny")).unwrap();
+    program(&bench, "python", python);
+    bench.recipe(recipe);
+    bench
+}
+
+fn program(bench: &Bench, name: &str, text: &str) {
+    let text = text.replace("HERE", &bench.workspace.path().display().to_string());
+    let path = bench.workspace.write(name, &format!("#!/bin/sh\n{text}\n"));
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// With the programs of the workspace before all others.
+fn train(bench: &Bench) -> Command {
+    let mut command = bench.command(&["train", "recipe.toml"]);
+    command.env("PATH", format!("{}:/usr/bin:/bin", bench.workspace.path().display()));
+    command
+}
+
+fn lines(bench: &Bench, name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(bench.file(name)).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_other_side_is_given_all_and_its_adapter_is_the_student() {
+    let bench = bench(RECIPE, TRAINS);
+    let told = ended(train(&bench).spawn().unwrap());
+    assert_eq!(told.code, Some(0), "{told:?}");
+    check_rows(&bench);
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    let training = &report["training"][0];
+    assert_eq!((&training["rows"], &training["curve"][0]["dev_loss"]), (&json!(12), &json!(2.0)), "{training}");
+    bench.done(&["export", "recipe.toml", "--student", "sd", "--out", "out"]);
+    assert_eq!(files_below(&bench.file("out")).len(), 3);
+    let bases = files_below(&bench.file("runs/bases"));
+    assert!(bases.iter().any(|file| file.ends_with("model.safetensors")), "{bases:?}");
+    assert!(!files_below(&bench.file("runs/students")).iter().any(|file| file.ends_with("train.py")), "left over");
+    fs::remove_file(bench.file("python")).unwrap();
+    assert_eq!(ended(train(&bench).spawn().unwrap()).code, Some(0), "a trained student was trained again");
+}
+
+/// The very ids that `divvy export --rows ids` shows, and every row once an epoch.
+fn check_rows(bench: &Bench) {
+    bench.done(&["export", "recipe.toml", "--student", "sd", "--rows", "ids", "--out", "ids.jsonl"]);
+    let (given, exported) = (lines(bench, "rows.jsonl"), lines(bench, "ids.jsonl"));
+    assert_eq!((given.len(), lines(bench, "dev.jsonl").len()), (12, 4));
+    for (given, exported) in given.iter().zip(&exported) {
+        assert_eq!((&given["input_ids"], &given["labels"]), (&exported["input_ids"], &exported["labels"]));
+    }
+    let steps = lines(bench, "steps.jsonl");
+    assert_eq!(steps.len(), 2 * 3);
+    let mut epoch: Vec<u64> = steps[..3]
+        .iter()
+        .flat_map(|step| step["rows"].as_array().unwrap().clone())
+        .map(|row| row.as_u64().unwrap())
+        .collect();
+    epoch.sort_unstable();
+    assert_eq!(epoch, (0..12).collect::<Vec<_>>());
+    let job: Value = serde_json::from_str(&fs::read_to_string(bench.file("job.json")).unwrap()).unwrap();
+    assert_eq!((&job["precision"], &job["packing"]), (&json!("bf16"), &json!(true)), "{job}");
+}
+
+#[test]
+fn a_job_without_a_result_tells_why_and_the_way_out() {
+    let bench = bench(RECIPE, "echo torch.OutOfMemoryError >&2; exit 1");
+    ended(train(&bench).spawn().unwrap()).complains(1, &["sd", "OutOfMemoryError", "micro_tokens", "begins anew"]);
+    program(&bench, "python", TRAINS);
+    assert_eq!(ended(train(&bench).spawn().unwrap()).code, Some(0));
+}
+
+#[test]
+fn without_python_the_way_out_is_told() {
+    let bench = bench(&RECIPE.replace("python = \"python\"\n", ""), "");
+    ended(train(&bench).spawn().unwrap()).complains(1, &["`uv`", "python = "]);
+    bench.recipe(&RECIPE.replace("\"python\"", "\"no/python\""));
+    ended(train(&bench).spawn().unwrap()).complains(1, &["train.python", "no/python"]);
+}
+
+#[test]
+fn every_machine_of_a_crew_has_its_command() {
+    let several = "launch = \"torchrun\"\nprocesses = 2\nnodes = 3\nmeet = \"one:29500\"\n";
+    let bench = bench(&format!("{RECIPE}{several}"), TRAINS);
+    let told = ended(train(&bench).spawn().unwrap());
+    assert_eq!(told.code, Some(0), "{told:?}");
+    for node in 1..3 {
+        let words = format!("--processes=2 --nodes=3 --node={node} --meet=one:29500");
+        assert!(told.stderr.contains(&words), "{words} is not in {told:?}");
+    }
+    assert!(fs::read_to_string(bench.file("asked")).unwrap().contains("--node=0 --meet=one:29500"));
+}
+
+/// A cluster of one machine: a job is a process, and its number is 42.
+fn cluster(python: &str) -> Bench {
+    let bench = bench(&format!("{RECIPE}launch = \"slurm\"\nslurm = [\"--mem=8G\"]\n"), python);
+    program(&bench, "sbatch", "cp $2 HERE/script\nbash $2 > HERE/out 2>&1 &\necho $! > HERE/pid\necho '42;here'");
+    program(&bench, "squeue", "kill -0 $(cat HERE/pid) && echo RUNNING");
+    program(&bench, "scancel", "echo $1 > HERE/cancelled");
+    program(&bench, "srun", "exec \"$@\"");
+    bench
+}
+
+#[test]
+fn a_job_of_slurm_goes_on_without_divvy_and_is_found_again() {
+    let bench = cluster(&format!("while [ ! -e HERE/go ]; do sleep 0.02; done\n{TRAINS}"));
+    let mut child = train(&bench).spawn().unwrap();
+    wait_for(&mut child, || files_below(&bench.file("runs")).iter().any(|file| file.ends_with("slurm-job")));
+    interrupt(&child);
+    let told = ended(child);
+    told.complains(130, &["slurm job 42 goes on", "scancel 42"]);
+    assert!(!bench.file("cancelled").exists(), "nobody was there to say so");
+    fs::write(bench.file("go"), "").unwrap();
+    let again = ended(train(&bench).spawn().unwrap());
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert_eq!(fs::read_to_string(bench.file("asked")).unwrap().lines().count(), 1, "it was submitted twice");
+    let script = fs::read_to_string(bench.file("script")).unwrap();
+    assert!(script.contains("#SBATCH --mem=8G\n") && script.contains("srun "), "{script}");
+}
+
+#[test]
+fn a_job_of_slurm_that_fails_and_a_machine_without_slurm_are_told() {
+    let bench = cluster("echo boom >&2; exit 1");
+    let told = ended(train(&bench).spawn().unwrap());
+    told.complains(1, &["slurm job 42", "begins anew"]);
+    fs::remove_file(bench.file("sbatch")).unwrap();
+    ended(train(&bench).spawn().unwrap()).complains(1, &["no `sbatch`", "job.sbatch"]);
+}
