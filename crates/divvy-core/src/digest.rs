@@ -34,12 +34,12 @@ impl Digest {
     }
 
     /// [`Digest::of_list`] where the values are canonical JSON already.
-    pub(crate) fn of_texts(schema: &str, texts: impl IntoIterator<Item = Vec<u8>>) -> Self {
+    pub(crate) fn of_texts(schema: &str, texts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Self {
         let mut hasher = under(schema);
         hasher.update(b"[");
         for (at, text) in texts.into_iter().enumerate() {
             hasher.update(if at > 0 { &b","[..] } else { &[] });
-            hasher.update(&text);
+            hasher.update(text.as_ref());
         }
         hasher.update(b"]");
         Self(hasher.finalize().to_hex().to_string())

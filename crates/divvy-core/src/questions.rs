@@ -136,6 +136,18 @@ impl Questions {
         (0..self.len()).map(|position| self.at(position))
     }
 
+    /// Each as its JSON, as it lies.
+    ///
+    /// # Panics
+    /// When one cannot be read back.
+    pub fn texts(&self) -> impl Iterator<Item = String> + '_ {
+        (0..self.len()).map(|position| {
+            let mut body = Vec::new();
+            self.read(position, &mut body);
+            String::from_utf8(body).expect("what was put is JSON")
+        })
+    }
+
     /// Where the question of that id is, the first of several.
     #[must_use]
     pub fn position(&self, id: &QuestionId) -> Option<usize> {
@@ -239,12 +251,7 @@ impl Questions {
     /// [`Digest::of`] the list of them.
     #[must_use]
     pub fn digest(&self, schema: &str) -> Digest {
-        let text = |position| {
-            let mut body = Vec::new();
-            self.read(position, &mut body);
-            body
-        };
-        Digest::of_texts(schema, (0..self.len()).map(text))
+        Digest::of_texts(schema, self.texts())
     }
 
     fn read(&self, position: usize, body: &mut Vec<u8>) {

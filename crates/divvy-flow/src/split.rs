@@ -25,6 +25,11 @@ impl Splits {
         self.for_students().chain(self.test.iter())
     }
 
+    /// Each of [`Splits::all`] as its JSON.
+    pub fn texts(&self) -> impl Iterator<Item = String> + '_ {
+        self.train.texts().chain(self.dev.texts()).chain(self.test.texts())
+    }
+
     /// Those that a student learns from and is watched on, which a teacher decomposes.
     pub fn for_students(&self) -> impl Iterator<Item = Arc<Question>> + Clone + '_ {
         self.train.iter().chain(self.dev.iter())

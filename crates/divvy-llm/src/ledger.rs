@@ -80,7 +80,8 @@ impl Ledger {
             if let Some(Ok(reply)) = self.attempt.backend.reread(&raw.bytes) {
                 let received = Received { raw: raw.bytes.into(), reply };
                 let call = self.record(job, received, raw.endpoint, (self.clock.now_ms(), 0), Duration::ZERO);
-                self.store.record_call(call.clone()).await?;
+                // On the heap, as it is rare: every request holds room for what it may wait for.
+                Box::pin(self.store.record_call(call.clone())).await?;
                 // A row of a batch that came while nobody asked for it is paid for, and was never counted.
                 let counted = !in_batch(call.endpoint.as_deref());
                 return Ok(Some(paid(call, counted)));

@@ -10,7 +10,7 @@ use crate::{
     body,
     codec::{blob, digest, finish, finish_text, undecodable},
     rows::{AttemptRecord, AttemptTotal, CallRecord, CallTotal, CallUsage, RawReply},
-    statement::Statement,
+    statement::{Sql, Statement},
 };
 
 /// One text, so that the by-key and the list query cannot drift apart.
@@ -98,6 +98,21 @@ macro_rules! unless_called {
     };
 }
 
+const REPLY: Sql =
+    Sql::new("INSERT INTO reply (seq, key, number, received_ms, endpoint, length, body) VALUES (?, ?, ?, ?, ?, ?, ?)");
+const REPLY_UNLESS_CALLED: Sql =
+    Sql::new(unless_called!("reply (seq, key, number, received_ms, endpoint, length, body)", "?, ?, ?, ?, ?, ?, ?"));
+const CALL: Sql = Sql::new(
+    "INSERT INTO call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
+                       latency_ms, worked_us, created_ms, attempt, request_length, request, text_length, text)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+);
+const CALL_UNLESS_CALLED: Sql = Sql::new(unless_called!(
+    "call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
+           latency_ms, worked_us, created_ms, attempt, request_length, request, text_length, text)",
+    "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
+));
+
 /// Replies that may have a key, for the queries above.
 pub(crate) fn listed(seqs: &[i64]) -> String {
     serde_json::to_string(seqs).expect("numbers are plain JSON")
@@ -111,7 +126,7 @@ pub(crate) struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    fn insert(&self, plain: &'static str, guarded: &'static str) -> Statement {
+    fn insert(&self, plain: Sql, guarded: Sql) -> Statement {
         Statement::new(if self.earlier.is_empty() { plain } else { guarded })
     }
 
@@ -123,11 +138,8 @@ impl Slot<'_> {
 /// `body` is empty for a model that has no wire format.
 pub(crate) fn reply_statement(slot: &Slot<'_>, raw: &RawReply, endpoint: Option<i64>) -> Statement {
     let (length, body) = body::pack(&raw.bytes);
-    let insert = slot.insert(
-        "INSERT INTO reply (seq, key, number, received_ms, endpoint, length, body) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        unless_called!("reply (seq, key, number, received_ms, endpoint, length, body)", "?, ?, ?, ?, ?, ?, ?"),
-    );
-    let insert = insert
+    let insert = slot
+        .insert(REPLY, REPLY_UNLESS_CALLED)
         .int(slot.seq)
         .blob(blob(&raw.key))
         .int(i64::from(raw.number))
@@ -150,17 +162,8 @@ pub(crate) fn call_statement(slot: &Slot<'_>, call: &CallRecord, words: &CallWor
     let (request_length, request) = body::pack(call.request_json.as_bytes());
     let (text_length, text) = body::pack(call.reply.text.as_bytes());
     let usage = call.reply.usage;
-    let insert = slot.insert(
-        "INSERT INTO call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
-                           latency_ms, worked_us, created_ms, attempt, request_length, request, text_length, text)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        unless_called!(
-            "call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
-                   latency_ms, worked_us, created_ms, attempt, request_length, request, text_length, text)",
-            "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
-        ),
-    );
-    let insert = insert
+    let insert = slot
+        .insert(CALL, CALL_UNLESS_CALLED)
         .int(slot.seq)
         .int(words.model_name)
         .int(words.model_id)

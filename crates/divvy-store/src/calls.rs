@@ -117,10 +117,11 @@ impl SqliteStore {
             let earlier = if earlier == [seq] { &[][..] } else { &earlier };
             return Ok(Some(vec![call_statement(&Slot { seq, earlier }, call, &words, attempt)]));
         }
-        if !earlier.is_empty() && self.call(&call.key).await?.is_some() {
+        // On the heap, here and below, as it is rare: every request holds room for what it may wait for.
+        if !earlier.is_empty() && Box::pin(self.call(&call.key)).await?.is_some() {
             return Ok(None);
         }
-        if let Some(seq) = self.same_reply(call, &earlier).await? {
+        if let Some(seq) = Box::pin(self.same_reply(call, &earlier)).await? {
             return Ok(Some(vec![call_statement(&Slot { seq, earlier: &earlier }, call, &words, attempt)]));
         }
         let raw = RawReply {

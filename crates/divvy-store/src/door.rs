@@ -1,7 +1,7 @@
 //! The door: a store in a file or on a server, the same to whoever reads and writes. What each method promises stands here;
 //! how it is done, in the two kinds. Long, since it is the list of what a store does, and holds nothing else.
 
-use std::{borrow::Borrow, path::Path};
+use std::path::Path;
 
 use divvy_core::{
     digest::Digest,
@@ -36,7 +36,8 @@ macro_rules! either {
     ($store:expr, $method:ident($($argument:expr),*)) => {
         match $store {
             Self::Sqlite(store) => store.$method($($argument),*).await,
-            Self::Postgres(store) => store.$method($($argument),*).await,
+            // On the heap: a trip over the network is large, and most stores never make one.
+            Self::Postgres(store) => Box::pin(store.$method($($argument),*)).await,
         }
     };
 }
@@ -317,15 +318,15 @@ impl Store {
         either!(self, item_counts(plan))
     }
 
-    /// Keeps a plan's questions under their ids, so that a store can be read without its data files. A plan's digest
-    /// covers their text, so that what is there already is the same.
+    /// Keeps a plan's questions under their ids, each as JSON, so that a store can be read without its data files. A plan's
+    /// digest covers their text, so that what is there already is the same.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn put_questions(
         &self,
         plan: &Digest,
-        questions: impl IntoIterator<Item = impl Borrow<Question>>,
+        questions: impl IntoIterator<Item = String>,
     ) -> Result<(), StoreError> {
         either!(self, put_questions(plan, questions))
     }

@@ -1,7 +1,5 @@
 //! Items: the unit of truth of a run. Each put appends to the history; the newest row of a unit is its state.
 
-use std::borrow::Borrow;
-
 use divvy_core::{
     digest::Digest,
     question::{Question, QuestionId},
@@ -15,12 +13,17 @@ use crate::{
     codec::{blob, blobs, digest, digests, stage, state, state_text, undecodable},
     error::StoreError,
     rows::{ItemCount, ItemRow},
-    statement::Statement,
+    statement::{Sql, Statement},
     store::SqliteStore,
 };
 
 /// Questions in one body: enough to have much in common, few enough to be read for one of them.
 const QUESTIONS_AT_ONCE: usize = 512;
+
+const ITEM: Sql = Sql::new(
+    "INSERT INTO item (plan, stage, question, sample, arm, state, reason, payload, calls, updated_ms)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+);
 
 impl SqliteStore {
     /// Sets the state of an item. Its plan must have been put before. On disk when this returns; puts that run at the
@@ -146,22 +149,22 @@ impl SqliteStore {
         rows.iter().map(|row| item_count(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// Keeps a plan's questions, so that a store can be read without its data files. A plan's digest covers their text and
-    /// their order, so that what is there already is the same.
+    /// Keeps a plan's questions, each as JSON, so that a store can be read without its data files. A plan's digest covers
+    /// their text and their order, so that what is there already is the same.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn put_questions(
         &self,
         plan: &Digest,
-        questions: impl IntoIterator<Item = impl Borrow<Question>>,
+        questions: impl IntoIterator<Item = String>,
     ) -> Result<(), StoreError> {
         let mut questions = questions.into_iter().peekable();
         let mut number = 0;
         while questions.peek().is_some() {
             let mut lines = Vec::new();
             for question in questions.by_ref().take(QUESTIONS_AT_ONCE) {
-                serde_json::to_writer(&mut lines, question.borrow()).expect("a question is plain JSON");
+                lines.extend_from_slice(question.as_bytes());
                 lines.push(b'\n');
             }
             self.write(vec![questions_statement(plan, number, &lines)]).await?;
@@ -243,20 +246,17 @@ fn read_question(json: &[u8]) -> Result<Question, sqlx::Error> {
 
 fn item_statement(item: &ItemRow) -> Statement {
     let (state, reason) = state_text(&item.state);
-    Statement::new(
-        "INSERT INTO item (plan, stage, question, sample, arm, state, reason, payload, calls, updated_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .blob(blob(&item.plan))
-    .text(item.stage.name())
-    .text(item.question.0.clone())
-    .int(i64::from(item.sample))
-    .text(item.arm.clone())
-    .text(state)
-    .text_or_null(reason)
-    .text(item.payload_json.clone())
-    .blob(blobs(&item.calls))
-    .int(item.updated_ms)
+    Statement::new(ITEM)
+        .blob(blob(&item.plan))
+        .text(item.stage.name())
+        .text(item.question.0.clone())
+        .int(i64::from(item.sample))
+        .text(item.arm.clone())
+        .text(state)
+        .text_or_null(reason)
+        .text(item.payload_json.clone())
+        .blob(blobs(&item.calls))
+        .int(item.updated_ms)
 }
 
 fn questions_statement(plan: &Digest, number: i64, lines: &[u8]) -> Statement {

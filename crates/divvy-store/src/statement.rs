@@ -10,17 +10,35 @@ pub(crate) enum Value {
     Blob(Option<Vec<u8>>),
 }
 
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Statement {
-    sql: &'static str,
-    values: Vec<Value>,
+/// The text of a statement, taken apart. One that is written with every row is a constant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sql {
+    text: &'static str,
     /// Where it inserts one row that is all placeholders: its text before the row, the row, what follows.
     insert: Option<(&'static str, &'static str, &'static str)>,
 }
 
+impl Sql {
+    pub(crate) const fn new(text: &'static str) -> Self {
+        Self { text, insert: insert_parts(text) }
+    }
+}
+
+impl From<&'static str> for Sql {
+    fn from(text: &'static str) -> Self {
+        Self::new(text)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Statement {
+    sql: Sql,
+    values: Vec<Value>,
+}
+
 impl Statement {
-    pub(crate) fn new(sql: &'static str) -> Self {
-        Self { sql, values: Vec::with_capacity(16), insert: insert_parts(sql) }
+    pub(crate) fn new(sql: impl Into<Sql>) -> Self {
+        Self { sql: sql.into(), values: Vec::with_capacity(16) }
     }
 
     pub(crate) fn int(mut self, value: impl Into<Option<i64>>) -> Self {
@@ -44,17 +62,17 @@ impl Statement {
 
     /// Runs it and returns the id of the last inserted row.
     pub(crate) async fn execute(&self, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-        let query = self.values.iter().fold(sqlx::query(self.sql), bind);
+        let query = self.values.iter().fold(sqlx::query(self.sql.text), bind);
         Ok(query.execute(connection).await?.last_insert_rowid())
     }
 
     /// Whether it inserts one row that is all placeholders, so that several of its kind can be one statement.
     pub(crate) fn is_plain_insert(&self) -> bool {
-        self.insert.is_some()
+        self.sql.insert.is_some()
     }
 
     pub(crate) fn sql(&self) -> &'static str {
-        self.sql
+        self.sql.text
     }
 
     /// Runs plain inserts of one kind as a single statement, in their order, between `begin` and `end`.
@@ -64,7 +82,7 @@ impl Statement {
         end: &'static str,
         connection: &mut SqliteConnection,
     ) -> Result<(), sqlx::Error> {
-        let Some((head, row, tail)) = statements.first().and_then(|first| first.insert) else {
+        let Some((head, row, tail)) = statements.first().and_then(|first| first.sql.insert) else {
             return Ok(());
         };
         let rows = vec![row; statements.len()].join(", ");
@@ -76,12 +94,41 @@ impl Statement {
 }
 
 /// `INSERT … VALUES `, `(?, ?)`, and what follows.
-fn insert_parts(sql: &'static str) -> Option<(&'static str, &'static str, &'static str)> {
-    let open = sql.strip_prefix("INSERT ").and(sql.find(" VALUES ("))? + " VALUES ".len();
-    let close = open + sql[open..].find(')')? + 1;
-    let row = &sql[open..close];
-    let plain = row.trim_matches(['(', ')']).split(',').all(|value| value.trim() == "?");
-    plain.then(|| (&sql[..open], row, &sql[close..]))
+const fn insert_parts(sql: &'static str) -> Option<(&'static str, &'static str, &'static str)> {
+    const VALUES: &[u8] = b" VALUES ";
+    let text = sql.as_bytes();
+    if !begins(text, 0, b"INSERT ") {
+        return None;
+    }
+    let mut open = 0;
+    while !(begins(text, open, VALUES) && begins(text, open + VALUES.len(), b"(")) {
+        open += 1;
+        if open == text.len() {
+            return None;
+        }
+    }
+    open += VALUES.len();
+    let mut close = open + 1;
+    while close < text.len() && matches!(text[close], b'?' | b',' | b' ') {
+        close += 1;
+    }
+    if !begins(text, close, b")") {
+        return None;
+    }
+    let (before, rest) = sql.split_at(open);
+    let (row, after) = rest.split_at(close + 1 - open);
+    Some((before, row, after))
+}
+
+const fn begins(text: &[u8], at: usize, with: &[u8]) -> bool {
+    let mut same = 0;
+    while same < with.len() {
+        if at + same >= text.len() || text[at + same] != with[same] {
+            return false;
+        }
+        same += 1;
+    }
+    true
 }
 
 fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, value: &Value) -> Query<'q, Sqlite, SqliteArguments> {

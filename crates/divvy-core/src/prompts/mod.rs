@@ -21,7 +21,7 @@ pub mod two_stage;
 mod usage;
 mod wording;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -110,11 +110,26 @@ fn material(question: &Question) -> String {
 
 /// One line cannot forge another section of the prompt.
 fn one_line(text: &str) -> String {
-    inside_tags(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+    inside_tags(&single_spaced(text))
+}
+
+/// Its words with one space between them. Most texts are so already.
+fn single_spaced(text: &str) -> Cow<'_, str> {
+    let bytes = text.as_bytes();
+    let plain = |byte: u8| byte > b' ' && byte.is_ascii();
+    let is_so =
+        |at: usize| plain(bytes[at]) || (bytes[at] == b' ' && at > 0 && bytes.get(at + 1).is_some_and(|b| plain(*b)));
+    if (0..bytes.len()).all(is_so) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// Text that can close neither the passage nor, in chat templates of the `<|im_end|>` kind, its own message.
 fn inside_tags(text: &str) -> String {
+    if !text.contains('<') {
+        return text.to_owned();
+    }
     harmless(text).replace("<passage>", "(passage)").replace("</passage>", "(/passage)")
 }
 

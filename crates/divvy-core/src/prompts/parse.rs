@@ -4,12 +4,12 @@
 //! Where any line is marked (number, bullet, label), only marked lines count; else only lines with a question mark that
 //! do not introduce a list.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::decompose::NO_DECOMPOSITION;
+use super::{decompose::NO_DECOMPOSITION, single_spaced};
 use crate::{chat::Finish, decomposition::Decomposition};
 
 /// Raised when the same reply would be read differently. 2: a JSON list counts only where it stands as one, not where a
@@ -58,7 +58,7 @@ pub fn parse(reply: &str, finish: &Finish, cap: usize) -> Parsed {
         return Parsed { decomposition: None, problems: vec![Problem::Empty] };
     }
     let mut problems = Vec::new();
-    let body = unquoted(strip_fences(reply));
+    let body = unquoted(without_fences(reply));
     let candidates = match json_texts(&body) {
         Some(texts) => texts,
         None => line_texts(&body, finish, &mut problems),
@@ -100,21 +100,25 @@ fn decide(candidates: Vec<String>, cap: usize, mut problems: Vec<Problem>) -> Pa
 }
 
 /// The reply without Markdown code fences.
-fn strip_fences(reply: &str) -> String {
+fn without_fences(reply: &str) -> Cow<'_, str> {
+    // Lines may also end as in Windows.
+    if !reply.contains("```") && !reply.contains('\r') {
+        return Cow::Borrowed(reply.trim_start());
+    }
     let lines: Vec<&str> = reply.trim_start().lines().filter(|line| !line.trim_start().starts_with("```")).collect();
     let mut body = lines.join("\n");
     if reply.ends_with('\n') {
         body.push('\n');
     }
-    body
+    Cow::Owned(body)
 }
 
 /// A reply that is one JSON string says what the string says.
-fn unquoted(body: String) -> String {
+fn unquoted(body: Cow<'_, str>) -> Cow<'_, str> {
     if !body.trim_start().starts_with('"') {
         return body;
     }
-    serde_json::from_str(body.trim()).unwrap_or(body)
+    serde_json::from_str(body.trim()).map_or(body.clone(), Cow::Owned)
 }
 
 /// A JSON list of strings or of objects with the text under `question` or `subquestion`, alone or as the only list of
@@ -166,15 +170,13 @@ fn line_texts(body: &str, finish: &Finish, problems: &mut Vec<Problem>) -> Vec<S
     }
     // A list whose end is missing.
     let json_like = body.starts_with('[') && ends_its_line(&body[body.rfind(']').map_or(body.len(), |end| end + 1)..]);
-    let lines: Vec<&str> = lines
-        .into_iter()
-        .map(|line| if json_like { strip_json(line) } else { line })
-        .filter(|l| !l.is_empty())
-        .collect();
-    let any_marked = lines.iter().any(|line| unmark(line).is_some());
+    let lines = lines.into_iter().map(|line| if json_like { strip_json(line) } else { line });
+    let lines: Vec<(&str, Option<&str>)> =
+        lines.filter(|line| !line.is_empty()).map(|line| (line, unmark(line))).collect();
+    let any_marked = lines.iter().any(|(_, unmarked)| unmarked.is_some());
     let mut texts = Vec::new();
-    for line in lines {
-        match unmark(line) {
+    for (line, unmarked) in lines {
+        match unmarked {
             Some(text) => texts.push(text.to_owned()),
             None if says_none(line) => texts.push(line.to_owned()),
             None if !any_marked && (json_like || asks(line)) => texts.push(line.to_owned()),
@@ -199,7 +201,7 @@ fn asks(line: &str) -> bool {
 /// Text of a marked line without its marks; `None` for an unmarked one. At most one bullet and one number, but every label:
 /// what is left has none, and is read as it is when it is written again.
 fn unmark(line: &str) -> Option<&str> {
-    let start = line.trim_start_matches("**");
+    let start = unstarred(line);
     let start = strip_heading(start);
     let after_bullet = strip_bullet(start);
     let text = after_bullet.unwrap_or(start);
@@ -211,6 +213,13 @@ fn unmark(line: &str) -> Option<&str> {
         Some(_) => text,
     });
     after_label.or(after_number).or(after_bullet).map(str::trim)
+}
+
+fn unstarred(mut text: &str) -> &str {
+    while let Some(rest) = text.strip_prefix("**") {
+        text = rest;
+    }
+    text
 }
 
 fn strip_labels(mut text: &str) -> &str {
@@ -238,8 +247,8 @@ fn strip_number(text: &str) -> Option<&str> {
     if !(1..=3).contains(&digits) {
         return None;
     }
-    let rest = inner[digits..].trim_start_matches("**").strip_prefix(['.', ')', ':'])?;
-    (!rest.starts_with(|c: char| c.is_ascii_digit())).then(|| rest.trim_start_matches("**").trim_start())
+    let rest = unstarred(&inner[digits..]).strip_prefix(['.', ')', ':'])?;
+    (!rest.starts_with(|c: char| c.is_ascii_digit())).then(|| unstarred(rest).trim_start())
 }
 
 /// `Subquestion 2:`, `Decomposed subquestion 2:`, `Q2.`, `Step 2:`; a bare `Subquestion:` too, but no bare `Question:`.
@@ -254,14 +263,14 @@ fn strip_label(text: &str) -> Option<&str> {
     if after_digits.len() == rest.len() && !label.contains("sub") {
         return None;
     }
-    let rest = after_digits.trim_start_matches("**").trim_start().strip_prefix([':', '.', ')'])?;
-    Some(rest.trim_start_matches("**").trim_start())
+    let rest = unstarred(after_digits).trim_start().strip_prefix([':', '.', ')'])?;
+    Some(unstarred(rest).trim_start())
 }
 
 /// One line, without emphasis, quotes or a label, and cut behind its last question mark.
 fn clean(text: &str, problems: &mut Vec<Problem>) -> String {
-    let joined = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut text = joined.as_str();
+    let joined = single_spaced(text);
+    let mut text = &*joined;
     for mark in ["**", "\"", "`"] {
         let inner = text.strip_prefix(mark).and_then(|rest| rest.strip_suffix(mark));
         if let Some(inner) = inner.filter(|inner| !inner.contains(mark)) {
@@ -289,6 +298,10 @@ fn says_none(text: &str) -> bool {
 }
 
 pub(super) fn letters_and_digits(text: &str) -> String {
+    if text.is_ascii() {
+        let bytes = text.bytes().filter(u8::is_ascii_alphanumeric);
+        return bytes.map(|byte| char::from(byte.to_ascii_lowercase())).collect();
+    }
     folded(text).collect()
 }
 
@@ -299,7 +312,7 @@ fn folded(text: &str) -> impl Iterator<Item = char> {
 /// A phrase of up to eight words, four times or more in a row.
 fn is_loop(text: &str) -> bool {
     let words: Vec<&str> = text.split(' ').collect();
-    (1..=8).any(|period| {
+    (1..=8).take_while(|period| 4 * period <= words.len()).any(|period| {
         let mut run = 0;
         (period..words.len()).any(|index| {
             run = if words[index] == words[index - period] { run + 1 } else { 0 };

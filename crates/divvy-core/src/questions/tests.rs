@@ -26,6 +26,7 @@ fn what_is_put_comes_back_and_has_the_digest_of_the_list() {
     assert_eq!(questions.len(), 50);
     assert!(questions.iter().zip(&all).all(|(read, put)| *read == *put));
     assert_eq!(questions.digest("questions/1"), Digest::of_list("questions/1", &all));
+    assert!(questions.texts().zip(&all).all(|(text, put)| serde_json::from_str::<Question>(&text).unwrap() == *put));
     assert_eq!(Questions::default().digest("x/1"), Digest::of_list::<Question>("x/1", []));
 }
 

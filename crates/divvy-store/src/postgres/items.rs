@@ -1,7 +1,5 @@
 //! Items as they stand, and their history, as [`crate::items`] has them in the embedded store.
 
-use std::borrow::Borrow;
-
 use divvy_core::{
     digest::Digest,
     question::{Question, QuestionId},
@@ -150,16 +148,14 @@ impl PostgresStore {
     pub async fn put_questions(
         &self,
         plan: &Digest,
-        questions: impl IntoIterator<Item = impl Borrow<Question>>,
+        questions: impl IntoIterator<Item = String>,
     ) -> Result<(), StoreError> {
-        let row = |question: &Question| {
-            (question.id.0.clone(), serde_json::to_string(question).expect("a question is plain JSON"))
-        };
         let mut questions = questions.into_iter().peekable();
         while questions.peek().is_some() {
             // Sorted: workers that begin together put the same ones.
-            let mut rows: Vec<(String, String)> =
-                questions.by_ref().take(QUESTIONS_AT_ONCE).map(|question| row(question.borrow())).collect();
+            let some = questions.by_ref().take(QUESTIONS_AT_ONCE).map(|json| Ok((id_of(&json)?.0, json)));
+            let some: Result<_, sqlx::Error> = some.collect();
+            let mut rows: Vec<(String, String)> = some.map_err(|e| self.unreadable(&e))?;
             rows.sort();
             let (ids, texts): (Vec<String>, Vec<String>) = rows.into_iter().unzip();
             self.sure(|| {
@@ -188,4 +184,9 @@ impl PostgresStore {
         let json: &str = row.try_get("json").map_err(|e| self.unreadable(&e))?;
         serde_json::from_str(json).map_err(|e| self.unreadable(&undecodable(format!("question {id}: {e}"))))
     }
+}
+
+fn id_of(question: &str) -> Result<QuestionId, sqlx::Error> {
+    let read: Result<Question, _> = serde_json::from_str(question);
+    read.map(|question| question.id).map_err(|e| undecodable(format!("a question: {e}")))
 }

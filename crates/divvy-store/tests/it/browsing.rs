@@ -4,7 +4,7 @@ use divvy_core::{
 };
 use divvy_store::{ArmMark, ItemPage, ItemRow, KeptRecipe, RunId, RunStatus, Store};
 
-use crate::{both::on_both, key};
+use crate::{both::on_both, json, key};
 
 on_both! {
     items_are_read_a_page_at_a_time_as_they_stand_now,
@@ -81,7 +81,7 @@ async fn the_recipe_of_a_run_and_its_questions_come_back(store: Store) {
         worked: Vec::new(),
     };
     let questions = [question(0, Split::Test), question(0, Split::Train), question(1, Split::Train)];
-    store.put_questions(&key(1), &questions).await.unwrap();
+    store.put_questions(&key(1), questions.iter().map(json)).await.unwrap();
     let mut kept = Vec::new();
     store.each_question(&key(1), |question| kept.push(question)).await.unwrap();
     kept.sort_by(|one, other| one.id.cmp(&other.id));

@@ -12,6 +12,7 @@ mod tables;
 use divvy_core::{
     chat::{Finish, Reply, Usage},
     digest::Digest,
+    question::Question,
 };
 use divvy_store::CallRecord;
 
@@ -31,6 +32,10 @@ fn call(number: u32) -> CallRecord {
         created_ms: i64::from(number),
         endpoint: Some("http://localhost/v1".into()),
     }
+}
+
+fn json(question: &Question) -> String {
+    serde_json::to_string(question).unwrap()
 }
 
 fn key(number: u32) -> Digest {

@@ -9,7 +9,7 @@ use divvy_store::{
     AttemptRecord, BatchEvent, BatchRow, BatchState, CallFilter, ItemRow, RawReply, RunStatus, Store, StoreError,
 };
 
-use crate::{both::on_both, call, key};
+use crate::{both::on_both, call, json, key};
 
 on_both! {
     the_first_record_of_a_call_wins,
@@ -296,9 +296,9 @@ async fn artefacts_metrics_and_questions(store: Store) {
         store.put_plan(plan, "{}").await.unwrap();
     }
     let changed = Question { text: "How few?".into(), ..question.clone() };
-    store.put_questions(&one, [&question]).await.unwrap();
-    store.put_questions(&one, [&question]).await.unwrap();
-    store.put_questions(&other, [&changed]).await.unwrap();
+    store.put_questions(&one, [json(&question)]).await.unwrap();
+    store.put_questions(&one, [json(&question)]).await.unwrap();
+    store.put_questions(&other, [json(&changed)]).await.unwrap();
     assert_eq!(store.question(&one, &question.id).await.unwrap(), Some(question));
     assert_eq!(store.question(&other, &changed.id).await.unwrap(), Some(changed));
     assert_eq!(store.question(&one, &QuestionId("none".into())).await.unwrap(), None);

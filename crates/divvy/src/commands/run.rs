@@ -62,7 +62,7 @@ pub(super) async fn begin(session: &Session, last: Stage) -> anyhow::Result<RunI
     stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
     let plan_json = serde_json::to_string(&context.plan)?;
     context.store.put_plan(&context.digest, &plan_json).await?;
-    context.store.put_questions(&context.digest, context.questions.all()).await?;
+    context.store.put_questions(&context.digest, context.questions.texts()).await?;
     let run = context
         .store
         .begin_run(&context.digest, &context.plan.name, env!("CARGO_PKG_VERSION"), clock::now_ms())
