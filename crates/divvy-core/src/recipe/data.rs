@@ -60,7 +60,7 @@ pub struct DataSet {
     pub rows: Option<usize>,
     /// For a training set: how many rows are carved for dev, where it is not `data.dev_rows`.
     pub dev_rows: Option<usize>,
-    /// For a training set: how often a student of several sets learns each of its rows, see [`Mix`]. 1 when absent.
+    /// For a training set: how often a student of several sets learns each of its rows, see [`super::Mix`]. 1 when absent.
     pub weight: Option<f64>,
     /// For `traffic`: only the first so many lines of the record, so that a recipe means the same while it grows.
     pub lines: Option<u64>,

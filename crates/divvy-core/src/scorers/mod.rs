@@ -37,7 +37,7 @@ pub enum Scorer {
     Exact,
     Choice,
     YesNo,
-    /// The reference's own scorers, see [`paper`].
+    /// The reference's own scorers, see `paper.rs`.
     PaperGsm8k,
     PaperDrop,
     PaperBamboogle,
