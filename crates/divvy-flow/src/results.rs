@@ -32,7 +32,7 @@ use self::{scored::Evaluated, scoring::Further, sharing::Sharing};
 use crate::{
     context::Context,
     error::FlowError,
-    evaluate::{self, Graded, Spent},
+    evaluate::{Graded, Spent},
     items, rows, train,
 };
 
@@ -82,7 +82,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
     })
 }
 
-/// [`read`], and something of every sheet of rows: `make` runs on any thread and in any order, `take` gets what it made in the
+/// [`read`], then something of every sheet of rows: `make` runs on any thread and in any order, `take` gets what it made in the
 /// order of the questions.
 ///
 /// # Errors
@@ -177,16 +177,11 @@ fn arm_result(
             quality::count(&mut tally.quality, arm.strategy, &question, graded.as_ref());
         }
         further.add(&question, graded.as_ref());
-        tally.without_decomposition += u64::from(row.is_some_and(has_no_decomposition));
+        tally.without_decomposition += u64::from(row.is_some_and(rows::has_no_decomposition));
         tally.add(&question, graded);
     }
     let (right, scores) = (tally.right.clone(), tally.scores.clone());
     Ok(Evaluated { arm: tally.result(arm, sharing), right, scores })
-}
-
-/// Nothing broke: the data set has no decomposition to answer by.
-fn has_no_decomposition(row: &ItemRow) -> bool {
-    matches!(&row.state, ItemState::Failed(reason) if reason == evaluate::NO_DECOMPOSITION)
 }
 
 /// Sums over the questions of one arm.
@@ -297,14 +292,12 @@ impl Tally {
 }
 
 fn example(question: &Question, graded: Graded) -> Example {
-    let steps = graded.decomposition.as_ref().map(|steps| steps.steps().iter().map(|step| step.text.clone()).collect());
-    let malformed = graded.malformed.then(|| graded.decomposer_text.clone().into_iter().collect());
     Example {
         question_id: question.id.0.clone(),
         premise: question.premise.clone(),
         question: question.text.clone(),
         gold: question.golds.iter().map(ToString::to_string).collect(),
-        subquestions: steps.or(malformed).unwrap_or_default(),
+        subquestions: rows::subquestions(&graded),
         sub_answers: graded.sub_answers,
         reply: graded.reply,
         answer: graded.grade.answer,

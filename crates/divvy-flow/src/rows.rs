@@ -26,17 +26,8 @@ const ROWS_A_PART: usize = 512;
 /// Parts that are being read or understood.
 const AT_ONCE: usize = 4;
 
-/// What is made of a sheet besides figures, on any thread, in any order.
+/// What is made of a sheet, on any thread, in any order.
 pub type Make<T> = Arc<dyn Fn(&Sheet) -> T + Send + Sync>;
-
-/// A row as it is read.
-#[derive(Clone, Debug, Default)]
-struct KeptRow {
-    /// By the scorers of this version; `None` where the row is not done.
-    graded: Option<Graded>,
-    /// Nothing broke: the data set has no decomposition to answer by.
-    without_decomposition: bool,
-}
 
 /// Reads every row of the plan's evaluation, and `with_calls` what was asked for each; without, sheets have no calls.
 ///
@@ -102,41 +93,33 @@ fn understand<T>(raw: &Raw, make: &Make<T>) -> Result<T, FlowError> {
     let arms: HashMap<&str, usize> = raw.arms.iter().enumerate().map(|(at, arm)| (arm.as_str(), at)).collect();
     let places: HashMap<&str, usize> =
         raw.questions.iter().enumerate().map(|(at, question)| (question.id.0.as_str(), at)).collect();
-    let mut rows: Vec<Vec<Option<KeptRow>>> = vec![vec![None; raw.arms.len()]; raw.questions.len()];
     let mut items: Vec<Vec<Option<&ItemRow>>> = vec![vec![None; raw.arms.len()]; raw.questions.len()];
     for item in &raw.items {
         // An arm that an earlier version named otherwise is none of this plan's.
         let (Some(&question), Some(&arm)) = (places.get(item.question.0.as_str()), arms.get(item.arm.as_str())) else {
             continue;
         };
-        rows[question][arm] = Some(kept_row(&raw.questions[question], item)?);
         items[question][arm] = Some(item);
     }
-    Ok(make(&sheet(raw, &rows, &items)?))
+    Ok(make(&sheet(raw, &items)?))
 }
 
-fn kept_row(question: &Question, item: &ItemRow) -> Result<KeptRow, FlowError> {
-    let graded = (item.state == ItemState::Done).then(|| items::payload::<Graded>(item)).transpose()?;
-    let graded = graded.map(|graded| graded.current(question));
-    Ok(KeptRow { graded, without_decomposition: has_no_decomposition(item) })
-}
-
-fn has_no_decomposition(item: &ItemRow) -> bool {
+/// Nothing broke: the data set has no decomposition to answer by.
+pub(crate) fn has_no_decomposition(item: &ItemRow) -> bool {
     matches!(&item.state, ItemState::Failed(reason) if reason == evaluate::NO_DECOMPOSITION)
 }
 
-fn sheet(raw: &Raw, rows: &[Vec<Option<KeptRow>>], items: &[Vec<Option<&ItemRow>>]) -> Result<Sheet, FlowError> {
+/// `items`: by question and arm; `None` where no row is there.
+fn sheet(raw: &Raw, items: &[Vec<Option<&ItemRow>>]) -> Result<Sheet, FlowError> {
     let calls: HashMap<&str, usize> = raw.calls.iter().enumerate().map(|(at, call)| (call.key.hex(), at)).collect();
-    let of = |question: usize| {
-        let rows = rows[question].iter().zip(&items[question]).enumerate();
-        let row = |(arm, (row, item)): (usize, (&Option<KeptRow>, &Option<&ItemRow>))| {
-            graded_row(arm, row.as_ref()?, (*item)?, &calls)
-        };
-        rows.filter_map(row).collect()
+    let of = |(question, items): (&Arc<Question>, &Vec<Option<&ItemRow>>)| {
+        let there = items.iter().enumerate().filter_map(|(arm, item)| Some((arm, (*item)?)));
+        let rows = there.filter_map(|(arm, item)| graded_row(arm, question, item, &calls).transpose());
+        Ok(asked(question, rows.collect::<Result<_, FlowError>>()?))
     };
     Ok(Sheet {
         arms: Arc::clone(&raw.arms),
-        questions: raw.questions.iter().enumerate().map(|(at, question)| asked(question, of(at))).collect(),
+        questions: raw.questions.iter().zip(items).map(of).collect::<Result<_, FlowError>>()?,
         calls: raw.calls.iter().map(row_call).collect::<Result<_, _>>()?,
     })
 }
@@ -153,27 +136,34 @@ fn asked(question: &Question, rows: Vec<GradedRow>) -> Asked {
 }
 
 /// `None` for a row that is still to come.
-fn graded_row(arm: usize, row: &KeptRow, item: &ItemRow, calls: &HashMap<&str, usize>) -> Option<GradedRow> {
+fn graded_row(
+    arm: usize,
+    question: &Question,
+    item: &ItemRow,
+    calls: &HashMap<&str, usize>,
+) -> Result<Option<GradedRow>, FlowError> {
     let reason = match &item.state {
-        ItemState::Pending => return None,
+        ItemState::Pending => return Ok(None),
         ItemState::Done => None,
         ItemState::Failed(reason) | ItemState::Rejected(reason) => Some(reason.clone()),
     };
     let calls = item.calls.iter().filter_map(|key| calls.get(key.hex()).copied()).collect();
-    let Some(graded) = &row.graded else {
-        let outcome = if row.without_decomposition { Outcome::NoAnswer } else { Outcome::Error };
-        return Some(GradedRow { arm, reason, calls, outcome, ..unanswered() });
-    };
+    if item.state != ItemState::Done {
+        let outcome = if has_no_decomposition(item) { Outcome::NoAnswer } else { Outcome::Error };
+        return Ok(Some(GradedRow { arm, reason, calls, outcome, ..unanswered() }));
+    }
+    // By the scorers of this version.
+    let graded = items::payload::<Graded>(item)?.current(question);
     let (decompose, solve) = (graded.decompose, graded.solve);
     let sum = |of: fn(Spent) -> u64| of(decompose) + of(solve);
-    Some(GradedRow {
+    Ok(Some(GradedRow {
         arm,
         correct: graded.grade.correct,
         score: graded.grade.score,
         outcome: graded.grade.outcome,
         reason,
         answer: graded.grade.answer.clone(),
-        subquestions: subquestions(graded),
+        subquestions: subquestions(&graded),
         sub_answers: graded.sub_answers.clone(),
         reply: graded.reply.clone(),
         tokens_in: sum(|spent| spent.tokens_in),
@@ -181,7 +171,7 @@ fn graded_row(arm: usize, row: &KeptRow, item: &ItemRow, calls: &HashMap<&str, u
         tokens_out: sum(|spent| spent.tokens_out),
         cost_nanos: decompose.cost_nanos.zip(solve.cost_nanos).map(|(decompose, solve)| decompose + solve),
         calls,
-    })
+    }))
 }
 
 /// A failed row.
@@ -205,7 +195,7 @@ fn unanswered() -> GradedRow {
 }
 
 /// What the decomposer wrote: its subquestions, or its text where that is no decomposition.
-fn subquestions(graded: &Graded) -> Vec<String> {
+pub(crate) fn subquestions(graded: &Graded) -> Vec<String> {
     match graded.decomposition.as_ref().map(Decomposition::steps) {
         Some(steps) => steps.iter().map(|step| step.text.clone()).collect(),
         None if graded.malformed => graded.decomposer_text.iter().cloned().collect(),

@@ -137,7 +137,7 @@ fn text(results: &Results, format: Format) -> anyhow::Result<String> {
     })
 }
 
-/// The page with every row, as a run leaves it; the same pass gives the figures.
+/// The page with every row, as a run leaves it, and the figures.
 pub(crate) async fn write_page(session: &Session, path: &Path) -> anyhow::Result<Results> {
     let page = Output { format: Format::Html, path: path.to_owned() };
     let outputs = Outputs { files: vec![page], stdout: None };
