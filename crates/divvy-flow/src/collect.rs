@@ -129,9 +129,11 @@ fn recorded(question: &Question) -> Done {
 
 fn request(context: &Context, question: &Question, sample: u32, style: Style, take: u32) -> Request {
     let plan = &context.plan.collect;
+    // A greedy reply has no use for one.
+    let seed = || derive_seed(context.plan.seed, &format!("collect/{}/{sample}", question.id));
     let sampling = Sampling {
         temperature: plan.temperature,
-        seed: derive_seed(context.plan.seed, &format!("collect/{}/{sample}", question.id)),
+        seed: if plan.temperature > 0.0 { seed() } else { 0 },
         format: decompose::format(style),
         ..Sampling::greedy(plan.max_tokens)
     };

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use divvy_core::{
     decomposition::Decomposition,
+    digest::Digest,
     graded::{Asked, GradedRow, RowCall, Sheet},
     plan::EvaluatePlan,
     question::{Question, QuestionId},
@@ -111,7 +112,7 @@ pub(crate) fn has_no_decomposition(item: &ItemRow) -> bool {
 
 /// `items`: by question and arm; `None` where no row is there.
 fn sheet(raw: &Raw, items: &[Vec<Option<&ItemRow>>]) -> Result<Sheet, FlowError> {
-    let calls: HashMap<&str, usize> = raw.calls.iter().enumerate().map(|(at, call)| (call.key.hex(), at)).collect();
+    let calls: HashMap<&Digest, usize> = raw.calls.iter().enumerate().map(|(at, call)| (&call.key, at)).collect();
     let of = |(question, items): (&Arc<Question>, &Vec<Option<&ItemRow>>)| {
         let there = items.iter().enumerate().filter_map(|(arm, item)| Some((arm, (*item)?)));
         let rows = there.filter_map(|(arm, item)| graded_row(arm, question, item, &calls).transpose());
@@ -140,14 +141,14 @@ fn graded_row(
     arm: usize,
     question: &Question,
     item: &ItemRow,
-    calls: &HashMap<&str, usize>,
+    calls: &HashMap<&Digest, usize>,
 ) -> Result<Option<GradedRow>, FlowError> {
     let reason = match &item.state {
         ItemState::Pending => return Ok(None),
         ItemState::Done => None,
         ItemState::Failed(reason) | ItemState::Rejected(reason) => Some(reason.clone()),
     };
-    let calls = item.calls.iter().filter_map(|key| calls.get(key.hex()).copied()).collect();
+    let calls = item.calls.iter().filter_map(|key| calls.get(key).copied()).collect();
     if item.state != ItemState::Done {
         let outcome = if has_no_decomposition(item) { Outcome::NoAnswer } else { Outcome::Error };
         return Ok(Some(GradedRow { arm, reason, calls, outcome, ..unanswered() }));

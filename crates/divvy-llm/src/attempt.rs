@@ -31,13 +31,15 @@ pub(crate) struct Received {
 
 /// Who gets a body as it came.
 pub(crate) trait Keep: Sync {
-    fn keep(&self, job: &Job, body: &Bytes) -> impl Future<Output = Result<(), ChatError>> + Send;
+    /// `took`: from sending the request to now.
+    fn keep(&self, job: &Job, body: &Bytes, took: Duration) -> impl Future<Output = Result<(), ChatError>> + Send;
 }
 
 impl Attempt {
     /// Asks. `keeper` gets the body before anything reads it.
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
-        let own = Instant::now() + self.timeout;
+        let began = Instant::now();
+        let own = began + self.timeout;
         let deadline = job.until.map_or(own, |until| own.min(until));
         let trace = job.listener.trying(self.endpoint.as_deref());
         let mut deltas = self.backend.start_traced((*job.request).clone(), job.cancel.clone(), trace);
@@ -56,7 +58,7 @@ impl Attempt {
             })?;
             match next.ok_or_else(ChatError::cancelled)? {
                 Some(Ok(Delta::Raw(bytes))) => {
-                    keeper.keep(job, &bytes).await?;
+                    keeper.keep(job, &bytes, began.elapsed()).await?;
                     raw = bytes;
                 }
                 Some(Ok(Delta::Text(piece))) => {

@@ -15,8 +15,7 @@ pub(crate) struct Cache<L> {
 
 impl<L: Layer> Layer for Cache<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        // On the heap, here and below: a row of a batch waits for a day, and holds no room for a look at the database.
-        match Box::pin(kept(&self.store, &job)).await? {
+        match kept(&self.store, &job).await? {
             Some(call) => Ok(call),
             None => self.inner.call(job).await,
         }

@@ -192,5 +192,10 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
 /// Identity of a call: model, messages, every sampling setting, seed and sample index. Not who serves it.
 #[must_use]
 pub fn call_key(request: &ChatRequest) -> Digest {
-    Digest::of("call/1", request)
+    key_and_json(request).0
+}
+
+/// The key, and the canonical JSON that it is the digest of.
+pub(crate) fn key_and_json(request: &ChatRequest) -> (Digest, String) {
+    Digest::with_text("call/1", request)
 }

@@ -23,6 +23,8 @@ use crate::{
 pub(crate) struct Job {
     pub(crate) key: Digest,
     pub(crate) request: Arc<ChatRequest>,
+    /// The request as canonical JSON: written for the key, and what is put on record.
+    pub(crate) json: Arc<str>,
     pub(crate) cancel: CancellationToken,
     /// 1 for the first try; set by the retry layer.
     pub(crate) attempt: u32,
@@ -34,8 +36,9 @@ pub(crate) struct Job {
 
 impl Job {
     pub(crate) fn new(request: ChatRequest, cancel: CancellationToken, listener: Listener) -> Self {
-        let key = crate::client::call_key(&request);
-        Self { key, request: Arc::new(request), cancel, attempt: 1, waited: Waited::default(), listener, until: None }
+        let (key, json) = crate::client::key_and_json(&request);
+        let (request, json, waited) = (Arc::new(request), json.into(), Waited::default());
+        Self { key, request, json, cancel, attempt: 1, waited, listener, until: None }
     }
 }
 

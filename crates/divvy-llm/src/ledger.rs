@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use divvy_core::{chat::Usage, cost::Prices, model::ModelId};
 use divvy_store::{AttemptRecord, CallRecord, RawReply, Store};
+use tokio::time::Instant;
 
 use crate::{
     attempt::{Attempt, Keep, Received},
@@ -51,15 +52,20 @@ impl Layer for Ledger {
 }
 
 impl Keep for Ledger {
-    async fn keep(&self, job: &Job, body: &Bytes) -> Result<(), ChatError> {
+    async fn keep(&self, job: &Job, body: &Bytes, took: Duration) -> Result<(), ChatError> {
         let raw = RawReply {
             key: job.key.clone(),
             number: job.attempt,
             bytes: body.to_vec(),
             endpoint: self.attempt.endpoint.clone(),
             received_ms: self.clock.now_ms(),
+            latency_ms: Some(i64::try_from(took.as_millis()).unwrap_or(i64::MAX)),
         };
-        Ok(self.store.record_raw(&raw).await?)
+        let start = Instant::now();
+        let kept = self.store.record_raw(&raw).await;
+        // Our own disk's time says nothing about the endpoint.
+        job.waited.since(start);
+        Ok(kept?)
     }
 }
 
@@ -79,7 +85,9 @@ impl Ledger {
         for raw in self.store.raw_replies(&job.key).await? {
             if let Some(Ok(reply)) = self.attempt.backend.reread(&raw.bytes) {
                 let received = Received { raw: raw.bytes.into(), reply };
-                let call = self.record(job, received, raw.endpoint, (self.clock.now_ms(), 0), Duration::ZERO);
+                let unknown = (self.clock.now_ms(), 0);
+                let times = raw.latency_ms.map_or(unknown, |latency_ms| (raw.received_ms - latency_ms, latency_ms));
+                let call = self.record(job, received, raw.endpoint, times, Duration::ZERO);
                 // On the heap, as it is rare: every request holds room for what it may wait for.
                 Box::pin(self.store.record_call(call.clone())).await?;
                 // A row of a batch that came while nobody asked for it is paid for, and was never counted.
@@ -107,7 +115,9 @@ impl Ledger {
                 Ok(paid(call, false))
             }
             Err(error) => {
-                self.store.record_attempt(&of_attempt(job, Some(&error), error.usage, started_ms, latency_ms)).await?;
+                let attempt = of_attempt(job, Some(&error), error.usage, started_ms, latency_ms);
+                let attempt = AttemptRecord { price_nanos: self.lost(&error.usage), ..attempt };
+                self.store.record_attempt(&attempt).await?;
                 Err(error)
             }
         }
@@ -122,12 +132,12 @@ impl Ledger {
         worked: Duration,
     ) -> CallRecord {
         let ModelId(model_id) = job.request.model.clone();
-        let prices = if in_batch(endpoint.as_deref()) { self.batch_prices } else { self.prices };
+        let prices = self.prices_at(endpoint.as_deref());
         CallRecord {
             key: job.key.clone(),
             model_name: self.attempt.model_name.clone(),
             model_id,
-            request_json: serde_json::to_string(&*job.request).expect("a request is plain JSON"),
+            request_json: job.json.to_string(),
             price_nanos: prices.and_then(|prices| prices.cost_of_call(&received.reply.usage, worked)),
             reply: received.reply,
             raw_reply: received.raw.to_vec(),
@@ -136,6 +146,16 @@ impl Ledger {
             created_ms,
             endpoint,
         }
+    }
+
+    fn prices_at(&self, endpoint: Option<&str>) -> Option<Prices> {
+        if in_batch(endpoint) { self.batch_prices } else { self.prices }
+    }
+
+    /// What a try cost that brought no reply. What is paid by the machine's hour has no price for its tokens.
+    fn lost(&self, usage: &Usage) -> Option<i64> {
+        let prices = self.prices_at(self.attempt.endpoint.as_deref());
+        prices.filter(|prices| prices.machine_hour == 0)?.cost(usage)
     }
 
     /// A reply that is read again was worked for at another time, which nobody knows.
@@ -159,6 +179,7 @@ fn of_attempt(job: &Job, error: Option<&ChatError>, usage: Usage, started_ms: i6
         http_status: error.and_then(|error| error.status),
         message: error.map_or_else(String::new, |error| error.message.clone()),
         usage,
+        price_nanos: None,
         started_ms,
         latency_ms,
     }

@@ -137,7 +137,7 @@ impl Layer for Unkept {
 }
 
 impl Keep for Unkept {
-    async fn keep(&self, _job: &Job, _body: &Bytes) -> Result<(), ChatError> {
+    async fn keep(&self, _job: &Job, _body: &Bytes, _took: Duration) -> Result<(), ChatError> {
         Ok(())
     }
 }

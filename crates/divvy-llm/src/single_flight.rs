@@ -42,8 +42,8 @@ impl<L: Layer> SingleFlight<L> {
     /// Joins the flight of this key, or starts one. `true`: it was in flight already.
     fn board(&self, job: &Job) -> (watch::Receiver<Outcome>, Seat, bool) {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        let shared = flights.contains_key(&job.key);
         let flight = flights.entry(job.key.clone()).or_insert_with(|| self.take_off(job));
+        let shared = flight.waiting > 0;
         flight.waiting += 1;
         let seat = Seat { flights: self.flights.clone(), key: job.key.clone(), cancel: flight.cancel.clone() };
         (flight.outcome.clone(), seat, shared)

@@ -59,7 +59,7 @@ pub(crate) const USAGES: &str = "SELECT reply.key AS key, identity.text AS model
     JOIN word AS identity ON identity.id = call.model_id
     LEFT JOIN word AS place ON place.id = call.endpoint
     WHERE call.seq IN (SELECT value FROM json_each(?1)) ORDER BY call.seq";
-pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, word.text AS endpoint, length, body
+pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, latency_ms, word.text AS endpoint, length, body
     FROM reply LEFT JOIN word ON word.id = reply.endpoint
     WHERE seq IN (SELECT value FROM json_each(?1)) AND key = ?2 AND body IS NOT NULL ORDER BY seq";
 pub(crate) const UNREAD: &str = "SELECT count(*) FROM reply
@@ -79,7 +79,7 @@ pub(crate) const ATTEMPTS: &str = "SELECT outcome, count(*) AS attempts, sum(coa
     GROUP BY outcome ORDER BY attempts DESC, outcome";
 pub(crate) const PLAIN_ATTEMPT: &str =
     "SELECT attempt AS number, 'ok' AS outcome, NULL AS http_status, '' AS message, tokens_in, tokens_cached, tokens_out,
-        created_ms AS started_ms, latency_ms
+        NULL AS price_nanos, created_ms AS started_ms, latency_ms
     FROM call JOIN reply ON reply.seq = call.seq
     WHERE call.seq IN (SELECT value FROM json_each(?1)) AND reply.key = ?2 AND attempt IS NOT NULL ORDER BY call.seq LIMIT 1";
 
@@ -98,10 +98,13 @@ macro_rules! unless_called {
     };
 }
 
-const REPLY: Sql =
-    Sql::new("INSERT INTO reply (seq, key, number, received_ms, endpoint, length, body) VALUES (?, ?, ?, ?, ?, ?, ?)");
-const REPLY_UNLESS_CALLED: Sql =
-    Sql::new(unless_called!("reply (seq, key, number, received_ms, endpoint, length, body)", "?, ?, ?, ?, ?, ?, ?"));
+const REPLY: Sql = Sql::new(
+    "INSERT INTO reply (seq, key, number, received_ms, latency_ms, endpoint, length, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+);
+const REPLY_UNLESS_CALLED: Sql = Sql::new(unless_called!(
+    "reply (seq, key, number, received_ms, latency_ms, endpoint, length, body)",
+    "?, ?, ?, ?, ?, ?, ?, ?"
+));
 const CALL: Sql = Sql::new(
     "INSERT INTO call (seq, model_name, model_id, endpoint, finish, tokens_in, tokens_cached, tokens_out, price_nanos,
                        latency_ms, worked_us, created_ms, attempt, request_length, request, text_length, text)
@@ -144,6 +147,7 @@ pub(crate) fn reply_statement(slot: &Slot<'_>, raw: &RawReply, endpoint: Option<
         .blob(blob(&raw.key))
         .int(i64::from(raw.number))
         .int(raw.received_ms)
+        .int(raw.latency_ms)
         .int(endpoint)
         .int(length)
         .blob(body);
@@ -188,15 +192,15 @@ pub(crate) fn call_statement(slot: &Slot<'_>, call: &CallRecord, words: &CallWor
 pub(crate) fn is_plain(call: &CallRecord, attempt: &AttemptRecord) -> bool {
     attempt.outcome == "ok"
         && (&attempt.key, attempt.usage) == (&call.key, call.reply.usage)
-        && (attempt.http_status, attempt.message.as_str()) == (None, "")
+        && (attempt.http_status, attempt.message.as_str(), attempt.price_nanos) == (None, "", None)
         && (attempt.started_ms, attempt.latency_ms) == (call.created_ms, call.latency_ms)
 }
 
 pub(crate) fn attempt_statement(attempt: &AttemptRecord) -> Statement {
     Statement::new(
         "INSERT INTO attempt (key, number, outcome, http_status, message, tokens_in, tokens_cached, tokens_out,
-                              started_ms, latency_ms)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                              price_nanos, started_ms, latency_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .blob(blob(&attempt.key))
     .int(i64::from(attempt.number))
@@ -206,6 +210,7 @@ pub(crate) fn attempt_statement(attempt: &AttemptRecord) -> Statement {
     .int(signed(attempt.usage.tokens_in))
     .int(signed(attempt.usage.tokens_cached))
     .int(signed(attempt.usage.tokens_out))
+    .int(attempt.price_nanos)
     .int(attempt.started_ms)
     .int(attempt.latency_ms)
 }
@@ -275,6 +280,7 @@ pub(crate) fn attempt(key: &Digest, row: &SqliteRow) -> Result<AttemptRecord, sq
         http_status: row.try_get("http_status")?,
         message: row.try_get("message")?,
         usage: usage(row)?,
+        price_nanos: row.try_get("price_nanos")?,
         started_ms: row.try_get("started_ms")?,
         latency_ms: row.try_get("latency_ms")?,
     })
@@ -291,6 +297,7 @@ pub(crate) fn raw_reply(key: &Digest, row: &SqliteRow) -> Result<RawReply, sqlx:
         bytes: body::unpack(row.try_get("length")?, row.try_get("body")?)?,
         endpoint: row.try_get("endpoint")?,
         received_ms: row.try_get("received_ms")?,
+        latency_ms: row.try_get("latency_ms")?,
     })
 }
 

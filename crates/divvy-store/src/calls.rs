@@ -40,7 +40,11 @@ impl SqliteStore {
     /// When the store cannot be read.
     pub async fn raw_replies(&self, key: &Digest) -> Result<Vec<RawReply>, StoreError> {
         let found = self.find(key).await?;
-        Ok(self.replies_among(&found, key).await?.into_iter().map(|(_, raw)| raw).collect())
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        // On the heap, here and below, as it is rare: every request holds room for what it may wait for.
+        Ok(Box::pin(self.replies_among(&found, key)).await?.into_iter().map(|(_, raw)| raw).collect())
     }
 
     /// Those of these replies that have this key, with their numbers.
@@ -108,7 +112,7 @@ impl SqliteStore {
     ) -> Result<Option<Vec<Statement>>, StoreError> {
         let words = CallWords {
             model_name: self.word(&call.model_name).await?,
-            model_id: self.word(call.model_id.hex()).await?,
+            model_id: self.word(&call.model_id.hex()).await?,
             endpoint: self.word_or_null(call.endpoint.as_deref()).await?,
         };
         let earlier = self.keys().find(&call.key);
@@ -117,8 +121,7 @@ impl SqliteStore {
             let earlier = if earlier == [seq] { &[][..] } else { &earlier };
             return Ok(Some(vec![call_statement(&Slot { seq, earlier }, call, &words, attempt)]));
         }
-        // On the heap, here and below, as it is rare: every request holds room for what it may wait for.
-        if !earlier.is_empty() && Box::pin(self.call(&call.key)).await?.is_some() {
+        if !earlier.is_empty() && self.call(&call.key).await?.is_some() {
             return Ok(None);
         }
         if let Some(seq) = Box::pin(self.same_reply(call, &earlier)).await? {
@@ -130,6 +133,7 @@ impl SqliteStore {
             bytes: call.raw_reply.clone(),
             endpoint: call.endpoint.clone(),
             received_ms: call.created_ms + call.latency_ms,
+            latency_ms: Some(call.latency_ms),
         };
         let slot = Slot { seq: self.keys().append(&call.key), earlier: &earlier };
         Ok(Some(vec![reply_statement(&slot, &raw, words.endpoint), call_statement(&slot, call, &words, attempt)]))
@@ -157,11 +161,12 @@ impl SqliteStore {
     /// When the store cannot be read.
     pub async fn call(&self, key: &Digest) -> Result<Option<CallRecord>, StoreError> {
         let found = self.find(key).await?;
-        if found.is_empty() {
-            return Ok(None);
-        }
+        if found.is_empty() { Ok(None) } else { Box::pin(self.call_among(&found, key)).await }
+    }
+
+    async fn call_among(&self, found: &[i64], key: &Digest) -> Result<Option<CallRecord>, StoreError> {
         let row = sqlx::query(CALL_BY_KEY)
-            .bind(listed(&found))
+            .bind(listed(found))
             .bind(blob(key))
             .fetch_optional(&mut *self.reader().await?)
             .await
@@ -193,13 +198,13 @@ impl SqliteStore {
         let mut usages = Vec::with_capacity(keys.len());
         for some in keys.chunks(AT_ONCE) {
             let found = self.usages_among(some).await?;
-            usages.extend(some.iter().filter_map(|key| found.get(key.hex()).cloned()));
+            usages.extend(some.iter().filter_map(|key| found.get(key).cloned()));
         }
         Ok(usages)
     }
 
     /// By key. Replies of other keys may be among those that were found; they do no harm.
-    async fn usages_among(&self, keys: &[Digest]) -> Result<HashMap<String, CallUsage>, StoreError> {
+    async fn usages_among(&self, keys: &[Digest]) -> Result<HashMap<Digest, CallUsage>, StoreError> {
         // What others wrote since is looked up once.
         if let Some(first) = keys.first() {
             self.find(first).await?;
@@ -213,7 +218,7 @@ impl SqliteStore {
         let mut usages = HashMap::with_capacity(rows.len());
         for row in &rows {
             let usage = call_usage(row).map_err(|e| self.unreadable(&e))?;
-            usages.entry(usage.key.hex().to_owned()).or_insert(usage);
+            usages.entry(usage.key.clone()).or_insert(usage);
         }
         Ok(usages)
     }

@@ -15,20 +15,17 @@ pub(crate) fn undecodable(detail: String) -> sqlx::Error {
 
 /// The 32 bytes of a digest.
 pub(crate) fn blob(digest: &Digest) -> Vec<u8> {
-    let nibble = |b: u8| if b.is_ascii_digit() { b - b'0' } else { b - b'a' + 10 };
-    digest.hex().as_bytes().chunks_exact(2).map(|pair| nibble(pair[0]) << 4 | nibble(pair[1])).collect()
+    digest.bytes().to_vec()
 }
 
 pub(crate) fn digest(bytes: &[u8]) -> Result<Digest, sqlx::Error> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    let hex: String = digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect();
-    Digest::from_hex(&hex).ok_or_else(|| undecodable(format!("`{hex}` is no digest")))
+    let whole = bytes.try_into().map_err(|_| undecodable(format!("a digest has 32 bytes, not {}", bytes.len())))?;
+    Ok(Digest::from_bytes(whole))
 }
 
 /// Several digests behind one another.
 pub(crate) fn blobs(digests: &[Digest]) -> Vec<u8> {
-    digests.iter().flat_map(blob).collect()
+    digests.iter().flat_map(Digest::bytes).copied().collect()
 }
 
 pub(crate) fn digests(bytes: &[u8]) -> Result<Vec<Digest>, sqlx::Error> {

@@ -3,8 +3,7 @@
 //! certain and a row that is found must be compared. One that only reads catches up before it looks something up.
 
 use std::{
-    collections::{BTreeSet, HashMap},
-    mem,
+    collections::HashMap,
     sync::{PoisonError, RwLock},
 };
 
@@ -23,7 +22,7 @@ pub(crate) struct Keys(RwLock<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     sorted: Vec<(u64, i64)>,
-    recent: BTreeSet<(u64, i64)>,
+    recent: HashMap<u64, Vec<i64>>,
     /// The highest number given or seen.
     last: i64,
     /// Replies that this process has kept and not made a call of yet.
@@ -56,8 +55,8 @@ impl Keys {
     pub(crate) fn find(&self, key: &Digest) -> Vec<i64> {
         let (head, inner) = (key.seed(), self.0.read().unwrap_or_else(PoisonError::into_inner));
         let from = inner.sorted.partition_point(|entry| entry.0 < head);
-        let sorted = inner.sorted[from..].iter().take_while(|entry| entry.0 == head);
-        sorted.chain(inner.recent.range((head, i64::MIN)..=(head, i64::MAX))).map(|entry| entry.1).collect()
+        let sorted = inner.sorted[from..].iter().take_while(|entry| entry.0 == head).map(|entry| entry.1);
+        sorted.chain(inner.recent.get(&head).into_iter().flatten().copied()).collect()
     }
 
     /// A reply is on disk and will be read.
@@ -82,10 +81,10 @@ impl Keys {
 impl Inner {
     fn insert(&mut self, head: u64, seq: i64) {
         self.last = self.last.max(seq);
-        self.recent.insert((head, seq));
+        self.recent.entry(head).or_default().push(seq);
         if self.recent.len() >= RECENT {
-            self.sorted.extend(mem::take(&mut self.recent));
-            // Two runs, each in order: the sort merges them.
+            let recent = self.recent.drain().flat_map(|(head, seqs)| seqs.into_iter().map(move |seq| (head, seq)));
+            self.sorted.extend(recent);
             self.sorted.sort();
         }
     }

@@ -12,13 +12,15 @@ use crate::error::StoreError;
 
 type Step = (i64, &'static str, &'static str);
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 8] = [
     (1, "init", include_str!("../migrations/0001_init.sql")),
     (2, "question by plan", include_str!("../migrations/0002_question_by_plan.sql")),
     (3, "recipe of run", include_str!("../migrations/0003_recipe_of_run.sql")),
     (4, "rows in order", include_str!("../migrations/0004_rows_in_order.sql")),
     (5, "batch", include_str!("../migrations/0005_batch.sql")),
     (6, "worked", include_str!("../migrations/0006_worked.sql")),
+    (7, "latency of reply", include_str!("../migrations/0007_latency_of_reply.sql")),
+    (8, "price of try", include_str!("../migrations/0008_price_of_try.sql")),
 ];
 
 fn migrator(steps: &[Step]) -> Migrator {
@@ -120,7 +122,7 @@ mod tests {
         assert_eq!((call.reply.text.as_str(), &call.raw_reply[..]), ("said", &b"raw"[..]));
         assert_eq!((call.reply.usage.tokens_in, call.reply.usage.tokens_out), (Some(7), Some(8)));
         assert_eq!((call.price_nanos, call.latency_ms, call.created_ms), (Some(9), 10, 11));
-        assert_eq!((call.endpoint.as_deref(), call.model_id.hex()), (Some("http://a"), "0".repeat(64).as_str()));
+        assert_eq!((call.endpoint.as_deref(), &*call.model_id.hex()), (Some("http://a"), "0".repeat(64).as_str()));
         let local = store.call(&two).await.unwrap().unwrap();
         assert_eq!((local.reply.finish, local.raw_reply, local.endpoint), (Finish::Length, Vec::new(), None));
         assert_eq!(store.calls(&CallFilter::default()).await.unwrap().len(), 2);

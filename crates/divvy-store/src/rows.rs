@@ -52,6 +52,8 @@ pub struct AttemptRecord {
     pub http_status: Option<u16>,
     pub message: String,
     pub usage: Usage,
+    /// Of a try that brought no reply, where its tokens are known and have a price.
+    pub price_nanos: Option<i64>,
     pub started_ms: i64,
     pub latency_ms: i64,
 }
@@ -64,6 +66,8 @@ pub struct RawReply {
     pub bytes: Vec<u8>,
     pub endpoint: Option<String>,
     pub received_ms: i64,
+    /// As a call has it, for the call that may be made of it later; `None` where nobody knows.
+    pub latency_ms: Option<i64>,
 }
 
 /// Which calls to list; the default is all of them, oldest first.

@@ -1,7 +1,7 @@
 //! A write as plain data: SQL and its values. The writer can so put many callers' writes into one transaction, and try
 //! them again one by one when the transaction fails.
 
-use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection, query::Query, sqlite::SqliteArguments};
+use sqlx::{Arguments, AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
@@ -62,8 +62,8 @@ impl Statement {
 
     /// Runs it and returns the id of the last inserted row.
     pub(crate) async fn execute(&self, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-        let query = self.values.iter().fold(sqlx::query(self.sql.text), bind);
-        Ok(query.execute(connection).await?.last_insert_rowid())
+        let arguments = arguments(&[self])?;
+        Ok(sqlx::query_with(self.sql.text, arguments).execute(connection).await?.last_insert_rowid())
     }
 
     /// Whether it inserts one row that is all placeholders, so that several of its kind can be one statement.
@@ -87,9 +87,8 @@ impl Statement {
         };
         let rows = vec![row; statements.len()].join(", ");
         // Made of our own statements' text alone.
-        let query = sqlx::query(AssertSqlSafe(format!("{begin}{head}{rows}{tail}{end}")));
-        let values = statements.iter().flat_map(|statement| &statement.values);
-        values.fold(query, bind).execute(connection).await.map(drop)
+        let text = AssertSqlSafe(format!("{begin}{head}{rows}{tail}{end}"));
+        sqlx::query_with(text, arguments(statements)?).execute(connection).await.map(drop)
     }
 }
 
@@ -131,12 +130,19 @@ const fn begins(text: &[u8], at: usize, with: &[u8]) -> bool {
     true
 }
 
-fn bind<'q>(query: Query<'q, Sqlite, SqliteArguments>, value: &Value) -> Query<'q, Sqlite, SqliteArguments> {
-    match value {
-        Value::Int(v) => query.bind(*v),
-        Value::Text(v) => query.bind(v.clone()),
-        Value::Blob(v) => query.bind(v.clone()),
+/// The values of all of them behind one another.
+fn arguments(statements: &[&Statement]) -> Result<SqliteArguments, sqlx::Error> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(statements.iter().map(|statement| statement.values.len()).sum(), 0);
+    for value in statements.iter().flat_map(|statement| &statement.values) {
+        let added = match value {
+            Value::Int(value) => arguments.add(*value),
+            Value::Text(value) => arguments.add(value.clone()),
+            Value::Blob(value) => arguments.add(value.clone()),
+        };
+        added.map_err(sqlx::Error::Encode)?;
     }
+    Ok(arguments)
 }
 
 #[cfg(test)]

@@ -112,9 +112,14 @@ impl SqliteStore {
     /// Replies that may have this key, ascending, as the index for [`Keys`] says; see there.
     pub(crate) async fn find(&self, key: &Digest) -> Result<Vec<i64>, StoreError> {
         if self.is_read_only() {
-            self.keys().catch_up(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
+            Box::pin(self.catch_up()).await?;
         }
         Ok(self.keys().find(key))
+    }
+
+    /// Reads the keys that the writing process has added.
+    async fn catch_up(&self) -> Result<(), StoreError> {
+        self.keys().catch_up(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))
     }
 
     #[must_use]

@@ -2,7 +2,7 @@
 //! number, and a number is the same for the life of a store.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{PoisonError, RwLock},
 };
 
@@ -12,7 +12,8 @@ use crate::{error::StoreError, statement::Statement, store::SqliteStore};
 
 #[derive(Debug, Default)]
 pub(crate) struct Words {
-    known: RwLock<HashMap<String, i64>>,
+    /// So few that comparing is faster than hashing.
+    known: RwLock<BTreeMap<String, i64>>,
     /// Who holds it gives the next number.
     adding: tokio::sync::Mutex<()>,
 }
@@ -31,9 +32,14 @@ impl Words {
 impl SqliteStore {
     /// The number of a text; it is on disk when this returns.
     pub(crate) async fn word(&self, text: &str) -> Result<i64, StoreError> {
-        if let Some(id) = self.words().id(text) {
-            return Ok(id);
+        match self.words().id(text) {
+            Some(id) => Ok(id),
+            // On the heap, as it is rare: every request holds room for what it may wait for.
+            None => Box::pin(self.new_word(text)).await,
         }
+    }
+
+    async fn new_word(&self, text: &str) -> Result<i64, StoreError> {
         let _adding = self.words().adding.lock().await;
         if let Some(id) = self.words().id(text) {
             return Ok(id);

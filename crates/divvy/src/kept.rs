@@ -127,7 +127,7 @@ async fn newest_kept(store: &Store, runs: &[RunRow]) -> anyhow::Result<(RunRow, 
             return Ok((run.clone(), kept));
         }
     }
-    let (name, plan) = runs.first().map_or(("", ""), |run| (&*run.name, short(&run.plan)));
+    let (name, plan) = runs.first().map_or(("", String::new()), |run| (&*run.name, short(&run.plan)));
     anyhow::bail!(
         "the recipe `{name}` of plan {plan} is not in the store: an earlier divvy ran it, or a URL in it has a query or a \
          user's name, which may be a secret; serve the recipe itself, or run it once more, which repeats no call"
@@ -145,7 +145,7 @@ pub(crate) async fn plan(store: &Store, digest: &Digest) -> anyhow::Result<Plan>
 fn check_models(plan: &Plan, resolved: &BTreeMap<String, Resolved>) -> anyhow::Result<()> {
     for (name, model) in resolved {
         let (now, then) = (model.id.0.hex(), plan.models.get(name).map_or("", String::as_str));
-        if now != then {
+        if *now != *then {
             anyhow::bail!(
                 "models.{name}: `{}` is not the model that was measured (its identity is {now:.12}, it was {then:.12}); put \
                  that one back, or run the recipe anew",
@@ -187,7 +187,7 @@ fn row(id: &QuestionId) -> u64 {
 fn check_questions(plan: &Plan, questions: &Splits) -> anyhow::Result<()> {
     let now = questions.content().into_iter().find(|(split, _)| *split == "train").map(|(_, digest)| digest);
     let then = plan.data.content.get("train");
-    if now.as_ref().map(Digest::hex) != then.map(String::as_str) {
+    if now.as_ref().map(Digest::hex).as_deref() != then.map(String::as_str) {
         anyhow::bail!(
             "the store does not have this plan's training questions; run the recipe once more, which repeats no call"
         )

@@ -198,11 +198,8 @@ impl Session {
     pub(crate) async fn mention_other_plans(&self) -> Result<(), FlowError> {
         let (own, name) = (&self.context.digest, &self.context.plan.name);
         let runs = self.context.store.runs().await?;
-        let others: BTreeSet<String> = runs
-            .iter()
-            .filter(|run| run.plan != *own && run.name == *name)
-            .map(|run| short(&run.plan).to_owned())
-            .collect();
+        let others: BTreeSet<String> =
+            runs.iter().filter(|run| run.plan != *own && run.name == *name).map(|run| short(&run.plan)).collect();
         if !others.is_empty() {
             let others: Vec<String> = others.into_iter().collect();
             say(&format!(
@@ -325,6 +322,6 @@ pub(crate) fn stop_on_ctrl_c(cancel: CancellationToken, progress: Arc<dyn Progre
 }
 
 /// A plan's digest as people see it.
-pub(crate) fn short(digest: &Digest) -> &str {
+pub(crate) fn short(digest: &Digest) -> String {
     digest.short()
 }

@@ -130,7 +130,7 @@ pub(super) fn shown(
     render: impl Fn(&Question, &[Known]) -> Vec<Message>,
 ) -> Vec<Message> {
     let mut asked = render(question, known);
-    let Some(last) = asked.pop().filter(|_| !shots.is_empty()) else { return render(question, known) };
+    let last = if shots.is_empty() { None } else { asked.pop() };
     for shot in shots {
         let like = shot.as_question(question);
         let (known, replies) = shot.turns();
@@ -139,7 +139,7 @@ pub(super) fn shown(
             asked.push(Message::assistant(reply));
         }
     }
-    asked.push(last);
+    asked.extend(last);
     asked
 }
 

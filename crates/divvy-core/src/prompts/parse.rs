@@ -298,11 +298,14 @@ fn says_none(text: &str) -> bool {
 }
 
 pub(super) fn letters_and_digits(text: &str) -> String {
+    let mut letters = String::with_capacity(text.len());
     if text.is_ascii() {
         let bytes = text.bytes().filter(u8::is_ascii_alphanumeric);
-        return bytes.map(|byte| char::from(byte.to_ascii_lowercase())).collect();
+        letters.extend(bytes.map(|byte| char::from(byte.to_ascii_lowercase())));
+    } else {
+        letters.extend(folded(text));
     }
-    folded(text).collect()
+    letters
 }
 
 fn folded(text: &str) -> impl Iterator<Item = char> {

@@ -31,7 +31,9 @@ impl<'t> Iterator for Pieces<'t> {
         if self.rest.is_empty() {
             return None;
         }
-        let brace = self.rest.find(['{', '}']).unwrap_or(self.rest.len());
+        // One after the other: a single character is looked for many bytes at a time.
+        let opening = self.rest.find('{').unwrap_or(self.rest.len());
+        let brace = self.rest[..opening].find('}').unwrap_or(opening);
         if brace > 0 {
             return Some(Piece::Text(self.cut(brace)));
         }

@@ -117,7 +117,7 @@ fn question(split: Split, row: usize, seed: u64, only: Option<Style>, seen: &mut
         let family = *rng.pick(&candidates);
         let Some(instance) = draw(family, split, &mut rng) else { continue };
         let key = instance.key(family);
-        if seen.contains(key.hex()) {
+        if seen.contains(&*key.hex()) {
             continue;
         }
         let Some(wording) = instance.word(family, &mut rng) else { continue };

@@ -61,7 +61,7 @@ impl<'a> Tariff<'a> {
     }
 
     fn by_tokens(&self, call: &CallUsage) -> Option<&Prices> {
-        self.by_id.get(call.model_id.hex()).filter(|prices| prices.machine_hour == 0)
+        self.by_id.get(&*call.model_id.hex()).filter(|prices| prices.machine_hour == 0)
     }
 
     /// Of a student with this base, trained for so long.
@@ -146,7 +146,9 @@ impl Took {
         self.failed_tokens.add(usage);
         let free = usage.tokens_in.unwrap_or(0) == 0 && usage.tokens_out.unwrap_or(0) == 0;
         if !free {
-            self.money_nanos = sum(self.money_nanos, prices.and_then(|prices| prices.cost(usage)));
+            // As it was when it failed; earlier versions did not keep it.
+            let price = attempt.price_nanos.or_else(|| prices?.cost(usage));
+            self.money_nanos = sum(self.money_nanos, price);
         }
     }
 

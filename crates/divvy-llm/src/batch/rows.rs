@@ -110,7 +110,7 @@ impl Batches {
     ) -> Result<(), ChatError> {
         let rows: Vec<(Digest, Bytes)> =
             lines.into_iter().filter_map(|line| Some((sort(&line, open, back, odd)?, line))).collect();
-        let raw: Vec<RawReply> = rows.iter().map(|(key, line)| self.raw(key, line)).collect();
+        let raw: Vec<RawReply> = rows.iter().map(|(key, line)| self.raw(open, key, line)).collect();
         let kept = join_all(raw.iter().map(|raw| self.store.record_raw(raw))).await;
         kept.into_iter().collect::<Result<(), _>>()?;
         let settled = join_all(rows.iter().map(|(key, line)| self.settle(open, key, line))).await;
@@ -136,13 +136,15 @@ impl Batches {
         broken.map_or(Ok(answered), Err)
     }
 
-    fn raw(&self, key: &Digest, line: &Bytes) -> RawReply {
+    fn raw(&self, open: &Open, key: &Digest, line: &Bytes) -> RawReply {
+        let received_ms = self.clock.now_ms();
         RawReply {
             key: key.clone(),
             number: 1,
             bytes: line.to_vec(),
             endpoint: self.ledger.attempt.endpoint.clone(),
-            received_ms: self.clock.now_ms(),
+            received_ms,
+            latency_ms: Some(received_ms - open.created_ms),
         }
     }
 }

@@ -1,8 +1,13 @@
 //! The JSON of a chat completion, as far as we write and read it. Extra fields are ignored, missing figures unknown.
 
+use std::fmt;
+
 use divvy_core::chat::{ChatRequest, Finish, Message, Reply, ReplyFormat, Usage};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
+use serde_json::{Value, json, value::RawValue};
 
 use super::refusal::Place;
 use crate::error::ChatError;
@@ -68,7 +73,12 @@ pub(super) fn body_in(words: Words, request: &ChatRequest, model: &str, stream: 
         stream: stream.then_some(true),
         stream_options: stream.then_some(StreamOptions { include_usage: true }),
     };
-    serde_json::to_vec(&body).expect("a request is plain JSON")
+    // Room for what is around the texts, so that they are not moved while they are written.
+    let texts: usize =
+        request.messages.iter().map(|message| message.content.len() + message.content.len() / 8 + 64).sum();
+    let mut json = Vec::with_capacity(texts + 256);
+    serde_json::to_writer(&mut json, &body).expect("a request is plain JSON");
+    json
 }
 
 /// <https://platform.openai.com/docs/guides/structured-outputs>
@@ -78,10 +88,10 @@ fn by_schema(format: &ReplyFormat) -> Value {
 }
 
 #[derive(Deserialize)]
-struct Completion {
+struct Completion<'a> {
     choices: Option<Vec<Choice>>,
-    #[serde(default)]
-    usage: Value,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
     /// Some gateways answer 200 and put their error in the body.
     #[serde(default)]
     error: Value,
@@ -115,11 +125,38 @@ struct Said {
     reasoning: Value,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
 enum Content {
     Text(String),
     Parts(Vec<Part>),
+}
+
+/// By what comes, where serde's own would set everything aside first to try one after the other.
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Content;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a text or a list of parts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Content, E> {
+                Ok(Content::Text(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Content, E> {
+                Ok(Content::Text(text))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, parts: A) -> Result<Content, A::Error> {
+                Deserialize::deserialize(SeqAccessDeserializer::new(parts)).map(Content::Parts)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
 }
 
 #[derive(Deserialize)]
@@ -182,7 +219,7 @@ pub(super) fn piece(bytes: &[u8], place: &Place) -> Result<Piece, ChatError> {
         return Err(place.refused_with_200(bytes));
     }
     let choices = completion.choices.ok_or_else(|| place.unreadable(bytes, "it has no `choices`"))?;
-    let usage = usage(&completion.usage);
+    let usage = completion.usage.and_then(usage);
     let Some(choice) = choices.into_iter().next() else { return Ok(Piece { usage, ..Piece::default() }) };
     if !choice.error.is_null() {
         return Err(ChatError {
@@ -211,15 +248,41 @@ fn says_something(value: &Value) -> bool {
     }
 }
 
+/// Figures as they stand there, which may be anything.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Figures<'a> {
+    #[serde(borrow)]
+    prompt_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_tokens_details: Option<&'a RawValue>,
+    /// What DeepSeek calls `cached_tokens` among the details.
+    #[serde(borrow)]
+    prompt_cache_hit_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cached_tokens: Option<&'a RawValue>,
+}
+
 /// A figure that cannot be read is unknown: the reply was paid for all the same.
-fn usage(usage: &Value) -> Option<Usage> {
-    let number = |value: &Value| value.as_u64().or_else(|| value.as_f64().filter(|n| *n >= 0.0).map(|n| n as u64));
-    let cached = usage.pointer("/prompt_tokens_details/cached_tokens").or_else(|| usage.get("prompt_cache_hit_tokens"));
-    usage.is_object().then(|| Usage {
-        tokens_in: usage.get("prompt_tokens").and_then(number),
-        tokens_cached: cached.and_then(number),
-        tokens_out: usage.get("completion_tokens").and_then(number),
+fn usage(usage: &RawValue) -> Option<Usage> {
+    let told = figures(usage)?;
+    let cached = told.prompt_tokens_details.and_then(figures).and_then(|details| details.cached_tokens);
+    Some(Usage {
+        tokens_in: told.prompt_tokens.and_then(number),
+        tokens_cached: cached.or(told.prompt_cache_hit_tokens).and_then(number),
+        tokens_out: told.completion_tokens.and_then(number),
     })
+}
+
+fn figures(object: &RawValue) -> Option<Figures<'_>> {
+    object.get().starts_with('{').then(|| serde_json::from_str(object.get()).unwrap_or_default())
+}
+
+fn number(figure: &RawValue) -> Option<u64> {
+    let double = |text: &str| text.parse().ok().filter(|number| (0.0..=u64::MAX as f64).contains(number));
+    figure.get().parse().ok().or_else(|| double(figure.get()).map(|number| number as u64))
 }
 
 fn finish(reason: &str) -> Finish {

@@ -179,12 +179,12 @@ async fn a_paid_reply_that_was_never_parsed_is_read_instead_of_paid_again() {
     let bench = bench(Arc::new(http(&teacher.url(), Transfer::Whole)), |c| c).await;
     let key = divvy_llm::call_key(&request("a"));
     let bytes = br#"{"choices": [{"message": {"content": "kept"}, "finish_reason": "stop"}]}"#.to_vec();
-    let raw = divvy_store::RawReply { key, number: 1, bytes, endpoint: None, received_ms: 0 };
+    let raw = divvy_store::RawReply { key, number: 1, bytes, endpoint: None, received_ms: 0, latency_ms: Some(5) };
     bench.store.record_raw(&raw).await.unwrap();
     let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
-    assert_eq!((call.reply.text.as_str(), call.from_cache), ("kept", true));
+    assert_eq!((call.reply.text.as_str(), call.from_cache, call.latency_ms), ("kept", true, 5));
     assert!(teacher.asked().is_empty());
-    assert!(bench.store.call(&call.key).await.unwrap().is_some());
+    assert_eq!(bench.store.call(&call.key).await.unwrap().unwrap().latency_ms, 5);
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ pub(super) struct Batch<'w> {
     writes: &'w [Write],
     bodies: BTreeMap<&'w [u8], &'w Body>,
     raws: Vec<&'w Raw>,
-    calls: BTreeMap<&'w str, &'w Call>,
+    calls: BTreeMap<&'w Digest, &'w Call>,
     attempts: Vec<&'w AttemptRecord>,
 }
 
@@ -91,7 +91,7 @@ impl<'w> Batch<'w> {
     pub(super) fn of(writes: &'w [Write]) -> Self {
         let mut calls = BTreeMap::new();
         for call in writes.iter().flat_map(|write| &write.calls) {
-            calls.entry(call.call.key.hex()).or_insert(call);
+            calls.entry(&call.call.key).or_insert(call);
         }
         let bodies = writes.iter().flat_map(|write| &write.bodies);
         Self {
@@ -151,14 +151,15 @@ impl<'w> Batch<'w> {
         }
         let raws = || self.raws.iter();
         sqlx::query(
-            "INSERT INTO raw_reply (key, number, body, endpoint, received_ms)
-             SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[])",
+            "INSERT INTO raw_reply (key, number, body, endpoint, received_ms, latency_ms)
+             SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[])",
         )
         .bind(raws().map(|raw| blob(&raw.reply.key)).collect::<Vec<_>>())
         .bind(raws().map(|raw| i64::from(raw.reply.number)).collect::<Vec<_>>())
         .bind(raws().map(|raw| &raw.body[..]).collect::<Vec<_>>())
         .bind(raws().map(|raw| raw.reply.endpoint.as_deref()).collect::<Vec<_>>())
         .bind(raws().map(|raw| raw.reply.received_ms).collect::<Vec<_>>())
+        .bind(raws().map(|raw| raw.reply.latency_ms).collect::<Vec<_>>())
         .execute(connection)
         .await
         .map(drop)
@@ -207,9 +208,9 @@ impl<'w> Batch<'w> {
         let usages = || attempts().map(|attempt| &attempt.usage);
         sqlx::query(
             "INSERT INTO attempt (key, number, outcome, http_status, message, tokens_in, tokens_cached, tokens_out,
-                                  started_ms, latency_ms)
+                                  price_nanos, started_ms, latency_ms)
              SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[],
-                                  $8::bigint[], $9::bigint[], $10::bigint[])",
+                                  $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])",
         )
         .bind(attempts().map(|attempt| blob(&attempt.key)).collect::<Vec<_>>())
         .bind(attempts().map(|attempt| i64::from(attempt.number)).collect::<Vec<_>>())
@@ -219,6 +220,7 @@ impl<'w> Batch<'w> {
         .bind(column(usages(), |usage| usage.tokens_in))
         .bind(column(usages(), |usage| usage.tokens_cached))
         .bind(column(usages(), |usage| usage.tokens_out))
+        .bind(attempts().map(|attempt| attempt.price_nanos).collect::<Vec<_>>())
         .bind(attempts().map(|attempt| attempt.started_ms).collect::<Vec<_>>())
         .bind(attempts().map(|attempt| attempt.latency_ms).collect::<Vec<_>>())
         .execute(connection)

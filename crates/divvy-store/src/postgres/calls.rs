@@ -65,7 +65,7 @@ impl PostgresStore {
         let rows = self
             .read(|| {
                 sqlx::query(
-                    "SELECT number, endpoint, received_ms, encoding, length, bytes
+                    "SELECT number, endpoint, received_ms, latency_ms, encoding, length, bytes
                      FROM raw_reply JOIN body ON body.digest = raw_reply.body WHERE key = $1 ORDER BY seq",
                 )
                 .bind(blob(key))
@@ -218,5 +218,6 @@ fn raw_of(call: &CallRecord, attempt: &AttemptRecord) -> RawReply {
         bytes: call.raw_reply.clone(),
         endpoint: call.endpoint.clone(),
         received_ms: call.created_ms + call.latency_ms,
+        latency_ms: Some(call.latency_ms),
     }
 }

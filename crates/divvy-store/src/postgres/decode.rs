@@ -103,6 +103,7 @@ pub(super) fn raw_reply(key: &Digest, row: &PgRow) -> Read<RawReply> {
         bytes: body::unpack(row.try_get("encoding")?, row.try_get("length")?, row.try_get("bytes")?)?,
         endpoint: row.try_get("endpoint")?,
         received_ms: row.try_get("received_ms")?,
+        latency_ms: row.try_get("latency_ms")?,
     })
 }
 
@@ -115,6 +116,7 @@ pub(super) fn attempt(row: &PgRow) -> Read<AttemptRecord> {
         http_status: status.and_then(|status| u16::try_from(status).ok()),
         message: row.try_get("message")?,
         usage: usage(row)?,
+        price_nanos: row.try_get("price_nanos")?,
         started_ms: row.try_get("started_ms")?,
         latency_ms: row.try_get("latency_ms")?,
     })

@@ -130,7 +130,14 @@ fn what_a_silent_worker_brings_late_is_no_second_outcome() {
     // Its reply is kept all the same, and the attempt that brought it; the first record of the call wins.
     let (kept, late) = (call(5), divvy_store::CallRecord { price_nanos: Some(7), ..call(5) });
     for (worker, call) in [(&other, &kept), (&silent, &late)] {
-        let raw = RawReply { key: key(5), number: 1, bytes: call.raw_reply.clone(), endpoint: None, received_ms: 1 };
+        let raw = RawReply {
+            key: key(5),
+            number: 1,
+            bytes: call.raw_reply.clone(),
+            endpoint: None,
+            received_ms: 1,
+            latency_ms: Some(5),
+        };
         worker.run(worker.store.record_raw(&raw)).unwrap();
         worker.run(worker.store.record_call_with_attempt(call, &attempt(5))).unwrap();
     }
@@ -147,6 +154,7 @@ fn attempt(number: u32) -> AttemptRecord {
         http_status: None,
         message: "with a \0 in it".into(),
         usage: divvy_core::chat::Usage::default(),
+        price_nanos: None,
         started_ms: 1,
         latency_ms: 1,
     }
@@ -331,7 +339,14 @@ fn a_server_that_restarts_costs_time_and_nothing_else() {
     let writing = std::thread::spawn(move || {
         worker.run(async {
             for number in 0..400 {
-                let raw = RawReply { key: key(number), number: 1, bytes: vec![1], endpoint: None, received_ms: 1 };
+                let raw = RawReply {
+                    key: key(number),
+                    number: 1,
+                    bytes: vec![1],
+                    endpoint: None,
+                    received_ms: 1,
+                    latency_ms: Some(5),
+                };
                 let record = call(number);
                 let (kept, recorded) = tokio::join!(store.record_raw(&raw), store.record_call(&record));
                 kept.and(recorded).unwrap();

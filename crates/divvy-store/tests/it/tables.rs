@@ -81,11 +81,13 @@ async fn attempts_and_raw_replies_pile_up(store: Store) {
         http_status: Some(429),
         message: "wait".into(),
         usage: Usage::default(),
+        price_nanos: None,
         started_ms: 5,
         latency_ms: 6,
     };
     let charged = Usage { tokens_in: Some(7), tokens_cached: None, tokens_out: Some(0) };
-    let (first, second) = (AttemptRecord { usage: charged, ..attempt(1, "empty-completion") }, attempt(2, "ok"));
+    let (first, second) =
+        (AttemptRecord { usage: charged, price_nanos: Some(9), ..attempt(1, "empty-completion") }, attempt(2, "ok"));
     store.record_attempt(&first).await.unwrap();
     // Its raw reply was not kept before: it is now.
     store.record_call_with_attempt(&call(1), &second).await.unwrap();
@@ -93,8 +95,14 @@ async fn attempts_and_raw_replies_pile_up(store: Store) {
     let totals = store.attempt_totals().await.unwrap();
     let totals: Vec<_> = totals.iter().map(|total| (total.outcome.as_str(), total.attempts, total.tokens_in)).collect();
     assert_eq!(totals, [("empty-completion", 1, 7), ("ok", 1, 0)]);
-    let raw =
-        |number, bytes: &[u8]| RawReply { key: key(1), number, bytes: bytes.to_vec(), endpoint: None, received_ms: 7 };
+    let raw = |number, bytes: &[u8]| RawReply {
+        key: key(1),
+        number,
+        bytes: bytes.to_vec(),
+        endpoint: None,
+        received_ms: 7,
+        latency_ms: Some(5),
+    };
     let raws = [raw(1, b"\xff\x00 no text"), raw(2, b"")];
     for raw in &raws {
         store.record_raw(raw).await.unwrap();
@@ -114,6 +122,7 @@ fn plain_attempt(number: u32) -> AttemptRecord {
         http_status: None,
         message: String::new(),
         usage: call.reply.usage,
+        price_nanos: None,
         started_ms: call.created_ms,
         latency_ms: call.latency_ms,
     }
@@ -122,8 +131,14 @@ fn plain_attempt(number: u32) -> AttemptRecord {
 #[tokio::test]
 async fn a_call_that_is_not_waited_for_is_seen_and_kept_all_the_same() {
     let (directory, store) = fresh().await;
-    let raw =
-        RawReply { key: key(1), number: 2, bytes: call(1).raw_reply, endpoint: call(1).endpoint, received_ms: 21 };
+    let raw = RawReply {
+        key: key(1),
+        number: 2,
+        bytes: call(1).raw_reply,
+        endpoint: call(1).endpoint,
+        received_ms: 21,
+        latency_ms: Some(5),
+    };
     store.record_raw(&raw).await.unwrap();
     assert_eq!(store.call(&key(1)).await.unwrap(), None);
     assert_eq!(store.unread_replies().await.unwrap(), 1);
@@ -154,7 +169,14 @@ async fn of_two_records_under_way_at_once_the_first_wins() {
 #[tokio::test]
 async fn a_reply_that_is_read_again_later_is_not_kept_twice() {
     let (directory, store) = fresh().await;
-    let raw = RawReply { key: key(1), number: 1, bytes: call(1).raw_reply, endpoint: None, received_ms: 7 };
+    let raw = RawReply {
+        key: key(1),
+        number: 1,
+        bytes: call(1).raw_reply,
+        endpoint: None,
+        received_ms: 7,
+        latency_ms: Some(5),
+    };
     store.record_raw(&raw).await.unwrap();
     store.close().await.unwrap();
     let store = Store::open(&directory.path().join("store.db")).await.unwrap();

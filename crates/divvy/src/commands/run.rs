@@ -198,7 +198,7 @@ async fn finished(place: &Place) -> String {
     let counted = async {
         let session = Session::open(place, Access::Look).await?;
         let counts = session.context.store.item_counts(&session.context.digest).await?;
-        anyhow::Ok((short(&session.context.digest).to_owned(), counts))
+        anyhow::Ok((short(&session.context.digest), counts))
     };
     let (plan, counts) = match counted.await {
         Ok(counted) => counted,

@@ -97,7 +97,7 @@ impl Records {
         let all = runs::all(self.store()).await?;
         let mut plans = serde_json::Map::new();
         for (run, _) in &all {
-            if !plans.contains_key(run.plan.hex()) {
+            if !plans.contains_key(&*run.plan.hex()) {
                 plans.insert(run.plan.hex().to_owned(), self.arms_of(&run.plan).await?);
             }
         }
@@ -144,7 +144,7 @@ impl Records {
         let all = runs::all(self.store()).await?;
         let at_work = all.first().filter(|(_, word)| *word == "running");
         let newest = all.first().map(|(run, _)| run.plan.hex());
-        let digest = self.digest(plan.or(newest))?;
+        let digest = self.digest(plan.or(newest.as_deref()))?;
         let mut value = if digest == *self.served() {
             status::as_value(&self.session.context).await?
         } else {

