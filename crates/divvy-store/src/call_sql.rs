@@ -59,7 +59,7 @@ pub(crate) const USAGES: &str = "SELECT reply.key AS key, identity.text AS model
     JOIN word AS identity ON identity.id = call.model_id
     LEFT JOIN word AS place ON place.id = call.endpoint
     WHERE call.seq IN (SELECT value FROM json_each(?1)) ORDER BY call.seq";
-pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, latency_ms, word.text AS endpoint, length, body
+pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, took_ms, word.text AS endpoint, length, body
     FROM reply LEFT JOIN word ON word.id = reply.endpoint
     WHERE seq IN (SELECT value FROM json_each(?1)) AND key = ?2 AND body IS NOT NULL ORDER BY seq";
 pub(crate) const UNREAD: &str = "SELECT count(*) FROM reply
@@ -99,10 +99,10 @@ macro_rules! unless_called {
 }
 
 const REPLY: Sql = Sql::new(
-    "INSERT INTO reply (seq, key, number, received_ms, latency_ms, endpoint, length, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    "INSERT INTO reply (seq, key, number, received_ms, took_ms, endpoint, length, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 );
 const REPLY_UNLESS_CALLED: Sql = Sql::new(unless_called!(
-    "reply (seq, key, number, received_ms, latency_ms, endpoint, length, body)",
+    "reply (seq, key, number, received_ms, took_ms, endpoint, length, body)",
     "?, ?, ?, ?, ?, ?, ?, ?"
 ));
 const CALL: Sql = Sql::new(
@@ -297,7 +297,7 @@ pub(crate) fn raw_reply(key: &Digest, row: &SqliteRow) -> Result<RawReply, sqlx:
         bytes: body::unpack(row.try_get("length")?, row.try_get("body")?)?,
         endpoint: row.try_get("endpoint")?,
         received_ms: row.try_get("received_ms")?,
-        latency_ms: row.try_get("latency_ms")?,
+        latency_ms: row.try_get("took_ms")?,
     })
 }
 

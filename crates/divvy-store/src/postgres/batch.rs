@@ -151,7 +151,7 @@ impl<'w> Batch<'w> {
         }
         let raws = || self.raws.iter();
         sqlx::query(
-            "INSERT INTO raw_reply (key, number, body, endpoint, received_ms, latency_ms)
+            "INSERT INTO raw_reply (key, number, body, endpoint, received_ms, took_ms)
              SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::text[], $5::bigint[], $6::bigint[])",
         )
         .bind(raws().map(|raw| blob(&raw.reply.key)).collect::<Vec<_>>())

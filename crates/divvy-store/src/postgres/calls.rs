@@ -65,7 +65,7 @@ impl PostgresStore {
         let rows = self
             .read(|| {
                 sqlx::query(
-                    "SELECT number, endpoint, received_ms, latency_ms, encoding, length, bytes
+                    "SELECT number, endpoint, received_ms, took_ms, encoding, length, bytes
                      FROM raw_reply JOIN body ON body.digest = raw_reply.body WHERE key = $1 ORDER BY seq",
                 )
                 .bind(blob(key))

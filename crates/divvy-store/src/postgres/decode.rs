@@ -103,7 +103,7 @@ pub(super) fn raw_reply(key: &Digest, row: &PgRow) -> Read<RawReply> {
         bytes: body::unpack(row.try_get("encoding")?, row.try_get("length")?, row.try_get("bytes")?)?,
         endpoint: row.try_get("endpoint")?,
         received_ms: row.try_get("received_ms")?,
-        latency_ms: row.try_get("latency_ms")?,
+        latency_ms: row.try_get("took_ms")?,
     })
 }
 
