@@ -61,6 +61,12 @@ impl Gold {
     }
 }
 
+impl AsRef<[String]> for Gold {
+    fn as_ref(&self) -> &[String] {
+        &self.0
+    }
+}
+
 impl fmt::Display for Gold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join(", "))

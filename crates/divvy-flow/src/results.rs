@@ -28,7 +28,11 @@ use divvy_core::{
 };
 use divvy_store::ItemRow;
 
-use self::{scored::Evaluated, scoring::Further, sharing::Sharing};
+use self::{
+    scored::{Evaluated, Records},
+    scoring::Further,
+    sharing::Sharing,
+};
 use crate::{
     context::Context,
     error::FlowError,
@@ -59,8 +63,35 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
+    let records = Records::read(context).await?;
+    count(context, heading, records).await
+}
+
+/// [`read`], and something of every sheet of rows in the same pass: `make` runs on any thread and in any order, `take` gets what
+/// it made in the order of the questions.
+///
+/// # Errors
+/// As [`read`], and what `take` says.
+pub async fn read_with<T: Send + 'static>(
+    context: &Context,
+    heading: Heading,
+    make: rows::Make<T>,
+    mut take: impl FnMut(T) -> Result<(), FlowError>,
+) -> Result<Results, FlowError> {
+    let mut records = Records::none_yet(context).await?;
+    if let Some(plan) = &context.plan.evaluate {
+        rows::each_with_records(context, plan, make, true, |made, part| {
+            records.add(part);
+            take(made)
+        })
+        .await?;
+    }
+    count(context, heading, records).await
+}
+
+async fn count(context: &Context, heading: Heading, records: Records) -> Result<Results, FlowError> {
     let training = training(context).await?;
-    let scored = scored::read(context, (heading.terms, &heading.prices), &training).await?;
+    let scored = scored::read(context, (heading.terms, &heading.prices), &training, records).await?;
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
@@ -80,24 +111,6 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         training,
         stages: stages(context).await?,
     })
-}
-
-/// [`read`], then something of every sheet of rows: `make` runs on any thread and in any order, `take` gets what it made in the
-/// order of the questions.
-///
-/// # Errors
-/// As [`read`], and what `take` says.
-pub async fn read_with<T: Send + 'static>(
-    context: &Context,
-    heading: Heading,
-    make: rows::Make<T>,
-    take: impl FnMut(T) -> Result<(), FlowError>,
-) -> Result<Results, FlowError> {
-    let results = read(context, heading).await?;
-    if let Some(plan) = &context.plan.evaluate {
-        rows::each(context, plan, make, true, take).await?;
-    }
-    Ok(results)
 }
 
 /// The one figure, wherever it is shown.
@@ -151,12 +164,12 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
     .collect()
 }
 
-async fn by_arm(context: &Context) -> Result<costs::ByArm, FlowError> {
+fn by_arm(rows: Vec<ItemRow>) -> costs::ByArm {
     let mut by_arm = costs::ByArm::new();
-    for row in context.store.items(&context.digest, Stage::Evaluate).await? {
+    for row in rows {
         by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
     }
-    Ok(by_arm)
+    by_arm
 }
 
 fn arm_result(

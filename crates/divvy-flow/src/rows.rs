@@ -11,7 +11,7 @@ use divvy_core::{
     question::{Question, QuestionId},
     records::{ItemState, Outcome, Stage},
 };
-use divvy_store::{CallRecord, ItemRow, Places};
+use divvy_store::{CallRecord, CallUsage, ItemRow, Places};
 use futures::{StreamExt, TryStreamExt};
 use serde_json::value::RawValue;
 
@@ -41,6 +41,17 @@ pub async fn each<T: Send + 'static>(
     with_calls: bool,
     mut take: impl FnMut(T) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
+    each_with_records(context, plan, make, with_calls, |made, _| take(made)).await
+}
+
+/// [`each`], and the records that a sheet was made of, for who counts them in the same pass.
+pub(crate) async fn each_with_records<T: Send + 'static>(
+    context: &Context,
+    plan: &EvaluatePlan,
+    make: Make<T>,
+    with_calls: bool,
+    mut take: impl FnMut(T, Records) -> Result<(), FlowError>,
+) -> Result<(), FlowError> {
     let learn = async {
         let known = if with_calls { context.store.learn_calls().await } else { Ok(()) };
         known.map_err(FlowError::from)
@@ -58,8 +69,8 @@ pub async fn each<T: Send + 'static>(
         read(context, places, raw, make.clone(), with_calls)
     });
     let mut parts = std::pin::pin!(futures::stream::iter(parts).buffered(AT_ONCE));
-    while let Some(part) = parts.try_next().await? {
-        take(part)?;
+    while let Some((made, records)) = parts.try_next().await? {
+        take(made, records)?;
     }
     Ok(())
 }
@@ -73,21 +84,30 @@ struct Raw {
     calls: Vec<CallRecord>,
 }
 
+/// What is counted of a part: its items, and the figures of its calls.
+pub(crate) struct Records {
+    pub(crate) items: Vec<ItemRow>,
+    pub(crate) calls: Vec<CallUsage>,
+}
+
 async fn read<T: Send + 'static>(
     context: &Context,
     places: &Places,
     mut raw: Raw,
     make: Make<T>,
     with_calls: bool,
-) -> Result<T, FlowError> {
+) -> Result<(T, Records), FlowError> {
     let ids: Vec<QuestionId> = raw.questions.iter().map(|question| question.id.clone()).collect();
     raw.items = context.store.items_of(places, &context.digest, Stage::Evaluate, &ids).await?;
     if with_calls {
         let keys: Vec<_> = raw.items.iter().flat_map(|row| row.calls.iter().cloned()).collect();
         raw.calls = context.store.calls_of(&keys).await?;
     }
-    let understood = tokio::task::spawn_blocking(move || understand(&raw, &make)).await;
-    understood.expect("understanding a part does not panic")
+    let understood = tokio::task::spawn_blocking(move || {
+        let made = understand(&raw, &make)?;
+        Ok((made, Records { items: raw.items, calls: raw.calls.into_iter().map(CallUsage::from).collect() }))
+    });
+    understood.await.expect("understanding a part does not panic")
 }
 
 fn understand<T>(raw: &Raw, make: &Make<T>) -> Result<T, FlowError> {

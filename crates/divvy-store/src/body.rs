@@ -1,6 +1,6 @@
 //! Long texts as they stand in a row: compressed where that helps.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, io};
 
 use crate::codec::undecodable;
 
@@ -12,10 +12,18 @@ const WORTH_IT: usize = 1024;
 thread_local! {
     /// Its tables are larger than most bodies: made once, not for each.
     static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = RefCell::new(zstd::bulk::Compressor::new(LEVEL).ok());
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = RefCell::new(zstd::bulk::Decompressor::new().ok());
 }
 
 fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok())
+}
+
+fn decompress(bytes: &[u8], length: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|decompressor| match decompressor {
+        Some(decompressor) => decompressor.decompress(bytes, length),
+        None => zstd::bulk::decompress(bytes, length),
+    })
 }
 
 /// What to keep, and how long it was if it is compressed.
@@ -31,7 +39,7 @@ pub(crate) fn pack(bytes: &[u8]) -> (Option<i64>, Vec<u8>) {
 pub(crate) fn unpack(length: Option<i64>, bytes: Vec<u8>) -> Result<Vec<u8>, sqlx::Error> {
     let Some(length) = length else { return Ok(bytes) };
     let length = usize::try_from(length).map_err(|_| undecodable("a body has a negative length".to_owned()))?;
-    zstd::bulk::decompress(&bytes, length).map_err(|e| undecodable(format!("a body does not decompress: {e}")))
+    decompress(&bytes, length).map_err(|e| undecodable(format!("a body does not decompress: {e}")))
 }
 
 #[cfg(test)]

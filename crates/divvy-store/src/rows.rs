@@ -41,6 +41,13 @@ pub struct CallUsage {
     pub endpoint: Option<String>,
 }
 
+impl From<CallRecord> for CallUsage {
+    fn from(call: CallRecord) -> Self {
+        let CallRecord { key, model_id, reply, price_nanos, latency_ms, worked_us, endpoint, .. } = call;
+        Self { key, model_id, usage: reply.usage, price_nanos, latency_ms, worked_us, endpoint }
+    }
+}
+
 /// One try at a call, whatever became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptRecord {

@@ -45,6 +45,9 @@ fn push_word(out: &mut String, word: &mut String) {
 /// `float(text)`, `None` where Python raises `ValueError`: surrounding white space, digits of any script and single
 /// underscores between digits are accepted.
 pub(super) fn float(text: &str) -> Option<f64> {
+    if is_digits(text) {
+        return text.parse().ok();
+    }
     let ascii = to_ascii(text)?;
     let trimmed = ascii.trim_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
     without_underscores(trimmed)?.parse().ok()
@@ -53,10 +56,23 @@ pub(super) fn float(text: &str) -> Option<f64> {
 /// Whether `float(text)` is one. Most tokens are words, which a look at their letters settles.
 pub(super) fn is_float(text: &str) -> bool {
     let bytes = text.as_bytes();
-    if text.is_ascii() && !bytes.iter().any(u8::is_ascii_digit) && !bytes.iter().any(|c| matches!(c, b'n' | b'N')) {
-        return false;
+    if bytes.iter().all(u8::is_ascii_lowercase) {
+        return matches!(text, "nan" | "inf" | "infinity");
     }
-    float(text).is_some()
+    is_digits(text) || float(text).is_some()
+}
+
+/// Digits, with one point at most: a float in every language.
+fn is_digits(text: &str) -> bool {
+    let (mut digits, mut points) = (0, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'.' => points += 1,
+            _ => return false,
+        }
+    }
+    digits > 0 && points < 2
 }
 
 /// Digits of any script as ASCII, and, in text that is not all ASCII, any white space as a blank.

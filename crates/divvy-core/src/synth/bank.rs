@@ -1,10 +1,16 @@
 //! The built-in families and word tables, read once from the text files beside this module.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::LazyLock,
+};
 
 use serde::Deserialize;
 
-use super::family::{Family, Style, Written};
+use super::{
+    family::{Family, Style, Written},
+    value::preferred,
+};
 
 pub(super) struct Bank {
     pub(super) families: Vec<Family>,
@@ -17,6 +23,23 @@ pub(super) struct Bank {
 pub(super) struct Table {
     pub(super) columns: Vec<String>,
     pub(super) rows: Vec<Vec<String>>,
+    /// What other tables call a row → where it is. Every draw looks rows up.
+    #[serde(skip)]
+    by_name: HashMap<String, usize>,
+}
+
+impl Table {
+    /// The first row of this name.
+    pub(super) fn row(&self, name: &str) -> Option<&[String]> {
+        self.by_name.get(name).map(|at| self.rows[*at].as_slice())
+    }
+
+    fn with_index(mut self) -> Self {
+        for (at, row) in self.rows.iter().enumerate() {
+            self.by_name.entry(preferred(&row[0]).to_owned()).or_insert(at);
+        }
+        self
+    }
 }
 
 #[derive(Deserialize)]
@@ -50,8 +73,11 @@ pub(super) fn read() -> Result<Bank, String> {
         let file: BTreeMap<String, Table> = toml::from_str(text).map_err(|error| error.to_string())?;
         tables.extend(file);
     }
-    match tables.iter().find(|(_, table)| table.rows.iter().any(|row| row.len() != table.columns.len())) {
-        Some((name, _)) => Err(format!("table {name}: a row has another length than the columns")),
-        None => Ok(Bank { families, tables }),
+    if let Some((name, _)) =
+        tables.iter().find(|(_, table)| table.rows.iter().any(|row| row.len() != table.columns.len()))
+    {
+        return Err(format!("table {name}: a row has another length than the columns"));
     }
+    let tables = tables.into_iter().map(|(name, table)| (name, table.with_index())).collect();
+    Ok(Bank { families, tables })
 }

@@ -7,7 +7,7 @@ use super::{
     family::{Draw, Family, Pool, Style},
     rng::Rng,
     template::{capitalised, fill},
-    value::{Ratio, Value, preferred},
+    value::{Ratio, Value},
 };
 use crate::{digest::Digest, question::Split};
 
@@ -49,19 +49,22 @@ impl Instance {
     }
 
     fn attempt(family: &Family, Drawn { drawn, places }: Drawn) -> Option<Self> {
-        let mut known = drawn.clone();
+        // A step before what was drawn, and the later of two.
+        let known = |values: &[Value], name: &str| {
+            let step = family.steps[..values.len()].iter().rposition(|step| step.name == name);
+            step.map(|at| values[at].clone()).or_else(|| drawn.get(name).cloned())
+        };
         let mut values = Vec::with_capacity(family.steps.len());
         for step in &family.steps {
-            let value = step.value.eval(&|name| known.get(name).cloned())?;
+            let value = step.value.eval(&|name| known(&values, name))?;
             if !sensible(&value, family.places) {
                 return None;
             }
-            known.insert(step.name.clone(), value.clone());
             values.push(value);
         }
-        let lookup = |name: &str| known.get(name).cloned();
         let holds = |value: Option<Value>| value == Some(Value::whole(1));
-        family.needs.iter().all(|need| holds(need.eval(&lookup))).then_some(Self { drawn, places, values })
+        let all_hold = family.needs.iter().all(|need| holds(need.eval(&|name| known(&values, name))));
+        all_hold.then_some(Self { drawn, places, values })
     }
 
     /// What makes the instance itself, whatever its wording: of a story or passage the numbers that lead to the answer
@@ -198,8 +201,8 @@ impl Drawn {
             }
             Pool::Words(words) => _ = self.drawn.insert(name.to_owned(), Value::Text(words[index].clone())),
             Pool::Table(table) => {
-                let Table { columns, rows } = &tables[table];
-                bind(name, columns, &rows[index], tables, &mut self.drawn);
+                let table = &tables[table];
+                bind(name, &table.columns, &table.rows[index], tables, &mut self.drawn);
             }
         }
     }
@@ -226,7 +229,7 @@ fn bind(name: &str, columns: &[String], row: &[String], tables: &BTreeMap<String
         let name = format!("{name}.{column}");
         let mut value = cell_value(cell);
         if let Some(table) = tables.get(target) {
-            let row = table.rows.iter().find(|row| preferred(&row[0]) == cell).unwrap_or_else(|| panic!("no {cell}"));
+            let row = table.row(cell).unwrap_or_else(|| panic!("no {cell}"));
             value = cell_value(&row[0]);
             bind(&name, &table.columns, row, tables, drawn);
         }

@@ -37,13 +37,12 @@ pub(super) async fn of(
     (terms, prices): (StatedTerms, &BTreeMap<String, Prices>),
     questions: &Questions,
     evaluated: &[Evaluated],
-    rows: &ByArm,
+    (rows, calls): (&ByArm, &Calls),
     training: &[TrainingSummary],
 ) -> Result<Option<Costs>, FlowError> {
     let Some(plan) = context.plan.evaluate.as_ref().filter(|_| !evaluated.is_empty()) else { return Ok(None) };
     let tariff = Tariff::new(context, terms, prices);
     let (questions, clusters) = in_order(questions);
-    let calls = Calls::read(context, rows.values().flat_map(HashMap::values)).await?;
     let stages = Stages::read(context, &tariff).await?;
     let counted: Vec<Counted> = evaluated
         .iter()

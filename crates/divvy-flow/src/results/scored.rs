@@ -6,6 +6,7 @@ use divvy_core::{
     cost::Prices,
     plan::EvaluatePlan,
     questions::Questions,
+    records::Stage,
     results::{
         ArmResult, ArmSlices, Comparison, DatasetResults, Example, Scoring, TrainingSummary,
         costs::{Costs, StatedTerms},
@@ -18,6 +19,7 @@ use super::{
     scoring::Further,
     sharing::Sharing,
     slices,
+    took::Calls,
 };
 use crate::{
     context::Context,
@@ -25,6 +27,7 @@ use crate::{
     evaluate,
     graders::judge::{self, Verdicts},
     grid::{self, Grid},
+    rows,
 };
 
 #[derive(Default)]
@@ -45,13 +48,39 @@ pub(super) struct Evaluated {
     pub(super) scores: Vec<f64>,
 }
 
-/// Records of the evaluation.
+/// What the store has of the evaluation, read once.
+pub(super) struct Records {
+    /// Slug → question → record.
+    rows: ByArm,
+    calls: Calls,
+}
+
+impl Records {
+    pub(super) async fn read(context: &Context) -> Result<Self, FlowError> {
+        let rows = by_arm(context.store.items(&context.digest, Stage::Evaluate).await?);
+        let calls = Calls::read(context, rows.values().flat_map(HashMap::values)).await?;
+        Ok(Self { rows, calls })
+    }
+
+    /// For records that come part by part.
+    pub(super) async fn none_yet(context: &Context) -> Result<Self, FlowError> {
+        Ok(Self { rows: ByArm::new(), calls: Calls::none_yet(context).await? })
+    }
+
+    pub(super) fn add(&mut self, part: rows::Records) {
+        for (arm, rows) in by_arm(part.items) {
+            self.rows.entry(arm).or_default().extend(rows);
+        }
+        self.calls.extend(part.calls);
+    }
+}
+
+/// Records of the evaluation, and how they are read.
 struct Book<'a> {
     context: &'a Context,
     plan: &'a EvaluatePlan,
     grid: Grid,
-    /// Slug → question → record.
-    rows: ByArm,
+    records: Records,
     judged: HashMap<String, Verdicts>,
 }
 
@@ -59,11 +88,11 @@ pub(super) async fn read(
     context: &Context,
     money: (StatedTerms, &BTreeMap<String, Prices>),
     training: &[TrainingSummary],
+    records: Records,
 ) -> Result<Scored, FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(Scored::default()) };
-    let rows = by_arm(context).await?;
     let judged = judge::of_arms(context, plan).await?;
-    let book = Book { context, plan, grid: evaluate::grid(context, plan), rows, judged };
+    let book = Book { context, plan, grid: evaluate::grid(context, plan), records, judged };
     let (all, sets) = (evaluate::questions(context, plan), grid::sets(&context.plan));
     let mut each = Vec::new();
     for set in sets {
@@ -91,7 +120,8 @@ impl Book<'_> {
         let sharing = Sharing::of(questions, self.context.plan.seed);
         let (evaluated, scoring) = self.evaluated(questions, &sharing)?;
         let slices = slices::of(questions, &evaluated);
-        let costs = costs::of(self.context, money, questions, &evaluated, &self.rows, training).await?;
+        let Records { rows, calls } = &self.records;
+        let costs = costs::of(self.context, money, questions, &evaluated, (rows, calls), training).await?;
         let paid = |arm: &ArmResult| super::money(costs.as_ref(), arm);
         Ok(DatasetResults {
             dataset: set.to_owned(),
@@ -115,7 +145,7 @@ impl Book<'_> {
     ) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
         let (mut evaluated, mut further) = (Vec::new(), Further::of(self.plan));
         for arm in &self.plan.arms {
-            let Some(rows) = self.rows.get(&arm.slug()) else { continue };
+            let Some(rows) = self.records.rows.get(&arm.slug()) else { continue };
             if self.grid.asked(arm, questions).iter().any(|question| rows.contains_key(&question.id.0)) {
                 further.begin(&arm.slug(), self.judged.get(&arm.slug()).cloned());
                 evaluated.push(arm_result(arm, questions, rows, sharing, &mut further)?);
@@ -134,7 +164,7 @@ impl Book<'_> {
         let mut arms = Vec::new();
         for arm in &self.plan.arms {
             let slug = arm.slug();
-            let Some(rows) = self.rows.get(&slug) else { continue };
+            let Some(rows) = self.records.rows.get(&slug) else { continue };
             let asked = self.grid.asked(arm, all);
             let sharing = Sharing::of(&asked, self.context.plan.seed);
             let mut further = Further::of(self.plan);

@@ -74,27 +74,36 @@ impl<'a> Tariff<'a> {
     }
 }
 
-/// The calls behind items, read from the store together.
+/// The calls behind items.
 pub(super) struct Calls {
     by_key: HashMap<Digest, CallUsage>,
     failed: HashMap<Digest, Vec<AttemptRecord>>,
 }
 
 impl Calls {
+    /// Of these items, read from the store together.
     pub(super) async fn read<'r>(
         context: &Context,
         rows: impl Iterator<Item = &'r ItemRow>,
     ) -> Result<Self, FlowError> {
         let mut seen = HashSet::new();
         let keys: Vec<Digest> = rows.flat_map(|row| &row.calls).filter(|key| seen.insert(*key)).cloned().collect();
-        let usages = context.store.call_usages(&keys).await?;
+        let mut calls = Self::none_yet(context).await?;
+        calls.extend(context.store.call_usages(&keys).await?);
+        Ok(calls)
+    }
+
+    /// Tries that failed are few, and known beforehand.
+    pub(super) async fn none_yet(context: &Context) -> Result<Self, FlowError> {
         let mut failed: HashMap<Digest, Vec<AttemptRecord>> = HashMap::new();
         for attempt in context.store.failed_attempts(u32::MAX).await? {
-            if seen.contains(&attempt.key) {
-                failed.entry(attempt.key.clone()).or_default().push(attempt);
-            }
+            failed.entry(attempt.key.clone()).or_default().push(attempt);
         }
-        Ok(Self { by_key: usages.into_iter().map(|call| (call.key.clone(), call)).collect(), failed })
+        Ok(Self { by_key: HashMap::new(), failed })
+    }
+
+    pub(super) fn extend(&mut self, calls: Vec<CallUsage>) {
+        self.by_key.extend(calls.into_iter().map(|call| (call.key.clone(), call)));
     }
 
     pub(super) fn of(&self, row: &ItemRow, tariff: &Tariff<'_>) -> Took {
