@@ -5,11 +5,12 @@ mod costs;
 mod quality;
 mod scored;
 mod scoring;
+mod seeds;
 mod sharing;
 mod slices;
 mod took;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
@@ -28,7 +29,12 @@ use divvy_core::{
 };
 use divvy_store::ItemRow;
 
-use self::{scored::Evaluated, scoring::Further, sharing::Sharing};
+use self::{
+    scored::Evaluated,
+    scoring::Further,
+    seeds::Member,
+    sharing::{Sharing, as_scores, has_partial_credit},
+};
 use crate::{
     context::Context,
     error::FlowError,
@@ -70,6 +76,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         divvy_version: heading.version,
         quality: quality::of(context, &scored.arms).await?,
         arms: scored.arms,
+        seeds: scored.seeds,
         comparisons: scored.comparisons,
         slices: scored.slices,
         scoring: scored.scoring,
@@ -154,34 +161,51 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
 async fn by_arm(context: &Context) -> Result<costs::ByArm, FlowError> {
     let mut by_arm = costs::ByArm::new();
     for row in context.store.items(&context.digest, Stage::Evaluate).await? {
-        by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
+        let answer = seeds::answer(&row.question, row.sample).into_owned();
+        by_arm.entry(row.arm.clone()).or_default().insert(answer, row);
     }
     Ok(by_arm)
 }
 
+/// Of all its members as of one arm: the answers to all questions, as often as there are repeats and members.
 fn arm_result(
     arm: &Arm,
-    questions: &Questions,
-    rows: &HashMap<String, ItemRow>,
+    (questions, repeats): (&Questions, u32),
+    members: &[Member<'_>],
     sharing: &Sharing,
     further: &mut Further,
 ) -> Result<Evaluated, FlowError> {
     let mut tally = Tally::default();
-    for question in questions.iter() {
-        let row = rows.get(&question.id.0);
-        let graded = match row {
-            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(&question)),
-            _ => None,
-        };
-        if arm.strategy.needs_decomposer() {
-            quality::count(&mut tally.quality, arm.strategy, &question, graded.as_ref());
+    for member in members {
+        further.hear(member.verdicts);
+        for repeat in 0..repeats {
+            questions.iter().try_for_each(|question| {
+                add_answer(&mut tally, arm, &question, member.rows.get(&*seeds::answer(&question.id, repeat)), further)
+            })?;
         }
-        further.add(&question, graded.as_ref());
-        tally.without_decomposition += u64::from(row.is_some_and(rows::has_no_decomposition));
-        tally.add(&question, graded);
     }
     let (right, scores) = (tally.right.clone(), tally.scores.clone());
-    Ok(Evaluated { arm: tally.result(arm, sharing), right, scores })
+    Ok(Evaluated { arm: tally.result(arm, sharing, members.len()), right, scores, members: Vec::new() })
+}
+
+fn add_answer(
+    tally: &mut Tally,
+    arm: &Arm,
+    question: &Question,
+    row: Option<&ItemRow>,
+    further: &mut Further,
+) -> Result<(), FlowError> {
+    let graded = match row {
+        Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(question)),
+        _ => None,
+    };
+    if arm.strategy.needs_decomposer() {
+        quality::count(&mut tally.quality, arm.strategy, question, graded.as_ref());
+    }
+    further.add(question, graded.as_ref());
+    tally.without_decomposition += u64::from(row.is_some_and(rows::has_no_decomposition));
+    tally.add(question, graded);
+    Ok(())
 }
 
 /// Sums over the questions of one arm.
@@ -251,7 +275,19 @@ impl Tally {
         }
     }
 
-    fn result(self, arm: &Arm, sharing: &Sharing) -> ArmResult {
+    /// 95 % intervals of accuracy and of partial credit.
+    fn intervals(&self, sharing: &Sharing, seeds: usize) -> ((f64, f64), Option<(f64, f64)>) {
+        if self.right.len() == sharing.questions {
+            return (sharing.accuracy(&self.right), sharing.score(&self.right, &self.scores));
+        }
+        let of = |values: &[f64]| seeds::per_seed(values, sharing.questions, seeds);
+        let has_credit = has_partial_credit(&self.right, &self.scores);
+        let score = has_credit.then(|| sharing.drawn(&of(&self.scores))).flatten();
+        (sharing.pooled(&of(&as_scores(&self.right))), score)
+    }
+
+    fn result(self, arm: &Arm, sharing: &Sharing, seeds: usize) -> ArmResult {
+        let (ci, score_ci) = self.intervals(sharing, seeds);
         let n = self.right.len() as u64;
         let correct = self.right.iter().filter(|right| **right).count() as u64;
         let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
@@ -263,12 +299,14 @@ impl Tally {
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,
+            each: n.checked_div(sharing.questions as u64).unwrap_or(1).max(1),
+            pool: None,
             correct,
             accuracy: share(correct as f64),
-            ci: sharing.accuracy(&self.right),
+            ci,
             passages: sharing.passages(),
             score: share(self.scores.iter().sum()),
-            score_ci: sharing.score(&self.right, &self.scores),
+            score_ci,
             no_answer: self.no_answer + self.without_decomposition,
             truncated: self.truncated,
             refused: self.refused,
@@ -370,6 +408,7 @@ async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> 
         let key = train::key(context, name).await?;
         let Some(record) = context.store.artefact(&key).await? else { continue };
         let Ok(artefact) = serde_json::from_str::<train::Artefact>(&record.meta_json) else { continue };
+        let (sweep, wall_ms) = train::tried(context, name).await?;
         summaries.push(TrainingSummary {
             student: name.clone(),
             base: plan.base.clone(),
@@ -379,7 +418,9 @@ async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> 
             too_long: artefact.too_long,
             unusable: artefact.unusable,
             epochs: plan.epochs as f64,
-            wall_ms: artefact.wall_ms,
+            wall_ms: if sweep.is_empty() { artefact.wall_ms } else { wall_ms },
+            kept: artefact.kept,
+            sweep,
             curve: context.store.metrics(&key).await?,
         });
     }

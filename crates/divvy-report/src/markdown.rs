@@ -3,9 +3,9 @@
 use divvy_core::results::{Family, Results};
 
 use crate::{
-    costs, efficiency,
+    chosen, costs, efficiency,
     number::count,
-    quality, scoring, sets, slices,
+    quality, scoring, seeds, sets, slices,
     table::{self, Table, clean},
     tables, verdict,
 };
@@ -26,6 +26,8 @@ pub fn markdown(results: &Results) -> String {
         tables::collection(results),
         tables::screening(results),
         tables::training(results),
+        chosen::sweeps(results),
+        chosen::steps(results),
         tables::stages(results),
     ];
     for table in shared.iter().flatten() {
@@ -51,6 +53,9 @@ fn push_sets(text: &mut String, results: &Results, overview: &Table) {
 fn push_set(text: &mut String, results: &Results, heading: &str) {
     push_verdict(text, results);
     push_table(text, &tables::outcomes(results), heading, "No arm was evaluated.");
+    if let Some(seeds) = seeds::table(results) {
+        push_table(text, &seeds, heading, "");
+    }
     if !results.arms.is_empty() {
         push_table(text, &tables::tokens(results), heading, "");
     }
@@ -110,6 +115,7 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         ),
         "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
     ];
+    notes.extend(seeds::notes(results));
     if results.comparisons.iter().any(|pair| pair.exploratory) {
         notes.push(
             "The recipe declares what is compared: Holm’s adjustment is over those comparisons. The others are exploratory: they \
