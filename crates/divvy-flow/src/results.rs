@@ -8,6 +8,7 @@ mod scoring;
 mod seeds;
 mod sharing;
 mod slices;
+mod stages;
 mod took;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,14 +19,11 @@ use divvy_core::{
     quality::Quality,
     question::Question,
     questions::Questions,
-    recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
-        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary,
+        ArmResult, DatasetUse, Example, ModelUse, Results, StepSlice,
         costs::{Costs, StatedTerms},
     },
-    screening::reason,
 };
 use divvy_store::ItemRow;
 
@@ -39,7 +37,7 @@ use crate::{
     context::Context,
     error::FlowError,
     evaluate::{Graded, Spent},
-    items, rows, train,
+    items, rows,
 };
 
 /// Browsable examples an arm keeps in the report.
@@ -65,7 +63,7 @@ pub struct Heading {
 /// # Errors
 /// The store's, or an unreadable record.
 pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowError> {
-    let training = training(context).await?;
+    let training = stages::training(context).await?;
     let scored = scored::read(context, (heading.terms, &heading.prices), &training).await?;
     Ok(Results {
         name: context.plan.name.clone(),
@@ -82,10 +80,10 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
         scoring: scored.scoring,
         by_dataset: scored.by_dataset,
         costs: scored.costs,
-        collection: collection(context).await?,
-        screening: screening(context).await?,
+        collection: stages::collection(context).await?,
+        screening: stages::screening(context).await?,
         training,
-        stages: stages(context).await?,
+        stages: stages::stages(context).await?,
     })
 }
 
@@ -342,92 +340,4 @@ fn example(question: &Question, graded: Graded) -> Example {
         correct: graded.grade.correct,
         outcome: graded.grade.outcome,
     }
-}
-
-async fn collection(context: &Context) -> Result<Option<CollectionSummary>, FlowError> {
-    let rows = context.store.items(&context.digest, Stage::Collect).await?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
-    Ok(Some(CollectionSummary {
-        teacher: context.plan.collect.teacher.clone(),
-        candidates: rows.len() as u64,
-        usable: done(&rows),
-        reasons: reasons(rows.iter().filter(|row| row.state != ItemState::Done), ""),
-        tokens_in,
-        tokens_out,
-    }))
-}
-
-async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowError> {
-    let Some(plan) = &context.plan.screen else { return Ok(None) };
-    let rows = context.store.items(&context.digest, Stage::Screen).await?;
-    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
-    Ok(Some(ScreeningSummary {
-        solver: plan.solver.clone(),
-        candidates: rows.len() as u64,
-        kept: done(&rows),
-        // Where nobody looked at gold, nothing is known to be correct.
-        reasons: reasons(rows.iter(), if plan.rule == Rule::Agreement { reason::AGREED } else { reason::CORRECT }),
-        tokens_in,
-        tokens_out,
-    }))
-}
-
-fn done(rows: &[ItemRow]) -> u64 {
-    rows.iter().filter(|row| row.state == ItemState::Done).count() as u64
-}
-
-/// Reason → rows, largest first; `kept` is the reason of those that are done.
-fn reasons<'a>(rows: impl Iterator<Item = &'a ItemRow>, kept: &'a str) -> Vec<(String, u64)> {
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    for row in rows {
-        let reason = match &row.state {
-            ItemState::Done => kept,
-            ItemState::Rejected(reason) | ItemState::Failed(reason) => reason,
-            ItemState::Pending => "pending",
-        };
-        *reasons.entry(reason.to_owned()).or_default() += 1;
-    }
-    let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
-    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    reasons
-}
-
-/// In and out, of every call behind these rows.
-async fn tokens(context: &Context, rows: &[ItemRow]) -> Result<(u64, u64), FlowError> {
-    let calls: Vec<_> = rows.iter().flat_map(|row| row.calls.iter().cloned()).collect();
-    let usages = context.store.call_usages(&calls).await?;
-    Ok(items::sum_usage(usages.into_iter().map(|call| call.usage)))
-}
-
-async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> {
-    let mut summaries = Vec::new();
-    for (name, plan) in &context.plan.students {
-        let key = train::key(context, name).await?;
-        let Some(record) = context.store.artefact(&key).await? else { continue };
-        let Ok(artefact) = serde_json::from_str::<train::Artefact>(&record.meta_json) else { continue };
-        let (sweep, wall_ms) = train::tried(context, name).await?;
-        summaries.push(TrainingSummary {
-            student: name.clone(),
-            base: plan.base.clone(),
-            target: plan.target.name().to_owned(),
-            method: format!("{:?}", plan.method).to_lowercase(),
-            rows: artefact.rows,
-            too_long: artefact.too_long,
-            unusable: artefact.unusable,
-            epochs: plan.epochs as f64,
-            wall_ms: if sweep.is_empty() { artefact.wall_ms } else { wall_ms },
-            kept: artefact.kept,
-            sweep,
-            curve: context.store.metrics(&key).await?,
-        });
-    }
-    Ok(summaries)
-}
-
-async fn stages(context: &Context) -> Result<Vec<StageTime>, FlowError> {
-    let times = context.store.stage_times(&context.digest).await?;
-    Ok(times.into_iter().map(|(stage, wall_ms)| StageTime { stage: stage.name().to_owned(), wall_ms }).collect())
 }

@@ -26,8 +26,9 @@ impl Plan {
     }
 
     fn pooled<'n>(&self, part: &'n str) -> Option<&'n str> {
-        self.students.get(part.strip_prefix("student:")?)?.seed?;
-        without_seed(part)
+        let seed = self.students.get(part.strip_prefix("student:")?)?.seed?;
+        let (name, told) = part.rsplit_once('#')?;
+        (told == seed.to_string()).then_some(name)
     }
 }
 
