@@ -147,6 +147,8 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, splits: &Splits) -> Vec<Estimat
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     pub arms: usize,
+    /// Answers of an arm to a question.
+    pub repeats: u32,
     /// Data sets that are scored, and their questions.
     pub sets: Vec<(String, u64)>,
     pub answers: u64,
@@ -164,7 +166,7 @@ pub fn shape(plan: &Plan, questions: &Splits) -> Option<Shape> {
     let grid = Grid::of(plan, questions);
     let of_set = |set: &String| questions.iter().filter(|question| question.dataset == *set).count() as u64;
     let sets = grid::sets(plan).iter().map(|set| (set.clone(), of_set(set))).collect();
-    let mut shape = Shape { arms: evaluate.arms.len(), sets, ..Shape::default() };
+    let mut shape = Shape { arms: evaluate.arms.len(), repeats: evaluate.repeats, sets, ..Shape::default() };
     let mut written: BTreeSet<(&str, Variant)> = BTreeSet::new();
     for arm in &evaluate.arms {
         let asked = questions.iter().filter(|question| grid.asks(arm, &question.dataset)).count() as u64;

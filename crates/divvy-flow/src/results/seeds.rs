@@ -73,3 +73,19 @@ pub(super) fn per_seed(values: &[f64], questions: usize, seeds: usize) -> Vec<Ve
     let each = (values.len() / seeds.max(1)).max(1);
     values.chunks(each).map(|seed| per_question(seed, questions)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_gathered_by_question_and_by_seed() {
+        // Two seeds, each with two answers to three questions.
+        let values = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0];
+        assert_eq!(per_seed(&values, 3, 2), [[1.0, 0.5, 0.0], [0.5, 0.0, 1.0]]);
+        assert_eq!(per_question(&values, 3), [0.75, 0.25, 0.5]);
+        assert_eq!(per_question(&values[..3], 3), values[..3]);
+        assert!(per_question(&[], 0).is_empty() && per_seed(&[], 0, 2).is_empty());
+        assert_eq!(answer(&QuestionId("s/test/1".to_owned()), 2), "s/test/1#2");
+    }
+}
