@@ -110,7 +110,7 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
             "Comparisons are paired on the same questions: {}, Holm-adjusted within each family ({}); \
              “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired difference, \
              not adjusted. Detectable is the smallest true difference that these questions find four times in five.",
-            if passages(results).is_some() { "paired cluster bootstrap" } else { "exact McNemar test" },
+            test(results),
             families(results)
         ),
         "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
@@ -137,6 +137,14 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
 /// Passages, where questions share them.
 fn passages(results: &Results) -> Option<u64> {
     results.arms.iter().find_map(|arm| arm.passages)
+}
+
+fn test(results: &Results) -> &'static str {
+    match (passages(results), results.arms.iter().any(|arm| arm.each > 1)) {
+        (Some(_), _) => "paired cluster bootstrap",
+        (None, true) => "exact McNemar test, or where questions have several answers a paired bootstrap",
+        (None, false) => "exact McNemar test",
+    }
 }
 
 fn intervals(results: &Results) -> String {

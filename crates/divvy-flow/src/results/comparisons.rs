@@ -153,8 +153,10 @@ fn compare_means(family: Family, left: &Evaluated, right: &Evaluated, sharing: &
     let (a, b) = (means(left), means(right));
     let n = sharing.questions as u64;
     let found = sharing.difference(&a, &b);
-    let (difference, ci, p_value) =
-        found.map_or((0.0, (-1.0, 1.0), 1.0), |found| (found.difference, found.ci, found.p_value));
+    let differs = found.filter(|_| a != b);
+    // Where all are alike, every resample says the same: that is no certainty.
+    let alike = (0.0, stats::paired::interval(0, 0, n), 1.0);
+    let (difference, ci, p_value) = differs.map_or(alike, |found| (found.difference, found.ci, found.p_value));
     let more = |a: &[f64], b: &[f64]| a.iter().zip(b).filter(|(a, b)| a > b).count() as u64;
     let squares: f64 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum();
     Comparison {

@@ -261,8 +261,15 @@ impl Names<'_> {
             Some(target) if trained_for(target) => Ok(()),
             Some(target) => self
                 .fail(key, format!("`{name}` has the target {}, which does not train it for this part", target.name())),
-            None => Err(RecipeError::at_key(self.origin, key, format!("no student is called `{student}`"))
-                .hint(format!("add [students.{student}]"))),
+            None => {
+                let error = RecipeError::at_key(self.origin, key, format!("no student is called `{student}`"));
+                let known = self.recipe.students.iter().flat_map(|(name, student)| versions(name, student));
+                let known: Vec<String> = known.map(|version| version.name).collect();
+                Err(match recipe::nearest(student, known.iter().map(String::as_str)) {
+                    Some(near) => error.hint(format!("did you mean `student:{near}`?")),
+                    None => error.hint(format!("add [students.{student}]")),
+                })
+            }
         }
     }
 }
