@@ -13,11 +13,26 @@ pub use flat::{COLUMNS, Kind, cells};
 /// Some questions, next to each other in the order of the run, with every row that they have.
 #[derive(Clone, Debug)]
 pub struct Sheet {
-    /// Names of the run's arms, the same in each of its sheets.
+    /// Names of the run's arms, the same in each of its sheets; where questions are answered several times, of each answer
+    /// ([`answer_name`]).
     pub arms: std::sync::Arc<[String]>,
     pub questions: Vec<Asked>,
     /// Each once, however many rows share it.
     pub calls: Vec<RowCall>,
+}
+
+/// What an arm is called in a sheet for its answer with this number, from 0: `cot/big`, then `cot/big (2)`.
+#[must_use]
+pub fn answer_name(arm: &str, repeat: u32) -> String {
+    if repeat == 0 { arm.to_owned() } else { format!("{arm} ({})", repeat + 1) }
+}
+
+/// The arm of such a name, and the answer's number.
+#[must_use]
+pub fn answer_of(name: &str) -> (&str, u32) {
+    let split = name.strip_suffix(')').and_then(|name| name.rsplit_once(" ("));
+    let numbered = split.and_then(|(arm, number)| Some((arm, number.parse::<u32>().ok()?.checked_sub(1)?)));
+    numbered.unwrap_or((name, 0))
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -73,4 +88,17 @@ pub struct RowCall {
     /// A `ChatRequest`, as it was asked.
     pub request: Box<RawValue>,
     pub reply: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answers_name_says_its_arm_and_number() {
+        for repeat in [0, 1, 41] {
+            assert_eq!(answer_of(&answer_name("cot/big", repeat)), ("cot/big", repeat));
+        }
+        assert_eq!(answer_of("cot/big (old)"), ("cot/big (old)", 0));
+    }
 }

@@ -6,9 +6,11 @@ mod tests;
 
 mod batch;
 mod declared;
+mod draw;
 mod names;
 mod prompts;
 mod scoring;
+mod seeds;
 mod sets;
 mod train;
 mod tuning;
@@ -19,9 +21,17 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use self::names::Names;
-pub use self::{prompts::demonstrates, sets::SetNames, train::TorchPlan, tuning::Tuning};
+pub use self::{
+    draw::{Draw, PartSampling},
+    prompts::demonstrates,
+    seeds::without_seed,
+    sets::SetNames,
+    train::TorchPlan,
+    tuning::Tuning,
+};
 use crate::{
     arm::{Arm, ArmPair},
+    chat::Sampling,
     digest::Digest,
     prompts::{Prompts, decompose::Style},
     recipe::{EvalSplit, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
@@ -69,6 +79,8 @@ pub struct CollectPlan {
     pub teacher: String,
     pub samples: u32,
     pub temperature: f64,
+    #[serde(flatten)]
+    pub draw: Draw,
     pub max_tokens: u32,
     pub max_subquestions: usize,
 }
@@ -78,6 +90,8 @@ pub struct ScreenPlan {
     pub solver: String,
     pub samples: u32,
     pub temperature: f64,
+    #[serde(flatten)]
+    pub draw: Draw,
     pub max_tokens: u32,
     pub rule: Rule,
     pub threshold: f64,
@@ -111,6 +125,12 @@ pub struct StudentPlan {
     /// Most training rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<usize>,
+    /// Of its training; the plan's own when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Rates that are tried, ascending, of which `learning_rate` is the first. Empty where there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<f64>,
     #[serde(flatten)]
     pub tuning: Tuning,
     /// Trained by PyTorch; by divvy's own engine when absent.
@@ -126,7 +146,16 @@ pub struct EvaluatePlan {
     pub solve_tokens: u32,
     pub decompose_tokens: u32,
     pub max_subquestions: usize,
+    /// Of decomposers.
     pub repetition_penalty: f64,
+    #[serde(default, skip_serializing_if = "PartSampling::is_usual")]
+    pub solving: PartSampling,
+    /// Its penalty stands above.
+    #[serde(default, skip_serializing_if = "PartSampling::is_usual")]
+    pub decomposing: PartSampling,
+    /// Answers to each question.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub repeats: u32,
     /// Declared beforehand: the plan's digest covers them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<ArmPair>,
@@ -152,6 +181,24 @@ pub struct CodePlan {
 pub struct JudgePlan {
     pub model: String,
     pub max_tokens: u32,
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_once(repeats: &u32) -> bool {
+    *repeats == 1
+}
+
+impl EvaluatePlan {
+    /// What a decomposer is asked with.
+    #[must_use]
+    pub fn decomposing(&self) -> Sampling {
+        let sampling = self.decomposing.sampling(self.decompose_tokens);
+        Sampling { repetition_penalty: self.repetition_penalty, ..sampling }
+    }
 }
 
 impl StudentPlan {

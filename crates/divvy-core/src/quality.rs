@@ -13,7 +13,7 @@ pub use leak::leaks;
 use crate::{
     chat::Finish,
     decomposition::Decomposition,
-    prompts::decompose::{Problem, parse},
+    prompts::decompose::{Problem, Style, parse, read},
     question::Question,
 };
 
@@ -126,6 +126,12 @@ impl Quality {
         let decomposed = self.well_formed - self.declined;
         (decomposed > 0).then(|| self.subquestions as f64 / decomposed as f64)
     }
+}
+
+/// Whether a reply can be read as a decomposition, "No decomposition" included: what [`Quality::well_formed`] counts.
+#[must_use]
+pub fn is_well_formed(reply: &str, finish: &Finish, style: Style) -> bool {
+    read(reply, finish, style, usize::MAX).decomposition.is_some()
 }
 
 /// Whether a line of a decomposer's reply is there twice or goes round in circles.

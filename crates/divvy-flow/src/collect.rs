@@ -129,13 +129,13 @@ fn recorded(question: &Question) -> Done {
 
 fn request(context: &Context, question: &Question, sample: u32, style: Style, take: u32) -> Request {
     let plan = &context.plan.collect;
+    let root = plan.draw.seed.unwrap_or(context.plan.seed);
     // A greedy reply has no use for one.
-    let seed = || derive_seed(context.plan.seed, &format!("collect/{}/{sample}", question.id));
+    let seed = || derive_seed(root, &format!("collect/{}/{sample}", question.id));
     let sampling = Sampling {
-        temperature: plan.temperature,
         seed: if plan.temperature > 0.0 { seed() } else { 0 },
         format: decompose::format(style),
-        ..Sampling::greedy(plan.max_tokens)
+        ..plan.draw.sampling(plan.temperature, plan.max_tokens)
     };
     Request { messages: decompose::messages(&context.plan.prompts, style, question), sampling, sample, take }
 }

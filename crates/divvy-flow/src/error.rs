@@ -20,6 +20,9 @@ pub enum FlowError {
     Model { name: String, reason: String },
     #[error("training `{student}`: {reason}")]
     Train { student: String, reason: String },
+    /// The same, of a loss that ran away: another learning rate may serve.
+    #[error("training `{student}`: {reason}")]
+    Diverged { student: String, reason: String },
     #[error("{0}")]
     Input(String),
     /// What was made of the rows could not be written.

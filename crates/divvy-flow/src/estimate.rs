@@ -89,7 +89,7 @@ fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &Questions) -
     let sets = sets.map(|set| of_set(set, student.mix.get(set).copied().unwrap_or(1.0)));
     let all = sets.reduce(together).unwrap_or_else(|| line("train", name, std::iter::empty(), 0, 1));
     let most = student.rows.map_or(1.0, |rows| (rows as f64 / all.calls.max(1) as f64).min(1.0));
-    scaled(all, most * student.epochs as f64)
+    scaled(all, most * student.epochs as f64 * student.sweep.len().max(1) as f64)
 }
 
 /// So many times as much.
@@ -147,6 +147,8 @@ fn evaluation(whole: &Plan, plan: &EvaluatePlan, splits: &Splits) -> Vec<Estimat
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shape {
     pub arms: usize,
+    /// Answers of an arm to a question.
+    pub repeats: u32,
     /// Data sets that are scored, and their questions.
     pub sets: Vec<(String, u64)>,
     pub answers: u64,
@@ -164,13 +166,16 @@ pub fn shape(plan: &Plan, questions: &Splits) -> Option<Shape> {
     let grid = Grid::of(plan, questions);
     let of_set = |set: &String| questions.iter().filter(|question| question.dataset == *set).count() as u64;
     let sets = grid::sets(plan).iter().map(|set| (set.clone(), of_set(set))).collect();
-    let mut shape = Shape { arms: evaluate.arms.len(), sets, ..Shape::default() };
+    let mut shape = Shape { arms: evaluate.arms.len(), repeats: evaluate.repeats, sets, ..Shape::default() };
     let mut written: BTreeSet<(&str, Variant)> = BTreeSet::new();
     for arm in &evaluate.arms {
         let asked = questions.iter().filter(|question| grid.asks(arm, &question.dataset)).count() as u64;
-        shape.answers += asked;
+        let answers = asked * u64::from(evaluate.repeats);
+        shape.answers += answers;
         if let Some(decomposer) = writes_at_once(plan, arm) {
-            shape.decomposing += asked;
+            // A greedy one is written once for all repeats.
+            let asked = if evaluate.decomposing.is_greedy() { asked } else { answers };
+            shape.decomposing += answers;
             // A student is asked as it was trained, whatever the arm's demonstrations and cap.
             let student = decomposer.starts_with("student:");
             let variant = if student { Variant::default() } else { arm.variant };
@@ -212,7 +217,8 @@ fn solving(
 ) -> Estimate {
     let prompts = &whole.prompts;
     let solver = |asked: &dyn Fn(&Question) -> Vec<Vec<Message>>, max_tokens| {
-        line("evaluate", &arm.solver, questions.iter().flat_map(|question| asked(&question)), max_tokens, 1)
+        let prompts = questions.iter().flat_map(|question| asked(&question));
+        line("evaluate", &arm.solver, prompts, max_tokens, plan.repeats)
     };
     match arm.strategy {
         Strategy::Direct => solver(&|question| vec![direct::messages(prompts, shots, question)], plan.direct_tokens),
@@ -245,7 +251,8 @@ fn decomposing(
             .collect(),
         _ => vec![decompose::messages(&whole.prompts, manner, &question)],
     });
-    Some(line("evaluate", name, prompts, plan.decompose_tokens, 1))
+    let once = plan.decomposing.is_greedy() && arm.strategy != Strategy::SelfAsk;
+    Some(line("evaluate", name, prompts, plan.decompose_tokens, if once { 1 } else { plan.repeats }))
 }
 
 /// The solver's prompts of the strategies with one call a subquestion.

@@ -123,15 +123,18 @@ pub fn grid(context: &Context, plan: &EvaluatePlan) -> Grid {
 #[must_use]
 pub fn expected(context: &Context, plan: &EvaluatePlan) -> u64 {
     let (grid, questions) = (grid(context, plan), questions(context, plan));
-    plan.arms.iter().map(|arm| grid.asked(arm, questions).len() as u64).sum()
+    let answered: u64 = plan.arms.iter().map(|arm| grid.asked(arm, questions).len() as u64).sum();
+    answered * u64::from(plan.repeats)
 }
 
-/// `9 arms`, `9 arms × 3 data sets`
+/// `9 arms`, `9 arms × 3 data sets × 5 repeats`
 fn shape(whole: &Plan, plan: &EvaluatePlan) -> String {
-    match grid::sets(whole).len() {
-        0 | 1 => format!("{} arms", plan.arms.len()),
-        sets => format!("{} arms × {sets} data sets", plan.arms.len()),
-    }
+    let sets = match grid::sets(whole).len() {
+        0 | 1 => String::new(),
+        sets => format!(" × {sets} data sets"),
+    };
+    let repeats = if plan.repeats == 1 { String::new() } else { format!(" × {} repeats", plan.repeats) };
+    format!("{} arms{sets}{repeats}", plan.arms.len())
 }
 
 /// Runs the stage, if the plan has one. Opening a test set is recorded.
@@ -150,7 +153,11 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let grid = &grid;
     let all = ours.flat_map(|question| {
         let (set, id) = (question.dataset.clone(), question.id.clone());
-        plan.arms.iter().filter(move |arm| grid.asks(arm, &set)).map(move |arm| key(arm, &id))
+        let arms = plan.arms.iter().filter(move |arm| grid.asks(arm, &set));
+        arms.flat_map(move |arm| {
+            let id = id.clone();
+            (0..plan.repeats).map(move |repeat| key(arm, &id, repeat))
+        })
     });
     let mut total = 0;
     let todo: Vec<ItemKey> = all.inspect(|_| total += 1).filter(|key| !settled.contains_key(key)).collect();
@@ -179,7 +186,7 @@ async fn answer_all(
     let (opened, sandbox) = (&opened, sandbox.as_ref());
     items::run(context, Stage::Evaluate, todo, pace(opened), |key| {
         let question = questions.get(&key.question).expect("an item is named after its question");
-        answer_one(context, plan, &opened[&key.arm], question, sandbox)
+        answer_one(context, plan, &opened[&key.arm], (question, key.sample), sandbox)
     })
     .await
 }
@@ -225,8 +232,8 @@ fn sandbox(context: &Context, plan: &EvaluatePlan) -> Result<Option<Arc<Sandbox>
     Ok(Some(Arc::new(sandbox)))
 }
 
-fn key(arm: &Arm, question: &QuestionId) -> ItemKey {
-    ItemKey { question: question.clone(), sample: 0, arm: arm.slug() }
+fn key(arm: &Arm, question: &QuestionId, repeat: u32) -> ItemKey {
+    ItemKey { question: question.clone(), sample: repeat, arm: arm.slug() }
 }
 
 async fn open<'a>(context: &Context, plan: &'a EvaluatePlan) -> Result<HashMap<String, Opened<'a>>, FlowError> {
@@ -274,13 +281,13 @@ async fn answer_one(
     context: &Context,
     plan: &EvaluatePlan,
     opened: &Opened<'_>,
-    question: Arc<Question>,
+    (question, repeat): (Arc<Question>, u32),
     sandbox: Option<&Arc<Sandbox>>,
 ) -> Result<Done, ChatError> {
     if opened.arm.strategy.needs_decomposer() && opened.decomposer.is_none() && question.recorded.is_none() {
         return Ok(Done::new(ItemState::Failed(NO_DECOMPOSITION.into()), &(), Vec::new()));
     }
-    let answer = strategy::answer(context, plan, opened, &question).await?;
+    let answer = strategy::answer(context, plan, opened, (&question, repeat)).await?;
     let mut graded = grade(&question, &answer);
     if let Some(sandbox) = sandbox.filter(|_| question.scorer == ScorerKind::Code && !answer.malformed) {
         graded.grade = tested(sandbox, &question, &answer).await;

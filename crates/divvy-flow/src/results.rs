@@ -5,11 +5,13 @@ mod costs;
 mod quality;
 mod scored;
 mod scoring;
+mod seeds;
 mod sharing;
 mod slices;
+mod stages;
 mod took;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use divvy_core::{
     arm::Arm,
@@ -17,27 +19,25 @@ use divvy_core::{
     quality::Quality,
     question::Question,
     questions::Questions,
-    recipe::Rule,
     records::{ItemState, Outcome, Stage},
     results::{
-        ArmResult, CollectionSummary, DatasetUse, Example, ModelUse, Results, ScreeningSummary, StageTime, StepSlice,
-        TrainingSummary,
+        ArmResult, DatasetUse, Example, ModelUse, Results, StepSlice,
         costs::{Costs, StatedTerms},
     },
-    screening::reason,
 };
 use divvy_store::ItemRow;
 
 use self::{
     scored::{Evaluated, Records},
     scoring::Further,
-    sharing::Sharing,
+    seeds::Member,
+    sharing::{Sharing, as_scores, has_partial_credit},
 };
 use crate::{
     context::Context,
     error::FlowError,
     evaluate::{Graded, Spent},
-    items, rows, train,
+    items, rows,
 };
 
 /// Browsable examples an arm keeps in the report.
@@ -90,7 +90,7 @@ pub async fn read_with<T: Send + 'static>(
 }
 
 async fn count(context: &Context, heading: Heading, records: Records) -> Result<Results, FlowError> {
-    let training = training(context).await?;
+    let training = stages::training(context).await?;
     let scored = scored::read(context, (heading.terms, &heading.prices), &training, records).await?;
     Ok(Results {
         name: context.plan.name.clone(),
@@ -101,15 +101,16 @@ async fn count(context: &Context, heading: Heading, records: Records) -> Result<
         divvy_version: heading.version,
         quality: quality::of(context, &scored.arms).await?,
         arms: scored.arms,
+        seeds: scored.seeds,
         comparisons: scored.comparisons,
         slices: scored.slices,
         scoring: scored.scoring,
         by_dataset: scored.by_dataset,
         costs: scored.costs,
-        collection: collection(context).await?,
-        screening: screening(context).await?,
+        collection: stages::collection(context).await?,
+        screening: stages::screening(context).await?,
         training,
-        stages: stages(context).await?,
+        stages: stages::stages(context).await?,
     })
 }
 
@@ -167,34 +168,51 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
 fn by_arm(rows: Vec<ItemRow>) -> costs::ByArm {
     let mut by_arm = costs::ByArm::new();
     for row in rows {
-        by_arm.entry(row.arm.clone()).or_default().insert(row.question.0.clone(), row);
+        let answer = seeds::answer(&row.question, row.sample).into_owned();
+        by_arm.entry(row.arm.clone()).or_default().insert(answer, row);
     }
     by_arm
 }
 
+/// Of all its members as of one arm: the answers to all questions, as often as there are repeats and members.
 fn arm_result(
     arm: &Arm,
-    questions: &Questions,
-    rows: &HashMap<String, ItemRow>,
+    (questions, repeats): (&Questions, u32),
+    members: &[Member<'_>],
     sharing: &Sharing,
     further: &mut Further,
 ) -> Result<Evaluated, FlowError> {
     let mut tally = Tally::default();
-    for question in questions.iter() {
-        let row = rows.get(&question.id.0);
-        let graded = match row {
-            Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(&question)),
-            _ => None,
-        };
-        if arm.strategy.needs_decomposer() {
-            quality::count(&mut tally.quality, arm.strategy, &question, graded.as_ref());
+    for member in members {
+        further.hear(member.verdicts);
+        for repeat in 0..repeats {
+            questions.iter().try_for_each(|question| {
+                add_answer(&mut tally, arm, &question, member.rows.get(&*seeds::answer(&question.id, repeat)), further)
+            })?;
         }
-        further.add(&question, graded.as_ref());
-        tally.without_decomposition += u64::from(row.is_some_and(rows::has_no_decomposition));
-        tally.add(&question, graded);
     }
     let (right, scores) = (tally.right.clone(), tally.scores.clone());
-    Ok(Evaluated { arm: tally.result(arm, sharing), right, scores })
+    Ok(Evaluated { arm: tally.result(arm, sharing, members.len()), right, scores, members: Vec::new() })
+}
+
+fn add_answer(
+    tally: &mut Tally,
+    arm: &Arm,
+    question: &Question,
+    row: Option<&ItemRow>,
+    further: &mut Further,
+) -> Result<(), FlowError> {
+    let graded = match row {
+        Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(question)),
+        _ => None,
+    };
+    if arm.strategy.needs_decomposer() {
+        quality::count(&mut tally.quality, arm.strategy, question, graded.as_ref());
+    }
+    further.add(question, graded.as_ref());
+    tally.without_decomposition += u64::from(row.is_some_and(rows::has_no_decomposition));
+    tally.add(question, graded);
+    Ok(())
 }
 
 /// Sums over the questions of one arm.
@@ -264,7 +282,19 @@ impl Tally {
         }
     }
 
-    fn result(self, arm: &Arm, sharing: &Sharing) -> ArmResult {
+    /// 95 % intervals of accuracy and of partial credit.
+    fn intervals(&self, sharing: &Sharing, seeds: usize) -> ((f64, f64), Option<(f64, f64)>) {
+        if self.right.len() == sharing.questions {
+            return (sharing.accuracy(&self.right), sharing.score(&self.right, &self.scores));
+        }
+        let of = |values: &[f64]| seeds::per_seed(values, sharing.questions, seeds);
+        let has_credit = has_partial_credit(&self.right, &self.scores);
+        let score = has_credit.then(|| sharing.drawn(&of(&self.scores))).flatten();
+        (sharing.pooled(&of(&as_scores(&self.right))), score)
+    }
+
+    fn result(self, arm: &Arm, sharing: &Sharing, seeds: usize) -> ArmResult {
+        let (ci, score_ci) = self.intervals(sharing, seeds);
         let n = self.right.len() as u64;
         let correct = self.right.iter().filter(|right| **right).count() as u64;
         let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
@@ -276,12 +306,14 @@ impl Tally {
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,
+            each: n.checked_div(sharing.questions as u64).unwrap_or(1).max(1),
+            pool: None,
             correct,
             accuracy: share(correct as f64),
-            ci: sharing.accuracy(&self.right),
+            ci,
             passages: sharing.passages(),
             score: share(self.scores.iter().sum()),
-            score_ci: sharing.score(&self.right, &self.scores),
+            score_ci,
             no_answer: self.no_answer + self.without_decomposition,
             truncated: self.truncated,
             refused: self.refused,
@@ -317,89 +349,4 @@ fn example(question: &Question, graded: Graded) -> Example {
         correct: graded.grade.correct,
         outcome: graded.grade.outcome,
     }
-}
-
-async fn collection(context: &Context) -> Result<Option<CollectionSummary>, FlowError> {
-    let rows = context.store.items(&context.digest, Stage::Collect).await?;
-    if rows.is_empty() {
-        return Ok(None);
-    }
-    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
-    Ok(Some(CollectionSummary {
-        teacher: context.plan.collect.teacher.clone(),
-        candidates: rows.len() as u64,
-        usable: done(&rows),
-        reasons: reasons(rows.iter().filter(|row| row.state != ItemState::Done), ""),
-        tokens_in,
-        tokens_out,
-    }))
-}
-
-async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowError> {
-    let Some(plan) = &context.plan.screen else { return Ok(None) };
-    let rows = context.store.items(&context.digest, Stage::Screen).await?;
-    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
-    Ok(Some(ScreeningSummary {
-        solver: plan.solver.clone(),
-        candidates: rows.len() as u64,
-        kept: done(&rows),
-        // Where nobody looked at gold, nothing is known to be correct.
-        reasons: reasons(rows.iter(), if plan.rule == Rule::Agreement { reason::AGREED } else { reason::CORRECT }),
-        tokens_in,
-        tokens_out,
-    }))
-}
-
-fn done(rows: &[ItemRow]) -> u64 {
-    rows.iter().filter(|row| row.state == ItemState::Done).count() as u64
-}
-
-/// Reason → rows, largest first; `kept` is the reason of those that are done.
-fn reasons<'a>(rows: impl Iterator<Item = &'a ItemRow>, kept: &'a str) -> Vec<(String, u64)> {
-    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
-    for row in rows {
-        let reason = match &row.state {
-            ItemState::Done => kept,
-            ItemState::Rejected(reason) | ItemState::Failed(reason) => reason,
-            ItemState::Pending => "pending",
-        };
-        *reasons.entry(reason.to_owned()).or_default() += 1;
-    }
-    let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
-    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    reasons
-}
-
-/// In and out, of every call behind these rows.
-async fn tokens(context: &Context, rows: &[ItemRow]) -> Result<(u64, u64), FlowError> {
-    let calls: Vec<_> = rows.iter().flat_map(|row| row.calls.iter().cloned()).collect();
-    let usages = context.store.call_usages(&calls).await?;
-    Ok(items::sum_usage(usages.into_iter().map(|call| call.usage)))
-}
-
-async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> {
-    let mut summaries = Vec::new();
-    for (name, plan) in &context.plan.students {
-        let key = train::key(context, name).await?;
-        let Some(record) = context.store.artefact(&key).await? else { continue };
-        let Ok(artefact) = serde_json::from_str::<train::Artefact>(&record.meta_json) else { continue };
-        summaries.push(TrainingSummary {
-            student: name.clone(),
-            base: plan.base.clone(),
-            target: plan.target.name().to_owned(),
-            method: format!("{:?}", plan.method).to_lowercase(),
-            rows: artefact.rows,
-            too_long: artefact.too_long,
-            unusable: artefact.unusable,
-            epochs: plan.epochs as f64,
-            wall_ms: artefact.wall_ms,
-            curve: context.store.metrics(&key).await?,
-        });
-    }
-    Ok(summaries)
-}
-
-async fn stages(context: &Context) -> Result<Vec<StageTime>, FlowError> {
-    let times = context.store.stage_times(&context.digest).await?;
-    Ok(times.into_iter().map(|(stage, wall_ms)| StageTime { stage: stage.name().to_owned(), wall_ms }).collect())
 }

@@ -4,9 +4,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use divvy_core::{
+    arm::Arm,
     decomposition::Decomposition,
     digest::Digest,
-    graded::{Asked, GradedRow, RowCall, Sheet},
+    graded::{Asked, GradedRow, RowCall, Sheet, answer_name},
     plan::EvaluatePlan,
     question::{Question, QuestionId},
     records::{ItemState, Outcome, Stage},
@@ -58,7 +59,8 @@ pub(crate) async fn each_with_records<T: Send + 'static>(
     };
     let places = async { context.store.places(&context.digest, Stage::Evaluate).await.map_err(FlowError::from) };
     let (places, ()) = futures::try_join!(places, learn)?;
-    let arms: Arc<[String]> = plan.arms.iter().map(divvy_core::arm::Arm::slug).collect();
+    let named = |arm: &Arm| (0..plan.repeats).map(move |repeat| answer_name(&arm.slug(), repeat)).collect::<Vec<_>>();
+    let arms: Arc<[String]> = plan.arms.iter().flat_map(named).collect();
     let questions = evaluate::questions(context, plan);
     let size = (ROWS_A_PART / arms.len().max(1)).max(1);
     let (places, arms) = (&places, &arms);
@@ -117,7 +119,8 @@ fn understand<T>(raw: &Raw, make: &Make<T>) -> Result<T, FlowError> {
     let mut items: Vec<Vec<Option<&ItemRow>>> = vec![vec![None; raw.arms.len()]; raw.questions.len()];
     for item in &raw.items {
         // An arm that an earlier version named otherwise is none of this plan's.
-        let (Some(&question), Some(&arm)) = (places.get(item.question.0.as_str()), arms.get(item.arm.as_str())) else {
+        let name = answer_name(&item.arm, item.sample);
+        let (Some(&question), Some(&arm)) = (places.get(item.question.0.as_str()), arms.get(name.as_str())) else {
             continue;
         };
         items[question][arm] = Some(item);

@@ -203,10 +203,10 @@ async fn judge(
 ) -> Result<Done, ChatError> {
     // All samples at once: one after another, each would wait for a batch of its own.
     let samples = (0..plan.samples).map(|sample| {
+        let root = plan.draw.seed.unwrap_or(context.plan.seed);
         let sampling = Sampling {
-            temperature: plan.temperature,
-            seed: derive_seed(context.plan.seed, &format!("screen/{}/{candidate}/{sample}", question.id)),
-            ..Sampling::greedy(plan.max_tokens)
+            seed: derive_seed(root, &format!("screen/{}/{candidate}/{sample}", question.id)),
+            ..plan.draw.sampling(plan.temperature, plan.max_tokens)
         };
         context.ask_again(
             ready,

@@ -2,8 +2,11 @@
 
 mod mix;
 pub(crate) mod rows;
+mod sweep;
 
 use std::{ops::ControlFlow, path::PathBuf, sync::Arc};
+
+pub use sweep::tried;
 
 use divvy_core::{
     chat::Message,
@@ -11,6 +14,7 @@ use divvy_core::{
     plan::StudentPlan,
     question::QuestionId,
     records::{Stage, TrainNews, TrainPoint},
+    results::KeptStep,
 };
 use divvy_store::Unit;
 use serde::{Deserialize, Serialize};
@@ -27,6 +31,9 @@ pub struct Row {
     /// How much it counts in the loss, one beside another.
     #[serde(skip_serializing_if = "counts_once")]
     pub weight: f64,
+    /// It teaches to decompose: what its prompt brings forth can be told from what cannot be read.
+    #[serde(skip)]
+    pub decomposes: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -62,6 +69,9 @@ pub struct Artefact {
     /// Replies of the screening's solver that taught nothing.
     #[serde(default)]
     pub unusable: u64,
+    /// Where training might end early: the step whose weights these are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptStep>,
     pub wall_ms: i64,
 }
 
@@ -80,6 +90,8 @@ pub trait Trainer: Send + Sync {
 #[derive(Debug)]
 pub enum Stopped {
     Interrupted,
+    /// The loss ran away; another learning rate may serve.
+    Diverged(String),
     Failed(String),
 }
 
@@ -109,15 +121,31 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
 pub async fn run(context: &Context, trainer: &Arc<dyn Trainer>) -> Result<(), FlowError> {
     for (name, plan) in &context.plan.students {
         let job = job(context, plan).await?;
-        let key = Digest::of("student/1", &job);
-        let artefact = match find(context, &key).await? {
-            Some(artefact) => artefact,
-            None if context.shard.is_some() => return Err(untrained_in_a_shard(name)),
-            None => train_alone(context, trainer, name, key.clone(), job).await?,
+        let artefact = match plan.sweep.is_empty() {
+            true => found_or_trained(context, trainer, name, job).await?,
+            false => sweep::run(context, trainer, name, &job).await?,
         };
         context.models.add_student(name, &plan.base, &artefact);
     }
     Ok(())
+}
+
+async fn found_or_trained(
+    context: &Context,
+    trainer: &Arc<dyn Trainer>,
+    name: &str,
+    job: Job,
+) -> Result<Artefact, FlowError> {
+    let key = identity(&job);
+    match find(context, &key).await? {
+        Some(artefact) => Ok(artefact),
+        None if context.shard.is_some() => Err(untrained_in_a_shard(name)),
+        None => train_alone(context, trainer, name, key, job).await,
+    }
+}
+
+fn identity(job: &Job) -> Digest {
+    Digest::of("student/1", job)
 }
 
 fn untrained_in_a_shard(name: &str) -> FlowError {
@@ -137,13 +165,14 @@ pub async fn find(context: &Context, key: &Digest) -> Result<Option<Artefact>, F
     Ok(artefact.filter(|artefact| artefact.path.exists()))
 }
 
-/// The key under which a student's artefact and loss curve are stored.
+/// The key under which a student's artefact and loss curve are stored; of a sweep that of the rate that is kept, or as long
+/// as there is more to try, of the next.
 ///
 /// # Errors
 /// The store's.
 pub async fn key(context: &Context, name: &str) -> Result<Digest, FlowError> {
-    let plan = &context.plan.students[name];
-    Ok(Digest::of("student/1", &job(context, plan).await?))
+    let job = job(context, &context.plan.students[name]).await?;
+    if job.plan.sweep.is_empty() { Ok(identity(&job)) } else { sweep::key(context, &job).await }
 }
 
 async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
@@ -153,7 +182,7 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
         base_id: context.models.base(&plan.base),
         prompt_id: rows::prompt_id(&context.plan.prompts, plan),
         plan: plan.clone(),
-        seed: context.plan.seed,
+        seed: plan.seed.unwrap_or(context.plan.seed),
         rows: rows.train.into_iter().map(|taught| taught.row).collect(),
         dev: rows.dev.into_iter().map(|taught| taught.row).collect(),
         unusable: rows.unusable,
@@ -257,6 +286,7 @@ async fn blocking(
     match training.await {
         Ok(Ok(artefact)) => Ok(artefact),
         Ok(Err(Stopped::Interrupted)) => Err(FlowError::Interrupted),
+        Ok(Err(Stopped::Diverged(reason))) => Err(FlowError::Diverged { student: name.to_owned(), reason }),
         Ok(Err(Stopped::Failed(reason))) => Err(fail(reason)),
         Err(panic) => Err(fail(format!("the trainer stopped unexpectedly: {panic}"))),
     }

@@ -48,6 +48,7 @@ fn results() -> Results {
             model("qwen-1.5b", "path:qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
         ],
         arms,
+        seeds: Vec::new(),
         comparisons,
         slices: Vec::new(),
         by_dataset: Vec::new(),
@@ -108,6 +109,8 @@ fn arm(
         decomposer: decomposer.map(str::to_owned),
         solver,
         n: N,
+        each: 1,
+        pool: None,
         correct,
         accuracy,
         ci: wilson(accuracy),
@@ -207,6 +210,8 @@ fn training(student: &str, target: &str, rows: u64, scale: f64) -> TrainingSumma
         unusable: 1,
         epochs: 2.0,
         wall_ms: 201_000,
+        kept: None,
+        sweep: Vec::new(),
         curve: (1..=240).map(point).collect(),
     }
 }

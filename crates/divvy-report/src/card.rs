@@ -107,9 +107,12 @@ fn push_data(text: &mut String, results: &Results) {
 /// The arms in which the student has a part, with the figures and notes of the report.
 fn push_evaluation(text: &mut String, results: &Results, student: &str) {
     text.push_str("## Evaluation\n\n");
-    let is = |name: &str| roles::trained(results, name).is_some_and(|training| training.student == student);
+    let is = |name: &str| {
+        let training = roles::trained(results, name);
+        training.is_some_and(|training| training.student == student && !roles::stands_for_seeds(name, training))
+    };
     let takes_part = |arm: &&ArmResult| is(&arm.solver) || arm.decomposer.as_deref().is_some_and(is);
-    let arms: Vec<ArmResult> = results.arms.iter().filter(takes_part).cloned().collect();
+    let arms: Vec<ArmResult> = results.arms.iter().chain(&results.seeds).filter(takes_part).cloned().collect();
     if arms.is_empty() {
         return text.push_str("Not evaluated.\n\n");
     }

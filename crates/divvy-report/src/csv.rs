@@ -29,7 +29,7 @@ pub fn csv_arms(results: &Results) -> String {
     head.into_iter().chain(rows.into_iter().map(|columns| line(&columns.map(|(_, value)| value)))).collect()
 }
 
-fn arm_columns(set: &str, arm: &ArmResult) -> [(&'static str, Value); 24] {
+fn arm_columns(set: &str, arm: &ArmResult) -> [(&'static str, Value); 27] {
     [
         ("dataset", json!(set)),
         ("arm", json!(arm.arm)),
@@ -55,6 +55,10 @@ fn arm_columns(set: &str, arm: &ArmResult) -> [(&'static str, Value); 24] {
         ("cost_nanos", json!(arm.cost_nanos)),
         ("well_formed", json!(arm.well_formed)),
         ("mean_subquestions", json!(arm.mean_subquestions)),
+        // Answers to each question; of several seeds the least and the most accurate.
+        ("each", json!(arm.each)),
+        ("seed_lowest", json!(arm.pool.as_ref().map(|pool| pool.lowest))),
+        ("seed_highest", json!(arm.pool.as_ref().map(|pool| pool.highest))),
     ]
 }
 

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use divvy_core::results::{ArmResult, Results};
+use divvy_core::{
+    plan::without_seed,
+    results::{ArmResult, Results},
+};
 
 use crate::{
     number,
@@ -44,7 +47,9 @@ pub(crate) fn series(results: &Results) -> Vec<Series<'_>> {
 fn place(results: &Results, arm: &ArmResult) -> Option<(String, u64)> {
     let sized = |name: &str| {
         let training = roles::trained(results, name)?;
-        let (family, _) = roles::plain(&training.student).rsplit_once('@')?;
+        // The first seed stands for all: they have the same rows.
+        let student = roles::plain(&training.student);
+        let (family, _) = without_seed(student).unwrap_or(student).rsplit_once('@')?;
         Some((roles::plain(name).to_owned(), family.to_owned(), training.rows))
     };
     match (arm.decomposer.as_deref().and_then(sized), sized(&arm.solver)) {
@@ -76,9 +81,15 @@ pub(crate) fn table(results: &Results) -> Option<Table> {
     })
 }
 
-/// `33.5 (27.3–40.3)`
+/// `33.5 (27.3–40.3)`; of several seeds, `33.5 (27.3–40.3), seeds 31.0–35.5`
 pub(crate) fn with_interval(arm: &ArmResult) -> Cell {
-    share(arm.n, arm.accuracy, arm.ci)
+    let cell = share(arm.n, arm.accuracy, arm.ci);
+    match &arm.pool {
+        Some(pool) => {
+            Cell { text: format!("{}, seeds {}", cell.text, number::percent_interval(pool.spread())), ..cell }
+        }
+        None => cell,
+    }
 }
 
 /// The same of any share; nothing where there were no questions.
@@ -91,7 +102,10 @@ pub(crate) fn share(n: u64, share: f64, ci: (f64, f64)) -> Cell {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use divvy_core::{arm::Strategy, results::TrainingSummary};
+    use divvy_core::{
+        arm::Strategy,
+        results::{Pool, TrainingSummary},
+    };
 
     use super::*;
     use crate::testing;
@@ -112,6 +126,25 @@ pub(crate) mod tests {
             results.arms.push(ArmResult { solver: format!("student:se@{size}"), ..arm });
         }
         results
+    }
+
+    #[test]
+    fn seeds_of_one_size_are_one_point_with_their_spread() {
+        let mut results = sized();
+        results.training.iter_mut().for_each(|training| training.student += "#1");
+        let second: Vec<TrainingSummary> = results.training.clone();
+        results.training.extend(
+            second
+                .into_iter()
+                .map(|training| TrainingSummary { student: training.student.replace("#1", "#2"), ..training }),
+        );
+        let pool = Pool { of: vec!["a".to_owned(), "b".to_owned()], lowest: 0.12, highest: 0.28 };
+        results.arms.iter_mut().filter(|arm| arm.arm.contains("sd@")).for_each(|arm| arm.pool = Some(pool.clone()));
+        let told: Vec<(String, usize)> =
+            series(&results).into_iter().map(|series| (series.name, series.points.len())).collect();
+        assert_eq!(told, [("two-stage/sd/big".to_owned(), 3), ("two-stage/teacher/se".to_owned(), 2)]);
+        let text = crate::table::markdown(&table(&results).unwrap());
+        assert!(text.contains("20.0 (15.0–25.0), seeds 12.0–28.0"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use divvy_core::{
     chat::{ChatRequest, Finish, Message},
-    graded::{Asked, GradedRow, RowCall, Sheet},
+    graded::{Asked, GradedRow, RowCall, Sheet, answer_of},
     results::{ArmResult, Results},
 };
 use serde_json::{Value, json};
@@ -13,19 +13,25 @@ use serde_json::{Value, json};
 /// What our scorer is called there.
 const SCORER: &str = "divvy";
 
-/// The samples of each arm in a sheet, by its name, as JSON texts with a comma between.
+/// The samples of each arm in a sheet, by its name, as JSON texts with a comma between. Answers to a question are its epochs.
 #[must_use]
 pub fn inspect_samples(sheet: &Sheet) -> Vec<(String, String)> {
-    let mut samples: Vec<Vec<String>> = vec![Vec::new(); sheet.arms.len()];
+    let columns: Vec<(&str, u32)> = sheet.arms.iter().map(|name| answer_of(name)).collect();
+    let mut arms: Vec<&str> = columns.iter().map(|(arm, _)| *arm).collect();
+    arms.dedup();
+    let places: Vec<usize> =
+        columns.iter().map(|(arm, _)| arms.iter().position(|one| one == arm).unwrap_or(0)).collect();
+    let mut samples: Vec<Vec<String>> = vec![Vec::new(); arms.len()];
     for asked in &sheet.questions {
         for row in &asked.rows {
-            samples[row.arm].push(sample(sheet, asked, row).to_string());
+            let epoch = columns[row.arm].1 + 1;
+            samples[places[row.arm]].push(sample(sheet, asked, row, epoch).to_string());
         }
     }
-    sheet.arms.iter().cloned().zip(samples.iter().map(|texts| texts.join(",\n"))).collect()
+    arms.into_iter().map(str::to_owned).zip(samples.iter().map(|texts| texts.join(",\n"))).collect()
 }
 
-fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> Value {
+fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow, epoch: u32) -> Value {
     let calls: Vec<&RowCall> = row.calls.iter().filter_map(|place| sheet.calls.get(*place)).collect();
     let model = calls.last().map_or("unknown", |call| call.model.as_str());
     let input = match &asked.premise {
@@ -34,7 +40,7 @@ fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> Value {
     };
     let mut sample = json!({
         "id": asked.id,
-        "epoch": 1,
+        "epoch": epoch,
         "input": input,
         "target": asked.gold,
         "messages": calls.iter().flat_map(|call| messages(call)).collect::<Vec<_>>(),
@@ -161,7 +167,7 @@ fn spec(results: &Results, arm: &ArmResult) -> Value {
         "task_version": 0,
         "solver": arm.arm,
         "model": arm.solver,
-        "dataset": {"name": datasets.join(", "), "samples": arm.n, "shuffled": false},
+        "dataset": {"name": datasets.join(", "), "samples": arm.questions(), "shuffled": false},
         "config": {"epochs": 1},
         "packages": {"divvy": results.divvy_version},
         "metadata": {"arm": arm.arm, "plan": results.plan, "decomposer": arm.decomposer},

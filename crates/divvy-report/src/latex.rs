@@ -2,7 +2,7 @@
 
 use divvy_core::results::{ArmResult, Results};
 
-use crate::number;
+use crate::{number, tables::answers};
 
 /// A `table` for each data set that needs `\usepackage{booktabs}` and nothing else, whatever the engine.
 #[must_use]
@@ -40,7 +40,7 @@ fn row(arm: &ArmResult, money: bool) -> String {
     let line = format!(
         "{} & {} & {accuracy} & {} & {}{cost}",
         escape(&arm.arm),
-        number::count(arm.n),
+        answers(arm).text.replace('×', r"$\times$"),
         number::mean(arm.tokens_in, arm.n),
         number::mean(arm.tokens_out, arm.n),
     );

@@ -5,6 +5,7 @@
 //! Modules are listed in reading order: what the numbers say, how they are written, where they are put.
 
 mod card;
+mod chosen;
 mod compare;
 mod costs;
 mod csv;
@@ -20,6 +21,7 @@ mod quality;
 mod roles;
 mod rows;
 mod scoring;
+mod seeds;
 mod sets;
 mod slices;
 mod table;

@@ -3,9 +3,9 @@
 use divvy_core::results::{Family, Results};
 
 use crate::{
-    costs, efficiency,
+    chosen, costs, efficiency,
     number::count,
-    quality, scoring, sets, slices,
+    quality, scoring, seeds, sets, slices,
     table::{self, Table, clean},
     tables, verdict,
 };
@@ -26,6 +26,8 @@ pub fn markdown(results: &Results) -> String {
         tables::collection(results),
         tables::screening(results),
         tables::training(results),
+        chosen::sweeps(results),
+        chosen::steps(results),
         tables::stages(results),
     ];
     for table in shared.iter().flatten() {
@@ -51,6 +53,9 @@ fn push_sets(text: &mut String, results: &Results, overview: &Table) {
 fn push_set(text: &mut String, results: &Results, heading: &str) {
     push_verdict(text, results);
     push_table(text, &tables::outcomes(results), heading, "No arm was evaluated.");
+    if let Some(seeds) = seeds::table(results) {
+        push_table(text, &seeds, heading, "");
+    }
     if !results.arms.is_empty() {
         push_table(text, &tables::tokens(results), heading, "");
     }
@@ -105,11 +110,12 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
             "Comparisons are paired on the same questions: {}, Holm-adjusted within each family ({}); \
              “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired difference, \
              not adjusted. Detectable is the smallest true difference that these questions find four times in five.",
-            if passages(results).is_some() { "paired cluster bootstrap" } else { "exact McNemar test" },
+            test(results),
             families(results)
         ),
         "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
     ];
+    notes.extend(seeds::notes(results));
     if results.comparisons.iter().any(|pair| pair.exploratory) {
         notes.push(
             "The recipe declares what is compared: Holm’s adjustment is over those comparisons. The others are exploratory: they \
@@ -131,6 +137,14 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
 /// Passages, where questions share them.
 fn passages(results: &Results) -> Option<u64> {
     results.arms.iter().find_map(|arm| arm.passages)
+}
+
+fn test(results: &Results) -> &'static str {
+    match (passages(results), results.arms.iter().any(|arm| arm.each > 1)) {
+        (Some(_), _) => "paired cluster bootstrap",
+        (None, true) => "exact McNemar test, or where questions have several answers a paired bootstrap",
+        (None, false) => "exact McNemar test",
+    }
 }
 
 fn intervals(results: &Results) -> String {

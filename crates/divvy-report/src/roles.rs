@@ -1,7 +1,10 @@
 //! What fills a role in an arm: a student we trained, the model it started from, the teacher, or another model. Read off
 //! the names alone; the verdict and the plots build on it.
 
-use divvy_core::results::{ArmResult, Results, TrainingSummary};
+use divvy_core::{
+    plan::without_seed,
+    results::{ArmResult, Results, TrainingSummary},
+};
 
 /// Who a decomposer or solver is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,9 +86,16 @@ pub(crate) fn kind(results: &Results, arm: &ArmResult) -> Kind {
     }
 }
 
-/// The training run that made `name`, if this run trained it.
+/// The training run that made `name`, if this run trained it; of a student with several seeds, the first of them.
 pub(crate) fn trained<'r>(results: &'r Results, name: &str) -> Option<&'r TrainingSummary> {
-    results.training.iter().find(|training| plain(&training.student) == plain(name) && explicit(name, training))
+    let is = |training: &&TrainingSummary| plain(&training.student) == plain(name) && explicit(name, training);
+    let all = || results.training.iter();
+    all().find(is).or_else(|| all().find(|training| stands_for_seeds(name, training)))
+}
+
+/// The name is that of all seeds of a student, one of which this training made.
+pub(crate) fn stands_for_seeds(name: &str, training: &TrainingSummary) -> bool {
+    name.starts_with("student:") && without_seed(plain(&training.student)) == Some(plain(name))
 }
 
 /// Two names for one model: equal, or declared with the same source or the same id.

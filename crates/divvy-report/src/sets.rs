@@ -18,7 +18,7 @@ pub(crate) fn verdicts(results: &Results) -> Vec<(&str, Verdict)> {
 pub(crate) fn overview(results: &Results) -> Option<Table> {
     let sets = &results.by_dataset;
     let column = |set: &DatasetResults| {
-        let n = set.arms.iter().map(|arm| arm.n).max().unwrap_or(0);
+        let n = set.arms.iter().map(ArmResult::questions).max().unwrap_or(0);
         Column::right(format!("{} (n = {})", set.dataset, number::count(n)), "")
     };
     let row = |arm: &ArmResult| {

@@ -50,7 +50,7 @@ fn arm_table(id: &'static str, caption: &str, results: &Results, columns: Vec<Ar
 
 fn outcome_columns(results: &Results) -> Vec<ArmColumn> {
     let mut columns: Vec<ArmColumn> = vec![
-        (Column::right("n", ""), |_, arm| counted(arm.n)),
+        (Column::right("n", ""), |_, arm| answers(arm)),
         (Column::right("Correct", ""), |_, arm| counted(arm.correct)),
         (Column::right("Accuracy", "%"), |_, arm| Cell::number(number::percent(shown(arm)), shown(arm))),
         (Column::right("95 % interval", "%"), |_, arm| Cell {
@@ -111,6 +111,14 @@ fn shown(arm: &ArmResult) -> f64 {
 fn accuracy_bar(arm: &ArmResult) -> Option<Bar> {
     let finite = [arm.accuracy, arm.ci.0, arm.ci.1].iter().all(|value| value.is_finite());
     (arm.n > 0 && finite).then_some(Bar { value: arm.accuracy, low: arm.ci.0, high: arm.ci.1, domain: (0.0, 1.0) })
+}
+
+/// Questions; of several answers to each, `300 × 3`.
+pub(crate) fn answers(arm: &ArmResult) -> Cell {
+    match arm.each {
+        0 | 1 => counted(arm.n),
+        each => Cell::number(format!("{} × {each}", number::count(arm.questions())), arm.n as f64),
+    }
 }
 
 pub(crate) fn counted(value: u64) -> Cell {
@@ -228,7 +236,9 @@ pub(crate) fn training(results: &Results) -> Option<Table> {
 fn training_row(training: &TrainingSummary) -> Vec<Cell> {
     let last = training.curve.last();
     let loss = last.map_or(f64::NAN, |point| point.loss);
-    let dev = training.curve.iter().rev().find_map(|point| point.dev_loss).unwrap_or(f64::NAN);
+    let is_kept = |step| training.kept.is_none_or(|kept| kept.step == step);
+    let looks = training.curve.iter().rev().filter(|point| is_kept(point.step));
+    let dev = looks.filter_map(|point| point.dev_loss).next().unwrap_or(f64::NAN);
     vec![
         Cell::text(roles::plain(&training.student)),
         Cell::text(training.base.clone()),

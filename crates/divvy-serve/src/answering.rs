@@ -104,6 +104,7 @@ async fn arm(
         manner: served.manner(),
         recorded: false,
         seed: desk.menu.seed,
+        repeat: 0,
     };
     let (before, fallback) = match strategy::answer_with(&setting, &pipe, &order.question).await {
         Ok(answer) if !answer.malformed => (answer, None),

@@ -84,6 +84,7 @@ fn settings(micro_tokens: usize) -> TrainConfig {
         seed: 1,
         checkpoint_every_steps: 0,
         eval_every_steps: 0,
+        early_stop: None,
         activations: Activations::Keep,
     }
 }

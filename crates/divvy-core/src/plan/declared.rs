@@ -10,7 +10,12 @@ use crate::{
 
 impl Names<'_> {
     pub(super) fn comparisons(&self, evaluate: &Evaluate, arms: &[Arm]) -> Result<Vec<ArmPair>, RecipeError> {
-        let slugs: Vec<String> = arms.iter().map(Arm::slug).collect();
+        let mut slugs: Vec<String> = Vec::new();
+        for slug in arms.iter().map(|arm| self.pooled(arm).slug()) {
+            if !slugs.contains(&slug) {
+                slugs.push(slug);
+            }
+        }
         for (at, pair) in evaluate.comparisons.iter().enumerate() {
             self.arm("evaluate.comparisons.a", &pair.a, &slugs)?;
             self.arm("evaluate.comparisons.b", &pair.b, &slugs)?;

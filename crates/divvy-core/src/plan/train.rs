@@ -44,6 +44,7 @@ impl Names<'_> {
             ("rslora", student.rslora),
             ("lora_plus", student.lora_plus.is_some()),
             ("weights", student.weights != RowWeights::Equal),
+            ("early_stop", student.early_stop.is_some()),
         ];
         match own.iter().find(|(_, set)| *set) {
             Some((key, _)) => self.fail(&format!("students.{name}.{key}"), "this key is for engine = \"native\" alone"),

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Method, RowWeights, Student, Target};
+use crate::recipe::{EarlyStop, Method, RowWeights, StopOn, Student, Target};
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tuning {
@@ -15,11 +15,13 @@ pub struct Tuning {
     pub lora_plus: f64,
     #[serde(default, skip_serializing_if = "is_equal")]
     pub weights: RowWeights,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stop: Option<EarlyStop>,
 }
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { rslora: false, lora_plus: one(), weights: RowWeights::Equal }
+        Self { rslora: false, lora_plus: one(), weights: RowWeights::Equal, early_stop: None }
     }
 }
 
@@ -62,5 +64,18 @@ pub(super) fn of(student: &Student) -> Result<Tuning, (&'static str, String)> {
             format!("pass-rate is for SD-R, whose rows were screened; {target} counts rows equally"),
         ));
     }
-    Ok(Tuning { rslora: student.rslora, lora_plus: ratio, weights: student.weights })
+    if let Some(stop) = student.early_stop {
+        if stop.patience == 0 {
+            return Err(("early_stop", "patience = 0 would stop at the first look; write 1 at least".to_owned()));
+        }
+        if stop.on == StopOn::DecompositionQuality && !student.target.decomposes() {
+            let target = student.target.name();
+            return Err((
+                "early_stop",
+                format!("{target} writes no decompositions whose quality could be told; write on = \"loss\""),
+            ));
+        }
+    }
+    let (weights, early_stop) = (student.weights, student.early_stop);
+    Ok(Tuning { rslora: student.rslora, lora_plus: ratio, weights, early_stop })
 }

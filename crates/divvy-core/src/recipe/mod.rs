@@ -16,6 +16,7 @@ mod error;
 mod model;
 mod one_or_many;
 mod prompts;
+mod sampled;
 mod scoring;
 mod secrets;
 mod student;
@@ -38,8 +39,9 @@ pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
 pub use one_or_many::OneOrMany;
 pub use prompts::{Prompt, WrittenDemonstration, WrittenStep};
+pub use sampled::Sampled;
 pub use scoring::{Code, FurtherScorer, Judge};
-pub use student::{Method, Mix, RowWeights, Student, StudentPrompt};
+pub use student::{EarlyStop, Method, Mix, RowWeights, StopOn, Student, StudentPrompt};
 pub use train::{Engine, Launch, Precision, Quantised, Train};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -82,6 +84,12 @@ pub struct Collect {
     /// Decompositions a question; more than one needs a temperature.
     pub samples: Option<u32>,
     pub temperature: Option<f64>,
+    /// How its words are drawn, see [`Sampled`].
+    pub top_p: Option<f64>,
+    pub top_k: Option<u32>,
+    pub min_p: Option<f64>,
+    pub repetition_penalty: Option<f64>,
+    pub seed: Option<u64>,
     pub max_tokens: Option<u32>,
     /// Most subquestions kept of one decomposition (paper, Table 10: three on DROP).
     pub max_subquestions: Option<usize>,
@@ -94,6 +102,12 @@ pub struct Screen {
     /// Solver samples a decomposition.
     pub samples: Option<u32>,
     pub temperature: Option<f64>,
+    /// How its words are drawn, see [`Sampled`].
+    pub top_p: Option<f64>,
+    pub top_k: Option<u32>,
+    pub min_p: Option<f64>,
+    pub repetition_penalty: Option<f64>,
+    pub seed: Option<u64>,
     pub max_tokens: Option<u32>,
     #[serde(default)]
     pub rule: Rule,
@@ -192,6 +206,12 @@ impl Target {
         self != Self::Direct
     }
 
+    /// Its rows are what the screening's solver said.
+    #[must_use]
+    pub fn repeats_replies(self) -> bool {
+        matches!(self, Self::SeT | Self::SeA | Self::SeTDirect)
+    }
+
     /// It is made of the screening's verdicts or replies.
     #[must_use]
     pub fn needs_screening(self) -> bool {
@@ -224,6 +244,11 @@ pub struct Evaluate {
     pub max_subquestions: Option<usize>,
     /// Loop control for local decomposers: divides the logits of tokens already written. 1 is off.
     pub repetition_penalty: Option<f64>,
+    /// How solvers and decomposers are sampled; greedily when absent.
+    pub solving: Option<Sampled>,
+    pub decomposing: Option<Sampled>,
+    /// Every question is answered so often; accuracy is the mean. Needs a temperature.
+    pub repeats: Option<u32>,
     /// What this run is to decide, said before it is measured: Holm's adjustment is over these, and every other comparison
     /// is exploratory. Without any, the report asks its own questions.
     #[serde(default)]

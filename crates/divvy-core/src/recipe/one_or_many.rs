@@ -7,7 +7,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{
         Error, IntoDeserializer, MapAccess, SeqAccess, Visitor,
-        value::{I64Deserializer, MapAccessDeserializer},
+        value::{F64Deserializer, I64Deserializer, MapAccessDeserializer},
     },
 };
 
@@ -55,6 +55,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
         let number: I64Deserializer<E> = number.into_deserializer();
+        T::deserialize(number).map(OneOrMany::One)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
+        let number: F64Deserializer<E> = number.into_deserializer();
         T::deserialize(number).map(OneOrMany::One)
     }
 

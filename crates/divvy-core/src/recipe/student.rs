@@ -49,6 +49,9 @@ pub struct Student {
     /// At most so many training rows. Of a list, each size makes a student of its own, `NAME@ROWS`, whose rows are among
     /// those of every larger one.
     pub rows: Option<OneOrMany<usize>>,
+    /// What its training draws by, first factors and order of rows, instead of the recipe's seed. Of a list, each makes a
+    /// student of its own, `NAME#SEED`, on the same rows; the report pools them.
+    pub seeds: Option<OneOrMany<u64>>,
     #[serde(default)]
     pub prompt: StudentPrompt,
     #[serde(default)]
@@ -64,7 +67,8 @@ pub struct Student {
     #[serde(default)]
     pub weights: RowWeights,
     pub epochs: Option<u64>,
-    pub learning_rate: Option<f64>,
+    /// Of a list, each is tried, and the student with the least loss on dev is kept.
+    pub learning_rate: Option<OneOrMany<f64>>,
     /// Rows of one optimiser step.
     pub batch_rows: Option<usize>,
     pub warmup_ratio: Option<f64>,
@@ -75,6 +79,29 @@ pub struct Student {
     /// Optimiser steps between two checkpoints.
     pub checkpoint_every: Option<u64>,
     pub eval_every: Option<u64>,
+    /// Training ends when dev no longer gains, and the best student of its way is kept.
+    pub early_stop: Option<EarlyStop>,
+}
+
+/// When training ends before its last epoch: dev is looked at every `eval_every` steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStop {
+    #[serde(default)]
+    pub on: StopOn,
+    /// Looks at dev in a row that may bring nothing better.
+    pub patience: u32,
+}
+
+/// What is better on dev.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopOn {
+    /// Less loss.
+    #[default]
+    Loss,
+    /// More decompositions, written greedily, that can be read.
+    DecompositionQuality,
 }
 
 /// The training sets of a student: `["gsm8k", "drop"]`, or with weights `{ gsm8k = 1, drop = 0.5 }`. A weight says how

@@ -9,6 +9,8 @@ use super::{ArmResult, ArmSlices, Comparison, Results, Scoring, costs::Costs};
 pub struct DatasetResults {
     pub dataset: String,
     pub arms: Vec<ArmResult>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<ArmResult>,
     pub comparisons: Vec<Comparison>,
     pub slices: Vec<ArmSlices>,
     #[serde(default)]
@@ -33,6 +35,7 @@ impl Results {
         datasets.retain(|used| used.split == "train" || used.dataset == one.dataset);
         Self {
             arms: one.arms.clone(),
+            seeds: one.seeds.clone(),
             comparisons: one.comparisons.clone(),
             slices: one.slices.clone(),
             scoring: one.scoring.clone(),

@@ -3,6 +3,7 @@
 
 pub mod costs;
 mod datasets;
+mod pool;
 mod quality;
 mod scoring;
 mod slices;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     datasets::DatasetResults,
+    pool::{KeptStep, Pool, Tried},
     quality::{DecomposerQuality, Heard, Pass},
     scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring},
     slices::{ArmSlices, Slice},
@@ -33,8 +35,11 @@ pub struct Results {
     pub datasets: Vec<DatasetUse>,
     /// Model name in the recipe → source, as written.
     pub models: Vec<ModelUse>,
-    /// Over all questions of all data sets that were scored.
+    /// Over all questions of all data sets that were scored. All seeds of a student are one arm.
     pub arms: Vec<ArmResult>,
+    /// The seeds by themselves, for the record: nothing is compared with one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seeds: Vec<ArmResult>,
     /// Paired comparisons on the same questions, in the recipe's order. Of several data sets each has its own.
     pub comparisons: Vec<Comparison>,
     /// Of one data set; of several each has its own.
@@ -88,11 +93,17 @@ pub struct ArmResult {
     pub variant: Variant,
     pub decomposer: Option<String>,
     pub solver: String,
-    /// Fixed denominator: every test question, whatever became of it.
+    /// Fixed denominator: every test question, whatever became of it; of several answers to each, every answer.
     pub n: u64,
+    /// Answers to each question, over repeats and seeds.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub each: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
     pub correct: u64,
     pub accuracy: f64,
-    /// 95 % interval of the accuracy: Wilson's, or where questions share passages a cluster bootstrap.
+    /// 95 % interval of the accuracy: Wilson's, or a bootstrap of whole passages where questions share them, of whole
+    /// questions where each has several answers, and of seeds where a student has several.
     pub ci: (f64, f64),
     /// Passages, where questions share them: the units of every interval and test of this arm.
     #[serde(default)]
@@ -128,6 +139,23 @@ pub struct ArmResult {
     /// Accuracy by number of reasoning steps, where the data set knows them.
     pub by_steps: Vec<StepSlice>,
     pub examples: Vec<Example>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(each: &u64) -> bool {
+    *each == 1
+}
+
+impl ArmResult {
+    /// How many there were to answer.
+    #[must_use]
+    pub fn questions(&self) -> u64 {
+        self.n / self.each.max(1)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,15 +200,15 @@ impl Family {
     }
 }
 
-/// Paired comparison of arm `a` with arm `b` on the same questions: exact McNemar, or where questions share passages a
-/// paired cluster bootstrap.
+/// Paired comparison of arm `a` with arm `b` on the same questions: exact McNemar, or a paired bootstrap of whole passages
+/// where questions share them and of whole questions where each has several answers. It holds for the seeds that there are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub a: String,
     pub b: String,
     pub family: Family,
     pub n: u64,
-    /// Questions that only `a` got right, and only `b`.
+    /// Questions that only `a` got right, and only `b`; of several answers to each, that one got right more often.
     pub only_a: u64,
     pub only_b: u64,
     /// accuracy(a) − accuracy(b).
@@ -239,7 +267,13 @@ pub struct TrainingSummary {
     /// Replies of the screening's solver that taught nothing: cut off, or without a marked answer.
     pub unusable: u64,
     pub epochs: f64,
+    /// Of a sweep, of all rates together.
     pub wall_ms: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptStep>,
+    /// Learning rates that were tried; empty where there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sweep: Vec<Tried>,
     pub curve: Vec<TrainPoint>,
 }
 

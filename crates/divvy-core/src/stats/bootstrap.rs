@@ -9,12 +9,12 @@ use super::{Interval, rng::SplitMix64};
 pub const RESAMPLES: usize = 10_000;
 
 /// 95 % interval of any figure of `n` items, given the indices of a resample. `None` for no items or no resamples.
-pub fn interval(n: usize, resamples: usize, seed: u64, figure: impl Fn(&[usize]) -> f64) -> Option<Interval> {
+pub fn interval(n: usize, resamples: usize, seed: u64, figure: impl FnMut(&[usize]) -> f64) -> Option<Interval> {
     ends(&resampled(n, resamples, seed, figure))
 }
 
 /// The figures of all resamples, sorted; none of no items.
-fn resampled(n: usize, resamples: usize, seed: u64, figure: impl Fn(&[usize]) -> f64) -> Vec<f64> {
+fn resampled(n: usize, resamples: usize, seed: u64, mut figure: impl FnMut(&[usize]) -> f64) -> Vec<f64> {
     if n == 0 {
         return Vec::new();
     }
@@ -90,6 +90,48 @@ fn means<K: Ord>(values: &[f64], clusters: Option<&[K]>, resamples: usize, seed:
             drawn.iter().fold((0.0, 0.0), |(sum, count), &index| (sum + totals[index].0, count + totals[index].1));
         sum / count
     })
+}
+
+/// Interval of the mean over groups of values that belong to the same items, as the seeds of a student answer the same
+/// questions. Groups and items (whole clusters) are drawn by themselves, each with replacement (the pigeonhole bootstrap:
+/// Owen 2007, Annals of Applied Statistics 1), so that a group's own luck counts beside the items'. A few groups say little of
+/// all that might have been: of G groups the drawn ones scatter (G − 1) / G as much. `None` for no groups or no items.
+///
+/// # Panics
+/// If groups differ in length.
+#[must_use]
+pub fn crossed<K: Ord>(groups: &[Vec<f64>], clusters: Option<&[K]>, resamples: usize, seed: u64) -> Option<Interval> {
+    let items = groups.first()?.len();
+    assert!(groups.iter().all(|group| group.len() == items), "groups are of the same items");
+    let totals = by_cluster(groups, clusters);
+    let mut rng = SplitMix64::new(!seed);
+    let mut times = vec![0.0; groups.len()];
+    ends(&resampled(totals.len(), resamples, seed, |drawn| {
+        times.fill(0.0);
+        (0..times.len()).for_each(|_| times[rng.below(groups.len())] += 1.0);
+        let (mut sum, mut count) = (0.0, 0.0);
+        for &index in drawn {
+            let (sums, values) = &totals[index];
+            sum += sums.iter().zip(&times).map(|(sum, times)| sum * times).sum::<f64>();
+            count += values;
+        }
+        sum / (count * times.len() as f64)
+    }))
+}
+
+/// Of each cluster the sum of every group, and how many items it has.
+fn by_cluster<K: Ord>(groups: &[Vec<f64>], clusters: Option<&[K]>) -> Vec<(Vec<f64>, f64)> {
+    let of_item = |item: usize| groups.iter().map(move |group| group[item]);
+    let items = groups.first().map_or(0, Vec::len);
+    let Some(clusters) = clusters else { return (0..items).map(|item| (of_item(item).collect(), 1.0)).collect() };
+    assert_eq!(items, clusters.len(), "every value has a cluster");
+    let mut totals: BTreeMap<&K, (Vec<f64>, f64)> = BTreeMap::new();
+    for (item, cluster) in clusters.iter().enumerate() {
+        let (sums, count) = totals.entry(cluster).or_insert_with(|| (vec![0.0; groups.len()], 0.0));
+        sums.iter_mut().zip(of_item(item)).for_each(|(sum, value)| *sum += value);
+        *count += 1.0;
+    }
+    totals.into_values().collect()
 }
 
 /// Resamples for so many items: [`RESAMPLES`], fewer where drawing them would take seconds and the interval is narrow.

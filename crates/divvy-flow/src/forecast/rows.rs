@@ -98,7 +98,7 @@ fn answering<'a>(context: &Context, plan: &EvaluatePlan, arm: &'a Arm, settled: 
     let (slug, grid) = (arm.slug(), evaluate::grid(context, plan));
     let asked = evaluate::questions(context, plan).iter().filter(|question| grid.asks(arm, &question.dataset));
     unit(context, (Stage::Evaluate, Some(arm)), asked, most, |question| {
-        Some(vec![settled.get(&key(question, 0, &slug))?])
+        (0..plan.repeats).map(|repeat| settled.get(&key(question, repeat, &slug))).collect()
     })
 }
 

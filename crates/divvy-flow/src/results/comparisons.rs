@@ -12,7 +12,8 @@ use divvy_core::{
 
 use super::{
     scored::Evaluated,
-    sharing::{Sharing, has_partial_credit},
+    seeds,
+    sharing::{Sharing, as_scores, has_partial_credit},
 };
 
 /// In the plan's order of arms.
@@ -95,9 +96,8 @@ fn solves_instead(arm: &ArmResult, other: &ArmResult) -> bool {
 /// A distilled decomposer before the solver that it was made for, against a student that answers by itself or from the
 /// teacher's decompositions: which of the two should be distilled?
 fn parts(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> bool {
-    let student = |name: &str| plan.students.get(name.strip_prefix("student:")?);
-    let Some(decomposer) = arm.decomposer.as_deref().and_then(student) else { return false };
-    let Some(solver) = student(&other.solver) else { return false };
+    let Some(decomposer) = arm.decomposer.as_deref().and_then(|name| plan.student(name)) else { return false };
+    let Some(solver) = plan.student(&other.solver) else { return false };
     let one_part = decomposer.target != Target::Joint && solver.target != Target::Joint;
     one_part
         && arm.strategy == Strategy::TwoStage
@@ -107,8 +107,8 @@ fn parts(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> bool {
 
 /// Of two arms with one solver.
 fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
-    let student = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
-    let base = student.and_then(|name| plan.students.get(name)).map(|student| student.base.as_str());
+    let student = arm.decomposer.as_deref().and_then(|name| plan.student(name));
+    let base = student.map(|student| student.base.as_str());
     if arm.strategy != Strategy::TwoStage && other.strategy == Strategy::TwoStage {
         let alike = arm.decomposer == other.decomposer && arm.variant == other.variant;
         return alike.then_some(Family::Strategy);
@@ -123,6 +123,9 @@ fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Opti
 }
 
 fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
+    if [left, right].iter().any(|arm| arm.right.len() != sharing.questions) {
+        return compare_means(family, left, right, sharing);
+    }
     let paired = stats::paired::compare(&left.right, &right.right);
     let discordant = (paired.only_a + paired.only_b) as f64 / paired.n.max(1) as f64;
     let clustered = sharing.accuracies(&left.right, &right.right);
@@ -144,13 +147,44 @@ fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharin
     }
 }
 
+/// Where questions have several answers: the mean of each question's is what is paired, and whole questions are drawn.
+fn compare_means(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
+    let means = |arm: &Evaluated| seeds::per_question(&as_scores(&arm.right), sharing.questions);
+    let (a, b) = (means(left), means(right));
+    let n = sharing.questions as u64;
+    let found = sharing.difference(&a, &b);
+    let differs = found.filter(|_| a != b);
+    // Where all are alike, every resample says the same: that is no certainty.
+    let alike = (0.0, stats::paired::interval(0, 0, n), 1.0);
+    let (difference, ci, p_value) = differs.map_or(alike, |found| (found.difference, found.ci, found.p_value));
+    let more = |a: &[f64], b: &[f64]| a.iter().zip(b).filter(|(a, b)| a > b).count() as u64;
+    let squares: f64 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum();
+    Comparison {
+        a: left.arm.arm.clone(),
+        b: right.arm.arm.clone(),
+        family,
+        n,
+        only_a: more(&a, &b),
+        only_b: more(&b, &a),
+        difference,
+        ci,
+        p_value,
+        p_holm: p_value,
+        score: score(left, right, sharing),
+        exploratory: false,
+        // Of single answers the mean square is the share that only one arm gets right.
+        detectable: stats::power::minimum_detectable_difference(n, squares / n.max(1) as f64),
+    }
+}
+
 /// Of partial credit, where either arm has any.
 fn score(left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Option<ScoreDifference> {
     let partial = |evaluated: &Evaluated| has_partial_credit(&evaluated.right, &evaluated.scores);
     if !partial(left) && !partial(right) {
         return None;
     }
-    let found = sharing.difference(&left.scores, &right.scores)?;
+    let means = |arm: &Evaluated| seeds::per_question(&arm.scores, sharing.questions);
+    let found = sharing.difference(&means(left), &means(right))?;
     let (difference, ci, p_value) = (found.difference, found.ci, found.p_value);
     Some(ScoreDifference { difference, ci, p_value, p_holm: p_value })
 }

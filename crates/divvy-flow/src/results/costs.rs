@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use divvy_core::{
     arm::Arm,
     cost::{Prices, account, latency},
-    plan::{Plan, TEACHER},
+    plan::{Plan, TEACHER, without_seed},
     question::QuestionId,
     questions::Questions,
     records::{ItemState, Stage},
@@ -18,6 +18,7 @@ use divvy_store::ItemRow;
 
 use super::{
     scored::Evaluated,
+    seeds,
     took::{Calls, Tariff, Took},
 };
 use crate::{context::Context, error::FlowError};
@@ -25,9 +26,10 @@ use crate::{context::Context, error::FlowError};
 /// Rows of an arm by question.
 pub(super) type ByArm = HashMap<String, HashMap<String, ItemRow>>;
 
-/// One arm with what each question took, in the order of the questions; `None` for one that was not asked.
+/// One arm with what each answer took, in the order of the questions, repeat by repeat and seed by seed; `None` for one that
+/// was not asked.
 struct Counted<'a> {
-    arm: &'a Arm,
+    arm: Arm,
     result: &'a ArmResult,
     took: Vec<Option<Took>>,
 }
@@ -46,18 +48,22 @@ pub(super) async fn of(
     let stages = Stages::read(context, &tariff).await?;
     let counted: Vec<Counted> = evaluated
         .iter()
-        .filter_map(|Evaluated { arm: result, .. }| {
-            let arm = plan.arms.iter().find(|arm| arm.slug() == result.arm)?;
-            let rows = &rows[&result.arm];
-            let row = |question: &QuestionId| rows.get(&question.0).filter(|row| is_on_record(row));
-            let took = questions.iter().map(|question| row(question).map(|row| calls.of(row, &tariff)));
-            Some(Counted { arm, result, took: took.collect() })
+        .filter_map(|Evaluated { arm: result, members, .. }| {
+            let first = members.first()?;
+            let arm = context.plan.pool(first).unwrap_or_else(|| first.clone());
+            let mut took = Vec::with_capacity(result.n as usize);
+            for (member, repeat) in members.iter().flat_map(|arm| (0..plan.repeats).map(move |repeat| (arm, repeat))) {
+                let rows = &rows[&member.slug()];
+                let row = |question| rows.get(&*seeds::answer(question, repeat)).filter(|row| is_on_record(row));
+                took.extend(questions.iter().map(|question| row(question).map(|row| calls.of(row, &tariff))));
+            }
+            Some(Counted { arm, result, took })
         })
         .collect();
     let one_off = |arm: &Arm| stages.of_arm(&context.plan, &tariff, training, arm);
     let arms = counted.iter().zip(evaluated).map(|(counted, Evaluated { right, .. })| {
         let recorded = counted.arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name));
-        ArmCost { recorded, one_off: one_off(counted.arm), ..arm_cost(counted, right, &clusters) }
+        ArmCost { recorded, one_off: one_off(&counted.arm), ..arm_cost(counted, right, &clusters) }
     });
     let students = training.iter().map(|trained| stages.of_student(&context.plan, &tariff, trained));
     Ok(Some(Costs {
@@ -86,7 +92,7 @@ fn arm_cost(counted: &Counted, right: &[bool], clusters: &[usize]) -> ArmCost {
     let asked: Vec<usize> = (0..counted.took.len()).filter(|at| counted.took[*at].is_some()).collect();
     let took: Vec<&Took> = counted.took.iter().flatten().collect();
     let right: Vec<bool> = asked.iter().map(|at| right[*at]).collect();
-    let clusters: Vec<usize> = asked.iter().map(|at| clusters[*at]).collect();
+    let clusters: Vec<usize> = asked.iter().map(|at| clusters[*at % clusters.len()]).collect();
     let spending = |of: fn(&Took) -> Option<i64>| {
         let amounts: Vec<Option<i64>> = took.iter().map(|took| of(took)).collect();
         account::spending(&amounts, &right, &clusters)
@@ -123,21 +129,32 @@ impl Stages {
     }
 
     fn of_student(&self, plan: &Plan, tariff: &Tariff<'_>, trained: &TrainingSummary) -> StudentCost {
+        self.trained_for(plan, tariff, trained, trained.wall_ms)
+    }
+
+    fn trained_for(&self, plan: &Plan, tariff: &Tariff<'_>, trained: &TrainingSummary, wall_ms: i64) -> StudentCost {
         let target = plan.students.get(&trained.student).map(|student| student.target);
         let needed = |needed: bool, outlay: Outlay| if needed { outlay } else { Outlay::NONE };
         let collection = needed(target.is_none_or(|target| target.needs_decompositions()), self.collection);
         let screening = needed(target.is_none_or(|target| target.needs_screening()), self.screening);
-        let training = tariff.training(&trained.base, trained.wall_ms);
+        let training = tariff.training(&trained.base, wall_ms);
         let total = collection.and(screening).and(training);
         StudentCost { student: trained.student.clone(), collection, screening, training, total }
     }
 
-    /// Once for all students of the arm: what they share is paid once.
+    /// Once for all students of the arm: what they share is paid once. Of several seeds one would be trained, in the mean time
+    /// of all.
     fn of_arm(&self, plan: &Plan, tariff: &Tariff<'_>, training: &[TrainingSummary], arm: &Arm) -> Option<Outlay> {
         let names: Vec<&str> = students(arm).collect();
-        let used: Vec<&TrainingSummary> =
-            training.iter().filter(|trained| names.contains(&trained.student.as_str())).collect();
-        let costs: Vec<StudentCost> = used.iter().map(|trained| self.of_student(plan, tariff, trained)).collect();
+        let of = |name: &&str| {
+            let is =
+                |trained: &&TrainingSummary| trained.student == *name || without_seed(&trained.student) == Some(*name);
+            let seeds: Vec<&TrainingSummary> = training.iter().filter(is).collect();
+            let wall_ms: i64 = seeds.iter().map(|trained| trained.wall_ms).sum();
+            let mean = wall_ms.checked_div(i64::try_from(seeds.len()).ok()?)?;
+            Some(self.trained_for(plan, tariff, seeds.first()?, mean))
+        };
+        let costs: Vec<StudentCost> = names.iter().filter_map(of).collect();
         let dearest = |of: fn(&StudentCost) -> Outlay| {
             costs.iter().map(of).find(|outlay| *outlay != Outlay::NONE).unwrap_or(Outlay::NONE)
         };
@@ -166,8 +183,8 @@ fn distilling(
     one_off: &dyn Fn(&Arm) -> Option<Outlay>,
 ) -> Vec<Distilling> {
     let mut found = Vec::new();
-    for distilled in counted.iter().filter(|counted| students(counted.arm).next().is_some()) {
-        let Some(paid) = one_off(distilled.arm).filter(|_| available(context, distilled.arm)) else { continue };
+    for distilled in counted.iter().filter(|counted| students(&counted.arm).next().is_some()) {
+        let Some(paid) = one_off(&distilled.arm).filter(|_| available(context, &distilled.arm)) else { continue };
         for replaced in rivals(context, counted, distilled) {
             found.push(compare(distilled, replaced, paid, clusters));
         }
@@ -178,7 +195,8 @@ fn distilling(
 fn compare(distilled: &Counted, replaced: &Counted, paid: Outlay, clusters: &[usize]) -> Distilling {
     let amounts = |counted: &Counted, of: fn(&Took) -> Option<i64>| -> Option<Vec<Option<i64>>> {
         // A question that was not asked is left out of both; one whose cost is unknown makes the arm's unknown.
-        counted.took.iter().map(|took| took.as_ref().map_or(Some(None), |took| of(took).map(Some))).collect()
+        let each = counted.took.iter().map(|took| took.as_ref().map_or(Some(None), |took| of(took).map(Some)));
+        Some(mean_answers(&each.collect::<Option<Vec<_>>>()?, clusters.len()))
     };
     let weigh = |measure: Measure, once: Option<i64>, of: fn(&Took) -> Option<i64>| {
         let saving = account::saving(&amounts(replaced, of)?, &amounts(distilled, of)?, clusters)?;
@@ -196,6 +214,16 @@ fn compare(distilled: &Counted, replaced: &Counted, paid: Outlay, clusters: &[us
     }
 }
 
+/// What one answer to each question took, on average over those that were asked.
+fn mean_answers(amounts: &[Option<i64>], questions: usize) -> Vec<Option<i64>> {
+    let mean = |at: usize| {
+        let asked: Vec<i64> = amounts.iter().skip(at).step_by(questions).copied().flatten().collect();
+        let sum: i128 = asked.iter().map(|amount| i128::from(*amount)).sum();
+        i64::try_from(sum.checked_div(asked.len() as i128)?).ok()
+    };
+    (0..questions).map(mean).collect()
+}
+
 /// It can answer a new question: nobody recorded its decompositions beforehand.
 fn available(context: &Context, arm: &Arm) -> bool {
     !arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name))
@@ -203,14 +231,14 @@ fn available(context: &Context, arm: &Arm) -> bool {
 
 /// What one would use without the student: the best that answers in one call, and the best that decomposes in the same way.
 fn rivals<'c>(context: &Context, counted: &'c [Counted<'c>], distilled: &Counted) -> Vec<&'c Counted<'c>> {
-    let bases: Vec<&str> = students(distilled.arm)
-        .filter_map(|name| context.plan.students.get(name).map(|student| student.base.as_str()))
-        .collect();
+    let parts = distilled.arm.decomposer.iter().chain([&distilled.arm.solver]);
+    let bases: Vec<&str> =
+        parts.filter_map(|part| context.plan.student(part).map(|student| student.base.as_str())).collect();
     let is_base = |name: &str| bases.contains(&name) && context.plan.collect.teacher != name;
     let solver_stays = !distilled.arm.solver.starts_with("student:");
     let undistilled = |other: &&Counted| {
-        students(other.arm).next().is_none()
-            && available(context, other.arm)
+        students(&other.arm).next().is_none()
+            && available(context, &other.arm)
             && (!solver_stays || other.arm.solver == distilled.arm.solver)
             && (solver_stays || !is_base(&other.arm.solver))
             && !other.arm.decomposer.as_deref().is_some_and(|name| name != TEACHER && is_base(name))

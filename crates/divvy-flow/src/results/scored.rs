@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use divvy_core::{
+    arm::Arm,
     cost::Prices,
     plan::EvaluatePlan,
     questions::Questions,
@@ -17,6 +18,7 @@ use super::{
     arm_result, by_arm, comparisons,
     costs::{self, ByArm},
     scoring::Further,
+    seeds::{self, Member, Told},
     sharing::Sharing,
     slices,
     took::Calls,
@@ -33,6 +35,7 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Scored {
     pub(super) arms: Vec<ArmResult>,
+    pub(super) seeds: Vec<ArmResult>,
     pub(super) comparisons: Vec<Comparison>,
     pub(super) slices: Vec<ArmSlices>,
     pub(super) scoring: Option<Scoring>,
@@ -40,12 +43,21 @@ pub(super) struct Scored {
     pub(super) by_dataset: Vec<DatasetResults>,
 }
 
-/// An arm with what became of each question, in their order.
+/// An arm with what became of each question, in their order: of all, as often as there are repeats, for each seed.
 pub(super) struct Evaluated {
     pub(super) arm: ArmResult,
     pub(super) right: Vec<bool>,
     /// Partial credit.
     pub(super) scores: Vec<f64>,
+    /// The arms of the plan that it is made of.
+    pub(super) members: Vec<Arm>,
+}
+
+/// The arms of a report on some questions.
+struct Figures {
+    evaluated: Vec<Evaluated>,
+    seeds: Vec<ArmResult>,
+    scoring: Option<Scoring>,
 }
 
 /// What the store has of the evaluation, read once.
@@ -101,12 +113,13 @@ pub(super) async fn read(
     if each.len() < 2 {
         return Ok(each.into_iter().next().map(alone).unwrap_or_default());
     }
-    Ok(Scored { arms: book.together(all, &each)?, by_dataset: each, ..Scored::default() })
+    let (arms, seeds) = book.together(all, &each)?;
+    Ok(Scored { arms, seeds, by_dataset: each, ..Scored::default() })
 }
 
 fn alone(one: DatasetResults) -> Scored {
-    let DatasetResults { arms, comparisons, slices, scoring, costs, .. } = one;
-    Scored { arms, comparisons, slices, scoring, costs, by_dataset: Vec::new() }
+    let DatasetResults { arms, seeds, comparisons, slices, scoring, costs, .. } = one;
+    Scored { arms, seeds, comparisons, slices, scoring, costs, by_dataset: Vec::new() }
 }
 
 impl Book<'_> {
@@ -118,7 +131,7 @@ impl Book<'_> {
         training: &[TrainingSummary],
     ) -> Result<DatasetResults, FlowError> {
         let sharing = Sharing::of(questions, self.context.plan.seed);
-        let (evaluated, scoring) = self.evaluated(questions, &sharing)?;
+        let Figures { evaluated, seeds, scoring } = self.evaluated(questions, &sharing)?;
         let slices = slices::of(questions, &evaluated);
         let Records { rows, calls } = &self.records;
         let costs = costs::of(self.context, money, questions, &evaluated, (rows, calls), training).await?;
@@ -128,6 +141,7 @@ impl Book<'_> {
             comparisons: comparisons::of(&self.context.plan, &evaluated, &sharing),
             slices,
             scoring,
+            seeds,
             arms: evaluated
                 .into_iter()
                 .map(|Evaluated { arm, .. }| ArmResult { cost_nanos: paid(&arm), ..arm })
@@ -138,42 +152,89 @@ impl Book<'_> {
 
     /// Every arm with the questions that it is asked; one without a single record among them is left out. Of one data set, an
     /// arm is asked all questions or none.
-    fn evaluated(
-        &self,
-        questions: &Questions,
-        sharing: &Sharing,
-    ) -> Result<(Vec<Evaluated>, Option<Scoring>), FlowError> {
-        let (mut evaluated, mut further) = (Vec::new(), Further::of(self.plan));
-        for arm in &self.plan.arms {
-            let Some(rows) = self.records.rows.get(&arm.slug()) else { continue };
-            if self.grid.asked(arm, questions).iter().any(|question| rows.contains_key(&question.id.0)) {
-                further.begin(&arm.slug(), self.judged.get(&arm.slug()).cloned());
-                evaluated.push(arm_result(arm, questions, rows, sharing, &mut further)?);
-                further.end(sharing);
-            }
+    fn evaluated(&self, questions: &Questions, sharing: &Sharing) -> Result<Figures, FlowError> {
+        let (mut evaluated, mut seeds, mut further) = (Vec::new(), Vec::new(), Further::of(self.plan));
+        for told in seeds::told(&self.context.plan, self.plan) {
+            let Some(members) = self.begun(&told, questions) else { continue };
+            further.begin(&told.arm.slug(), questions.len());
+            let whole = self.one_arm(&told, &members, questions, sharing, &mut further)?;
+            further.end(sharing);
+            let alone = self.alone(&told, &members, questions, sharing)?;
+            evaluated.push(pooled(whole, members, &alone));
+            seeds.extend(alone);
         }
-        Ok((evaluated, further.scoring()))
+        Ok(Figures { evaluated, seeds, scoring: further.scoring() })
     }
 
-    /// Over all data sets, with the examples of each.
-    fn together(&self, all: &Questions, each: &[DatasetResults]) -> Result<Vec<ArmResult>, FlowError> {
+    /// The members that have a record among these questions; `None` where none has.
+    fn begun(&self, told: &Told, questions: &Questions) -> Option<Vec<Arm>> {
+        let has_record = |arm: &&Arm| {
+            let Some(rows) = self.records.rows.get(&arm.slug()) else { return false };
+            let asked = self.grid.asked(arm, questions);
+            let mut repeats = 0..self.plan.repeats;
+            repeats.any(|repeat| asked.iter().any(|question| rows.contains_key(&*seeds::answer(&question.id, repeat))))
+        };
+        let begun: Vec<Arm> = told.members.iter().filter(has_record).cloned().collect();
+        (!begun.is_empty()).then_some(begun)
+    }
+
+    fn one_arm(
+        &self,
+        told: &Told,
+        members: &[Arm],
+        questions: &Questions,
+        sharing: &Sharing,
+        further: &mut Further,
+    ) -> Result<Evaluated, FlowError> {
+        let slugs: Vec<String> = members.iter().map(Arm::slug).collect();
+        let member = |slug: &String| Member { rows: &self.records.rows[slug], verdicts: self.judged.get(slug) };
+        let members: Vec<Member<'_>> = slugs.iter().map(member).collect();
+        arm_result(&told.arm, (questions, self.plan.repeats), &members, sharing, further)
+    }
+
+    /// Each seed by itself, of an arm that stands for several.
+    fn alone(
+        &self,
+        told: &Told,
+        members: &[Arm],
+        questions: &Questions,
+        sharing: &Sharing,
+    ) -> Result<Vec<ArmResult>, FlowError> {
+        let one = |arm: &Arm| {
+            let told = Told { arm: arm.clone(), pools: false, members: Vec::new() };
+            let alone = std::slice::from_ref(arm);
+            Ok(self.one_arm(&told, alone, questions, sharing, &mut Further::nobody())?.arm)
+        };
+        members.iter().filter(|_| told.pools).map(one).collect()
+    }
+
+    /// Over all data sets, with the examples of each; and the seeds by themselves.
+    fn together(
+        &self,
+        all: &Questions,
+        each: &[DatasetResults],
+    ) -> Result<(Vec<ArmResult>, Vec<ArmResult>), FlowError> {
         let examples = |slug: &str| -> Vec<Example> {
             let arms = each.iter().flat_map(|one| &one.arms).filter(|arm| arm.arm == slug);
             arms.flat_map(|arm| arm.examples.clone()).collect()
         };
-        let mut arms = Vec::new();
-        for arm in &self.plan.arms {
-            let slug = arm.slug();
-            let Some(rows) = self.records.rows.get(&slug) else { continue };
-            let asked = self.grid.asked(arm, all);
+        let (mut arms, mut seeds) = (Vec::new(), Vec::new());
+        for told in seeds::told(&self.context.plan, self.plan) {
+            let asked = self.grid.asked(&told.arm, all);
+            let Some(members) = self.begun(&told, &asked) else { continue };
             let sharing = Sharing::of(&asked, self.context.plan.seed);
-            let mut further = Further::of(self.plan);
-            further.begin(&slug, None);
-            let evaluated = arm_result(arm, &asked, rows, &sharing, &mut further)?;
-            let paid = each.iter().flat_map(|one| &one.arms).filter(|one| one.arm == slug);
+            let whole = self.one_arm(&told, &members, &asked, &sharing, &mut Further::nobody())?;
+            let alone = self.alone(&told, &members, &asked, &sharing)?;
+            let arm = pooled(whole, members, &alone).arm;
+            let paid = each.iter().flat_map(|one| &one.arms).filter(|one| one.arm == arm.arm);
             let cost_nanos = paid.map(|one| one.cost_nanos).sum();
-            arms.push(ArmResult { examples: examples(&slug), cost_nanos, ..evaluated.arm });
+            arms.push(ArmResult { examples: examples(&arm.arm), cost_nanos, ..arm });
+            seeds.extend(alone);
         }
-        Ok(arms)
+        Ok((arms, seeds))
     }
+}
+
+fn pooled(whole: Evaluated, members: Vec<Arm>, alone: &[ArmResult]) -> Evaluated {
+    Evaluated { arm: ArmResult { pool: seeds::pool(alone), ..whole.arm }, members, ..whole }
 }

@@ -23,7 +23,9 @@ pub(super) struct Further {
     /// Of the arm.
     verdicts: Verdicts,
     arm: String,
-    /// Questions of the arm so far.
+    /// Questions that the arm is asked, each once or several times.
+    questions: usize,
+    /// Its answers so far.
     asked: usize,
     columns: Vec<Column>,
     arms: Vec<ScoredArm>,
@@ -52,11 +54,17 @@ struct Said {
 
 impl Further {
     pub(super) fn of(plan: &EvaluatePlan) -> Self {
+        Self { scorers: plan.scorers.clone(), has_judge: plan.judge.is_some(), ..Self::nobody() }
+    }
+
+    /// Where further scorers are not told of.
+    pub(super) fn nobody() -> Self {
         Self {
-            scorers: plan.scorers.clone(),
-            has_judge: plan.judge.is_some(),
+            scorers: Vec::new(),
+            has_judge: false,
             verdicts: Verdicts::new(),
             arm: String::new(),
+            questions: 0,
             asked: 0,
             columns: Vec::new(),
             arms: Vec::new(),
@@ -69,8 +77,13 @@ impl Further {
         self.scorers.is_empty() && !self.has_judge
     }
 
-    pub(super) fn begin(&mut self, arm: &str, verdicts: Option<Verdicts>) {
-        (self.arm, self.asked, self.verdicts) = (arm.to_owned(), 0, verdicts.unwrap_or_default());
+    /// The judge's word on the answers that follow.
+    pub(super) fn hear(&mut self, verdicts: Option<&Verdicts>) {
+        self.verdicts = verdicts.cloned().unwrap_or_default();
+    }
+
+    pub(super) fn begin(&mut self, arm: &str, questions: usize) {
+        (self.arm, self.asked, self.questions) = (arm.to_owned(), 0, questions);
         let names = std::iter::once(OWN).chain(self.scorers.iter().map(|scorer| scorer.name()));
         let names = names.chain(self.has_judge.then_some(JUDGE));
         self.columns =
@@ -84,7 +97,7 @@ impl Further {
         let said: Vec<Option<Said>> = self.said(question, graded);
         for (column, said) in self.columns.iter_mut().zip(&said) {
             let Some(said) = said else { continue };
-            column.places.push(self.asked);
+            column.places.push(self.asked % self.questions.max(1));
             column.right.push(said.correct);
             column.score += said.score;
             column.unread += u64::from(said.unread);
@@ -165,7 +178,7 @@ impl Column {
             n: n as u64,
             correct: correct as u64,
             accuracy: share(correct as f64),
-            ci: sharing.among(&self.places).accuracy(&self.right),
+            ci: sharing.accuracy_at(&self.places, &self.right),
             score: share(self.score),
             unread: self.unread,
         }

@@ -2,7 +2,7 @@
 //! independent: there, whole passages are drawn (cluster bootstrap); elsewhere accuracy has Wilson's interval and McNemar's
 //! test, which are exact where a bootstrap is not. Partial credit is drawn in both.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
     digest::derive_seed,
@@ -18,6 +18,7 @@ pub(super) struct Sharing {
     /// The number of each question's passage, or of the question itself; `None` where none is shared.
     units: Option<Vec<usize>>,
     count: usize,
+    pub(super) questions: usize,
     seed: u64,
 }
 
@@ -33,14 +34,15 @@ impl Sharing {
 
     fn by_units(units: Vec<usize>, seed: u64) -> Self {
         let count = units.iter().collect::<HashSet<_>>().len();
-        Self { units: (count < units.len()).then_some(units), count, seed }
+        let questions = units.len();
+        Self { units: (count < questions).then_some(units), count, questions, seed }
     }
 
     /// The same of some of the questions, by their places.
     pub(super) fn among(&self, places: &[usize]) -> Self {
         match &self.units {
             Some(units) => Self::by_units(places.iter().map(|&place| units[place]).collect(), self.seed),
-            None => Self { units: None, count: places.len(), seed: self.seed },
+            None => Self { units: None, count: places.len(), questions: places.len(), seed: self.seed },
         }
     }
 
@@ -56,6 +58,38 @@ impl Sharing {
         let varies = 0 < correct && correct < right.len();
         let drawn = self.units.as_ref().filter(|_| varies).and_then(|_| self.mean(&as_scores(right)));
         drawn.unwrap_or(wilson)
+    }
+
+    /// Of several answers to each question, seed by seed: whole questions or passages are drawn, and seeds. One that is right
+    /// half the time is half right.
+    pub(super) fn pooled(&self, seeds: &[Vec<f64>]) -> Interval {
+        let first = seeds.iter().flatten().next().copied().unwrap_or(0.0);
+        let varies = seeds.iter().flatten().any(|value| *value != first);
+        // Where all are alike, every resample says the same: that is no certainty.
+        let drawn = if varies { self.drawn(seeds) } else { None };
+        let correct = (first * self.questions as f64).round() as u64;
+        drawn.unwrap_or_else(|| stats::wilson::interval(correct, self.questions as u64))
+    }
+
+    /// Of partial credit, or of shares that differ.
+    pub(super) fn drawn(&self, seeds: &[Vec<f64>]) -> Option<Interval> {
+        let resamples = bootstrap::resamples_for(self.count * seeds.len());
+        bootstrap::crossed(seeds, self.units.as_deref(), resamples, self.seed)
+    }
+
+    /// Of answers to some questions, by their places, among which a question may be several times.
+    pub(super) fn accuracy_at(&self, places: &[usize], right: &[bool]) -> Interval {
+        let mut shares: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+        for (place, right) in places.iter().zip(right) {
+            let (sum, count) = shares.entry(*place).or_default();
+            *sum += f64::from(u8::from(*right));
+            *count += 1.0;
+        }
+        if shares.len() == places.len() {
+            return self.among(places).accuracy(right);
+        }
+        let places: Vec<usize> = shares.keys().copied().collect();
+        self.among(&places).pooled(&[shares.into_values().map(|(sum, count)| sum / count).collect()])
     }
 
     /// `None` where partial credit is nothing but right and wrong.
@@ -87,7 +121,7 @@ pub(super) fn has_partial_credit(right: &[bool], scores: &[f64]) -> bool {
     right.iter().zip(scores).any(|(right, score)| f64::from(u8::from(*right)) != *score)
 }
 
-fn as_scores(right: &[bool]) -> Vec<f64> {
+pub(super) fn as_scores(right: &[bool]) -> Vec<f64> {
     right.iter().map(|right| f64::from(u8::from(*right))).collect()
 }
 
@@ -129,6 +163,27 @@ mod tests {
         let shared = Sharing::of(&shared, 1);
         assert_eq!(shared.passages(), Some(3));
         assert_eq!((shared.among(&[0, 1, 3]).passages(), shared.among(&[1, 2]).passages()), (None, Some(1)));
+    }
+
+    #[test]
+    fn answers_to_one_question_are_one_piece_of_evidence() {
+        let questions = questions(&[None; 40]);
+        let sharing = Sharing::of(&questions, 1);
+        let share: Vec<f64> = (0..40).map(|row| f64::from(u8::from(row % 2 == 0))).collect();
+        let width = |(low, high): Interval| high - low;
+        let (once, thrice) = (width(sharing.pooled(&[share.clone()])), width(sharing.pooled(&vec![share; 3])));
+        assert!(
+            (once - thrice).abs() < 0.05,
+            "{once} {thrice}: the same answers three times are not three times as many"
+        );
+        assert_eq!(sharing.pooled(&vec![vec![0.0; 40]; 3]), wilson::interval(0, 40));
+        assert_eq!(sharing.pooled(&vec![vec![1.0; 40]; 3]), wilson::interval(40, 40));
+        assert_eq!(Sharing::of(&Questions::default(), 1).pooled(&[Vec::new()]), wilson::interval(0, 0));
+        let places: Vec<usize> = (0..10).chain(0..10).collect();
+        let right: Vec<bool> = (0..20).map(|at| at % 10 < 5).collect();
+        let (low, high) = sharing.accuracy_at(&places, &right);
+        assert!(low < 0.3 && high > 0.7, "ten questions, not twenty: {low} {high}");
+        assert_eq!(sharing.accuracy_at(&places[..10], &right[..10]), wilson::interval(5, 10));
     }
 
     #[test]

@@ -26,12 +26,14 @@ struct Label {
 
 pub(super) fn of(questions: &Questions, evaluated: &[Evaluated]) -> Vec<ArmSlices> {
     let labels = labels(questions);
-    evaluated.iter().map(|one| arm(&one.arm.arm, &labels, &one.right)).collect()
+    evaluated.iter().map(|one| arm((&one.arm.arm, one.arm.each), &labels, &one.right)).collect()
 }
 
-fn arm(arm: &str, labels: &[Label], right: &[bool]) -> ArmSlices {
+/// `each`: answers to a question.
+fn arm((arm, each): (&str, u64), labels: &[Label], right: &[bool]) -> ArmSlices {
     let (mut answers, mut passages) = (Counts::new(), Counts::new());
-    for (label, right) in labels.iter().zip(right) {
+    let slice = |of: &str, counts| slice(of, counts, each);
+    for (label, right) in labels.iter().cycle().zip(right) {
         if let Some(kind) = label.answer {
             count(&mut answers, kind, *right);
         }
@@ -73,8 +75,10 @@ fn count<K: Ord>(counts: &mut Counts<K>, group: K, right: bool) {
     *correct += u64::from(right);
 }
 
-fn slice(of: &str, (n, correct): (u64, u64)) -> Slice {
-    Slice { of: of.to_owned(), n, correct, ci: stats::wilson::interval(correct, n) }
+/// Several answers to a question are one piece of evidence: the interval is that of so many questions.
+fn slice(of: &str, (n, correct): (u64, u64), each: u64) -> Slice {
+    let ci = stats::wilson::interval((correct + each / 2) / each, n / each);
+    Slice { of: of.to_owned(), n, correct, ci }
 }
 
 #[cfg(test)]
@@ -93,12 +97,16 @@ mod tests {
             question.premise = Some(format!("passage {}", ["1", "1", "1", "2", "3", "another"][at]));
         }
         let labels = labels(&questions.into_iter().collect());
-        let slices = arm("cot/big", &labels, &[true, false, true, true, false, false]);
+        let right = [true, false, true, true, false, false];
+        let slices = arm(("cot/big", 1), &labels, &right);
         let counts = |slices: &[Slice]| {
             slices.iter().map(|slice| (slice.of.clone(), slice.n, slice.correct)).collect::<Vec<_>>()
         };
         assert_eq!(counts(&slices.by_answer), [("number".to_owned(), 4, 3), ("yes-no".to_owned(), 2, 0)]);
         assert_eq!(counts(&slices.by_passage), [("p1".to_owned(), 3, 2)]);
         assert_eq!(slices.by_passage[0].ci, stats::wilson::interval(2, 3));
+        let twice = arm(("cot/big", 2), &labels, &[right, right].concat());
+        assert_eq!(counts(&twice.by_passage), [("p1".to_owned(), 6, 4)]);
+        assert_eq!(twice.by_passage[0].ci, slices.by_passage[0].ci, "no more questions than before");
     }
 }

@@ -15,13 +15,15 @@ use crate::context::Context;
 pub(super) struct Kept<'a> {
     pub(super) context: &'a Context,
     pub(super) opened: &'a Opened<'a>,
+    /// Which of a question's answers this is.
+    repeat: u32,
     /// Keys of the calls that were answered, in order.
     answered: Mutex<Vec<Digest>>,
 }
 
 impl<'a> Kept<'a> {
-    pub(super) fn new(context: &'a Context, opened: &'a Opened<'a>) -> Self {
-        Self { context, opened, answered: Mutex::default() }
+    pub(super) fn new(context: &'a Context, opened: &'a Opened<'a>, repeat: u32) -> Self {
+        Self { context, opened, repeat, answered: Mutex::default() }
     }
 
     /// An error that knows what was paid for before it.
@@ -36,7 +38,9 @@ impl Ask for Kept<'_> {
     async fn ask(&self, turn: Turn, messages: Vec<Message>, sampling: Sampling) -> Result<Call, ChatError> {
         let decomposer = || self.opened.decomposer.as_ref().expect("the plan gives the arm a model to ask");
         let ready = if turn == Turn::Decompose { decomposer() } else { &self.opened.solver };
-        let call = self.context.ask(ready, messages, sampling, 0).await?;
+        // What is said greedily is said once for all answers.
+        let sample = if sampling.temperature > 0.0 { self.repeat } else { 0 };
+        let call = self.context.ask(ready, messages, sampling, sample).await?;
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).push(call.key.clone());
         Ok(call)
     }

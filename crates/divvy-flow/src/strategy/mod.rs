@@ -105,6 +105,8 @@ pub struct Setting<'a> {
     pub recorded: bool,
     /// Of the plan.
     pub seed: u64,
+    /// Which of the question's answers this is, from 0.
+    pub repeat: u32,
 }
 
 impl Setting<'_> {
@@ -118,15 +120,11 @@ impl Setting<'_> {
 /// What the decomposer of an arm is asked for a whole decomposition.
 #[must_use]
 pub fn decomposing(plan: &EvaluatePlan, prompts: &Prompts, manner: Manner<'_>, question: &Question) -> Request {
-    let sampling = Sampling {
-        repetition_penalty: plan.repetition_penalty,
-        format: decompose::format(manner.style),
-        ..Sampling::greedy(plan.decompose_tokens)
-    };
+    let sampling = Sampling { format: decompose::format(manner.style), ..plan.decomposing() };
     Request { messages: decompose::messages(prompts, manner, question), sampling, sample: 0, take: 0 }
 }
 
-/// Answers one question with one arm; every call is kept, and one that was made before is free.
+/// Answers one question with one arm, for the so-manieth time; every call is kept, and one that was made before is free.
 ///
 /// # Errors
 /// A call that failed for good.
@@ -134,7 +132,7 @@ pub async fn answer(
     context: &Context,
     plan: &EvaluatePlan,
     opened: &Opened<'_>,
-    question: &Question,
+    (question, repeat): (&Question, u32),
 ) -> Result<Answer, ChatError> {
     let setting = Setting {
         arm: opened.arm,
@@ -143,8 +141,9 @@ pub async fn answer(
         manner: Manner { style: opened.style, most: context.plan.told_most(opened.arm), shots: &opened.shots },
         recorded: opened.decomposer.is_none(),
         seed: context.plan.seed,
+        repeat,
     };
-    let kept = Kept::new(context, opened);
+    let kept = Kept::new(context, opened, repeat);
     answer_with(&setting, &kept, question).await.map_err(|error| kept.after_all(error))
 }
 

@@ -4,6 +4,7 @@ use divvy_core::{
     chat::{Message, Sampling},
     decomposition::Decomposition,
     digest::derive_seed,
+    plan::PartSampling,
     prompts::decompose,
     question::Question,
 };
@@ -20,13 +21,11 @@ pub(super) struct Scene<'a> {
 
 impl Scene<'_> {
     pub(super) async fn solve(&self, messages: Vec<Message>) -> Result<Call, ChatError> {
-        self.ask.ask(Turn::Solve, messages, self.greedy(self.setting.plan.solve_tokens)).await
+        self.ask.ask(Turn::Solve, messages, self.solving(self.setting.plan.solve_tokens)).await
     }
 
     pub(super) async fn decompose(&self, messages: Vec<Message>) -> Result<Call, ChatError> {
-        let plan = self.setting.plan;
-        let sampling = Sampling { repetition_penalty: plan.repetition_penalty, ..self.greedy(plan.decompose_tokens) };
-        self.ask.ask(Turn::Decompose, messages, sampling).await
+        self.ask.ask(Turn::Decompose, messages, self.decomposing(self.setting.plan.decomposing())).await
     }
 
     /// The whole decomposition, written at once or recorded; the answer has none where it cannot be read.
@@ -38,7 +37,7 @@ impl Scene<'_> {
             return Ok(self.with(self.question.recorded.clone().map(|steps| steps.capped(cap)), None));
         }
         let Request { messages, sampling, .. } = super::decomposing(plan, prompts, manner, self.question);
-        let call = self.ask.ask(Turn::Decompose, messages, self.seeded(sampling)).await?;
+        let call = self.ask.ask(Turn::Decompose, messages, self.decomposing(sampling)).await?;
         let parsed = decompose::read(&call.reply.text, &call.reply.finish, manner.style, self.setting.most());
         Ok(self.with(parsed.decomposition, Some(call)))
     }
@@ -56,11 +55,22 @@ impl Scene<'_> {
         }
     }
 
-    pub(super) fn greedy(&self, max_tokens: u32) -> Sampling {
-        self.seeded(Sampling::greedy(max_tokens))
+    pub(super) fn solving(&self, max_tokens: u32) -> Sampling {
+        let part = &self.setting.plan.solving;
+        self.seeded(part.sampling(max_tokens), part)
     }
 
-    fn seeded(&self, sampling: Sampling) -> Sampling {
-        Sampling { seed: derive_seed(self.setting.seed, &format!("evaluate/{}", self.question.id)), ..sampling }
+    fn decomposing(&self, sampling: Sampling) -> Sampling {
+        self.seeded(sampling, &self.setting.plan.decomposing)
+    }
+
+    /// Each answer has a seed of its own; the first has the one that a single answer has.
+    fn seeded(&self, sampling: Sampling, part: &PartSampling) -> Sampling {
+        let Setting { seed, repeat, .. } = *self.setting;
+        let item = match repeat {
+            0 => format!("evaluate/{}", self.question.id),
+            repeat => format!("evaluate/{}/{repeat}", self.question.id),
+        };
+        Sampling { seed: derive_seed(part.draw.seed.unwrap_or(seed), &item), ..sampling }
     }
 }

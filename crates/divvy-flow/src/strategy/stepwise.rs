@@ -21,7 +21,7 @@ pub(super) async fn ask_one(
     let number = known.len() + 1;
     let messages = stepwise::subquestion(scene.setting.prompts, scene.question, known, &subquestion);
     let call =
-        scene.ask.ask(Turn::Subquestion(number), messages, scene.greedy(scene.setting.plan.solve_tokens)).await?;
+        scene.ask.ask(Turn::Subquestion(number), messages, scene.solving(scene.setting.plan.solve_tokens)).await?;
     let sub_answer = stepwise::sub_answer(&call.reply.text, &call.reply.finish);
     scene.ask.told(News::SubAnswer { number, text: sub_answer.as_deref() });
     answer.solve_calls.push(call);

@@ -115,11 +115,12 @@ async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError>
 type Make<'a> = dyn Fn(&ItemKey, &Question, &Decomposition) -> Vec<Row> + Sync + 'a;
 
 fn row(question: &Question, prompt: Vec<Message>, completion: String) -> Row {
-    Row { id: question.id.0.clone(), prompt, completion, weight: 1.0 }
+    Row { id: question.id.0.clone(), prompt, completion, weight: 1.0, decomposes: false }
 }
 
 fn decomposition(prompts: &Prompts, question: &Question, steps: &Decomposition, style: Style) -> Row {
-    row(question, decompose::messages(prompts, style, question), decompose::completion(steps))
+    let row = row(question, decompose::messages(prompts, style, question), decompose::completion(steps));
+    Row { decomposes: true, ..row }
 }
 
 /// How much a kept decomposition counts; one that was never right, which some rules keep, cannot count by its pass rate.

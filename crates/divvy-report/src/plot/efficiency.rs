@@ -95,8 +95,13 @@ fn draw_series(canvas: &mut Canvas, frame: &Frame, series: &Series<'_>) {
     for point in &series.points {
         let (x, ci) = (frame.across(point.rows), point.arm.ci);
         canvas.line((x, frame.y.place(ci.0)), (x, frame.y.place(ci.1)), &format!("whisker {class}"));
+        let spread = point.arm.pool.as_ref().map(|pool| (pool.of.len(), pool.spread()));
+        let seeds = spread.map_or(String::new(), |(seeds, (low, high))| {
+            canvas.line((x, frame.y.place(low)), (x, frame.y.place(high)), &format!("spread {class}"));
+            format!(", {seeds} seeds from {} to {} %", number::percent(low), number::percent(high))
+        });
         let tooltip = format!(
-            "{}: {} % ({}) with {} training rows, n = {}",
+            "{}: {} % ({}) with {} training rows, n = {}{seeds}",
             point.arm.arm,
             number::percent(point.arm.accuracy),
             number::percent_interval(ci),

@@ -27,6 +27,8 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
         decomposer: decomposer.map(str::to_owned),
         solver: "big".to_owned(),
         n: 300,
+        each: 1,
+        pool: None,
         correct,
         accuracy: correct as f64 / 300.0,
         ci: (correct as f64 / 300.0 - 0.05, correct as f64 / 300.0 + 0.05),
@@ -132,6 +134,7 @@ pub(crate) fn results() -> Results {
             arm(DISTILLED, Strategy::TwoStage, Some("student:sd-r"), 180),
             arm(TEACHER, Strategy::TwoStage, Some("teacher"), 186),
         ],
+        seeds: Vec::new(),
         comparisons: vec![
             comparison(DISTILLED, COT, 0.2, 0.0001),
             comparison(UNTRAINED, DISTILLED, -0.3, 0.0001),
@@ -173,6 +176,7 @@ pub(crate) fn two_sets() -> Results {
     let of = |dataset: &str, arms: &[ArmResult], comparisons: Vec<Comparison>| DatasetResults {
         dataset: dataset.to_owned(),
         arms: arms.to_vec(),
+        seeds: Vec::new(),
         comparisons,
         slices: vec![slices(COT), slices(DISTILLED)],
         scoring: None,
@@ -280,6 +284,8 @@ fn training() -> TrainingSummary {
         rows: 640,
         epochs: 2.0,
         wall_ms: 240_000,
+        kept: None,
+        sweep: Vec::new(),
         curve: (1..=40).map(point).collect(),
     }
 }

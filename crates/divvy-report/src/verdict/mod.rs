@@ -11,6 +11,7 @@ use divvy_core::results::{ArmResult, Results};
 use crate::{
     number,
     roles::{self, Part},
+    tables,
 };
 use evidence::{Evidence, Paired, Role, Shown, best_distilled_solver, gather, paired, shown};
 use headline::headline;
@@ -104,7 +105,7 @@ fn withheld(results: &Results) -> Option<Verdict> {
         return None;
     } else {
         let line = |arm: &&ArmResult| {
-            let (errors, n) = (number::count(arm.errors), number::count(arm.n));
+            let (errors, n) = (number::count(arm.errors), tables::answers(arm).text);
             format!(
                 "{}: {errors} of {n} questions ended in an error; `divvy status` has the reasons, and running again repeats only those.",
                 arm.arm
@@ -180,7 +181,7 @@ fn nothing_distilled(results: &Results) -> Verdict {
             return "No arm gave a right answer; `divvy calls` shows what was asked and answered.".to_owned();
         }
         let (accuracy, interval) = (number::percent(arm.accuracy), number::percent_interval(arm.ci));
-        let n = number::count(arm.n);
+        let n = tables::answers(arm).text;
         format!("The most right answers came from {}: {accuracy} % (95 % interval {interval}, n = {n}).", arm.arm)
     });
     Verdict {

@@ -50,7 +50,9 @@ impl Journal {
             ("train/grad_norm", record.grad_norm),
             ("train/tokens_per_second", record.tokens_per_second),
         ];
-        let summary: Vec<u8> = scalars.into_iter().chain(dev).flat_map(|(tag, value)| scalar(tag, value)).collect();
+        let quality = record.dev_quality.map(|share| ("dev/quality", share));
+        let summary: Vec<u8> =
+            scalars.into_iter().chain(dev).chain(quality).flat_map(|(tag, value)| scalar(tag, value)).collect();
         self.events.write_all(&framed(&event(seconds, record.step, &field(5, &summary))))
     }
 }
@@ -125,6 +127,7 @@ mod tests {
             correct: 2,
             tokens_per_second: 100.0,
             dev_loss: (step == 2).then_some(2.5),
+            dev_quality: None,
         }
     }
 

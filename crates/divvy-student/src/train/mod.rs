@@ -21,6 +21,7 @@ pub mod rows;
 pub mod run;
 pub mod schedule;
 pub mod settings;
+pub mod stop;
 #[cfg(test)]
 mod tests;
 mod trainer;
@@ -29,6 +30,7 @@ pub use course::{CourseStep, course};
 pub use full::{FullLabel, FullWeights};
 pub use journal::Journal;
 pub use rows::TrainRow;
-pub use run::{StepRecord, TrainEvent, Trained, TrainedWeights, admitted, train};
+pub use run::{Quality, StepRecord, TrainEvent, Trained, TrainedWeights, admitted, train, train_by};
 pub use schedule::Schedule;
 pub use settings::{Activations, Base, Method, TrainConfig, TrainError};
+pub use stop::{Best, EarlyStop, StopBy};

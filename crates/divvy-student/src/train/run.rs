@@ -13,6 +13,7 @@ use super::course::{learning_rate, steps_per_epoch};
 use super::full::FullWeights;
 use super::rows::{MicroBatch, TrainRow, epoch_order, split_into_micro_batches};
 use super::settings::{Base, TrainConfig, TrainError};
+use super::stop::Best;
 use super::trainer::Trainer;
 use crate::adapter::Adapter;
 use crate::config::ModelConfig;
@@ -36,7 +37,13 @@ pub struct StepRecord {
     pub tokens_per_second: f64,
     /// Loss on the held-out rows after this step, where it was measured.
     pub dev_loss: Option<f64>,
+    /// What [`Quality`] said, where that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev_quality: Option<f64>,
 }
+
+/// How good an adapter is at what it is for, more is better. Whoever breaks it off says [`TrainError::Interrupted`].
+pub type Quality<'a> = dyn FnMut(&Adapter) -> Result<f64, TrainError> + 'a;
 
 /// What the observer sees. Breaking at any event stops the run; its last finished step is checkpointed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +81,8 @@ pub enum TrainedWeights {
 pub struct Trained {
     pub weights: TrainedWeights,
     pub log: Vec<StepRecord>,
+    /// Where it might end early: the step whose weights these are.
+    pub kept: Option<Best>,
     /// Rows left out because they are too long, of the training and of the dev set.
     pub skipped: usize,
     pub dev_skipped: usize,
@@ -93,22 +102,51 @@ pub fn train(
     checkpoint_dir: Option<&Path>,
     observe: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
 ) -> Result<Trained, TrainError> {
+    train_by(base, (rows, dev_rows), config, checkpoint_dir, observe, None)
+}
+
+/// The same, with someone who tells how good the adapter is whenever dev is looked at.
+///
+/// # Errors
+/// As [`train`], and what `quality` says.
+pub fn train_by(
+    base: Base<'_>,
+    (rows, dev_rows): (&[TrainRow], &[TrainRow]),
+    config: &TrainConfig,
+    checkpoint_dir: Option<&Path>,
+    observe: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+    quality: Option<&mut Quality<'_>>,
+) -> Result<Trained, TrainError> {
     config.check()?;
     let (rows, skipped) = admitted(base.config, config, "training", rows)?;
     let (dev_rows, dev_skipped) = admitted(base.config, config, "dev", dev_rows)?;
     if rows.is_empty() {
         return Err(TrainError::NoRows { rows: skipped, skipped, limit: config.max_row_tokens });
     }
+    if config.early_stop.is_some() && dev_rows.is_empty() {
+        return Err(TrainError::NothingToWatch);
+    }
     let fingerprint = fingerprint(&base, config, &rows, &dev_rows);
     let checkpoint = checkpoint_dir.map(|folder| Checkpoint::new(folder, fingerprint)).transpose()?;
     let trainer = Trainer::new(base, config);
-    let mut run = Run { config, rows: &rows, dev_rows: &dev_rows, trainer, checkpoint, log: Vec::new(), observe };
+    let mut run = Run {
+        config,
+        rows: &rows,
+        dev_rows: &dev_rows,
+        trainer,
+        checkpoint,
+        log: Vec::new(),
+        best: None,
+        observe,
+        quality,
+    };
     run.resume()?;
     run.started(skipped, dev_skipped)?;
-    while (run.log.len() as u64) < run.steps() {
+    while (run.log.len() as u64) < run.steps() && !run.ends_early() {
         run.step()?;
     }
-    Ok(Trained { weights: run.trainer.into_weights(), log: run.log, skipped, dev_skipped })
+    let kept = run.back_to_best()?;
+    Ok(Trained { weights: run.trainer.into_weights(), log: run.log, kept, skipped, dev_skipped })
 }
 
 /// The rows that fit, and how many are too long. `set` names them in messages.
@@ -131,17 +169,20 @@ pub fn admitted(
     Ok((fitting, skipped))
 }
 
-struct Run<'a> {
+struct Run<'a, 'q> {
     config: &'a TrainConfig,
     rows: &'a [TrainRow],
     dev_rows: &'a [TrainRow],
     trainer: Trainer<'a>,
     checkpoint: Option<Checkpoint>,
     log: Vec<StepRecord>,
+    /// The best step's weights, where there is no checkpoint to hold them.
+    best: Option<Vec<Vec<f32>>>,
     observe: &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
+    quality: Option<&'a mut Quality<'q>>,
 }
 
-impl Run<'_> {
+impl Run<'_, '_> {
     fn steps_per_epoch(&self) -> u64 {
         steps_per_epoch(self.rows.len(), self.config)
     }
@@ -214,6 +255,8 @@ impl Run<'_> {
         let tokens_per_second = tokens as f64 / began.elapsed().as_secs_f64();
         let due = |every: u64| (every > 0 && (done + 1).is_multiple_of(every)) || done + 1 == self.steps();
         let (evaluate, save) = (due(self.config.eval_every_steps), due(self.config.checkpoint_every_steps));
+        let dev_loss = if evaluate { self.dev_loss() } else { None };
+        let dev_quality = if evaluate { self.dev_quality()? } else { None };
         let record = StepRecord {
             step: done + 1,
             epoch,
@@ -224,10 +267,12 @@ impl Run<'_> {
             target_tokens: chosen.iter().map(|&row| self.rows[row].completion.len() as u64).sum(),
             correct: sum.correct as u64,
             tokens_per_second,
-            dev_loss: if evaluate { self.dev_loss() } else { None },
+            dev_loss,
+            dev_quality,
         };
         self.log.push(record);
-        if save {
+        self.hold_best(&record)?;
+        if save || self.ends_early() {
             self.save(done + 1)?;
         }
         self.tell(TrainEvent::Step(record))
@@ -245,9 +290,57 @@ impl Run<'_> {
         Some(parts.iter().map(micro).map(|micro| self.trainer.measure(&micro).loss_sum).sum())
     }
 
+    /// What whoever judges adapters says of this one.
+    fn dev_quality(&mut self) -> Result<Option<f64>, TrainError> {
+        let Some(quality) = &mut self.quality else { return Ok(None) };
+        let Some(adapter) = self.trainer.adapter() else { return Ok(None) };
+        let interrupted = |error| match error {
+            // The weights are a step ahead of the log: the last checkpoint stands as it is.
+            TrainError::Interrupted { .. } => TrainError::Interrupted {
+                step: self.log.len() as u64,
+                checkpoint: self.checkpoint.as_ref().map(|checkpoint| checkpoint.path().to_owned()),
+            },
+            other => other,
+        };
+        quality(&adapter).map(Some).map_err(interrupted)
+    }
+
+    fn ends_early(&self) -> bool {
+        self.config.early_stop.is_some_and(|stop| stop.is_due(&self.log))
+    }
+
+    /// Sets the weights aside if no step before had better ones.
+    fn hold_best(&mut self, record: &StepRecord) -> Result<(), TrainError> {
+        let best = self.config.early_stop.and_then(|stop| stop.best(&self.log));
+        if best.is_none_or(|best| best.step != record.step) {
+            return Ok(());
+        }
+        let Some(checkpoint) = &self.checkpoint else {
+            self.best = Some(self.trainer.parameters.values.clone());
+            return Ok(());
+        };
+        checkpoint.write_best(record.step, &self.trainer.parameters)
+    }
+
+    /// Puts the best step's weights in the place of the last one's.
+    fn back_to_best(&mut self) -> Result<Option<Best>, TrainError> {
+        let Some(best) = self.config.early_stop.and_then(|stop| stop.best(&self.log)) else { return Ok(None) };
+        if best.step != self.log.len() as u64 {
+            match (&self.checkpoint, self.best.take()) {
+                (Some(checkpoint), _) => checkpoint.read_best(best.step, &mut self.trainer.parameters)?,
+                (None, Some(values)) => self.trainer.parameters.values = values,
+                (None, None) => unreachable!("without a checkpoint nothing is resumed, and the best step was seen"),
+            }
+        }
+        Ok(Some(best))
+    }
+
     fn save(&mut self, step: u64) -> Result<(), TrainError> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         checkpoint.write(&self.trainer.parameters, &self.log)?;
+        if let Some(best) = self.config.early_stop.and_then(|stop| stop.best(&self.log)) {
+            checkpoint.forget_best_but(best.step)?;
+        }
         self.tell(TrainEvent::Checkpointed { step })
     }
 }

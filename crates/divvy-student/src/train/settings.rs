@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::rows::TrainRow;
 use super::schedule::Schedule;
+use super::stop::EarlyStop;
 use crate::adapter::LoraSettings;
 use crate::config::ModelConfig;
 use crate::weights::Weights;
@@ -40,7 +41,8 @@ pub enum Activations {
     Recompute,
 }
 
-/// A training run. Everything here but the two cadences and `activations` decides the result.
+/// A training run. Everything here but the two cadences and `activations` decides the result; where it may end early, how often
+/// dev is looked at does, too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrainConfig {
     pub method: Method,
@@ -72,6 +74,8 @@ pub struct TrainConfig {
     pub checkpoint_every_steps: u64,
     /// 0: only at the end.
     pub eval_every_steps: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stop: Option<EarlyStop>,
     pub activations: Activations,
 }
 
@@ -153,6 +157,10 @@ pub enum TrainError {
         "training diverged at step {step}: loss {loss}, gradient norm {grad_norm}; lower the learning rate or lengthen the warm-up"
     )]
     Diverged { step: u64, loss: f64, grad_norm: f64 },
+    #[error(
+        "training is to end by what dev says, and no dev row fits; raise max_row_tokens, carve more dev rows, or leave early_stop out"
+    )]
+    NothingToWatch,
     #[error("training was interrupted after {step} steps; {}", resume_hint(.checkpoint.as_ref()))]
     Interrupted { step: u64, checkpoint: Option<PathBuf> },
     #[error("{file}: {source}")]

@@ -96,6 +96,14 @@ impl<'a> Trainer<'a> {
         }
     }
 
+    /// As it stands; `None` where every weight is trained.
+    pub(crate) fn adapter(&self) -> Option<Adapter> {
+        match self.method {
+            Method::Lora(settings) => Some(lora::adapter(self.base.config, settings, &self.parameters.values)),
+            Method::Full => None,
+        }
+    }
+
     pub(crate) fn into_weights(self) -> TrainedWeights {
         let (config, values) = (self.base.config, self.parameters.values);
         match self.method {

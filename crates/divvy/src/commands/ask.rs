@@ -51,7 +51,7 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
     let scorer = evaluate::questions(context, plan).first().map_or(ScorerKind::Exact, |first| first.scorer);
     let question = question(&asked, scorer);
     let opened = evaluate::open_arm(context, arm).await?;
-    let answer = strategy::answer(context, plan, &opened, &question).await?;
+    let answer = strategy::answer(context, plan, &opened, (&question, 0)).await?;
     let text = if asked.json { serde_json::to_string_pretty(&as_json(arm, &answer))? } else { as_text(arm, &answer) };
     print(&text)?;
     session.close().await?;

@@ -181,7 +181,9 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
 fn grid(plan: &Plan, questions: &Splits) {
     let Some(shape) = estimate::shape(plan, questions) else { return };
     let sets: Vec<String> = shape.sets.iter().map(|(set, rows)| format!("{set} {}", thousands(*rows))).collect();
-    say(&format!("grid: {} arms × {} = {} answers", shape.arms, sets.join(" + "), thousands(shape.answers),));
+    let repeats = if shape.repeats > 1 { format!(" × {} repeats", shape.repeats) } else { String::new() };
+    let (arms, sets) = (shape.arms, sets.join(" + "));
+    say(&format!("grid: {arms} arms{repeats} × {sets} = {} answers", thousands(shape.answers)));
     let saved = shape.decomposing - shape.decompositions;
     if saved > 0 {
         say(&format!(

@@ -125,11 +125,12 @@ fn student_line(Student { name, artefact, step }: &Student) -> String {
             Some(TrainPoint { step, loss, .. }) => format!("train {name}: at step {step}, loss {loss:.3}\n"),
             None => format!("train {name}: not trained yet\n"),
         },
-        Some(Artefact { rows, too_long, unusable, .. }) => format!(
-            "train {name}: trained on {} rows; left out: {} too long, {} replies without a usable answer\n",
+        Some(Artefact { rows, too_long, unusable, kept, .. }) => format!(
+            "train {name}: trained on {} rows; left out: {} too long, {} replies without a usable answer{}\n",
             thousands(*rows),
             thousands(*too_long),
-            thousands(*unusable)
+            thousands(*unusable),
+            kept.map_or(String::new(), |kept| format!("; kept step {} of {}", kept.step, kept.of))
         ),
     }
 }

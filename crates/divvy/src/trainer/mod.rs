@@ -2,19 +2,21 @@
 //! inference uses, and the same steps; the result is a directory named by the job's digest.
 
 mod native;
+mod quality;
 mod torch;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use divvy_core::{
     digest::Digest,
-    recipe::{self, Train},
+    recipe::{self, StopOn, Train},
+    results::KeptStep,
 };
 use divvy_flow::train::{Artefact, Job, Observe, Row, Stopped, Trainer};
 use divvy_student::{
     adapter::{AdapterLabel, LoraSettings, Scaling},
     model::Model,
-    train::{Activations, Method, Schedule, TrainConfig, TrainRow},
+    train::{Activations, EarlyStop, Method, Schedule, StopBy, TrainConfig, TrainRow},
 };
 
 use crate::host::Hosts;
@@ -39,6 +41,8 @@ struct Made {
     content: String,
     /// Rows left out because they were too long.
     too_long: usize,
+    /// Where training might end early.
+    kept: Option<KeptStep>,
 }
 
 impl Trainer for Trainers {
@@ -57,6 +61,7 @@ impl Trainer for Trainers {
             rows: (job.rows.len() - made.too_long) as u64,
             too_long: made.too_long as u64,
             unusable: job.unusable,
+            kept: made.kept,
             wall_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
         })
     }
@@ -103,6 +108,13 @@ fn config(job: &Job) -> TrainConfig {
         seed: job.seed,
         checkpoint_every_steps: plan.checkpoint_every,
         eval_every_steps: plan.eval_every,
+        early_stop: plan.tuning.early_stop.map(|stop| EarlyStop {
+            by: match stop.on {
+                StopOn::Loss => StopBy::DevLoss,
+                StopOn::DecompositionQuality => StopBy::Quality,
+            },
+            patience: stop.patience,
+        }),
         activations: Activations::Keep,
     }
 }

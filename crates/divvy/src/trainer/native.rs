@@ -1,20 +1,26 @@
 //! Trains a student on this machine with divvy-student.
 
 use std::{
+    cell::RefCell,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use divvy_core::records::{TrainNews, TrainPoint};
+use divvy_core::{
+    recipe::StopOn,
+    records::{TrainNews, TrainPoint},
+    results::KeptStep,
+};
 use divvy_flow::train::{Job, Observe, Stopped};
 use divvy_student::{
-    adapter::AdapterLabel,
+    adapter::{Adapter, AdapterLabel},
     matrix::Numerics,
     model::Model,
-    train::{self, Base, Journal, StepRecord, TrainError, TrainEvent, Trained, TrainedWeights},
+    train::{self, Base, Journal, Quality, StepRecord, TrainError, TrainEvent, Trained, TrainedWeights},
 };
 
-use super::{Made, config, failed, label, tokenise};
+use super::{Made, config, failed, label, quality::Dev, tokenise};
 use crate::host::Hosts;
 
 pub(super) fn train(
@@ -29,29 +35,44 @@ pub(super) fn train(
     let content = save(&trained, &model, folder, &label(&model, job)?)?;
     // The student stands: the optimiser's state is of no more use.
     let _ = std::fs::remove_dir_all(folder.join("checkpoint"));
-    Ok(Made { content, too_long: trained.skipped })
+    Ok(Made { content, too_long: trained.skipped, kept: kept(&trained, job) })
 }
 
-fn run(model: &Model, job: &Job, folder: &Path, observe: &mut Observe<'_>) -> Result<Trained, Stopped> {
+/// The record says which step's weights these are.
+fn kept(trained: &Trained, job: &Job) -> Option<KeptStep> {
+    let (best, stop) = (trained.kept?, job.plan.tuning.early_stop?);
+    Some(KeptStep { step: best.step, of: trained.log.len() as u64, on: stop.on, value: best.value })
+}
+
+fn run(model: &Arc<Model>, job: &Job, folder: &Path, observe: &mut Observe<'_>) -> Result<Trained, Stopped> {
     let rows = tokenise(model, &job.rows)?;
     let dev = tokenise(model, &job.dev)?;
     let base = Base { config: &model.config, weights: &model.weights, hash: &model.content_hash };
     let (mut total, mut log) = (0, Log { folder: folder.join("log"), journal: None, failed: None });
+    // Whoever trains and whoever judges tell the same one, in turn.
+    let observe = RefCell::new(observe);
+    let tell = |news: TrainNews<'_>| (*observe.borrow_mut())(news);
     let mut watch = |event: TrainEvent| match event {
         TrainEvent::Started { steps, resumed_at, .. } => {
             total = steps;
             log.begin(resumed_at)
         }
         TrainEvent::Step(record) => match log.step(&record) {
-            ControlFlow::Continue(()) => observe(TrainNews::Step(&point(&record), total)),
+            ControlFlow::Continue(()) => tell(TrainNews::Step(&point(&record), total)),
             stop => stop,
         },
         TrainEvent::Progress { .. } | TrainEvent::Checkpointed { .. } => ControlFlow::Continue(()),
     };
-    let trained = train::train(base, &rows, &dev, &config(job), Some(&folder.join("checkpoint")), &mut watch);
+    let judged = Dev::of(model, job);
+    let mut judge = |adapter: &Adapter| judged.quality(adapter, &|| tell(TrainNews::Nothing).is_continue());
+    let judges = job.plan.tuning.early_stop.is_some_and(|stop| stop.on == StopOn::DecompositionQuality);
+    let judge: Option<&mut Quality<'_>> = if judges { Some(&mut judge) } else { None };
+    let checkpoint = folder.join("checkpoint");
+    let trained = train::train_by(base, (&rows, &dev), &config(job), Some(&checkpoint), &mut watch, judge);
     trained.map_err(|error| match (error, log.failed) {
         (TrainError::Interrupted { .. }, Some(reason)) => Stopped::Failed(reason),
         (TrainError::Interrupted { .. }, None) => Stopped::Interrupted,
+        (error @ TrainError::Diverged { .. }, _) => Stopped::Diverged(error.to_string()),
         (other, _) => failed(other),
     })
 }

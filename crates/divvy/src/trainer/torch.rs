@@ -60,7 +60,7 @@ impl Torch<'_> {
         let content = take_back(&handed, &base, config(job).method, folder)?;
         // The student stands: what it was made with is of no more use.
         let _ = fs::remove_dir_all(handed.path());
-        Ok(Made { content, too_long })
+        Ok(Made { content, too_long, kept: None })
     }
 
     fn settings(&self) -> &Train {

@@ -34,10 +34,12 @@ mod prompting; // prompts worded anew, demonstrations, caps, `divvy prompts`
 mod recipe_mistakes; // recipes that cannot be run
 mod recipes; // those that come with divvy
 mod redoing; // items put back on purpose
+mod repeats; // several answers to each question
 mod reporting; // every form of report, runs compared, the page in a browser
 mod reuse; // another recipe on the same store pays for what is new
 mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept
+mod seeds; // several seeds, learning rates and checkpoints of a student
 mod served_runs; // `divvy serve --run`, and the runs that the page lists
 mod serving; // `divvy serve`, its clients and its page
 mod strategies; // one subquestion at a time: what is asked, in which order

@@ -1,7 +1,7 @@
 //! `[evaluate]`: the grid of strategies, decomposers and solvers, expanded to arms.
 
 use super::{
-    super::{EvaluatePlan, RECORDED, TEACHER},
+    super::{Draw, EvaluatePlan, PartSampling, RECORDED, TEACHER},
     Names,
 };
 use crate::{
@@ -20,15 +20,20 @@ impl Names<'_> {
             return self.fail("data.dev_rows", "split = \"dev\" needs rows: write dev_rows = 100 under [data]");
         }
         let arms = self.arms(evaluate)?;
+        let (solving, decomposing) = self.parts(evaluate)?;
+        let penalty = evaluate.repetition_penalty.unwrap_or(decomposing.draw.repetition_penalty);
         Ok(EvaluatePlan {
             split,
             comparisons: self.comparisons(evaluate, &arms)?,
+            repeats: self.repeats(evaluate, &arms, (solving, decomposing))?,
             arms,
             direct_tokens: evaluate.direct_tokens.unwrap_or(48),
             solve_tokens: evaluate.solve_tokens.unwrap_or(400),
             decompose_tokens: evaluate.decompose_tokens.unwrap_or(256),
             max_subquestions: evaluate.max_subquestions.unwrap_or(10),
-            repetition_penalty: evaluate.repetition_penalty.unwrap_or(1.0),
+            repetition_penalty: penalty,
+            solving,
+            decomposing: PartSampling { draw: Draw { repetition_penalty: 1.0, ..decomposing.draw }, ..decomposing },
             scorers: self.scorers(&evaluate.scorers)?,
             code: evaluate.code.as_ref().map_or(Ok(None), |code| self.code(code))?,
             judge: evaluate.judge.as_ref().map(|judge| self.judge(judge)).transpose()?,
@@ -43,7 +48,7 @@ impl Names<'_> {
                 return self.fail(key, "name at least one");
             }
         }
-        let (solvers, decomposers) = (self.sized(&evaluate.solvers), self.sized(&evaluate.decomposers));
+        let (solvers, decomposers) = (self.versions(&evaluate.solvers), self.versions(&evaluate.decomposers));
         for solver in &solvers {
             self.part("evaluate.solvers", solver, |target| self.untaught() || target.solves().is_some())?;
         }
@@ -67,12 +72,14 @@ impl Names<'_> {
 
     /// Those that are named, in the order of the grid.
     fn chosen(&self, mut arms: Vec<Arm>, patterns: &[String]) -> Result<Vec<Arm>, RecipeError> {
-        if let Some(idle) = patterns.iter().find(|pattern| !arms.iter().any(|arm| matches(pattern, &arm.slug()))) {
+        let named =
+            |pattern: &str, arm: &Arm| matches(pattern, &arm.slug()) || matches(pattern, &self.pooled(arm).slug());
+        if let Some(idle) = patterns.iter().find(|pattern| !arms.iter().any(|arm| named(pattern, arm))) {
             let slugs: Vec<String> = arms.iter().map(Arm::slug).collect();
             let error = RecipeError::at_key(self.origin, "evaluate.arms", format!("no arm is called `{idle}`"));
             return Err(error.hint(format!("there are {}", slugs.join(", "))));
         }
-        arms.retain(|arm| patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, &arm.slug())));
+        arms.retain(|arm| patterns.is_empty() || patterns.iter().any(|pattern| named(pattern, arm)));
         Ok(arms)
     }
 
@@ -111,8 +118,11 @@ impl Names<'_> {
         if decomposers.is_empty() {
             return self.fail("evaluate.decomposers", format!("`{way}` needs at least one decomposer"));
         }
-        let arms: Vec<Arm> =
-            decomposers.iter().filter(|name| self.fits(way, name)).map(|name| arm(Some(name))).collect();
+        let fitting: Vec<&String> = decomposers.iter().filter(|name| self.fits(way, name)).collect();
+        let mut arms: Vec<Arm> = Vec::new();
+        for name in fitting {
+            arms.extend(self.of_one_seed(name, solver)?.then(|| arm(Some(name))));
+        }
         if arms.is_empty() {
             let why = match strategy {
                 Strategy::SelfAsk => "students and a recorded teacher write whole decompositions",
@@ -124,6 +134,25 @@ impl Names<'_> {
             return self.fail("evaluate.decomposers", message);
         }
         Ok(arms)
+    }
+
+    /// Of two parts with several seeds, each seed of one goes with the same of the other.
+    fn of_one_seed(&self, decomposer: &str, solver: &str) -> Result<bool, RecipeError> {
+        let (Some((left, seed)), Some((right, other))) = (self.seeded(decomposer), self.seeded(solver)) else {
+            return Ok(true);
+        };
+        let seeds = |name: &str| self.student_behind(name).and_then(|student| student.seeds.clone());
+        if seeds(decomposer) != seeds(solver) {
+            let message = format!("`{left}` and `{right}` go together seed by seed, and have different `seeds`");
+            return self.fail("evaluate", message);
+        }
+        Ok(seed == other)
+    }
+
+    /// As the report names it: all seeds of a student are one arm there.
+    pub(in crate::plan) fn pooled(&self, arm: &Arm) -> Arm {
+        let plain = |name: &str| self.seeded(name).map_or(name, |(name, _)| name).to_owned();
+        Arm { decomposer: arm.decomposer.as_deref().map(plain), solver: plain(&arm.solver), ..*arm }
     }
 
     fn untaught(&self) -> bool {

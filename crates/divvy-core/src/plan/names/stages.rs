@@ -20,6 +20,7 @@ impl Names<'_> {
             teacher: collect.teacher.clone(),
             samples,
             temperature,
+            draw: self.collect_draw()?,
             max_tokens: collect.max_tokens.unwrap_or(256),
             max_subquestions: collect.max_subquestions.unwrap_or(10),
         })
@@ -70,6 +71,7 @@ impl Names<'_> {
             solver: screen.solver.clone(),
             samples,
             temperature,
+            draw: self.screen_draw(screen)?,
             max_tokens: screen.max_tokens.unwrap_or(400),
             rule: screen.rule,
             threshold,

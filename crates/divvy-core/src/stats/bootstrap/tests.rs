@@ -129,3 +129,34 @@ fn p_and_interval_agree() {
 fn large_samples_are_drawn_less_often() {
     assert_eq!([0, 1000, 9536, 200_000, 50_000_000].map(resamples_for), [10_000, 10_000, 2097, 1000, 1000]);
 }
+
+/// One group alone is the bootstrap of its mean, drawn alike.
+#[test]
+fn a_single_group_is_no_group() {
+    let values: Vec<f64> = (0..60).map(|item| f64::from(u8::from(item % 3 == 0))).collect();
+    let clusters: Vec<usize> = (0..60).map(|item| item / 4).collect();
+    let one = std::slice::from_ref(&values);
+    assert_eq!(crossed::<usize>(one, None, 500, 9), mean(&values, 500, 9));
+    assert_eq!(crossed(one, Some(&clusters), 500, 9), cluster_mean(&values, &clusters, 500, 9));
+    assert_eq!(crossed::<usize>(&[], None, 500, 9), None);
+    assert_eq!(crossed::<usize>(&[Vec::new()], None, 500, 9), None);
+}
+
+/// Groups that agree on every item add no doubt, and no certainty; groups of different luck add theirs.
+#[test]
+fn the_luck_of_a_group_widens_the_interval() {
+    let width = |groups: &[Vec<f64>]| {
+        let (low, high) = crossed::<usize>(groups, None, 4000, 3).unwrap();
+        high - low
+    };
+    let alike: Vec<f64> = (0..400).map(|item| f64::from(u8::from(item % 2 == 0))).collect();
+    let of = |share: usize| (0..400).map(|item| f64::from(u8::from(item % 10 < share))).collect::<Vec<f64>>();
+    let (one, thrice) = (width(std::slice::from_ref(&alike)), width(&vec![alike; 3]));
+    assert!((one - thrice).abs() < 0.1 * one, "{one} {thrice}");
+    let apart = [of(2), of(5), of(8)];
+    // Of three shares 0.2, 0.5, 0.8 the mean of three draws reaches from 0.2 to 0.8, rarely.
+    assert!(width(&apart) > 4.0 * one, "{} {one}", width(&apart));
+    let middle = apart.iter().flatten().sum::<f64>() / 1200.0;
+    let (low, high) = crossed::<usize>(&apart, None, 4000, 3).unwrap();
+    assert!(low < middle && middle < high && (middle - 0.5).abs() < 1e-9, "{low} {middle} {high}");
+}

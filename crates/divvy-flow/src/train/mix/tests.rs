@@ -12,7 +12,13 @@ use crate::items::ItemKey;
 fn rows(sets: &[(&str, usize)]) -> Vec<Taught> {
     let taught = |set: &str, row: usize| {
         let question = QuestionId::new(set, Split::Train, row);
-        let row = Row { id: question.0.clone(), prompt: Vec::new(), completion: "text".to_owned(), weight: 1.0 };
+        let row = Row {
+            id: question.0.clone(),
+            prompt: Vec::new(),
+            completion: "text".to_owned(),
+            weight: 1.0,
+            decomposes: false,
+        };
         Taught { from: ItemKey { question, sample: 0, arm: String::new() }, row }
     };
     sets.iter().flat_map(|(set, count)| (0..*count).map(|row| taught(set, row))).collect()
@@ -37,6 +43,8 @@ fn student(mix: &[(&str, f64)], rows: Option<usize>) -> StudentPlan {
         eval_every: 1,
         mix: mix.iter().map(|(set, weight)| ((*set).to_owned(), *weight)).collect(),
         rows,
+        seed: None,
+        sweep: Vec::new(),
         torch: None,
         tuning: Tuning::default(),
     }

@@ -1,7 +1,7 @@
 //! The table of all arms, and what their decomposers wrote.
 
 use super::{Section, Told};
-use crate::{html::table, quality, tables};
+use crate::{html::table, quality, seeds, tables};
 
 pub(super) fn section(told: Told<'_>) -> Option<Section> {
     let results = told.results;
@@ -9,7 +9,8 @@ pub(super) fn section(told: Told<'_>) -> Option<Section> {
         "<p>No arm was evaluated.</p>".to_owned()
     } else {
         let arms = table::html(&tables::arms(results));
-        format!("{arms}{}", quality::table(results).as_ref().map(table::html).unwrap_or_default())
+        let further = [seeds::table(results), quality::table(results)];
+        format!("{arms}{}", further.iter().flatten().map(table::html).collect::<String>())
     };
     Some(Section::new("arms-section", "Arms", body))
 }

@@ -4,6 +4,7 @@ use divvy_core::results::TrainingSummary;
 
 use super::{Section, Told};
 use crate::{
+    chosen,
     html::{escape::text, table},
     plot::{self, Page},
     roles, tables,
@@ -12,7 +13,9 @@ use crate::{
 pub(super) fn section(told: Told<'_>) -> Option<Section> {
     let table = tables::training(told.results)?;
     let figures: String = told.results.training.iter().filter_map(curve).collect();
-    Some(Section::new("training-section", "Training", format!("{figures}{}", table::html(&table))))
+    let chosen = [chosen::sweeps(told.results), chosen::steps(told.results)];
+    let tables: String = [Some(table)].iter().chain(&chosen).flatten().map(table::html).collect();
+    Some(Section::new("training-section", "Training", format!("{figures}{tables}")))
 }
 
 fn curve(training: &TrainingSummary) -> Option<String> {

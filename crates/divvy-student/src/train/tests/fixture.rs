@@ -90,6 +90,7 @@ pub(crate) fn settings(method: Method) -> TrainConfig {
         seed: 1,
         checkpoint_every_steps: 0,
         eval_every_steps: 0,
+        early_stop: None,
         activations: Activations::Keep,
     }
 }

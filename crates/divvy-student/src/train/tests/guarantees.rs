@@ -13,7 +13,7 @@ use crate::train::{
     Activations, Method, StepRecord, TrainConfig, TrainError, TrainEvent, Trained, TrainedWeights, train,
 };
 
-fn rows(count: usize, seed: u64) -> Vec<TrainRow> {
+pub(super) fn rows(count: usize, seed: u64) -> Vec<TrainRow> {
     let mut random = Random::new(seed, 99);
     (0..count)
         .map(|_| {
@@ -38,7 +38,7 @@ fn run(
     train(fixture.base(), rows, &rows[..2], config, folder, &mut go_on)
 }
 
-fn digest(trained: &Trained) -> String {
+pub(super) fn digest(trained: &Trained) -> String {
     match &trained.weights {
         TrainedWeights::Adapter(adapter) => adapter.digest(),
         TrainedWeights::Full(full) => full.digest(),
@@ -46,7 +46,7 @@ fn digest(trained: &Trained) -> String {
 }
 
 /// The log without the clock.
-fn timeless(log: &[StepRecord]) -> Vec<StepRecord> {
+pub(super) fn timeless(log: &[StepRecord]) -> Vec<StepRecord> {
     log.iter().map(|record| StepRecord { tokens_per_second: 0.0, ..*record }).collect()
 }
 

@@ -5,3 +5,4 @@ mod fixture;
 mod generation;
 mod guarantees;
 mod parity;
+mod stopping;

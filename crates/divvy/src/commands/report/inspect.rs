@@ -60,7 +60,8 @@ impl Logs {
 
 /// Head, samples, end, under the log's own name.
 fn join(folder: &Path, samples: &Samples, results: &Results) -> anyhow::Result<()> {
-    let arm = results.arms.iter().find(|arm| arm.arm == samples.arm).expect("an arm with rows has figures");
+    let all = || results.arms.iter().chain(&results.seeds);
+    let arm = all().find(|arm| arm.arm == samples.arm).expect("an arm with rows has figures");
     let (path, partial) = (folder.join(inspect_name(results, arm)), folder.join("log.partial"));
     let joined = || -> std::io::Result<()> {
         let mut log = BufWriter::new(File::create(&partial)?);

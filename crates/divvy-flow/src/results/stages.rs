@@ -1,0 +1,101 @@
+//! What the stages before the evaluation came to, and how long each took.
+
+use std::collections::BTreeMap;
+
+use divvy_core::{
+    recipe::Rule,
+    records::{ItemState, Stage},
+    results::{CollectionSummary, ScreeningSummary, StageTime, TrainingSummary},
+    screening::reason,
+};
+use divvy_store::ItemRow;
+
+use crate::{context::Context, error::FlowError, items, train};
+
+pub(super) async fn collection(context: &Context) -> Result<Option<CollectionSummary>, FlowError> {
+    let rows = context.store.items(&context.digest, Stage::Collect).await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
+    Ok(Some(CollectionSummary {
+        teacher: context.plan.collect.teacher.clone(),
+        candidates: rows.len() as u64,
+        usable: done(&rows),
+        reasons: reasons(rows.iter().filter(|row| row.state != ItemState::Done), ""),
+        tokens_in,
+        tokens_out,
+    }))
+}
+
+pub(super) async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowError> {
+    let Some(plan) = &context.plan.screen else { return Ok(None) };
+    let rows = context.store.items(&context.digest, Stage::Screen).await?;
+    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
+    Ok(Some(ScreeningSummary {
+        solver: plan.solver.clone(),
+        candidates: rows.len() as u64,
+        kept: done(&rows),
+        // Where nobody looked at gold, nothing is known to be correct.
+        reasons: reasons(rows.iter(), if plan.rule == Rule::Agreement { reason::AGREED } else { reason::CORRECT }),
+        tokens_in,
+        tokens_out,
+    }))
+}
+
+fn done(rows: &[ItemRow]) -> u64 {
+    rows.iter().filter(|row| row.state == ItemState::Done).count() as u64
+}
+
+/// Reason → rows, largest first; `kept` is the reason of those that are done.
+fn reasons<'a>(rows: impl Iterator<Item = &'a ItemRow>, kept: &'a str) -> Vec<(String, u64)> {
+    let mut reasons: BTreeMap<String, u64> = BTreeMap::new();
+    for row in rows {
+        let reason = match &row.state {
+            ItemState::Done => kept,
+            ItemState::Rejected(reason) | ItemState::Failed(reason) => reason,
+            ItemState::Pending => "pending",
+        };
+        *reasons.entry(reason.to_owned()).or_default() += 1;
+    }
+    let mut reasons: Vec<(String, u64)> = reasons.into_iter().collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    reasons
+}
+
+/// In and out, of every call behind these rows.
+async fn tokens(context: &Context, rows: &[ItemRow]) -> Result<(u64, u64), FlowError> {
+    let calls: Vec<_> = rows.iter().flat_map(|row| row.calls.iter().cloned()).collect();
+    let usages = context.store.call_usages(&calls).await?;
+    Ok(items::sum_usage(usages.into_iter().map(|call| call.usage)))
+}
+
+pub(super) async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> {
+    let mut summaries = Vec::new();
+    for (name, plan) in &context.plan.students {
+        let key = train::key(context, name).await?;
+        let Some(record) = context.store.artefact(&key).await? else { continue };
+        let Ok(artefact) = serde_json::from_str::<train::Artefact>(&record.meta_json) else { continue };
+        let (sweep, wall_ms) = train::tried(context, name).await?;
+        summaries.push(TrainingSummary {
+            student: name.clone(),
+            base: plan.base.clone(),
+            target: plan.target.name().to_owned(),
+            method: format!("{:?}", plan.method).to_lowercase(),
+            rows: artefact.rows,
+            too_long: artefact.too_long,
+            unusable: artefact.unusable,
+            epochs: plan.epochs as f64,
+            wall_ms: if sweep.is_empty() { artefact.wall_ms } else { wall_ms },
+            kept: artefact.kept,
+            sweep,
+            curve: context.store.metrics(&key).await?,
+        });
+    }
+    Ok(summaries)
+}
+
+pub(super) async fn stages(context: &Context) -> Result<Vec<StageTime>, FlowError> {
+    let times = context.store.stage_times(&context.digest).await?;
+    Ok(times.into_iter().map(|(stage, wall_ms)| StageTime { stage: stage.name().to_owned(), wall_ms }).collect())
+}
