@@ -64,6 +64,7 @@ pub async fn read(context: &Context, heading: Heading) -> Result<Results, FlowEr
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
+        split: context.plan.evaluate.as_ref().map(|plan| plan.split).unwrap_or_default(),
         datasets: datasets(context).await?,
         models: models(context, &heading),
         created: heading.created,
@@ -259,7 +260,7 @@ impl Tally {
         ArmResult {
             arm: arm.slug(),
             strategy: arm.strategy,
-            variant: arm.variant,
+            variant: arm.variant.clone(),
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,

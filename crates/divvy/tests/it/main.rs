@@ -40,6 +40,7 @@ mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept
 mod served_runs; // `divvy serve --run`, and the runs that the page lists
 mod serving; // `divvy serve`, its clients and its page
+mod shots; // demonstrations before teachers, solvers and students
 mod strategies; // one subquestion at a time: what is asked, in which order
 mod structured; // decompositions as JSON by a schema
 mod student; // a tiny model trained, interrupted, used and exported
@@ -47,3 +48,4 @@ mod submitting; // many workers, as a cluster is given them
 mod torch; // the same recipe on PyTorch
 mod tracing; // what a collector of traces hears of `divvy serve`
 mod traffic; // what was asked of a service, as training questions
+mod tuning; // evaluation on dev rows

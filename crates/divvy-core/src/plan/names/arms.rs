@@ -11,7 +11,7 @@ use crate::{
 
 impl Names<'_> {
     pub(in crate::plan) fn evaluate(&self, evaluate: &recipe::Evaluate) -> Result<EvaluatePlan, RecipeError> {
-        let split = evaluate.split.unwrap_or(EvalSplit::Test);
+        let split = evaluate.split.unwrap_or_default();
         if split == EvalSplit::Test && self.recipe.data.test.all().is_empty() {
             return self.fail("evaluate.split", "there is no [data.test]; add it, or write split = \"dev\"");
         }
@@ -52,7 +52,7 @@ impl Names<'_> {
         }
         let mut arms = Vec::new();
         for solver in &solvers {
-            for &way in &evaluate.strategies {
+            for way in &evaluate.strategies {
                 arms.extend(self.arms_of(way, solver, &decomposers)?);
             }
             if !arms.iter().any(|arm: &Arm| arm.solver == *solver) {
@@ -89,11 +89,13 @@ impl Names<'_> {
         }
     }
 
-    fn arms_of(&self, way: Way, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
+    fn arms_of(&self, way: &Way, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
         let Way { strategy, variant } = way;
+        let strategy = *strategy;
+        self.worded(way)?;
         let arm = |decomposer: Option<&String>| Arm {
             strategy,
-            variant,
+            variant: variant.clone(),
             decomposer: decomposer.cloned(),
             solver: solver.to_owned(),
         };
@@ -106,16 +108,19 @@ impl Names<'_> {
             return Ok(Vec::new());
         }
         if !strategy.needs_decomposer() {
-            return Ok(vec![arm(None)]);
+            return Ok([arm(None)].into_iter().filter(|arm| self.is_worded(arm)).collect());
         }
         if decomposers.is_empty() {
             return self.fail("evaluate.decomposers", format!("`{way}` needs at least one decomposer"));
         }
-        let arms: Vec<Arm> =
-            decomposers.iter().filter(|name| self.fits(way, name)).map(|name| arm(Some(name))).collect();
-        if arms.is_empty() {
+        let fitting = decomposers.iter().filter(|name| self.fits(way, name)).map(|name| arm(Some(name)));
+        let arms: Vec<Arm> = fitting.filter(|arm| self.is_worded(arm)).collect();
+        if arms.is_empty() && (variant.prompt.is_none() || self.student_target(solver).is_none()) {
             let why = match strategy {
                 Strategy::SelfAsk => "students and a recorded teacher write whole decompositions",
+                _ if variant.prompt.is_some() => {
+                    "students are asked as they were trained, and a recorded teacher is not asked"
+                }
                 _ => {
                     "students are asked as they were trained, without demonstrations, and a recorded teacher is not asked"
                 }
@@ -131,7 +136,7 @@ impl Names<'_> {
     }
 
     /// The grid has no arm for a decomposer that cannot do what the strategy asks of it.
-    fn fits(&self, way: Way, decomposer: &str) -> bool {
+    fn fits(&self, way: &Way, decomposer: &str) -> bool {
         let recorded = decomposer == TEACHER && self.recipe.collect.teacher == RECORDED;
         let instructed = way.strategy == Strategy::SelfAsk || way.variant.shots.is_some();
         !(instructed && (recorded || decomposer.starts_with("student:")))

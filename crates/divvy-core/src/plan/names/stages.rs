@@ -16,12 +16,16 @@ impl Names<'_> {
         if collect.teacher == RECORDED && samples > 1 {
             return self.fail("collect.samples", "a recorded teacher has one decomposition a question");
         }
+        if collect.teacher == RECORDED && collect.shots > 0 {
+            return self.fail("collect.shots", "a recorded teacher is not asked, and sees no demonstrations");
+        }
         Ok(CollectPlan {
             teacher: collect.teacher.clone(),
             samples,
             temperature,
             max_tokens: collect.max_tokens.unwrap_or(256),
             max_subquestions: collect.max_subquestions.unwrap_or(10),
+            shots: collect.shots,
         })
     }
 
@@ -75,6 +79,7 @@ impl Names<'_> {
             threshold,
             rows: screen.rows,
             until: screen.until,
+            shots: screen.shots,
         })
     }
 }
