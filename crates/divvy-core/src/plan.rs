@@ -12,9 +12,11 @@ mod prompts;
 mod scoring;
 mod seeds;
 mod sets;
+mod shown;
 mod train;
 mod tuning;
 mod usages;
+mod worded;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +28,7 @@ pub use self::{
     prompts::demonstrates,
     seeds::without_seed,
     sets::SetNames,
+    shown::Showing,
     train::TorchPlan,
     tuning::Tuning,
 };
@@ -83,6 +86,8 @@ pub struct CollectPlan {
     pub draw: Draw,
     pub max_tokens: u32,
     pub max_subquestions: usize,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shots: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,14 +104,19 @@ pub struct ScreenPlan {
     pub rows: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<usize>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shots: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudentPlan {
     pub base: String,
     pub target: Target,
-    /// The prompt it is trained on and asked with.
+    /// The prompt it is trained on and asked with …
     pub style: Style,
+    /// … and the demonstrations in it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shots: usize,
     pub method: Method,
     pub rank: usize,
     pub alpha: f64,
@@ -254,11 +264,17 @@ impl Plan {
     /// this is how it is asked when the trial fails.
     #[must_use]
     pub fn style(&self, decomposer: &str) -> Style {
-        let student = decomposer.strip_prefix("student:").and_then(|name| self.students.get(name));
+        let student = self.student(decomposer);
         match self.structured(decomposer) {
             Structured::On => Style::Structured,
             Structured::Auto | Structured::Off => student.map_or_else(Style::default, |student| student.style),
         }
+    }
+
+    /// The student behind `student:NAME`.
+    #[must_use]
+    pub fn student(&self, name: &str) -> Option<&StudentPlan> {
+        self.students.get(name.strip_prefix("student:")?)
     }
 
     #[must_use]
@@ -298,6 +314,11 @@ impl Plan {
         names.dedup();
         names
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Of the models that decompose; on others it has no effect.

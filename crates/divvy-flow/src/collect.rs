@@ -8,7 +8,10 @@ use divvy_core::{
     decomposition::Decomposition,
     digest::derive_seed,
     plan::{CollectPlan, Plan, StudentPlan},
-    prompts::decompose::{self, Style},
+    prompts::{
+        PromptName,
+        decompose::{self, Manner, Style},
+    },
     question::Question,
     records::{Collected, ItemState, Stage, Unusable},
 };
@@ -16,6 +19,7 @@ use divvy_llm::ChatError;
 
 use crate::{
     context::{Context, Ready},
+    demonstrations,
     error::FlowError,
     items::{self, Done, ItemKey},
     redo,
@@ -33,11 +37,12 @@ pub fn expected(context: &Context) -> u64 {
     if context.plan.collects() { asked } else { 0 }
 }
 
-/// Refuses a recorded teacher that has recorded nothing.
+/// Refuses a recorded teacher that has recorded nothing, and one that lacks demonstrations.
 ///
 /// # Errors
 /// [`FlowError::Input`].
 pub fn check(context: &Context) -> Result<(), FlowError> {
+    demonstrations::check_stage(context, Stage::Collect)?;
     if !context.plan.collects() || !context.is_recorded(&context.plan.collect.teacher) {
         return Ok(());
     }
@@ -137,7 +142,9 @@ fn request(context: &Context, question: &Question, sample: u32, style: Style, ta
         format: decompose::format(style),
         ..plan.draw.sampling(plan.temperature, plan.max_tokens)
     };
-    Request { messages: decompose::messages(&context.plan.prompts, style, question), sampling, sample, take }
+    let shots = &context.shown.beside(PromptName::Decompose, plan.shots, question);
+    let messages = decompose::messages(&context.plan.prompts, Manner { style, most: None, shots }, question);
+    Request { messages, sampling, sample, take }
 }
 
 async fn ask(

@@ -1,40 +1,56 @@
 //! Before a run: how many calls the plan needs and roughly how many tokens, from prompts that are rendered for real.
 
-use std::collections::BTreeSet;
+mod evaluation;
 
 use divvy_core::{
-    arm::{Arm, Strategy, Variant},
+    arm::Strategy,
     chat::{Message, Usage},
-    decomposition::{Decomposition, Subquestion},
-    plan::{EvaluatePlan, Plan, RECORDED, StudentPlan, TEACHER, demonstrates},
+    decomposition::Decomposition,
+    plan::{Plan, RECORDED, StudentPlan, TEACHER},
     prompts::{
-        Demonstration, Prompts, cot,
+        PromptName,
         decompose::{self, Manner},
-        direct, self_ask,
-        stepwise::{self, Known},
-        two_stage,
+        direct, two_stage,
     },
     question::Question,
     questions::Questions,
-    recipe::EvalSplit,
 };
 
-use crate::{
-    demonstrations::{self, Shown},
-    grid::{self, Grid},
-    split::Splits,
-};
+pub use self::evaluation::{Shape, shape};
+use crate::{demonstrations::Shown, split::Splits, train::asked::Asked};
 
 /// Calls and tokens of one stage and model, an upper estimate: no reply is longer than its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Estimate {
     pub stage: &'static str,
     pub model: String,
+    /// Of the arms that it is asked for; `None` outside the evaluation.
+    pub part: Option<Part>,
+    pub arms: Vec<String>,
     /// In training: rows, each epoch anew.
     pub calls: u64,
     pub tokens_in: u64,
     /// If every reply used a third of its limit, which is what greedy answers to short questions do (rough).
     pub tokens_out: u64,
+}
+
+/// What a model does in an arm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    Decomposer,
+    Solver,
+    Judge,
+}
+
+impl Part {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decomposer => "decomposer",
+            Self::Solver => "solver",
+            Self::Judge => "judge",
+        }
+    }
 }
 
 impl Estimate {
@@ -51,38 +67,43 @@ const BYTES_A_TOKEN: u64 = 4;
 #[must_use]
 pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
     let mut lines = Vec::new();
-    let train = &questions.train;
+    let (train, shown) = (&questions.train, &Shown::of(plan, questions));
     if plan.collect.teacher != RECORDED && plan.collects() {
         let asked = questions.for_students();
         lines.push(line(
             "collect",
             &plan.collect.teacher,
-            asked.map(|question| decompose::messages(&plan.prompts, plan.style(TEACHER), &question)),
+            asked.map(|question| {
+                let shots = &shown.beside(PromptName::Decompose, plan.collect.shots, &question);
+                let manner = Manner { style: plan.style(TEACHER), most: None, shots };
+                decompose::messages(&plan.prompts, manner, &question)
+            }),
             plan.collect.max_tokens,
             plan.collect.samples,
         ));
     }
     if let Some(screen) = &plan.screen {
-        let screened = train
-            .iter()
-            .take(screen.rows.unwrap_or(usize::MAX))
-            .map(|question| two_stage::messages(&plan.prompts, &question, &guess(&question)));
+        let screened = train.iter().take(screen.rows.unwrap_or(usize::MAX)).map(|question| {
+            let shots = shown.beside(PromptName::TwoStage, screen.shots, &question);
+            two_stage::messages(&plan.prompts, &shots, &question, &guess(&question))
+        });
         lines.push(line("screen", &screen.solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
     }
-    lines.extend(plan.students.iter().map(|(name, student)| training(plan, name, student, train)));
+    lines.extend(plan.students.iter().map(|(name, student)| training(plan, shown, (name, student), train)));
     if let Some(evaluate) = &plan.evaluate {
-        lines.extend(evaluation(plan, evaluate, questions));
+        lines.extend(evaluation::lines(plan, evaluate, questions, shown));
     }
     lines
 }
 
 /// Rows and tokens that a student sees in all its epochs; of screened rows, as if all were kept.
-fn training(plan: &Plan, name: &str, student: &StudentPlan, train: &Questions) -> Estimate {
+fn training(plan: &Plan, shown: &Shown, (name, student): (&str, &StudentPlan), train: &Questions) -> Estimate {
+    let asked = Asked { prompts: &plan.prompts, shown, plan: student };
     let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
     let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
     let of_set = |set: &String, weight: f64| {
         let learnt = train.iter().take(most).filter(|question| question.dataset == *set);
-        let once = line("train", name, learnt.flat_map(|question| taught(plan, student, &question)), 0, 1);
+        let once = line("train", name, learnt.flat_map(|question| taught(&asked, &question)), 0, 1);
         scaled(once, weight)
     };
     let sets = plan.data.train.iter().filter(|set| student.learns_from(set));
@@ -103,171 +124,23 @@ fn together(left: Estimate, right: Estimate) -> Estimate {
 }
 
 /// The rows of one question, prompt and completion.
-fn taught(plan: &Plan, student: &StudentPlan, question: &Question) -> Vec<Vec<Message>> {
-    let (prompts, steps) = (&plan.prompts, guess(question));
+fn taught(asked: &Asked<'_>, question: &Question) -> Vec<Vec<Message>> {
+    let (target, steps) = (asked.plan.target, guess(question));
     let row = |mut prompt: Vec<Message>, completion: String| {
         prompt.push(Message::user(completion));
         prompt
     };
     let mut rows = Vec::new();
-    if student.target.decomposes() {
-        rows.push(row(decompose::messages(prompts, student.style, question), decompose::completion(&steps)));
+    if target.decomposes() {
+        rows.push(row(asked.decomposing(question), decompose::completion(&steps)));
     }
-    match student.target.solves() {
-        Some(Strategy::Direct) => rows.push(row(direct::messages(prompts, &[], question), direct::completion("42"))),
+    match target.solves() {
+        Some(Strategy::Direct) => rows.push(row(asked.answering(question), direct::completion("42"))),
         // Sub-answers are about as long as the subquestions.
-        Some(_) => rows.push(row(two_stage::messages(prompts, question, &steps), decompose::completion(&steps))),
+        Some(_) => rows.push(row(asked.solving(question, &steps), decompose::completion(&steps))),
         None => {}
     }
     rows
-}
-
-fn evaluation(whole: &Plan, plan: &EvaluatePlan, splits: &Splits) -> Vec<Estimate> {
-    let shown = Shown::of(whole, splits);
-    let questions = scored(plan, splits);
-    let grid = Grid::of(whole, questions);
-    let (mut decomposed, mut lines) = (Vec::new(), Vec::new());
-    for arm in &plan.arms {
-        let questions = &grid.asked(arm, questions);
-        let shots = demonstrated(whole, &shown, arm, &splits.train);
-        // What a decomposer wrote at once serves every arm that asks it alike; what it asks on depends on the solver.
-        let dynamic = arm.strategy == Strategy::SelfAsk;
-        if let Some(once) =
-            decomposing((whole, plan), arm, &shots, questions).filter(|line| dynamic || !decomposed.contains(line))
-        {
-            decomposed.push(once.clone());
-            lines.push(once);
-        }
-        lines.push(solving((whole, plan), arm, &shots, questions));
-    }
-    lines
-}
-
-/// The grid in figures.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shape {
-    pub arms: usize,
-    /// Answers of an arm to a question.
-    pub repeats: u32,
-    /// Data sets that are scored, and their questions.
-    pub sets: Vec<(String, u64)>,
-    pub answers: u64,
-    /// Answers that need a decomposition which is written at once by a model …
-    pub decomposing: u64,
-    /// … and how many are written.
-    pub decompositions: u64,
-}
-
-/// `None` where nothing is evaluated.
-#[must_use]
-pub fn shape(plan: &Plan, questions: &Splits) -> Option<Shape> {
-    let evaluate = plan.evaluate.as_ref()?;
-    let questions = scored(evaluate, questions);
-    let grid = Grid::of(plan, questions);
-    let of_set = |set: &String| questions.iter().filter(|question| question.dataset == *set).count() as u64;
-    let sets = grid::sets(plan).iter().map(|set| (set.clone(), of_set(set))).collect();
-    let mut shape = Shape { arms: evaluate.arms.len(), repeats: evaluate.repeats, sets, ..Shape::default() };
-    let mut written: BTreeSet<(&str, Variant)> = BTreeSet::new();
-    for arm in &evaluate.arms {
-        let asked = questions.iter().filter(|question| grid.asks(arm, &question.dataset)).count() as u64;
-        let answers = asked * u64::from(evaluate.repeats);
-        shape.answers += answers;
-        if let Some(decomposer) = writes_at_once(plan, arm) {
-            // A greedy one is written once for all repeats.
-            let asked = if evaluate.decomposing.is_greedy() { asked } else { answers };
-            shape.decomposing += answers;
-            // A student is asked as it was trained, whatever the arm's demonstrations and cap.
-            let student = decomposer.starts_with("student:");
-            let variant = if student { Variant::default() } else { arm.variant };
-            shape.decompositions += if written.insert((decomposer, variant)) { asked } else { 0 };
-        }
-    }
-    Some(shape)
-}
-
-/// The model that writes whole decompositions for an arm.
-fn writes_at_once<'a>(plan: &'a Plan, arm: &'a Arm) -> Option<&'a str> {
-    let name = arm.decomposer.as_deref().filter(|_| arm.strategy != Strategy::SelfAsk)?;
-    let name = if name == TEACHER { &plan.collect.teacher } else { name };
-    (name != RECORDED).then_some(name)
-}
-
-fn scored<'q>(plan: &EvaluatePlan, questions: &'q Splits) -> &'q Questions {
-    match plan.split {
-        EvalSplit::Dev => &questions.dev,
-        EvalSplit::Test => &questions.test,
-    }
-}
-
-/// Before a teacher has written anything, decompositions of a typical size stand in.
-fn demonstrated(plan: &Plan, shown: &Shown, arm: &Arm, train: &Questions) -> Vec<Demonstration> {
-    let (foreseen, most) = (demonstrations::foreseen(plan, shown, arm), arm.variant.shots());
-    if foreseen.len() == most {
-        return foreseen;
-    }
-    let guessed = |question: &Question| Demonstration::of(demonstrates(arm.strategy), question, Some(&guess(question)));
-    train.iter().filter_map(|question| guessed(&question)).take(most).collect()
-}
-
-fn solving(
-    (whole, plan): (&Plan, &EvaluatePlan),
-    arm: &Arm,
-    shots: &[Demonstration],
-    questions: &Questions,
-) -> Estimate {
-    let prompts = &whole.prompts;
-    let solver = |asked: &dyn Fn(&Question) -> Vec<Vec<Message>>, max_tokens| {
-        let prompts = questions.iter().flat_map(|question| asked(&question));
-        line("evaluate", &arm.solver, prompts, max_tokens, plan.repeats)
-    };
-    match arm.strategy {
-        Strategy::Direct => solver(&|question| vec![direct::messages(prompts, shots, question)], plan.direct_tokens),
-        Strategy::Cot => solver(&|question| vec![cot::messages(prompts, shots, question)], plan.solve_tokens),
-        Strategy::TwoStage => {
-            solver(&|question| vec![two_stage::messages(prompts, question, &guess(question))], plan.solve_tokens)
-        }
-        Strategy::Sequential | Strategy::SelfAsk => {
-            solver(&|question| step_by_step(prompts, question), plan.solve_tokens)
-        }
-    }
-}
-
-/// `None` for single-stage arms and for a recorded teacher.
-fn decomposing(
-    (whole, plan): (&Plan, &EvaluatePlan),
-    arm: &Arm,
-    shots: &[Demonstration],
-    questions: &Questions,
-) -> Option<Estimate> {
-    let name = arm.decomposer.as_deref()?;
-    let name = if name == TEACHER { &whole.collect.teacher } else { name };
-    if name == RECORDED {
-        return None;
-    }
-    let manner = Manner { style: whole.style(name), most: whole.told_most(arm), shots };
-    let prompts = questions.iter().flat_map(|question| match arm.strategy {
-        Strategy::SelfAsk => (0..=guess(&question).steps().len())
-            .map(|at| self_ask::messages(&whole.prompts, shots, &question, &guessed(&question)[..at]))
-            .collect(),
-        _ => vec![decompose::messages(&whole.prompts, manner, &question)],
-    });
-    let once = plan.decomposing.is_greedy() && arm.strategy != Strategy::SelfAsk;
-    Some(line("evaluate", name, prompts, plan.decompose_tokens, if once { 1 } else { plan.repeats }))
-}
-
-/// The solver's prompts of the strategies with one call a subquestion.
-fn step_by_step(prompts: &Prompts, question: &Question) -> Vec<Vec<Message>> {
-    let known = guessed(question);
-    let steps = known.iter().enumerate();
-    let asked = steps.map(|(at, step)| stepwise::subquestion(prompts, question, &known[..at], &step.subquestion));
-    asked.chain([stepwise::conclusion(prompts, question, &known)]).collect()
-}
-
-/// A sub-answer is a few words.
-fn guessed(question: &Question) -> Vec<Known> {
-    let steps = guess(question);
-    let known = |step: &Subquestion| Known { subquestion: step.text.clone(), answer: Some("an answer".to_owned()) };
-    steps.steps().iter().map(known).collect()
 }
 
 /// Where no decomposition is known yet, one of typical size stands in.
@@ -290,6 +163,8 @@ fn line(
     Estimate {
         stage,
         model: model.to_owned(),
+        part: None,
+        arms: Vec::new(),
         calls,
         tokens_in: bytes / BYTES_A_TOKEN,
         tokens_out: calls * u64::from(max_tokens) / 3,

@@ -254,7 +254,8 @@ async fn try_schemas(context: &Context, plan: &EvaluatePlan, questions: &Questio
         let ready = context.models.get(context.resolve(name)).await?;
         let (shots, most) = (&demonstrations::of_arm(context, arm).await?, context.plan.told_most(arm));
         let manner = |style| Manner { style, most, shots };
-        let first = |style| strategy::decomposing(plan, &context.plan.prompts, manner(style), &questions.at(0));
+        let prompts = &*context.plan.wording(arm);
+        let first = |style| strategy::decomposing(plan, prompts, manner(style), &questions.at(0));
         structured::settle(context, Stage::Evaluate, name, &ready, first).await?;
     }
     Ok(())
@@ -274,7 +275,9 @@ pub async fn open_arm<'a>(context: &Context, arm: &'a Arm) -> Result<Opened<'a>,
         _ => Style::default(),
     };
     let solver = context.models.get(context.resolve(&arm.solver)).await?;
-    Ok(Opened { arm, decomposer, solver, style, shots: demonstrations::of_arm(context, arm).await? })
+    let solving = demonstrations::of_solver(&context.plan, &context.shown, arm);
+    let (prompts, shots) = (context.plan.wording(arm).into_owned(), demonstrations::of_arm(context, arm).await?);
+    Ok(Opened { arm, decomposer, solver, style, prompts, shots, solving })
 }
 
 async fn answer_one(

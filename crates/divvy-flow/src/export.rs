@@ -16,7 +16,10 @@ use crate::{
     error::FlowError,
     items::ItemKey,
     screen,
-    train::rows::{self, Taught},
+    train::{
+        asked::Asked,
+        rows::{self, Taught},
+    },
 };
 
 /// The rows that this student learns from, in the order of their questions.
@@ -45,6 +48,7 @@ pub async fn preferences(context: &Context, student: &StudentPlan) -> Result<Vec
     for (key, steps) in collect::collected(context).await? {
         by_question.entry(key.question.clone()).or_default().push((key, decompose::completion(&steps)));
     }
+    let asked = Asked { prompts: &context.plan.prompts, shown: &context.shown, plan: student };
     let mut pairs = Vec::new();
     for question in context.questions.train.iter() {
         let candidates = by_question.remove(&question.id).unwrap_or_default();
@@ -52,7 +56,7 @@ pub async fn preferences(context: &Context, student: &StudentPlan) -> Result<Vec
         let rejected = candidates.iter().filter(|(key, text)| sources.failed(key) && text != chosen);
         pairs.extend(rejected.map(|(key, text)| Preference {
             id: question.id.0.clone(),
-            prompt: decompose::messages(&context.plan.prompts, student.style, &question),
+            prompt: asked.decomposing(&question),
             chosen: chosen.clone(),
             rejected: text.clone(),
             provenance: [sources.of(best), sources.of(key)],
@@ -87,7 +91,7 @@ impl Sources {
             plan: context.digest.hex().to_owned(),
             target: student.target,
             teacher: context.plan.collect.teacher.clone(),
-            prompt_id: rows::prompt_id(&context.plan.prompts, student),
+            prompt_id: Asked { prompts: &context.plan.prompts, shown: &context.shown, plan: student }.prompt_id(),
             calls: match author(student.target) {
                 "solver" => screen::calls(context).await?,
                 "gold" => HashMap::new(),

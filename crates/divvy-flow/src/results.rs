@@ -95,6 +95,7 @@ async fn count(context: &Context, heading: Heading, records: Records) -> Result<
     Ok(Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
+        split: context.plan.evaluate.as_ref().map(|plan| plan.split).unwrap_or_default(),
         datasets: datasets(context).await?,
         models: models(context, &heading),
         created: heading.created,
@@ -302,7 +303,7 @@ impl Tally {
         ArmResult {
             arm: arm.slug(),
             strategy: arm.strategy,
-            variant: arm.variant,
+            variant: arm.variant.clone(),
             decomposer: arm.decomposer.clone(),
             solver: arm.solver.clone(),
             n,

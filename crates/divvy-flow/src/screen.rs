@@ -11,7 +11,7 @@ use divvy_core::{
     decomposition::Decomposition,
     digest::derive_seed,
     plan::ScreenPlan,
-    prompts::two_stage,
+    prompts::{PromptName, two_stage},
     question::{Question, QuestionId, ScorerKind},
     recipe::Rule,
     records::{Grade, ItemState, Stage, Verdict},
@@ -25,6 +25,7 @@ use futures::future::join_all;
 use crate::{
     collect,
     context::{Context, Ready},
+    demonstrations,
     error::FlowError,
     items::{self, Done, ItemKey},
     redo,
@@ -136,6 +137,7 @@ fn judged_anew(context: &Context, row: ItemRow, verdict: &Verdict) -> ItemRow {
 /// # Errors
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
+    demonstrations::check_stage(context, Stage::Screen)?;
     if context.plan.screen.as_ref().is_none_or(|plan| plan.rule == Rule::Agreement) {
         return Ok(());
     }
@@ -201,6 +203,7 @@ async fn judge(
     (question, decomposition, candidate): (Arc<Question>, &Decomposition, u32),
     take: u32,
 ) -> Result<Done, ChatError> {
+    let shots = &context.shown.beside(PromptName::TwoStage, plan.shots, &question);
     // All samples at once: one after another, each would wait for a batch of its own.
     let samples = (0..plan.samples).map(|sample| {
         let root = plan.draw.seed.unwrap_or(context.plan.seed);
@@ -210,7 +213,7 @@ async fn judge(
         };
         context.ask_again(
             ready,
-            two_stage::messages(&context.plan.prompts, &question, decomposition),
+            two_stage::messages(&context.plan.prompts, shots, &question, decomposition),
             sampling,
             sample,
             take,

@@ -1,5 +1,6 @@
 //! Train: every student of the plan learns what its target says: to decompose, to answer, or both. A student that was trained on the same rows with the same settings is found, not trained again.
 
+pub(crate) mod asked;
 mod mix;
 pub(crate) mod rows;
 mod sweep;
@@ -20,7 +21,7 @@ use divvy_store::Unit;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::{claims, context::Context, error::FlowError};
+use crate::{claims, context::Context, demonstrations, error::FlowError};
 
 /// One row as text. The trainer tokenises it with the functions that inference uses.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -95,11 +96,13 @@ pub enum Stopped {
     Failed(String),
 }
 
-/// Refuses a target that learns gold answers where there are none, before anything is paid for.
+/// Refuses a target that learns gold answers where there are none, or a student that lacks demonstrations, before anything is
+/// paid for.
 ///
 /// # Errors
-/// [`FlowError::Input`] naming a question without a gold answer.
+/// [`FlowError::Input`] naming a question without a gold answer, or the key.
 pub fn check(context: &Context) -> Result<(), FlowError> {
+    demonstrations::check_stage(context, Stage::Train)?;
     let taught_gold = context.plan.students.iter().filter(|(_, plan)| plan.target.needs_gold());
     for (name, plan) in taught_gold {
         let mut learnt = context.questions.train.iter().filter(|question| plan.learns_from(&question.dataset));
@@ -180,7 +183,7 @@ async fn job(context: &Context, plan: &StudentPlan) -> Result<Job, FlowError> {
     Ok(Job {
         base: plan.base.clone(),
         base_id: context.models.base(&plan.base),
-        prompt_id: rows::prompt_id(&context.plan.prompts, plan),
+        prompt_id: asked::Asked { prompts: &context.plan.prompts, shown: &context.shown, plan }.prompt_id(),
         plan: plan.clone(),
         seed: plan.seed.unwrap_or(context.plan.seed),
         rows: rows.train.into_iter().map(|taught| taught.row).collect(),

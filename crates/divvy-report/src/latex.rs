@@ -1,6 +1,9 @@
 //! The table of arms for a paper: `booktabs`, a line an arm, intervals in parentheses. `\input` it.
 
-use divvy_core::results::{ArmResult, Results};
+use divvy_core::{
+    recipe::EvalSplit,
+    results::{ArmResult, Results},
+};
 
 use crate::{number, tables::answers};
 
@@ -18,10 +21,15 @@ fn table(results: &Results, title: &str, label: &str) -> String {
     let money = results.arms.iter().any(|arm| arm.cost_nanos.is_some());
     let rows: String = results.arms.iter().map(|arm| row(arm, money)).collect();
     let plan: String = results.plan.chars().filter(char::is_ascii_hexdigit).take(12).collect();
+    let rows_of = if results.split == EvalSplit::Dev {
+        "accuracy on the same dev questions"
+    } else {
+        "accuracy on the same questions"
+    };
     let (columns, cost) = if money { ("lrrrrr", " & \\$ / 1,000") } else { ("lrrrr", "") };
     format!(
         "% divvy {}, plan {plan}. Needs \\usepackage{{booktabs}}.\n\
-         \\begin{{table}}\n  \\centering\n  \\caption{{{}: accuracy on the same questions, with 95\\,\\% intervals; tokens are means per question.}}\n  \
+         \\begin{{table}}\n  \\centering\n  \\caption{{{}: {rows_of}, with 95\\,\\% intervals; tokens are means per question.}}\n  \
          \\label{{tab:divvy-{plan}{label}}}\n  \\begin{{tabular}}{{{columns}}}\n    \\toprule\n    \
          Arm & $n$ & Accuracy (\\%) & Tokens in & Tokens out{cost} \\\\\n    \\midrule\n{rows}    \\bottomrule\n  \
          \\end{{tabular}}\n\\end{{table}}\n",

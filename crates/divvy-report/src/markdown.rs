@@ -103,8 +103,10 @@ fn push_notes(text: &mut String, results: &Results) {
 /// What the figures mean; the page ends with the same notes.
 pub(crate) fn notes(results: &Results) -> Vec<String> {
     let mut notes = vec![
-        "n is every test question, whatever became of it. No answer, truncated, refused and error count as wrong."
-            .to_owned(),
+        format!(
+            "n is every {} question, whatever became of it. No answer, truncated, refused and error count as wrong.",
+            results.split.name()
+        ),
         intervals(results),
         format!(
             "Comparisons are paired on the same questions: {}, Holm-adjusted within each family ({}); \

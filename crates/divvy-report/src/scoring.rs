@@ -5,7 +5,7 @@ use divvy_core::results::{Comparison, Disagreement, Results, ScoredArm};
 use crate::{
     number::{self, DASH},
     table::{Cell, Column, Table},
-    tables::counted,
+    tables::{counted, pair_columns},
 };
 
 /// Rows of disagreement that a report shows; the JSON form has all.
@@ -34,16 +34,7 @@ fn partial_credit(results: &Results) -> Option<Table> {
     (!rows.is_empty()).then(|| Table {
         id: "partial-credit",
         caption: "Partial credit compared (paired bootstrap)".to_owned(),
-        columns: vec![
-            Column::left("A"),
-            Column::left("B"),
-            Column::left("Family"),
-            Column::right("n", ""),
-            Column::right("A − B", "points"),
-            Column::right("95 % interval", "points"),
-            Column::right("p", ""),
-            Column::right("Holm p", ""),
-        ],
+        columns: pair_columns([]),
         rows,
     })
 }

@@ -140,21 +140,26 @@ pub(crate) fn comparisons(results: &Results) -> Table {
     Table {
         id: "comparisons",
         caption: "Paired comparisons on the same questions".to_owned(),
-        columns: vec![
-            Column::left("A"),
-            Column::left("B"),
-            Column::left("Family"),
-            Column::right("n", ""),
-            Column::right("A − B", "points"),
-            Column::right("95 % interval", "points"),
+        columns: pair_columns([
             Column::right("Detectable", "points"),
             Column::grouped("Right:", "only A", ""),
             Column::grouped("Right:", "only B", ""),
-            Column::right("p", ""),
-            Column::right("Holm p", ""),
-        ],
+        ]),
         rows: results.comparisons.iter().map(|pair| comparison_row(pair, reach)).collect(),
     }
+}
+
+/// Which two arms, how they differ, whatever else there is, and whether that is shown.
+pub(crate) fn pair_columns(more: impl IntoIterator<Item = Column>) -> Vec<Column> {
+    let first = [
+        Column::left("A"),
+        Column::left("B"),
+        Column::left("Family"),
+        Column::right("n", ""),
+        Column::right("A − B", "points"),
+        Column::right("95 % interval", "points"),
+    ];
+    first.into_iter().chain(more).chain([Column::right("p", ""), Column::right("Holm p", "")]).collect()
 }
 
 fn comparison_row(pair: &Comparison, reach: f64) -> Vec<Cell> {

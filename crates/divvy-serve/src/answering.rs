@@ -100,8 +100,9 @@ async fn arm(
     let setting = Setting {
         arm: &served.arm,
         plan: &desk.menu.plan,
-        prompts: &desk.menu.prompts,
+        prompts: &served.prompts,
         manner: served.manner(),
+        solving: &served.solving,
         recorded: false,
         seed: desk.menu.seed,
         repeat: 0,

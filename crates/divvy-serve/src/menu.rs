@@ -40,8 +40,12 @@ pub struct ServedArm {
     pub style: Style,
     /// The cap that its decomposer is told.
     pub most: Option<u32>,
-    /// What its prompt shows before the question.
+    /// The wording of every prompt.
+    pub prompts: Prompts,
+    /// What its prompt shows before the question …
     pub shots: Vec<Demonstration>,
+    /// … and that of a student that solves behind a decomposer.
+    pub solving: Vec<Demonstration>,
     pub decomposer: Option<Voice>,
     pub solver: Voice,
     /// What the evaluation found, where there was one.
@@ -87,7 +91,6 @@ impl Served {
 pub struct Menu {
     pub served: Vec<Arc<Served>>,
     pub plan: EvaluatePlan,
-    pub prompts: Prompts,
     pub seed: u64,
     /// The form of answer that solvers are asked for.
     pub scorer: ScorerKind,

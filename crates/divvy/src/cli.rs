@@ -1,9 +1,17 @@
 //! The command line, flag for flag. What the flags mean is decided in `commands`.
 
+mod place;
+mod values;
+
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use divvy_flow::shard::Shard;
+
+pub(crate) use self::{
+    place::{Place, Traffic},
+    values::{Dtype, Format, RowForm, Scorer, ServingEngine, StudentForm},
+};
 
 /// Which part of an LLM's reasoning can a small model of yours take over? Measure it on your task.
 #[derive(Debug, Parser)]
@@ -14,54 +22,6 @@ pub(crate) struct Cli {
     /// Log what happens inside (or set DIVVY_LOG to a tracing filter)
     #[arg(long, short, global = true)]
     pub verbose: bool,
-}
-
-/// Where a recipe, its data and its records lie.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Place {
-    /// The recipe
-    #[arg(default_value = "divvy.toml")]
-    pub recipe: PathBuf,
-    /// Folder that the recipe's data files are relative to [default: the recipe's own]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Folder of the store, the trained students and the reports; or a PostgreSQL server that several machines share,
-    /// postgres://USER@HOST/DATABASE (docs/several-machines.md) [default: the recipe's `store`, else the folder `runs`]
-    #[arg(long, value_name = "DIR|URL", env = "DIVVY_STORE", hide_env_values = true)]
-    pub store: Option<PathBuf>,
-    /// Take the training questions from what was asked of `divvy serve --record`, not from the recipe; with a number, from
-    /// its first lines
-    #[arg(long, value_name = "traffic[:LINES]")]
-    pub from: Option<Traffic>,
-}
-
-impl Place {
-    /// What the data files' names are relative to.
-    pub(crate) fn data_folder(&self) -> PathBuf {
-        self.data.clone().unwrap_or_else(|| self.recipe.parent().map(PathBuf::from).unwrap_or_default())
-    }
-}
-
-/// Training questions from the record of traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    pub lines: Option<u64>,
-}
-
-impl std::str::FromStr for Traffic {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = "write traffic, or traffic:180 for its first 180 lines";
-        match text.split_once(':') {
-            None if text == "traffic" => Ok(Self { lines: None }),
-            Some(("traffic", lines)) => match lines.parse() {
-                Ok(lines) if lines > 0 => Ok(Self { lines: Some(lines) }),
-                _ => Err(wrong),
-            },
-            _ => Err(wrong),
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -357,7 +317,7 @@ pub(crate) enum Command {
     },
     /// List the prompts of a recipe, show what a model really receives, or how two prompts differ
     #[command(
-        after_help = "Examples:\n  divvy prompts recipes/quickstart.toml\n  divvy prompts recipes/quickstart.toml --show two-stage --model smollm2\n  divvy prompts my-task.toml --question rows/test/17\n  divvy prompts my-task.toml --diff cot\n  divvy prompts my-task.toml --diff direct cot+shots=4\n\nA recipe words a prompt anew with [prompts.NAME] template = \"…\" (and system); its placeholders are\nwhat --show lists behind `template has`, those with ? may be left out. \"cot+shots=4\" or\n\"two-stage+max=3\" among its strategies shows demonstrations or caps the subquestions."
+        after_help = "Examples:\n  divvy prompts recipes/quickstart.toml\n  divvy prompts recipes/quickstart.toml --show two-stage --model smollm2\n  divvy prompts my-task.toml --question rows/test/17\n  divvy prompts my-task.toml --diff cot\n  divvy prompts my-task.toml --diff direct cot+shots=4\n  divvy prompts my-task.toml --diff cot cot+prompt=terse\n\nA recipe words a prompt anew with [prompts.NAME] template = \"…\" (and system); --show explains its\nplaceholders. \"cot+shots=4\", \"two-stage+max=3\" or \"cot+prompt=terse\" among its strategies shows\ndemonstrations, caps the subquestions or asks in the words of [prompts.cot.variants.terse]."
     )]
     Prompts {
         #[command(flatten)]
@@ -389,126 +349,6 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-}
-
-/// A form of report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Format {
-    #[value(help = "Markdown: verdict and tables")]
-    Md,
-    #[value(help = "one page with every row and its calls")]
-    Html,
-    #[value(help = "all figures, for programs")]
-    Json,
-    #[value(help = "every graded row, a line each")]
-    Csv,
-    #[value(help = "the same with typed columns, for pandas, DuckDB and others")]
-    Parquet,
-    #[value(help = "the table of arms, a line each")]
-    CsvArms,
-    #[value(help = "the table of arms for a paper (booktabs)")]
-    Latex,
-    #[value(help = "a folder of logs that `inspect view` opens, one an arm")]
-    Inspect,
-}
-
-/// Rules for what is right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Scorer {
-    #[value(help = "the official metric of DROP: exact match and F1 over aligned spans")]
-    Drop,
-    #[value(help = "the number that is stated, exactly; several predictions are read as one text")]
-    Numeric,
-    #[value(help = "SQuAD's exact match against any gold, with token F1")]
-    Exact,
-    #[value(help = "the letter of an option, or its text where gold lists it")]
-    Choice,
-    #[value(help = "yes or no, true or false")]
-    YesNo,
-    #[value(help = "the paper's GSM8K scorer with its bugs: any word of the reply, decimals cut")]
-    PaperGsm8k,
-    #[value(help = "the paper's DROP scorer with its bugs: one gold, its first span")]
-    PaperDrop,
-    #[value(help = "the paper's Bamboogle scorer with its bugs: gold is a substring")]
-    PaperBamboogle,
-}
-
-impl From<Scorer> for divvy_core::scorers::Scorer {
-    fn from(scorer: Scorer) -> Self {
-        match scorer {
-            Scorer::Drop => Self::Drop,
-            Scorer::Numeric => Self::Numeric,
-            Scorer::Exact => Self::Exact,
-            Scorer::Choice => Self::Choice,
-            Scorer::YesNo => Self::YesNo,
-            Scorer::PaperGsm8k => Self::PaperGsm8k,
-            Scorer::PaperDrop => Self::PaperDrop,
-            Scorer::PaperBamboogle => Self::PaperBamboogle,
-        }
-    }
-}
-
-/// How a student is exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum StudentForm {
-    #[value(help = "the adapter, as PEFT and vLLM load it")]
-    Peft,
-    #[value(help = "base and adapter merged, with configuration and tokenizer, as transformers loads it")]
-    Safetensors,
-    #[value(help = "base and adapter merged, in one file, as llama.cpp loads it")]
-    Gguf,
-    #[value(help = "the adapter, as llama.cpp loads it beside a GGUF file of the base")]
-    GgufLora,
-    #[value(help = "the base as it was trained on, as safetensors: what the adapter belongs to")]
-    Base,
-    #[value(help = "the base as it was trained on, as a GGUF file")]
-    BaseGguf,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Dtype {
-    #[value(help = "exact for a base, rounded where an adapter is merged")]
-    Bf16,
-    #[value(help = "twice the size, and a merged adapter is not rounded")]
-    F32,
-}
-
-/// Who serves an exported student.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ServingEngine {
-    #[value(help = "base and adapter as safetensors")]
-    Vllm,
-    #[value(name = "llama.cpp", help = "base and adapter as GGUF, for llama-server")]
-    LlamaCpp,
-    #[value(help = "the same and a Modelfile, with the chat template")]
-    Ollama,
-}
-
-impl From<ServingEngine> for divvy_launch::engines::Engine {
-    fn from(engine: ServingEngine) -> Self {
-        match engine {
-            ServingEngine::Vllm => Self::Vllm,
-            ServingEngine::LlamaCpp => Self::LlamaCpp,
-            ServingEngine::Ollama => Self::Ollama,
-        }
-    }
-}
-
-/// How exported rows are written. Each row also has its id, and in `divvy` where it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum RowForm {
-    #[value(help = "prompt and completion as messages, as TRL reads them")]
-    PromptCompletion,
-    #[value(help = "one list of messages, as OpenAI's fine-tuning and TRL read it")]
-    Messages,
-    #[value(help = "conversations of from and value")]
-    Sharegpt,
-    #[value(help = "instruction, input, output")]
-    Alpaca,
-    #[value(help = "input_ids and labels of the student's base: nothing is left to a template")]
-    Ids,
-    #[value(help = "prompt, chosen, rejected: a kept and a failed decomposition of one question")]
-    Preferences,
 }
 
 #[derive(Debug, Subcommand)]

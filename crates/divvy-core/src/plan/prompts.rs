@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use super::{EvaluatePlan, Plan, names::Names};
 use crate::{
-    arm::{Arm, Strategy},
+    arm::{Arm, Strategy, is_name},
     chat::Finish,
     extract,
     prompts::{
-        Demonstration, PromptName, Prompts, Wording, decompose, demonstration::Lesson, stepwise::Known, template,
+        Demonstration, PromptName, Prompts, Rewording, Wording, decompose, demonstration::Lesson, stepwise::Known,
+        template, two_stage,
     },
-    recipe::{Prompt, RecipeError, Structured, WrittenDemonstration},
+    recipe::{Prompt, PromptVariant, RecipeError, Structured, WrittenDemonstration, WrittenStep},
 };
 
 impl Names<'_> {
@@ -21,25 +22,54 @@ impl Names<'_> {
     }
 
     fn wording(&self, name: PromptName, prompt: &Prompt) -> Result<Wording, RecipeError> {
-        let key = |field: &str| format!("prompts.{name}.{field}");
-        let template = prompt.template.as_deref().map(str::trim).map(str::to_owned);
-        if let Some(template) = &template
-            && let Err(error) = template::check(template, name.built_in().places)
-        {
-            return self.fail(&key("template"), error);
-        }
-        let system = prompt.system.as_deref().map(str::trim).map(str::to_owned);
-        if system.as_deref() == Some("") {
-            return self
-                .fail(&key("system"), "it is empty; chat templates would put a message of their own in its place");
-        }
+        let (system, template) = (prompt.system.as_deref(), prompt.template.as_deref());
+        let Rewording { system, template } = self.words(name, &format!("prompts.{name}"), (system, template))?;
+        let variants = prompt.variants.iter().map(|(variant, words)| self.variant(name, variant, words));
+        let variants = variants.collect::<Result<BTreeMap<_, _>, RecipeError>>()?;
         let written = prompt.demonstrations.iter().enumerate();
         let demonstrations = written.map(|(at, written)| self.demonstration(name, at + 1, written));
         let demonstrations = demonstrations.collect::<Result<Vec<_>, RecipeError>>()?;
-        if template.is_none() && system.is_none() && demonstrations.is_empty() {
-            return self.fail(&format!("prompts.{name}"), "it says nothing; write template, system or demonstrations");
+        if template.is_none() && system.is_none() && demonstrations.is_empty() && variants.is_empty() {
+            let nothing = "it says nothing; write template, system, demonstrations or variants";
+            return self.fail(&format!("prompts.{name}"), nothing);
         }
-        Ok(Wording { system, template, demonstrations })
+        Ok(Wording { system, template, demonstrations, variants })
+    }
+
+    fn variant(
+        &self,
+        name: PromptName,
+        variant: &str,
+        words: &PromptVariant,
+    ) -> Result<(String, Rewording), RecipeError> {
+        let key = format!("prompts.{name}.variants.{variant}");
+        if !is_name(variant) {
+            return self.fail(&key, "a variant is called by letters, digits, `-` and `_`");
+        }
+        let reworded = self.words(name, &key, (words.system.as_deref(), words.template.as_deref()))?;
+        match reworded {
+            Rewording { system: None, template: None } => self.fail(&key, "it says nothing; write template or system"),
+            reworded => Ok((variant.to_owned(), reworded)),
+        }
+    }
+
+    fn words(
+        &self,
+        name: PromptName,
+        key: &str,
+        (system, template): (Option<&str>, Option<&str>),
+    ) -> Result<Rewording, RecipeError> {
+        let [system, template] = [system, template].map(|text| text.map(str::trim).map(str::to_owned));
+        if let Some(template) = &template
+            && let Err(error) = template::check(template, name.built_in().places)
+        {
+            return self.fail(&format!("{key}.template"), error);
+        }
+        if system.as_deref() == Some("") {
+            let empty = "it is empty; chat templates would put a message of their own in its place";
+            return self.fail(&format!("{key}.system"), empty);
+        }
+        Ok(Rewording { system, template })
     }
 
     fn demonstration(
@@ -60,49 +90,32 @@ impl Names<'_> {
             (PromptName::SelfAsk, ..) => {
                 return wrong("needs steps = [{ subquestion = \"…\", answer = \"…\" }], and no reply");
             }
-            (_, _, [_, ..]) => return wrong("has steps, which are for `self-ask` alone"),
+            (PromptName::TwoStage, reply, [_, ..]) => match reply.filter(|reply| marks_answer(reply)) {
+                Some(reply) => solution(steps, reply),
+                None => return wrong(NO_ANSWER),
+            },
+            (PromptName::TwoStage, _, []) => {
+                return wrong("needs steps = [{ subquestion = \"…\", answer = \"…\" }], and a reply to end with");
+            }
+            (_, _, [_, ..]) => return wrong("has steps, which are for `self-ask` and `two-stage` alone"),
             (PromptName::Decompose, Some(reply), _) => match decompose::parse(reply, &Finish::Stop, usize::MAX) {
                 parsed if parsed.decomposition.is_some() && parsed.problems.is_empty() => {
                     Lesson::Reply(reply.to_owned())
                 }
                 _ => return wrong("is not read as a decomposition; write \"1. …\\n2. …\", or \"No decomposition\""),
             },
-            (PromptName::Direct | PromptName::Cot, Some(reply), _) => {
-                match extract::final_answer(reply).filter(|answer| answer.cue.is_explicit()) {
-                    Some(_) => Lesson::Reply(reply.to_owned()),
-                    None => return wrong("marks no answer; end its reply with \"The answer is: …\""),
-                }
-            }
+            (PromptName::Direct | PromptName::Cot, Some(reply), _) => match marks_answer(reply) {
+                true => Lesson::Reply(reply.to_owned()),
+                false => return wrong(NO_ANSWER),
+            },
             (PromptName::Direct | PromptName::Cot | PromptName::Decompose, None, _) => return wrong("needs a reply"),
-            _ => return wrong("is of no use: `direct`, `cot`, `self-ask` and `decompose` have demonstrations"),
+            _ => {
+                return wrong(
+                    "is of no use: `direct`, `cot`, `two-stage`, `self-ask` and `decompose` have demonstrations",
+                );
+            }
         };
         Ok(Demonstration { premise: premise.clone(), question: question.clone(), scorer: None, lesson })
-    }
-
-    /// What is written must be enough for every arm, and have some use.
-    pub(super) fn shots(&self, plan: &Plan) -> Result<(), RecipeError> {
-        for name in PromptName::ALL {
-            let written = plan.prompts.demonstrations(name).len();
-            let shown = |arm: &&Arm| arm.variant.shots() > 0 && demonstrates(arm.strategy) == name;
-            let arms = plan.evaluate.iter().flat_map(|evaluate| &evaluate.arms);
-            let most = arms.filter(shown).max_by_key(|arm| arm.variant.shots());
-            let key = format!("prompts.{name}.demonstrations");
-            match most {
-                None if written > 0 => {
-                    let way = if name == PromptName::Decompose { "two-stage" } else { name.name() };
-                    return self.fail(
-                        &key,
-                        format!("no strategy shows them; write \"{way}+shots={written}\" among evaluate.strategies"),
-                    );
-                }
-                Some(arm) if written > 0 && written < arm.variant.shots() => {
-                    return self
-                        .fail(&key, format!("{written} are written, and `{arm}` wants {}", arm.variant.shots()));
-                }
-                _ => {}
-            }
-        }
-        Ok(())
     }
 
     /// A cap of which a decomposer is told needs a place to be told at.
@@ -112,15 +125,29 @@ impl Names<'_> {
             let name = arm.decomposer.as_deref().unwrap_or_default();
             let tried = (plan.structured(name) == Structured::Auto).then_some(PromptName::DecomposeJson);
             for name in [Some(plan.style(name).prompt()), tried].into_iter().flatten() {
-                if !template::has(plan.prompts.template(name), "limit") {
+                if !template::has(plan.wording(arm).template(name), "limit") {
                     let message =
                         format!("the placeholder `{{limit}}` is missing, and `{arm}` tells its decomposer a cap");
-                    return self.fail(&format!("prompts.{name}.template"), message);
+                    let variant = arm.variant.prompt.as_ref().filter(|variant| plan.prompts.has_variant(name, variant));
+                    let place = variant.map(|variant| format!(".variants.{variant}")).unwrap_or_default();
+                    return self.fail(&format!("prompts.{name}{place}.template"), message);
                 }
             }
         }
         Ok(())
     }
+}
+
+const NO_ANSWER: &str = "marks no answer; end its reply with \"The answer is: …\"";
+
+fn marks_answer(reply: &str) -> bool {
+    extract::final_answer(reply).is_some_and(|answer| answer.cue.is_explicit())
+}
+
+fn solution(steps: &[WrittenStep], end: &str) -> Lesson {
+    let answers: Vec<&str> = steps.iter().map(|step| step.answer.as_str()).collect();
+    let subquestions = steps.iter().map(|step| step.subquestion.clone()).collect();
+    Lesson::Solution { subquestions, reply: two_stage::completion(&answers, end) }
 }
 
 /// The prompt in which a strategy shows demonstrations.
@@ -226,7 +253,9 @@ mod tests {
         refused("decompose", "reply = \"Nine.\"", "is not read as a decomposition");
         refused("decompose", "reply = \"1. Who?\\n2. Who?\"", "is not read as a decomposition");
         refused("self-ask", "reply = \"Enough\"", "needs steps = ");
-        refused("cot", "steps = [{ subquestion = \"a?\", answer = \"b\" }]", "for `self-ask` alone");
-        refused("two-stage", "reply = \"The answer is: 4\"", "is of no use");
+        refused("cot", "steps = [{ subquestion = \"a?\", answer = \"b\" }]", "for `self-ask` and `two-stage` alone");
+        refused("two-stage", "reply = \"The answer is: 4\"", "needs steps = ");
+        refused("two-stage", "steps = [{ subquestion = \"a?\", answer = \"b\" }]", "marks no answer");
+        refused("conclusion", "reply = \"The answer is: 4\"", "is of no use");
     }
 }

@@ -374,3 +374,21 @@ fn terms_of_cost_are_no_part_of_the_plan() {
     refused("[costs]\nutilisation = 30", "`costs.utilisation`: it is the share of the hours");
     refused("[costs]\nmachine_hour = \"40 cents\"", "`costs.machine_hour`: price `40 cents`");
 }
+
+#[test]
+fn shots_and_variants_are_in_the_plan_only_where_they_are_used() {
+    let plan = |text: &str| Plan::resolve(&recipe(text), "r.toml").unwrap();
+    let asks = |text: &str| FULL.replace("[screen]", &format!("[screen]\n{text}"));
+    let json = serde_json::to_string(&plan(FULL)).unwrap();
+    assert!(!["shots", "variant"].iter().any(|key| json.contains(key)), "{json}");
+    assert_eq!(plan(FULL).digest().hex(), PLAN_OF_FULL, "stores of earlier versions stay what they are");
+    assert_eq!(plan(&asks("shots = 0")).digest(), plan(FULL).digest());
+    assert_ne!(plan(&asks("shots = 1")).digest(), plan(FULL).digest());
+    let student = FULL.replace("target = \"SD-R\"", "target = \"SD-R\"\nshots = 2");
+    assert_ne!(plan(&student).digest(), plan(FULL).digest());
+    let back: Plan = serde_json::from_str(&serde_json::to_string(&plan(&student)).unwrap()).unwrap();
+    assert_eq!(back, plan(&student));
+}
+
+/// As it was before either was there.
+const PLAN_OF_FULL: &str = "a1bdd4ffc9dccd05435a0e7e573ac6c22dcad3a174b62562681c30ed41d80d16";

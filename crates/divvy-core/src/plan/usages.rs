@@ -1,6 +1,6 @@
 //! Which prompts a plan asks with, and who is asked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use super::{Plan, RECORDED, TEACHER};
 use crate::{
@@ -17,20 +17,17 @@ impl Plan {
     pub fn prompt_usages(&self) -> Usages {
         let mut usages = Usages::new();
         if self.collects() && self.collect.teacher != RECORDED {
-            self.decomposers(TEACHER).for_each(|name| note(&mut usages, name.into(), "collect"));
+            let asked = self.decomposers(TEACHER).map(|name| self.staged(name, self.collect.shots));
+            asked.for_each(|usage| note(&mut usages, usage, "collect"));
         }
-        if self.screen.is_some() {
-            note(&mut usages, PromptName::TwoStage.into(), "screen");
+        if let Some(screen) = &self.screen {
+            note(&mut usages, self.staged(PromptName::TwoStage, screen.shots), "screen");
         }
         for (name, student) in &self.students {
-            let trained = |name: PromptName| Usage::from(name);
-            let decomposes = student.target.decomposes().then(|| student.style.prompt());
-            let solves = student.target.solves().map(|strategy| match strategy {
-                Strategy::Direct => PromptName::Direct,
-                _ => PromptName::TwoStage,
-            });
-            let prompts = decomposes.into_iter().chain(solves).map(trained);
-            prompts.for_each(|usage| note(&mut usages, usage, &format!("students.{name}")));
+            for prompt in student.target.prompts() {
+                let prompt = if prompt == PromptName::Decompose { student.style.prompt() } else { prompt };
+                note(&mut usages, self.staged(prompt, student.shots), &format!("students.{name}"));
+            }
         }
         for arm in self.evaluate.iter().flat_map(|evaluate| &evaluate.arms) {
             self.of_arm(arm).for_each(|usage| note(&mut usages, usage, &arm.slug()));
@@ -38,22 +35,57 @@ impl Plan {
         usages
     }
 
+    /// As a stage or a student asks it.
+    fn staged(&self, name: PromptName, shots: usize) -> Usage {
+        let shots = u32::try_from(shots).ok().and_then(NonZeroU32::new);
+        let whole = Style::ALL.map(Style::prompt).contains(&name);
+        let teachers = whole && !self.has_recorded(PromptName::Decompose);
+        let written = !self.prompts.demonstrations(PromptName::Decompose).is_empty();
+        let recorded = shots.is_some() && teachers && !written;
+        Usage { name, variant: Variant { shots, ..Variant::default() }, recorded }
+    }
+
+    /// A model is asked as the arm says, a student as it was trained.
     fn of_arm(&self, arm: &Arm) -> impl Iterator<Item = Usage> {
-        let shots = Variant { max_subquestions: None, ..arm.variant };
-        let told = self.told_most(arm).and(arm.variant.max_subquestions);
-        let asked = Variant { max_subquestions: told, ..shots };
-        let decomposer = arm.decomposer.as_deref().filter(|name| self.is_asked(name));
-        let whole = decomposer.into_iter().flat_map(|name| self.decomposers(name));
-        let whole: Vec<Usage> = whole.map(|name| Usage { name, variant: asked }).collect();
-        let own = |name| vec![Usage { name, variant: shots }];
-        let (first, then): (Vec<Usage>, &[PromptName]) = match arm.strategy {
-            Strategy::Direct => (own(PromptName::Direct), &[]),
-            Strategy::Cot => (own(PromptName::Cot), &[]),
-            Strategy::TwoStage => (whole, &[PromptName::TwoStage]),
-            Strategy::Sequential => (whole, &[PromptName::Subquestion, PromptName::Conclusion]),
-            Strategy::SelfAsk => (own(PromptName::SelfAsk), &[PromptName::Subquestion, PromptName::Conclusion]),
+        let behind: &[PromptName] = match arm.strategy {
+            Strategy::Direct | Strategy::Cot => &[],
+            Strategy::TwoStage => &[PromptName::TwoStage],
+            Strategy::Sequential | Strategy::SelfAsk => &[PromptName::Subquestion, PromptName::Conclusion],
         };
-        first.into_iter().chain(then.iter().map(|name| Usage::from(*name)))
+        let plain = Variant { shots: None, max_subquestions: None, ..arm.variant.clone() };
+        let behind = behind.iter().map(|name| match self.student(&arm.solver) {
+            Some(_) => self.staged(*name, self.solving_shots(arm)),
+            None => self.worded(*name, plain.clone()),
+        });
+        let behind: Vec<Usage> = behind.collect();
+        self.first_of(arm).into_iter().chain(behind)
+    }
+
+    /// Of the decomposer, or of the solver where there is none.
+    fn first_of(&self, arm: &Arm) -> Vec<Usage> {
+        let max_subquestions = self.told_most(arm).and(arm.variant.max_subquestions);
+        let asked = |name: PromptName, model: &str| match self.student(model) {
+            Some(_) => self.staged(name, self.shots(arm)),
+            None => self.worded(name, Variant { max_subquestions, ..arm.variant.clone() }),
+        };
+        match (arm.strategy, arm.decomposer.as_deref().filter(|name| self.is_asked(name))) {
+            (Strategy::Direct, _) => vec![asked(PromptName::Direct, &arm.solver)],
+            (Strategy::Cot, _) => vec![asked(PromptName::Cot, &arm.solver)],
+            (Strategy::SelfAsk, _) => {
+                let uncapped = Variant { max_subquestions: None, ..arm.variant.clone() };
+                vec![self.worded(PromptName::SelfAsk, uncapped)]
+            }
+            (Strategy::TwoStage | Strategy::Sequential, Some(name)) => {
+                self.decomposers(name).map(|prompt| asked(prompt, name)).collect()
+            }
+            (Strategy::TwoStage | Strategy::Sequential, None) => Vec::new(),
+        }
+    }
+
+    /// In the words of the variant, where this prompt has them.
+    fn worded(&self, name: PromptName, variant: Variant) -> Usage {
+        let prompt = variant.prompt.filter(|prompt| self.prompts.has_variant(name, prompt));
+        Usage { variant: Variant { prompt, ..variant }, ..name.into() }
     }
 
     fn is_asked(&self, decomposer: &str) -> bool {

@@ -65,6 +65,8 @@ pub enum Style {
 }
 
 impl Style {
+    pub const ALL: [Self; 3] = [Self::Free, Self::QuestionOnly, Self::Structured];
+
     #[must_use]
     pub fn prompt(self) -> PromptName {
         match self {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     PromptName, decompose, direct, self_ask,
     stepwise::{Known, filled_in},
+    two_stage,
 };
 use crate::{
     chat::Message,
@@ -34,6 +35,8 @@ pub enum Lesson {
     Reply(String),
     /// For self-ask: the subquestions, each with the answer that is heard before the next.
     Steps(Vec<Known>),
+    /// For two-stage: the subquestions that are asked, and the reply that answers them all.
+    Solution { subquestions: Vec<String>, reply: String },
 }
 
 impl Demonstration {
@@ -45,13 +48,20 @@ impl Demonstration {
             PromptName::Cot => Lesson::Reply(reasoning(question)?),
             PromptName::SelfAsk => Lesson::Steps(dialogue(question, decomposition?)?),
             PromptName::Decompose => Lesson::Reply(decompose::completion(decomposition?)),
+            PromptName::TwoStage => solution(question, decomposition?)?,
             _ => return None,
         };
         let (premise, text) = (question.premise.clone(), question.text.clone());
         Some(Self { premise, question: text, scorer: Some(question.scorer), lesson })
     }
 
-    fn as_question(&self, asked: &Question) -> Question {
+    /// A question is not its own demonstration.
+    #[must_use]
+    pub fn is_about(&self, question: &Question) -> bool {
+        (&self.premise, &self.question) == (&question.premise, &question.text)
+    }
+
+    pub(super) fn as_question(&self, asked: &Question) -> Question {
         Question {
             premise: self.premise.clone(),
             text: self.question.clone(),
@@ -63,7 +73,7 @@ impl Demonstration {
     /// After how many answers what is said.
     fn turns(&self) -> (&[Known], Vec<String>) {
         match &self.lesson {
-            Lesson::Reply(reply) => (&[], vec![reply.clone()]),
+            Lesson::Reply(reply) | Lesson::Solution { reply, .. } => (&[], vec![reply.clone()]),
             Lesson::Steps(steps) => {
                 let asked = steps.iter().map(|known| known.subquestion.clone());
                 (steps, asked.chain([self_ask::ENOUGH.to_owned()]).collect())
@@ -83,6 +93,18 @@ fn reasoning(question: &Question) -> Option<String> {
     let answer = direct::completion(&gold(question)?);
     let lines: Vec<&str> = question.worked.iter().map(|step| step.text.as_str()).collect();
     (!lines.is_empty()).then(|| format!("{}\n{answer}", lines.join("\n")))
+}
+
+/// A line of the worked solution for each subquestion, then the answer.
+fn solution(question: &Question, decomposition: &Decomposition) -> Option<Lesson> {
+    let steps = decomposition.steps();
+    if steps.is_empty() || steps.len() != question.worked.len() {
+        return None;
+    }
+    let answer = direct::completion(&gold(question)?);
+    let lines: Vec<&str> = question.worked.iter().map(|worked| worked.text.as_str()).collect();
+    let subquestions = steps.iter().map(|step| step.text.clone()).collect();
+    Some(Lesson::Solution { subquestions, reply: two_stage::completion(&lines, &answer) })
 }
 
 /// Each subquestion as it would be asked when the answers before it are known.
@@ -116,6 +138,13 @@ pub fn choose(
     let order = train.order_by(|id| rank(seed, id)).map(|position| train.at(position));
     let fitting = order.filter_map(|question| Demonstration::of(prompt, &question, decompositions(&question).as_ref()));
     fitting.take(most).collect()
+}
+
+/// The first `most` that are not about the question itself: a teacher that wrote it down, and a student that learnt it, would
+/// only have to copy.
+#[must_use]
+pub fn beside(pool: &[Demonstration], most: usize, question: &Question) -> Vec<Demonstration> {
+    pool.iter().filter(|shot| !shot.is_about(question)).take(most).cloned().collect()
 }
 
 fn rank(seed: u64, question: &QuestionId) -> u64 {
@@ -180,6 +209,36 @@ mod tests {
         assert_eq!(direct[1], direct::messages(&prompts, &[], &train())[1], "it is asked as any question is");
         let cot = super::super::cot::messages(&prompts, &[shot(PromptName::Cot)], &asked);
         assert_eq!(said(&cot), ["She buys 3*2 = 6 pens.\nShe has 3+6 = 9 pens.\nThe answer is: 9"]);
+    }
+
+    #[test]
+    fn two_stage_shows_subquestions_and_a_line_for_each() {
+        let (asked, steps) = (tests::question(None, "Who?", ScorerKind::Exact), Decomposition::from_texts(["When?"]));
+        let prompts = Prompts::default();
+        let messages = two_stage::messages(&prompts, &[shot(PromptName::TwoStage)], &asked, &steps);
+        let reply = "1. She buys 3*2 = 6 pens.\n2. She has 3+6 = 9 pens.\nThe answer is: 9";
+        assert_eq!(said(&messages), [reply]);
+        let plain = two_stage::messages(&prompts, &[], &train(), train().recorded.as_ref().unwrap());
+        assert_eq!(messages[..2], plain[..], "it is asked as any question is");
+        assert_eq!(messages.last(), two_stage::messages(&prompts, &[], &asked, &steps).last());
+        assert_ne!(two_stage::prompt_id(&prompts, &[shot(PromptName::TwoStage)]), two_stage::prompt_id(&prompts, &[]));
+        let sub_answers = two_stage::sub_answers(reply, plain_steps().steps());
+        assert_eq!(sub_answers[1].as_deref(), Some("She has 3+6 = 9 pens."), "its own parser reads it");
+    }
+
+    fn plain_steps() -> Decomposition {
+        train().recorded.unwrap()
+    }
+
+    #[test]
+    fn no_question_is_its_own_demonstration() {
+        let pool: Vec<Demonstration> = ["A?", "B?", "C?"]
+            .map(|text| Demonstration { question: text.to_owned(), ..shot(PromptName::Decompose) })
+            .into();
+        let about = |text: &str| beside(&pool, 2, &tests::question(None, text, ScorerKind::Numeric));
+        assert_eq!(about("Z?"), pool[..2]);
+        assert_eq!(about("A?"), pool[1..]);
+        assert_eq!(beside(&pool, 2, &tests::question(Some("P."), "A?", ScorerKind::Numeric)), pool[..2]);
     }
 
     #[test]

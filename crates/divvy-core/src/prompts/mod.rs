@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     demonstration::Demonstration,
     usage::Usage,
-    wording::{BuiltIn, PromptName, Prompts, Wording},
+    wording::{BuiltIn, PromptName, Prompts, Rewording, Wording},
 };
 use crate::{
     chat::Message,
@@ -206,7 +206,7 @@ pub(crate) mod tests {
             direct::prompt_id(prompts, &[]),
             direct::prompt_id(prompts, shots),
             cot::prompt_id(prompts, &[]),
-            two_stage::prompt_id(prompts),
+            two_stage::prompt_id(prompts, &[]),
             self_ask::prompt_id(prompts, &[]),
             stepwise::subquestion_id(prompts),
             stepwise::conclusion_id(prompts),
@@ -229,6 +229,22 @@ pub(crate) mod tests {
         assert_ne!(cot::prompt_id(&own, &[]), cot::prompt_id(&built_in, &[]));
         assert_eq!(direct::prompt_id(&own, &[]), direct::prompt_id(&built_in, &[]));
         // Without subquestions a solver is asked by chain of thought, whichever strategy brought it there.
-        assert_ne!(two_stage::prompt_id(&own), two_stage::prompt_id(&built_in));
+        assert_ne!(two_stage::prompt_id(&own, &[]), two_stage::prompt_id(&built_in, &[]));
+    }
+
+    #[test]
+    fn a_variant_is_another_prompt_and_leaves_the_plain_one_as_it_was() {
+        let terse = Rewording { template: Some("{question} Short.".to_owned()), system: None };
+        let wording = Wording { system: Some("Be quick.".to_owned()), ..Wording::default() };
+        let plain = Prompts::new([(PromptName::Cot, wording.clone())].into());
+        let variants = [("terse".to_owned(), terse)].into();
+        let both = Prompts::new([(PromptName::Cot, Wording { variants, ..wording })].into());
+        assert_eq!(cot::prompt_id(&both, &[]), cot::prompt_id(&plain, &[]));
+        let asked = question(None, "Who?", ScorerKind::Exact);
+        let varied = both.varied("terse", &[PromptName::Cot, PromptName::Direct]);
+        let messages = cot::messages(&varied, &[], &asked);
+        assert_eq!(texts(&messages), ("Be quick.", "Question: Who? Short."), "what it leaves out is the recipe's");
+        assert_eq!(both.varied("terse", &[PromptName::Direct]), both);
+        assert_eq!(both.varied("long", &[PromptName::Cot]), both);
     }
 }

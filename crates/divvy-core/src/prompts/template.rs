@@ -82,6 +82,21 @@ impl Place {
     pub(super) const fn optional(name: &'static str) -> Self {
         Self { name, required: false }
     }
+
+    /// What is filled in there.
+    #[must_use]
+    pub fn meaning(&self) -> &'static str {
+        match self.name {
+            "question" => "the passage between tags where there is one, then the question on one line",
+            "answer_form" => "what X in \"The answer is: X\" is, by the question's scorer; it begins with \"X is\"",
+            "limit" => "\" Write at most 3.\" where an arm has a cap, else nothing",
+            "known" => "the subquestions asked so far, each with its answer; before the first one nothing",
+            "subquestions" => "the subquestions, one a line, numbered",
+            "references" => "a sentence on what #1 stands for, where a subquestion uses it",
+            "subquestion" => "the one subquestion that is asked",
+            _ => "",
+        }
+    }
 }
 
 /// Why a template cannot be used.

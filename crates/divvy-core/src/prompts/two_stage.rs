@@ -1,7 +1,10 @@
 //! The solver's prompt of the static two-stage strategy (paper, section 3): all subquestions are answered in one call,
 //! then the question. Without subquestions it is the chain-of-thought prompt.
 
-use super::{BuiltIn, PromptId, PromptName, Prompts, answer_form, cot, direct, material, one_line, template::Place};
+use super::{
+    BuiltIn, Demonstration, PromptId, PromptName, Prompts, answer_form, cot, demonstration::Lesson, direct, material,
+    one_line, template::Place,
+};
 use crate::{
     chat::Message,
     decomposition::{Decomposition, Subquestion},
@@ -25,12 +28,38 @@ pub(super) const BUILT_IN: BuiltIn = BuiltIn {
 /// Said only where a subquestion uses a reference, so that other data sets keep the shorter prompt.
 const REFERENCES: &str = " In a subquestion, #1 stands for the answer to subquestion 1, #2 for that to 2, and so on.";
 
+/// With demonstrations, each a question with its subquestions, asked in the same words. Where there is nothing to decompose none
+/// is shown: they would be of another prompt.
 #[must_use]
-pub fn messages(prompts: &Prompts, question: &Question, decomposition: &Decomposition) -> Vec<Message> {
-    let steps = decomposition.steps();
-    if steps.is_empty() {
+pub fn messages(
+    prompts: &Prompts,
+    shots: &[Demonstration],
+    question: &Question,
+    decomposition: &Decomposition,
+) -> Vec<Message> {
+    if decomposition.steps().is_empty() {
         return cot::messages(prompts, &[], question);
     }
+    let mut messages = asked(prompts, question, decomposition.steps());
+    let last = messages.pop();
+    for shot in shots {
+        let Lesson::Solution { subquestions, reply } = &shot.lesson else { continue };
+        let steps = Decomposition::from_texts(subquestions);
+        messages.extend(asked(prompts, &shot.as_question(question), steps.steps()).pop());
+        messages.push(Message::assistant(reply.clone()));
+    }
+    messages.extend(last);
+    messages
+}
+
+/// A reply to it: a line for each subquestion, then the answer.
+#[must_use]
+pub fn completion(answers: &[impl AsRef<str>], end: &str) -> String {
+    let lines = answers.iter().enumerate().map(|(at, answer)| format!("{}. {}\n", at + 1, answer.as_ref()));
+    lines.collect::<String>() + end
+}
+
+fn asked(prompts: &Prompts, question: &Question, steps: &[Subquestion]) -> Vec<Message> {
     let references = if steps.iter().any(|step| !step.refs.is_empty()) { REFERENCES } else { "" };
     let places = [
         ("question", &*material(question)),
@@ -125,13 +154,13 @@ fn begins(text: &str, word: &str) -> bool {
 }
 
 #[must_use]
-pub fn prompt_id(prompts: &Prompts) -> PromptId {
+pub fn prompt_id(prompts: &Prompts, shots: &[Demonstration]) -> PromptId {
     let steps = Decomposition::from_texts(["SUBQUESTION", "SUBQUESTION #1"]);
     let plain = Decomposition::from_texts(["SUBQUESTION"]);
     PromptId::of(PromptName::TwoStage, |question| {
         [&steps, &plain, &Decomposition::None]
             .into_iter()
-            .flat_map(|steps| messages(prompts, question, steps))
+            .flat_map(|steps| messages(prompts, shots, question, steps))
             .collect()
     })
 }
@@ -148,7 +177,7 @@ mod tests {
     fn rendered() {
         let q = question(None, "Ann has 3 pens and buys twice as many. How many has she?", ScorerKind::Numeric);
         let d = Decomposition::from_texts(["How many does Ann buy?", "What is 3 plus #1?"]);
-        let messages = messages(&Prompts::default(), &q, &d);
+        let messages = messages(&Prompts::default(), &[], &q, &d);
         let (system, user) = texts(&messages);
         assert_eq!(system, "You are a careful assistant.");
         assert_eq!(
@@ -229,15 +258,16 @@ mod tests {
         let q = question(None, "Who?", ScorerKind::Exact);
         let prompts = Prompts::default();
         for none in [Decomposition::None, Decomposition::Steps(Vec::new())] {
-            assert_eq!(messages(&prompts, &q, &none), cot::messages(&prompts, &[], &q));
+            assert_eq!(messages(&prompts, &[], &q, &none), cot::messages(&prompts, &[], &q));
         }
     }
 
     #[test]
     fn references_are_explained_only_where_used() {
         let q = question(None, "Who?", ScorerKind::Exact);
-        let user =
-            messages(&Prompts::default(), &q, &Decomposition::from_texts(["When?", "Who then?"])).remove(1).content;
+        let user = messages(&Prompts::default(), &[], &q, &Decomposition::from_texts(["When?", "Who then?"]))
+            .remove(1)
+            .content;
         assert!(!user.contains("stands for"), "{user}");
     }
 

@@ -1,6 +1,6 @@
 //! A prompt as something asks it: its wording, demonstrations and cap. What `divvy prompts` lists and shows.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use super::{
     Demonstration, PromptId, PromptName, Prompts, cot,
@@ -11,22 +11,24 @@ use super::{
 };
 use crate::{arm::Variant, chat::Message, decomposition::Decomposition, question::Question};
 
-/// Written `cot+shots=4`, `decompose+max=3`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Written `cot+shots=4`, `decompose+max=3`, `cot+prompt=terse`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Usage {
     pub name: PromptName,
     pub variant: Variant,
+    /// Its demonstrations are recorded decompositions, where those of arms are the teacher's own.
+    pub recorded: bool,
 }
 
 impl From<PromptName> for Usage {
     fn from(name: PromptName) -> Self {
-        Self { name, variant: Variant::default() }
+        Self { name, variant: Variant::default(), recorded: false }
     }
 }
 
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.name, self.variant)
+        write!(f, "{}{}{}", self.name, self.variant, if self.recorded { "+recorded" } else { "" })
     }
 }
 
@@ -40,8 +42,28 @@ impl Usage {
         Manner { style, most: self.variant.max_subquestions.map(std::num::NonZeroU32::get), shots }
     }
 
+    /// The prompt whose demonstrations it shows: of a decomposer, the same whatever its style.
+    #[must_use]
+    pub fn shown_in(&self) -> PromptName {
+        match self.name {
+            PromptName::DecomposeJson | PromptName::DecomposeQuestion => PromptName::Decompose,
+            name => name,
+        }
+    }
+
+    /// The prompts with this one in the words that it is asked in.
+    #[must_use]
+    pub fn wording<'p>(&self, prompts: &'p Prompts) -> Cow<'p, Prompts> {
+        match &self.variant.prompt {
+            None => Cow::Borrowed(prompts),
+            // Two of the solver's prompts end in this one where there is nothing to decompose.
+            Some(variant) => Cow::Owned(prompts.varied(variant, &[self.name, PromptName::Cot])),
+        }
+    }
+
     #[must_use]
     pub fn id(&self, prompts: &Prompts, shots: &[Demonstration]) -> PromptId {
+        let prompts = &*self.wording(prompts);
         match self.name {
             PromptName::Decompose | PromptName::DecomposeJson | PromptName::DecomposeQuestion => {
                 decompose::prompt_id(prompts, self.manner(shots))
@@ -49,7 +71,7 @@ impl Usage {
             PromptName::SelfAsk => self_ask::prompt_id(prompts, shots),
             PromptName::Direct => direct::prompt_id(prompts, shots),
             PromptName::Cot => cot::prompt_id(prompts, shots),
-            PromptName::TwoStage => two_stage::prompt_id(prompts),
+            PromptName::TwoStage => two_stage::prompt_id(prompts, shots),
             PromptName::Subquestion => stepwise::subquestion_id(prompts),
             PromptName::Conclusion => stepwise::conclusion_id(prompts),
         }
@@ -59,7 +81,7 @@ impl Usage {
     /// set's, or places that say what would stand there.
     #[must_use]
     pub fn render(&self, prompts: &Prompts, shots: &[Demonstration], question: &Question) -> Vec<Message> {
-        let known = known(question);
+        let (known, prompts) = (known(question), &*self.wording(prompts));
         match self.name {
             PromptName::Decompose | PromptName::DecomposeJson | PromptName::DecomposeQuestion => {
                 decompose::messages(prompts, self.manner(shots), question)
@@ -67,7 +89,7 @@ impl Usage {
             PromptName::SelfAsk => self_ask::messages(prompts, shots, question, &known[..1]),
             PromptName::Direct => direct::messages(prompts, shots, question),
             PromptName::Cot => cot::messages(prompts, shots, question),
-            PromptName::TwoStage => two_stage::messages(prompts, question, &steps(question)),
+            PromptName::TwoStage => two_stage::messages(prompts, shots, question, &steps(question)),
             PromptName::Subquestion => {
                 let (next, before) = known.split_last().expect("there is a step");
                 stepwise::subquestion(prompts, question, before, &next.subquestion)

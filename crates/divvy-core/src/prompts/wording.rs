@@ -110,6 +110,18 @@ pub struct Wording {
     /// Written ones, for arms with shots; without any they come from the training questions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub demonstrations: Vec<Demonstration>,
+    /// Other words for it, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variants: BTreeMap<String, Rewording>,
+}
+
+/// What it leaves out is as in the prompt that it is a variant of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewording {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
 }
 
 /// Every prompt of a plan. The default is the built-in wording throughout.
@@ -150,6 +162,28 @@ impl Prompts {
         self.0.get(&name).map_or(&[], |wording| &wording.demonstrations)
     }
 
+    /// The variants of a prompt, by name.
+    pub fn variants(&self, name: PromptName) -> impl Iterator<Item = &str> {
+        self.0.get(&name).into_iter().flat_map(|wording| wording.variants.keys()).map(String::as_str)
+    }
+
+    #[must_use]
+    pub fn has_variant(&self, name: PromptName, variant: &str) -> bool {
+        self.variants(name).any(|known| known == variant)
+    }
+
+    /// The same prompts, those of these names in the words of their variant where they have one that is called so.
+    #[must_use]
+    pub fn varied(&self, variant: &str, names: &[PromptName]) -> Self {
+        let mut varied = self.clone();
+        for (_, wording) in varied.0.iter_mut().filter(|(name, _)| names.contains(name)) {
+            let Some(Rewording { system, template }) = wording.variants.get(variant).cloned() else { continue };
+            wording.system = system.or(wording.system.take());
+            wording.template = template.or(wording.template.take());
+        }
+        varied
+    }
+
     /// System message and user message.
     pub(super) fn write(&self, name: PromptName, places: &[(&str, &str)]) -> Vec<Message> {
         vec![Message::system(self.system(name)), Message::user(fill(self.template(name), places))]
@@ -166,6 +200,7 @@ mod tests {
         for name in PromptName::ALL {
             let BuiltIn { system, template, places, .. } = name.built_in();
             assert_eq!(template::check(template, places), Ok(()), "{name}");
+            assert!(places.iter().all(|place| !place.meaning().is_empty()), "{name}: every placeholder is explained");
             assert!(!system.is_empty(), "{name}: chat templates insert a system message of their own");
             assert_eq!(PromptName::named(name.name()), Some(name));
             assert_eq!(serde_json::to_value(name).unwrap(), name.name());

@@ -38,7 +38,7 @@ pub use data::{Columns, Data, DataSet, OnBadRow, OnLeak};
 pub use error::{RecipeError, nearest};
 pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
 pub use one_or_many::OneOrMany;
-pub use prompts::{Prompt, WrittenDemonstration, WrittenStep};
+pub use prompts::{Prompt, PromptVariant, WrittenDemonstration, WrittenStep};
 pub use sampled::Sampled;
 pub use scoring::{Code, FurtherScorer, Judge};
 pub use student::{EarlyStop, Method, Mix, RowWeights, StopOn, Student, StudentPrompt};
@@ -93,6 +93,10 @@ pub struct Collect {
     pub max_tokens: Option<u32>,
     /// Most subquestions kept of one decomposition (paper, Table 10: three on DROP).
     pub max_subquestions: Option<usize>,
+    /// Demonstrations that the teacher is shown: those of `[prompts.decompose]`, else recorded decompositions of other
+    /// training questions.
+    #[serde(default)]
+    pub shots: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -101,6 +105,10 @@ pub struct Screen {
     pub solver: String,
     /// Solver samples a decomposition.
     pub samples: Option<u32>,
+    /// Demonstrations that the solver is shown: those of `[prompts.two-stage]`, else recorded and worked solutions of other
+    /// training questions.
+    #[serde(default)]
+    pub shots: usize,
     pub temperature: Option<f64>,
     /// How its words are drawn, see [`Sampled`].
     pub top_p: Option<f64>,
@@ -224,8 +232,8 @@ impl Target {
 pub struct Evaluate {
     /// Names from `[models]`, or `student:NAME` for a student trained to answer.
     pub solvers: Vec<String>,
-    /// A strategy, with demonstrations in its prompt or a cap on its subquestions where wanted: `cot+shots=4`,
-    /// `two-stage+max=3`. Each is an arm of its own.
+    /// A strategy, with demonstrations in its prompt, a cap on its subquestions or other words where wanted: `cot+shots=4`,
+    /// `two-stage+max=3`, `cot+prompt=terse`. Each is an arm of its own.
     pub strategies: Vec<Way>,
     /// For `two-stage`, `sequential` and `self-ask`: names from `[models]`, `student:NAME`, or `teacher`.
     #[serde(default)]
@@ -262,11 +270,22 @@ pub struct Evaluate {
     pub judge: Option<Judge>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvalSplit {
     Dev,
+    #[default]
     Test,
+}
+
+impl EvalSplit {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Test => "test",
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]

@@ -54,6 +54,10 @@ pub struct Student {
     pub seeds: Option<OneOrMany<u64>>,
     #[serde(default)]
     pub prompt: StudentPrompt,
+    /// Demonstrations in its prompts, in training and ever after: those that the recipe writes, else recorded ones of other
+    /// training questions.
+    #[serde(default)]
+    pub shots: usize,
     #[serde(default)]
     pub method: Method,
     pub rank: Option<usize>,

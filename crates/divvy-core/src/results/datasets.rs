@@ -24,7 +24,7 @@ impl Results {
     #[must_use]
     pub fn by_data_set(&self) -> Vec<(&str, Self)> {
         if self.by_dataset.is_empty() {
-            let scored = self.datasets.iter().find(|used| used.split == "test").or(self.datasets.last());
+            let scored = self.datasets.iter().find(|used| used.split == self.split.name()).or(self.datasets.last());
             return vec![(scored.map_or("", |used| used.dataset.as_str()), self.clone())];
         }
         self.by_dataset.iter().map(|one| (one.dataset.as_str(), self.only(one))).collect()

@@ -21,6 +21,7 @@ pub use self::{
 use crate::{
     arm::{Strategy, Variant},
     quality::Quality,
+    recipe::EvalSplit,
     records::{Outcome, TrainPoint},
 };
 
@@ -32,6 +33,9 @@ pub struct Results {
     /// UTC, RFC 3339; comes from the store, never from a clock in here.
     pub created: String,
     pub divvy_version: String,
+    /// Which rows were scored. Figures of dev are for choosing, and no result.
+    #[serde(default)]
+    pub split: EvalSplit,
     pub datasets: Vec<DatasetUse>,
     /// Model name in the recipe → source, as written.
     pub models: Vec<ModelUse>,

@@ -171,15 +171,22 @@ impl Outlook {
         }
     }
 
-    /// Of an arm that nobody was asked with: its solver does what it does behind another decomposer.
+    /// Of an arm that nobody was asked with: its solver does what it does behind another decomposer, and a judge what it does
+    /// of another arm.
     fn borrow(&mut self, context: &Context, paces: &Paces, unit: &Unit<'_>, units: &[Unit<'_>], taken: &[Taken]) {
-        let like = |other: &Unit<'_>| !other.rows.is_empty() && unit.arm.is_some_and(|arm| is_like(arm, other.arm));
+        let like = |other: &Unit<'_>| !other.rows.is_empty() && is_like(unit, other);
         let Some(at) = units.iter().position(like) else {
-            let what = unit.arm.map_or_else(|| unit.stage.name().to_owned(), Arm::slug);
-            self.unseen.push(format!("{what}: not counted, since none of its rows is done"));
+            self.unseen.push(format!("{}: not counted, since none of its rows is done", unit.name()));
             return;
         };
         let slugs = [unit.arm, units[at].arm].map(|arm| arm.map(Arm::slug).unwrap_or_default());
+        if unit.stage == Stage::Judge {
+            let unit = Unit { rows: Vec::new(), ..*unit };
+            let lines = taken[at].all.iter();
+            lines.for_each(|(model, took)| self.add(unit.stage, model, &figures(took, &unit, paces.get(model))));
+            self.unseen.push(format!("{}: counted as that of {}", unit.name(), slugs[1]));
+            return;
+        }
         let solver = unit.arm.map(|arm| context.resolve(&arm.solver).to_owned()).unwrap_or_default();
         if let Some(took) = taken[at].solving.get(&solver) {
             let unit = Unit { rows: Vec::new(), ..*unit };
@@ -189,9 +196,10 @@ impl Outlook {
     }
 }
 
-fn is_like(arm: &Arm, other: Option<&Arm>) -> bool {
-    let decomposes = arm.decomposer.is_some();
-    other.is_some_and(|other| decomposes && (other.strategy, &other.solver) == (arm.strategy, &arm.solver))
+fn is_like(unit: &Unit<'_>, other: &Unit<'_>) -> bool {
+    let (Some(arm), Some(like)) = (unit.arm, other.arm) else { return false };
+    let solves_alike = arm.decomposer.is_some() && (like.strategy, &like.solver) == (arm.strategy, &arm.solver);
+    unit.stage == other.stage && (unit.stage == Stage::Judge || solves_alike)
 }
 
 /// What a model took: a value for each row, `None` where one is unknown.
@@ -232,7 +240,8 @@ async fn take(
 }
 
 fn asks_decomposer(context: &Context, unit: &Unit<'_>) -> bool {
-    unit.arm.and_then(|arm| arm.decomposer.as_deref()).is_some_and(|name| !context.is_recorded(name))
+    let answers = unit.arm.filter(|_| unit.stage == Stage::Evaluate);
+    answers.and_then(|arm| arm.decomposer.as_deref()).is_some_and(|name| !context.is_recorded(name))
 }
 
 /// A row in which a model was not asked took nothing of it.

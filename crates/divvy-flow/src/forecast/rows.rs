@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use divvy_core::{
     arm::Arm,
     digest::{Digest, derive_seed},
-    plan::{EvaluatePlan, ScreenPlan},
+    plan::{EvaluatePlan, JudgePlan, ScreenPlan},
     question::{Question, QuestionId},
     records::{ItemState, Stage},
 };
@@ -15,6 +15,7 @@ use crate::{
     context::Context,
     error::FlowError,
     evaluate,
+    graders::judge::Docket,
     items::{self, ItemKey},
     screen,
 };
@@ -26,6 +27,16 @@ pub(super) struct Unit<'a> {
     pub(super) total: u64,
     pub(super) left: u64,
     pub(super) rows: Vec<Row>,
+}
+
+impl Unit<'_> {
+    pub(super) fn name(&self) -> String {
+        match (self.stage, self.arm) {
+            (Stage::Judge, Some(arm)) => format!("judge of {arm}"),
+            (_, Some(arm)) => arm.slug(),
+            (stage, None) => stage.name().to_owned(),
+        }
+    }
 }
 
 /// A settled row.
@@ -51,6 +62,10 @@ pub(super) async fn units(context: &Context, most: usize) -> Result<Vec<Unit<'_>
     if let Some(plan) = &context.plan.evaluate {
         let settled = items::settled(context, Stage::Evaluate).await?;
         units.extend(plan.arms.iter().map(|arm| answering(context, plan, arm, &settled, most)));
+        if let Some(judge) = &plan.judge {
+            let docket = Docket::read(context, plan).await?;
+            units.extend(plan.arms.iter().map(|arm| judging(context, (plan, judge), arm, &docket, most)));
+        }
     }
     Ok(units)
 }
@@ -95,10 +110,31 @@ fn wanted(plan: &ScreenPlan, screened: &Settled, rows: u64) -> u64 {
 }
 
 fn answering<'a>(context: &Context, plan: &EvaluatePlan, arm: &'a Arm, settled: &Settled, most: usize) -> Unit<'a> {
-    let (slug, grid) = (arm.slug(), evaluate::grid(context, plan));
-    let asked = evaluate::questions(context, plan).iter().filter(|question| grid.asks(arm, &question.dataset));
-    unit(context, (Stage::Evaluate, Some(arm)), asked, most, |question| {
+    let slug = arm.slug();
+    unit(context, (Stage::Evaluate, Some(arm)), asked(context, plan, arm), most, |question| {
         (0..plan.repeats).map(|repeat| settled.get(&key(question, repeat, &slug))).collect()
+    })
+}
+
+/// The questions of an arm.
+fn asked<'a>(context: &'a Context, plan: &EvaluatePlan, arm: &'a Arm) -> impl Iterator<Item = Arc<Question>> + 'a {
+    let grid = evaluate::grid(context, plan);
+    evaluate::questions(context, plan).iter().filter(move |question| grid.asks(arm, &question.dataset))
+}
+
+/// A row is judged when its answer is, or when it has none.
+fn judging<'a>(
+    context: &Context,
+    (plan, judge): (&EvaluatePlan, &JudgePlan),
+    arm: &'a Arm,
+    docket: &Docket,
+    most: usize,
+) -> Unit<'a> {
+    let slug = arm.slug();
+    unit(context, (Stage::Judge, Some(arm)), asked(context, plan, arm), most, |question| {
+        let of_answer = |repeat| docket.settled(context, judge, key(question, repeat, &slug));
+        let settled = (0..plan.repeats).map(of_answer).collect::<Option<Vec<_>>>()?;
+        Some(settled.into_iter().flatten().collect())
     })
 }
 

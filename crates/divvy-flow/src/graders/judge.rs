@@ -2,9 +2,13 @@
 //! scorers and decides no headline. Its calls are calls like any other: kept, priced, within the budget, and never made twice;
 //! its verdicts are items of a stage of their own, by model and prompt, so that another judge judges anew.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use divvy_core::{
+    arm::Arm,
     chat::{Finish, Sampling},
     digest::Digest,
     plan::{EvaluatePlan, JudgePlan},
@@ -13,6 +17,7 @@ use divvy_core::{
     records::{ItemState, Stage},
 };
 use divvy_llm::ChatError;
+use divvy_store::ItemRow;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,7 +43,9 @@ pub struct Judged {
 /// See [`items::run`].
 pub async fn run(context: &Context, plan: &EvaluatePlan) -> Result<(), FlowError> {
     let Some(judge) = &plan.judge else { return Ok(()) };
-    let answers = answers(context, plan, judge).await?;
+    let answers = answers(context, plan).await?.into_iter();
+    let answers = answers.filter_map(|(key, answer)| Some((column_of(context, judge, key), answer?)));
+    let answers: HashMap<ItemKey, String> = answers.collect();
     let known = verdicts(context).await?;
     let is_judged = |key: &ItemKey| known.get(key).is_some_and(|judged| judged.answer == answers[key]);
     let mut todo: Vec<ItemKey> = answers.keys().filter(|key| !is_judged(key)).cloned().collect();
@@ -83,22 +90,51 @@ async fn one(
     Ok(Done::new(ItemState::Done, &judged, vec![call]))
 }
 
-/// What there is to judge: of every answered item its answer, as its own scorer read it.
-async fn answers(
-    context: &Context,
-    plan: &EvaluatePlan,
-    judge: &JudgePlan,
-) -> Result<HashMap<ItemKey, String>, FlowError> {
+/// Of every settled item its answer, as its own scorer read it; `None` where there is none, and nothing to judge.
+async fn answers(context: &Context, plan: &EvaluatePlan) -> Result<HashMap<ItemKey, Option<String>>, FlowError> {
     let questions = evaluate::questions(context, plan);
     let mut answers = HashMap::new();
     for (key, row) in items::settled(context, Stage::Evaluate).await? {
         let Some(question) = questions.get(&key.question).filter(|_| context.works_on(&key.question)) else { continue };
         let graded = items::payload::<Graded>(&row)?.current(&question);
-        if let Some(answer) = graded.grade.answer {
-            answers.insert(ItemKey { arm: column(context, judge, &key.arm), ..key }, answer);
-        }
+        answers.insert(key, graded.grade.answer);
     }
     Ok(answers)
+}
+
+/// Verdicts that there will be when every arm has answered: one for each answer. A question that is known to have none has no
+/// verdict.
+///
+/// # Errors
+/// The store's, or an unreadable record.
+pub async fn expected(context: &Context, plan: &EvaluatePlan) -> Result<u64, FlowError> {
+    let arms: HashSet<String> = plan.arms.iter().map(Arm::slug).collect();
+    let answers = answers(context, plan).await?;
+    let without = answers.iter().filter(|(key, answer)| arms.contains(&key.arm) && answer.is_none()).count();
+    Ok(evaluate::expected(context, plan).saturating_sub(without as u64))
+}
+
+/// What there is to judge, and what has been.
+pub(crate) struct Docket {
+    answers: HashMap<ItemKey, Option<String>>,
+    /// By the judge's own name for an item.
+    verdicts: HashMap<ItemKey, (Judged, ItemRow)>,
+}
+
+impl Docket {
+    pub(crate) async fn read(context: &Context, plan: &EvaluatePlan) -> Result<Self, FlowError> {
+        let rows = items::settled(context, Stage::Judge).await?.into_iter();
+        let verdicts = rows.map(|(key, row)| Ok((key, (items::payload(&row)?, row))));
+        let verdicts = verdicts.collect::<Result<_, FlowError>>()?;
+        Ok(Self { answers: answers(context, plan).await?, verdicts })
+    }
+
+    /// The verdict on an answer that has one, none where there is no answer; `None` for what is still to be judged.
+    pub(crate) fn settled(&self, context: &Context, judge: &JudgePlan, item: ItemKey) -> Option<Option<&ItemRow>> {
+        let Some(answer) = self.answers.get(&item)? else { return Some(None) };
+        let (judged, row) = self.verdicts.get(&column_of(context, judge, item))?;
+        (judged.answer == *answer).then_some(Some(row))
+    }
 }
 
 /// Verdicts of every judge that this plan has had.
@@ -126,6 +162,11 @@ pub async fn of_arms(context: &Context, plan: &EvaluatePlan) -> Result<HashMap<S
 
 /// Of one arm, by question.
 pub type Verdicts = HashMap<QuestionId, Judged>;
+
+/// The item of a verdict.
+fn column_of(context: &Context, judge: &JudgePlan, item: ItemKey) -> ItemKey {
+    ItemKey { arm: column(context, judge, &item.arm), ..item }
+}
 
 /// The arm under this judge: another model or another prompt has verdicts of its own.
 fn column(context: &Context, judge: &JudgePlan, arm: &str) -> String {

@@ -77,7 +77,7 @@ fn family(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
     }
 }
 
-/// An arm with demonstrations or a cap against the same one without.
+/// An arm with demonstrations, a cap or other words against the same one without.
 fn worded_otherwise(arm: &ArmResult, other: &ArmResult) -> bool {
     let same = (arm.strategy, &arm.decomposer, &arm.solver) == (other.strategy, &other.decomposer, &other.solver);
     same && !arm.variant.is_plain() && other.variant.is_plain()

@@ -38,14 +38,14 @@ pub(super) async fn of(context: &Context, arms: &[ArmResult]) -> Result<Vec<Deco
             (arm.strategy == Strategy::SelfAsk).then(|| Heard { strategy: arm.strategy, solver: arm.solver.clone() });
         let known = |entry: &DecomposerQuality| {
             entry.stage == Stage::Evaluate
-                && (&entry.decomposer, entry.variant, &entry.heard) == (decomposer, arm.variant, &heard)
+                && (&entry.decomposer, &entry.variant, &entry.heard) == (decomposer, &arm.variant, &heard)
         };
         if !all.iter().any(known) {
             let pass = pass(&context.plan, arms, arm);
             all.push(DecomposerQuality {
                 decomposer: decomposer.clone(),
                 stage: Stage::Evaluate,
-                variant: arm.variant,
+                variant: arm.variant.clone(),
                 heard,
                 quality,
                 pass,
@@ -60,7 +60,7 @@ fn pass(plan: &Plan, arms: &[ArmResult], arm: &ArmResult) -> Option<Pass> {
     let strategy = if arm.strategy == Strategy::SelfAsk { Strategy::SelfAsk } else { Strategy::TwoStage };
     let screens = plan.screen.as_ref().map(|screen| screen.solver.as_str());
     let alike = |other: &&ArmResult| {
-        (other.strategy, other.variant, &other.decomposer) == (strategy, arm.variant, &arm.decomposer)
+        (other.strategy, &other.variant, &other.decomposer) == (strategy, &arm.variant, &arm.decomposer)
             && (strategy != Strategy::SelfAsk || other.solver == arm.solver)
             && !other.solver.starts_with("student:")
     };

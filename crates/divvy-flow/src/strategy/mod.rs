@@ -63,8 +63,12 @@ pub struct Opened<'a> {
     pub solver: Ready,
     /// In which words its decomposer is asked.
     pub style: Style,
-    /// What its prompt shows before the question.
+    /// The wording of every prompt.
+    pub prompts: Prompts,
+    /// What its prompt shows before the question …
     pub shots: Vec<Demonstration>,
+    /// … and that of a student that solves behind a decomposer.
+    pub solving: Vec<Demonstration>,
 }
 
 /// Whose turn it is.
@@ -101,6 +105,8 @@ pub struct Setting<'a> {
     pub prompts: &'a Prompts,
     /// How its decomposer is asked. Its demonstrations are those of the solver's prompt where there is no decomposer.
     pub manner: Manner<'a>,
+    /// What a student that solves behind a decomposer is shown.
+    pub solving: &'a [Demonstration],
     /// Its decomposer is the data set, and is not asked.
     pub recorded: bool,
     /// Of the plan.
@@ -137,8 +143,9 @@ pub async fn answer(
     let setting = Setting {
         arm: opened.arm,
         plan,
-        prompts: &context.plan.prompts,
+        prompts: &opened.prompts,
         manner: Manner { style: opened.style, most: context.plan.told_most(opened.arm), shots: &opened.shots },
+        solving: &opened.solving,
         recorded: opened.decomposer.is_none(),
         seed: context.plan.seed,
         repeat,

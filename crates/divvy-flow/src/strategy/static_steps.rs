@@ -15,7 +15,7 @@ use super::{Answer, News, Scene, stepwise::ask_one};
 pub(super) async fn two_stage(scene: &Scene<'_>) -> Result<Answer, ChatError> {
     let answer = scene.decomposed().await?;
     let Some(decomposition) = &answer.decomposition else { return Ok(answer) };
-    let messages = two_stage::messages(scene.setting.prompts, scene.question, decomposition);
+    let messages = two_stage::messages(scene.setting.prompts, scene.setting.solving, scene.question, decomposition);
     let call = scene.solve(messages).await?;
     let sub_answers = two_stage::sub_answers(&call.reply.text, decomposition.steps());
     for (at, sub_answer) in sub_answers.iter().enumerate() {

@@ -1,26 +1,21 @@
 //! What a student is taught: for each target, the rows that the store and the data set have for it. A row's prompt is
-//! rendered by the function that asks the finished student.
+//! rendered by the functions that ask the finished student ([`super::asked`]).
 
 use std::collections::HashMap;
 
 use divvy_core::{
     chat::{Finish, Message},
     decomposition::Decomposition,
-    digest::Digest,
     extract,
     plan::StudentPlan,
-    prompts::{
-        PromptId, Prompts,
-        decompose::{self, Style},
-        direct, two_stage,
-    },
+    prompts::{decompose, direct, two_stage},
     question::Question,
     questions::Questions,
     recipe::{RowWeights, Target},
     records::{Stage, Verdict},
 };
 
-use super::{Row, mix};
+use super::{Row, asked::Asked, mix};
 use crate::{collect, context::Context, error::FlowError, items, items::ItemKey, screen};
 
 /// Rows to learn from, and rows to watch the loss on. Targets that repeat a solver's replies have none of the latter: dev
@@ -39,20 +34,6 @@ pub(crate) struct Taught {
     pub(crate) row: Row,
 }
 
-/// Digest of the prompts that a target is trained on and their parsers: another prompt is another student.
-pub(crate) fn prompt_id(prompts: &Prompts, plan: &StudentPlan) -> String {
-    let PromptId(decomposes) = decompose::prompt_id(prompts, plan.style);
-    let PromptId(solves) = two_stage::prompt_id(prompts);
-    let PromptId(answers) = direct::prompt_id(prompts, &[]);
-    let id = match plan.target {
-        Target::SdT | Target::SdR => decomposes,
-        Target::SeT | Target::SeA | Target::SeTDirect | Target::SeADirect => solves,
-        Target::Direct => answers,
-        Target::Joint => Digest::of("prompts/1", &[decomposes, solves]),
-    };
-    id.hex().to_owned()
-}
-
 /// All that it learns: of its training sets, as often as it says, and no more rows than it wants.
 pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
     let Rows { train, mut dev, unusable } = whole(context, plan).await?;
@@ -61,10 +42,10 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
 }
 
 async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
-    let prompts = &context.plan.prompts;
+    let asked = &Asked { prompts: &context.plan.prompts, shown: &context.shown, plan };
     if plan.target == Target::Direct {
         let from = |question: &Question| ItemKey { question: question.id.clone(), sample: 0, arm: String::new() };
-        let taught = |question: &Question| Some(Taught { from: from(question), row: answer(prompts, question)? });
+        let taught = |question: &Question| Some(Taught { from: from(question), row: answer(asked, question)? });
         let of = |questions: &Questions| questions.iter().filter_map(|question| taught(&question)).collect();
         return Ok(Rows { train: of(&context.questions.train), dev: of(&context.questions.dev), unusable: 0 });
     }
@@ -75,8 +56,8 @@ async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError>
             collected.iter().filter_map(|(key, steps)| Some((key, make(key, &*questions.get(&key.question)?, steps))));
         made.flat_map(|(key, rows)| rows.into_iter().map(|row| Taught { from: key.clone(), row })).collect()
     };
-    let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(prompts, question, steps, plan.style)];
-    let solving: &Make<'_> = &|_, question, steps| gold(prompts, question, steps).into_iter().collect();
+    let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(asked, question, steps)];
+    let solving: &Make<'_> = &|_, question, steps| gold(asked, question, steps).into_iter().collect();
     Ok(match plan.target {
         Target::SdT => Rows { train: of(train, decomposing), dev: of(dev, decomposing), unusable: 0 },
         Target::SdR => {
@@ -84,7 +65,7 @@ async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError>
             let kept: &Make<'_> = &|key, question, steps| {
                 let kept = verdicts.get(key).filter(|verdict| verdict.keep);
                 let weight = kept.and_then(|verdict| weight(plan.tuning.weights, verdict));
-                let rows = weight.map(|weight| Row { weight, ..decomposition(prompts, question, steps, plan.style) });
+                let rows = weight.map(|weight| Row { weight, ..decomposition(asked, question, steps) });
                 rows.into_iter().collect()
             };
             Rows { train: of(train, kept), dev: of(dev, decomposing), unusable: 0 }
@@ -98,7 +79,7 @@ async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError>
         Target::SeT | Target::SeA | Target::SeTDirect => {
             let replies = replies(context).await?;
             let repeated: &Make<'_> = &|key, question, steps| {
-                let reply = replies.get(key).and_then(|reply| said(prompts, plan.target, (question, steps), reply));
+                let reply = replies.get(key).and_then(|reply| said(asked, (question, steps), reply));
                 reply.into_iter().collect()
             };
             let rows = of(train, repeated);
@@ -118,8 +99,8 @@ fn row(question: &Question, prompt: Vec<Message>, completion: String) -> Row {
     Row { id: question.id.0.clone(), prompt, completion, weight: 1.0, decomposes: false }
 }
 
-fn decomposition(prompts: &Prompts, question: &Question, steps: &Decomposition, style: Style) -> Row {
-    let row = row(question, decompose::messages(prompts, style, question), decompose::completion(steps));
+fn decomposition(asked: &Asked<'_>, question: &Question, steps: &Decomposition) -> Row {
+    let row = row(question, asked.decomposing(question), decompose::completion(steps));
     Row { decomposes: true, ..row }
 }
 
@@ -132,20 +113,20 @@ fn weight(weights: RowWeights, verdict: &Verdict) -> Option<f64> {
 }
 
 /// `direct`: the gold answer to the question alone.
-fn answer(prompts: &Prompts, question: &Question) -> Option<Row> {
+fn answer(asked: &Asked<'_>, question: &Question) -> Option<Row> {
     let gold = question.golds.first()?.to_string();
-    Some(row(question, direct::messages(prompts, &[], question), direct::completion(&gold)))
+    Some(row(question, asked.answering(question), direct::completion(&gold)))
 }
 
 /// SE-A-direct: the gold answer to question and subquestions, without sub-answers.
-fn gold(prompts: &Prompts, question: &Question, steps: &Decomposition) -> Option<Row> {
+fn gold(asked: &Asked<'_>, question: &Question, steps: &Decomposition) -> Option<Row> {
     let gold = question.golds.first()?.to_string();
-    Some(row(question, two_stage::messages(prompts, question, steps), direct::completion(&gold)))
+    Some(row(question, asked.solving(question, steps), direct::completion(&gold)))
 }
 
 /// SE-T, SE-A, SE-T-direct: what the screening's solver said, whole, with gold at its end, or its end alone.
-fn said(prompts: &Prompts, target: Target, (question, steps): (&Question, &Decomposition), reply: &str) -> Option<Row> {
-    let completion = match target {
+fn said(asked: &Asked<'_>, (question, steps): (&Question, &Decomposition), reply: &str) -> Option<Row> {
+    let completion = match asked.plan.target {
         Target::SeA => two_stage::with_answer(reply, &question.golds.first()?.to_string())?,
         Target::SeTDirect => {
             let answer = extract::final_answer(reply).filter(|answer| answer.cue.is_explicit())?;
@@ -153,7 +134,7 @@ fn said(prompts: &Prompts, target: Target, (question, steps): (&Question, &Decom
         }
         _ => reply.trim().to_owned(),
     };
-    (!completion.is_empty()).then(|| row(question, two_stage::messages(prompts, question, steps), completion))
+    (!completion.is_empty()).then(|| row(question, asked.solving(question, steps), completion))
 }
 
 /// The first reply of the screening's solver to each candidate; of one that was cut off nothing is left.
@@ -171,9 +152,17 @@ async fn replies(context: &Context) -> Result<HashMap<ItemKey, String>, FlowErro
 
 #[cfg(test)]
 mod tests {
-    use divvy_core::{question::Split, synth};
+    use std::collections::BTreeMap;
+
+    use divvy_core::{
+        prompts::{PromptName, Prompts, demonstration},
+        question::Split,
+        synth,
+    };
+    use serde_json::json;
 
     use super::*;
+    use crate::demonstrations::Shown;
 
     const REPLY: &str = "1. 40\n2. 42\nThe answer is: 41";
 
@@ -185,37 +174,83 @@ mod tests {
         Decomposition::from_texts(["How many?", "And with #1?"])
     }
 
+    fn student(target: Target, shots: usize) -> StudentPlan {
+        let plan = json!({
+            "base": "small", "target": target, "style": "free", "method": "lora", "rank": 4, "alpha": 8.0, "epochs": 1,
+            "learning_rate": 1e-3, "batch_rows": 4, "warmup_ratio": 0.0, "weight_decay": 0.0, "max_grad_norm": 1.0,
+            "max_row_tokens": 100, "checkpoint_every": 1, "eval_every": 1, "shots": shots,
+        });
+        serde_json::from_value(plan).unwrap()
+    }
+
+    /// What a student of this target is asked.
+    fn with<T>(target: Target, shots: usize, shown: &Shown, make: impl Fn(&Asked<'_>) -> T) -> T {
+        make(&Asked { prompts: &Prompts::default(), shown, plan: &student(target, shots) })
+    }
+
+    fn plainly<T>(target: Target, make: impl Fn(&Asked<'_>) -> T) -> T {
+        with(target, 0, &Shown::default(), make)
+    }
+
     #[test]
     fn a_solver_is_taught_on_the_prompt_that_it_will_be_asked_with() {
         let (question, steps, prompts) = (question(), steps(), &Prompts::default());
-        let asked = two_stage::messages(prompts, &question, &steps);
+        let prompt = two_stage::messages(prompts, &[], &question, &steps);
         for target in [Target::SeT, Target::SeA, Target::SeTDirect] {
-            assert_eq!(said(prompts, target, (&question, &steps), REPLY).unwrap().prompt, asked, "{}", target.name());
+            let row = plainly(target, |asked| said(asked, (&question, &steps), REPLY).unwrap());
+            assert_eq!(row.prompt, prompt, "{}", target.name());
         }
-        assert_eq!(gold(prompts, &question, &steps).unwrap().prompt, asked);
-        assert_eq!(answer(prompts, &question).unwrap().prompt, direct::messages(prompts, &[], &question));
+        assert_eq!(plainly(Target::SeADirect, |asked| gold(asked, &question, &steps).unwrap()).prompt, prompt);
+        let direct = direct::messages(prompts, &[], &question);
+        assert_eq!(plainly(Target::Direct, |asked| answer(asked, &question).unwrap()).prompt, direct);
+    }
+
+    #[test]
+    fn a_student_with_shots_is_taught_on_what_it_will_see_and_never_on_its_own_row() {
+        let train = synth::generate(Split::Train, 12, 3);
+        let questions: Questions = train.iter().cloned().collect();
+        let pool = demonstration::recorded(PromptName::Decompose, &questions, (7, 3));
+        let shown = Shown::staging(BTreeMap::from([(PromptName::Decompose, pool.clone().into())]));
+        let other = synth::generate(Split::Test, 1, 3).remove(0);
+        let row = |question: &Question| {
+            with(Target::SdT, 2, &shown, |asked| decomposition(asked, question, question.recorded.as_ref().unwrap()))
+        };
+        let manner = decompose::Manner { shots: &pool[..2], ..decompose::Manner::default() };
+        assert_eq!(row(&other).prompt, decompose::messages(&Prompts::default(), manner, &other));
+        for question in &train {
+            let row = row(question);
+            assert_eq!(row.prompt.len(), 2 + 2 * 2, "as many for every row");
+            let own = row.prompt.iter().filter(|message| message.content.contains(&question.text)).count();
+            assert_eq!(own, 1, "no row has its own completion in its prompt");
+        }
+        let id = |shots| with(Target::SdT, shots, &shown, |asked| asked.prompt_id());
+        assert!(id(0) != id(1) && id(1) != id(2));
+        assert_eq!(id(0), plainly(Target::SdT, |asked| asked.prompt_id()), "students without shots stay what they are");
     }
 
     #[test]
     fn each_target_has_its_own_completion() {
-        let (question, steps, prompts) = (question(), steps(), &Prompts::default());
+        let (question, steps) = (question(), steps());
         let gold_line = format!("The answer is: {}", question.golds[0]);
-        let completion = |target| said(prompts, target, (&question, &steps), REPLY).unwrap().completion;
+        let completion = |target| plainly(target, |asked| said(asked, (&question, &steps), REPLY).unwrap().completion);
         assert_eq!(completion(Target::SeT), REPLY);
         assert_eq!(completion(Target::SeA), format!("1. 40\n2. 42\n{gold_line}"));
         assert_eq!(completion(Target::SeTDirect), "The answer is: 41");
-        assert_eq!(gold(prompts, &question, &steps).unwrap().completion, gold_line);
-        assert_eq!(answer(prompts, &question).unwrap().completion, gold_line);
+        assert_eq!(plainly(Target::SeADirect, |asked| gold(asked, &question, &steps).unwrap().completion), gold_line);
+        assert_eq!(plainly(Target::Direct, |asked| answer(asked, &question).unwrap().completion), gold_line);
     }
 
     #[test]
     fn what_has_no_answer_teaches_none() {
-        let (mut question, steps, prompts) = (question(), steps(), &Prompts::default());
-        assert_eq!(said(prompts, Target::SeT, (&question, &steps), "  \n"), None);
-        assert_eq!(said(prompts, Target::SeTDirect, (&question, &steps), ""), None);
+        let (mut question, steps) = (question(), steps());
+        let of =
+            |question: &Question, target, reply: &str| plainly(target, |asked| said(asked, (question, &steps), reply));
+        assert_eq!(of(&question, Target::SeT, "  \n"), None);
+        assert_eq!(of(&question, Target::SeTDirect, ""), None);
         question.golds.clear();
-        assert_eq!(said(prompts, Target::SeA, (&question, &steps), REPLY), None);
-        assert_eq!((gold(prompts, &question, &steps), answer(prompts, &question)), (None, None));
+        assert_eq!(of(&question, Target::SeA, REPLY), None);
+        let rows = plainly(Target::Direct, |asked| (gold(asked, &question, &steps), answer(asked, &question)));
+        assert_eq!(rows, (None, None));
     }
 
     #[test]
@@ -224,7 +259,7 @@ mod tests {
         assert_eq!(weight(RowWeights::PassRate, &verdict(0.25)), Some(0.25));
         assert_eq!(weight(RowWeights::PassRate, &verdict(0.0)), None);
         assert_eq!(weight(RowWeights::Equal, &verdict(0.0)), Some(1.0));
-        let row = decomposition(&Prompts::default(), &question(), &steps(), Style::default());
+        let row = plainly(Target::SdR, |asked| decomposition(asked, &question(), &steps()));
         let json = |weight| serde_json::to_value(Row { weight, ..row.clone() }).unwrap();
         assert!(json(1.0).get("weight").is_none(), "what counts once is the row that it always was");
         assert_eq!(json(0.25)["weight"], 0.25);

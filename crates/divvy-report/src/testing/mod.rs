@@ -11,6 +11,7 @@ use divvy_core::{
     graded::{Asked, GradedRow, RowCall, Sheet},
     model::ModelId,
     quality::{Quality, Share, StepCount},
+    recipe::EvalSplit,
     records::{Outcome, Stage, TrainPoint},
     results::{
         ArmResult, ArmSlices, CollectionSummary, Comparison, DatasetResults, DatasetUse, DecomposerQuality, Example,
@@ -120,6 +121,7 @@ pub(crate) fn results() -> Results {
         plan: "ab".repeat(32),
         created: "2026-01-01T00:00:00Z".to_owned(),
         divvy_version: "0.0.0".to_owned(),
+        split: EvalSplit::Test,
         datasets: vec![DatasetUse { dataset: "synth".to_owned(), split: "test".to_owned(), rows: 300, opened_by: 1 }],
         models: vec![ModelUse {
             name: "big".to_owned(),

@@ -164,7 +164,7 @@ fn decomposed_by(results: &Results, arm: &ArmResult, part: Part) -> bool {
 fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Evidence<'r> {
     let one_call = best_one_call(results, subject, role);
     let alike = |arm: &&ArmResult| {
-        (&arm.solver, arm.strategy, arm.variant) == (&subject.solver, subject.strategy, subject.variant)
+        (&arm.solver, arm.strategy, &arm.variant) == (&subject.solver, subject.strategy, &subject.variant)
     };
     let teacher = results.arms.iter().filter(alike).find(|arm| decomposed_by(results, arm, Part::Teacher));
     Evidence {
@@ -207,7 +207,7 @@ fn untrained_twin<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) 
     results
         .arms
         .iter()
-        .filter(|arm| (arm.strategy, arm.variant) == (subject.strategy, subject.variant))
+        .filter(|arm| (arm.strategy, &arm.variant) == (subject.strategy, &subject.variant))
         .filter(|arm| match role {
             Role::Decomposer => arm.solver == subject.solver && arm.decomposer.as_deref().is_some_and(stands_in),
             Role::Solver => arm.decomposer == subject.decomposer && stands_in(&arm.solver),

@@ -6,7 +6,10 @@ mod headline;
 mod summary;
 mod words;
 
-use divvy_core::results::{ArmResult, Results};
+use divvy_core::{
+    recipe::EvalSplit,
+    results::{ArmResult, Results},
+};
 
 use crate::{
     number,
@@ -74,6 +77,15 @@ pub(crate) struct Verdict {
 }
 
 pub(crate) fn verdict(results: &Results) -> Verdict {
+    let verdict = of_rows(results);
+    match results.split {
+        EvalSplit::Test => verdict,
+        // Nobody is to take a figure of tuning for a result.
+        EvalSplit::Dev => Verdict { headline: format!("On dev rows: {}", verdict.headline), ..verdict },
+    }
+}
+
+fn of_rows(results: &Results) -> Verdict {
     if let Some(withheld) = withheld(results) {
         return withheld;
     }
@@ -197,18 +209,27 @@ fn scope(results: &Results) -> Option<String> {
     let tested: Vec<String> = results
         .datasets
         .iter()
-        .filter(|used| used.split == "test")
-        .map(|used| format!("{} (test, {} rows)", used.dataset, number::count(used.rows)))
+        .filter(|used| used.split == results.split.name())
+        .map(|used| format!("{} ({}, {} rows)", used.dataset, used.split, number::count(used.rows)))
         .collect();
     (!tested.is_empty()).then(|| {
         let holds = format!("This holds for {} and these models; another task may differ.", tested.join(", "));
-        [Some(holds), opened_often(results)].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        [Some(holds), for_tuning(results), opened_often(results)].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    })
+}
+
+fn for_tuning(results: &Results) -> Option<String> {
+    (results.split == EvalSplit::Dev).then(|| {
+        "These rows were carved from the training set, to choose by; no test row was looked at. What was chosen is measured with \
+         split = \"test\" under [evaluate]."
+            .to_owned()
     })
 }
 
 /// A test set that guided choices is no test set any more.
 fn opened_often(results: &Results) -> Option<String> {
-    let most = results.datasets.iter().map(|used| used.opened_by).max().filter(|plans| *plans > 1)?;
+    let scored = results.datasets.iter().filter(|_| results.split == EvalSplit::Test);
+    let most = scored.map(|used| used.opened_by).max().filter(|plans| *plans > 1)?;
     Some(format!(
         "{most} plans of this store have looked at test rows of this data set: a choice made among them is not measured by \
          rows that they share."

@@ -86,7 +86,9 @@ fn served(strategy: Strategy, url: &str) -> Served {
         arm: Arm { strategy, variant: Variant::default(), decomposer, solver: "qwen".to_owned() },
         style: Style::Free,
         most: None,
+        prompts: Prompts::default(),
         shots: Vec::new(),
+        solving: Vec::new(),
         solver: voice(url, "qwen"),
         measured: None,
     }))
@@ -115,7 +117,6 @@ pub(crate) fn menu(url: &str) -> Menu {
     Menu {
         served: all.into_iter().map(Arc::new).collect(),
         plan,
-        prompts: Prompts::default(),
         seed: 1,
         scorer: ScorerKind::Numeric,
         recipe: "test".into(),

@@ -73,6 +73,13 @@ impl HandOver {
             say("it was trained on the question alone, and a model of a recipe is asked with the prompt `decompose`: \
                  word [prompts.decompose] as the question");
         }
+        if work.plan.shots > 0 {
+            let shots = work.plan.shots;
+            say(&format!(
+                "it was trained with {shots} demonstrations in its prompts, which a model of a recipe is shown only where the recipe \
+                 writes them and a strategy ends in +shots={shots}; `divvy export --rows messages` has them"
+            ));
+        }
         Ok(())
     }
 }

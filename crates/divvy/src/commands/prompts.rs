@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use divvy_core::{
-    arm::Arm,
+    arm::{Arm, Variant},
     chat::{Message, Role},
     plan::Plan,
     prompts::{Demonstration, PromptName, Prompts, Usage, diff, template::Place as Placeholder},
@@ -75,7 +75,8 @@ impl Desk<'_> {
     /// Those that some stage asks with, then the others.
     async fn entries(&self) -> Vec<Entry> {
         let usages = self.plan.prompt_usages();
-        let unused = PromptName::ALL.map(Usage::from).into_iter().filter(|usage| !usages.contains_key(usage));
+        let all = PromptName::ALL.into_iter().flat_map(|name| self.wordings(name));
+        let unused = all.filter(|usage| !usages.contains_key(usage));
         let unused: Vec<(Usage, Vec<String>)> = unused.map(|usage| (usage, Vec::new())).collect();
         let mut entries = Vec::new();
         for (usage, places) in usages.into_iter().chain(unused) {
@@ -85,8 +86,22 @@ impl Desk<'_> {
         entries
     }
 
+    /// A prompt, and each variant of it.
+    fn wordings(&self, name: PromptName) -> Vec<Usage> {
+        let variants = self.plan.prompts.variants(name).map(|variant| {
+            let variant = Variant { prompt: Some(variant.to_owned()), ..Variant::default() };
+            Usage { variant, ..name.into() }
+        });
+        std::iter::once(Usage::from(name)).chain(variants).collect()
+    }
+
     async fn shots(&self, usage: &Usage, places: &[String]) -> Result<Vec<Demonstration>, String> {
         let most = usage.variant.shots();
+        // Stages and students show the same ones, which are known before anything is asked.
+        let is_stage = |place: &String| matches!(&**place, "collect" | "screen") || place.starts_with("students.");
+        if most > 0 && places.iter().any(is_stage) {
+            return Ok(self.shown.staged(usage.shown_in(), most));
+        }
         let shows = |arm: &&Arm| arm.variant.shots() == most && places.contains(&arm.slug());
         let arms = self.plan.evaluate.iter().flat_map(|evaluate| &evaluate.arms);
         let Some(arm) = arms.into_iter().find(shows).filter(|_| most > 0) else { return Ok(Vec::new()) };
@@ -125,7 +140,7 @@ impl Desk<'_> {
     }
 
     fn wording(&self, entry: &Entry) -> &'static str {
-        if self.plan.prompts.overrides(entry.usage.name) { "recipe" } else { "built-in" }
+        if entry.usage.wording(&self.plan.prompts).overrides(entry.usage.name) { "recipe" } else { "built-in" }
     }
 
     fn id(&self, entry: &Entry, prompts: &Prompts) -> Result<String, Mistake> {
@@ -134,18 +149,19 @@ impl Desk<'_> {
     }
 
     fn about(&self, entry: &Entry) -> Value {
-        let name = entry.usage.name;
+        let (name, prompts) = (entry.usage.name, entry.usage.wording(&self.plan.prompts));
         let places = name.built_in().places.iter();
-        let places: Vec<Value> =
-            places.map(|Placeholder { name, required }| json!({ "name": name, "required": required })).collect();
+        let about =
+            |place: &Placeholder| json!({ "name": place.name, "required": place.required, "is": place.meaning() });
+        let places: Vec<Value> = places.map(about).collect();
         json!({
             "prompt": entry.usage.to_string(),
             "id": self.id(entry, &self.plan.prompts).ok(),
             "wording": self.wording(entry),
             "asked_by": entry.places,
             "shots": entry.usage.variant.shots(),
-            "system": self.plan.prompts.system(name),
-            "template": self.plan.prompts.template(name),
+            "system": prompts.system(name),
+            "template": prompts.template(name),
             "placeholders": places,
         })
     }
@@ -173,7 +189,7 @@ impl Desk<'_> {
                 let (id, places) = (self.id(entry, &self.plan.prompts)?, asked_by(&entry.places));
                 let wording = self.wording(entry);
                 print(&format!("prompt    {} ({id:.12}, {wording})\nasked by  {places}", entry.usage))?;
-                print(&format!("template  has {}\nquestion  {}\n", placeholders(entry), question.id))?;
+                print(&format!("{}question  {}\n", placeholders(entry), question.id))?;
                 print(&spoken(&messages))?;
                 if let Some((name, (text, tokens))) = read {
                     print(&format!("[as `{name}` reads it, {tokens} tokens]\n{text}\n"))?;
@@ -246,12 +262,16 @@ fn unknown_yet(entry: &Entry, reason: &str) -> Mistake {
     Mistake(format!("the demonstrations of `{}` are not known yet: {reason}", entry.usage))
 }
 
+/// Those that a template may have, and what comes in their place.
 fn placeholders(entry: &Entry) -> String {
-    let places = entry.usage.name.built_in().places.iter();
-    let places: Vec<String> = places
-        .map(|Placeholder { name, required }| format!("{{{name}}}{}", if *required { "" } else { "?" }))
-        .collect();
-    places.join(" ")
+    let places = entry.usage.name.built_in().places;
+    let width = places.iter().map(|place| place.name.len() + 2).max().unwrap_or(0);
+    let line = |(at, place): (usize, &Placeholder)| {
+        let (head, name) = (if at == 0 { "template" } else { "" }, format!("{{{}}}", place.name));
+        let optional = if place.required { "" } else { " (may be left out)" };
+        format!("{head:<9} {name:<width$}  {}{optional}\n", place.meaning())
+    };
+    places.iter().enumerate().map(line).collect()
 }
 
 fn asked_by(places: &[String]) -> String {

@@ -149,19 +149,21 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     };
     let width = lines.iter().map(|line| line.model.chars().count()).max().unwrap_or(0).max(16);
     say(&format!(
-        "{:<9} {:<width$} {:>10} {:>13} {:>13}  {}",
-        "stage", "model", "calls/rows", "tokens in", "tokens out", "price"
+        "{:<9} {:<width$} {:>10} {:>13} {:>13}  {:<12} {}",
+        "stage", "model", "calls/rows", "tokens in", "tokens out", "price", "as"
     ));
     for line in &lines {
         let price = cost(line).map_or_else(|| "–".to_owned(), divvy_core::cost::show_dollars);
-        say(&format!(
-            "{:<9} {:<width$} {:>10} {:>13} {:>13}  {price}",
+        let row = format!(
+            "{:<9} {:<width$} {:>10} {:>13} {:>13}  {price:<12} {}",
             line.stage,
             line.model,
             thousands(line.calls),
             thousands(line.tokens_in),
-            thousands(line.tokens_out)
-        ));
+            thousands(line.tokens_out),
+            part(line)
+        );
+        say(row.trim_end());
     }
     let local = |line: &&estimate::Estimate| {
         recipe.models.get(&line.model).is_none_or(|model| !model.source.starts_with("http"))
@@ -175,6 +177,16 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     }
     say(&finished(place).await);
     Ok(())
+}
+
+/// What a model is in which arms.
+fn part(line: &estimate::Estimate) -> String {
+    const NAMED: usize = 3;
+    let Some(part) = line.part else { return String::new() };
+    let (first, more) =
+        (line.arms.iter().take(NAMED).cloned().collect::<Vec<_>>(), line.arms.len().saturating_sub(NAMED));
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{} of {}{more}", part.name(), first.join(", "))
 }
 
 /// What is asked of whom, and what is asked once for all.
@@ -210,7 +222,7 @@ async fn finished(place: &Place) -> String {
         let settled = |count: &&ItemCount| matches!(count.state, ItemState::Done | ItemState::Rejected(_));
         counts.iter().filter(|count| count.stage == stage).filter(settled).map(|count| count.items).sum()
     };
-    let stages = STAGES.into_iter().filter(|stage| settled(*stage) > 0);
+    let stages = STAGES.into_iter().chain([Stage::Judge]).filter(|stage| settled(*stage) > 0);
     let stages: Vec<String> = stages.map(|stage| format!("{} {}", stage.name(), thousands(settled(stage)))).collect();
     let stages = if stages.is_empty() { "nothing".to_owned() } else { stages.join(", ") };
     format!("finished already, and free (plan {plan}): {stages}")

@@ -7,7 +7,7 @@ use divvy_core::{
     arm::Arm,
     prompts::decompose::Style,
     question::ScorerKind,
-    recipe::{self, EvalSplit, nearest},
+    recipe::{self, nearest},
     results::{ArmResult, Results},
 };
 use divvy_flow::{demonstrations, evaluate, structured};
@@ -161,7 +161,6 @@ async fn menu(session: &Session, arms: &[String]) -> anyhow::Result<Menu> {
         seed: context.plan.seed,
         scorer: evaluate::questions(context, &plan).first().map_or(ScorerKind::Exact, |first| first.scorer),
         plan,
-        prompts: context.plan.prompts.clone(),
         recipe: context.plan.name.clone(),
         created: clock::now_ms().unsigned_abs() / 1000,
     })
@@ -193,7 +192,9 @@ async fn open(session: &Session, arm: &Arm, results: &Results) -> Result<ServedA
     Ok(ServedArm {
         style,
         most: context.plan.told_most(arm),
+        prompts: context.plan.wording(arm).into_owned(),
         shots: demonstrations::of_arm(context, arm).await.map_err(|error| error.to_string())?,
+        solving: demonstrations::of_solver(&context.plan, &context.shown, arm),
         decomposer,
         solver: voice(&arm.solver)?,
         measured: results
@@ -207,10 +208,8 @@ async fn open(session: &Session, arm: &Arm, results: &Results) -> Result<ServedA
 
 fn measured(session: &Session, result: &ArmResult) -> Option<Measured> {
     let split = session.context.plan.evaluate.as_ref().map(|plan| plan.split)?;
-    let split = if split == EvalSplit::Test { "test" } else { "dev" };
-    let Measured { accuracy, ci, n, split } =
-        Measured { accuracy: result.accuracy, ci: result.ci, n: result.n, split: split.to_owned() };
-    (n > 0).then_some(Measured { accuracy, ci, n, split })
+    let ArmResult { accuracy, ci, n, .. } = *result;
+    (n > 0).then(|| Measured { accuracy, ci, n, split: split.name().to_owned() })
 }
 
 /// Every model of the served arms by itself.

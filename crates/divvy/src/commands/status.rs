@@ -8,6 +8,7 @@ use divvy_flow::{
     context::Context,
     error::FlowError,
     evaluate, forecast,
+    graders::judge,
     paid::{self, Paid},
     screen,
     train::{self, Artefact},
@@ -86,6 +87,9 @@ async fn expected(context: &Context) -> Result<Vec<(Stage, u64)>, FlowError> {
     }
     if let Some(plan) = &plan.evaluate {
         stages.push((Stage::Evaluate, evaluate::expected(context, plan)));
+        if plan.judge.is_some() {
+            stages.push((Stage::Judge, judge::expected(context, plan).await?));
+        }
     }
     Ok(stages)
 }

@@ -126,6 +126,53 @@ fn without_a_price_money_is_unknown() {
     assert!(told["all"]["tokens_out"]["estimate"].as_f64().unwrap() > 0.0);
 }
 
+/// Two answers to one question that are the same words are one call.
+#[test]
+fn the_verdicts_of_a_judge_are_foreseen() {
+    let bench = Bench::new(school::lesson());
+    bench.recipe(&format!("{}\n[evaluate.judge]\nmodel = \"big\"\n", priced()));
+    let dry = bench.done(&["run", "recipe.toml", "--dry-run"]).stderr;
+    let line = dry.lines().find(|line| line.starts_with("judge")).unwrap_or_else(|| panic!("{dry}"));
+    assert_eq!(line.split_whitespace().nth(2).unwrap(), (3 * TEST).to_string(), "{line}");
+    assert!(line.contains('$') && line.ends_with("judge of direct/big, cot/big, two-stage/teacher/big"), "{line}");
+
+    let told = estimate(&bench);
+    let asked = bench.teacher.asked().len();
+    // `direct` is wrong on every second row, and says there what the others do not.
+    let wrong = asked - SAMPLED - ROWS;
+    assert!(wrong <= ROWS && told["asked_now"]["calls"] == asked, "{told}");
+    assert_eq!(left(&told, "judge")["calls"]["estimate"], (TEST - ROWS) as f64 * (1.0 + wrong as f64 / ROWS as f64));
+    assert!(left(&told, "judge")["cost_nanos"]["estimate"].as_f64().unwrap() > 0.0, "{told}");
+    let stage = |status: &Value| {
+        let stages = status["stages"].as_array().unwrap();
+        stages.iter().find(|stage| stage["stage"] == "judge").unwrap_or_else(|| panic!("{status}")).clone()
+    };
+    let status = stage(&bench.json(&["status", "recipe.toml", "--json"]));
+    assert_eq!((&status["items"], &status["states"]["pending"]), (&json!(3 * TEST), &json!(3 * (TEST - ROWS))));
+    let text = bench.done(&["status", "recipe.toml"]).stdout;
+    assert!(text.contains("judge (24)\n") && text.contains("left, from 12 rows"), "{text}");
+
+    bench.done(&["run", "recipe.toml"]);
+    assert_eq!(bench.teacher.asked().len(), REQUESTS + TEST + TEST / 2, "a verdict on each answer that differs");
+    assert_eq!(estimate(&bench)["all"]["calls"]["estimate"], 0.0);
+    let status = stage(&bench.json(&["status", "recipe.toml", "--json"]));
+    assert_eq!(status["states"]["pending"], 0, "{status}");
+    let again = bench.done(&["run", "recipe.toml", "--dry-run"]).stderr;
+    assert!(again.contains(&format!("judge {}", 3 * TEST)), "{again}");
+}
+
+#[test]
+fn a_judge_of_an_arm_that_cannot_be_asked_yet_is_counted_as_that_of_another() {
+    let bench = Bench::new(school::lesson());
+    divvy_testkit::checkpoint::write_tiny(&bench.file("tiny")).unwrap();
+    let student =
+        "[models.tiny]\nsource = \"path:HERE/tiny\"\n[students.sd]\nbase = \"tiny\"\ntarget = \"SD-T\"\n[collect]";
+    let recipe = priced().replace("[collect]", student).replace("[\"teacher\"]", "[\"teacher\", \"student:sd\"]");
+    let told = estimate(bench.recipe(&format!("{recipe}\n[evaluate.judge]\nmodel = \"big\"\n")));
+    let not_counted = told["not_counted"].to_string();
+    assert!(not_counted.contains("judge of two-stage/sd/big: counted as that of direct/big"), "{not_counted}");
+}
+
 #[test]
 fn wrong_flags_are_bad_usage() {
     let bench = Bench::idle();

@@ -42,6 +42,7 @@ mod screening; // which decompositions are kept
 mod seeds; // several seeds, learning rates and checkpoints of a student
 mod served_runs; // `divvy serve --run`, and the runs that the page lists
 mod serving; // `divvy serve`, its clients and its page
+mod shots; // demonstrations before teachers, solvers and students
 mod strategies; // one subquestion at a time: what is asked, in which order
 mod structured; // decompositions as JSON by a schema
 mod student; // a tiny model trained, interrupted, used and exported
@@ -49,3 +50,4 @@ mod submitting; // many workers, as a cluster is given them
 mod torch; // the same recipe on PyTorch
 mod tracing; // what a collector of traces hears of `divvy serve`
 mod traffic; // what was asked of a service, as training questions
+mod tuning; // evaluation on dev rows

@@ -221,7 +221,11 @@ fn prompts_are_listed_and_shown() {
         shown.contains("[system]\n") && shown.contains(&question.text) && shown.contains("\nSubquestions:\n1. "),
         "{shown}"
     );
-    assert!(shown.contains("template  has {question} {subquestions} {references}? {answer_form}?"), "{shown}");
+    let explained = ["template  {question}      the passage", "{references}    a sentence on what #1 stands for"];
+    assert!(explained.iter().all(|words| shown.contains(words)), "{shown}");
+    assert_eq!(shown.matches("(may be left out)").count(), 2, "{shown}");
+    let json_of = bench.json(&["prompts", "recipe.toml", "--show", "two-stage", "--json"]);
+    assert!(json_of[0]["placeholders"][0]["is"].as_str().unwrap().contains("passage"), "{json_of}");
     let all = bench.json(&["prompts", "recipe.toml", "--question", "synth/test/3", "--json"]);
     assert_eq!(all.as_array().unwrap().len(), 4, "those that are asked: {all}");
     assert_eq!(all[0]["messages"][0]["role"], "system");
@@ -234,4 +238,92 @@ fn prompts_are_listed_and_shown() {
     wrong(&["--show", "cot", "--model", "big"], &["--model", "`big` is no local model", "none"]);
     wrong(&["--diff", "cot", "--show", "cot"], &["--show"]);
     assert_eq!(bench.teacher.asked().len(), 0);
+}
+
+const TERSE: &str = "[prompts.cot.variants.terse]\ntemplate = \"{question} Short. X: {answer_form}.\"\n";
+
+#[test]
+fn two_wordings_of_one_prompt_are_two_arms() {
+    let bench = Bench::new(school::lesson());
+    let strategies = "\"cot\", \"cot+prompt=terse\", \"cot+shots=1+prompt=terse\"";
+    bench.recipe(&recipe(strategies, TERSE)).done(&["eval", "recipe.toml"]);
+    let asked = bench.teacher.asked();
+    let terse = |asked: &&Asked| asked.last().contains(" Short. X: X is");
+    assert_eq!((asked.len(), asked.iter().filter(terse).count()), (3 * TEST, 2 * TEST));
+    let with_shots = asked.iter().filter(terse).find(|asked| !said(asked, "assistant").is_empty()).unwrap();
+    assert!(said(with_shots, "user")[0].contains(" Short. X: X is"), "demonstrations are asked in the same words");
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    assert_eq!(arm(&report, "cot/big+prompt=terse")["variant"], json!({ "prompt": "terse" }));
+    let compared: Vec<_> =
+        report["comparisons"].as_array().unwrap().iter().map(|pair| (&pair["a"], &pair["b"])).collect();
+    let (plain, words, both) = (json!("cot/big"), json!("cot/big+prompt=terse"), json!("cot/big+shots=1+prompt=terse"));
+    assert_eq!(compared, [(&words, &plain), (&both, &plain)]);
+
+    let list = bench.done(&["prompts", "recipe.toml"]).stdout;
+    let line = list.lines().find(|line| line.starts_with("cot+prompt=terse ")).unwrap();
+    assert!(line.contains("recipe") && line.ends_with("cot/big+prompt=terse"), "{list}");
+    let diff = bench.done(&["prompts", "recipe.toml", "--diff", "cot", "cot+prompt=terse"]).stdout;
+    assert!(diff.contains("Reason step by step") && diff.contains(" Short. X: +}X is"), "{diff}");
+    let shown = bench.done(&["prompts", "recipe.toml", "--show", "cot+prompt=terse"]).stdout;
+    assert!(shown.contains(" Short. X: X is"), "{shown}");
+    let before = asked.len();
+    bench.recipe(&recipe("\"cot\"", "")).done(&["eval", "recipe.toml"]);
+    assert_eq!(bench.teacher.asked().len(), before, "the plain prompt is what it was without a variant");
+}
+
+#[test]
+fn a_variant_is_asked_of_models_and_not_of_students() {
+    let bench = Bench::idle();
+    divvy_testkit::checkpoint::write_tiny(&bench.file("tiny")).unwrap();
+    let student = "[models.tiny]\nsource = \"path:HERE/tiny\"\n[students.sd]\nbase = \"tiny\"\ntarget = \"SD-T\"\n";
+    let variants = "[prompts.decompose.variants.terse]\nsystem = \"Be quick.\"\n[prompts.two-stage.variants.terse]\nsystem = \"Brief.\"\n";
+    let slugs = |more: &str| {
+        let both = recipe("\"two-stage+prompt=terse\"", more).replace("[\"big\"]\n\n", "[\"big\", \"student:sd\"]\n\n");
+        let plan = bench.recipe(&both).json(&["run", "recipe.toml", "--dry-run"]);
+        let arms = plan["evaluate"]["arms"].as_array().unwrap().iter();
+        arms.map(|arm| arm["decomposer"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(slugs(&format!("{student}{variants}")), ["big", "student:sd"]);
+    let list = bench.done(&["prompts", "recipe.toml"]).stdout;
+    let line =
+        |name: &str| list.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{list}")).to_owned();
+    assert!(
+        line("decompose ").ends_with("students.sd, two-stage/sd/big+prompt=terse"),
+        "asked as it was trained: {list}"
+    );
+    assert!(line("decompose+prompt=terse ").ends_with("two-stage/big/big+prompt=terse"), "{list}");
+    assert!(line("two-stage+prompt=terse ").contains("two-stage/big/big+prompt=terse, two-stage/sd/big"), "{list}");
+    let (of_decomposers, _) = variants.split_once("[prompts.two-stage").unwrap();
+    assert_eq!(slugs(&format!("{student}{of_decomposers}")), ["big"], "the student's arm would be the plain one");
+}
+
+#[test]
+fn mistakes_in_a_variant_name_its_key() {
+    let refused = |strategies: &str, more: &str, words: &[&str]| {
+        Bench::idle().recipe(&recipe(strategies, more)).run(&["eval", "recipe.toml"]).complains(2, words);
+    };
+    refused(
+        "\"cot+prompt=ters\"",
+        TERSE,
+        &["evaluate.strategies", "no prompt of `cot` has a variant `ters`", "did you mean `terse`?"],
+    );
+    refused(
+        "\"direct+prompt=terse\"",
+        TERSE,
+        &["no prompt of `direct` has a variant `terse`", "[prompts.direct.variants.terse]"],
+    );
+    let key = "prompts.cot.variants.terse";
+    refused("\"cot\"", "[prompts.cot.variants.terse]\n", &[key, "it says nothing"]);
+    refused("\"cot\"", "[prompts.cot.variants.terse]\ntemplate = \"{quest}\"\n", &[key, "no placeholder `{quest}`"]);
+    refused(
+        "\"cot\"",
+        "[prompts.cot.variants.\"a/b\"]\nsystem = \"S.\"\n",
+        &["prompts.cot.variants.a/b", "letters, digits"],
+    );
+    let cap = "[prompts.decompose.variants.terse]\ntemplate = \"{question}\"\n";
+    refused(
+        "\"two-stage+max=2+prompt=terse\"",
+        cap,
+        &["prompts.decompose.variants.terse.template", "`{limit}` is missing"],
+    );
 }

@@ -126,5 +126,13 @@ fn the_plan_counts_the_calls_of_each_step() {
     assert_eq!(calls("\"two-stage\", \"sequential\""), [test, test, steps + test]);
     // The decomposer asks once for every subquestion and once more.
     assert_eq!(calls("\"self-ask\""), [steps + test, steps + test]);
+    let told = bench.recipe(&recipe("\"two-stage\", \"sequential\"")).done(&["run", "recipe.toml", "--dry-run"]).stderr;
+    let parts: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with("evaluate"))
+        .map(|line| &line[line.rfind("  ").unwrap() + 2..])
+        .collect();
+    let decomposer = "decomposer of two-stage/big/big, sequential/big/big";
+    assert_eq!(parts, [decomposer, "solver of two-stage/big/big", "solver of sequential/big/big"], "{told}");
     assert_eq!(bench.teacher.asked().len(), 0);
 }

@@ -11,7 +11,7 @@ use crate::{
 
 impl Names<'_> {
     pub(in crate::plan) fn evaluate(&self, evaluate: &recipe::Evaluate) -> Result<EvaluatePlan, RecipeError> {
-        let split = evaluate.split.unwrap_or(EvalSplit::Test);
+        let split = evaluate.split.unwrap_or_default();
         if split == EvalSplit::Test && self.recipe.data.test.all().is_empty() {
             return self.fail("evaluate.split", "there is no [data.test]; add it, or write split = \"dev\"");
         }
@@ -57,7 +57,7 @@ impl Names<'_> {
         }
         let mut arms = Vec::new();
         for solver in &solvers {
-            for &way in &evaluate.strategies {
+            for way in &evaluate.strategies {
                 arms.extend(self.arms_of(way, solver, &decomposers)?);
             }
             if !arms.iter().any(|arm: &Arm| arm.solver == *solver) {
@@ -96,11 +96,13 @@ impl Names<'_> {
         }
     }
 
-    fn arms_of(&self, way: Way, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
+    fn arms_of(&self, way: &Way, solver: &str, decomposers: &[String]) -> Result<Vec<Arm>, RecipeError> {
         let Way { strategy, variant } = way;
+        let strategy = *strategy;
+        self.worded(way)?;
         let arm = |decomposer: Option<&String>| Arm {
             strategy,
-            variant,
+            variant: variant.clone(),
             decomposer: decomposer.cloned(),
             solver: solver.to_owned(),
         };
@@ -113,19 +115,21 @@ impl Names<'_> {
             return Ok(Vec::new());
         }
         if !strategy.needs_decomposer() {
-            return Ok(vec![arm(None)]);
+            return Ok([arm(None)].into_iter().filter(|arm| self.is_worded(arm)).collect());
         }
         if decomposers.is_empty() {
             return self.fail("evaluate.decomposers", format!("`{way}` needs at least one decomposer"));
         }
-        let fitting: Vec<&String> = decomposers.iter().filter(|name| self.fits(way, name)).collect();
         let mut arms: Vec<Arm> = Vec::new();
-        for name in fitting {
-            arms.extend(self.of_one_seed(name, solver)?.then(|| arm(Some(name))));
+        for name in decomposers.iter().filter(|name| self.fits(way, name)) {
+            arms.extend(self.of_one_seed(name, solver)?.then(|| arm(Some(name))).filter(|arm| self.is_worded(arm)));
         }
-        if arms.is_empty() {
+        if arms.is_empty() && (variant.prompt.is_none() || self.student_target(solver).is_none()) {
             let why = match strategy {
                 Strategy::SelfAsk => "students and a recorded teacher write whole decompositions",
+                _ if variant.prompt.is_some() => {
+                    "students are asked as they were trained, and a recorded teacher is not asked"
+                }
                 _ => {
                     "students are asked as they were trained, without demonstrations, and a recorded teacher is not asked"
                 }
@@ -152,7 +156,7 @@ impl Names<'_> {
     /// As the report names it: all seeds of a student are one arm there.
     pub(in crate::plan) fn pooled(&self, arm: &Arm) -> Arm {
         let plain = |name: &str| self.seeded(name).map_or(name, |(name, _)| name).to_owned();
-        Arm { decomposer: arm.decomposer.as_deref().map(plain), solver: plain(&arm.solver), ..*arm }
+        Arm { decomposer: arm.decomposer.as_deref().map(plain), solver: plain(&arm.solver), ..arm.clone() }
     }
 
     fn untaught(&self) -> bool {
@@ -160,7 +164,7 @@ impl Names<'_> {
     }
 
     /// The grid has no arm for a decomposer that cannot do what the strategy asks of it.
-    fn fits(&self, way: Way, decomposer: &str) -> bool {
+    fn fits(&self, way: &Way, decomposer: &str) -> bool {
         let recorded = decomposer == TEACHER && self.recipe.collect.teacher == RECORDED;
         let instructed = way.strategy == Strategy::SelfAsk || way.variant.shots.is_some();
         !(instructed && (recorded || decomposer.starts_with("student:")))

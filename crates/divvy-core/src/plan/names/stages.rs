@@ -16,6 +16,9 @@ impl Names<'_> {
         if collect.teacher == RECORDED && samples > 1 {
             return self.fail("collect.samples", "a recorded teacher has one decomposition a question");
         }
+        if collect.teacher == RECORDED && collect.shots > 0 {
+            return self.fail("collect.shots", "a recorded teacher is not asked, and sees no demonstrations");
+        }
         Ok(CollectPlan {
             teacher: collect.teacher.clone(),
             samples,
@@ -23,6 +26,7 @@ impl Names<'_> {
             draw: self.collect_draw()?,
             max_tokens: collect.max_tokens.unwrap_or(256),
             max_subquestions: collect.max_subquestions.unwrap_or(10),
+            shots: collect.shots,
         })
     }
 
@@ -77,6 +81,7 @@ impl Names<'_> {
             threshold,
             rows: screen.rows,
             until: screen.until,
+            shots: screen.shots,
         })
     }
 }

@@ -170,6 +170,7 @@ impl Names<'_> {
                 StudentPrompt::Instruction => Style::default(),
                 StudentPrompt::Question => Style::QuestionOnly,
             },
+            shots: student.shots,
             method: student.method,
             rank,
             alpha: student.alpha.unwrap_or(2.0 * rank as f64),

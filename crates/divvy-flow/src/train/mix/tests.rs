@@ -29,6 +29,7 @@ fn student(mix: &[(&str, f64)], rows: Option<usize>) -> StudentPlan {
         base: "small".to_owned(),
         target: Target::SdT,
         style: Style::default(),
+        shots: 0,
         method: Method::Lora,
         rank: 4,
         alpha: 8.0,
