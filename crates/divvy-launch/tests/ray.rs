@@ -128,8 +128,8 @@ impl Bench {
         error.to_string()
     }
 
-    fn state(&self) -> String {
-        self.cluster.states().into_values().next().unwrap_or_default()
+    fn runs(&self) -> bool {
+        self.cluster.states().values().any(|state| state == "RUNNING")
     }
 }
 
@@ -163,7 +163,7 @@ fn a_job_goes_on_without_divvy_and_is_found_again() {
     let go = bench.workspace.file("go");
     let program = bench.folder.path().join("train.py");
     fs::write(&program, fs::read_to_string(&program).unwrap().replace("/GO", &go.display().to_string())).unwrap();
-    let told = bench.left(|| bench.state() == "RUNNING");
+    let told = bench.left(|| bench.runs());
     assert!(told.contains("goes on") && told.contains("ray job stop divvy-"), "{told}");
     fs::write(go, "").unwrap();
     let (trained, steps, notes) = bench.train(&bench.place(None));
@@ -173,13 +173,17 @@ fn a_job_goes_on_without_divvy_and_is_found_again() {
 }
 
 #[test]
-fn a_job_that_is_left_can_be_stopped_and_is_then_told() {
+fn a_job_that_others_stop_is_told_and_one_that_was_stopped_here_is_over() {
     let Some(bench) = bench("time.sleep(300)", None) else { return };
-    bench.left(|| bench.state() == "RUNNING");
-    assert!(ray::stop(&bench.folder, &bench.place(None)));
+    bench.left(|| bench.runs());
+    let id = bench.cluster.states().into_keys().next().unwrap();
+    assert!(Ray::connect(&bench.cluster.url(), None).unwrap().stop(&id).unwrap());
     let told = bench.train(&bench.place(None)).0.unwrap_err().to_string();
-    assert!(told.contains("was stopped"), "{told}");
-    assert_eq!(bench.cluster.submitted().len(), 1);
+    assert!(told.contains("was stopped") && bench.cluster.submitted().len() == 1, "{told}");
+    bench.left(|| bench.runs());
+    assert!(ray::stop(&bench.folder, &bench.place(None)));
+    assert!(!ray::stop(&bench.folder, &bench.place(None)), "there is nothing more to stop");
+    assert_eq!(bench.cluster.submitted().len(), 2);
 }
 
 #[test]

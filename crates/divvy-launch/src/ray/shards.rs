@@ -107,7 +107,8 @@ impl Crowd<'_> {
 fn entrypoint(workers: &Workers) -> String {
     let mut needed = String::new();
     for name in &workers.variables {
-        let _ = write!(needed, ": \"${{{name}:?is not set on this node: export it where ray start is called}}\"; ");
+        let said = format!("{name} is not set on this node: export it where ray start is called");
+        let _ = write!(needed, "[ -n \"${name}\" ] || {{ echo {} >&2; exit {WRONG}; }}; ", quoted(&said));
     }
     format!("{needed}exec {}", line(&workers.words))
 }
@@ -244,7 +245,7 @@ mod tests {
             variables: vec!["API_KEY".into()],
         };
         let line = entrypoint(&workers);
-        assert!(line.starts_with(": \"${API_KEY:?is not set on this node"), "{line}");
+        assert!(line.starts_with("[ -n \"$API_KEY\" ] || { echo 'API_KEY is not set on this node"), "{line}");
         assert!(line.ends_with("; exec ./divvy collect 'a b.toml'"), "{line}");
     }
 }

@@ -4,7 +4,6 @@
 
 use std::{
     fs,
-    ops::ControlFlow,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -89,13 +88,17 @@ pub fn train(folder: &Folder, place: &Place, tell: &mut Tell<'_>) -> Result<(), 
     followed
 }
 
-/// Stops a job that [`train`] left. With a shared folder its checkpoint is kept.
+/// Stops a job that [`train`] left; the next call submits another. With a shared folder its checkpoint is kept.
 pub fn stop(folder: &Folder, place: &Place) -> bool {
     let stop = || {
         let submitted = kept(folder)?;
         Ray::connect(&submitted.address, place.token.clone()).ok()?.stop(&submitted.id).ok()
     };
-    stop() == Some(true)
+    let stopped = stop() == Some(true);
+    if stopped {
+        let _ = fs::remove_file(number(folder));
+    }
+    stopped
 }
 
 fn submit(folder: &Folder, place: &Place, ray: &Ray, tell: &mut Tell<'_>) -> Result<String, LaunchError> {
@@ -231,43 +234,41 @@ struct Follow<'a> {
 impl Follow<'_> {
     fn to_its_end(&self, tell: &mut Tell<'_>) -> Result<(), LaunchError> {
         let mut tail = Tail::new(self.folder.metrics());
-        let (began, mut asked, mut heard, mut waits) = (Instant::now(), None::<Instant>, Instant::now(), false);
+        let (began, mut heard, mut told) = (Instant::now(), Instant::now(), false);
         loop {
-            if pass_on(&mut tail, tell)? == ControlFlow::Break(()) {
-                return Err(self.left());
-            }
-            if asked.is_some_and(|asked| asked.elapsed() < ASK) {
-                thread::sleep(PAUSE);
-                continue;
-            }
-            asked = Some(Instant::now());
             match self.look() {
                 Err(LaunchError::Ray(RayError::Away { .. })) if heard.elapsed() < AWAY => {}
                 Err(error) => return Err(error),
-                Ok(None) => {
-                    return Err(self.failed("is not known to the cluster any more; its head was started anew", None));
+                Ok(job) if job.status.is_over() => {
+                    let ended = self.ended(&job);
+                    // Steps that came with its end.
+                    let _ = pass_on(&mut tail, tell)?;
+                    return ended;
                 }
-                Ok(Some(job)) => {
+                Ok(job) => {
                     heard = Instant::now();
-                    if job.status.is_over() {
-                        // Steps that came with its end.
-                        let ended = self.ended(&job);
-                        let _ = pass_on(&mut tail, tell)?;
-                        return ended;
-                    }
-                    if job.status == Status::Pending && !waits && began.elapsed() > PENDING {
-                        waits = true;
+                    if job.status == Status::Pending && !told && began.elapsed() > PENDING {
+                        told = true;
                         let message = job.message.unwrap_or_default();
                         let _ = tell(TrainNews::Note(&format!("ray: job {}: {message}", self.id)));
                     }
                 }
             }
+            let asked = Instant::now();
+            while asked.elapsed() < ASK {
+                if pass_on(&mut tail, tell)?.is_break() {
+                    return Err(self.left());
+                }
+                thread::sleep(PAUSE);
+            }
         }
     }
 
     /// How it stands; with nothing shared, the steps of its log come along.
-    fn look(&self) -> Result<Option<Job>, LaunchError> {
-        let Some(job) = self.ray.job(self.id)? else { return Ok(None) };
+    fn look(&self) -> Result<Job, LaunchError> {
+        let Some(job) = self.ray.job(self.id)? else {
+            return Err(self.failed("is not known to the cluster any more: its head was started anew", None));
+        };
         if !self.place.shared && job.status != Status::Pending {
             match self.ray.logs(self.id) {
                 Ok(logs) => sent::take_in(self.folder, &logs)?,
@@ -276,7 +277,7 @@ impl Follow<'_> {
                 Err(away) => return Err(away.into()),
             }
         }
-        Ok(Some(job))
+        Ok(job)
     }
 
     fn left(&self) -> LaunchError {

@@ -138,9 +138,9 @@ fn four_shards_one_killed_and_one_node_stopped_lose_and_repeat_nothing() {
     let recipe =
         long().replace("concurrency = 4", keyed).replace(&format!("rows = {TRAIN_ROWS}"), &format!("rows = {rows}"));
     bench.recipe(&format!("{recipe}\n[budget]\ncalls = {cap}\n"));
-    let count = SHARDS.to_string();
+    let (count, address) = (SHARDS.to_string(), cluster.address.clone());
     let submit = |more: &[&str]| {
-        let words = ["submit", "recipe.toml", "--shards", &count, "--ray", &cluster.address];
+        let words = ["submit", "recipe.toml", "--shards", &count, "--ray", &address];
         let mut command = bench.command(&[&words[..], more].concat());
         command.env("RAY_AUTH_TOKEN", TOKEN).env("DIVVY_STORE", "postgres://divvy@elsewhere/x");
         command
