@@ -55,7 +55,7 @@ const RESTRICTED: &[(&str, &[&str])] = &[
     ("opentelemetry-otlp", &["divvy-serve"]),
     ("opentelemetry-proto", &["divvy-testkit"]),
     ("sqlx", &["divvy-store"]),
-    ("reqwest", &["divvy-llm"]),
+    ("reqwest", &["divvy-launch", "divvy-llm"]),
     ("hf-hub", &["divvy-data"]),
 ];
 

@@ -21,6 +21,8 @@ pub enum LaunchError {
     CannotStart { program: String, source: std::io::Error },
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Ray(#[from] crate::ray::RayError),
     /// The job's own words, or its last lines, and what can be done.
     #[error("{0}")]
     Failed(String),

@@ -4,6 +4,8 @@ pub mod checkpoint;
 pub mod collector;
 #[cfg(unix)]
 pub mod postgres;
+#[cfg(unix)]
+pub mod ray;
 pub mod script;
 pub mod teacher;
 pub mod workspace;

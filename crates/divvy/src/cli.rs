@@ -221,9 +221,9 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write what a cluster needs to start many workers on one run: a script for Slurm, a manifest for Kubernetes
+    /// Start many workers on one run: a script for Slurm, a manifest for Kubernetes, or jobs of a Ray cluster
     #[command(
-        after_help = "Examples:\n  divvy submit my-task.toml --workers 8 --slurm --option=--partition=cpu --out job.sbatch\n  divvy submit my-task.toml --workers 8 --kubernetes --image registry/divvy --out job.json\n\nThe workers share a store on a server (docs/several-machines.md). Keys are in none of it: only the names of\nthe variables that hold them."
+        after_help = "Examples:\n  divvy submit my-task.toml --workers 8 --slurm --option=--partition=cpu --out job.sbatch\n  divvy submit my-task.toml --workers 8 --kubernetes --image registry/divvy --out job.json\n  divvy submit my-task.toml --workers 8 --ray http://head:8265 --follow\n  divvy submit my-task.toml --ray http://head:8265 --status\n\nThe workers share a store on a server (docs/several-machines.md). Keys are in none of it: only the names of\nthe variables that hold them."
     )]
     Submit {
         #[command(flatten)]

@@ -59,7 +59,8 @@ impl Names<'_> {
             match count {
                 Some(0) => return self.fail(&format!("train.{key}"), "nobody would train; leave the line out for one"),
                 Some(_) if train.launch == Launch::Local => {
-                    return self.fail(&format!("train.{key}"), "this key needs launch = \"torchrun\" or \"slurm\"");
+                    return self
+                        .fail(&format!("train.{key}"), "this key needs launch = \"torchrun\", \"slurm\" or \"ray\"");
                 }
                 _ => {}
             }
@@ -70,8 +71,10 @@ impl Names<'_> {
         if let Some(line) = train.slurm.iter().flatten().find(|line| !line.starts_with("--") || line.contains('\n')) {
             return self.fail("train.slurm", format!("`{line}` is no option of sbatch; write \"--partition=gpu\""));
         }
+        self.ray()?;
         let several = train.nodes.is_some_and(|nodes| nodes > 1);
         match &train.meet {
+            Some(_) if train.launch == Launch::Ray => self.fail("train.meet", "Ray finds a place to meet by itself; leave the line out"),
             None if several && train.launch == Launch::Torchrun => self.fail(
                 "train.meet",
                 "machines need a place to meet: meet = \"HOST:29500\", this machine as the others call it and a free port",
@@ -83,6 +86,46 @@ impl Names<'_> {
             _ => Ok(()),
         }
     }
+}
+
+impl Names<'_> {
+    /// What a Ray cluster is told, and nobody else.
+    fn ray(&self) -> Result<(), RecipeError> {
+        let train = &self.recipe.train;
+        if train.launch != Launch::Ray {
+            let written = [
+                ("address", train.address.is_some()),
+                ("token_env", train.token_env.is_some()),
+                ("gpus", train.gpus.is_some()),
+                ("shared", train.shared.is_some()),
+            ];
+            return match written.iter().find(|(_, written)| *written) {
+                Some((key, _)) => self.fail(&format!("train.{key}"), "this key needs launch = \"ray\""),
+                None => Ok(()),
+            };
+        }
+        if train.address.is_none() {
+            return self.fail(
+                "train.address",
+                "launch = \"ray\" needs the cluster's dashboard: address = \"http://HEAD:8265\"",
+            );
+        }
+        if train.nodes.is_some_and(|nodes| nodes > 1) && train.shared != Some(true) {
+            let message = "several machines write into one folder: put the store where all of them see it at the same place, and \
+                           write shared = true";
+            return self.fail("train.nodes", message);
+        }
+        match &train.token_env {
+            Some(name) if !is_variable(name) => self
+                .fail("train.token_env", "this is no name of an environment variable; a token is never written here"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    name.chars().all(plain) && name.starts_with(|first: char| !first.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -99,6 +142,14 @@ mod tests {
         );
         let recipe = Recipe::parse(&text, "x.toml").map_err(|error| error.to_string())?;
         Plan::resolve(&recipe, "x.toml").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_ray_cluster_is_no_part_of_the_student() {
+        let torch = plan("[train]\nengine = \"torch\"", "lora").unwrap();
+        let ray = "[train]\nengine = \"torch\"\nlaunch = \"ray\"\naddress = \"http://head:8265\"\ntoken_env = \"RAY_TOKEN\"\n\
+                   shared = true\nnodes = 2\nprocesses = 4\ngpus = 4";
+        assert_eq!(plan(ray, "lora").unwrap().digest(), torch.digest());
     }
 
     #[test]
@@ -137,6 +188,13 @@ mod tests {
         refused(&torchrun("slurm = [\"--mem=8G\"]"), "lora", &["train.slurm", "launch"]);
         refused(&torch("launch = \"slurm\"\nslurm = [\"rm\"]"), "lora", &["train.slurm", "`rm`"]);
         refused(&torch("micro_tokens = 0"), "lora", &["train.micro_tokens"]);
+        let ray = |more: &str| torch(&format!("launch = \"ray\"\n{more}"));
+        let head = "address = \"http://head:8265\"\n";
+        refused(&ray(""), "lora", &["train.address", "8265"]);
+        refused(&torch(head), "lora", &["train.address", "launch = \"ray\""]);
+        refused(&ray(&format!("{head}nodes = 2")), "lora", &["train.nodes", "shared = true"]);
+        refused(&ray(&format!("{head}shared = true\nnodes = 2\nmeet = \"a:1\"")), "lora", &["train.meet"]);
+        refused(&ray(&format!("{head}token_env = \"s3cr-et\"")), "lora", &["train.token_env", "never written"]);
         refused(&torch("quantised = \"nf4\""), "full", &["train.quantised", "students.s"]);
         refused(&torch("presicion = \"f32\""), "lora", &["presicion", "precision"]);
     }

@@ -13,14 +13,22 @@ pub struct Train {
     pub python: Option<String>,
     #[serde(default)]
     pub launch: Launch,
-    /// For `torchrun` and `slurm`: processes on each machine, one a GPU.
+    /// For all but `local`: processes on each machine, one a GPU.
     pub processes: Option<u32>,
-    /// For `torchrun` and `slurm`: machines that see the store's folder at the same place.
+    /// For all but `local`: machines that see the store's folder at the same place.
     pub nodes: Option<u32>,
     /// For several `nodes`: `HOST:PORT`, a free port of the machine that divvy runs on; for `slurm` the port alone counts.
     pub meet: Option<String>,
     /// For `slurm`: more lines of the job's head, as in `["--partition=gpu", "--gres=gpu:4"]`.
     pub slurm: Option<Vec<String>>,
+    /// For `ray`: the cluster's dashboard, `http://HEAD:8265`.
+    pub address: Option<String>,
+    /// For `ray`: the variable that holds the cluster's token.
+    pub token_env: Option<String>,
+    /// For `ray`: GPUs that are set aside on each machine.
+    pub gpus: Option<u32>,
+    /// For `ray`: the machines see the store's folder at the same place, so that nothing need be sent.
+    pub shared: Option<bool>,
     pub precision: Option<Precision>,
     /// QLoRA: the frozen base in four bits.
     pub quantised: Option<Quantised>,
@@ -51,6 +59,8 @@ pub enum Launch {
     Torchrun,
     /// A job of a Slurm cluster.
     Slurm,
+    /// A job of a Ray cluster.
+    Ray,
 }
 
 /// In what PyTorch computes.
@@ -79,6 +89,10 @@ impl Train {
             ("nodes", self.nodes.is_some()),
             ("meet", self.meet.is_some()),
             ("slurm", self.slurm.is_some()),
+            ("address", self.address.is_some()),
+            ("token_env", self.token_env.is_some()),
+            ("gpus", self.gpus.is_some()),
+            ("shared", self.shared.is_some()),
             ("precision", self.precision.is_some()),
             ("quantised", self.quantised.is_some()),
             ("packing", self.packing.is_some()),

@@ -1,5 +1,7 @@
-//! `divvy submit`: many workers on one run, as a file for the cluster that starts them. Nothing is submitted, and no key is
+//! `divvy submit`: many workers on one run, as a file for the cluster that starts them, or as jobs of a Ray cluster. No key is
 //! written.
+
+mod ray;
 
 use std::path::{Path, PathBuf};
 
@@ -20,10 +22,16 @@ pub(crate) struct Asked {
     #[arg(long, value_enum, default_value_t = Stage::Collect)]
     stage: Stage,
     /// How many
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    workers: u32,
+    #[arg(
+        long,
+        alias = "shards",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..=10_000),
+        required_unless_present_any = ["status", "stop"]
+    )]
+    workers: Option<u32>,
     /// A script for sbatch, with an array of jobs; this folder must lie at the same place on all machines
-    #[arg(long, required_unless_present = "kubernetes", conflicts_with = "kubernetes")]
+    #[arg(long, required_unless_present_any = ["kubernetes", "ray"], conflicts_with = "kubernetes")]
     slurm: bool,
     /// For --slurm: a further option of the jobs, as in --option=--partition=cpu; may be given several times
     #[arg(long = "option", value_name = "OPTION", allow_hyphen_values = true, requires = "slurm")]
@@ -38,8 +46,10 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "CLAIM", requires = "kubernetes")]
     volume: Option<String>,
     /// Where to write it [default: stdout]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "ray")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    cluster: ray::Asked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -59,9 +69,12 @@ impl Stage {
     }
 }
 
-pub(crate) fn run(place: &Place, asked: &Asked) -> anyhow::Result<()> {
-    let (recipe, _) = read_recipe(place)?;
+pub(crate) async fn run(place: &Place, asked: &Asked) -> anyhow::Result<()> {
+    let (recipe, plan) = read_recipe(place)?;
     let variables = variables(&recipe, place)?;
+    if asked.cluster.ray.is_some() {
+        return ray::run(&recipe, &plan, variables, place, asked).await;
+    }
     if let Some(option) = asked.options.iter().find(|option| !option.starts_with("--") || option.contains('\n')) {
         return Err(
             Usage(format!("--option: `{option}` is no option of sbatch; write --option=--partition=cpu")).into()
@@ -106,7 +119,7 @@ fn slurm(recipe: &Recipe, variables: Vec<String>, place: &Place, asked: &Asked) 
     if let Some(data) = &place.data {
         words.extend(["--data".to_owned(), absolute(data)?]);
     }
-    let workers = Workers { name: recipe.name.clone(), count: asked.workers, words, variables };
+    let workers = Workers { name: recipe.name.clone(), count: asked.workers.unwrap_or(1), words, variables };
     let folder = absolute(Path::new("."))?;
     write(&workers::slurm(&workers, &folder, &asked.options), asked)?;
     say(&format!("submit it with: sbatch {}", shown(asked)));
@@ -132,7 +145,7 @@ fn kubernetes(
     if pod.volume.is_some() {
         words.extend(["--data".to_owned(), VOLUME_FOLDER.to_owned()]);
     }
-    let workers = Workers { name: recipe.name.clone(), count: asked.workers, words, variables };
+    let workers = Workers { name: recipe.name.clone(), count: asked.workers.unwrap_or(1), words, variables };
     write(&format!("{:#}\n", workers::kubernetes(&workers, &pod)), asked)?;
     if !workers.variables.is_empty() {
         let literals = workers.variables.iter().map(|name| format!(" --from-literal={name}=\"${name}\""));

@@ -16,6 +16,7 @@ use divvy_launch::{
     job::{Folder, Row, Settings, Step},
     local,
     python::Python,
+    ray,
     slurm::{self, Slurm},
     words::Crew,
 };
@@ -55,7 +56,7 @@ impl Torch<'_> {
         if handed.result().is_dir() {
             local::replay(&handed, observe).map_err(failed)?;
         } else {
-            self.launch(job, &handed, observe).map_err(stopped)?;
+            self.launch(job, &base, &handed, observe).map_err(stopped)?;
         }
         let content = take_back(&handed, &base, config(job).method, folder)?;
         // The student stands: what it was made with is of no more use.
@@ -67,17 +68,32 @@ impl Torch<'_> {
         &self.trainers.train
     }
 
-    fn launch(&self, job: &Job, handed: &Folder, observe: &mut Observe<'_>) -> Result<(), LaunchError> {
+    fn launch(&self, job: &Job, base: &Base, handed: &Folder, observe: &mut Observe<'_>) -> Result<(), LaunchError> {
         let train = self.settings();
-        let python = Python::find(train.python.as_ref().map(|python| self.interpreter(python)))?;
+        let named = train.python.as_ref().map(|python| self.interpreter(python));
         let crew =
             Crew { processes: train.processes.unwrap_or(1), nodes: train.nodes.unwrap_or(1), meet: train.meet.clone() };
         match train.launch {
-            Launch::Local | Launch::Torchrun => local::train(handed, &python, &crew, observe),
+            Launch::Local | Launch::Torchrun => local::train(handed, &Python::find(named)?, &crew, observe),
             Launch::Slurm => {
                 let name = format!("divvy {} {}", job.base, job.plan.target.name());
                 let slurm = Slurm { crew, options: train.slurm.clone().unwrap_or_default(), name };
-                slurm::train(handed, &python, &slurm, observe).or_else(|error| leave_or_stop(error, handed))
+                let trained = slurm::train(handed, &Python::find(named)?, &slurm, observe);
+                trained.or_else(|error| leave_or_stop(error, || slurm::stop(handed)))
+            }
+            Launch::Ray => {
+                let place = ray::Place {
+                    address: train.address.clone().unwrap_or_default(),
+                    token: ray::Token::find(train.token_env.as_deref())?,
+                    crew,
+                    gpus: train.gpus.unwrap_or(0),
+                    shared: train.shared.unwrap_or(false),
+                    // The one that runs Ray there.
+                    python: named.unwrap_or_else(|| "python".into()),
+                    base: base.folder.clone(),
+                };
+                let trained = ray::train(handed, &place, observe);
+                trained.or_else(|error| leave_or_stop(error, || ray::stop(handed, &place)))
             }
         }
     }
@@ -145,10 +161,10 @@ impl Torch<'_> {
 }
 
 /// Whoever broke off the waiting says what becomes of the job; where nobody can be asked it goes on.
-fn leave_or_stop(error: LaunchError, handed: &Folder) -> Result<(), LaunchError> {
+fn leave_or_stop(error: LaunchError, stop: impl FnOnce() -> bool) -> Result<(), LaunchError> {
     let LaunchError::Left { what, .. } = &error else { return Err(error) };
-    if ask(&format!("{what} goes on without this program. Stop it, too? [y/N] ")) && slurm::stop(handed) {
-        say(&format!("{what} is stopped; its checkpoint is kept"));
+    if ask(&format!("{what} goes on without this program. Stop it, too? [y/N] ")) && stop() {
+        say(&format!("{what} is stopped"));
     } else {
         say(&error.to_string());
     }

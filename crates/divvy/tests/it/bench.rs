@@ -65,7 +65,7 @@ impl Bench {
         let mut command = Command::new(env!("CARGO_BIN_EXE_divvy"));
         command.args(arguments).current_dir(self.workspace.path());
         command.env("DIVVY_CACHE", self.file("cache")).env("RUST_BACKTRACE", "1");
-        command.env_remove("DIVVY_LOG").env_remove("DIVVY_STORE");
+        command.env_remove("DIVVY_LOG").env_remove("DIVVY_STORE").env_remove("RAY_AUTH_TOKEN");
         command.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT").env_remove("OTEL_TRACES_EXPORTER");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -74,6 +74,14 @@ impl Bench {
     /// A collector of traces, for as long as the test.
     pub(crate) fn collector(&self) -> Collector {
         self.runtime.block_on(Collector::start()).unwrap()
+    }
+
+    /// A cluster of Ray, or what looks like one, for as long as the test.
+    #[cfg(unix)]
+    pub(crate) fn ray(&self, setup: divvy_testkit::ray::Setup) -> divvy_testkit::ray::Cluster {
+        let folder = self.file("cluster");
+        std::fs::create_dir(&folder).unwrap();
+        self.runtime.block_on(divvy_testkit::ray::Cluster::start(&folder, setup)).unwrap()
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ended {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bench::{Bench, ended, files_below, interrupt, wait_for};
 
-const RECIPE: &str = r#"
+pub(crate) const RECIPE: &str = r#"
 name = "handed"
 seed = 7
 
@@ -39,12 +39,12 @@ python = "python"
 "#;
 
 /// Says what it was called with, logs a step and gives back what it was given to begin with.
-const TRAINS: &str = r#"echo "$@" >> HERE/asked
+pub(crate) const TRAINS: &str = r#"echo "$@" >> HERE/asked
 echo '{"step":1,"total":6,"loss":2.5,"learning_rate":0.001,"grad_norm":1,"tokens":9,"tokens_per_second":3,"dev_loss":2}' >> "$3/metrics.jsonl"
 cp "$3"/*.json* HERE
 cp -r "$3/start" "$3/result""#;
 
-fn bench(recipe: &str, python: &str) -> Bench {
+pub(crate) fn bench(recipe: &str, python: &str) -> Bench {
     let bench = Bench::idle();
     checkpoint::write_tiny(&bench.file("tiny")).unwrap();
     program(&bench, "python", python);

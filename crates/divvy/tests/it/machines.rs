@@ -20,7 +20,7 @@ use crate::{
 const DATABASE: &str = "runs";
 /// Short, so that the test need not wait long for one to pass.
 const LEASE: Duration = Duration::from_secs(3);
-const TRAIN_ROWS: usize = 90;
+pub(crate) const TRAIN_ROWS: usize = 90;
 const TEST_ROWS: usize = 60;
 /// Of a run of [`long`].
 const ITEMS: usize = 2 * TRAIN_ROWS + 3 * TEST_ROWS;
@@ -33,7 +33,7 @@ struct Machines {
 }
 
 /// Enough for three workers, asked slowly enough that something can happen to them.
-fn long() -> String {
+pub(crate) fn long() -> String {
     RECIPE.replace("rows = 12", &format!("rows = {TRAIN_ROWS}")).replace("rows = 8", &format!("rows = {TEST_ROWS}"))
 }
 

@@ -31,6 +31,10 @@ mod machines; // several workers on one server, and shards
 mod model_mistakes; // files that are no models
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod prompting; // prompts worded anew, demonstrations, caps, `divvy prompts`
+#[cfg(unix)]
+mod ray; // the same on a Ray cluster, or on one that looks like it
+#[cfg(unix)]
+mod ray_real; // the same on Ray itself
 mod recipe_mistakes; // recipes that cannot be run
 mod recipes; // those that come with divvy
 mod redoing; // items put back on purpose
