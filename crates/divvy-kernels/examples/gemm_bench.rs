@@ -1,6 +1,8 @@
 //! Prints GFLOP/s of the products by shape and batch, in bf16 and in 8 bits, on the current instruction set and pool
 //! (`DIVVY_ISA`, `RAYON_NUM_THREADS`): `cargo run --release -p divvy-kernels --example gemm_bench [REPEATS]`.
 //! With one thread the time is processor time, so that a busy machine does not blur it.
+//! `gemm_bench REPEATS M,N,K …` prints GFLOP/s of these shapes in bf16 alone, a line each, after a first line with what
+//! the bf16 dot products of AVX-512 could do if nothing but them were issued (0 where there are none).
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
 use divvy_kernels::{Input, Isa, Packed, Packed8, Write, matmul, matmul8, mm_tn};
@@ -11,6 +13,12 @@ const SHAPES: [(usize, usize); 5] = [(576, 1536), (1536, 8960), (17_920, 1536), 
 
 fn main() {
     let repeats = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
+    let shapes: Vec<String> = std::env::args().skip(2).collect();
+    if !shapes.is_empty() {
+        println!("{:.1}", issue_rate(repeats));
+        shapes.iter().for_each(|shape| println!("{:.1}", one_shape(shape, repeats)));
+        return;
+    }
     println!(
         "{:?}, {} threads, best of {repeats}; GFLOP/s (GB/s of weights)",
         Isa::current(),
@@ -35,6 +43,46 @@ fn main() {
         }
     }
     lora(repeats);
+}
+
+/// GFLOP/s of `M,N,K`.
+fn one_shape(shape: &str, repeats: usize) -> f64 {
+    let numbers: Vec<usize> = shape.split(',').filter_map(|number| number.parse().ok()).collect();
+    let [m, n, k] = numbers[..] else { panic!("a shape is M,N,K, not {shape}") };
+    let w = Packed::from_rows(n, k, |row, out| out.fill((row % 13) as f32 - 6.0));
+    let (x, mut y) = (vec![0.5f32; m * k], vec![0f32; m * n]);
+    (2 * m * n * k) as f64 / best(repeats, || matmul(&x, &w, &mut y, m, Write::Set)) / 1e9
+}
+
+/// GFLOP/s of all threads that do nothing but bf16 dot products in registers.
+fn issue_rate(repeats: usize) -> f64 {
+    const TURNS: usize = 4_000_000;
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") {
+        // SAFETY: the instructions are there.
+        let seconds = best(repeats, || drop(rayon::broadcast(|_| unsafe { dot_products(TURNS) })));
+        return (rayon::current_num_threads() * TURNS * CHAINS * 64) as f64 / seconds / 1e9;
+    }
+    let _ = (repeats, TURNS);
+    0.0
+}
+
+/// Independent sums: more than latency × instructions a cycle.
+const CHAINS: usize = 20;
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn dot_products(turns: usize) -> f32 {
+    use std::arch::x86_64::*;
+    let mut sums = [_mm512_setzero_ps(); CHAINS];
+    // SAFETY: both are 64 bytes without invalid values.
+    let pairs: __m512bh = unsafe { std::mem::transmute(_mm512_set1_epi32(std::hint::black_box(0x3f80_3f80))) };
+    for _ in 0..turns {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, pairs, pairs);
+        }
+    }
+    sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
 }
 
 /// The two products of a LoRA factor of rank 16 over 2,048 tokens, as training runs them.

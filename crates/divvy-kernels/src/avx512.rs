@@ -8,7 +8,11 @@ use crate::operands::Term;
 /// Whether the processor has the instructions.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn available() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bf16")
 }
 
 /// `y[m, n] (+)= sum of left · right`.

@@ -1,9 +1,9 @@
-//! How a kernel reaches its instruction set and its threads: `per_isa!` compiles one generic body twice, `Shared` lets
+//! How a kernel reaches its instruction set and its threads: `per_isa!` compiles one generic body for each instruction set, `Shared` lets
 //! tasks write disjoint parts of one buffer, `row_blocks` splits rows over the pool.
 
 use rayon::prelude::*;
 
-/// Declares `fn name(isa, args…)` that runs `body(args…)`, compiled once for the baseline and once for AVX2+FMA.
+/// Declares `fn name(isa, args…)` that runs `body(args…)`, compiled for the baseline, for AVX2+FMA and for AVX-512.
 /// The body must be `#[inline(always)]`, so that it is compiled with the features of its caller.
 macro_rules! per_isa {
     ($(#[$meta:meta])* fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $(-> $out:ty)? = $body:path) => {
@@ -14,6 +14,14 @@ macro_rules! per_isa {
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2($($arg: $kind),*) $(-> $out)? {
                     $body($($arg),*)
+                }
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn avx512($($arg: $kind),*) $(-> $out)? {
+                    $body($($arg),*)
+                }
+                if isa.has_avx512() {
+                    // SAFETY: detection found these.
+                    return unsafe { avx512($($arg),*) };
                 }
                 if isa >= $crate::Isa::Avx2 {
                     // SAFETY: an Isa of Avx2 or better exists only where detection found AVX2 and FMA.

@@ -9,7 +9,7 @@ pub enum Isa {
     Portable,
     /// 256-bit f32 with fused multiply-add.
     Avx2,
-    /// AVX2, and the bf16 dot products of AVX-512 (`AVX512_BF16`) for products.
+    /// 512-bit f32, and the bf16 dot products of AVX-512 (`AVX512_BF16`) for products.
     Avx512,
     /// The same with Intel's bf16 matrix tiles for products.
     Amx,
@@ -63,6 +63,11 @@ impl Isa {
     /// Whether products with bf16 weights round the activations, and the factors of LoRA, to bf16 too (and sum in f32).
     pub fn rounds(self) -> bool {
         self >= Isa::Avx512
+    }
+
+    /// Whether kernels for this instruction set may use registers of 512 bits: AMX under the tests' emulator comes without.
+    pub(crate) fn has_avx512(self) -> bool {
+        self >= Isa::Avx512 && Isa::detect() >= Isa::Avx512
     }
 
     /// All instruction sets that this machine can run.

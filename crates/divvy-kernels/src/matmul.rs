@@ -117,7 +117,7 @@ unsafe fn sweep(
     depth: usize,
     write: Write,
 ) {
-    let (group, n, per_panel) = (panels_for(rows.len()), w.n(), w.lines_per_panel());
+    let (group, n, per_panel) = (panels_for(w.isa, rows.len()), w.n(), w.lines_per_panel());
     let mut panel = panels.start;
     while panel < panels.end {
         let full = (n / PANEL).min(panels.end).saturating_sub(panel);

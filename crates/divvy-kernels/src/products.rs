@@ -1,14 +1,15 @@
 //! Products of f32 matrices: LoRA factors, full fine-tuning, weight gradients. The right operand is packed into panels
 //! block by block, scaled by `alpha` on the way, so all three forms share one loop. On AMX both operands are
 //! rounded to bf16 first, whatever the shape, so that a row's bits do not depend on its batch; AVX-512 stays with f32,
-//! because rounding wide rows for one narrow factor costs more than it saves (a fifth of the speed, measured). Where the
-//! rows are rounded anyway, as beside a matrix, see `input`.
+//! because rounding wide rows for one narrow factor costs more than it saves (a fifth of the speed, measured), but for the
+//! weight gradient of a whole matrix. Where the rows are rounded anyway, as beside a matrix, see `input`.
 
 use crate::dispatch::Shared;
 use crate::matmul::for_each_task;
+use crate::operands::{self, RightPanels, Term};
 use crate::packed::PANEL;
-use crate::tile::{Dest, Left, ROWS, Right, strips, tile, tile_edge};
-use crate::{Isa, Write, amx, operands};
+use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile, tile_edge};
+use crate::{Isa, Write};
 use std::ops::Range;
 
 /// Depth of one packed block of a panel: 32 KB.
@@ -66,7 +67,11 @@ pub(crate) fn mm_nn(
     product(isa, left, right, y, [m, n, k], alpha, write);
 }
 
-/// `c[n, k] (+)= alpha · a[m, n]ᵀ · b[m, k]`: a weight gradient, summed over the `m` rows in order.
+/// Rows and columns from which a weight gradient is worth rounding for, where the instruction set rounds.
+const WIDE: usize = 256;
+
+/// `c[n, k] (+)= alpha · a[m, n]ᵀ · b[m, k]`: a weight gradient, summed over the `m` rows in order. Of a whole matrix, as in
+/// full fine-tuning, it is a product in bf16 with f32 sums, as PyTorch's autocast has it.
 ///
 /// # Panics
 /// When a slice does not have its shape's length.
@@ -75,7 +80,15 @@ pub fn mm_tn(a: &[f32], b: &[f32], c: &mut [f32], m: usize, n: usize, k: usize, 
     assert_eq!(b.len(), m * k, "mm_tn: b is [m, k] = [{m}, {k}]");
     assert_eq!(c.len(), n * k, "mm_tn: c is [n, k] = [{n}, {k}]");
     let (left, right) = (View { values: a, row: 1, column: n }, View { values: b, row: k, column: 1 });
-    product(Isa::current(), left, right, c, [n, k, m], alpha, write);
+    weight_gradient(Isa::current(), left, right, c, [n, k, m], alpha, write);
+}
+
+fn weight_gradient(isa: Isa, left: View, right: View, c: &mut [f32], shape: [usize; 3], alpha: f32, write: Write) {
+    let [n, k, m] = shape;
+    if isa.rounds() && n >= WIDE && k >= WIDE && m > 0 {
+        return rounded(isa, left, right, c, shape, alpha, write);
+    }
+    product(isa, left, right, c, shape, alpha, write);
 }
 
 /// `y[m, n] (+)= alpha · left[m, k] · right[k, n]`.
@@ -87,28 +100,43 @@ fn product(isa: Isa, left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 
         return;
     }
     if isa == Isa::Amx {
-        return rounded(left, right, y, [m, n, k], alpha, write);
+        return rounded(isa, left, right, y, [m, n, k], alpha, write);
     }
-    let y = Shared::new(y);
+    let (y, group) = (Shared::new(y), panels_for(isa, ROWS));
     for_each_task(m, n.div_ceil(PANEL), k * PANEL, |rows, panels| {
-        let mut packed = vec![0f32; BLOCK.min(k) * PANEL];
+        let mut packed = vec![0f32; BLOCK.min(k) * PANEL * group];
         for from in (0..k).step_by(BLOCK) {
             let depth = BLOCK.min(k - from);
             let write = if from == 0 { write } else { Write::Add };
-            for panel in panels.clone() {
-                pack(right, panel, n, from, &mut packed[..depth * PANEL], alpha);
+            for first in panels.clone().step_by(group) {
+                let panels = first..(first + group).min(panels.end);
+                for (panel, packed) in panels.clone().zip(packed.chunks_exact_mut(depth * PANEL)) {
+                    pack(right, panel, n, from, packed, alpha);
+                }
+                let part = Part { packed: &packed, depth, from, panels };
                 // SAFETY: tasks have disjoint rows × panels, and the borrow of y outlives them.
-                unsafe { sweep(isa, left, &packed[..depth * PANEL], y, rows.clone(), panel, n, from, write) };
+                unsafe { sweep(isa, left, &part, y, rows.clone(), n, write) };
             }
         }
     });
 }
 
+/// One block of the right operand, packed.
+struct Part<'a> {
+    /// Panel by panel, each `[depth, 16]`.
+    packed: &'a [f32],
+    depth: usize,
+    /// First `k`.
+    from: usize,
+    panels: Range<usize>,
+}
+
 /// The same with both operands rounded to bf16, the right one after the factor `alpha`; sums are f32.
-fn rounded(left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 3], alpha: f32, write: Write) {
+fn rounded(isa: Isa, left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 3], alpha: f32, write: Write) {
     let lines = operands::pack_right(right.values, right.row, right.column, n, k, alpha);
     let from = if left.column == 1 { operands::LeftTiles::from_rows } else { operands::LeftTiles::from_columns };
-    amx::product(&from(left.values, m, k), operands::RightPanels { lines: &lines, n, k }, y, write);
+    let term = Term { left: &from(left.values, m, k), right: RightPanels { lines: &lines, n, k } };
+    operands::product(isa, &[term], y, write);
 }
 
 /// Copies rows `from..` of one panel of 16 columns, zeros behind column `n`.
@@ -140,30 +168,21 @@ fn pack(right: View, panel: usize, n: usize, from: usize, packed: &mut [f32], al
 /// All rows of a task against one packed block.
 ///
 /// # Safety
-/// No other task writes these rows × this panel of `y`.
-unsafe fn sweep(
-    isa: Isa,
-    left: View,
-    packed: &[f32],
-    y: Shared,
-    rows: Range<usize>,
-    panel: usize,
-    n: usize,
-    from: usize,
-    write: Write,
-) {
-    let (depth, width) = (packed.len() / PANEL, PANEL.min(n - panel * PANEL));
-    let right = Right::Rows { at: packed.as_ptr(), panel: 0, row: PANEL };
+/// No other task writes these rows × panels of `y`.
+unsafe fn sweep(isa: Isa, left: View, part: &Part, y: Shared, rows: Range<usize>, n: usize, write: Write) {
+    let Part { packed, depth, from, ref panels } = *part;
+    let whole = (n / PANEL).min(panels.end).saturating_sub(panels.start);
     for strip in strips(rows, ROWS) {
         let at = left.values[strip.start * left.row + from * left.column..].as_ptr();
         let left = Left { at, row: left.row, step: left.column };
+        let right = Right::Rows { at: packed.as_ptr(), panel: depth * PANEL, row: PANEL };
         // SAFETY: the strip lies in the left matrix and in this task's part of y; a narrow panel takes the edge version.
         unsafe {
-            let dest = Dest { at: y.pointer(strip.start * n + panel * PANEL), row: n };
-            if width == PANEL {
-                tile(isa, strip.len(), 1, depth, left, right, dest, write);
-            } else {
-                tile_edge(isa, strip.len(), width, depth, left, right, dest, write);
+            let dest = Dest { at: y.pointer(strip.start * n + panels.start * PANEL), row: n };
+            tile(isa, strip.len(), whole, depth, left, right, dest, write);
+            if whole < panels.len() {
+                let (right, dest) = (right.skip(whole), dest.skip(whole));
+                tile_edge(isa, strip.len(), n % PANEL, depth, left, right, dest, write);
             }
         }
     }
@@ -246,6 +265,21 @@ mod tests {
         NT(&x, &w, &mut all, m, n, k, 2.0, Write::Set);
         NT(&x[..k], &w, &mut one, 1, n, k, 2.0, Write::Set);
         assert_eq!(one, all[..n]);
+    }
+
+    #[test]
+    fn a_wide_weight_gradient_is_rounded_where_rows_are() {
+        let (n, k, m) = (WIDE + 5, WIDE + 40, 70);
+        let (a, b) = (random(m * n, 1), random(m * k, 2));
+        for isa in isas() {
+            let mut c = random(n * k, 3);
+            let seen = |values: &[f32]| if isa.rounds() { widen(values) } else { values.to_vec() };
+            let products = naive(&turn(&seen(&a), m, n), &turn(&seen(&b), m, k), n, k, m);
+            let expected: Vec<f64> = products.iter().zip(&c).map(|(sum, c)| sum + f64::from(*c)).collect();
+            let (left, right) = (View { values: &a, row: 1, column: n }, View { values: &b, row: k, column: 1 });
+            weight_gradient(isa, left, right, &mut c, [n, k, m], 1.0, Write::Add);
+            assert_close(&c, &expected, 8e-6 * (m as f64).sqrt(), &format!("{isa:?}"));
+        }
     }
 
     #[test]

@@ -41,9 +41,11 @@ pub(crate) fn strips(rows: Range<usize>, most: usize) -> impl Iterator<Item = Ra
     (0..count).map(move |i| start + i * len / count..start + (i + 1) * len / count)
 }
 
-/// Panels that one call should take for this many rows, to have enough independent chains in flight.
-pub(crate) fn panels_for(rows: usize) -> usize {
+/// Panels that one call should take for this many rows, to have enough independent chains in flight. With 32 registers of
+/// 16 columns there is room for four at any number of rows.
+pub(crate) fn panels_for(isa: Isa, rows: usize) -> usize {
     match rows {
+        _ if isa.has_avx512() => 4,
         1 => 4,
         2 | 3 => 2,
         _ => 1,
@@ -67,9 +69,15 @@ pub(crate) unsafe fn tile(
 ) {
     debug_assert!((1..=ROWS).contains(&rows));
     #[cfg(target_arch = "x86_64")]
+    if let (true, Right::Rows { at, panel, row }) = (isa.has_avx512(), right) {
+        let plain = avx512::Plain { left, right: at, panel, row, depth, dest, write };
+        // SAFETY: passed on; AVX-512 is there because the Isa says so.
+        return unsafe { plain.run(rows, panels) };
+    }
+    #[cfg(target_arch = "x86_64")]
     if isa >= Isa::Avx2 {
         // SAFETY: passed on; AVX2 and FMA are there because the Isa says so.
-        return unsafe { crate::tile::avx2::tile(rows, panels, depth, left, right, dest, write) };
+        return unsafe { avx2::tile(rows, panels, depth, left, right, dest, write) };
     }
     let _ = isa;
     // SAFETY: passed on.
@@ -142,6 +150,78 @@ impl Right {
                 }
                 Right::Rows { at, panel: stride, row } => {
                     at.add(panel * stride + k * row).cast::<[f32; PANEL]>().read_unaligned()
+                }
+            }
+        }
+    }
+}
+
+/// f32 operands, a panel in one register: twice the columns of an AVX2 instruction, and the same chain for each element, so
+/// the same bits.
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use super::*;
+    use crate::dispatch::by_shape;
+    use std::arch::x86_64::*;
+
+    pub(super) struct Plain {
+        pub(super) left: Left,
+        pub(super) right: *const f32,
+        pub(super) panel: usize,
+        pub(super) row: usize,
+        pub(super) depth: usize,
+        pub(super) dest: Dest,
+        pub(super) write: Write,
+    }
+
+    impl Plain {
+        /// # Safety
+        /// As for [`super::tile`].
+        #[target_feature(enable = "avx512f")]
+        pub(super) unsafe fn run(&self, rows: usize, panels: usize) {
+            // SAFETY: passed on.
+            unsafe {
+                if panels == 4 {
+                    return by_shape!(self, rows, panels);
+                }
+                let single = 1;
+                for panel in 0..panels {
+                    let right = self.right.wrapping_add(panel * self.panel);
+                    let one = Plain { right, dest: self.dest.skip(panel), ..*self };
+                    by_shape!(one, rows, single);
+                }
+            }
+        }
+
+        #[target_feature(enable = "avx512f")]
+        unsafe fn shape<const R: usize, const C: usize>(&self) {
+            let mut sums = [[_mm512_setzero_ps(); C]; R];
+            // SAFETY: the caller's shapes bound every access.
+            unsafe {
+                let at = |r: usize, c: usize| self.dest.at.wrapping_add(r * self.dest.row + c * PANEL);
+                if self.write == Write::Add {
+                    for r in 0..R {
+                        for c in 0..C {
+                            sums[r][c] = _mm512_loadu_ps(at(r, c));
+                        }
+                    }
+                }
+                for k in 0..self.depth {
+                    let mut columns = [_mm512_setzero_ps(); C];
+                    for c in 0..C {
+                        columns[c] = _mm512_loadu_ps(self.right.add(c * self.panel + k * self.row));
+                    }
+                    for r in 0..R {
+                        let factor = _mm512_set1_ps(*self.left.at.add(r * self.left.row + k * self.left.step));
+                        for c in 0..C {
+                            sums[r][c] = _mm512_fmadd_ps(factor, columns[c], sums[r][c]);
+                        }
+                    }
+                }
+                for r in 0..R {
+                    for c in 0..C {
+                        _mm512_storeu_ps(at(r, c), sums[r][c]);
+                    }
                 }
             }
         }
@@ -312,6 +392,30 @@ impl Dest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::random;
+
+    /// Fused multiply-adds in the same order: one instruction set's bits are the other's.
+    #[test]
+    fn wider_registers_give_the_same_bits() {
+        let isas: Vec<Isa> = Isa::available().filter(|isa| *isa >= Isa::Avx2).collect();
+        let (left, right) = (random(ROWS * 70, 1), random(70 * 6 * PANEL, 2));
+        for (rows, panels, depth) in [(1, 4, 70), (2, 2, 9), (3, 4, 33), (4, 4, 70), (4, 6, 5), (4, 1, 1)] {
+            for write in [Write::Set, Write::Add] {
+                let run = |isa: Isa| {
+                    let mut out = random(ROWS * 6 * PANEL, 3);
+                    let right = Right::Rows { at: right.as_ptr(), panel: PANEL, row: 6 * PANEL };
+                    let dest = Dest { at: out.as_mut_ptr(), row: 6 * PANEL };
+                    let left = Left { at: left.as_ptr(), row: 70, step: 1 };
+                    // SAFETY: at most 4 rows, 6 panels and 70 deep, and the buffers hold that.
+                    unsafe { tile(isa, rows, panels, depth, left, right, dest, write) };
+                    out
+                };
+                for isa in &isas {
+                    assert_eq!(run(*isa), run(isas[0]), "{isa:?} {rows} rows, {panels} panels, {write:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn strips_are_even_and_cover_all_rows() {

@@ -112,7 +112,8 @@ fn multiply(isa: Isa, left: Left, right: &Matrix, out: &mut Matrix, rows: usize,
         let to = Dest { at: to.at.wrapping_add(strip.start * to.row), ..to };
         let mut panel = 0;
         while panel < panels {
-            let count = if panels - panel >= panels_for(strip.len()) { panels_for(strip.len()) } else { 1 };
+            let group = panels_for(isa, strip.len());
+            let count = if panels - panel >= group { group } else { 1 };
             // SAFETY: the assertions above and in the callers bound every access; out is borrowed exclusively.
             unsafe { tile(isa, strip.len(), count, depth, left, from.skip(panel), to.skip(panel), write) };
             panel += count;
