@@ -271,12 +271,6 @@ impl Plan {
         }
     }
 
-    /// The student behind `student:NAME`.
-    #[must_use]
-    pub fn student(&self, name: &str) -> Option<&StudentPlan> {
-        self.students.get(name.strip_prefix("student:")?)
-    }
-
     #[must_use]
     pub fn structured(&self, decomposer: &str) -> Structured {
         let name = if decomposer == TEACHER { &self.collect.teacher } else { decomposer };

@@ -19,7 +19,7 @@ use divvy_core::{
     quality::Quality,
     question::Question,
     questions::Questions,
-    records::{ItemState, Outcome, Stage},
+    records::{ItemState, Outcome},
     results::{
         ArmResult, DatasetUse, Example, ModelUse, Results, StepSlice,
         costs::{Costs, StatedTerms},

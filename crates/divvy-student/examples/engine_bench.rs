@@ -153,6 +153,7 @@ fn settings(method: Method, batch_rows: usize, tokens: usize) -> TrainConfig {
         seed: 1,
         checkpoint_every_steps: 0,
         eval_every_steps: 0,
+        early_stop: None,
         activations: Activations::Keep,
     }
 }

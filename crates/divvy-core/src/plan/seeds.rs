@@ -21,7 +21,7 @@ impl Plan {
         (solver.is_some() || decomposer.is_some()).then(|| Arm {
             solver: solver.map_or_else(|| arm.solver.clone(), str::to_owned),
             decomposer: decomposer.map(str::to_owned).or_else(|| arm.decomposer.clone()),
-            ..*arm
+            ..arm.clone()
         })
     }
 
