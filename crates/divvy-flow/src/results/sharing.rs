@@ -171,7 +171,8 @@ mod tests {
         let sharing = Sharing::of(&questions, 1);
         let share: Vec<f64> = (0..40).map(|row| f64::from(u8::from(row % 2 == 0))).collect();
         let width = |(low, high): Interval| high - low;
-        let (once, thrice) = (width(sharing.pooled(&[share.clone()])), width(sharing.pooled(&vec![share; 3])));
+        let (once, thrice) =
+            (width(sharing.pooled(std::slice::from_ref(&share))), width(sharing.pooled(&vec![share; 3])));
         assert!(
             (once - thrice).abs() < 0.05,
             "{once} {thrice}: the same answers three times are not three times as many"
