@@ -58,9 +58,9 @@ fn one_shape(shape: &str, repeats: usize) -> f64 {
 fn issue_rate(repeats: usize) -> f64 {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") {
-        const TURNS: usize = 4_000_000;
+        const TURNS: usize = 400_000;
         // SAFETY: the instructions are there.
-        let seconds = best(repeats, || drop(rayon::broadcast(|_| unsafe { dot_products(TURNS) })));
+        let seconds = best(10 * repeats, || drop(rayon::broadcast(|_| unsafe { dot_products(TURNS) })));
         return (rayon::current_num_threads() * TURNS * 16 * 64) as f64 / seconds / 1e9;
     }
     let _ = repeats;
