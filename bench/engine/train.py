@@ -1,11 +1,12 @@
 """Fine-tuning: `divvy train` as a user runs it, against PyTorch on the very same token ids."""
 import json
-import shutil
-import tempfile
 import pathlib
+import shutil
+import statistics
+import tempfile
 
 import tools
-from common import median, row
+from common import row
 
 HERE = pathlib.Path(__file__).resolve().parent
 # As peers/torch_train.py knows them.
@@ -97,7 +98,7 @@ def in_turns(given, source, folder, method, failed):
                 print(f"{method} {name:<9} {seen[name][-1][0]:8.0f} tokens/s {seen[name][-1][1]:8.0f} MB", flush=True)
             except tools.Failed as error:
                 failed[f"{method} {name}"] = str(error)
-    return {name: (median([run[0] for run in runs]), max(run[1] for run in runs)) for name, runs in seen.items() if runs}
+    return {name: (statistics.median([run[0] for run in runs]), max(run[1] for run in runs)) for name, runs in seen.items() if runs}
 
 
 def measure(given):
