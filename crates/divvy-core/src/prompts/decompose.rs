@@ -20,15 +20,19 @@ use crate::{
 
 const SYSTEM: &str = "You break questions into subquestions.";
 
+/// The way out stands here and not behind the instruction: there, a model of 1.5 billion parameters took it for 49 to 55 of 56
+/// questions, whatever their steps; here for none.
+const SYSTEM_WITH_EXIT: &str =
+    "You break questions into subquestions. Only to a question that takes a single step you say: No decomposition";
+
 /// The cap is the paper's (three subquestions, two for Bamboogle); what a student is trained on decides better, so that
 /// the prompt names one only where an arm has one.
 const PLACES: &[Place] = &[Place::needed("question"), Place::optional("limit")];
 
 pub(super) const FREE: BuiltIn = BuiltIn {
-    system: SYSTEM,
+    system: SYSTEM_WITH_EXIT,
     template: "Break the question into the most helpful subquestions, in the order to answer them. Write one subquestion per \
-               line, numbered 1., 2., 3. Do not answer them.{limit} If no subquestions are needed, write: No \
-               decomposition\n\n{question}",
+               line, numbered 1., 2., 3. Do not answer them.{limit}\n\n{question}",
     places: PLACES,
     parser_version: VERSION,
 };
@@ -202,12 +206,14 @@ mod tests {
         let q = question(Some("Ann is 7. Bo is 9."), "How much older is Bo than Ann?", ScorerKind::Drop);
         let messages = messages(&Prompts::default(), Manner { most: Some(3), ..Manner::default() }, &q);
         let (system, user) = texts(&messages);
-        assert_eq!(system, "You break questions into subquestions.");
+        assert_eq!(
+            system,
+            "You break questions into subquestions. Only to a question that takes a single step you say: No decomposition"
+        );
         assert_eq!(
             user,
             "Break the question into the most helpful subquestions, in the order to answer them. Write one subquestion \
-             per line, numbered 1., 2., 3. Do not answer them. Write at most 3. If no subquestions are needed, write: \
-             No decomposition\n\
+             per line, numbered 1., 2., 3. Do not answer them. Write at most 3.\n\
              \n\
              <passage>\n\
              Ann is 7. Bo is 9.\n\

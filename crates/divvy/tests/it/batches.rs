@@ -48,7 +48,10 @@ fn rows_that_expire_are_handed_in_again_and_those_that_came_are_kept() {
     let fates = vec![Fate::Expire { answered: 7 }];
     let bench = Bench::new(bureau(Bureau { fates, ..Bureau::default() }));
     let ended = bench.recipe(&in_batches("")).done(&["collect", "recipe.toml"]);
-    assert_eq!((bench.batches(), bench.teacher.asked().len()), (vec![TRAIN, TRAIN - 7], 0));
+    let batches = bench.batches();
+    // One batch again, or on a busy machine more: what is late for one comes in the next.
+    assert_eq!((batches[0], batches[1..].iter().sum::<usize>()), (TRAIN, TRAIN - 7), "{batches:?}");
+    assert_eq!(bench.teacher.asked().len(), 0);
     assert!(ended.stderr.contains("batch batch_1 is expired: 7 rows answered"), "{}", ended.stderr);
     assert!(bench.attempts().contains(&("ok".to_owned(), TRAIN as u64)), "{:?}", bench.attempts());
 }
