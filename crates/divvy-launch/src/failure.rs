@@ -43,7 +43,10 @@ fn way_out(log: &str, killed: bool) -> Option<String> {
     }
     has(&["this Python lacks"]).then(|| {
         let needed = program::requirements().join(" ");
-        format!("install it with `PYTHON -m pip install {needed}`, or leave out train.python and install `uv`")
+        format!(
+            "install it where that Python is, with `PYTHON -m pip install {needed}`; on this machine `uv` does so where train.python is \
+             left out"
+        )
     })
 }
 

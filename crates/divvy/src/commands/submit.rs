@@ -49,7 +49,7 @@ pub(crate) struct Asked {
     #[arg(long, value_name = "FILE", conflicts_with = "ray")]
     out: Option<PathBuf>,
     #[command(flatten)]
-    cluster: ray::Asked,
+    cluster: ray::OnRay,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

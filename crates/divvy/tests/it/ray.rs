@@ -20,7 +20,8 @@ const SHARDS: usize = 3;
 
 fn training(python: &str) -> (Bench, Cluster) {
     let bench = launching::bench("", python);
-    let cluster = bench.ray(Setup { token: Some("hush-hush".into()), ..Setup::default() });
+    let path = format!("{}:/usr/bin:/bin", bench.workspace.path().display());
+    let cluster = bench.ray(Setup { token: Some("hush-hush".into()), environment: vec![("PATH".into(), path)] });
     let more = format!("launch = \"ray\"\naddress = \"{}\"\ntoken_env = \"CLUSTER\"\nshared = true\n", cluster.url());
     bench.recipe(&format!("{}{more}", launching::RECIPE));
     (bench, cluster)

@@ -131,7 +131,7 @@ fn four_shards_one_killed_and_one_node_stopped_lose_and_repeat_nothing() {
         Bench::new(Lesson { latency: Duration::from_millis(800), api_key: Some(key.into()), ..school::lesson() });
     let environment = [("DIVVY_STORE", store.as_str()), ("SCHOOL_KEY", key), ("DIVVY_LEASE_SECONDS", "5")];
     let mut cluster = Cluster::start(venv, 3, &environment);
-    let rows = 8 * TRAIN_ROWS;
+    let rows = 5 * TRAIN_ROWS;
     // Enough for every row, and for what those that die had borrowed.
     let cap = rows + 80;
     let keyed = "concurrency = 2\napi_key_env = \"SCHOOL_KEY\"\nprice = { input = \"10\", output = \"100\" }";

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_secs(3);
 const TRIES: u32 = 3;
 
 #[derive(Debug, Args)]
-pub(crate) struct Asked {
+pub(crate) struct OnRay {
     /// Jobs of the Ray cluster with this dashboard, http://HEAD:8265; the same command again submits those that died
     #[arg(long, value_name = "URL", conflicts_with_all = ["slurm", "kubernetes"])]
     pub(super) ray: Option<String>,
@@ -207,7 +207,7 @@ fn ended(run: &Run, shards: &[Shard]) -> anyhow::Result<()> {
 }
 
 /// The command on a node: the program and the recipe lie in its working directory.
-fn words(place: &Place, cluster: &Asked, stage: Stage) -> anyhow::Result<Vec<String>> {
+fn words(place: &Place, cluster: &OnRay, stage: Stage) -> anyhow::Result<Vec<String>> {
     let binary = cluster.binary.as_ref().map_or_else(|| "./divvy".to_owned(), |path| path.display().to_string());
     let recipe = place.recipe.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut words = vec![binary, stage.command().to_owned(), recipe];
@@ -218,7 +218,7 @@ fn words(place: &Place, cluster: &Asked, stage: Stage) -> anyhow::Result<Vec<Str
 }
 
 /// What is sent: the recipe, what it is to have beside it, and this program.
-fn entries(recipe: &Recipe, place: &Place, cluster: &Asked) -> anyhow::Result<Vec<Entry>> {
+fn entries(recipe: &Recipe, place: &Place, cluster: &OnRay) -> anyhow::Result<Vec<Entry>> {
     if recipe.may_hold_secrets() {
         let message = "a URL of the recipe has a user or a query, which may hold a key, and the recipe is sent to the cluster; use \
                        api_key_env";
@@ -226,9 +226,10 @@ fn entries(recipe: &Recipe, place: &Place, cluster: &Asked) -> anyhow::Result<Ve
     }
     let name = place.recipe.file_name().unwrap_or_default().to_string_lossy();
     let mut entries = vec![Entry::file(&name, place.recipe.clone())];
-    let folder = std::path::absolute(place.recipe.parent().unwrap_or(Path::new("")))?;
+    let recipe = std::path::absolute(&place.recipe)?;
+    let folder = recipe.parent().unwrap_or(&recipe);
     for path in &cluster.with {
-        along(&folder, &std::path::absolute(path)?, &mut entries)?;
+        along(folder, &std::path::absolute(path)?, &mut entries)?;
     }
     if cluster.binary.is_none() {
         let content = Content::Text(stripped()?);
