@@ -6,19 +6,13 @@ pub(crate) const DASH: &str = "–";
 
 /// Share in 0..=1 as a percentage with one decimal and no sign: `48.1`.
 pub(crate) fn percent(share: f64) -> String {
-    if !share.is_finite() {
-        return DASH.to_owned();
-    }
-    unsigned_zero(format!("{:.1}", share * 100.0)).replace('-', "−")
+    decimal(share * 100.0, 1)
 }
 
 /// Difference of two shares in percentage points, signed: `+18.0`, `−3.2`, `0.0`.
 pub(crate) fn points(difference: f64) -> String {
-    if !difference.is_finite() {
-        return DASH.to_owned();
-    }
-    let text = unsigned_zero(format!("{:.1}", difference * 100.0));
-    if text == "0.0" || text.starts_with('-') { text.replace('-', "−") } else { format!("+{text}") }
+    let text = decimal(difference * 100.0, 1);
+    if difference > 0.0 && text != "0.0" && text != DASH { format!("+{text}") } else { text }
 }
 
 /// Interval of a share: `42.6–53.7`.

@@ -183,7 +183,7 @@ fn sureness(evidence: &Evidence) -> String {
         _ => "Not shown",
     };
     let pairing = format!("{lead}. {} against {}: {}.", pair.a.arm, pair.b.arm, words::figures(pair));
-    match pair.detectable.filter(|smallest| smallest.is_finite() && *smallest > 0.0) {
+    match pair.detectable.filter(|smallest| *smallest > 0.0 && *smallest <= 1.0) {
         Some(smallest) => format!(
             "{pairing} With n = {}, a true difference of {} points is found four times in five, and a smaller one is often missed.",
             count(pair.n),
