@@ -225,10 +225,11 @@ impl Pool {
 /// Binds the cells of a row as `name.column`; a column `country@country` binds the row it names as well.
 fn bind(name: &str, columns: &[String], row: &[String], tables: &BTreeMap<String, Table>, drawn: &mut Bindings) {
     for (column, cell) in columns.iter().zip(row) {
-        let (column, target) = column.split_once('@').unwrap_or((column, ""));
+        let (column, target) =
+            column.split_once('@').map_or((&**column, None), |(column, target)| (column, Some(target)));
         let name = format!("{name}.{column}");
         let mut value = cell_value(cell);
-        if let Some(table) = tables.get(target) {
+        if let Some(table) = target.and_then(|target| tables.get(target)) {
             let row = table.row(cell).unwrap_or_else(|| panic!("no {cell}"));
             value = cell_value(&row[0]);
             bind(&name, &table.columns, row, tables, drawn);
