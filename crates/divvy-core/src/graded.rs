@@ -73,6 +73,29 @@ pub struct GradedRow {
     pub calls: Vec<usize>,
 }
 
+impl GradedRow {
+    /// A row that came to nothing, of the arm at this place.
+    #[must_use]
+    pub fn failed(arm: usize) -> Self {
+        Self {
+            arm,
+            correct: false,
+            score: 0.0,
+            outcome: Outcome::Error,
+            reason: None,
+            answer: None,
+            subquestions: Vec::new(),
+            sub_answers: Vec::new(),
+            reply: String::new(),
+            tokens_in: 0,
+            tokens_cached: 0,
+            tokens_out: 0,
+            cost_nanos: None,
+            calls: Vec::new(),
+        }
+    }
+}
+
 /// One call behind a row.
 #[derive(Clone, Debug, Serialize)]
 pub struct RowCall {

@@ -197,20 +197,10 @@ mod tests {
 
     fn run(arms: &[&str], right: impl Fn(usize, usize) -> Option<bool>, text: impl Fn(usize) -> String) -> RunRows {
         let row = |arm: usize, correct: bool| GradedRow {
-            arm,
             correct,
             score: f64::from(u8::from(correct)),
             outcome: Outcome::Answered,
-            reason: None,
-            answer: None,
-            subquestions: Vec::new(),
-            sub_answers: Vec::new(),
-            reply: String::new(),
-            tokens_in: 0,
-            tokens_cached: 0,
-            tokens_out: 0,
-            cost_nanos: None,
-            calls: Vec::new(),
+            ..GradedRow::failed(arm)
         };
         let asked = |question: usize| Asked {
             id: format!("q/test/{question}"),

@@ -174,7 +174,7 @@ fn graded_row(
     let calls = item.calls.iter().filter_map(|key| calls.get(key).copied()).collect();
     if item.state != ItemState::Done {
         let outcome = if has_no_decomposition(item) { Outcome::NoAnswer } else { Outcome::Error };
-        return Ok(Some(GradedRow { arm, reason, calls, outcome, ..unanswered() }));
+        return Ok(Some(GradedRow { reason, calls, outcome, ..GradedRow::failed(arm) }));
     }
     // By the scorers of this version.
     let graded = items::payload::<Graded>(item)?.current(question);
@@ -196,26 +196,6 @@ fn graded_row(
         cost_nanos: decompose.cost_nanos.zip(solve.cost_nanos).map(|(decompose, solve)| decompose + solve),
         calls,
     }))
-}
-
-/// A failed row.
-fn unanswered() -> GradedRow {
-    GradedRow {
-        arm: 0,
-        correct: false,
-        score: 0.0,
-        outcome: Outcome::Error,
-        reason: None,
-        answer: None,
-        subquestions: Vec::new(),
-        sub_answers: Vec::new(),
-        reply: String::new(),
-        tokens_in: 0,
-        tokens_cached: 0,
-        tokens_out: 0,
-        cost_nanos: None,
-        calls: Vec::new(),
-    }
 }
 
 /// What the decomposer wrote: its subquestions, or its text where that is no decomposition.

@@ -19,7 +19,7 @@ use divvy_student::adapter::{LoraSettings, Scaling};
 use divvy_student::engine::{Engine, EngineConfig, Job};
 use divvy_student::matrix::Numerics;
 use divvy_student::model::Model;
-use divvy_student::train::{Activations, Base, Method, Schedule, TrainConfig, TrainEvent, TrainRow, train};
+use divvy_student::train::{Base, Method, TrainConfig, TrainEvent, TrainRow, train};
 use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error>;
@@ -128,32 +128,12 @@ fn steps(model: &Model, method: &str, numbers: &[usize]) -> Result<Value, Failur
         }
         ControlFlow::Continue(())
     };
-    train(base, &all, &[], &settings(method, rows, tokens), None, &mut observe)?;
-    Ok(json!({ "tokens_per_second": speeds }))
-}
-
-/// What `divvy train` trains with, where a recipe says nothing else.
-fn settings(method: Method, batch_rows: usize, tokens: usize) -> TrainConfig {
-    TrainConfig {
-        method,
-        epochs: 1,
-        batch_rows,
+    let config = TrainConfig {
+        batch_rows: rows,
         micro_tokens: tokens.max(1024),
         max_row_tokens: tokens,
-        learning_rate: 1e-4,
-        b_rate: 1.0,
-        schedule: Schedule::Cosine,
-        warmup_ratio: 0.1,
-        min_lr_ratio: 0.0,
-        weight_decay: 0.0,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
-        max_grad_norm: 1.0,
-        seed: 1,
-        checkpoint_every_steps: 0,
-        eval_every_steps: 0,
-        early_stop: None,
-        activations: Activations::Keep,
-    }
+        ..TrainConfig::usual(method)
+    };
+    train(base, &all, &[], &config, None, &mut observe)?;
+    Ok(json!({ "tokens_per_second": speeds }))
 }

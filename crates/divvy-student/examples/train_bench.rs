@@ -14,7 +14,7 @@ use divvy_student::adapter::{Fused, LoraSettings, Scaling};
 use divvy_student::config::{Arch, ModelConfig};
 use divvy_student::matrix::Matrix;
 use divvy_student::model::Model;
-use divvy_student::train::{Activations, Base, Method, Schedule, TrainConfig, TrainEvent, TrainRow, train};
+use divvy_student::train::{Base, Method, TrainConfig, TrainEvent, TrainRow, train};
 use divvy_student::weights::{Layer, Weights};
 
 const PROMPT: usize = 190;
@@ -65,28 +65,9 @@ fn processor_seconds() -> Option<f64> {
 }
 
 fn settings(micro_tokens: usize) -> TrainConfig {
-    TrainConfig {
-        method: Method::Lora(LoraSettings { rank: 16, alpha: 32.0, scaling: Scaling::Plain }),
-        epochs: 1,
-        batch_rows: ROWS,
-        micro_tokens,
-        max_row_tokens: PROMPT + COMPLETION,
-        learning_rate: 1e-4,
-        b_rate: 1.0,
-        schedule: Schedule::Cosine,
-        warmup_ratio: 0.1,
-        min_lr_ratio: 0.0,
-        weight_decay: 0.0,
-        beta1: 0.9,
-        beta2: 0.95,
-        epsilon: 1e-8,
-        max_grad_norm: 1.0,
-        seed: 1,
-        checkpoint_every_steps: 0,
-        eval_every_steps: 0,
-        early_stop: None,
-        activations: Activations::Keep,
-    }
+    let lora = Method::Lora(LoraSettings { rank: 16, alpha: 32.0, scaling: Scaling::Plain });
+    let max_row_tokens = PROMPT + COMPLETION;
+    TrainConfig { batch_rows: ROWS, micro_tokens, max_row_tokens, ..TrainConfig::usual(lora) }
 }
 
 /// A fixed stream of small numbers.

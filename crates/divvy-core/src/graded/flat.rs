@@ -101,20 +101,14 @@ mod tests {
             reply: "7".to_owned(),
         };
         let row = GradedRow {
-            arm: 1,
-            correct: false,
             score: 0.5,
             outcome: Outcome::NoAnswer,
-            reason: None,
-            answer: None,
             subquestions: vec!["How many?".to_owned()],
-            sub_answers: Vec::new(),
             reply: "7".to_owned(),
             tokens_in: 3,
-            tokens_cached: 0,
             tokens_out: 4,
-            cost_nanos: None,
             calls: vec![0, 0],
+            ..GradedRow::failed(1)
         };
         let asked = Asked {
             id: "q/test/1".to_owned(),

@@ -179,7 +179,7 @@ impl Ray {
         }
         let token = if self.token.is_some() { ", the token included" } else { "" };
         let open =
-            if self.token.is_none() { "; without a token whoever reaches it runs what he likes there" } else { "" };
+            if self.token.is_none() { "; without a token whoever reaches it runs what they like there" } else { "" };
         Some(format!(
             "ray: what goes to {} can be read on its way{token}{open}; https or a tunnel (ssh -L 8265:localhost:8265 HEAD) mends that",
             self.address

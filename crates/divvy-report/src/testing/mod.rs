@@ -216,20 +216,15 @@ pub(crate) fn sheet() -> Sheet {
         reply: reply.to_owned(),
     };
     let row = |arm, calls| GradedRow {
-        arm,
         correct: true,
         score: 1.0,
         outcome: Outcome::Answered,
-        reason: None,
         answer: Some("12".to_owned()),
-        subquestions: Vec::new(),
-        sub_answers: Vec::new(),
         reply: "The answer is: 12".to_owned(),
         tokens_in: 90,
-        tokens_cached: 0,
         tokens_out: 8,
-        cost_nanos: None,
         calls,
+        ..GradedRow::failed(arm)
     };
     let two_stage = GradedRow { subquestions: vec!["How many were there?".to_owned()], ..row(1, vec![1, 0]) };
     let failed = GradedRow {

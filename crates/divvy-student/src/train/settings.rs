@@ -80,6 +80,34 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
+    /// One epoch in steps of 16 rows, with AdamW's usual settings (Loshchilov and Hutter 2019, arXiv:1711.05101) and none of what
+    /// is optional: for a caller to say otherwise where it matters.
+    #[must_use]
+    pub fn usual(method: Method) -> Self {
+        Self {
+            method,
+            epochs: 1,
+            batch_rows: 16,
+            micro_tokens: 1024,
+            max_row_tokens: 1024,
+            learning_rate: 1e-4,
+            b_rate: 1.0,
+            schedule: Schedule::Cosine,
+            warmup_ratio: 0.1,
+            min_lr_ratio: 0.0,
+            weight_decay: 0.0,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+            max_grad_norm: 1.0,
+            seed: 1,
+            checkpoint_every_steps: 0,
+            eval_every_steps: 0,
+            early_stop: None,
+            activations: Activations::Keep,
+        }
+    }
+
     /// Refuses settings that cannot work.
     ///
     /// # Errors

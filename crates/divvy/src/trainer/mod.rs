@@ -16,7 +16,7 @@ use divvy_flow::train::{Artefact, Job, Observe, Row, Stopped, Trainer};
 use divvy_student::{
     adapter::{AdapterLabel, LoraSettings, Scaling},
     model::Model,
-    train::{Activations, EarlyStop, Method, Schedule, StopBy, TrainConfig, TrainRow},
+    train::{EarlyStop, Method, StopBy, TrainConfig, TrainRow},
 };
 
 use crate::host::Hosts;
@@ -83,27 +83,22 @@ fn tokenise(model: &Model, rows: &[Row]) -> Result<Vec<TrainRow>, Stopped> {
 
 fn config(job: &Job) -> TrainConfig {
     let plan = &job.plan;
+    let method = match plan.method {
+        recipe::Method::Lora => {
+            let scaling = if plan.tuning.rslora { Scaling::RankStabilised } else { Scaling::Plain };
+            Method::Lora(LoraSettings { rank: plan.rank, alpha: plan.alpha as f32, scaling })
+        }
+        recipe::Method::Full => Method::Full,
+    };
     TrainConfig {
-        method: match plan.method {
-            recipe::Method::Lora => {
-                let scaling = if plan.tuning.rslora { Scaling::RankStabilised } else { Scaling::Plain };
-                Method::Lora(LoraSettings { rank: plan.rank, alpha: plan.alpha as f32, scaling })
-            }
-            recipe::Method::Full => Method::Full,
-        },
         epochs: plan.epochs,
         batch_rows: plan.batch_rows,
         micro_tokens: MICRO_TOKENS.max(plan.max_row_tokens),
         max_row_tokens: plan.max_row_tokens,
         learning_rate: plan.learning_rate,
         b_rate: plan.tuning.lora_plus,
-        schedule: Schedule::Cosine,
         warmup_ratio: plan.warmup_ratio,
-        min_lr_ratio: 0.0,
         weight_decay: plan.weight_decay as f32,
-        beta1: 0.9,
-        beta2: 0.999,
-        epsilon: 1e-8,
         max_grad_norm: plan.max_grad_norm,
         seed: job.seed,
         checkpoint_every_steps: plan.checkpoint_every,
@@ -115,7 +110,7 @@ fn config(job: &Job) -> TrainConfig {
             },
             patience: stop.patience,
         }),
-        activations: Activations::Keep,
+        ..TrainConfig::usual(method)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::config::{ModelConfig, Projection};
 use crate::matrix::Numerics;
 use crate::safetensors::{SafetensorsDir, read_config};
 use crate::testing;
-use crate::train::{Activations, Base, Method, Schedule, TrainConfig, TrainRow};
+use crate::train::{Base, Method, TrainConfig, TrainRow};
 use crate::weights::Weights;
 
 pub(crate) use crate::testing::NAMES;
@@ -78,19 +78,10 @@ pub(crate) fn settings(method: Method) -> TrainConfig {
         micro_tokens: 64,
         max_row_tokens: 32,
         learning_rate: 1e-2,
-        b_rate: 1.0,
-        schedule: Schedule::Cosine,
         warmup_ratio: 0.2,
         min_lr_ratio: 0.1,
         weight_decay: 0.01,
-        beta1: 0.9,
         beta2: 0.95,
-        epsilon: 1e-8,
-        max_grad_norm: 1.0,
-        seed: 1,
-        checkpoint_every_steps: 0,
-        eval_every_steps: 0,
-        early_stop: None,
-        activations: Activations::Keep,
+        ..TrainConfig::usual(method)
     }
 }
