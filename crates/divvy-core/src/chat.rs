@@ -58,7 +58,7 @@ pub struct Sampling {
     pub stop: Vec<String>,
     /// Seed of this very call, already derived from the recipe's seed and the item.
     pub seed: u64,
-    /// Only endpoints honour it, and not every one.
+    /// Local models honour it, and endpoints that can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Box<ReplyFormat>>,
 }

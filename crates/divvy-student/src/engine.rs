@@ -16,6 +16,7 @@ use crate::adapter::Adapter;
 use crate::cache::{CacheFormat, Finished, KvCache, Pool, common_prefix, same_adapter};
 use crate::error::SubmitError;
 use crate::forward::{Scratch, Span};
+use crate::grammar::{Grammar, Grammars};
 use crate::model::Model;
 use sequence::Sequence;
 
@@ -71,24 +72,35 @@ pub enum EventKind {
 pub struct Engine {
     model: Arc<Model>,
     config: EngineConfig,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Sequence>,
     /// In order of arrival.
     live: Vec<Sequence>,
     pool: Pool,
     scratch: Scratch,
+    /// Made for the first job that is held to a schema.
+    grammars: Option<Grammars>,
 }
 
 impl Engine {
     #[must_use]
     pub fn new(model: Arc<Model>, config: EngineConfig) -> Self {
         let pool = Pool::new(config.max_cached_tokens);
-        Self { model, config, waiting: VecDeque::new(), live: Vec::new(), pool, scratch: Scratch::default() }
+        Self {
+            model,
+            config,
+            waiting: VecDeque::new(),
+            live: Vec::new(),
+            pool,
+            scratch: Scratch::default(),
+            grammars: None,
+        }
     }
 
     /// Queues a job.
     ///
     /// # Errors
-    /// A prompt that is empty, longer than the context or holds foreign ids; an id in use; an adapter of another shape.
+    /// A prompt that is empty, longer than the context or holds foreign ids; an id in use; an adapter of another shape; a
+    /// format that is no schema.
     pub fn submit(&mut self, job: Job) -> Result<(), SubmitError> {
         let (prompt, context) = (job.prompt.len(), self.model.config.context_length);
         if prompt == 0 {
@@ -101,19 +113,31 @@ impl Engine {
         if let Some(&id) = job.prompt.iter().find(|&&id| id as usize >= vocab) {
             return Err(SubmitError::UnknownToken { id, vocab });
         }
-        if self.waiting.iter().any(|other| other.id == job.id) || self.live.iter().any(|other| other.job.id == job.id) {
+        if self.waiting.iter().any(|other| other.job.id == job.id)
+            || self.live.iter().any(|other| other.job.id == job.id)
+        {
             return Err(SubmitError::DuplicateId { id: job.id });
         }
         if let Some(adapter) = &job.adapter {
             adapter.check(&self.model.config).map_err(|error| SubmitError::Adapter { reason: error.to_string() })?;
         }
-        self.waiting.push_back(job);
+        let grammar = self.grammar(&job)?;
+        self.waiting.push_back(Sequence::new(job, KvCache::new(&self.model.config, self.config.cache), grammar));
         Ok(())
+    }
+
+    fn grammar(&mut self, job: &Job) -> Result<Option<Grammar>, SubmitError> {
+        let Some(format) = &job.sampling.format else { return Ok(None) };
+        let refuse = |reason| SubmitError::Format { reason };
+        if self.grammars.is_none() {
+            self.grammars = Some(Grammars::new(&self.model.tokenizer, self.model.config.vocab).map_err(refuse)?);
+        }
+        self.grammars.as_mut().map(|grammars| grammars.compile(&format.schema)).transpose().map_err(refuse)
     }
 
     /// Drops a job; no event follows. An unknown id is a job that is already over.
     pub fn cancel(&mut self, id: u64) {
-        self.waiting.retain(|job| job.id != id);
+        self.waiting.retain(|sequence| sequence.job.id != id);
         if let Some(index) = self.live.iter().position(|sequence| sequence.job.id == id) {
             let sequence = self.live.remove(index);
             self.retire(sequence);
@@ -143,8 +167,8 @@ impl Engine {
 
     fn admit(&mut self) {
         while self.live.len() < self.config.max_sequences.max(1) {
-            let Some(job) = self.waiting.pop_front() else { break };
-            self.live.push(Sequence::new(job, KvCache::new(&self.model.config, self.config.cache)));
+            let Some(sequence) = self.waiting.pop_front() else { break };
+            self.live.push(sequence);
         }
     }
 

@@ -76,4 +76,6 @@ pub enum SubmitError {
     DuplicateId { id: u64 },
     #[error("the adapter does not fit this model: {reason}")]
     Adapter { reason: String },
+    #[error("replies cannot be held to this JSON schema: {reason}")]
+    Format { reason: String },
 }

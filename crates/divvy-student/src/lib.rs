@@ -11,6 +11,7 @@ pub mod error;
 pub mod export;
 pub mod forward;
 pub mod gguf;
+mod grammar;
 mod heads;
 pub mod matrix;
 pub mod model;

@@ -10,8 +10,8 @@ use std::{
 use divvy_core::chat::ChatRequest;
 use divvy_llm::{Chat, ChatError, Delta, Deltas, ErrorKind};
 use divvy_student::{
-    cache::CacheFormat,
     adapter::Adapter,
+    cache::CacheFormat,
     engine::{Engine, EngineConfig, Event, EventKind, Job},
     matrix::Numerics,
     model::Model,
@@ -37,7 +37,6 @@ pub(crate) struct Form {
     /// Of keys and values.
     pub(crate) cache: CacheFormat,
 }
-
 
 /// A model on its way: whoever asks first loads it, the others wait.
 type Slot = Arc<OnceLock<Result<Arc<Model>, String>>>;
@@ -86,13 +85,7 @@ impl Hosts {
     }
 
     /// A chat with a model, perhaps under an adapter (a PEFT directory). Nothing is loaded yet.
-    pub(crate) fn chat(
-        self: &Arc<Self>,
-        name: &str,
-        form: Form,
-        adapter: Option<PathBuf>,
-        batch: usize,
-    ) -> LocalChat {
+    pub(crate) fn chat(self: &Arc<Self>, name: &str, form: Form, adapter: Option<PathBuf>, batch: usize) -> LocalChat {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         self.adapters
             .lock()

@@ -36,7 +36,7 @@ pub struct Model {
     pub tokens_per_minute: Option<u64>,
     /// Dollars per million tokens, or per hour of a machine, as decimal strings.
     pub price: Option<Price>,
-    /// For an endpoint that decomposes: it is held to JSON by a schema.
+    /// For a model that decomposes: it is held to JSON by a schema.
     #[serde(default)]
     pub structured: Structured,
     /// Seconds one request may take, all retries included.
@@ -69,7 +69,7 @@ impl Model {
 pub enum Structured {
     #[default]
     Off,
-    /// Where the endpoint can: found out with the first question, and remembered in the store.
+    /// Where it can, a local model always: found out with the first question, and remembered in the store.
     Auto,
     On,
 }

@@ -4,6 +4,7 @@ use divvy_core::chat::{Finish, Usage};
 
 use super::{Event, EventKind, Job};
 use crate::cache::KvCache;
+use crate::grammar::Grammar;
 use crate::model::Model;
 use crate::sampler::{Sampler, log_probability};
 use crate::tokenizer::Detokeniser;
@@ -19,6 +20,7 @@ pub(super) struct Sequence {
     pub(super) started: bool,
     pub(super) finish: Option<Finish>,
     sampler: Sampler,
+    grammar: Option<Grammar>,
     detokeniser: Detokeniser,
     text: String,
     /// Bytes of `text` already handed out.
@@ -28,7 +30,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(job: Job, cache: KvCache) -> Self {
+    pub(super) fn new(job: Job, cache: KvCache, grammar: Option<Grammar>) -> Self {
         Self {
             tokens: job.prompt.clone(),
             cache,
@@ -36,6 +38,7 @@ impl Sequence {
             started: false,
             finish: None,
             sampler: Sampler::new(&job.sampling),
+            grammar,
             detokeniser: Detokeniser::default(),
             text: String::new(),
             told: 0,
@@ -55,7 +58,7 @@ impl Sequence {
         if self.job.sampling.max_tokens == 0 {
             return self.end(Finish::Length);
         }
-        let token = self.draw(logits);
+        let token = self.draw(logits, model);
         self.written += 1;
         if model.tokenizer.is_stop(token) {
             self.text.push_str(&self.detokeniser.finish());
@@ -77,13 +80,16 @@ impl Sequence {
         vec![self.tell(certain)]
     }
 
-    fn draw(&mut self, logits: &mut [f32]) -> u32 {
-        if !self.job.log_probabilities {
-            return self.sampler.sample(logits);
+    fn draw(&mut self, logits: &mut [f32], model: &Model) -> u32 {
+        let own = self.job.log_probabilities.then(|| logits.to_vec());
+        if let Some(grammar) = &mut self.grammar {
+            grammar.mask(logits, model.tokenizer.end_token());
         }
-        let own = logits.to_vec();
         let token = self.sampler.sample(logits);
-        self.log_probabilities.push(log_probability(&own, token));
+        if let Some(grammar) = &mut self.grammar {
+            grammar.take(token);
+        }
+        self.log_probabilities.extend(own.map(|own| log_probability(&own, token)));
         token
     }
 

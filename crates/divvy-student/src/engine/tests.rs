@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::adapter::{LoraSettings, Scaling};
 use crate::testing::tiny_model;
+use divvy_core::chat::ReplyFormat;
 
 fn model() -> Arc<Model> {
     Arc::new(tiny_model("tiny-qwen2"))
@@ -182,6 +183,27 @@ fn a_cancelled_job_is_silent_and_the_others_go_on() {
     assert_eq!(replies[&1].1, undisturbed[&1].1);
     assert_eq!(replies[&2].1, undisturbed[&2].1);
     assert!(replies[&1].3.tokens_cached >= Some(16), "what was computed for the cancelled one is kept");
+}
+
+#[test]
+fn a_reply_is_held_to_its_schema_and_its_neighbour_is_not() {
+    let schema = serde_json::json!({ "type": "array", "items": { "enum": [1, 23] }, "minItems": 2, "maxItems": 3 });
+    let held = |schema| {
+        let format = Some(Box::new(ReplyFormat { name: "numbers".to_owned(), schema }));
+        Sampling { format, ..sampling(4, 60) }
+    };
+    let alone = run(vec![job(1, prompt(1, 9), sampling(4, 60))], EngineConfig::default());
+    let jobs = vec![job(0, prompt(1, 9), held(schema)), job(1, prompt(1, 9), sampling(4, 60))];
+    let both = run(jobs, EngineConfig::default());
+    let numbers: Vec<u32> = serde_json::from_str(&both[&0].1).unwrap();
+    assert!((2..=3).contains(&numbers.len()) && numbers.iter().all(|number| [1, 23].contains(number)), "{numbers:?}");
+    assert_eq!(both[&0].2, Finish::Stop);
+    assert_eq!(both[&1].1, alone[&1].1);
+
+    let mut engine = Engine::new(model(), EngineConfig::default());
+    let refused = engine.submit(job(0, prompt(1, 9), held(serde_json::json!({ "type": "nmuber" })))).unwrap_err();
+    assert!(refused.to_string().contains("nmuber"), "{refused}");
+    assert!(engine.is_idle());
 }
 
 #[test]

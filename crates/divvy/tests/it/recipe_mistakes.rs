@@ -58,9 +58,9 @@ fn a_price_is_by_the_token_or_by_the_hour() {
 }
 
 #[test]
-fn a_schema_is_for_endpoints_alone() {
-    let local = "[models.tiny]\nsource = \"path:tiny\"\nstructured = \"auto\"\n[collect]";
-    refused(&RECIPE.replace("[collect]", local), &["models.tiny.structured", "endpoints alone"]);
+fn a_record_is_held_to_no_schema() {
+    let record = "[models.old]\nsource = \"recorded:old.jsonl\"\nstructured = \"auto\"\n[collect]";
+    refused(&RECIPE.replace("[collect]", record), &["models.old.structured", "a record cannot be held"]);
 }
 
 #[test]

@@ -78,14 +78,22 @@ impl Names<'_> {
         }
         let keys = numbers.iter().map(|(key, _)| *key);
         let keys = keys.chain(model.provider.as_ref().map(|_| "provider"));
-        let keys = keys.chain((model.structured != Structured::Off).then_some("structured"));
+        let recorded = matches!(source, ModelSource::Recorded(_));
+        let keys = keys.chain((recorded && model.structured != Structured::Off).then_some("structured"));
         let keys = keys.chain(model.batch.as_ref().map(|_| "batch"));
         let keys = keys.chain((model.mode == recipe::Mode::Batch).then_some("mode"));
         let mut keys = keys.chain(model.endpoints.first().map(|_| "endpoints"));
         self.batch(name, model)?;
         match (source, keys.next()) {
             (ModelSource::Endpoint { .. }, _) => self.further(name, model),
-            (_, Some(key)) => self.fail(&at(key), "this key is for endpoints alone"),
+            (_, Some(key)) => self.fail(
+                &at(key),
+                if key == "structured" {
+                    "a record cannot be held to a schema"
+                } else {
+                    "this key is for endpoints alone"
+                },
+            ),
             (_, None) => Ok(()),
         }
     }
