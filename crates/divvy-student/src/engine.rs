@@ -142,7 +142,8 @@ impl Engine {
     fn admit(&mut self) {
         while self.live.len() < self.config.max_sequences.max(1) {
             let Some(job) = self.waiting.pop_front() else { break };
-            self.live.push(Sequence::new(job, KvCache::new(&self.model.config)));
+            let (cache, detokeniser) = (KvCache::new(&self.model.config), self.model.tokenizer.detokeniser());
+            self.live.push(Sequence::new(job, cache, detokeniser));
         }
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(job: Job, cache: KvCache) -> Self {
+    pub(super) fn new(job: Job, cache: KvCache, detokeniser: Detokeniser) -> Self {
         Self {
             tokens: job.prompt.clone(),
             cache,
@@ -36,7 +36,7 @@ impl Sequence {
             started: false,
             finish: None,
             sampler: Sampler::new(&job.sampling),
-            detokeniser: Detokeniser::default(),
+            detokeniser,
             text: String::new(),
             told: 0,
             written: 0,
