@@ -114,6 +114,16 @@ impl Model {
         self.template.encode(messages, &self.tokenizer)
     }
 
+    /// Ids of a text outside any conversation, behind the first token where the model's file asks for one.
+    ///
+    /// # Errors
+    /// When the tokenizer has no token for some byte.
+    pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let mut ids: Vec<u32> = self.tokenizer.first_token().into_iter().collect();
+        ids.extend(self.tokenizer.encode(text)?);
+        Ok(ids)
+    }
+
     /// Ids of a reply as the model should write it, its end token included.
     ///
     /// # Errors

@@ -93,6 +93,11 @@ impl TextTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// What goes in front of every text, where the model's file asks for it.
+    pub(crate) fn first_token(&self) -> Option<u32> {
+        self.specials.at(&self.bos_text).filter(|_| self.adds_bos).map(|(_, id)| id)
+    }
+
     /// Makes user-defined tokens that `template` spells its own: one that divides turns must not come out of plain text.
     /// Line breaks and spaces stay text.
     pub(crate) fn reserve(&mut self, template: &str) {

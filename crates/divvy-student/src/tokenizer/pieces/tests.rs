@@ -288,8 +288,10 @@ fn the_first_token_is_put_where_the_template_writes_none() {
     }
     let mut plain = metadata(&reference("llama"));
     plain.insert("tokenizer.ggml.add_bos_token".into(), Value::Bool(false));
-    let template = ChatTemplate::new("x".into()).unwrap().with_bos(&load(plain).unwrap()).unwrap();
+    let without = load(plain).unwrap();
+    let template = ChatTemplate::new("x".into()).unwrap().with_bos(&without).unwrap();
     assert_eq!(template.text(), "x");
+    assert_eq!([tokenizer.first_token(), without.first_token()], [Some(1), None]);
 }
 
 #[test]
