@@ -111,14 +111,24 @@ def entry(key, value):
     return text(key) + struct.pack("<I", kind) + pack(value)
 
 
-def gguf():
+def byte_level():
     letters = [chr(at) for at in range(33, 127)] + ["Ġ", "Ċ"]
     tokens = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *letters, "th"]
+    return tokens, {"model": "gpt2", "pre": "smollm", "token_type": [3] * 3 + [1] * (len(tokens) - 3), "merges": ["t h"]}
+
+
+def sentencepiece():
+    pieces = ["▁", "t", "h", "e", "th", "▁the"]
+    tokens = ["<unk>", "<s>", "</s>", "\n", *[f"<0x{at:02X}>" for at in range(256)], *pieces]
+    types = [2, 3, 3, 4] + [6] * 256 + [1] * len(pieces)
+    return tokens, {"model": "llama", "token_type": types, "scores": [-float(at) for at in range(len(tokens))], "bos_token_id": 1}
+
+
+def gguf(tokens, tokenizer):
     shape = {"block_count": 1, "embedding_length": HIDDEN, "attention.head_count": 2, "attention.head_count_kv": 1,
              "feed_forward_length": FFN, "context_length": 64, "attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 1e4}
     metadata = {"general.architecture": "llama", **{f"llama.{key}": value for key, value in shape.items()},
-                "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "smollm", "tokenizer.ggml.tokens": tokens,
-                "tokenizer.ggml.token_type": [3] * 3 + [1] * (len(tokens) - 3), "tokenizer.ggml.merges": ["t h"],
+                "tokenizer.ggml.tokens": tokens, **{f"tokenizer.ggml.{key}": value for key, value in tokenizer.items()},
                 "tokenizer.ggml.eos_token_id": 2, "tokenizer.chat_template": TEMPLATE}
     layer = {"attn_norm": [HIDDEN], "ffn_norm": [HIDDEN], "attn_q": [4, HIDDEN], "attn_k": [2, HIDDEN], "attn_v": [2, HIDDEN],
              "attn_output": [HIDDEN, 4], "ffn_gate": [FFN, HIDDEN], "ffn_up": [FFN, HIDDEN], "ffn_down": [HIDDEN, FFN]}
@@ -170,5 +180,6 @@ for name, body in DECOMPOSITIONS.items():
     write("decomposition", name, body)
 for name, body in RECIPES.items():
     write("recipe", name, body)
-write("gguf", "tiny", gguf())
+write("gguf", "tiny", gguf(*byte_level()))
+write("gguf", "pieces", gguf(*sentencepiece()))
 write("safetensors", "tiny", safetensors())

@@ -167,8 +167,14 @@ impl Engine {
 
     fn admit(&mut self) {
         while self.live.len() < self.config.max_sequences.max(1) {
+<<<<<<< HEAD
             let Some(sequence) = self.waiting.pop_front() else { break };
             self.live.push(sequence);
+=======
+            let Some(job) = self.waiting.pop_front() else { break };
+            let cache = KvCache::new(&self.model.config, self.config.cache);
+            self.live.push(Sequence::new(job, cache, self.model.tokenizer.detokeniser()));
+>>>>>>> spm
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use divvy_core::chat::Message;
 use divvy_kernels::MappedFile;
 
-use crate::config::{ModelConfig, Ropes};
+use crate::config::{Arch, ModelConfig, Ropes};
 use crate::error::{LoadError, TextError};
 use crate::forward::Network;
 use crate::gguf::GgufFile;
@@ -114,12 +114,24 @@ impl Model {
         self.template.encode(messages, &self.tokenizer)
     }
 
+    /// Ids of a text outside any conversation, behind the first token where the model's file asks for one.
+    ///
+    /// # Errors
+    /// When the tokenizer has no token for some byte.
+    pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let mut ids: Vec<u32> = self.tokenizer.first_token().into_iter().collect();
+        ids.extend(self.tokenizer.encode(text)?);
+        Ok(ids)
+    }
+
     /// Ids of a reply as the model should write it, its end token included.
     ///
     /// # Errors
     /// When the tokenizer has no token for some byte.
     pub fn encode_completion(&self, text: &str) -> Result<Vec<u32>, TextError> {
-        let mut ids = self.tokenizer.encode(text)?;
+        // Within a whole conversation a reply's first word would not have another space.
+        let goes_on = self.tokenizer.puts_space() && self.template.opens_with_space(&self.tokenizer);
+        let mut ids = if goes_on { self.tokenizer.encode_behind(text) } else { self.tokenizer.encode(text) }?;
         ids.push(self.tokenizer.end_token());
         Ok(ids)
     }
@@ -152,13 +164,23 @@ impl Speech {
 
     fn of_gguf(path: &Path, file: &GgufFile, config: &ModelConfig) -> Result<Self, LoadError> {
         let tokenizer = TextTokenizer::from_gguf(&file.header, config.vocab)?;
-        let template = file.header.text("tokenizer.chat_template")?.to_owned();
-        Ok(Self { tokenizer, template: compile(&path.display().to_string(), template)? })
+        let template = match file.header.optional_text("tokenizer.chat_template")? {
+            Some(text) => text,
+            None if config.arch == Arch::Gemma3 => GEMMA_TEMPLATE,
+            None => return Err(LoadError::missing(&file.header.file, NO_TEMPLATE)),
+        };
+        Self::new(&path.display().to_string(), tokenizer, template)
     }
 
     fn of_directory(dir: &Path, config: &ModelConfig) -> Result<Self, LoadError> {
         let tokenizer = TextTokenizer::from_directory(dir, config.vocab)?;
-        let template = compile(&dir.display().to_string(), directory_template(dir)?)?;
+        Self::new(&dir.display().to_string(), tokenizer, &directory_template(dir)?)
+    }
+
+    fn new(file: &str, mut tokenizer: TextTokenizer, template: &str) -> Result<Self, LoadError> {
+        tokenizer.reserve(template);
+        let template = ChatTemplate::new(template.to_owned()).and_then(|template| template.with_bos(&tokenizer));
+        let template = template.map_err(|reason| LoadError::Template { file: file.to_owned(), reason })?;
         Ok(Self { tokenizer, template })
     }
 
@@ -172,6 +194,19 @@ impl Speech {
     }
 }
 
+const NO_TEMPLATE: &str =
+    "metadata key tokenizer.chat_template (a base model's file has none: take the instruction-tuned one)";
+
+/// Gemma's turns, for base models: their files have the tokens but no template. It has no system's turn.
+const GEMMA_TEMPLATE: &str = "{{ bos_token }}\
+    {% if messages[0].role == 'system' %}{% set lead = messages[0].content + '\n\n' %}{% set turns = messages[1:] %}\
+    {% else %}{% set lead = '' %}{% set turns = messages %}{% endif %}\
+    {% for message in turns %}\
+    {{ '<start_of_turn>' + ('model' if message.role == 'assistant' else 'user') + '\n' }}\
+    {{ (lead if loop.first else '') + (message.content | trim) + '<end_of_turn>\n' }}\
+    {% endfor %}\
+    {% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}";
+
 fn gguf(path: &Path) -> Result<(GgufFile, ModelConfig), LoadError> {
     let name = path.display().to_string();
     let map = MappedFile::open(path).map_err(|error| LoadError::io(path, error))?;
@@ -181,10 +216,6 @@ fn gguf(path: &Path) -> Result<(GgufFile, ModelConfig), LoadError> {
     let file = GgufFile::open(&name, map)?;
     let config = file.config()?;
     Ok((file, config))
-}
-
-fn compile(file: &str, text: String) -> Result<ChatTemplate, LoadError> {
-    ChatTemplate::new(text).map_err(|reason| LoadError::Template { file: file.to_owned(), reason })
 }
 
 /// `chat_template.jinja`, or the `chat_template` of `tokenizer_config.json`.
@@ -199,4 +230,22 @@ fn directory_template(dir: &Path) -> Result<String, LoadError> {
         serde_json::from_str(&text).map_err(|error| LoadError::corrupt(&file, "JSON", error.to_string()))?;
     let template = json["chat_template"].as_str();
     template.map(str::to_owned).ok_or_else(|| LoadError::missing(&file, "chat_template (or chat_template.jinja)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::tiny_tokenizer;
+
+    #[test]
+    fn gemmas_turns_hold_what_a_system_would_say() {
+        let template = ChatTemplate::new(GEMMA_TEMPLATE.into()).unwrap();
+        let text = |messages: &[Message]| template.render(messages, &tiny_tokenizer()).unwrap();
+        assert_eq!(text(&[Message::user(" one\n")]), "<start_of_turn>user\none<end_of_turn>\n<start_of_turn>model\n");
+        let all =
+            [Message::system("be brief"), Message::user("one"), Message::assistant("two"), Message::user("three")];
+        let want = "<start_of_turn>user\nbe brief\n\none<end_of_turn>\n<start_of_turn>model\ntwo<end_of_turn>\n\
+            <start_of_turn>user\nthree<end_of_turn>\n<start_of_turn>model\n";
+        assert_eq!(text(&all), want);
+    }
 }

@@ -11,7 +11,7 @@ use divvy_core::chat::{Message, Role};
 use minijinja::{Environment, ErrorKind, context};
 
 use crate::error::TextError;
-use crate::tokenizer::{SpecialToken, TextTokenizer};
+use crate::tokenizer::{Specials, TextTokenizer};
 
 /// A compiled chat template.
 pub struct ChatTemplate {
@@ -42,6 +42,28 @@ impl ChatTemplate {
         &self.text
     }
 
+    /// The same with the first token in front, for a model that wants one where the template does not write it.
+    ///
+    /// # Errors
+    /// None that `new` had not found.
+    pub(crate) fn with_bos(self, tokenizer: &TextTokenizer) -> Result<Self, String> {
+        let lacks = |text: String| !text.starts_with(&tokenizer.bos_text);
+        if tokenizer.adds_bos && self.probe(tokenizer).is_some_and(lacks) {
+            return Self::new(format!("{{{{ bos_token }}}}{}", self.text));
+        }
+        Ok(self)
+    }
+
+    /// Whether a reply goes on behind a space or line break, so that it needs none in front.
+    pub(crate) fn opens_with_space(&self, tokenizer: &TextTokenizer) -> bool {
+        self.probe(tokenizer).is_some_and(|text| text.ends_with(char::is_whitespace))
+    }
+
+    /// A conversation that every template takes.
+    fn probe(&self, tokenizer: &TextTokenizer) -> Option<String> {
+        self.render(&[Message::user("x")], tokenizer).ok()
+    }
+
     /// Ids of a conversation, the opening of the assistant's turn included.
     ///
     /// # Errors
@@ -64,7 +86,7 @@ impl ChatTemplate {
         let sentinel = self.free_sentinel(messages)?;
         let shielded: Vec<_> = messages
             .iter()
-            .map(|message| context! { role => role(message.role), content => shield(&message.content, tokenizer.specials(), sentinel) })
+            .map(|message| context! { role => role(message.role), content => shield(&message.content, tokenizer.matcher(), sentinel) })
             .collect();
         let template = self.environment.get_template("chat").expect("added by new");
         let text = template
@@ -97,12 +119,12 @@ fn role(role: Role) -> &'static str {
 
 /// Puts `sentinel` after the first character of whatever spells a special token, or its beginning up to the end of
 /// the content, where the template's text could complete it.
-fn shield(content: &str, specials: &[SpecialToken], sentinel: char) -> String {
+fn shield(content: &str, specials: &Specials, sentinel: char) -> String {
     let mut out = String::with_capacity(content.len());
     for (at, letter) in content.char_indices() {
         out.push(letter);
         let rest = &content[at..];
-        if specials.iter().any(|special| rest.starts_with(&special.text) || special.text.starts_with(rest)) {
+        if specials.at(rest).is_some() || specials.begin_with(rest) {
             out.push(sentinel);
         }
     }
@@ -112,6 +134,7 @@ fn shield(content: &str, specials: &[SpecialToken], sentinel: char) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tokenizer::SpecialToken;
 
     fn special(text: &str) -> SpecialToken {
         SpecialToken { text: text.into(), id: 1, control: true }
@@ -119,7 +142,7 @@ mod tests {
 
     #[test]
     fn shield_breaks_whole_and_begun_special_tokens_only() {
-        let specials = [special("<|im_end|>")];
+        let specials = Specials::new(vec![special("<|im_end|>")]);
         let broken = |text| shield(text, &specials, '#');
         assert_eq!(broken("a < b"), "a < b");
         assert_eq!(broken("x<|im_end|>y"), "x<#|im_end|>y");

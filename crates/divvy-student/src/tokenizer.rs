@@ -1,10 +1,15 @@
-//! Text to token ids and back: byte-level BPE (GPT-2's alphabet) through the `tokenizers` crate, built from GGUF
-//! metadata or from a `tokenizer.json`. Special tokens are *never* matched in plain text: only `encode_template`
-//! turns their spelling into their ids, and it is called on a template's own text alone (see `template.rs`).
+//! Text to token ids and back, through the BPE of the `tokenizers` crate: byte-level (GPT-2's alphabet) or of the
+//! SentencePiece kind (`pieces`), built from GGUF metadata or from a `tokenizer.json`. Special tokens are *never* matched in
+//! plain text: only `encode_template` turns their spelling into their ids, and it is called on a template's own text alone
+//! (see `template.rs`). What SentencePiece calls user-defined (line breaks, runs of spaces) is part of plain text, unless the
+//! template spells it.
 
 mod build;
+mod directory;
 mod gguf;
+mod pieces;
 mod save;
+mod specials;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -12,30 +17,29 @@ mod tests;
 use std::collections::HashMap;
 
 use crate::error::TextError;
+use pieces::{Before, Pieces, Prefix, SPACE};
+use specials::Part;
 
+pub use specials::SpecialToken;
+pub(crate) use specials::Specials;
 pub use stream::Detokeniser;
-
-/// A token that BPE never produces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SpecialToken {
-    pub text: String,
-    pub id: u32,
-    /// Control tokens vanish from decoded text; user-defined ones (`<tool_call>`) are kept.
-    pub control: bool,
-}
 
 /// The model's tokenizer.
 pub struct TextTokenizer {
     /// Knows no special token, so that plain text cannot smuggle one in.
     plain: tokenizers::Tokenizer,
-    /// Longest first, so that the longest match wins.
-    specials: Vec<SpecialToken>,
+    /// Of the SentencePiece kind only.
+    pieces: Option<Pieces>,
+    /// Matched in a template's own text.
+    specials: Specials,
     /// What each id decodes to.
     bytes: Vec<Box<[u8]>>,
     /// Ends an assistant turn.
     end: u32,
     /// Every id that ends a reply, `end` among them.
     stops: Vec<u32>,
+    /// Whether `bos_text` goes in front of what the template writes.
+    pub(crate) adds_bos: bool,
     pub(crate) bos_text: String,
     pub(crate) eos_text: String,
 }
@@ -46,6 +50,42 @@ impl TextTokenizer {
     /// # Errors
     /// Only when the tokenizer itself is broken (a text it has no tokens for).
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        self.encode_stretch(text, Before::Nothing)
+    }
+
+    /// Ids of plain text that goes on behind other text: no space is put in front of it.
+    pub(crate) fn encode_behind(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        self.encode_stretch(text, Before::Text)
+    }
+
+    /// Ids of text in which special tokens are meant as such. `plain` is applied to each stretch between them.
+    pub(crate) fn encode_template(&self, text: &str, plain: impl Fn(&str) -> String) -> Result<Vec<u32>, TextError> {
+        let (mut ids, mut before) = (Vec::new(), Before::Nothing);
+        for part in self.specials.split(text) {
+            match part {
+                Part::Text(text) => ids.extend(self.encode_stretch(&plain(text), before)?),
+                Part::Special(id) => ids.push(id),
+            }
+            before = Before::Special;
+        }
+        Ok(ids)
+    }
+
+    fn encode_stretch(&self, text: &str, before: Before) -> Result<Vec<u32>, TextError> {
+        let Some(pieces) = &self.pieces else { return self.bpe(text) };
+        let (text, mut ids, mut before) = (text.replace(SPACE, " "), Vec::new(), before);
+        for part in pieces.always.split(&text) {
+            match part {
+                Part::Text(text) if pieces.prefix.applies(text, before) => ids.extend(self.bpe(&format!(" {text}"))?),
+                Part::Text(text) => ids.extend(self.bpe(text)?),
+                Part::Special(id) => ids.push(id),
+            }
+            before = Before::Special;
+        }
+        Ok(ids)
+    }
+
+    fn bpe(&self, text: &str) -> Result<Vec<u32>, TextError> {
         if text.is_empty() {
             return Ok(Vec::new());
         }
@@ -53,43 +93,61 @@ impl TextTokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Ids of text in which special tokens are meant as such. `plain` is applied to each stretch between them.
-    pub(crate) fn encode_template(&self, text: &str, plain: impl Fn(&str) -> String) -> Result<Vec<u32>, TextError> {
-        let mut ids = Vec::new();
-        let (mut rest, mut from) = (text, 0);
-        while let Some(step) = rest[from..].chars().next() {
-            if let Some(special) = self.special_at(&rest[from..]) {
-                ids.extend(self.encode(&plain(&rest[..from]))?);
-                ids.push(special.id);
-                rest = &rest[from + special.text.len()..];
-                from = 0;
-            } else {
-                from += step.len_utf8();
-            }
-        }
-        ids.extend(self.encode(&plain(rest))?);
-        Ok(ids)
+    /// What goes in front of every text, where the model's file asks for it.
+    pub(crate) fn first_token(&self) -> Option<u32> {
+        self.specials.at(&self.bos_text).filter(|_| self.adds_bos).map(|(_, id)| id)
     }
 
-    fn special_at(&self, text: &str) -> Option<&SpecialToken> {
-        self.specials.iter().find(|special| text.starts_with(&special.text))
+    /// Makes user-defined tokens that `template` spells its own: one that divides turns must not come out of plain text.
+    /// Line breaks and spaces stay text.
+    pub(crate) fn reserve(&mut self, template: &str) {
+        let Some(pieces) = &mut self.pieces else { return };
+        let own = |special: &SpecialToken| {
+            let divides = special.text.contains(|letter: char| !letter.is_whitespace());
+            divides && (self.stops.contains(&special.id) || template.contains(&special.text))
+        };
+        let (reserved, always): (Vec<_>, Vec<_>) = pieces.always.list().iter().cloned().partition(own);
+        pieces.always = Specials::new(always);
+        self.specials = Specials::new(self.specials.list().iter().cloned().chain(reserved).collect());
     }
 
+    /// Whether a space is put in front of texts that have none.
+    pub(crate) fn puts_space(&self) -> bool {
+        self.pieces.as_ref().is_some_and(|pieces| pieces.prefix != Prefix::Never)
+    }
+
+    /// Those that only a template's own text can hold.
     #[must_use]
     pub fn specials(&self) -> &[SpecialToken] {
+        self.specials.list()
+    }
+
+    /// The same, to look for them in a text.
+    pub(crate) fn matcher(&self) -> &Specials {
         &self.specials
+    }
+
+    /// Every token that BPE does not produce.
+    fn all_specials(&self) -> impl Iterator<Item = &SpecialToken> {
+        self.specials.list().iter().chain(self.pieces.iter().flat_map(|pieces| pieces.always.list()))
     }
 
     /// The text of a reply: control tokens are left out, bytes that are not UTF-8 become U+FFFD.
     #[must_use]
     pub fn decode(&self, ids: &[u32]) -> String {
-        let mut stream = Detokeniser::default();
+        let mut stream = self.detokeniser();
         let mut text = String::new();
         for &id in ids {
             text.push_str(&stream.push(self.token_bytes(id)));
         }
         text.push_str(&stream.finish());
         text
+    }
+
+    /// Reads one reply as it comes.
+    #[must_use]
+    pub fn detokeniser(&self) -> Detokeniser {
+        if self.puts_space() { Detokeniser::without_first_space() } else { Detokeniser::default() }
     }
 
     /// Bytes one id stands for; none for control tokens and ids outside the vocabulary.

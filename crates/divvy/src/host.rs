@@ -198,7 +198,7 @@ impl Desk {
         let messages = &work.request.messages;
         let prompt = if work.raw {
             let text: String = messages.iter().map(|message| &*message.content).collect();
-            self.model.tokenizer.encode(&text)
+            self.model.encode_raw(&text)
         } else {
             self.model.encode_chat(messages)
         };

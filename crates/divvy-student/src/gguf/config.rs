@@ -55,6 +55,22 @@ impl Header {
         }
     }
 
+    pub(crate) fn floats(&self, key: &str) -> Result<&[f64], LoadError> {
+        match self.metadata.get(key) {
+            Some(Value::Floats(values)) => Ok(values),
+            Some(_) => Err(self.wrong_type(key, "a list of floating-point numbers")),
+            None => Err(self.missing_key(key)),
+        }
+    }
+
+    pub(crate) fn optional_bool(&self, key: &str) -> Result<Option<bool>, LoadError> {
+        match self.metadata.get(key) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(_) => Err(self.wrong_type(key, "true or false")),
+        }
+    }
+
     fn optional_float(&self, key: &str) -> Result<Option<f32>, LoadError> {
         match self.metadata.get(key) {
             None => Ok(None),

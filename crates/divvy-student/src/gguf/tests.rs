@@ -123,9 +123,11 @@ fn bad_metadata_is_named() {
         ("llama.rope.scaling.type", Value::Text("yarn".into()), "original_context_length is missing"),
         ("general.alignment", Value::Int(7), "general.alignment"),
         ("tokenizer.ggml.pre", Value::Text("dbrx".into()), "dbrx"),
-        ("tokenizer.ggml.model", Value::Text("llama".into()), "gpt2"),
+        ("tokenizer.ggml.model", Value::Text("bert".into()), "gpt2"),
+        ("tokenizer.ggml.model", Value::Text("llama".into()), "tokenizer.ggml.scores is missing"),
         ("tokenizer.ggml.eos_token_id", Value::Int(500), "500"),
         ("tokenizer.ggml.merges", Value::Texts(vec!["x".into()]), "merge"),
+        ("tokenizer.ggml.merges", Value::Texts(vec!["the the".into()]), "makes no token"),
         ("tokenizer.ggml.token_type", Value::Ints(vec![1]), "1 types"),
         ("tokenizer.chat_template", Value::Text("{% for".into()), "chat template"),
     ] {
@@ -138,6 +140,8 @@ fn bad_metadata_is_named() {
         m.insert("llama.attention.key_length".into(), Value::Int(1 << 10));
     });
     assert!(wide.contains("context length") && wide.contains("at most 131072 with heads of 1024"), "{wide}");
+    let untold = refused(|m| drop(m.remove("tokenizer.chat_template")));
+    assert!(untold.contains("tokenizer.chat_template (a base model's"), "{untold}");
     let missing = refused(|m| drop(m.remove("llama.feed_forward_length")));
     assert!(missing.contains("llama.feed_forward_length is missing"), "{missing}");
 }

@@ -1,10 +1,8 @@
-//! Makes a tokenizer from what a model ships with. Pre-tokenizers are named in GGUF; their definitions are those of the
-//! models' own `tokenizer.json` files (SmolLM2: single digits, then GPT-2's pattern; Qwen2: NFC and its own pattern).
+//! Makes a tokenizer from GGUF metadata. Pre-tokenizers are named there; their definitions are those of the models' own
+//! `tokenizer.json` files (SmolLM2: single digits, then GPT-2's pattern; Qwen2: NFC and its own pattern).
 
-use std::path::Path;
-
-use serde_json::Value as Json;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::replace::Replace;
 use tokenizers::normalizers::unicode::NFC;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -13,7 +11,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
-use super::{SpecialToken, TextTokenizer, byte_alphabet};
+use super::pieces::{self, Form, Pieces, Prefix};
+use super::{SpecialToken, Specials, TextTokenizer, byte_alphabet};
 use crate::error::LoadError;
 use crate::gguf::Header;
 
@@ -28,112 +27,175 @@ pub(super) const PRE_TOKENIZERS: [&str; 4] = ["gpt-2", "smollm", "llama-bpe", "q
 
 /// GGUF's token types.
 pub(super) const NORMAL: i64 = 1;
+pub(super) const UNKNOWN: i64 = 2;
 pub(super) const CONTROL: i64 = 3;
 pub(super) const USER_DEFINED: i64 = 4;
 pub(super) const UNUSED: i64 = 5;
+pub(super) const BYTE: i64 = 6;
 
 /// Special tokens that end a reply in every family that has them.
-const ENDINGS: [&str; 4] = ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>"];
+const ENDINGS: [&str; 5] = ["<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end_of_text|>", "<end_of_turn>"];
+
+/// The vocabulary of a GGUF file.
+struct Listed<'a> {
+    tokens: &'a [String],
+    types: &'a [i64],
+}
+
+impl<'a> Listed<'a> {
+    fn of(header: &'a Header, vocab: usize) -> Result<Self, LoadError> {
+        let tokens = header.texts("tokenizer.ggml.tokens")?;
+        let types = header.ints("tokenizer.ggml.token_type")?;
+        if tokens.len() == types.len() && tokens.len() <= vocab {
+            return Ok(Self { tokens, types });
+        }
+        let (tokens, types) = (tokens.len(), types.len());
+        let reason = format!("{tokens} tokens with {types} types for {vocab} embedding rows");
+        Err(LoadError::Tokenizer { file: header.file.clone(), reason })
+    }
+
+    fn with(&self, wanted: impl Fn(i64) -> bool) -> impl Iterator<Item = (u32, &'a str)> {
+        let all = self.tokens.iter().zip(self.types).zip(0..);
+        all.filter(move |((_, kind), _)| wanted(**kind)).map(|((text, _), id)| (id, text.as_str()))
+    }
+
+    fn id(&self, id: usize) -> Option<u32> {
+        u32::try_from(id).ok().filter(|_| id < self.tokens.len())
+    }
+
+    /// The special tokens of some types.
+    fn special(&self, types: &[i64]) -> Vec<SpecialToken> {
+        let token = |(id, text): (u32, &str)| {
+            let control = self.types[id as usize] != USER_DEFINED;
+            SpecialToken { text: text.to_owned(), id, control }
+        };
+        self.with(|kind| types.contains(&kind)).map(token).collect()
+    }
+}
 
 impl TextTokenizer {
     /// Builds the tokenizer that a GGUF file describes. `vocab` is the number of embedding rows.
     ///
     /// # Errors
-    /// Another tokenizer model than gpt2 BPE, an unknown pre-tokenizer, or lists that do not fit together.
+    /// A tokenizer model other than these, an unknown pre-tokenizer, or lists that do not fit together.
     pub(crate) fn from_gguf(header: &Header, vocab: usize) -> Result<Self, LoadError> {
         let bad = |reason: String| LoadError::Tokenizer { file: header.file.clone(), reason };
-        let model = header.text("tokenizer.ggml.model")?;
-        if model != "gpt2" {
-            return Err(bad(format!("model \"{model}\" is not supported; supported: gpt2 (byte-level BPE)")));
-        }
-        let tokens = header.texts("tokenizer.ggml.tokens")?;
-        let types = header.ints("tokenizer.ggml.token_type")?;
-        if tokens.len() != types.len() || tokens.len() > vocab {
-            let (tokens, types) = (tokens.len(), types.len());
-            return Err(bad(format!("{tokens} tokens with {types} types for {vocab} embedding rows")));
-        }
-        let merges = header.texts("tokenizer.ggml.merges")?;
-        let pre = header.text("tokenizer.ggml.pre")?;
-        // Llama 3 takes a word that is a token as it is, whatever merges lead to.
-        let bpe = gguf_bpe(tokens, types, merges, pre == "llama-bpe").map_err(bad)?;
-        let mut plain = Tokenizer::new(bpe);
-        apply_pre_tokenizer(&mut plain, pre).map_err(bad)?;
-        let specials =
-            tokens.iter().zip(types).zip(0..).filter(|((_, kind), _)| [CONTROL, USER_DEFINED].contains(kind));
-        let specials = specials
-            .map(|((text, &kind), id)| SpecialToken { text: text.clone(), id, control: kind == CONTROL })
-            .collect();
-        let ordinary = tokens.iter().zip(types).zip(0..).filter(|((_, kind), _)| **kind == NORMAL);
-        let ordinary = ordinary.map(|((text, _), id)| (id, text.as_str()));
-        let bytes = token_bytes(ordinary, &specials, tokens.len());
-        let named = |key: &str| Ok::<_, LoadError>(header.optional_size(key)?.and_then(|id| tokens.get(id)).cloned());
+        let listed = Listed::of(header, vocab)?;
+        let (plain, pieces, kinds) = match header.text("tokenizer.ggml.model")? {
+            "gpt2" => (gguf_byte_level(header, &listed)?, None, [CONTROL, USER_DEFINED]),
+            "llama" => {
+                let (plain, pieces) = gguf_pieces(header, &listed)?;
+                (plain, Some(pieces), [CONTROL, UNKNOWN])
+            }
+            other => {
+                let supported = "gpt2 (byte-level BPE), llama (SentencePiece's BPE)";
+                return Err(bad(format!("model \"{other}\" is not supported; supported: {supported}")));
+            }
+        };
         let eos = header.size("tokenizer.ggml.eos_token_id")?;
-        let end = u32::try_from(eos).ok().filter(|&id| (id as usize) < tokens.len());
-        let end = end.ok_or_else(|| bad(format!("end token {eos} is not in the vocabulary")))?;
-        Ok(Self {
+        let end = listed.id(eos).ok_or_else(|| bad(format!("end token {eos} is not in the vocabulary")))?;
+        let named = |key: &str| Ok::<_, LoadError>(header.optional_size(key)?.and_then(|id| listed.id(id)));
+        let turn = named("tokenizer.ggml.eot_token_id")?;
+        let spelled = |id: u32| listed.tokens[id as usize].clone();
+        let bos_text = named("tokenizer.ggml.bos_token_id")?.map(spelled).unwrap_or_default();
+        let adds_bos = header.optional_bool("tokenizer.ggml.add_bos_token")?.unwrap_or(pieces.is_some());
+        let mut tokenizer = Self {
             plain,
-            stops: stops(&specials, &[end]),
-            specials: longest_first(specials),
-            bytes,
+            pieces,
+            specials: Specials::new(listed.special(&kinds)),
+            bytes: Vec::new(),
             end,
-            bos_text: named("tokenizer.ggml.bos_token_id")?.unwrap_or_default(),
-            eos_text: tokens[eos].clone(),
-        })
+            stops: Vec::new(),
+            adds_bos: adds_bos && !bos_text.is_empty(),
+            bos_text,
+            eos_text: spelled(end),
+        };
+        tokenizer.complete(listed.tokens.len(), [end].into_iter().chain(turn));
+        Ok(tokenizer)
     }
 
-    /// Builds the tokenizer of a Hugging Face directory.
-    ///
-    /// # Errors
-    /// A missing or unreadable file, a tokenizer that is not byte-level BPE, no end token.
-    pub(crate) fn from_directory(dir: &Path, vocab: usize) -> Result<Self, LoadError> {
-        let path = dir.join("tokenizer.json");
-        let bad = |reason: String| LoadError::Tokenizer { file: path.display().to_string(), reason };
-        let mut json = read_json(&path)?;
-        let specials = added_tokens(&json).map_err(bad)?;
-        json["added_tokens"] = Json::Array(Vec::new());
-        for unwanted in ["post_processor", "truncation", "padding"] {
-            json[unwanted] = Json::Null;
+    /// Fills in what each of `len` ids decodes to and what ends a reply.
+    pub(super) fn complete(&mut self, len: usize, ends: impl Iterator<Item = u32>) {
+        let alphabet = byte_alphabet();
+        let letters = |text: &str| text.chars().filter_map(|letter| alphabet.get(&letter).copied()).collect();
+        let mut bytes = vec![Box::default(); len];
+        for (text, id) in self.plain.get_vocab(false) {
+            bytes[id as usize] = if self.pieces.is_some() { pieces::piece_bytes(&text) } else { letters(&text) };
         }
-        if json["model"]["type"] != "BPE" || !json["decoder"].to_string().contains("ByteLevel") {
-            return Err(bad("not a byte-level BPE tokenizer, the only kind supported".into()));
+        for special in self.all_specials() {
+            bytes[special.id as usize] = if special.control { Box::default() } else { special.text.as_bytes().into() };
         }
-        let plain = Tokenizer::from_bytes(json.to_string()).map_err(|error| bad(error.to_string()))?;
-        let words = plain.get_vocab(false);
-        let highest = words.values().copied().chain(specials.iter().map(|special| special.id)).max().unwrap_or(0);
-        if highest as usize >= vocab {
-            return Err(bad(format!("token {highest} has no embedding; the model has {vocab}")));
-        }
-        let ordinary = words.iter().map(|(text, &id)| (id, text.as_str()));
-        let bytes = token_bytes(ordinary, &specials, highest as usize + 1);
-        let config = read_json(&dir.join("tokenizer_config.json")).unwrap_or(Json::Null);
-        let eos_text = token_text(&config["eos_token"]).unwrap_or_default();
-        let bos_text = token_text(&config["bos_token"]).unwrap_or_default();
-        let id_of = |text: &str| specials.iter().find(|special| special.text == text).map(|special| special.id);
-        let generation = read_json(&dir.join("generation_config.json")).unwrap_or(Json::Null);
-        let mut ends: Vec<u32> = id_of(&eos_text).into_iter().collect();
-        ends.extend(numbers(&generation["eos_token_id"]));
-        let end = *ends.first().ok_or_else(|| bad("no end token in tokenizer_config.json".into()))?;
-        Ok(Self {
-            plain,
-            stops: stops(&specials, &ends),
-            specials: longest_first(specials),
-            bytes,
-            end,
-            bos_text,
-            eos_text,
-        })
+        self.bytes = bytes;
+        let known = self.all_specials().filter(|special| ENDINGS.contains(&special.text.as_str()));
+        self.stops = ends.chain(known.map(|special| special.id)).collect();
+        self.stops.sort_unstable();
+        self.stops.dedup();
     }
 }
 
-fn gguf_bpe(tokens: &[String], types: &[i64], merges: &[String], whole_words: bool) -> Result<BPE, String> {
-    let vocab = tokens.iter().zip(types).zip(0u32..).filter(|((_, kind), _)| ![CONTROL, UNUSED].contains(kind));
-    let vocab: Vocab = vocab.map(|((text, _), id)| (text.clone(), id)).collect();
+fn gguf_byte_level(header: &Header, listed: &Listed<'_>) -> Result<Tokenizer, LoadError> {
+    let bad = |reason: String| LoadError::Tokenizer { file: header.file.clone(), reason };
+    let merges = header.texts("tokenizer.ggml.merges")?;
+    let pre = header.text("tokenizer.ggml.pre")?;
+    // Llama 3 takes a word that is a token as it is, whatever merges lead to.
+    let bpe = gguf_bpe(listed, merges, pre == "llama-bpe").map_err(bad)?;
+    let mut plain = Tokenizer::new(bpe);
+    apply_pre_tokenizer(&mut plain, pre).map_err(bad)?;
+    Ok(plain)
+}
+
+fn gguf_bpe(listed: &Listed<'_>, merges: &[String], whole_words: bool) -> Result<BPE, String> {
+    let vocab = listed.with(|kind| ![CONTROL, UNUSED].contains(&kind));
+    let vocab: Vocab = vocab.map(|(id, text)| (text.to_owned(), id)).collect();
     let merges = merges
         .iter()
         .map(|merge| merge.split_once(' ').map(|(left, right)| (left.to_owned(), right.to_owned())))
         .collect::<Option<Vec<_>>>()
         .ok_or("a merge is not two tokens with a space between")?;
+    check_merges(&merges, |text| vocab.contains_key(text))?;
     BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(whole_words).build().map_err(|error| error.to_string())
+}
+
+/// The `tokenizers` crate takes it for granted that what a merge makes is no longer than the longest token.
+pub(super) fn check_merges(merges: &[(String, String)], has: impl Fn(&str) -> bool) -> Result<(), String> {
+    let stray = merges.iter().find(|(left, right)| !has(&format!("{left}{right}")));
+    stray.map_or(Ok(()), |(left, right)| Err(format!("the merge of {left:?} and {right:?} makes no token")))
+}
+
+fn gguf_pieces(header: &Header, listed: &Listed<'_>) -> Result<(Tokenizer, Pieces), LoadError> {
+    let bad = |reason: String| LoadError::Tokenizer { file: header.file.clone(), reason };
+    let scores = header.floats("tokenizer.ggml.scores")?;
+    if scores.len() != listed.tokens.len() {
+        return Err(bad(format!("{} tokens with {} scores", listed.tokens.len(), scores.len())));
+    }
+    let plain = gguf_piece_bpe(listed, scores).map_err(bad)?;
+    let prefix = header.optional_bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+    let always = Specials::new(listed.special(&[USER_DEFINED]));
+    let form = Form::new(prefix);
+    let prefix = if prefix { Prefix::Stretch } else { Prefix::Never };
+    Ok((plain, Pieces { always, prefix, form }))
+}
+
+/// Only normal pieces are merged; bytes are for what has no piece.
+fn gguf_piece_bpe(listed: &Listed<'_>, scores: &[f64]) -> Result<Tokenizer, String> {
+    let mut vocab = Vocab::new();
+    for (id, text) in listed.with(|kind| [NORMAL, BYTE].contains(&kind)).filter(|(_, text)| !text.is_empty()) {
+        if let Some(other) = vocab.insert(text.to_owned(), id) {
+            return Err(format!("tokens {other} and {id} are both {text:?}"));
+        }
+    }
+    pieces::check_bytes(|text| vocab.contains_key(text))?;
+    let scored = listed.with(|kind| kind == NORMAL).map(|(id, text)| (id, text, scores[id as usize] as f32));
+    let scored: Vec<_> = scored.collect();
+    if let Some((id, _, score)) = scored.iter().find(|(_, _, score)| !score.is_finite()) {
+        return Err(format!("token {id} has the score {score}, which is no number"));
+    }
+    let merges = pieces::merges(&scored)?;
+    let bpe = BPE::builder().vocab_and_merges(vocab, merges).byte_fallback(true).fuse_unk(true).build();
+    let mut plain = Tokenizer::new(bpe.map_err(|error| error.to_string())?);
+    let spaces = Replace::new(" ", "▁").map_err(|error| error.to_string())?;
+    plain.with_normalizer(Some(spaces)).map_err(|error| error.to_string())?;
+    Ok(plain)
 }
 
 pub(super) fn apply_pre_tokenizer(tokenizer: &mut Tokenizer, name: &str) -> Result<(), String> {
@@ -158,64 +220,4 @@ pub(super) fn apply_pre_tokenizer(tokenizer: &mut Tokenizer, name: &str) -> Resu
     };
     tokenizer.with_pre_tokenizer(Some(Sequence::new(steps)));
     Ok(())
-}
-
-/// What each id decodes to: the alphabet undone for BPE tokens, the spelling itself for kept special tokens.
-fn token_bytes<'a>(
-    ordinary: impl Iterator<Item = (u32, &'a str)>,
-    specials: &Vec<SpecialToken>,
-    len: usize,
-) -> Vec<Box<[u8]>> {
-    let alphabet = byte_alphabet();
-    let mut bytes = vec![Box::default(); len];
-    for (id, text) in ordinary {
-        bytes[id as usize] = text.chars().filter_map(|letter| alphabet.get(&letter).copied()).collect();
-    }
-    for special in specials {
-        bytes[special.id as usize] = if special.control { Box::default() } else { special.text.as_bytes().into() };
-    }
-    bytes
-}
-
-fn longest_first(mut specials: Vec<SpecialToken>) -> Vec<SpecialToken> {
-    specials.retain(|special| !special.text.is_empty());
-    specials.sort_by(|a, b| b.text.len().cmp(&a.text.len()).then_with(|| a.text.cmp(&b.text)));
-    specials
-}
-
-fn stops(specials: &[SpecialToken], ends: &[u32]) -> Vec<u32> {
-    let known = specials.iter().filter(|special| ENDINGS.contains(&special.text.as_str())).map(|special| special.id);
-    let mut stops: Vec<u32> = ends.iter().copied().chain(known).collect();
-    stops.sort_unstable();
-    stops.dedup();
-    stops
-}
-
-fn read_json(path: &Path) -> Result<Json, LoadError> {
-    let text = std::fs::read_to_string(path).map_err(|error| LoadError::io(path, error))?;
-    serde_json::from_str(&text)
-        .map_err(|error| LoadError::corrupt(&path.display().to_string(), "JSON", error.to_string()))
-}
-
-fn added_tokens(json: &Json) -> Result<Vec<SpecialToken>, String> {
-    let list = json["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
-    list.iter()
-        .map(|token| {
-            let text = token["content"].as_str()?.to_owned();
-            let id = u32::try_from(token["id"].as_u64()?).ok()?;
-            Some(SpecialToken { text, id, control: token["special"].as_bool().unwrap_or(false) })
-        })
-        .collect::<Option<_>>()
-        .ok_or_else(|| "an added token lacks content or id".into())
-}
-
-/// A token is written as a text or as an object with `content`.
-fn token_text(json: &Json) -> Option<String> {
-    json.as_str().or_else(|| json["content"].as_str()).map(str::to_owned)
-}
-
-fn numbers(json: &Json) -> Vec<u32> {
-    let one = json.as_u64().into_iter();
-    let many = json.as_array().into_iter().flatten().filter_map(Json::as_u64);
-    one.chain(many).filter_map(|id| u32::try_from(id).ok()).collect()
 }

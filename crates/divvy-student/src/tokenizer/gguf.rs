@@ -1,18 +1,22 @@
 //! A tokenizer as the metadata of a GGUF file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde_json::Value as Json;
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::BPE;
 
 use super::TextTokenizer;
-use super::build::{CONTROL, NORMAL, PRE_TOKENIZERS, UNUSED, USER_DEFINED, apply_pre_tokenizer};
+use super::build::{BYTE, CONTROL, NORMAL, PRE_TOKENIZERS, UNUSED, USER_DEFINED, apply_pre_tokenizer};
+use super::directory::merges;
+use super::pieces::{self, Prefix};
 use crate::gguf::Value;
 
+type Entries = Vec<(&'static str, Value)>;
+
 impl TextTokenizer {
-    /// Tokens, their types, merges and the special ids, for a model with `vocab` embedding rows; rows without a token
-    /// get one that is never used.
+    /// Tokens, their types, merges or scores, and the special ids, for a model with `vocab` embedding rows; rows without a
+    /// token get one that is never used.
     ///
     /// # Errors
     /// Why GGUF has no form for it.
@@ -20,14 +24,16 @@ impl TextTokenizer {
         let json = serde_json::to_value(&self.plain).map_err(|error| error.to_string())?;
         let (tokens, types) = self.tokens(vocab);
         let id_of = |text: &str| tokens.iter().position(|token| token == text).map(|id| Value::Int(id as i64));
-        let mut entries = vec![
-            ("model", Value::Text("gpt2".into())),
-            ("pre", Value::Text(pre_tokenizer(&json)?.into())),
-            ("merges", Value::Texts(merges(&json)?)),
-            ("eos_token_id", Value::Int(self.end.into())),
-            // The chat template writes the first token where a model has one, in training as at inference.
-            ("add_bos_token", Value::Bool(false)),
-        ];
+        let mut entries = match self.prefix() {
+            None => byte_level_entries(&json)?,
+            Some(prefix) => piece_entries(prefix, merges(&json)?, &tokens, &types)?,
+        };
+        if self.pieces.is_some() {
+            entries.extend(id_of("<unk>").map(|id| ("unknown_token_id", id)));
+        }
+        entries.push(("eos_token_id", Value::Int(self.end.into())));
+        // The chat template writes the first token where a model has one, in training as at inference.
+        entries.push(("add_bos_token", Value::Bool(false)));
         if !self.bos_text.is_empty() {
             entries.extend(id_of(&self.bos_text).map(|id| ("bos_token_id", id)));
         }
@@ -35,13 +41,18 @@ impl TextTokenizer {
         Ok(entries.into_iter().map(|(key, value)| (format!("tokenizer.ggml.{key}"), value)).collect())
     }
 
+    fn prefix(&self) -> Option<Prefix> {
+        self.pieces.as_ref().map(|pieces| pieces.prefix)
+    }
+
     fn tokens(&self, vocab: usize) -> (Vec<String>, Vec<i64>) {
         let mut tokens: Vec<String> = (0..vocab).map(|id| format!("[PAD{id}]")).collect();
         let mut types = vec![UNUSED; vocab];
         for (text, id) in self.plain.get_vocab(false) {
-            (tokens[id as usize], types[id as usize]) = (text, NORMAL);
+            types[id as usize] = if self.pieces.is_some() && pieces::byte(&text).is_some() { BYTE } else { NORMAL };
+            tokens[id as usize] = text;
         }
-        for special in &self.specials {
+        for special in self.all_specials() {
             let kind = if special.control { CONTROL } else { USER_DEFINED };
             (tokens[special.id as usize], types[special.id as usize]) = (special.text.clone(), kind);
         }
@@ -49,14 +60,49 @@ impl TextTokenizer {
     }
 }
 
-/// Two tokens with a space between, as `tokenizer.json` once had them too.
-fn merges(json: &Json) -> Result<Vec<String>, String> {
-    let merges = json["model"]["merges"].as_array().ok_or("it has no merges")?;
-    let one = |merge: &Json| match merge {
-        Json::String(merge) => Some(merge.clone()),
-        pair => Some(format!("{} {}", pair[0].as_str()?, pair[1].as_str()?)),
-    };
-    merges.iter().map(one).collect::<Option<_>>().ok_or_else(|| "a merge is not two tokens".to_owned())
+fn byte_level_entries(json: &Json) -> Result<Entries, String> {
+    let merges = merges(json)?.into_iter().map(|(left, right)| format!("{left} {right}")).collect();
+    Ok(vec![
+        ("model", Value::Text("gpt2".into())),
+        ("pre", Value::Text(pre_tokenizer(json)?.into())),
+        ("merges", Value::Texts(merges)),
+    ])
+}
+
+/// Only normal pieces have merges and scores of their own.
+fn piece_entries(
+    prefix: Prefix,
+    mut merges: Vec<(String, String)>,
+    tokens: &[String],
+    types: &[i64],
+) -> Result<Entries, String> {
+    let ordinary = tokens.iter().zip(types).zip(0..).filter(|((_, kind), _)| **kind == NORMAL);
+    let ordinary: Vec<(u32, &str)> = ordinary.map(|((text, _), id)| (id, text.as_str())).collect();
+    let known: HashSet<&str> = ordinary.iter().map(|(_, text)| *text).collect();
+    let normal = |text: &str| known.contains(text);
+    merges.retain(|(left, right)| normal(left) && normal(right) && normal(&format!("{left}{right}")));
+    let mut scores = vec![0.0; tokens.len()];
+    for (&(id, _), score) in ordinary.iter().zip(pieces::scores(&ordinary, &merges)?) {
+        scores[id as usize] = f64::from(score);
+    }
+    Ok(vec![
+        ("model", Value::Text("llama".into())),
+        ("pre", Value::Text("default".into())),
+        ("scores", Value::Floats(scores)),
+        ("add_space_prefix", Value::Bool(space_prefix(prefix)?)),
+    ])
+}
+
+/// llama.cpp puts a space in front of every stretch or of none. A chat begins with a special token, so that a space in
+/// front of the whole text alone is none.
+fn space_prefix(prefix: Prefix) -> Result<bool, String> {
+    match prefix {
+        Prefix::Never | Prefix::Missing { every: false } => Ok(false),
+        Prefix::Stretch => Ok(true),
+        Prefix::Missing { every: true } => {
+            Err("llama.cpp has no space in front of only those stretches that lack one".into())
+        }
+    }
 }
 
 /// GGUF names pre-tokenizers instead of describing them.

@@ -28,7 +28,7 @@ impl TextTokenizer {
 
     fn json(&self) -> io::Result<Json> {
         let mut json = serde_json::to_value(&self.plain)?;
-        let mut specials: Vec<_> = self.specials.iter().collect();
+        let mut specials: Vec<_> = self.all_specials().collect();
         specials.sort_by_key(|special| special.id);
         let added = specials.iter().map(|special| {
             json!({
@@ -37,8 +37,12 @@ impl TextTokenizer {
             })
         });
         json["added_tokens"] = added.collect();
-        json["decoder"] =
-            json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false });
+        match &self.pieces {
+            Some(pieces) => pieces.form.put_into(&mut json),
+            None => {
+                json["decoder"] = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false });
+            }
+        }
         // A reader gives an added token the next free id unless the vocabulary names one.
         for special in specials {
             json["model"]["vocab"][&special.text] = json!(special.id);

@@ -4,11 +4,23 @@
 #[derive(Clone, Debug, Default)]
 pub struct Detokeniser {
     pending: Vec<u8>,
+    /// The first byte is still to come and goes if it is a space.
+    drop_space: bool,
 }
 
 impl Detokeniser {
+    /// For tokenizers that put a space in front of a text: the first one is not the text's own.
+    #[must_use]
+    pub fn without_first_space() -> Self {
+        Self { drop_space: true, ..Self::default() }
+    }
+
     /// Takes the next bytes and returns the text that is now certain.
-    pub fn push(&mut self, bytes: &[u8]) -> String {
+    pub fn push(&mut self, mut bytes: &[u8]) -> String {
+        if self.drop_space && !bytes.is_empty() {
+            self.drop_space = false;
+            bytes = bytes.strip_prefix(b" ").unwrap_or(bytes);
+        }
         self.pending.extend_from_slice(bytes);
         let mut text = String::new();
         let mut used = 0;

@@ -42,6 +42,11 @@ fn qwen2_ids_are_those_of_the_reference() {
     check_parity("qwen2.5-coder-0.5b-q4_k_m.gguf", "tokenizer-qwen2.json");
 }
 
+#[test]
+fn gemma3_ids_are_those_of_the_reference() {
+    check_parity("gemma-3-270m-q4_k_m.gguf", "tokenizer-gemma3.json");
+}
+
 /// Ids, specials and endings survive being written as a Hugging Face directory.
 fn check_saved(tokenizer: &TextTokenizer, vocab: usize) {
     let folder = tempfile::tempdir().unwrap();
@@ -70,7 +75,11 @@ fn check_saved(tokenizer: &TextTokenizer, vocab: usize) {
 #[test]
 fn a_tokenizer_survives_being_saved() {
     check_saved(&tiny_tokenizer(), 101);
-    for (model, vocab) in [("SmolLM2-135M-Instruct.Q4_1.gguf", 49_152), ("qwen2.5-coder-0.5b-q4_k_m.gguf", 151_936)] {
+    for (model, vocab) in [
+        ("SmolLM2-135M-Instruct.Q4_1.gguf", 49_152),
+        ("qwen2.5-coder-0.5b-q4_k_m.gguf", 151_936),
+        ("gemma-3-270m-q4_k_m.gguf", 262_144),
+    ] {
         if let Some(path) = real_model(model) {
             check_saved(&of_gguf(&path), vocab);
         }
