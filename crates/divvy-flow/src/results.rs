@@ -188,7 +188,8 @@ fn arm_result(
         further.hear(member.verdicts);
         for repeat in 0..repeats {
             questions.iter().try_for_each(|question| {
-                add_answer(&mut tally, arm, &question, member.rows.get(&*seeds::answer(&question.id, repeat)), further)
+                let row = member.rows.get(&*seeds::answer(&question.id, repeat));
+                add_answer(&mut tally, arm, (&question, repeat), row, further)
             })?;
         }
     }
@@ -199,7 +200,7 @@ fn arm_result(
 fn add_answer(
     tally: &mut Tally,
     arm: &Arm,
-    question: &Question,
+    (question, repeat): (&Question, u32),
     row: Option<&ItemRow>,
     further: &mut Further,
 ) -> Result<(), FlowError> {
@@ -210,7 +211,7 @@ fn add_answer(
     if arm.strategy.needs_decomposer() {
         quality::count(&mut tally.quality, arm.strategy, question, graded.as_ref());
     }
-    further.add(question, graded.as_ref());
+    further.add(question, repeat, graded.as_ref());
     tally.without_decomposition += u64::from(row.is_some_and(rows::has_no_decomposition));
     tally.add(question, graded);
     Ok(())

@@ -1,7 +1,11 @@
 //! The graded rows of a plan, a part at a time and in the order of its questions: what a report shows of
 //! every row. Parts are read ahead and understood on other threads; they come out in order.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use divvy_core::{
     arm::Arm,
@@ -63,11 +67,10 @@ pub(crate) async fn each_with_records<T: Send + 'static>(
     let named = |arm: &Arm| (0..plan.repeats).map(move |repeat| answer_name(&arm.slug(), repeat)).collect::<Vec<_>>();
     let arms: Arc<[String]> = plan.arms.iter().flat_map(named).collect();
     let questions = evaluate::questions(context, plan);
-    let size = (ROWS_A_PART / arms.len().max(1)).max(1);
     let (places, arms) = (&places, &arms);
     // Numbers, not slices: a future that is made from a borrowed item cannot be sent.
-    let parts = (0..questions.len().div_ceil(size)).map(|number| {
-        let questions = (number * size..questions.len().min((number + 1) * size)).map(|at| questions.at(at)).collect();
+    let parts = parts(questions.len(), arms.len()).map(|part| {
+        let questions = part.map(|at| questions.at(at)).collect();
         let raw = Raw { arms: Arc::clone(arms), questions, ..Raw::default() };
         read(context, places, raw, make.clone(), with_calls)
     });
@@ -76,6 +79,37 @@ pub(crate) async fn each_with_records<T: Send + 'static>(
         take(made, records)?;
     }
     Ok(())
+}
+
+/// The records alone, for who counts figures: of calls is read what they took, not what was said.
+pub(crate) async fn each_records(
+    context: &Context,
+    plan: &EvaluatePlan,
+    mut take: impl FnMut(Records),
+) -> Result<(), FlowError> {
+    let places = &context.store.places(&context.digest, Stage::Evaluate).await?;
+    let questions = evaluate::questions(context, plan);
+    let parts = parts(questions.len(), plan.arms.len() * plan.repeats as usize).map(|part| {
+        let ids: Vec<QuestionId> = part.map(|at| questions.at(at).id.clone()).collect();
+        async move {
+            let items = context.store.items_of(places, &context.digest, Stage::Evaluate, &ids).await?;
+            let mut seen = HashSet::new();
+            let keys = items.iter().flat_map(|row| &row.calls).filter(|key| seen.insert(*key));
+            let calls = context.store.call_usages(&keys.cloned().collect::<Vec<_>>()).await?;
+            Ok::<_, FlowError>(Records { items, calls })
+        }
+    });
+    let mut parts = std::pin::pin!(futures::stream::iter(parts).buffered(AT_ONCE));
+    while let Some(records) = parts.try_next().await? {
+        take(records);
+    }
+    Ok(())
+}
+
+/// The positions of so many questions, part by part.
+fn parts(questions: usize, arms: usize) -> impl Iterator<Item = Range<usize>> {
+    let size = (ROWS_A_PART / arms.max(1)).max(1);
+    (0..questions.div_ceil(size)).map(move |number| number * size..questions.min((number + 1) * size))
 }
 
 /// A part as the store has it.

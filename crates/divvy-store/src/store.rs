@@ -210,10 +210,14 @@ async fn connect(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCo
     options.connect().await.map_err(|e| StoreError::from_sql(path, "open", &e))
 }
 
+/// Rows that a reader's thread may be ahead of who reads them: with fewer than a part of a report has, the two wait for each
+/// other at every row.
+const ROWS_AHEAD: usize = 1024;
+
 async fn connect_readers(path: &Path) -> Result<Vec<Mutex<SqliteConnection>>, StoreError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
     // Whoever reads a whole stage reads for more than a second: nothing to be warned of.
-    let options = options.disable_statement_logging();
+    let options = options.disable_statement_logging().row_buffer_size(ROWS_AHEAD);
     let mut readers = Vec::with_capacity(READERS);
     for _ in 0..READERS {
         readers.push(Mutex::new(connect(path, &options).await?));

@@ -220,9 +220,6 @@ impl Names<'_> {
             let error = RecipeError::at_key(self.origin, "evaluate.repeats", message);
             return Err(error.hint("write solving = { temperature = 0.7 } under [evaluate], or leave repeats out"));
         }
-        if evaluate.judge.is_some() {
-            return self.fail("evaluate.judge", "a judge reads one answer to a question, so far; leave repeats out");
-        }
         Ok(repeats)
     }
 }

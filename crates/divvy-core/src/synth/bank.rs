@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::{
     family::{Family, Style, Written},
-    value::preferred,
+    value::{Value, preferred},
 };
 
 pub(super) struct Bank {
@@ -26,12 +26,23 @@ pub(super) struct Table {
     /// What other tables call a row → where it is. Every draw looks rows up.
     #[serde(skip)]
     by_name: HashMap<String, usize>,
+    #[serde(skip)]
+    cells: Vec<Cells>,
 }
+
+/// What can be asked of a row: its columns, and where a column `country@country` names a row of another table, that row's
+/// too, as `country.capital`.
+pub(super) type Cells = Vec<(String, Value)>;
 
 impl Table {
     /// The first row of this name.
     pub(super) fn row(&self, name: &str) -> Option<&[String]> {
         self.by_name.get(name).map(|at| self.rows[*at].as_slice())
+    }
+
+    /// Of the row at this place.
+    pub(super) fn cells(&self, at: usize) -> &Cells {
+        &self.cells[at]
     }
 
     fn with_index(mut self) -> Self {
@@ -78,6 +89,30 @@ pub(super) fn read() -> Result<Bank, String> {
     {
         return Err(format!("table {name}: a row has another length than the columns"));
     }
-    let tables = tables.into_iter().map(|(name, table)| (name, table.with_index())).collect();
+    let mut tables: BTreeMap<_, _> = tables.into_iter().map(|(name, table)| (name, table.with_index())).collect();
+    let all = |table: &Table| table.rows.iter().map(|row| cells(table, row, &tables)).collect::<Result<_, _>>();
+    let all: Vec<Vec<Cells>> = tables.values().map(all).collect::<Result<_, String>>()?;
+    tables.values_mut().zip(all).for_each(|(table, cells)| table.cells = cells);
     Ok(Bank { families, tables })
+}
+
+fn cells(table: &Table, row: &[String], tables: &BTreeMap<String, Table>) -> Result<Cells, String> {
+    let mut all = Cells::new();
+    for (column, cell) in table.columns.iter().zip(row) {
+        let (column, target) = column.split_once('@').map_or((&**column, None), |(name, target)| (name, Some(target)));
+        let Some(target) = target.and_then(|target| tables.get(target)) else {
+            all.push((column.to_owned(), cell_value(cell)));
+            continue;
+        };
+        let named = target.row(cell).ok_or_else(|| format!("`{cell}` of column {column} is in no table"))?;
+        let theirs = cells(target, named, tables)?;
+        all.extend(theirs.into_iter().map(|(name, value)| (format!("{column}.{name}"), value)));
+        all.push((column.to_owned(), cell_value(&named[0])));
+    }
+    Ok(all)
+}
+
+/// A cell that is an integer is a number.
+fn cell_value(cell: &str) -> Value {
+    cell.parse().map_or_else(|_| Value::Text(cell.to_owned()), Value::whole)
 }

@@ -1,17 +1,15 @@
 //! One instance of a family: the drawn variables, the values of its steps, and the sentences written from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    bank::Table,
+    bank::{Cells, Table},
     family::{Draw, Family, Pool, Style},
     rng::Rng,
     template::{capitalised, fill},
-    value::{Ratio, Value},
+    value::{Ratio, Value, preferred},
 };
 use crate::{digest::Digest, question::Split};
-
-type Bindings = BTreeMap<String, Value>;
 
 /// Draws before we give a family up; the tightest built-in family needs about a hundred.
 const TRIES: usize = 20_000;
@@ -22,10 +20,8 @@ const DEV_SHARE: u64 = 6;
 /// Numbers of an instance that decide between train and dev.
 const DECIDING: usize = 4;
 
-pub(super) struct Instance {
-    pub(super) drawn: Bindings,
-    /// Where in its range each number was drawn, from 0.
-    places: BTreeMap<String, usize>,
+pub(super) struct Instance<'b> {
+    pub(super) drawn: Drawn<'b>,
     /// Values of the steps, in order.
     pub(super) values: Vec<Value>,
 }
@@ -37,22 +33,35 @@ pub(super) struct Wording {
     pub(super) subquestions: Vec<String>,
 }
 
-impl Instance {
-    /// Draws until every need holds and every step has a sensible value.
+impl<'b> Instance<'b> {
+    /// Draws until every need holds and every step has a sensible value. `None` when that comes to a draw that is `taken`, by
+    /// its number: nothing is made of it.
     ///
     /// # Panics
     /// If the family cannot be satisfied: a mistake in its declaration, which the tests of every family catch.
-    pub(super) fn draw(family: &Family, tables: &BTreeMap<String, Table>, rng: &mut Rng) -> Self {
-        (0..TRIES)
-            .find_map(|_| Self::attempt(family, Drawn::of(&family.draws, tables, rng)))
-            .unwrap_or_else(|| panic!("family {}: no instance in {TRIES} draws", family.name))
+    pub(super) fn draw(
+        family: &'b Family,
+        tables: &'b BTreeMap<String, Table>,
+        rng: &mut Rng,
+        taken: &HashSet<u64>,
+    ) -> Option<Self> {
+        for _ in 0..TRIES {
+            let drawn = Drawn::of(&family.draws, tables, rng);
+            if drawn.number.is_some_and(|number| taken.contains(&number)) {
+                return None;
+            }
+            if let Some(instance) = Self::attempt(family, drawn) {
+                return Some(instance);
+            }
+        }
+        panic!("family {}: no instance in {TRIES} draws", family.name)
     }
 
-    fn attempt(family: &Family, Drawn { drawn, places }: Drawn) -> Option<Self> {
+    fn attempt(family: &Family, drawn: Drawn<'b>) -> Option<Self> {
         // A step before what was drawn, and the later of two.
         let known = |values: &[Value], name: &str| {
             let step = family.steps[..values.len()].iter().rposition(|step| step.name == name);
-            step.map(|at| values[at].clone()).or_else(|| drawn.get(name).cloned())
+            step.map(|at| values[at].clone()).or_else(|| drawn.get(name))
         };
         let mut values = Vec::with_capacity(family.steps.len());
         for step in &family.steps {
@@ -64,16 +73,22 @@ impl Instance {
         }
         let holds = |value: Option<Value>| value == Some(Value::whole(1));
         let all_hold = family.needs.iter().all(|need| holds(need.eval(&|name| known(&values, name))));
-        all_hold.then_some(Self { drawn, places, values })
+        all_hold.then_some(Self { drawn, values })
+    }
+
+    /// See [`Drawn`].
+    pub(super) fn number(&self) -> Option<u64> {
+        self.drawn.number
     }
 
     /// What makes the instance itself, whatever its wording: of a story or passage the numbers that lead to the answer
     /// (the same sum told of other people is the same sum), of facts all that was drawn; in no order, so that swapping
     /// two names changes nothing.
     pub(super) fn key(&self, family: &Family) -> Digest {
-        let counts = |name: &&String| family.style == Style::Facts || family.needed.contains(*name);
-        let names = self.drawn.keys().filter(counts);
-        let mut parts: Vec<String> = names.map(|name| self.drawn[name].plain()).collect();
+        let mut parts: Vec<String> = match family.style {
+            Style::Facts => self.drawn.texts(),
+            _ => family.needed.iter().filter_map(|name| Some(self.drawn.get(name)?.plain())).collect(),
+        };
         parts.sort_unstable();
         Digest::of("synth-instance/1", &(&family.name, parts))
     }
@@ -90,7 +105,7 @@ impl Instance {
             return Some(if is_dev { Split::Dev } else { Split::Train });
         }
         let numbers: Vec<(&String, usize)> =
-            family.needed.iter().filter_map(|name| Some((name, *self.places.get(name)?))).take(DECIDING).collect();
+            family.needed.iter().filter_map(|name| Some((name, self.drawn.place(name)?))).take(DECIDING).collect();
         let counts_for_train = |(name, place): &&(&String, usize)| {
             let pair = family
                 .name
@@ -146,7 +161,7 @@ impl Instance {
     }
 
     fn sentence(&self, template: &str) -> Option<String> {
-        let filled = fill(template, &|name| self.drawn.get(name).cloned());
+        let filled = fill(template, &|name| self.drawn.get(name));
         filled.unwrap_or_else(|mistake| panic!("{mistake}")).map(|text| sentence_case(&text))
     }
 }
@@ -175,40 +190,86 @@ fn sensible(value: &Value, places: u32) -> bool {
     }
 }
 
-struct Drawn {
-    drawn: Bindings,
-    places: BTreeMap<String, usize>,
+/// What was drawn, one thing for each variable. Most draws come to nothing, so that no value is made before it is asked for.
+pub(super) struct Drawn<'b> {
+    variables: Vec<(&'b str, Thing<'b>)>,
+    /// The place of this draw among all that the family can draw; `None` where they are too many to be numbered.
+    number: Option<u64>,
 }
 
-impl Drawn {
-    fn of(draws: &[Draw], tables: &BTreeMap<String, Table>, rng: &mut Rng) -> Self {
-        let mut all = Self { drawn: Bindings::new(), places: BTreeMap::new() };
+enum Thing<'b> {
+    /// And where in its range it was drawn, from 0.
+    Number(Ratio, usize),
+    Word(&'b str),
+    Row(&'b Cells),
+}
+
+impl<'b> Drawn<'b> {
+    fn of(draws: &'b [Draw], tables: &'b BTreeMap<String, Table>, rng: &mut Rng) -> Self {
+        let mut all = Self { variables: Vec::with_capacity(2 * draws.len()), number: Some(0) };
         for Draw { names, from } in draws {
-            for (name, index) in names.iter().zip(distinct(from.size(tables), names.len(), rng)) {
-                all.take(name, index, from, tables);
+            let size = from.size(tables);
+            for (name, index) in names.iter().zip(distinct(size, names.len(), rng)) {
+                all.number = all.number.and_then(|number| number.checked_mul(size as u64)?.checked_add(index as u64));
+                all.variables.push((name, from.at(index, tables)));
             }
         }
         all
     }
 
-    fn take(&mut self, name: &str, index: usize, from: &Pool, tables: &BTreeMap<String, Table>) {
-        match from {
-            Pool::Range { low, by, .. } => {
-                let steps = Ratio::whole(i64::try_from(index).expect("a small range"));
-                let value = by.mul(steps).and_then(|offset| low.add(offset)).expect("a small range");
-                self.places.insert(name.to_owned(), index);
-                self.drawn.insert(name.to_owned(), Value::Number(value));
+    fn thing(&self, name: &str) -> Option<&Thing<'b>> {
+        self.variables.iter().find(|(variable, _)| *variable == name).map(|(_, thing)| thing)
+    }
+
+    /// Of a variable (`trays`), or of a column of a drawn row (`city.country`).
+    pub(super) fn get(&self, name: &str) -> Option<Value> {
+        let (variable, column) = name.split_once('.').map_or((name, None), |(name, column)| (name, Some(column)));
+        match (self.thing(variable)?, column) {
+            (Thing::Number(number, _), None) => Some(Value::Number(*number)),
+            (Thing::Word(word), None) => Some(Value::Text((*word).to_owned())),
+            (Thing::Row(cells), Some(column)) => {
+                cells.iter().find(|(name, _)| name == column).map(|(_, value)| value.clone())
             }
-            Pool::Words(words) => _ = self.drawn.insert(name.to_owned(), Value::Text(words[index].clone())),
-            Pool::Table(table) => {
-                let table = &tables[table];
-                bind(name, &table.columns, &table.rows[index], tables, &mut self.drawn);
+            _ => None,
+        }
+    }
+
+    /// Where in its range a number was drawn.
+    fn place(&self, name: &str) -> Option<usize> {
+        match self.thing(name)? {
+            Thing::Number(_, place) => Some(*place),
+            Thing::Word(_) | Thing::Row(_) => None,
+        }
+    }
+
+    /// Every value that can be asked for, as plain text.
+    fn texts(&self) -> Vec<String> {
+        let mut texts = Vec::new();
+        for (_, thing) in &self.variables {
+            match thing {
+                Thing::Number(number, _) => texts.push(number.plain()),
+                Thing::Word(word) => texts.push(preferred(word).to_owned()),
+                Thing::Row(cells) => texts.extend(cells.iter().map(|(_, value)| value.plain())),
             }
         }
+        texts
     }
 }
 
 impl Pool {
+    /// The value at this place.
+    fn at<'b>(&'b self, index: usize, tables: &'b BTreeMap<String, Table>) -> Thing<'b> {
+        match self {
+            Self::Range { low, by, .. } => {
+                let steps = Ratio::whole(i64::try_from(index).expect("a small range"));
+                let value = by.mul(steps).and_then(|offset| low.add(offset)).expect("a small range");
+                Thing::Number(value, index)
+            }
+            Self::Words(words) => Thing::Word(&words[index]),
+            Self::Table(table) => Thing::Row(tables[table].cells(index)),
+        }
+    }
+
     /// How many values there are to draw from.
     fn size(&self, tables: &BTreeMap<String, Table>) -> usize {
         match self {
@@ -220,27 +281,6 @@ impl Pool {
             Self::Table(table) => tables.get(table).unwrap_or_else(|| panic!("there is no table `{table}`")).rows.len(),
         }
     }
-}
-
-/// Binds the cells of a row as `name.column`; a column `country@country` binds the row it names as well.
-fn bind(name: &str, columns: &[String], row: &[String], tables: &BTreeMap<String, Table>, drawn: &mut Bindings) {
-    for (column, cell) in columns.iter().zip(row) {
-        let (column, target) =
-            column.split_once('@').map_or((&**column, None), |(column, target)| (column, Some(target)));
-        let name = format!("{name}.{column}");
-        let mut value = cell_value(cell);
-        if let Some(table) = target.and_then(|target| tables.get(target)) {
-            let row = table.row(cell).unwrap_or_else(|| panic!("no {cell}"));
-            value = cell_value(&row[0]);
-            bind(&name, &table.columns, row, tables, drawn);
-        }
-        drawn.insert(name, value);
-    }
-}
-
-/// A cell that is an integer is a number.
-fn cell_value(cell: &str) -> Value {
-    cell.parse().map_or_else(|_| Value::Text(cell.to_owned()), Value::whole)
 }
 
 /// `count` different indices below `n`.

@@ -22,7 +22,7 @@ mod rng;
 mod template;
 mod value;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 pub use family::{Side, Style};
 pub(crate) use template::SMALL as SMALL_NUMBERS;
@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     decomposition::Decomposition,
-    digest::derive_seed,
+    digest::{Digest, derive_seed},
     prompts::stepwise::{Known, filled_in},
     question::{Gold, Question, QuestionId, ScorerKind, Split, Worked},
 };
@@ -90,18 +90,28 @@ pub fn generate(split: Split, rows: usize, seed: u64) -> Vec<Question> {
 
 /// [`generate`], one after another and without end.
 pub fn questions(split: Split, seed: u64) -> impl Iterator<Item = Question> {
-    let mut seen = HashSet::new();
+    let mut seen = Seen::default();
     (0..).map(move |row| question(split, row, seed, None, &mut seen).expect("there is always another story"))
 }
 
 /// Those of one style alone. Facts are finite.
 pub fn of_style(style: Style, split: Split, seed: u64) -> impl Iterator<Item = Question> {
-    let mut seen = HashSet::new();
+    let mut seen = Seen::default();
     (0..).map_while(move |row| question(split, row, seed, Some(style), &mut seen))
 }
 
+/// What the questions so far have used up.
+#[derive(Default)]
+struct Seen {
+    /// Of instances and of texts.
+    digests: HashSet<Digest>,
+    /// By family, the numbers of draws that lead to an instance among them. When facts run out, nearly every draw does: this
+    /// tells before anything is made of it.
+    draws: HashMap<&'static str, HashSet<u64>>,
+}
+
 /// `None` when there is no further one of the style that was asked for.
-fn question(split: Split, row: usize, seed: u64, only: Option<Style>, seen: &mut HashSet<String>) -> Option<Question> {
+fn question(split: Split, row: usize, seed: u64, only: Option<Style>, seen: &mut Seen) -> Option<Question> {
     let id = QuestionId::new(DATASET, split, row);
     let mut rng = Rng::new(derive_seed(seed, &id.0));
     for attempt in 0_usize.. {
@@ -113,16 +123,21 @@ fn question(split: Split, row: usize, seed: u64, only: Option<Style>, seen: &mut
             None => Style::Arithmetic,
         };
         let serves = |family: &&Family| family.style == style && family.side == side(split);
-        let candidates: Vec<&Family> = BANK.families.iter().filter(serves).collect();
+        let candidates: Vec<&'static Family> = BANK.families.iter().filter(serves).collect();
         let family = *rng.pick(&candidates);
-        let Some(instance) = draw(family, split, &mut rng) else { continue };
+        let taken = seen.draws.entry(&family.name).or_default();
+        let Some(instance) = draw(family, split, &mut rng, taken) else { continue };
         let key = instance.key(family);
-        if seen.contains(&*key.hex()) {
+        if seen.digests.contains(&key) {
+            // Drawn the other way round.
+            taken.extend(instance.number());
             continue;
         }
         let Some(wording) = instance.word(family, &mut rng) else { continue };
-        if seen.insert(format!("{:?} {}", wording.premise, wording.text)) {
-            seen.insert(key.hex().to_owned());
+        let text = Digest::of_bytes(format!("{:?} {}", wording.premise, wording.text).as_bytes());
+        if seen.digests.insert(text) {
+            seen.digests.insert(key);
+            taken.extend(instance.number());
             return Some(assemble(id, split, family, &instance, wording));
         }
     }
@@ -136,13 +151,20 @@ fn side(split: Split) -> Side {
     }
 }
 
-/// An instance for the split. `None` when it is not found soon: another family has its turn.
-fn draw(family: &Family, split: Split, rng: &mut Rng) -> Option<Instance> {
+/// An instance for the split. `None` when it is not found soon, or is `taken`: another family has its turn.
+fn draw(family: &'static Family, split: Split, rng: &mut Rng, taken: &HashSet<u64>) -> Option<Instance<'static>> {
     let belongs = |instance: &Instance| split == Split::Test || instance.side_split(family) == Some(split);
-    (0..DRAWS).map(|_| Instance::draw(family, &BANK.tables, rng)).find(belongs)
+    for _ in 0..DRAWS {
+        // What is taken belongs: it is a question of the split.
+        let instance = Instance::draw(family, &BANK.tables, rng, taken)?;
+        if belongs(&instance) {
+            return Some(instance);
+        }
+    }
+    None
 }
 
-fn assemble(id: QuestionId, split: Split, family: &Family, instance: &Instance, wording: Wording) -> Question {
+fn assemble(id: QuestionId, split: Split, family: &Family, instance: &Instance<'_>, wording: Wording) -> Question {
     let answer = instance.values.last().expect("a family has steps");
     let worked = worked(instance, &wording.subquestions);
     Question {
@@ -165,7 +187,7 @@ fn assemble(id: QuestionId, split: Split, family: &Family, instance: &Instance, 
 }
 
 /// Every step with the answers before it filled in, and its own behind it.
-fn worked(instance: &Instance, subquestions: &[String]) -> Vec<Worked> {
+fn worked(instance: &Instance<'_>, subquestions: &[String]) -> Vec<Worked> {
     let mut known: Vec<Known> = Vec::new();
     for (subquestion, value) in subquestions.iter().zip(&instance.values) {
         let subquestion = filled_in(subquestion, &known);

@@ -52,7 +52,7 @@ pub async fn run(context: &Context, plan: &EvaluatePlan) -> Result<(), FlowError
     if todo.is_empty() {
         return Ok(());
     }
-    todo.sort_by(|a, b| (&a.question, &a.arm).cmp(&(&b.question, &b.arm)));
+    todo.sort_by(|a, b| (&a.question, &a.arm, a.sample).cmp(&(&b.question, &b.arm, b.sample)));
     let total = answers.len() as u64;
     context.progress.start(Stage::Judge, &judge.model, total, total - todo.len() as u64);
     let result = judge_all(context, plan, judge, &answers, todo).await;
@@ -143,7 +143,7 @@ async fn verdicts(context: &Context) -> Result<HashMap<ItemKey, Judged>, FlowErr
     settled.into_iter().map(|(key, row)| Ok((key, items::payload::<Judged>(&row)?))).collect()
 }
 
-/// The verdicts on one arm's answers, by question; none without a judge.
+/// The verdicts on each arm's answers; none without a judge.
 ///
 /// # Errors
 /// The store's, or an unreadable record.
@@ -154,14 +154,14 @@ pub async fn of_arms(context: &Context, plan: &EvaluatePlan) -> Result<HashMap<S
         plan.arms.iter().map(|arm| (column(context, judge, &arm.slug()), arm.slug())).collect();
     for (key, judged) in verdicts(context).await? {
         if let Some(arm) = arms.get(&key.arm) {
-            by_arm.entry(arm.clone()).or_default().insert(key.question, judged);
+            by_arm.entry(arm.clone()).or_default().insert((key.question, key.sample), judged);
         }
     }
     Ok(by_arm)
 }
 
-/// Of one arm, by question.
-pub type Verdicts = HashMap<QuestionId, Judged>;
+/// Of one arm, by question and the answer's number.
+pub type Verdicts = HashMap<(QuestionId, u32), Judged>;
 
 /// The item of a verdict.
 fn column_of(context: &Context, judge: &JudgePlan, item: ItemKey) -> ItemKey {

@@ -7,12 +7,12 @@ use divvy_core::{
     cost::Prices,
     plan::EvaluatePlan,
     questions::Questions,
-    records::Stage,
     results::{
         ArmResult, ArmSlices, Comparison, DatasetResults, Example, Scoring, TrainingSummary,
         costs::{Costs, StatedTerms},
     },
 };
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
     arm_result, by_arm, comparisons,
@@ -69,9 +69,11 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) async fn read(context: &Context) -> Result<Self, FlowError> {
-        let rows = by_arm(context.store.items(&context.digest, Stage::Evaluate).await?);
-        let calls = Calls::read(context, rows.values().flat_map(HashMap::values)).await?;
-        Ok(Self { rows, calls })
+        let mut records = Self::none_yet(context).await?;
+        if let Some(plan) = &context.plan.evaluate {
+            rows::each_records(context, plan, |part| records.add(part)).await?;
+        }
+        Ok(records)
     }
 
     /// For records that come part by part.
@@ -153,17 +155,31 @@ impl Book<'_> {
     /// Every arm with the questions that it is asked; one without a single record among them is left out. Of one data set, an
     /// arm is asked all questions or none.
     fn evaluated(&self, questions: &Questions, sharing: &Sharing) -> Result<Figures, FlowError> {
+        let told = seeds::told(&self.context.plan, self.plan);
+        let counted = told.par_iter().filter_map(|told| self.counted(told, questions, sharing).transpose());
         let (mut evaluated, mut seeds, mut further) = (Vec::new(), Vec::new(), Further::of(self.plan));
-        for told in seeds::told(&self.context.plan, self.plan) {
-            let Some(members) = self.begun(&told, questions) else { continue };
-            further.begin(&told.arm.slug(), questions.len());
-            let whole = self.one_arm(&told, &members, questions, sharing, &mut further)?;
-            further.end(sharing);
-            let alone = self.alone(&told, &members, questions, sharing)?;
-            evaluated.push(pooled(whole, members, &alone));
+        for (one, alone, said) in counted.collect::<Result<Vec<_>, _>>()? {
+            evaluated.push(one);
             seeds.extend(alone);
+            further.append(said);
         }
         Ok(Figures { evaluated, seeds, scoring: further.scoring() })
+    }
+
+    /// One arm with each of its seeds and what further scorers say; `None` without a record.
+    fn counted(
+        &self,
+        told: &Told,
+        questions: &Questions,
+        sharing: &Sharing,
+    ) -> Result<Option<(Evaluated, Vec<ArmResult>, Further)>, FlowError> {
+        let Some(members) = self.begun(told, questions) else { return Ok(None) };
+        let mut further = Further::of(self.plan);
+        further.begin(&told.arm.slug(), questions.len());
+        let whole = self.one_arm(told, &members, questions, sharing, &mut further)?;
+        further.end(sharing);
+        let alone = self.alone(told, &members, questions, sharing)?;
+        Ok(Some((pooled(whole, members, &alone), alone, further)))
     }
 
     /// The members that have a record among these questions; `None` where none has.

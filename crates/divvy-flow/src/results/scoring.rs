@@ -2,6 +2,7 @@
 //! that is missing is wrong by every scorer.
 
 use divvy_core::{
+    graded::answer_name,
     plan::EvaluatePlan,
     question::Question,
     recipe::FurtherScorer,
@@ -16,7 +17,7 @@ use crate::{evaluate::Graded, graders::judge::Verdicts};
 const OWN: &str = "own";
 const JUDGE: &str = "judge";
 
-/// Collects arm by arm, question by question.
+/// Collects question by question, of one arm after another.
 pub(super) struct Further {
     scorers: Vec<FurtherScorer>,
     has_judge: bool,
@@ -90,11 +91,12 @@ impl Further {
             names.map(|name| Column { name, places: Vec::new(), right: Vec::new(), score: 0.0, unread: 0 }).collect();
     }
 
-    pub(super) fn add(&mut self, question: &Question, graded: Option<&Graded>) {
+    /// The answer with this number to a question, from 0.
+    pub(super) fn add(&mut self, question: &Question, repeat: u32, graded: Option<&Graded>) {
         if self.is_idle() {
             return;
         }
-        let said: Vec<Option<Said>> = self.said(question, graded);
+        let said: Vec<Option<Said>> = self.said(question, repeat, graded);
         for (column, said) in self.columns.iter_mut().zip(&said) {
             let Some(said) = said else { continue };
             column.places.push(self.asked % self.questions.max(1));
@@ -109,7 +111,7 @@ impl Further {
         let (right_by, wrong_by) = (names(true), names(false));
         if !right_by.is_empty() && !wrong_by.is_empty() {
             self.disagreements.push(Disagreement {
-                arm: self.arm.clone(),
+                arm: answer_name(&self.arm, repeat),
                 question_id: question.id.0.clone(),
                 answer: graded.grade.answer.clone(),
                 gold: question.golds.iter().map(ToString::to_string).collect(),
@@ -120,7 +122,7 @@ impl Further {
     }
 
     /// By the question's own scorer first, then by each of the others that has rules for it.
-    fn said(&self, question: &Question, graded: Option<&Graded>) -> Vec<Option<Said>> {
+    fn said(&self, question: &Question, repeat: u32, graded: Option<&Graded>) -> Vec<Option<Said>> {
         let own = graded.map_or((false, 0.0), |graded| (graded.grade.correct, graded.grade.score));
         let own = Said { scorer: OWN, correct: own.0, score: own.1, unread: false };
         let by = |further: &FurtherScorer| {
@@ -128,14 +130,14 @@ impl Further {
             let (correct, score) = graded.map_or((false, 0.0), |graded| regraded(scorer, question, graded));
             Some(Said { scorer: further.name(), correct, score, unread: false })
         };
-        let judge = self.has_judge.then(|| Some(self.judged(question, graded)));
+        let judge = self.has_judge.then(|| Some(self.judged(question, repeat, graded)));
         std::iter::once(Some(own)).chain(self.scorers.iter().map(by)).chain(judge).collect()
     }
 
-    fn judged(&self, question: &Question, graded: Option<&Graded>) -> Said {
+    fn judged(&self, question: &Question, repeat: u32, graded: Option<&Graded>) -> Said {
         let answer = graded.and_then(|graded| graded.grade.answer.as_ref());
         // A verdict on another answer than this is none.
-        let verdict = self.verdicts.get(&question.id).filter(|judged| Some(&judged.answer) == answer);
+        let verdict = self.verdicts.get(&(question.id.clone(), repeat)).filter(|judged| Some(&judged.answer) == answer);
         let correct = verdict.and_then(|judged| judged.correct);
         let score = f64::from(u8::from(correct == Some(true)));
         Said { scorer: JUDGE, correct: correct == Some(true), score, unread: answer.is_some() && correct.is_none() }
@@ -148,6 +150,12 @@ impl Further {
         let arm = std::mem::take(&mut self.arm);
         let columns = std::mem::take(&mut self.columns);
         self.arms.extend(columns.into_iter().map(|column| column.result(&arm, sharing)));
+    }
+
+    /// What was collected of other arms, behind these.
+    pub(super) fn append(&mut self, other: Self) {
+        self.arms.extend(other.arms);
+        self.disagreements.extend(other.disagreements);
     }
 
     pub(super) fn scoring(self) -> Option<Scoring> {

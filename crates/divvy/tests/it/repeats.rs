@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Mutex};
 
-use divvy_testkit::teacher::Lesson;
+use divvy_testkit::teacher::{Asked, Lesson};
 use serde_json::{Value, json};
 
 use crate::{
@@ -119,9 +119,51 @@ fn greedy_answers_are_not_repeated() {
     bench.run(&["run", "recipe.toml"]).complains(2, &["`cot/big` is greedy"]);
     bench.recipe(&recipe("solving = { temperature = 0.7, top_k = 5 }"));
     bench.run(&["run", "recipe.toml"]).complains(2, &["evaluate.solving.top_k", "local models alone", "`big`"]);
-    bench.recipe(&recipe(&format!("{DRAWN}\njudge = {{ model = \"big\" }}")));
-    bench.run(&["run", "recipe.toml"]).complains(2, &["evaluate.judge", "repeats"]);
     assert_eq!(bench.teacher.asked().len(), 0);
+}
+
+/// Every answer has a verdict of its own, which is foreseen, and counts with those on the same question.
+#[test]
+fn a_judge_reads_every_answer() {
+    let answers = lesson().rule;
+    let judging = move |asked: &Asked| match asked.body["messages"][0]["content"].as_str() {
+        Some(system) if !system.contains("You compare") => answers(asked),
+        None => answers(asked),
+        _ if asked.last().contains("Given: 987654321") => "Another number.\nVERDICT: INCORRECT".to_owned(),
+        _ => "The same.\nVERDICT: CORRECT".to_owned(),
+    };
+    let bench = Bench::new(Lesson { rule: Box::new(judging), ..Lesson::default() });
+    bench.recipe(&recipe(&format!("{DRAWN}\njudge = {{ model = \"big\" }}")));
+    let verdicts = 2 * REPEATS * TEST;
+    let dry = bench.done(&["run", "recipe.toml", "--dry-run"]).stderr;
+    let line = dry.lines().find(|line| line.starts_with("judge")).unwrap_or_else(|| panic!("{dry}"));
+    assert_eq!(line.split_whitespace().nth(2).unwrap(), verdicts.to_string(), "{line}");
+
+    bench.done(&["run", "recipe.toml"]);
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    let judged = status["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "judge").unwrap();
+    assert_eq!(judged["states"], json!({ "done": verdicts, "pending": 0 }), "{status}");
+    let asked = bench.teacher.asked();
+    let read = asked.iter().filter(|asked| asked.last().contains("Given: ")).count();
+    assert_eq!(read, 2 * TEST, "a right and a wrong answer to each question; the same answer is read once");
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    let scored = report["scoring"]["arms"].as_array().unwrap();
+    for arm in ["cot/big", "two-stage/big/big"] {
+        let by = |scorer| scored.iter().find(|row| row["arm"] == arm && row["scorer"] == scorer).unwrap();
+        let (own, judge) = (by("own"), by("judge"));
+        assert_eq!((&judge["n"], &judge["unread"]), (&json!(REPEATS * TEST), &json!(0)), "{judge}");
+        assert_eq!((&judge["correct"], &judge["ci"]), (&own["correct"], &own["ci"]), "{judge}");
+    }
+    assert_eq!(report["scoring"]["disagreements"], json!([]));
+
+    bench.done(&["run", "recipe.toml"]);
+    assert_eq!(bench.teacher.asked().len(), asked.len(), "a second run asks nothing");
+    // One answer more has its own verdict.
+    bench.recipe(&recipe(&format!("{}\njudge = {{ model = \"big\" }}", DRAWN.replace("repeats = 3", "repeats = 4"))));
+    bench.done(&["run", "recipe.toml"]);
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    let judged = status["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "judge").unwrap();
+    assert_eq!(judged["states"]["done"], json!(2 * (REPEATS + 1) * TEST), "{status}");
 }
 
 /// Drawn decompositions are drawn for each answer.
