@@ -120,3 +120,15 @@ impl Answer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tls_and_a_password_in_the_address_are_left_to_reqwest() {
+        for url in ["https://127.0.0.1/v1/chat/completions", "http://me:secret@127.0.0.1/v1/chat/completions"] {
+            assert!(Direct::to(&url.parse().unwrap()).is_none(), "{url}");
+        }
+    }
+}
