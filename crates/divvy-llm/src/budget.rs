@@ -107,12 +107,24 @@ impl Budget {
 
     /// Waits while calls in flight hold what is left: most of them cost less than was reserved for them.
     async fn reserve(self: &Arc<Self>, cost: Cost) -> Result<Reservation, ChatError> {
+        self.check_time()?;
+        match self.take(cost) {
+            Some(reservation) => Ok(reservation),
+            // On the heap, as it is rare: every request holds room for what it may wait for.
+            None => Box::pin(self.reserve_later(cost)).await,
+        }
+    }
+
+    fn check_time(&self) -> Result<(), ChatError> {
+        let over = self.caps.time.filter(|time| self.began.elapsed() >= *time);
+        over.map_or(Ok(()), |time| Err(out_of_time(time)))
+    }
+
+    async fn reserve_later(self: &Arc<Self>, cost: Cost) -> Result<Reservation, ChatError> {
         // One asks the common account for all that wait.
         let mut line = None;
         loop {
-            if let Some(time) = self.caps.time.filter(|time| self.began.elapsed() >= *time) {
-                return Err(out_of_time(time));
-            }
+            self.check_time()?;
             let changed = self.settled.notified();
             if let Some(reservation) = self.take(cost) {
                 return Ok(reservation);

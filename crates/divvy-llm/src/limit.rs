@@ -120,7 +120,9 @@ impl<L: Layer> Layer for Limit<L> {
         job.waited.since(start);
         let (started, waited) = (Instant::now(), job.waited.clone());
         let before = waited.so_far();
-        let result = self.inner.call(job).await;
+        // On the heap, so that what waits, in line or for a batch, holds no room for a request under way, and that the next
+        // request finds this one's room still in the processor's cache.
+        let result = Box::pin(self.inner.call(job)).await;
         // Time that it stood in line for its rate says nothing about the endpoint.
         self.learn(started + waited.so_far().saturating_sub(before), &result);
         drop(slot);

@@ -31,9 +31,9 @@ impl SqliteStore {
         let insert = Statement::new(
             "INSERT INTO batch (intent, endpoint, model, keys, created_ms, deadline_ms) VALUES (?, ?, ?, ?, ?, ?)",
         )
-        .text(batch.intent.clone())
-        .text(batch.endpoint.clone())
-        .text(batch.model.clone())
+        .text(batch.intent.as_str())
+        .text(batch.endpoint.as_str())
+        .text(batch.model.as_str())
         .blob(blobs(&batch.keys))
         .int(batch.created_ms)
         .int(batch.deadline_ms);
@@ -48,7 +48,7 @@ impl SqliteStore {
         let insert = Statement::new(
             "INSERT INTO batch_event (intent, state, name, back, failed, detail, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
-        .text(event.intent.clone())
+        .text(event.intent.as_str())
         .text(event.state.name())
         .text_or_null(event.name.clone())
         .int(event.back.map(signed))

@@ -20,8 +20,8 @@ impl SqliteStore {
     pub async fn keep_recipe(&self, run: RunId, recipe: &KeptRecipe) -> Result<(), StoreError> {
         let insert = Statement::new("INSERT INTO run_recipe (run, text, folder) VALUES (?, ?, ?)")
             .int(run.0)
-            .text(recipe.text.clone())
-            .text(recipe.folder.clone());
+            .text(recipe.text.as_str())
+            .text(recipe.folder.as_str());
         self.write(vec![insert]).await.map(|_| ())
     }
 

@@ -1,12 +1,15 @@
 //! A write as plain data: SQL and its values. The writer can so put many callers' writes into one transaction, and try
 //! them again one by one when the transaction fails.
 
+use std::sync::Arc;
+
 use sqlx::{Arguments, AssertSqlSafe, SqliteConnection, sqlite::SqliteArguments};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     Int(Option<i64>),
-    Text(Option<String>),
+    /// Shared, so that what goes to SQLite's thread is no copy.
+    Text(Option<Arc<str>>),
     Blob(Option<Vec<u8>>),
 }
 
@@ -46,12 +49,13 @@ impl Statement {
         self
     }
 
-    pub(crate) fn text(self, value: impl Into<String>) -> Self {
-        self.text_or_null(Some(value.into()))
+    pub(crate) fn text(mut self, value: impl Into<Arc<str>>) -> Self {
+        self.values.push(Value::Text(Some(value.into())));
+        self
     }
 
     pub(crate) fn text_or_null(mut self, value: Option<String>) -> Self {
-        self.values.push(Value::Text(value));
+        self.values.push(Value::Text(value.map(Arc::from)));
         self
     }
 

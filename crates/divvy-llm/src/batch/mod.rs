@@ -272,7 +272,6 @@ impl<L: Layer> Layer for InBatches<L> {
                 return Ok(call);
             }
         }
-        // On the heap, so that thousands of rows that wait do not each hold room for a request under way.
-        Box::pin(self.inner.call(job)).await
+        self.inner.call(job).await
     }
 }

@@ -5,6 +5,7 @@
 pub(crate) mod batch_lines;
 pub(crate) mod batches;
 mod blocking;
+mod direct;
 mod key;
 mod limits;
 mod refusal;
@@ -22,7 +23,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use divvy_core::chat::{ChatRequest, Reply};
 use futures::{StreamExt, stream};
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
 
 pub use batches::HttpBatches;
 pub use blocking::blocking_client;
+use direct::{Answer, Cause, Direct};
 pub use key::ApiKey;
 use refusal::Place;
 pub(crate) use sse::same_however_cut;
@@ -42,6 +44,7 @@ const MOST_BYTES: usize = 64 << 20;
 /// What OpenAI calls `max_tokens` for models that think.
 const OWN_WORD: &str = "max_completion_tokens";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+const OUR_NAME: &str = concat!("divvy/", env!("CARGO_PKG_VERSION"));
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Transfer {
@@ -71,9 +74,13 @@ pub struct HttpChat {
 
 struct Inner {
     client: reqwest::Client,
+    /// The short way to completions, where there is one.
+    direct: Option<Direct>,
     place: Place,
     /// Where completions are asked for.
     url: reqwest::Url,
+    /// Of every such request.
+    headers: HeaderMap,
     transfer: Transfer,
     told: Mutex<Told>,
     /// It has refused `max_tokens` and named its own word.
@@ -90,6 +97,8 @@ impl HttpChat {
         Ok(Self {
             inner: Arc::new(Inner {
                 client,
+                direct: Direct::to(&url),
+                headers: headers(&place),
                 place,
                 url,
                 transfer: config.transfer,
@@ -115,7 +124,7 @@ fn builder(url: &str) -> reqwest::ClientBuilder {
     // Fails when a provider is installed already, which serves as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()
-        .user_agent(concat!("divvy/", env!("CARGO_PKG_VERSION")))
+        .user_agent(OUR_NAME)
         .connect_timeout(CONNECT_TIMEOUT)
         // A redirected POST would lose its body or take the key to another host.
         .redirect(reqwest::redirect::Policy::none());
@@ -165,8 +174,8 @@ type Received = Result<(Arc<Inner>, Bytes), ChatError>;
 
 async fn whole(inner: Arc<Inner>, asked: Asked, cancel: CancellationToken) -> Received {
     let exchange = async {
-        let response = inner.send(&asked).await?;
-        inner.body(response).await
+        let answer = inner.send(&asked).await?;
+        inner.body(answer).await
     };
     let body = cancel.run_until_cancelled(exchange).await.ok_or_else(ChatError::cancelled)??;
     Ok((inner, body))
@@ -194,28 +203,45 @@ async fn streamed(inner: Arc<Inner>, asked: Asked, cancel: CancellationToken) ->
     match cancel.run_until_cancelled(inner.send(&asked)).await {
         None => stream::iter([Err(ChatError::cancelled())]).boxed(),
         Some(Err(error)) => stream::iter([Err(error)]).boxed(),
-        Some(Ok(response)) => {
+        Some(Ok(answer)) => {
             let place = inner.place.clone();
-            let chunks = response.bytes_stream().map(move |chunk| chunk.map_err(|e| place.cut_off(&e)));
+            let chunks = answer.chunks().map(move |chunk| chunk.map_err(|e| place.cut_off(&*e)));
             sse::deltas(chunks.boxed(), inner.place.clone(), cancel)
         }
     }
 }
 
+/// What says who asks and in what form, the key with it.
+fn headers(place: &Place) -> HeaderMap {
+    let json = HeaderValue::from_static("application/json");
+    let mut headers = HeaderMap::with_capacity(8);
+    headers.insert(CONTENT_TYPE, json);
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(OUR_NAME));
+    headers.extend(key(place).map(|(name, key)| (HeaderName::from_static(name), key)));
+    headers
+}
+
+/// It is marked, so that it is not shown when headers are logged.
+fn key(place: &Place) -> Option<(&'static str, HeaderValue)> {
+    let (name, key) = place.key_header()?;
+    let mut value = HeaderValue::from_str(&key).expect("a key was checked to be graphic ASCII when it was read");
+    value.set_sensitive(true);
+    Some((name, value))
+}
+
 /// What cannot stand in a header is left out: nobody's answer depends on it.
-fn with_trace(mut post: reqwest::RequestBuilder, trace: Option<&TraceHeaders>) -> reqwest::RequestBuilder {
-    let headers = trace.map(|trace| [("traceparent", &trace.parent), ("tracestate", &trace.state)]);
-    for (name, value) in headers.into_iter().flatten().filter(|(_, value)| !value.is_empty()) {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            post = post.header(name, value);
+fn with_trace(headers: &mut HeaderMap, trace: &TraceHeaders) {
+    for (name, value) in [("traceparent", &trace.parent), ("tracestate", &trace.state)] {
+        if let Some(value) = HeaderValue::from_str(value).ok().filter(|value| !value.is_empty()) {
+            headers.insert(name, value);
         }
     }
-    post
 }
 
 impl Inner {
     /// Sends; returns when the head of a 200 is there, or with the error that the endpoint told.
-    async fn send(&self, asked: &Asked) -> Result<reqwest::Response, ChatError> {
+    async fn send(&self, asked: &Asked) -> Result<Answer, ChatError> {
         let knew = self.own_word.load(Relaxed);
         match self.post(asked, knew).await {
             // A refused request was not charged.
@@ -227,37 +253,42 @@ impl Inner {
         }
     }
 
-    async fn post(&self, asked: &Asked, own_word: bool) -> Result<reqwest::Response, ChatError> {
+    async fn post(&self, asked: &Asked, own_word: bool) -> Result<Answer, ChatError> {
         let (model, stream) = (&self.place.model, self.transfer == Transfer::Streamed);
         let body = if own_word {
             wire::body_in(Words::MaxCompletionTokens, &asked.request, model, stream)
         } else {
             wire::body(&asked.request, model, stream)
         };
-        let json = HeaderValue::from_static("application/json");
-        let post = self.client.post(self.url.clone()).header(CONTENT_TYPE, json).body(body);
-        let post = with_trace(post, asked.trace.as_ref());
-        let response = self.with_key(post).send().await.map_err(|error| self.place.unreachable(&error))?;
-        if let Some(told) = limits::told(response.headers()) {
+        let mut headers = self.headers.clone();
+        asked.trace.iter().for_each(|trace| with_trace(&mut headers, trace));
+        let answer = self.exchange(headers, body).await.map_err(|error| self.place.unreachable(&*error))?;
+        if let Some(told) = limits::told(answer.headers()) {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
         }
-        if response.status() == reqwest::StatusCode::OK {
-            return Ok(response);
+        if answer.status() == reqwest::StatusCode::OK {
+            return Ok(answer);
         }
-        Err(self.refused(response).await)
+        Err(self.refused(answer).await)
     }
 
-    /// The key is marked, so that it is not shown when headers are logged.
+    async fn exchange(&self, headers: HeaderMap, body: Vec<u8>) -> Result<Answer, Cause> {
+        match &self.direct {
+            Some(direct) => direct.post(headers, body).await,
+            None => Ok(self.client.post(self.url.clone()).headers(headers).body(body).send().await?.into()),
+        }
+    }
+
     fn with_key(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
-        let Some((name, key)) = self.place.key_header() else { return request };
-        let mut value = HeaderValue::from_str(&key).expect("a key was checked to be graphic ASCII when it was read");
-        value.set_sensitive(true);
-        request.header(name, value)
+        match key(&self.place) {
+            Some((name, key)) => request.header(name, key),
+            None => request,
+        }
     }
 
-    async fn body(&self, mut response: reqwest::Response) -> Result<Bytes, ChatError> {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.place.cut_off(&error))? {
+    async fn body(&self, answer: impl Into<Answer>) -> Result<Bytes, ChatError> {
+        let (mut answer, mut body) = (answer.into(), BytesMut::new());
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.place.cut_off(&*error))? {
             body.extend_from_slice(&chunk);
             if body.len() > MOST_BYTES {
                 return Err(self.place.unreadable(&body[..200], "it does not end"));
@@ -266,10 +297,10 @@ impl Inner {
         Ok(body.freeze())
     }
 
-    async fn refused(&self, response: reqwest::Response) -> ChatError {
-        let status = response.status().as_u16();
-        let retry_after = refusal::retry_after(response.headers());
-        let body = self.body(response).await.unwrap_or_default();
+    async fn refused(&self, answer: Answer) -> ChatError {
+        let status = answer.status().as_u16();
+        let retry_after = refusal::retry_after(answer.headers());
+        let body = self.body(answer).await.unwrap_or_default();
         let models = if status == 404 { self.models().await } else { None };
         self.place.refused(status, retry_after, &body, models.as_deref())
     }

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    io,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -89,16 +90,16 @@ impl Place {
         ChatError::new(kind, format!("model `{}` at {}: {what}", self.model, self.base))
     }
 
-    pub(super) fn unreachable(&self, error: &reqwest::Error) -> ChatError {
-        if error.is_connect() || error.is_builder() {
+    pub(super) fn unreachable(&self, error: &(dyn Error + 'static)) -> ChatError {
+        if causes(error).any(no_connection) {
             let what = format!("no connection ({}); is the server running, and is the URL right?", root(error));
             return self.error(ErrorKind::Unreachable, &what);
         }
         self.cut_off(error)
     }
 
-    pub(super) fn cut_off(&self, error: &reqwest::Error) -> ChatError {
-        let kind = if error.is_timeout() { ErrorKind::TimedOut } else { ErrorKind::CutOff };
+    pub(super) fn cut_off(&self, error: &(dyn Error + 'static)) -> ChatError {
+        let kind = if causes(error).any(timed_out) { ErrorKind::TimedOut } else { ErrorKind::CutOff };
         self.error(kind, &format!("the connection broke before the reply was complete ({})", root(error)))
     }
 
@@ -271,13 +272,24 @@ pub(super) fn their_time(headers: &HeaderMap) -> SystemTime {
     date.unwrap_or_else(SystemTime::now)
 }
 
+/// The error, what it came from, and so on.
+fn causes<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+fn no_connection(cause: &(dyn Error + 'static)) -> bool {
+    cause.downcast_ref().is_some_and(hyper_util::client::legacy::Error::is_connect)
+        || cause.downcast_ref().is_some_and(reqwest::Error::is_builder)
+}
+
+fn timed_out(cause: &(dyn Error + 'static)) -> bool {
+    cause.downcast_ref().is_some_and(reqwest::Error::is_timeout)
+        || cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::TimedOut)
+}
+
 /// The innermost cause: `Connection refused` rather than `error sending request for url …`.
-fn root(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
+fn root(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().unwrap_or(error).to_string()
 }
 
 fn excerpt(body: &[u8]) -> String {
