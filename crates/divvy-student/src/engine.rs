@@ -122,7 +122,8 @@ impl Engine {
             adapter.check(&self.model.config).map_err(|error| SubmitError::Adapter { reason: error.to_string() })?;
         }
         let grammar = self.grammar(&job)?;
-        self.waiting.push_back(Sequence::new(job, KvCache::new(&self.model.config, self.config.cache), grammar));
+        let cache = KvCache::new(&self.model.config, self.config.cache);
+        self.waiting.push_back(Sequence::new(job, cache, self.model.tokenizer.detokeniser(), grammar));
         Ok(())
     }
 
@@ -167,14 +168,8 @@ impl Engine {
 
     fn admit(&mut self) {
         while self.live.len() < self.config.max_sequences.max(1) {
-<<<<<<< HEAD
             let Some(sequence) = self.waiting.pop_front() else { break };
             self.live.push(sequence);
-=======
-            let Some(job) = self.waiting.pop_front() else { break };
-            let cache = KvCache::new(&self.model.config, self.config.cache);
-            self.live.push(Sequence::new(job, cache, self.model.tokenizer.detokeniser()));
->>>>>>> spm
         }
     }
 

@@ -30,11 +30,7 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-<<<<<<< HEAD
-    pub(super) fn new(job: Job, cache: KvCache, grammar: Option<Grammar>) -> Self {
-=======
-    pub(super) fn new(job: Job, cache: KvCache, detokeniser: Detokeniser) -> Self {
->>>>>>> spm
+    pub(super) fn new(job: Job, cache: KvCache, detokeniser: Detokeniser, grammar: Option<Grammar>) -> Self {
         Self {
             tokens: job.prompt.clone(),
             cache,
@@ -42,12 +38,8 @@ impl Sequence {
             started: false,
             finish: None,
             sampler: Sampler::new(&job.sampling),
-<<<<<<< HEAD
             grammar,
-            detokeniser: Detokeniser::default(),
-=======
             detokeniser,
->>>>>>> spm
             text: String::new(),
             told: 0,
             written: 0,
