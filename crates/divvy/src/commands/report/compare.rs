@@ -19,7 +19,8 @@ pub(super) async fn run(place: &Place, before: &str, after: &str, asked: &Asked)
         let plan = short(&before.context().digest);
         return usage(format!("--compare: both are plan {plan}, whose rows are the same; name two that differ"));
     }
-    let found = regression::compare(&rows(before.context()).await?, &rows(after.context()).await?);
+    let (was, is) = futures::try_join!(rows(before.context()), rows(after.context()))?;
+    let found = regression::compare(&was, &is);
     let (before, after) = (before.label(), after.label());
     let text = match format {
         Format::Json => serde_json::to_string_pretty(&divvy_report::compare_json(&before, &after, &found))?,
