@@ -5,10 +5,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use sqlx::{Connection, SqliteConnection};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{batch::Batch, error::StoreError, lock::WriterLock, statement::Statement};
 
@@ -17,13 +14,9 @@ const MOST: usize = 512;
 /// Times that a database which another program holds is waited for, ten seconds each: what waits here was paid for.
 const WAITS: u32 = 30;
 
-/// Writes in one transaction from which on more are waited for.
+/// Writes in one transaction from which on more are waited for, and how long.
 const BUSY: usize = 8;
-/// Where none came for so long, none is waited for any more.
 const MOMENT: Duration = Duration::from_millis(2);
-/// So long they are waited for at least, and at most, however slow the disk.
-const SHORTEST: Duration = Duration::from_millis(4);
-const LONGEST: Duration = Duration::from_millis(8);
 
 pub(crate) type Answer = oneshot::Sender<Result<i64, StoreError>>;
 
@@ -47,30 +40,12 @@ pub(crate) struct Writer {
     pub(crate) broken: Option<StoreError>,
 }
 
-/// The transaction before.
-#[derive(Default)]
-struct Last {
-    writes: usize,
-    took: Duration,
-}
-
-/// Where many write at once, those who are a moment late come along: a commit costs as much for one as for fifty. They are
-/// waited for as long as they keep coming and the disk would have taken for a commit without them. Else those who were
-/// answered together and those who came meanwhile would take turns for ever, in commits of half the size. Who writes alone
-/// does not wait.
-async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>, last: &Last) {
-    let until = Instant::now() + last.took.clamp(SHORTEST, LONGEST);
-    let mut waits = last.writes >= BUSY;
-    while waits && batch.len() < MOST {
+/// Where many write at once, those who are a moment late come along: a commit costs as much for one as for fifty. Who
+/// writes alone does not wait.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>, last: usize) {
+    if last >= BUSY {
         tokio::time::sleep(MOMENT).await;
-        let before = batch.len();
-        take(jobs, batch);
-        waits = batch.len() > before && Instant::now() < until;
     }
-    take(jobs, batch);
-}
-
-fn take(jobs: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) {
     while batch.len() < MOST
         && let Ok(job) = jobs.try_recv()
     {
@@ -82,12 +57,11 @@ impl Writer {
     /// Ends at a `Close`, or when nobody is left who could write.
     pub(crate) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
         let mut batch = Vec::with_capacity(MOST);
-        let mut last = Last::default();
+        let mut last = 0;
         while jobs.recv_many(&mut batch, MOST).await > 0 {
-            gather(&mut jobs, &mut batch, &last).await;
-            let (writes, start) = (batch.len(), Instant::now());
+            gather(&mut jobs, &mut batch, last).await;
+            last = batch.len();
             let close = self.serve(&mut batch).await;
-            last = Last { writes, took: start.elapsed() };
             if let Some(done) = close {
                 jobs.close();
                 let path = self.path.clone();

@@ -19,8 +19,6 @@ const REFUSED: f64 = 0.5;
 const SLOW: f64 = 0.8;
 /// Answers this many times slower than the fastest seen wait in a queue there, mostly.
 const TOO_SLOW: f64 = 4.0;
-/// An answer that comes sooner stood in no queue that is worth avoiding: it may as well have waited for this process.
-const NOTICED: Duration = Duration::from_millis(50);
 /// Weight of the newest answer in the running mean of the pace.
 const NEWEST: f64 = 0.1;
 /// The fastest pace follows faster answers by this share, so that a single one (a cached one, say) does not set it, and
@@ -71,15 +69,13 @@ impl Window {
     /// A reply of so many tokens came; where nobody counts them it says nothing about the pace. `busy`: all slots were in
     /// use, so that more could have been.
     pub(super) fn answered(&mut self, started: Instant, now: Instant, tokens_out: Option<u64>, busy: bool) {
-        let took = now.duration_since(started);
         if let Some(tokens) = tokens_out {
-            let seconds = took.max(Duration::from_micros(1)).as_secs_f64();
+            let seconds = now.duration_since(started).max(Duration::from_micros(1)).as_secs_f64();
             self.keep_pace(seconds / (tokens + FIRST_TOKEN) as f64);
         }
         self.since_cut += 1;
         self.count(0.0);
-        let slow = took > NOTICED && self.pace > TOO_SLOW * self.fastest;
-        if self.since_cut >= SETTLE && slow {
+        if self.since_cut >= SETTLE && self.pace > TOO_SLOW * self.fastest {
             self.cut(SLOW, started, now);
         } else if busy {
             self.size += if self.slow_start { 1.0 } else { 1.0 / self.size };
@@ -186,12 +182,6 @@ mod tests {
             }
         }
         assert_eq!(window.size(), 1000);
-    }
-
-    #[test]
-    fn answers_that_come_at_once_do_not_shrink_it_however_they_differ() {
-        let mut window = Window::new(64);
-        assert_eq!(rounds(&mut window, 300, |k| MS * (1 + k as u32 / 2)).last(), Some(&64));
     }
 
     #[test]
