@@ -6,7 +6,7 @@ mod flat;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{chat::Finish, records::Outcome};
+use crate::{chat::Finish, question::ScorerKind, records::Outcome, results::costs::Tokens};
 
 pub use flat::{COLUMNS, Kind, cells};
 
@@ -43,6 +43,11 @@ pub struct Asked {
     /// Any one of these is right.
     pub gold: Vec<String>,
     pub steps: Option<u32>,
+    /// The page has no use for what is skipped here and below.
+    #[serde(skip)]
+    pub dataset: String,
+    #[serde(skip)]
+    pub scorer: ScorerKind,
     /// In the order of the arms; an arm that has not answered yet has none.
     pub rows: Vec<GradedRow>,
 }
@@ -67,6 +72,12 @@ pub struct GradedRow {
     pub tokens_in: u64,
     pub tokens_cached: u64,
     pub tokens_out: u64,
+    /// The decomposer's part of these tokens; the rest is the solver's.
+    #[serde(skip)]
+    pub decomposing: Tokens,
+    /// Steps of the decomposition, `None` where there is none: not asked for, or not to be read.
+    #[serde(skip)]
+    pub decomposed: Option<usize>,
     /// `None`: unknown.
     pub cost_nanos: Option<i64>,
     /// Places among the sheet's calls, in the order in which they were made.
@@ -90,6 +101,8 @@ impl GradedRow {
             tokens_in: 0,
             tokens_cached: 0,
             tokens_out: 0,
+            decomposing: Tokens::default(),
+            decomposed: None,
             cost_nanos: None,
             calls: Vec::new(),
         }

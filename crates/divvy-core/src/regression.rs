@@ -193,7 +193,7 @@ fn change(arm: &str, pairs: &[Pair<'_>], flips: &mut Vec<Flip>) -> ArmChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graded::GradedRow;
+    use crate::{graded::GradedRow, question::ScorerKind};
 
     fn run(arms: &[&str], right: impl Fn(usize, usize) -> Option<bool>, text: impl Fn(usize) -> String) -> RunRows {
         let row = |arm: usize, correct: bool| GradedRow {
@@ -208,6 +208,8 @@ mod tests {
             question: text(question),
             gold: Vec::new(),
             steps: None,
+            dataset: "q".to_owned(),
+            scorer: ScorerKind::Exact,
             rows: (0..arms.len()).filter_map(|arm| Some(row(arm, right(question, arm)?))).collect(),
         };
         let arms = arms.iter().map(|arm| (*arm).to_owned()).collect::<Vec<_>>();

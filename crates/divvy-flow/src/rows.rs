@@ -11,6 +11,7 @@ use divvy_core::{
     plan::EvaluatePlan,
     question::{Question, QuestionId},
     records::{ItemState, Outcome, Stage},
+    results::costs::Tokens,
 };
 use divvy_store::{CallRecord, CallUsage, ItemRow, Places};
 use futures::{StreamExt, TryStreamExt};
@@ -155,6 +156,8 @@ fn asked(question: &Question, rows: Vec<GradedRow>) -> Asked {
         question: question.text.clone(),
         gold: question.golds.iter().map(ToString::to_string).collect(),
         steps: question.steps,
+        dataset: question.dataset.clone(),
+        scorer: question.scorer,
         rows,
     }
 }
@@ -193,6 +196,12 @@ fn graded_row(
         tokens_in: sum(|spent| spent.tokens_in),
         tokens_cached: sum(|spent| spent.tokens_cached),
         tokens_out: sum(|spent| spent.tokens_out),
+        decomposing: Tokens {
+            input: decompose.tokens_in,
+            cached: decompose.tokens_cached,
+            output: decompose.tokens_out,
+        },
+        decomposed: graded.decomposition.as_ref().map(|decomposition| decomposition.steps().len()),
         cost_nanos: decompose.cost_nanos.zip(solve.cost_nanos).map(|(decompose, solve)| decompose + solve),
         calls,
     }))

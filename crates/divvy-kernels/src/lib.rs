@@ -33,7 +33,7 @@ mod softmax;
 mod testing;
 mod tile;
 
-pub use attention::{CachedQuery, Heads, attend_cached, attend_cached_batch, attention, attention_backward};
+pub use attention::{CacheFormat, CachedQuery, Heads, Page, attend_cached, attention, attention_backward};
 pub use gate::{Gate, gated, gated_backward};
 pub use input::{Input, LowRank};
 pub use int8::{Packed8, eight_bits_pay, matmul8};

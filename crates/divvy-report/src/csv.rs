@@ -63,7 +63,7 @@ fn arm_columns(set: &str, arm: &ArmResult) -> [(&'static str, Value); 27] {
     ]
 }
 
-fn line(values: &[Value]) -> String {
+pub(crate) fn line(values: &[Value]) -> String {
     let fields: Vec<String> = values.iter().map(field).collect();
     fields.join(",") + "\r\n"
 }

@@ -16,6 +16,7 @@ mod json;
 mod latex;
 mod markdown;
 mod number;
+mod outcomes;
 mod plot;
 mod quality;
 mod roles;
@@ -36,6 +37,7 @@ pub use inspect::{INSPECT_END, inspect_head, inspect_name, inspect_samples};
 pub use json::json;
 pub use latex::latex;
 pub use markdown::markdown;
+pub use outcomes::{outcomes_head, outcomes_rows};
 pub use rows::{Chunk, Rows, RowsFile, chunk};
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //!   tokens, with nothing cached and with the first SHARED tokens cached.
 //! - `engine_bench train MODEL lora|full ROWS TOKENS STEPS`: tokens a second of each optimiser step of ROWS rows.
 //!
+//! Behind exact or int8 may stand how keys and values are kept: `int8+bf16`, `exact+int8`; else in f32.
+//!
 //! Tokens are pseudo-random, since no speed depends on which they are; a reply cannot end early.
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use std::time::Instant;
 
 use divvy_core::chat::Sampling;
 use divvy_student::adapter::{LoraSettings, Scaling};
+use divvy_student::cache::CacheFormat;
 use divvy_student::engine::{Engine, EngineConfig, Job};
 use divvy_student::matrix::Numerics;
 use divvy_student::model::Model;
@@ -30,9 +33,9 @@ fn main() -> Result<(), Failure> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let numbers = |from: usize| words[from..].iter().map(|word| word.parse()).collect::<Result<Vec<usize>, _>>();
     let told = match words[..] {
-        ["generate", model, numerics, _, _, _, _, _] => generate(&load(model, numerics)?, &numbers(3)?)?,
-        ["again", model, numerics, _, _, _] => again(&load(model, numerics)?, &numbers(3)?)?,
-        ["train", model, method, _, _, _] => steps(&*load(model, "exact")?, method, &numbers(3)?)?,
+        ["generate", model, numerics, _, _, _, _, _] => generate(&Loaded::new(model, numerics)?, &numbers(3)?)?,
+        ["again", model, numerics, _, _, _] => again(&Loaded::new(model, numerics)?, &numbers(3)?)?,
+        ["train", model, method, _, _, _] => steps(&Loaded::new(model, "exact")?.model, method, &numbers(3)?)?,
         _ => {
             eprintln!("usage: see the first lines of crates/divvy-student/examples/engine_bench.rs");
             std::process::exit(2);
@@ -42,13 +45,32 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn load(model: &str, numerics: &str) -> Result<Arc<Model>, Failure> {
-    let numerics = match numerics {
-        "exact" => Numerics::Exact,
-        "int8" => Numerics::Int8,
-        other => return Err(format!("numerics are exact or int8, not {other}").into()),
-    };
-    Ok(Arc::new(Model::load_as(Path::new(model), numerics)?))
+struct Loaded {
+    model: Arc<Model>,
+    cache: CacheFormat,
+}
+
+impl Loaded {
+    fn new(model: &str, numerics: &str) -> Result<Loaded, Failure> {
+        let (numerics, cache) = numerics.split_once('+').unwrap_or((numerics, "f32"));
+        let numerics = match numerics {
+            "exact" => Numerics::Exact,
+            "int8" => Numerics::Int8,
+            other => return Err(format!("numerics are exact or int8, not {other}").into()),
+        };
+        let cache = match cache {
+            "f32" => CacheFormat::F32,
+            "bf16" => CacheFormat::Bf16,
+            "int8" => CacheFormat::Int8,
+            other => return Err(format!("a cache is f32, bf16 or int8, not {other}").into()),
+        };
+        Ok(Loaded { model: Arc::new(Model::load_as(Path::new(model), numerics)?), cache })
+    }
+
+    fn engine(&self, sequences: usize) -> Engine {
+        let config = EngineConfig { max_sequences: sequences, cache: self.cache, ..EngineConfig::default() };
+        Engine::new(Arc::clone(&self.model), config)
+    }
 }
 
 /// A fixed stream of token ids that are no special ones.
@@ -67,10 +89,6 @@ fn job(model: &Model, id: u64, shared: usize, own: usize, new: usize) -> Job {
     Job { id, prompt, sampling, adapter: None, log_probabilities: false }
 }
 
-fn engine(model: &Arc<Model>, sequences: usize) -> Engine {
-    Engine::new(Arc::clone(model), EngineConfig { max_sequences: sequences, ..EngineConfig::default() })
-}
-
 /// Seconds until all jobs are done.
 fn run(engine: &mut Engine, jobs: impl IntoIterator<Item = Job>) -> Result<f64, Failure> {
     let began = Instant::now();
@@ -83,24 +101,25 @@ fn run(engine: &mut Engine, jobs: impl IntoIterator<Item = Job>) -> Result<f64, 
     Ok(began.elapsed().as_secs_f64())
 }
 
-fn generate(model: &Arc<Model>, numbers: &[usize]) -> Result<Value, Failure> {
+fn generate(loaded: &Loaded, numbers: &[usize]) -> Result<Value, Failure> {
     let &[batch, shared, own, new, repeats] = numbers else { return Err("five numbers".into()) };
-    let jobs = |new: usize| (0..batch as u64).map(move |id| job(model, id, shared, own, new));
-    run(&mut engine(model, batch), jobs(1))?;
+    let jobs = |new: usize| (0..batch as u64).map(move |id| job(&loaded.model, id, shared, own, new));
+    run(&mut loaded.engine(batch), jobs(1))?;
     let (mut first, mut all) = (Vec::new(), Vec::new());
     for _ in 0..repeats {
-        first.push(run(&mut engine(model, batch), jobs(1))?);
-        all.push(run(&mut engine(model, batch), jobs(new))?);
+        first.push(run(&mut loaded.engine(batch), jobs(1))?);
+        all.push(run(&mut loaded.engine(batch), jobs(new))?);
     }
     Ok(json!({ "first": first, "all": all }))
 }
 
-fn again(model: &Arc<Model>, numbers: &[usize]) -> Result<Value, Failure> {
+fn again(loaded: &Loaded, numbers: &[usize]) -> Result<Value, Failure> {
     let &[shared, own, repeats] = numbers else { return Err("three numbers".into()) };
-    run(&mut engine(model, 1), [job(model, 0, shared, own, 1)])?;
+    let model = &loaded.model;
+    run(&mut loaded.engine(1), [job(model, 0, shared, own, 1)])?;
     let (mut cold, mut cached) = (Vec::new(), Vec::new());
     for _ in 0..repeats {
-        let mut engine = engine(model, 1);
+        let mut engine = loaded.engine(1);
         cold.push(run(&mut engine, [job(model, 0, shared, own, 1)])?);
         cached.push(run(&mut engine, [job(model, 1, shared, own, 1)])?);
     }

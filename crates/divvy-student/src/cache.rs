@@ -1,45 +1,66 @@
-//! Keys and values of the tokens a sequence has already been through, and the pool of finished sequences whose
-//! prefixes later ones may copy instead of computing.
+//! Keys and values of the tokens a sequence has already been through, on pages that sequences with the same beginning share, and
+//! the pool of finished sequences whose prefixes later ones may take instead of computing.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+
+pub use divvy_kernels::CacheFormat;
+use divvy_kernels::Page;
 
 use crate::adapter::Adapter;
 use crate::config::ModelConfig;
 
-/// One layer's `[len, kv·d]` keys and values.
-#[derive(Clone, Debug, Default)]
-pub struct LayerCache {
-    pub keys: Vec<f32>,
-    pub values: Vec<f32>,
-}
-
-/// A sequence's cache: all layers hold the same number of positions between forward passes.
+/// A sequence's cache: all layers hold the same number of positions between forward passes. A full page is never written
+/// again, and may belong to several sequences.
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    pub layers: Vec<LayerCache>,
+    /// Of each layer.
+    pages: Vec<Vec<Arc<Page>>>,
     /// Positions held.
     pub len: usize,
-    width: usize,
+    format: CacheFormat,
+    heads: usize,
+    dim: usize,
 }
 
 impl KvCache {
     #[must_use]
-    pub fn new(config: &ModelConfig) -> Self {
-        Self { layers: vec![LayerCache::default(); config.layers], len: 0, width: config.kv_width() }
+    pub fn new(config: &ModelConfig, format: CacheFormat) -> Self {
+        Self { pages: vec![Vec::new(); config.layers], len: 0, format, heads: config.kv_heads, dim: config.head_dim }
     }
 
-    /// A new cache with the first `len` positions of this one; room for `capacity` positions.
+    /// A cache with the first `len` positions of this one: its full pages are shared, of the page that ends within one there is a
+    /// copy.
     #[must_use]
-    pub fn prefix(&self, len: usize, capacity: usize) -> Self {
-        let copy = |values: &[f32]| {
-            let mut copied = Vec::with_capacity(capacity.max(len) * self.width);
-            copied.extend_from_slice(&values[..len * self.width]);
-            copied
+    pub fn prefix(&self, len: usize) -> Self {
+        let (full, rest) = (len / Page::POSITIONS, len % Page::POSITIONS);
+        let begun = |pages: &Vec<Arc<Page>>| {
+            let mut begun = pages[..full].to_vec();
+            if rest > 0 {
+                begun.push(Arc::new(pages[full].first(rest)));
+            }
+            begun
         };
-        let layers =
-            self.layers.iter().map(|layer| LayerCache { keys: copy(&layer.keys), values: copy(&layer.values) });
-        Self { layers: layers.collect(), len, width: self.width }
+        Self { pages: self.pages.iter().map(begun).collect(), len, ..*self }
+    }
+
+    #[must_use]
+    pub fn pages(&self, layer: usize) -> &[Arc<Page>] {
+        &self.pages[layer]
+    }
+
+    /// Writes the keys and values, `[kv·d]` each, of a position in one layer; `position` is the next or one behind it.
+    ///
+    /// # Panics
+    /// When pages before the position are missing.
+    pub fn put(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
+        let pages = &mut self.pages[layer];
+        let (page, at) = (position / Page::POSITIONS, position % Page::POSITIONS);
+        if page == pages.len() {
+            pages.push(Arc::new(Page::new(self.format, self.heads, self.dim)));
+        }
+        // No page with room left is shared, so that this copies nothing.
+        Arc::make_mut(&mut pages[page]).put(at, keys, values);
     }
 }
 
@@ -50,7 +71,7 @@ pub(crate) struct Finished {
     pub(crate) adapter: Option<Arc<Adapter>>,
 }
 
-/// Finished sequences, oldest first, up to a number of tokens in all.
+/// Finished sequences, oldest first, up to a number of positions in all.
 pub(crate) struct Pool {
     entries: VecDeque<Finished>,
     most: usize,
@@ -71,11 +92,13 @@ impl Pool {
             !(same_adapter(old.adapter.as_ref(), finished.adapter.as_ref()) && finished.tokens.starts_with(&old.tokens))
         });
         self.entries.push_back(finished);
-        let mut held: usize = self.entries.iter().map(|entry| entry.cache.len).sum();
-        while held > self.most {
-            let Some(oldest) = self.entries.pop_front() else { break };
-            held -= oldest.cache.len;
-        }
+        while self.held() > self.most && self.entries.pop_front().is_some() {}
+    }
+
+    /// Positions held, those on shared pages once.
+    fn held(&self) -> usize {
+        let pages = self.entries.iter().flat_map(|entry| entry.cache.pages.first().into_iter().flatten());
+        pages.map(Arc::as_ptr).collect::<HashSet<_>>().len() * Page::POSITIONS
     }
 }
 

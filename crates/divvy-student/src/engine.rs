@@ -1,5 +1,5 @@
 //! Continuous batching: many jobs, one forward pass a step. Decoding sequences bring one token each, new ones a chunk
-//! of their prompt; jobs join as slots free. A prompt that begins like another sequence's copies that part of its
+//! of their prompt; jobs join as slots free. A prompt that begins like another sequence's takes that part of its
 //! cache. Deals in token ids and steps; who waits for a reply, and on which thread, is the caller's matter.
 
 mod sequence;
@@ -13,7 +13,7 @@ use divvy_core::chat::{Finish, Sampling, Usage};
 use rayon::prelude::*;
 
 use crate::adapter::Adapter;
-use crate::cache::{Finished, KvCache, Pool, common_prefix, same_adapter};
+use crate::cache::{CacheFormat, Finished, KvCache, Pool, common_prefix, same_adapter};
 use crate::error::SubmitError;
 use crate::forward::{Scratch, Span};
 use crate::model::Model;
@@ -30,11 +30,13 @@ pub struct EngineConfig {
     pub max_cached_tokens: usize,
     /// Most prompt tokens in one step: longer chunks are faster, shorter ones delay running replies less.
     pub prefill_chunk: usize,
+    /// In which numbers keys and values are kept.
+    pub cache: CacheFormat,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_sequences: 32, max_cached_tokens: 16_384, prefill_chunk: 256 }
+        Self { max_sequences: 32, max_cached_tokens: 16_384, prefill_chunk: 256, cache: CacheFormat::F32 }
     }
 }
 
@@ -142,7 +144,7 @@ impl Engine {
     fn admit(&mut self) {
         while self.live.len() < self.config.max_sequences.max(1) {
             let Some(job) = self.waiting.pop_front() else { break };
-            self.live.push(Sequence::new(job, KvCache::new(&self.model.config)));
+            self.live.push(Sequence::new(job, KvCache::new(&self.model.config, self.config.cache)));
         }
     }
 
@@ -188,9 +190,9 @@ impl Engine {
         if coming >= len + SHORTEST_PREFIX {
             return false;
         }
-        let copied = cache.prefix(len, job.prompt.len() + 64);
+        let begun = cache.prefix(len);
         let sequence = &mut self.live[index];
-        sequence.cache = copied;
+        sequence.cache = begun;
         sequence.reused = len;
         sequence.started = true;
         true

@@ -1,7 +1,7 @@
 //! The forward pass of inference: one ragged batch of new tokens of many sequences, each over its own cache. All
 //! sequences share every matrix product; a row's result has the same bits whatever else is in the batch.
 
-use divvy_kernels::{CachedQuery, Direction, Write, attend_cached_batch, gated, rms_norm, rope};
+use divvy_kernels::{CachedQuery, Direction, Write, attend_cached, gated, rms_norm, rope};
 
 use crate::adapter::{Adapter, Fused};
 use crate::cache::KvCache;
@@ -119,18 +119,10 @@ impl Network<'_> {
             let (q, rest) = qkv.split_at(span.tokens.len() * config.qkv_width());
             let (out, left) = attended.split_at_mut(span.tokens.len() * config.query_width());
             (qkv, attended) = (rest, left);
-            let cache = &span.cache.layers[index];
-            let (keys, values) = (&cache.keys[..], &cache.values[..]);
-            jobs.push(CachedQuery {
-                q,
-                q_stride: config.qkv_width(),
-                keys,
-                values,
-                first_position: span.cache.len,
-                out,
-            });
+            let (pages, first_position) = (span.cache.pages(index), span.cache.len);
+            jobs.push(CachedQuery { q, q_stride: config.qkv_width(), pages, first_position, out });
         }
-        attend_cached_batch(&mut jobs, &heads);
+        attend_cached(&mut jobs, &heads);
     }
 
     fn feed_forward(&self, index: usize, layer: &Layer, spans: &[Span<'_>], scratch: &mut Scratch) {
@@ -200,15 +192,13 @@ pub(crate) fn scale(values: &mut [f32], factor: f32) {
     }
 }
 
-/// Appends the new keys and values of every span to its cache of layer `index`.
+/// Writes the new keys and values of every span to its cache of layer `index`.
 fn extend_caches(index: usize, config: &ModelConfig, spans: &mut [Span<'_>], qkv: &[f32]) {
     let (keys, width) = (config.query_width(), config.kv_width());
     let mut rows = qkv.chunks_exact(config.qkv_width());
     for span in spans {
-        let cache = &mut span.cache.layers[index];
-        for row in rows.by_ref().take(span.tokens.len()) {
-            cache.keys.extend_from_slice(&row[keys..keys + width]);
-            cache.values.extend_from_slice(&row[keys + width..]);
+        for (position, row) in (span.cache.len..).zip(rows.by_ref().take(span.tokens.len())) {
+            span.cache.put(index, position, &row[keys..keys + width], &row[keys + width..]);
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 use divvy_core::chat::ChatRequest;
 use divvy_llm::{Chat, ChatError, Delta, Deltas, ErrorKind};
 use divvy_student::{
+    cache::CacheFormat,
     adapter::Adapter,
     engine::{Engine, EngineConfig, Event, EventKind, Job},
     matrix::Numerics,
@@ -22,13 +23,21 @@ use tokio_util::sync::CancellationToken;
 /// Every model in use. One that is trained from and asked in 8 bits is loaded in both forms.
 #[derive(Default)]
 pub(crate) struct Hosts {
-    models: Mutex<HashMap<Form, Slot>>,
+    models: Mutex<HashMap<(PathBuf, Numerics), Slot>>,
     threads: Mutex<HashMap<Form, Host>>,
     /// Adapters that are asked for.
     adapters: Mutex<Vec<(Form, PathBuf)>>,
 }
 
-type Form = (PathBuf, Numerics);
+/// A model as it answers.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Form {
+    pub(crate) path: PathBuf,
+    pub(crate) numerics: Numerics,
+    /// Of keys and values.
+    pub(crate) cache: CacheFormat,
+}
+
 
 /// A model on its way: whoever asks first loads it, the others wait.
 type Slot = Arc<OnceLock<Result<Arc<Model>, String>>>;
@@ -68,23 +77,22 @@ impl Hosts {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         let forms: Vec<Form> = threads.keys().cloned().collect();
         drop(threads);
-        forms.iter().try_for_each(|(path, numerics)| self.model(path, *numerics).map(drop))?;
+        forms.iter().try_for_each(|form| self.model(&form.path, form.numerics).map(drop))?;
         let adapters = self.adapters.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        adapters.iter().try_for_each(|((path, numerics), adapter)| {
-            let model = self.model(path, *numerics)?;
+        adapters.iter().try_for_each(|(form, adapter)| {
+            let model = self.model(&form.path, form.numerics)?;
             load_adapter(adapter, &model).map(drop)
         })
     }
 
-    /// A chat with the model at `path`, perhaps under an adapter (a PEFT directory). Nothing is loaded yet.
+    /// A chat with a model, perhaps under an adapter (a PEFT directory). Nothing is loaded yet.
     pub(crate) fn chat(
         self: &Arc<Self>,
         name: &str,
-        (path, numerics): (&Path, Numerics),
+        form: Form,
         adapter: Option<PathBuf>,
         batch: usize,
     ) -> LocalChat {
-        let form = (path.to_owned(), numerics);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         self.adapters
             .lock()
@@ -108,13 +116,13 @@ fn start(hosts: Arc<Hosts>, name: &str, form: Form, batch: usize) -> Host {
 }
 
 /// The thread: waits for work, loads at the first, steps while there is some.
-fn serve(hosts: &Hosts, name: &str, (path, numerics): &Form, batch: usize, inbox: &std_mpsc::Receiver<Work>) {
+fn serve(hosts: &Hosts, name: &str, form: &Form, batch: usize, inbox: &std_mpsc::Receiver<Work>) {
     let Ok(first) = inbox.recv() else { return };
-    let model = match hosts.model(path, *numerics) {
+    let model = match hosts.model(&form.path, form.numerics) {
         Ok(model) => model,
         Err(reason) => return refuse_all(name, &reason, first, inbox),
     };
-    let config = EngineConfig { max_sequences: batch, ..EngineConfig::default() };
+    let config = EngineConfig { max_sequences: batch, cache: form.cache, ..EngineConfig::default() };
     let mut desk = Desk {
         engine: Engine::new(Arc::clone(&model), config),
         model,

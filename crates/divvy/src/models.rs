@@ -176,20 +176,20 @@ impl Registry {
         else {
             return Ok(None);
         };
-        let chat = self.hosts.chat(name, (path, model.numerics), None, batch(model));
+        let chat = self.hosts.chat(name, model.form(path), None, batch(model));
         Ok(Some((name, model, chat, model.id.clone())))
     }
 
     fn student(&self, student: &str) -> Option<(&Resolved, LocalChat, ModelId)> {
         let (base, artefact) = self.students.lock().unwrap_or_else(PoisonError::into_inner).get(student)?.clone();
         let model = self.resolved.get(&base)?;
-        let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", model.recipe.numerics.name());
+        let id = ModelId::local(model.weights.as_deref()?, Some(&artefact.content), "", &model.recipe.profile());
         let base_path = model.path.as_deref()?;
         // Full weights stand alone; an adapter needs its base.
         let chat = if artefact.path.join("adapter_config.json").exists() {
-            self.hosts.chat(&base, (base_path, model.numerics), Some(artefact.path), batch(model))
+            self.hosts.chat(&base, model.form(base_path), Some(artefact.path), batch(model))
         } else {
-            self.hosts.chat(student, (&artefact.path, model.numerics), None, batch(model))
+            self.hosts.chat(student, model.form(&artefact.path), None, batch(model))
         };
         Some((model, chat, id))
     }

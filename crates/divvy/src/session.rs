@@ -300,7 +300,7 @@ async fn heading(
 
 pub(crate) fn numerics(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, String> {
     let local = resolved.iter().filter(|(_, model)| model.weights.is_some());
-    local.map(|(name, model)| (name.clone(), model.recipe.numerics.name().to_owned())).collect()
+    local.map(|(name, model)| (name.clone(), model.recipe.profile())).collect()
 }
 
 fn bases(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, PathBuf> {

@@ -84,7 +84,7 @@ fn list<T: serde::Serialize>(values: &[T]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{chat::Finish, graded::RowCall, records::Outcome};
+    use crate::{chat::Finish, graded::RowCall, question::ScorerKind, records::Outcome};
 
     #[test]
     fn a_row_has_a_value_for_every_column_and_what_is_unknown_is_empty() {
@@ -116,6 +116,8 @@ mod tests {
             question: "?".to_owned(),
             gold: vec!["7".to_owned(), "seven".to_owned()],
             steps: Some(2),
+            dataset: "q".to_owned(),
+            scorer: ScorerKind::Numeric,
             rows: vec![row],
         };
         let sheet = Sheet { arms: ["a".to_owned(), "b".to_owned()].into(), questions: vec![asked], calls: vec![call] };

@@ -199,6 +199,10 @@ fn names_are_checked() {
         "[models.api]\nsource = \"http://x/v1\"\nmodel = \"m\"\nnumerics = \"fast\"",
         "`models.api.numerics`: this key is for local models",
     );
+    refused(
+        "[models.api]\nsource = \"http://x/v1\"\nmodel = \"m\"\nkv_cache = \"bf16\"",
+        "`models.api.kv_cache`: this key is for local models",
+    );
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub use batch::{Batch, BatchFallback, Mode};
 pub use costs::Costs;
 pub use data::{Columns, Data, DataSet, OnBadRow, OnLeak};
 pub use error::{RecipeError, nearest};
-pub use model::{FurtherEndpoint, Model, Numerics, Price, Structured};
+pub use model::{FurtherEndpoint, KvCache, Model, Numerics, Price, Structured};
 pub use one_or_many::OneOrMany;
 pub use prompts::{Prompt, PromptVariant, WrittenDemonstration, WrittenStep};
 pub use sampled::Sampled;

@@ -24,6 +24,9 @@ pub struct Model {
     /// For a local model.
     #[serde(default)]
     pub numerics: Numerics,
+    /// For a local model.
+    #[serde(default)]
+    pub kv_cache: KvCache,
     /// Expected SHA-256 of the weights file.
     pub sha256: Option<String>,
     /// Requests in flight (endpoint) or sequences in a batch (local).
@@ -45,6 +48,19 @@ pub struct Model {
     pub mode: Mode,
     /// For the mode `batch`.
     pub batch: Option<Batch>,
+}
+
+impl Model {
+    /// How a local model computes, as its identity and reports name it: `exact`, `fast`, `fast+kv-bf16`.
+    #[must_use]
+    pub fn profile(&self) -> String {
+        let cache = match self.kv_cache {
+            KvCache::F32 => "",
+            KvCache::Bf16 => "+kv-bf16",
+            KvCache::Int8 => "+kv-int8",
+        };
+        format!("{}{cache}", self.numerics.name())
+    }
 }
 
 /// Whether decompositions are asked for as JSON (`response_format` with a schema).
@@ -92,6 +108,17 @@ impl Numerics {
             Self::Fast => "fast",
         }
     }
+}
+
+/// In which numbers a local model keeps the keys and values of the tokens it has seen. Smaller ones take half or a bit over a
+/// quarter of the memory and change some answers, so that they are part of the model's identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KvCache {
+    #[default]
+    F32,
+    Bf16,
+    Int8,
 }
 
 /// Either `input` and `output`, or `machine_hour`.

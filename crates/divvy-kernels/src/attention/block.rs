@@ -1,6 +1,7 @@
 //! Pieces that the forward and backward pass share: packing a block of rows, turning it, and small products with the
 //! kernels of `tile`.
 
+use super::BLOCK;
 use crate::packed::PANEL;
 use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile};
 use crate::{Isa, Write};
@@ -19,7 +20,51 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Keys and values of one head, a block at a time.
+pub(super) trait Blocks: Sync {
+    /// Keys of the `count` positions from `from` on as columns, `[dim, BLOCK]`; what stands behind them is not looked at.
+    fn keys<'a>(&'a self, isa: Isa, from: usize, count: usize, scratch: &'a mut Matrix) -> View<'a>;
+
+    /// Their values as rows, `[BLOCK, dim]`; what stands behind them is finite.
+    fn values<'a>(&'a self, isa: Isa, from: usize, count: usize, scratch: &'a mut Matrix) -> View<'a>;
+}
+
+/// Keys and values that lie in rows, copied block by block.
+pub(super) struct InRows<'a> {
+    pub(super) keys: Rows<'a>,
+    pub(super) values: Rows<'a>,
+    pub(super) dim: usize,
+}
+
+impl Blocks for InRows<'_> {
+    fn keys<'a>(&'a self, _isa: Isa, from: usize, count: usize, scratch: &'a mut Matrix) -> View<'a> {
+        scratch.shape(self.dim, BLOCK);
+        scratch.copy_turned(self.keys, from, count, self.dim);
+        (&*scratch).into()
+    }
+
+    fn values<'a>(&'a self, _isa: Isa, from: usize, count: usize, scratch: &'a mut Matrix) -> View<'a> {
+        scratch.shape(BLOCK, self.dim);
+        scratch.copy(self.values, from, count, self.dim, 1.0);
+        (&*scratch).into()
+    }
+}
+
+/// A row-major matrix whose rows are whole panels, as the right side of a product.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    pub(crate) values: &'a [f32],
+    pub(crate) width: usize,
+}
+
+impl<'a> From<&'a Matrix> for View<'a> {
+    fn from(matrix: &'a Matrix) -> View<'a> {
+        View { values: &matrix.values, width: matrix.width }
+    }
+}
+
 /// A dense row-major scratch matrix whose rows are whole panels.
+#[derive(Default)]
 pub(crate) struct Matrix {
     pub(crate) values: Vec<f32>,
     pub(crate) width: usize,
@@ -29,6 +74,12 @@ impl Matrix {
     pub(crate) fn new(rows: usize, width: usize) -> Matrix {
         let width = width.next_multiple_of(PANEL);
         Matrix { values: vec![0.0; rows * width], width }
+    }
+
+    /// Makes room for `[rows, width]`; what is there is kept or zero.
+    pub(crate) fn shape(&mut self, rows: usize, width: usize) {
+        self.width = width.next_multiple_of(PANEL);
+        self.values.resize(rows * self.width, 0.0);
     }
 
     pub(crate) fn row(&self, index: usize) -> &[f32] {
@@ -72,10 +123,10 @@ impl Matrix {
 }
 
 /// `out[rows, right.width] (+)= left[rows, depth] · right[depth, right.width]`, all scratch matrices.
-pub(crate) fn product(
+pub(crate) fn product<'a>(
     isa: Isa,
     left: &Matrix,
-    right: &Matrix,
+    right: impl Into<View<'a>>,
     out: &mut Matrix,
     rows: usize,
     depth: usize,
@@ -83,7 +134,7 @@ pub(crate) fn product(
 ) {
     let view = Left { at: left.values.as_ptr(), row: left.width, step: 1 };
     assert!(rows * left.width <= left.values.len() && depth <= left.width);
-    multiply(isa, view, right, out, rows, depth, write);
+    multiply(isa, view, right.into(), out, rows, depth, write);
 }
 
 /// `out[rows, right.width] (+)= left[depth, rows]ᵀ · right[depth, right.width]`.
@@ -98,10 +149,10 @@ pub(crate) fn product_turned(
 ) {
     let view = Left { at: left.values.as_ptr(), row: 1, step: left.width };
     assert!(depth * left.width <= left.values.len() && rows <= left.width);
-    multiply(isa, view, right, out, rows, depth, write);
+    multiply(isa, view, right.into(), out, rows, depth, write);
 }
 
-fn multiply(isa: Isa, left: Left, right: &Matrix, out: &mut Matrix, rows: usize, depth: usize, write: Write) {
+fn multiply(isa: Isa, left: Left, right: View, out: &mut Matrix, rows: usize, depth: usize, write: Write) {
     assert!(depth * right.width <= right.values.len() && rows * out.width <= out.values.len());
     assert_eq!(right.width, out.width);
     let panels = right.width / PANEL;

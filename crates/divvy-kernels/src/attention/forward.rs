@@ -1,7 +1,7 @@
 //! The forward pass: for one head and a block of queries, blocks of keys go by while a running maximum and sum keep the
 //! softmax exact.
 
-use super::block::{Matrix, Rows, product};
+use super::block::{Blocks, InRows, Matrix, Rows, product};
 use super::{BLOCK, Heads, check_starts};
 use crate::dispatch::{Shared, per_isa};
 use crate::{Isa, Write, math};
@@ -28,10 +28,10 @@ pub fn attention(qkv: &[f32], heads: &Heads, sequence_starts: &[usize], out: &mu
             offset: head * heads.dim,
             stride: heads.joint(),
         };
-        let keys = [rows(heads.query + kv), rows(heads.query + heads.kv + kv)];
+        let keys = InRows { keys: rows(heads.query + kv), values: rows(heads.query + heads.kv + kv), dim: heads.dim };
         let group = kv * heads.group()..(kv + 1) * heads.group();
         let queries: Vec<Rows> = group.clone().map(rows).collect();
-        let result = attend(isa, &queries, keys, heads, block.clone(), block.start);
+        let result = attend(isa, &queries, &keys, heads, block.clone(), block.start);
         for (head, first) in group.zip((0..).step_by(block.len())) {
             for (index, position) in (first..).zip(block.clone()) {
                 let token = sequence.start + position;
@@ -68,11 +68,12 @@ pub(super) struct Attended {
 }
 
 /// Attention of the queries `first_row..` of each of `queries`, the heads that share these keys, which stand at
-/// `positions`, over the keys at positions up to their own, as far back as their window reaches. Keys and values are packed once for all of them.
+/// `positions`, over the keys at positions up to their own, as far back as their window reaches. Each block of keys and values
+/// is fetched once for all of them.
 pub(super) fn attend(
     isa: Isa,
     queries: &[Rows],
-    [keys, values]: [Rows; 2],
+    keys_and_values: &impl Blocks,
     heads: &Heads,
     positions: Range<usize>,
     first_row: usize,
@@ -83,20 +84,20 @@ pub(super) fn attend(
     for (&head, to) in queries.iter().zip((0..).step_by(positions.len())) {
         query.copy_to(to, head, first_row, positions.len(), dim, heads.scale());
     }
-    let (mut turned, mut value) = (Matrix::new(dim, BLOCK), Matrix::new(BLOCK, dim));
+    let (mut keys, mut values) = (Matrix::default(), Matrix::default());
     let mut scores = Matrix::new(rows, BLOCK);
     let first = heads.first_seen(positions.start) / BLOCK * BLOCK;
     for from in (first..positions.end).step_by(BLOCK) {
         let count = BLOCK.min(positions.end - from);
-        turned.copy_turned(keys, from, count, dim);
-        value.copy(values, from, count, dim, 1.0);
-        product(isa, &query, &turned, &mut scores, rows, dim, Write::Set);
+        let turned = keys_and_values.keys(isa, from, count, &mut keys);
+        product(isa, &query, turned, &mut scores, rows, dim, Write::Set);
         for (row, position) in queries.iter().flat_map(|_| positions.clone()).enumerate() {
             let seen = heads.seen(position, from, count);
             let (out, scores) = (result.out.row_mut(row), scores.row_mut(row));
             fold_in(isa, scores, seen, &mut result.max[row], &mut result.sum[row], out);
         }
-        product(isa, &scores, &value, &mut result.out, rows, BLOCK, Write::Add);
+        let value = keys_and_values.values(isa, from, count, &mut values);
+        product(isa, &scores, value, &mut result.out, rows, BLOCK, Write::Add);
     }
     for row in 0..rows {
         let inverse = 1.0 / result.sum[row];

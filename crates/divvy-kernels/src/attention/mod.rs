@@ -7,12 +7,14 @@ mod backward;
 mod block;
 mod cached;
 mod forward;
+mod page;
 #[cfg(test)]
 mod tests;
 
 pub use backward::attention_backward;
-pub use cached::{CachedQuery, attend_cached, attend_cached_batch};
+pub use cached::{CachedQuery, attend_cached};
 pub use forward::attention;
+pub use page::{CacheFormat, Page};
 
 /// Positions in a block of keys or queries.
 pub(crate) const BLOCK: usize = 64;

@@ -1,7 +1,9 @@
 //! Attention against the textbook formula in f64, finite differences, and its own other forms.
 
 use super::*;
+use crate::Isa;
 use crate::testing::{assert_close, assert_gradient, random};
+use std::sync::Arc;
 
 const SHAPES: [(Heads, &[usize]); 7] = [
     (Heads::new(1, 1, 4), &[0, 1]),
@@ -66,7 +68,8 @@ fn every_instruction_set_agrees_with_the_formula() {
         crate::testing::isas().into_iter().flat_map(|isa| [(isa, all), (isa, Heads { window: Some(20), ..all })])
     {
         let expected = naive(&qkv, &heads, &[0, 100]);
-        let result = forward::attend(isa, &[rows(0)], [rows(1), rows(2)], &heads, 60..100, 60);
+        let keys = block::InRows { keys: rows(1), values: rows(2), dim: 24 };
+        let result = forward::attend(isa, &[rows(0)], &keys, &heads, 60..100, 60);
         for row in 0..40 {
             assert_close(&result.out.row(row)[..24], &expected[(60 + row) * 24..][..24], 1e-5, &format!("{isa:?}"));
         }
@@ -96,22 +99,104 @@ fn packed_sequences_have_the_bits_of_single_ones() {
     assert_eq!(alone, all[70 * heads.query * heads.dim..]);
 }
 
+/// Keys and values of all tokens on pages.
+fn pages(qkv: &[f32], heads: &Heads, format: CacheFormat) -> Vec<Arc<Page>> {
+    let (query, width) = (heads.query * heads.dim, heads.kv * heads.dim);
+    let rows: Vec<&[f32]> = qkv.chunks(heads.joint()).collect();
+    let page = |rows: &[&[f32]]| {
+        let mut page = Page::new(format, heads.kv, heads.dim);
+        for (position, row) in rows.iter().enumerate() {
+            page.put(position, &row[query..query + width], &row[query + width..]);
+        }
+        Arc::new(page)
+    };
+    rows.chunks(Page::POSITIONS).map(page).collect()
+}
+
+/// Attention of the `new` queries from `first` on.
+fn cached(qkv: &[f32], heads: &Heads, pages: &[Arc<Page>], first: usize, new: usize) -> Vec<f32> {
+    let mut out = vec![f32::NAN; new * heads.query * heads.dim];
+    let q = &qkv[first * heads.joint()..];
+    attend_cached(
+        &mut [CachedQuery { q, q_stride: heads.joint(), pages, first_position: first, out: &mut out }],
+        heads,
+    );
+    out
+}
+
+const CACHED: [Heads; 3] =
+    [Heads::new(4, 2, 20), Heads::new(3, 1, 64), Heads { window: Some(40), ..Heads::new(2, 1, 24) }];
+
 #[test]
 fn decoding_from_a_cache_has_the_bits_of_the_full_pass() {
-    for heads in [Heads::new(4, 2, 20), Heads::new(3, 1, 64), Heads { window: Some(40), ..Heads::new(2, 1, 24) }] {
-        let (tokens, width) = (150, heads.query * heads.dim);
-        let qkv = sample(&heads, tokens);
-        let (all, _) = forward(&qkv, &heads, &[0, tokens]);
-        let column = |from: usize, len: usize| {
-            qkv.chunks(heads.joint()).flat_map(|row| row[from..from + len].to_vec()).collect::<Vec<f32>>()
-        };
-        let (keys, values) =
-            (column(width, heads.kv * heads.dim), column(width + heads.kv * heads.dim, heads.kv * heads.dim));
+    for heads in CACHED {
+        let width = heads.query * heads.dim;
+        let qkv = sample(&heads, 150);
+        let (all, _) = forward(&qkv, &heads, &[0, 150]);
+        let pages = pages(&qkv, &heads, CacheFormat::F32);
         for (first, new) in [(0, 150), (149, 1), (63, 3), (10, 100)] {
-            let mut out = vec![f32::NAN; new * width];
-            let q = &qkv[first * heads.joint()..];
-            attend_cached(q, heads.joint(), &heads, &keys, &values, first, &mut out);
+            let out = cached(&qkv, &heads, &pages, first, new);
             assert_eq!(out, all[first * width..(first + new) * width], "{first} {new}");
+        }
+    }
+}
+
+#[test]
+fn smaller_pages_stay_close_and_independent_of_the_cut() {
+    for (heads, (format, tolerance)) in CACHED
+        .into_iter()
+        .flat_map(|heads| [(CacheFormat::Bf16, 0.02), (CacheFormat::Int8, 0.04)].map(|form| (heads, form)))
+    {
+        let width = heads.query * heads.dim;
+        let qkv = sample(&heads, 150);
+        let pages = pages(&qkv, &heads, format);
+        let all = cached(&qkv, &heads, &pages, 0, 150);
+        assert_close(&all, &naive(&qkv, &heads, &[0, 150]), tolerance, &format!("{format:?} {heads:?}"));
+        for (first, new) in [(149, 1), (63, 3), (10, 100)] {
+            assert_eq!(cached(&qkv, &heads, &pages, first, new), all[first * width..(first + new) * width]);
+        }
+    }
+}
+
+#[test]
+fn smaller_pages_take_less_memory() {
+    let bytes = |format| Page::new(format, 3, 64).bytes();
+    assert_eq!(bytes(CacheFormat::F32), 2 * 3 * 64 * 64 * 4);
+    assert_eq!(2 * bytes(CacheFormat::Bf16), bytes(CacheFormat::F32));
+    assert_eq!(bytes(CacheFormat::Int8), 2 * 3 * 64 * (64 + 4));
+}
+
+/// What another sequence wrote behind a shared beginning is neither seen nor multiplied.
+#[test]
+fn the_beginning_of_a_page_forgets_what_stood_behind_it() {
+    for format in [CacheFormat::F32, CacheFormat::Bf16, CacheFormat::Int8] {
+        let heads = Heads::new(2, 1, 24);
+        let qkv = sample(&heads, 10);
+        let clean = pages(&qkv, &heads, format);
+        let mut dirty = (*clean[0]).clone();
+        dirty.put(10, &[f32::NAN; 24], &[f32::INFINITY; 24]);
+        let begun = [Arc::new(dirty.first(10))];
+        assert_eq!(cached(&qkv, &heads, &begun, 9, 1), cached(&qkv, &heads, &clean, 9, 1), "{format:?}");
+    }
+}
+
+#[test]
+fn every_instruction_set_reads_smaller_pages_the_same() {
+    for format in [CacheFormat::Bf16, CacheFormat::Int8] {
+        let heads = Heads::new(2, 2, 24);
+        let qkv = sample(&heads, 70);
+        let pages = pages(&qkv, &heads, format);
+        for head in 0..2 {
+            let cache = page::Paged { pages: &pages, head };
+            let read = |isa| {
+                let mut scratch = [block::Matrix::default(), block::Matrix::default()];
+                let [keys, values] = &mut scratch;
+                let keys = block::Blocks::keys(&cache, isa, 64, 6, keys).values.to_vec();
+                (keys, block::Blocks::values(&cache, isa, 64, 6, values).values.to_vec())
+            };
+            for isa in crate::testing::isas() {
+                assert_eq!(read(isa), read(Isa::Portable), "{isa:?} {format:?}");
+            }
         }
     }
 }
@@ -143,5 +228,12 @@ fn sequence_starts_must_cover_the_tokens() {
 #[should_panic(expected = "the cache ends before the queries")]
 fn a_short_cache_panics() {
     let heads = Heads::new(1, 1, 2);
-    attend_cached(&[0.0; 2], 2, &heads, &[0.0; 2], &[0.0; 2], 1, &mut [0.0; 2]);
+    cached(&sample(&heads, 70), &heads, &[Arc::new(Page::new(CacheFormat::F32, 1, 2))], 60, 5);
+}
+
+#[test]
+#[should_panic(expected = "pages of 1 heads of 2")]
+fn pages_of_another_shape_panic() {
+    let heads = Heads::new(1, 1, 2);
+    cached(&sample(&heads, 1), &heads, &[Arc::new(Page::new(CacheFormat::F32, 2, 1))], 0, 1);
 }

@@ -11,11 +11,12 @@ use divvy_core::{
     graded::{Asked, GradedRow, RowCall, Sheet},
     model::ModelId,
     quality::{Quality, Share, StepCount},
+    question::ScorerKind,
     recipe::EvalSplit,
     records::{Outcome, Stage, TrainPoint},
     results::{
         ArmResult, ArmSlices, CollectionSummary, Comparison, DatasetResults, DatasetUse, DecomposerQuality, Example,
-        Family, ModelUse, Pass, Results, ScreeningSummary, Slice, StageTime, StepSlice, TrainingSummary,
+        Family, ModelUse, Pass, Results, ScreeningSummary, Slice, StageTime, StepSlice, TrainingSummary, costs::Tokens,
     },
 };
 use serde_json::value::RawValue;
@@ -226,7 +227,15 @@ pub(crate) fn sheet() -> Sheet {
         calls,
         ..GradedRow::failed(arm)
     };
-    let two_stage = GradedRow { subquestions: vec!["How many were there?".to_owned()], ..row(1, vec![1, 0]) };
+    let two_stage = GradedRow {
+        subquestions: vec!["How many were there?".to_owned()],
+        tokens_in: 180,
+        tokens_cached: 64,
+        tokens_out: 16,
+        decomposing: Tokens { input: 90, cached: 64, output: 8 },
+        decomposed: Some(1),
+        ..row(1, vec![1, 0])
+    };
     let failed = GradedRow {
         correct: false,
         score: 0.0,
@@ -242,6 +251,8 @@ pub(crate) fn sheet() -> Sheet {
         question: "How many boxes are left?".to_owned(),
         gold: vec!["12".to_owned()],
         steps: Some(2),
+        dataset: "synth".to_owned(),
+        scorer: ScorerKind::Numeric,
         rows,
     };
     Sheet {

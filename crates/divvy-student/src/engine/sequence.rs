@@ -13,7 +13,7 @@ pub(super) struct Sequence {
     /// Prompt and reply.
     pub(super) tokens: Vec<u32>,
     pub(super) cache: KvCache,
-    /// Prompt tokens whose cache was copied.
+    /// Prompt tokens whose cache was taken from another.
     pub(super) reused: usize,
     /// Whether its prefix has been looked for.
     pub(super) started: bool,

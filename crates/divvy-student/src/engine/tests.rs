@@ -54,14 +54,21 @@ fn jobs() -> Vec<Job> {
 
 #[test]
 fn replies_do_not_depend_on_the_batch() {
-    let alone: Replies = jobs().into_iter().flat_map(|job| run(vec![job], EngineConfig::default())).collect();
-    for (max_sequences, prefill_chunk) in [(1, 256), (3, 4), (32, 256), (4, 1)] {
-        let together = run(jobs(), EngineConfig { max_sequences, prefill_chunk, max_cached_tokens: 1000 });
-        for (id, reply) in &alone {
-            let other = &together[id];
-            assert_eq!((&reply.1, &reply.2), (&other.1, &other.2), "job {id}, {max_sequences}, {prefill_chunk}");
-            assert_eq!(other.0, other.1, "deltas add up to the text");
-            assert_eq!(reply.3.tokens_out, other.3.tokens_out);
+    let formats = [CacheFormat::F32, CacheFormat::Bf16, CacheFormat::Int8];
+    let sizes = [(1, 256), (3, 4), (32, 256), (4, 1)];
+    let mut alone = Replies::new();
+    for cache in formats {
+        let config = EngineConfig { cache, ..EngineConfig::default() };
+        alone = jobs().into_iter().flat_map(|job| run(vec![job], config.clone())).collect();
+        for (max_sequences, prefill_chunk) in sizes {
+            let config = EngineConfig { max_sequences, prefill_chunk, max_cached_tokens: 1000, cache };
+            let together = run(jobs(), config.clone());
+            for (id, reply) in &alone {
+                let other = &together[id];
+                assert_eq!((&reply.1, &reply.2), (&other.1, &other.2), "job {id}, {config:?}");
+                assert_eq!(other.0, other.1, "deltas add up to the text");
+                assert_eq!(reply.3.tokens_out, other.3.tokens_out);
+            }
         }
     }
     assert!(alone.values().map(|reply| &reply.1).collect::<std::collections::BTreeSet<_>>().len() > 4);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::*;
 use crate::adapter::{LoraSettings, Scaling};
-use crate::cache::KvCache;
+use crate::cache::{CacheFormat, KvCache};
 use crate::config::Projection;
 use crate::forward::{Scratch, Span};
 use crate::gguf::{GgufFile, Header, Value};
@@ -33,7 +33,7 @@ fn about() -> About {
 }
 
 fn logits(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let mut cache = KvCache::new(&model.config);
+    let mut cache = KvCache::new(&model.config, CacheFormat::F32);
     let span = Span { tokens, cache: &mut cache, adapter: None, logits: true };
     model.network().forward(&mut [span], &mut Scratch::default())
 }
@@ -218,7 +218,7 @@ fn export_all(model: &Model, adapter: &Adapter, folder: &Path) {
 
 /// Our own pass says what the others say, as closely as factors in bf16 can.
 fn check_ours(model: &Model, adapter: &Adapter, want: &[f64]) {
-    let mut cache = KvCache::new(&model.config);
+    let mut cache = KvCache::new(&model.config, CacheFormat::F32);
     let span = Span { tokens: &PROMPT, cache: &mut cache, adapter: Some(adapter), logits: true };
     let logits = model.network().forward(&mut [span], &mut Scratch::default());
     let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();

@@ -6,6 +6,7 @@ use safetensors::SafeTensors;
 
 use super::*;
 use crate::adapter::{LoraSettings, Scaling};
+use crate::cache::CacheFormat;
 use crate::matrix::Numerics;
 use crate::model::Model;
 use crate::testing::{fixture, tiny_model, tiny_model_as};
@@ -30,7 +31,11 @@ fn tolerance() -> f32 {
 
 /// Logits after every chunk, the sequence fed in chunks of `size`.
 fn chunked(model: &Model, tokens: &[u32], size: usize) -> HashMap<usize, Vec<f32>> {
-    let (mut cache, mut scratch) = (KvCache::new(&model.config), Scratch::default());
+    chunked_as(model, CacheFormat::F32, tokens, size)
+}
+
+fn chunked_as(model: &Model, format: CacheFormat, tokens: &[u32], size: usize) -> HashMap<usize, Vec<f32>> {
+    let (mut cache, mut scratch) = (KvCache::new(&model.config, format), Scratch::default());
     let mut after = HashMap::new();
     for tokens in tokens.chunks(size) {
         let span = Span { tokens, cache: &mut cache, adapter: None, logits: true };
@@ -87,6 +92,22 @@ fn cached_chunked_and_whole_agree_to_the_bit() {
 }
 
 #[test]
+fn smaller_caches_agree_to_the_bit_and_stay_close() {
+    for (format, most) in [(CacheFormat::Bf16, 0.02), (CacheFormat::Int8, 0.05)] {
+        let model = tiny_model("tiny-qwen2");
+        let tokens: Vec<u32> = (0..100).map(|i| (i * 37 + 11) % 101).collect();
+        let (single, exact) = (chunked_as(&model, format, &tokens, 1), chunked(&model, &tokens, 100));
+        for size in [16, 70, 100] {
+            for (len, logits) in chunked_as(&model, format, &tokens, size) {
+                assert!(logits == single[&len], "{format:?}: chunks of {size}, {len} tokens");
+            }
+        }
+        let distance = distance(&single[&100], &exact[&100]);
+        assert!(distance > 0.0 && distance < most, "{format:?}: off by {distance}");
+    }
+}
+
+#[test]
 fn a_row_does_not_depend_on_its_company_or_their_adapters() {
     let model = tiny_model("tiny-qwen2");
     let mut adapter = Adapter::new(&model.config, LoraSettings { rank: 4, alpha: 8.0, scaling: Scaling::Plain }, 1);
@@ -96,7 +117,7 @@ fn a_row_does_not_depend_on_its_company_or_their_adapters() {
     let prompts: [Vec<u32>; 4] = [vec![5, 6, 7], (0..70).collect(), vec![9], vec![5, 6, 7]];
     let adapters = [None, Some(&adapter), Some(&adapter), Some(&adapter)];
     let run = |which: &[usize]| {
-        let mut caches: Vec<KvCache> = which.iter().map(|_| KvCache::new(&model.config)).collect();
+        let mut caches: Vec<KvCache> = which.iter().map(|_| KvCache::new(&model.config, CacheFormat::F32)).collect();
         let mut spans: Vec<Span<'_>> = which
             .iter()
             .zip(&mut caches)

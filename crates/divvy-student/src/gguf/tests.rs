@@ -6,7 +6,7 @@ use divvy_core::chat::Message;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cache::KvCache;
+use crate::cache::{CacheFormat, KvCache};
 use crate::forward::{Scratch, Span};
 use crate::model::Model;
 use crate::safetensors::read_config;
@@ -23,7 +23,7 @@ fn message(result: Result<Model, LoadError>) -> String {
 }
 
 fn logits(model: &Model, tokens: &[u32]) -> Vec<f32> {
-    let mut cache = KvCache::new(&model.config);
+    let mut cache = KvCache::new(&model.config, CacheFormat::F32);
     let span = Span { tokens, cache: &mut cache, adapter: None, logits: true };
     model.network().forward(&mut [span], &mut Scratch::default())
 }

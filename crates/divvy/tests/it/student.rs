@@ -305,6 +305,9 @@ fn fast_numerics_make_another_model_and_the_same_student() {
     let fast = model(&RECIPE.replace("[models.tiny]", "[models.tiny]\nnumerics = \"fast\""));
     assert_eq!((&exact["numerics"], &fast["numerics"]), (&json!("exact"), &json!("fast")));
     assert_ne!(exact["id"], fast["id"]);
+    let small = model(&RECIPE.replace("[models.tiny]", "[models.tiny]\nkv_cache = \"int8\""));
+    assert_eq!(small["numerics"], json!("exact+kv-int8"));
+    assert_ne!(exact["id"], small["id"]);
     assert!(before == adapter(&bench, "runs"), "the student was trained again");
 }
 

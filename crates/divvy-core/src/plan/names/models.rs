@@ -7,8 +7,10 @@ use super::{
 use crate::{
     cost,
     model::ModelSource,
-    recipe::{self, Numerics, RecipeError, Structured},
+    recipe::{self, KvCache, Numerics, RecipeError, Structured},
 };
+
+const LOCAL_ALONE: &str = "this key is for local models alone";
 
 impl Names<'_> {
     pub(in crate::plan) fn sources(&self) -> Result<(), RecipeError> {
@@ -21,7 +23,10 @@ impl Names<'_> {
                         .fail(&format!("models.{name}.model"), "an endpoint serves many models: write model = \"…\"");
                 }
                 Ok(ModelSource::Endpoint { .. } | ModelSource::Recorded(_)) if model.numerics != Numerics::Exact => {
-                    return self.fail(&format!("models.{name}.numerics"), "this key is for local models alone");
+                    return self.fail(&format!("models.{name}.numerics"), LOCAL_ALONE);
+                }
+                Ok(ModelSource::Endpoint { .. } | ModelSource::Recorded(_)) if model.kv_cache != KvCache::F32 => {
+                    return self.fail(&format!("models.{name}.kv_cache"), LOCAL_ALONE);
                 }
                 Ok(ModelSource::Student(_)) => {
                     return self.fail(&key, "a student is used by its name, `student:NAME`, not defined as a model");

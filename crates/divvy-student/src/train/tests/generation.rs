@@ -8,7 +8,7 @@ use divvy_kernels::argmax;
 
 use super::fixture::{Fixture, LORA, NAMES, settings};
 use crate::adapter::{Adapter, AdapterLabel, Scaling};
-use crate::cache::KvCache;
+use crate::cache::{CacheFormat, KvCache};
 use crate::config::Ropes;
 use crate::forward::{Network, Scratch, Span};
 use crate::matrix::Numerics;
@@ -31,7 +31,7 @@ fn greedy(fixture: &Fixture, weights: &Weights, adapter: Option<&Adapter>, row: 
     let config = &fixture.config;
     let ropes = Ropes::new(config, config.context_length);
     let network = Network { config, weights, ropes: &ropes };
-    let (mut cache, mut scratch) = (KvCache::new(config), Scratch::default());
+    let (mut cache, mut scratch) = (KvCache::new(config, CacheFormat::F32), Scratch::default());
     let (mut tokens, mut reply) = (row.prompt.clone(), Vec::new());
     for _ in 0..row.completion.len() {
         let span = Span { tokens: &tokens, cache: &mut cache, adapter, logits: true };

@@ -24,7 +24,8 @@ pub(super) struct Outputs {
 impl Outputs {
     /// Something is made of every row.
     pub(super) fn have_rows(&self) -> bool {
-        self.stdout == Some(Format::Csv) || self.files.iter().any(|output| !output.format.is_of_figures())
+        self.stdout.is_some_and(|format| !format.is_of_figures())
+            || self.files.iter().any(|output| !output.format.is_of_figures())
     }
 
     pub(super) fn path(&self, format: Format) -> Option<&Path> {
@@ -39,7 +40,7 @@ impl Format {
     }
 
     fn is_text(self) -> bool {
-        self.is_of_figures() || self == Self::Csv
+        self.is_of_figures() || matches!(self, Self::Csv | Self::Outcomes)
     }
 
     /// What its file is called in a folder.
@@ -51,6 +52,7 @@ impl Format {
             Self::Csv => format!("{name}-rows.csv"),
             Self::Parquet => format!("{name}-rows.parquet"),
             Self::CsvArms => format!("{name}-arms.csv"),
+            Self::Outcomes => format!("{name}-outcomes.csv"),
             Self::Latex => format!("{name}.tex"),
             Self::Inspect => format!("{name}-inspect"),
         }
@@ -152,6 +154,7 @@ mod tests {
         assert_eq!(paths(&[Format::Csv], "x.txt"), ["x.txt"]);
         assert_eq!(paths(&[Format::Csv], "nowhere/"), ["nowhere/my-run-rows.csv"]);
         assert_eq!(paths(&[Format::Inspect], "logs"), ["logs"]);
+        assert_eq!(paths(&[Format::Outcomes], "nowhere/"), ["nowhere/my-run-outcomes.csv"]);
         let several = [Format::Md, Format::Inspect, Format::Md, Format::CsvArms];
         assert_eq!(paths(&several, "all"), ["all/my-run.md", "all/my-run-inspect", "all/my-run-arms.csv"]);
     }
@@ -161,6 +164,7 @@ mod tests {
         let stdout = |formats: &[Format]| wanted(&asked(formats, None), "r").map(|outputs| outputs.stdout);
         assert_eq!(stdout(&[]).unwrap(), Some(Format::Md));
         assert_eq!(stdout(&[Format::Csv]).unwrap(), Some(Format::Csv));
+        assert_eq!(stdout(&[Format::Outcomes]).unwrap(), Some(Format::Outcomes));
         for (formats, words) in [
             (&[Format::Parquet][..], "--format parquet needs --out PATH"),
             (&[Format::Md, Format::Csv], "several forms need --out FOLDER"),

@@ -26,6 +26,7 @@ use crate::cli::Format;
 pub(super) struct Made {
     chunk: Option<Chunk>,
     csv: Option<String>,
+    outcomes: Option<String>,
     cells: Option<Vec<Vec<Value>>>,
     samples: Option<Vec<(String, String)>>,
 }
@@ -34,6 +35,7 @@ pub(super) struct Made {
 pub(super) struct Sinks {
     page: Option<Page>,
     csv: Option<Csv>,
+    outcomes: Option<Csv>,
     table: Option<Table>,
     logs: Option<Logs>,
 }
@@ -42,22 +44,29 @@ impl Sinks {
     pub(super) fn open(outputs: &Outputs) -> anyhow::Result<Self> {
         let mut sinks = Self {
             page: outputs.path(Format::Html).map(Page::new).transpose()?,
-            csv: outputs.path(Format::Csv).map(Csv::in_file).transpose()?,
+            csv: outputs.path(Format::Csv).map(|path| Csv::in_file(path, &divvy_report::csv_head())).transpose()?,
+            outcomes: outputs
+                .path(Format::Outcomes)
+                .map(|path| Csv::in_file(path, &divvy_report::outcomes_head()))
+                .transpose()?,
             table: outputs.path(Format::Parquet).map(parquet).transpose()?,
             logs: outputs.path(Format::Inspect).map(Logs::new).transpose()?,
         };
-        if outputs.stdout == Some(Format::Csv) {
-            sinks.csv = Some(Csv::on(None, Box::new(std::io::stdout()))?);
+        match outputs.stdout {
+            Some(Format::Csv) => sinks.csv = Some(Csv::on_stdout(&divvy_report::csv_head())?),
+            Some(Format::Outcomes) => sinks.outcomes = Some(Csv::on_stdout(&divvy_report::outcomes_head())?),
+            _ => {}
         }
         Ok(sinks)
     }
 
     pub(super) fn make(&self) -> Make<Made> {
-        let (page, csv, table, logs) =
-            (self.page.is_some(), self.csv.is_some(), self.table.is_some(), self.logs.is_some());
+        let (page, csv, outcomes) = (self.page.is_some(), self.csv.is_some(), self.outcomes.is_some());
+        let (table, logs) = (self.table.is_some(), self.logs.is_some());
         Arc::new(move |sheet: &Sheet| Made {
             chunk: page.then(|| divvy_report::chunk(sheet)),
             csv: csv.then(|| divvy_report::csv_rows(sheet)),
+            outcomes: outcomes.then(|| divvy_report::outcomes_rows(sheet)),
             cells: table.then(|| cells(sheet)),
             samples: logs.then(|| divvy_report::inspect_samples(sheet)),
         })
@@ -68,6 +77,9 @@ impl Sinks {
             page.add(chunk)?;
         }
         if let (Some(csv), Some(text)) = (&mut self.csv, made.csv) {
+            csv.write(&text)?;
+        }
+        if let (Some(csv), Some(text)) = (&mut self.outcomes, made.outcomes) {
             csv.write(&text)?;
         }
         if let (Some(table), Some(cells)) = (&mut self.table, made.cells) {
@@ -83,6 +95,7 @@ impl Sinks {
     pub(super) fn finish(self, results: &Results) -> anyhow::Result<()> {
         self.page.map_or(Ok(()), |page| page.finish(results))?;
         self.csv.map_or(Ok(()), Csv::finish)?;
+        self.outcomes.map_or(Ok(()), Csv::finish)?;
         self.table.map_or(Ok(()), Table::finish).map_err(anyhow::Error::msg)?;
         self.logs.map_or(Ok(()), |logs| logs.finish(results))
     }
@@ -100,15 +113,19 @@ struct Csv {
 }
 
 impl Csv {
-    fn in_file(path: &Path) -> anyhow::Result<Self> {
+    fn in_file(path: &Path, head: &str) -> anyhow::Result<Self> {
         let beside = beside(path)?;
         let file = File::create(&beside).with_context(|| format!("cannot write `{}`", beside.display()))?;
-        Self::on(Some(path.to_owned()), Box::new(file))
+        Self::on(Some(path.to_owned()), Box::new(file), head)
     }
 
-    fn on(path: Option<PathBuf>, out: Box<dyn Write>) -> anyhow::Result<Self> {
+    fn on_stdout(head: &str) -> anyhow::Result<Self> {
+        Self::on(None, Box::new(std::io::stdout()), head)
+    }
+
+    fn on(path: Option<PathBuf>, out: Box<dyn Write>, head: &str) -> anyhow::Result<Self> {
         let mut csv = Self { path, out: BufWriter::new(out) };
-        csv.write(&divvy_report::csv_head())?;
+        csv.write(head)?;
         Ok(csv)
     }
 
