@@ -401,6 +401,10 @@ def main(folder):
             trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     if trainer.state.global_step == len(steps):
         save(trainer, folder)
+    if torch.distributed.is_initialized():
+        # Whoever left while another still saves would have it stopped, and gloo's threads end with their group alone.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     lock.close()
 
 
