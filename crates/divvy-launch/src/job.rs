@@ -27,6 +27,10 @@ pub struct Settings {
     pub quantised: Option<Quantised>,
     pub packing: bool,
     pub gradient_checkpointing: bool,
+    /// Whether each process keeps a share of the weights alone.
+    pub fsdp: bool,
+    /// LoRA+: the rate of the factors B over that of A.
+    pub b_rate: f64,
     /// Most tokens in one forward and backward pass of a process.
     pub micro_tokens: usize,
     pub seed: u64,
@@ -167,6 +171,8 @@ mod tests {
             quantised: Some(Quantised::Nf4),
             packing: true,
             gradient_checkpointing: false,
+            fsdp: false,
+            b_rate: 1.0,
             micro_tokens: 1024,
             seed: 7,
             weight_decay: 0.0,

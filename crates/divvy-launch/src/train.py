@@ -72,8 +72,10 @@ listen()
 try:
     import torch
     import torch.distributed
+    from accelerate.state import DistributedType, PartialState
     from datasets import Dataset
     from peft import PeftModel
+    from peft.optimizers import create_loraplus_optimizer
     from torch.utils.data import SequentialSampler
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -139,7 +141,7 @@ def padded(rows):
 class Trainer(SFTTrainer):
     """SFTTrainer on steps that are given, with a log that divvy reads."""
 
-    def __init__(self, *, data, steps, dev, lay, metrics, **others):
+    def __init__(self, *, data, steps, dev, lay, metrics, b_rate, **others):
         nothing = without_loss(data.rows)
         super().__init__(
             # Rows by their place; TRL wants a data set of this kind.
@@ -149,10 +151,21 @@ class Trainer(SFTTrainer):
             **others,
         )
         self.data, self.steps, self.dev, self.lay, self.metrics = data, steps, dev, lay, metrics
+        self.b_rate = b_rate
         self.pending, self.began = None, time.monotonic()
 
     def _get_train_sampler(self, dataset=None):
         return SequentialSampler(dataset if dataset is not None else self.train_dataset)
+
+    def create_optimizer(self, model=None):
+        """LoRA+ gives the factors B a rate of their own, so many times that of A."""
+        if self.optimizer is None and self.b_rate != 1:
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            options |= {"loraplus_lr_ratio": self.b_rate, "loraplus_weight_decay": self.args.weight_decay}
+            self.optimizer = create_loraplus_optimizer(self.model, kind, **options)
+            # Groups of nothing cannot be resumed where weights are dealt out.
+            self.optimizer.param_groups = [group for group in self.optimizer.param_groups if group["params"]]
+        return super().create_optimizer(model)
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if self.lr_scheduler is None:
@@ -160,6 +173,11 @@ class Trainer(SFTTrainer):
             factor = lambda step: self.steps[min(step, last)]["learning_rate"] / peak
             self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, factor)
         return self.lr_scheduler
+
+    def compute_loss_context_manager(self):
+        if self.is_fsdp_enabled and self.args.bf16:
+            return torch.autocast(self.args.device.type, torch.bfloat16)
+        return super().compute_loss_context_manager()
 
     def evaluate(self, *_, **__):
         """Mean loss over all completion tokens of the dev rows, each process with its share of them."""
@@ -299,7 +317,9 @@ def settings(folder, job, data, steps, dev):
         adam_epsilon=1e-8,
         max_grad_norm=job["max_grad_norm"],
         bf16=job["precision"] == "bf16",
+        # Not FSDP's own, which gives the factors of LoRA other names.
         activation_checkpointing=job["gradient_checkpointing"],
+        fsdp=job["fsdp"] or None,
         use_cpu=not torch.cuda.is_available(),
         ddp_backend="gloo" if WORLD > 1 and not torch.cuda.is_available() else None,
         ddp_find_unused_parameters=False,
@@ -319,6 +339,20 @@ def settings(folder, job, data, steps, dev):
         report_to="none",
         disable_tqdm=True,
     )
+
+
+def shard_on_cpu():
+    """accelerate deals weights out among accelerators alone. CPUs can do what it does there, too, so that it can be tried
+    without a GPU."""
+    if not torch.cuda.is_available():
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def deal_out(trainer):
+    """What is computed in bf16 is autocast's to say, as in one process: FSDP would round the loss, too."""
+    if not trainer.is_fsdp_enabled:
+        refuse("fsdp = true: this accelerate does not deal the weights out; take the one that is listed on top")
+    trainer.accelerator.state.fsdp_plugin.mixed_precision_policy = None
 
 
 def only_one(folder):
@@ -345,6 +379,9 @@ def main(folder):
     data = MicroBatches(rows, steps, job["micro_tokens"])
     course = Course()
     begun = resume_from(folder / "checkpoint")
+    args = settings(folder, job, data, steps, dev)
+    if job["fsdp"]:
+        shard_on_cpu()
     with open(folder / "metrics.jsonl", "a" if begun else "w", encoding="utf-8") as metrics:
         trainer = course.trainer = Trainer(
             data=data,
@@ -352,15 +389,22 @@ def main(folder):
             dev=dev,
             lay=packed if job["packing"] else padded,
             metrics=metrics,
+            b_rate=job["b_rate"],
             model=load(folder, job),
-            args=settings(folder, job, data, steps, dev),
+            args=args,
             processing_class=AutoTokenizer.from_pretrained(folder / job["base"]),
             callbacks=[course],
         )
+        if job["fsdp"]:
+            deal_out(trainer)
         if not stop.is_set():
             trainer.train(resume_from_checkpoint=str(begun) if begun else None)
     if trainer.state.global_step == len(steps):
         save(trainer, folder)
+    if torch.distributed.is_initialized():
+        # Whoever left while another still saves would have it stopped, and gloo's threads end with their group alone.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     lock.close()
 
 

@@ -69,6 +69,8 @@ fn bench(more: &str, token: Option<&str>) -> Option<Bench> {
         quantised: None,
         packing: true,
         gradient_checkpointing: false,
+        fsdp: false,
+        b_rate: 1.0,
         micro_tokens: 64,
         seed: 7,
         weight_decay: 0.0,

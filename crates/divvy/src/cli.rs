@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use divvy_flow::shard::Shard;
 
 pub(crate) use self::{
-    place::{Place, Traffic},
+    place::{Place, RECIPE, Traffic},
     values::{Dtype, Format, RowForm, Scorer, ServingEngine, StudentForm},
 };
 
@@ -223,7 +223,7 @@ pub(crate) enum Command {
     },
     /// Start many workers on one run: a script for Slurm, a manifest for Kubernetes, or jobs of a Ray cluster
     #[command(
-        after_help = "Examples:\n  divvy submit my-task.toml --workers 8 --slurm --option=--partition=cpu --out job.sbatch\n  divvy submit my-task.toml --workers 8 --kubernetes --image registry/divvy --out job.json\n  divvy submit my-task.toml --workers 8 --ray http://head:8265 --follow\n  divvy submit my-task.toml --ray http://head:8265 --status\n\nThe workers share a store on a server (docs/several-machines.md). Keys are in none of it: only the names of\nthe variables that hold them."
+        after_help = "Examples:\n  divvy submit my-task.toml --workers 8 --slurm --option=--partition=cpu --out job.sbatch\n  divvy submit my-task.toml --workers 8 --kubernetes --image registry/divvy --out job.json\n  divvy submit my-task.toml --workers 8 --ray http://head:8265 --follow\n  divvy submit my-task.toml --ray http://head:8265 --status\n  divvy submit --ray http://head:8265 -- collect my-task.toml --shards 8\n\nThe workers share a store on a server (docs/several-machines.md). Keys are in none of it: only the names of\nthe variables that hold them."
     )]
     Submit {
         #[command(flatten)]

@@ -40,12 +40,7 @@ impl Names<'_> {
 
     /// What only divvy's own engine does with a student.
     fn alike(&self, name: &str, student: &Student) -> Result<(), RecipeError> {
-        let own = [
-            ("rslora", student.rslora),
-            ("lora_plus", student.lora_plus.is_some()),
-            ("weights", student.weights != RowWeights::Equal),
-            ("early_stop", student.early_stop.is_some()),
-        ];
+        let own = [("weights", student.weights != RowWeights::Equal), ("early_stop", student.early_stop.is_some())];
         match own.iter().find(|(_, set)| *set) {
             Some((key, _)) => self.fail(&format!("students.{name}.{key}"), "this key is for engine = \"native\" alone"),
             None => Ok(()),
@@ -72,6 +67,7 @@ impl Names<'_> {
             return self.fail("train.slurm", format!("`{line}` is no option of sbatch; write \"--partition=gpu\""));
         }
         self.ray()?;
+        self.shares()?;
         let several = train.nodes.is_some_and(|nodes| nodes > 1);
         match &train.meet {
             Some(_) if train.launch == Launch::Ray => self.fail("train.meet", "Ray finds a place to meet by itself; leave the line out"),
@@ -89,6 +85,22 @@ impl Names<'_> {
 }
 
 impl Names<'_> {
+    /// Weights that are dealt out among processes.
+    fn shares(&self) -> Result<(), RecipeError> {
+        let train = &self.recipe.train;
+        if train.fsdp != Some(true) {
+            return Ok(());
+        }
+        if train.quantised.is_some() {
+            let message = "weights in four bits stay whole in every process; leave out this line or `quantised`";
+            return self.fail("train.fsdp", message);
+        }
+        match train.processes.unwrap_or(1).saturating_mul(train.nodes.unwrap_or(1)) {
+            0 | 1 => self.fail("train.fsdp", "one process keeps all weights; write processes = 2 or more, one a GPU"),
+            _ => Ok(()),
+        }
+    }
+
     /// What a Ray cluster is told, and nobody else.
     fn ray(&self) -> Result<(), RecipeError> {
         let train = &self.recipe.train;
@@ -160,7 +172,7 @@ mod tests {
         let torch = plan("[train]\nengine = \"torch\"", "lora").unwrap();
         assert_eq!(torch.students["s"].torch.unwrap().precision, Precision::Bf16);
         let elsewhere = "[train]\nengine = \"torch\"\nlaunch = \"torchrun\"\nprocesses = 2\npython = \"p\"\npacking = false\n\
-                         gradient_checkpointing = true\nmicro_tokens = 64";
+                         gradient_checkpointing = true\nfsdp = true\nmicro_tokens = 64";
         assert_eq!(plan(elsewhere, "lora").unwrap().digest(), torch.digest());
         let four_bits = plan("[train]\nengine = \"torch\"\nquantised = \"nf4\"", "lora").unwrap();
         assert_eq!(four_bits.students["s"].torch.unwrap().quantised, Some(Quantised::Nf4));
@@ -187,6 +199,9 @@ mod tests {
         refused(&torchrun("meet = \"here:1\""), "lora", &["train.meet", "several"]);
         refused(&torchrun("slurm = [\"--mem=8G\"]"), "lora", &["train.slurm", "launch"]);
         refused(&torch("launch = \"slurm\"\nslurm = [\"rm\"]"), "lora", &["train.slurm", "`rm`"]);
+        refused("fsdp = true", "lora", &["train.fsdp", "torch"]);
+        refused(&torch("fsdp = true"), "lora", &["train.fsdp", "processes = 2"]);
+        refused(&torchrun("fsdp = true\nprocesses = 2\nquantised = \"nf4\""), "lora", &["train.fsdp", "quantised"]);
         refused(&torch("micro_tokens = 0"), "lora", &["train.micro_tokens"]);
         let ray = |more: &str| torch(&format!("launch = \"ray\"\n{more}"));
         let head = "address = \"http://head:8265\"\n";

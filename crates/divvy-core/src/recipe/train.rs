@@ -36,6 +36,8 @@ pub struct Train {
     pub packing: Option<bool>,
     /// Each layer is run again on the way back: a third more work, a tenth of the memory.
     pub gradient_checkpointing: Option<bool>,
+    /// For several processes: each keeps a share of the weights, and fetches a layer from the others when its turn comes.
+    pub fsdp: Option<bool>,
     /// Most tokens in one forward and backward pass of a process; bounds the memory.
     pub micro_tokens: Option<usize>,
 }
@@ -97,6 +99,7 @@ impl Train {
             ("quantised", self.quantised.is_some()),
             ("packing", self.packing.is_some()),
             ("gradient_checkpointing", self.gradient_checkpointing.is_some()),
+            ("fsdp", self.fsdp.is_some()),
             ("micro_tokens", self.micro_tokens.is_some()),
         ];
         keys.into_iter().filter(|(_, written)| *written).map(|(key, _)| key)

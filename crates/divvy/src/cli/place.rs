@@ -4,11 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+/// The recipe where none is named.
+pub(crate) const RECIPE: &str = "divvy.toml";
+
 /// Where a recipe, its data and its records lie.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Place {
     /// The recipe
-    #[arg(default_value = "divvy.toml")]
+    #[arg(default_value = RECIPE)]
     pub recipe: PathBuf,
     /// Folder that the recipe's data files are relative to [default: the recipe's own]
     #[arg(long, value_name = "DIR")]

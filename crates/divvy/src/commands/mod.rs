@@ -54,7 +54,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             calls::run(store.as_deref(), &calls::Wanted { key, model, last, failed, json }).await
         }
         Command::Runs { store, json } => runs::run(store.as_deref(), json).await,
-        Command::Submit { place, asked } => submit::run(&place, &asked).await,
+        Command::Submit { place, asked } => submit::run(place, asked).await,
         Command::Status { place, json } => status::run(&place, json).await,
         Command::Serve { new_key: Some(name), .. } => serve::new_key(&name),
         Command::Serve { place, new_key: None, run, arms, listen, keys, record, strict, hosts } => {

@@ -1,6 +1,7 @@
 //! `divvy submit`: many workers on one run, as a file for the cluster that starts them, or as jobs of a Ray cluster. No key is
 //! written.
 
+mod line;
 mod ray;
 
 use std::path::{Path, PathBuf};
@@ -26,8 +27,8 @@ pub(crate) struct Asked {
         long,
         alias = "shards",
         value_name = "N",
-        value_parser = clap::value_parser!(u32).range(1..=10_000),
-        required_unless_present_any = ["status", "stop"]
+        value_parser = count(),
+        required_unless_present_any = ["status", "stop", "line"]
     )]
     workers: Option<u32>,
     /// A script for sbatch, with an array of jobs; this folder must lie at the same place on all machines
@@ -50,6 +51,14 @@ pub(crate) struct Asked {
     out: Option<PathBuf>,
     #[command(flatten)]
     cluster: ray::OnRay,
+    /// Instead of --stage and --workers, what each of them does as it would be typed: -- collect my-task.toml --shards 8
+    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["stage", "workers", "data"])]
+    line: Vec<String>,
+}
+
+/// A number of workers.
+fn count() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=10_000)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,7 +78,13 @@ impl Stage {
     }
 }
 
-pub(crate) async fn run(place: &Place, asked: &Asked) -> anyhow::Result<()> {
+pub(crate) async fn run(mut place: Place, mut asked: Asked) -> anyhow::Result<()> {
+    line::take(&mut place, &mut asked)?;
+    let (place, asked) = (&place, &asked);
+    if place.from.is_some() {
+        let message = "--from: what was asked of `divvy serve` lies on the machine that served; workers take the recipe's questions";
+        return Err(Usage(message.to_owned()).into());
+    }
     let (recipe, plan) = read_recipe(place)?;
     let variables = variables(&recipe, place)?;
     if asked.cluster.ray.is_some() {

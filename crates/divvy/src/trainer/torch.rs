@@ -132,6 +132,8 @@ impl Torch<'_> {
             quantised: self.plan.quantised,
             packing: train.packing.unwrap_or(true),
             gradient_checkpointing: train.gradient_checkpointing.unwrap_or(false),
+            fsdp: train.fsdp.unwrap_or(false),
+            b_rate: plan.tuning.lora_plus,
             micro_tokens: train.micro_tokens.unwrap_or(MICRO_TOKENS).max(plan.max_row_tokens),
             seed: job.seed,
             weight_decay: plan.weight_decay,

@@ -111,7 +111,7 @@ impl Crowd {
 #[test]
 fn a_shard_that_is_killed_is_submitted_again_and_nothing_is_done_twice() {
     let Some(crowd) = Crowd::new(&["DIVVY_STORE", "SCHOOL_KEY", "DIVVY_LEASE_SECONDS"]) else { return };
-    let mut following = crowd.submit(&["--shards", "3", "--follow"]).spawn().unwrap();
+    let mut following = crowd.submit(&["--follow", "--", "collect", "--shards", "3"]).spawn().unwrap();
     wait_for(&mut following, || crowd.bench.teacher.asked().len() >= 20);
     crowd.cluster.kill(&crowd.shard(2));
     let told = ended(following);

@@ -140,8 +140,8 @@ fn four_shards_one_killed_and_one_node_stopped_lose_and_repeat_nothing() {
     bench.recipe(&format!("{recipe}\n[budget]\ncalls = {cap}\n"));
     let (count, address) = (SHARDS.to_string(), cluster.address.clone());
     let submit = |more: &[&str]| {
-        let words = ["submit", "recipe.toml", "--shards", &count, "--ray", &address];
-        let mut command = bench.command(&[&words[..], more].concat());
+        let behind = ["--", "collect", "recipe.toml", "--shards", &count];
+        let mut command = bench.command(&[&["submit", "--ray", &address], more, &behind].concat());
         command.env("RAY_AUTH_TOKEN", TOKEN).env("DIVVY_STORE", "postgres://divvy@elsewhere/x");
         command
     };

@@ -62,6 +62,27 @@ fn a_script_runs_the_command_where_its_variables_are_and_says_when_they_are_not(
     assert!(run(Some("x")).contains("school: plan "), "{}", run(Some("x")));
 }
 
+/// The command of a worker stands behind `--`, as it would be typed.
+#[test]
+fn both_spellings_submit_the_same() {
+    let bench = bench();
+    let told = |words: &[&str]| {
+        let ended = ended(bench.command(words).env("DIVVY_STORE", STORE).spawn().unwrap());
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stdout
+    };
+    let pods = ["--kubernetes", "--image", "divvy:1"];
+    for (cluster, stage) in [(&["--slurm"][..], "collect"), (&pods[..], "screen"), (&pods[..], "eval")] {
+        let by_flags = told(&[&["submit", "recipe.toml", "--stage", stage, "--workers", "8"], cluster].concat());
+        let behind = ["--", stage, "recipe.toml", "--shards", "8"];
+        assert_eq!(told(&[&["submit"], cluster, &behind].concat()), by_flags);
+        let recipe_before = ["--", stage, "--shards=8"];
+        assert_eq!(told(&[&["submit", "recipe.toml"], cluster, &recipe_before].concat()), by_flags);
+    }
+    let data = told(&["submit", "--slurm", "--", "collect", "recipe.toml", "--data", "/far", "--shards", "2"]);
+    assert!(data.contains("recipe.toml --data /far\n") && data.contains("--array=1-2"), "{data}");
+}
+
 #[test]
 fn what_cannot_be_submitted_is_refused() {
     let bench = bench();
@@ -75,4 +96,12 @@ fn what_cannot_be_submitted_is_refused() {
     refused(&[&server[..], &["--kubernetes"]].concat(), &["--image"]);
     refused(&server, &["--slurm"]);
     refused(&["--slurm", "--workers", "0"], &["--workers"]);
+    let behind = |words: &[&str], told: &[&str]| refused(&[&["--slurm", "--"], words].concat(), told);
+    behind(&["run", "--shards", "2"], &["behind `--`", "'run'", "collect, screen, eval", "-- collect my-task.toml"]);
+    behind(&["collect"], &["how many", "collect --shards 8"]);
+    behind(&["collect", "--shards", "0"], &["behind `--`", "--shards"]);
+    behind(&["collect", "other.toml", "--shards", "2"], &["`recipe.toml`", "`other.toml`", "one recipe"]);
+    behind(&["collect", "--shards", "2", "--store", STORE], &["--store", "go before it"]);
+    refused(&["--slurm", "--workers", "2", "--", "collect", "--shards", "2"], &["--workers", "cannot be used"]);
+    refused(&["--slurm", "--workers", "2", "--from", "traffic"], &["--from", "recipe's questions"]);
 }

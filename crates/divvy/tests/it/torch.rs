@@ -121,7 +121,7 @@ fn check_use(bench: &Bench) {
     assert_eq!((&report["arms"][0]["arm"], &report["arms"][0]["n"]), (&json!("two-stage/sd/tiny"), &json!(2)));
     bench.done(&["export", "recipe.toml", "--student", "sd", "--out", "out"]);
     let names: Vec<_> = files_below(&bench.file("out"));
-    assert_eq!(names.len(), 3, "{names:?}");
+    assert_eq!(names.len(), 4, "{names:?}");
     let again = bench.done(&["train", "recipe.toml"]);
     assert!(!again.stderr.contains("torch: starting"), "{again:?}");
 }
@@ -139,6 +139,44 @@ fn full_weights_several_processes_and_less_memory_take_the_same_steps_too() {
     // divvy's own engine rounds what it has trained to bf16 before the next step looks at it; PyTorch here does not.
     assert!(first < 1e-3 && loss < 1e-2 && dev < 1e-2, "{first} {loss} {dev}\n{native:?}\n{by_torch:?}");
     bench.done(&["run", "recipe.toml"]);
+}
+
+#[test]
+fn stable_ranks_and_a_rate_of_b_s_own_are_the_same_there() {
+    let Some(python) = python() else { return };
+    let tuned = RECIPE.replace("rank = 4\n", "rank = 4\nrslora = true\nlora_plus = 8\n");
+    let bench = bench(RECIPE);
+    let [plain, native] = [RECIPE, &tuned].map(|recipe| trained(&bench, recipe));
+    let by_torch = trained(&bench, &on_torch(&tuned, &python, "precision = \"f32\""));
+    let [loss, dev] = apart(&native, &by_torch);
+    assert!(loss < 1e-3 && dev < 1e-3, "{loss} {dev}\n{native:?}\n{by_torch:?}");
+    let [changed, _] = apart(&plain, &native);
+    assert!(changed > 1e-2, "{changed}: the test would pass without them");
+}
+
+#[test]
+fn weights_that_are_dealt_out_take_the_same_steps_and_go_on_from_a_checkpoint() {
+    let Some(python) = python() else { return };
+    let shared =
+        "precision = \"f32\"\nlaunch = \"torchrun\"\nprocesses = 2\nfsdp = true\ngradient_checkpointing = true\n";
+    let full =
+        RECIPE.replace("rank = 4\n", "method = \"full\"\n").replace("learning_rate = 0.01", "learning_rate = 0.002");
+    for recipe in [RECIPE, &full] {
+        let bench = bench(recipe);
+        let whole = trained(&bench, &on_torch(recipe, &python, "precision = \"f32\""));
+        bench.recipe(&on_torch(recipe, &python, shared));
+        // Another store: it is the same student, who would be found.
+        let train = ["train", "recipe.toml", "--store", "dealt"];
+        let mut child = bench.command(&train).spawn().unwrap();
+        wait_for(&mut child, || below(&bench, "dealt", "checkpoint-1/whole"));
+        interrupt(&child);
+        ended(child).complains(130, &["interrupted"]);
+        bench.done(&train);
+        let dealt =
+            bench.json(&["report", "recipe.toml", "--store", "dealt", "--json"])["training"][0]["curve"].clone();
+        let [loss, dev] = apart(&whole, dealt.as_array().unwrap());
+        assert!(loss < 1e-4 && dev < 1e-4, "{loss} {dev}");
+    }
 }
 
 /// What is below the one student's folder has this name.
@@ -176,8 +214,9 @@ fn a_real_model_agrees_within_the_noise_of_seeds() {
     let bench = bench(RECIPE);
     let recipe = |seed: u64| {
         let recipe = RECIPE.replace("path:HERE/tiny", &format!("path:{model}")).replace("rank = 4", "rank = 16");
-        let recipe = recipe.replace("rows = 12", "rows = 32").replace("dev_rows = 4", "dev_rows = 8");
-        let recipe = recipe.replace("batch_rows = 4", "batch_rows = 8").replace("epochs = 2", "epochs = 1");
+        let recipe = recipe.replace("rows = 12", "rows = 40").replace("dev_rows = 4", "dev_rows = 8");
+        // One row's loss is 1.6e-3 off either way, since the activations are bf16 here: the mean of a batch is compared.
+        let recipe = recipe.replace("batch_rows = 4", "batch_rows = 32").replace("epochs = 2", "epochs = 1");
         recipe.replace("learning_rate = 0.01", "learning_rate = 0.001").replace("seed = 7", &format!("seed = {seed}"))
     };
     let last = |curve: &[Value]| curve.last().unwrap()["dev_loss"].as_f64().unwrap();

@@ -52,6 +52,13 @@ pub(crate) struct OnRay {
     stop: bool,
 }
 
+impl OnRay {
+    /// Whether nobody is started.
+    pub(super) fn only_looks(&self) -> bool {
+        self.status || self.stop
+    }
+}
+
 /// What every look needs.
 struct Run {
     ray: Ray,
