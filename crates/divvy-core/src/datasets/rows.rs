@@ -58,7 +58,8 @@ pub fn parse(row: &Value, columns: &Columns, context: &RowContext<'_>) -> Result
 
 fn value<'a>(row: &'a Map<String, Value>, column: &str) -> Result<&'a Value, RowError> {
     row.get(column).ok_or_else(|| {
-        let there: Vec<&str> = row.keys().map(String::as_str).collect();
+        let mut there: Vec<&str> = row.keys().map(String::as_str).collect();
+        there.sort_unstable();
         fail(format!("column `{column}` is missing; the row has {}", there.join(", ")))
     })
 }
