@@ -33,9 +33,18 @@ pub(super) struct Wording {
     pub(super) subquestions: Vec<String>,
 }
 
+/// What is known of a family's draws, by their numbers. When facts run out, nearly every draw is here: it is told before
+/// anything is made of it.
+#[derive(Default)]
+pub(super) struct Spent {
+    /// They led to an instance that there is already.
+    pub(super) taken: HashSet<u64>,
+    /// Of facts, which are few enough to remember: they lead to none.
+    barren: HashSet<u64>,
+}
+
 impl<'b> Instance<'b> {
-    /// Draws until every need holds and every step has a sensible value. `None` when that comes to a draw that is `taken`, by
-    /// its number: nothing is made of it.
+    /// Draws until every need holds and every step has a sensible value. `None` when that comes to a draw that is taken.
     ///
     /// # Panics
     /// If the family cannot be satisfied: a mistake in its declaration, which the tests of every family catch.
@@ -43,15 +52,24 @@ impl<'b> Instance<'b> {
         family: &'b Family,
         tables: &'b BTreeMap<String, Table>,
         rng: &mut Rng,
-        taken: &HashSet<u64>,
+        spent: &mut Spent,
     ) -> Option<Self> {
+        let sizes: Vec<usize> = family.draws.iter().map(|draw| draw.from.size(tables)).collect();
+        let mut places = Places::default();
         for _ in 0..TRIES {
-            let drawn = Drawn::of(&family.draws, tables, rng);
-            if drawn.number.is_some_and(|number| taken.contains(&number)) {
+            places.draw(&family.draws, &sizes, rng);
+            let is_in = |numbers: &HashSet<u64>| places.number.is_some_and(|number| numbers.contains(&number));
+            if is_in(&spent.taken) {
                 return None;
             }
-            if let Some(instance) = Self::attempt(family, drawn) {
+            if is_in(&spent.barren) {
+                continue;
+            }
+            if let Some(instance) = Self::attempt(family, Drawn::at(&family.draws, &places, tables)) {
                 return Some(instance);
+            }
+            if family.style == Style::Facts {
+                spent.barren.extend(places.number);
             }
         }
         panic!("family {}: no instance in {TRIES} draws", family.name)
@@ -190,10 +208,33 @@ fn sensible(value: &Value, places: u32) -> bool {
     }
 }
 
+/// Where in its range each variable was drawn.
+#[derive(Default)]
+struct Places {
+    indices: Vec<usize>,
+    /// The place of this draw among all that the family can draw; `None` where they are too many to be numbered.
+    number: Option<u64>,
+}
+
+impl Places {
+    /// Draws anew. `sizes`: of the ranges of `draws`.
+    fn draw(&mut self, draws: &[Draw], sizes: &[usize], rng: &mut Rng) {
+        self.indices.clear();
+        self.number = Some(0);
+        for (Draw { names, .. }, &size) in draws.iter().zip(sizes) {
+            let first = self.indices.len();
+            distinct(size, names.len(), rng, &mut self.indices);
+            for &index in &self.indices[first..] {
+                self.number = self.number.and_then(|number| number.checked_mul(size as u64)?.checked_add(index as u64));
+            }
+        }
+    }
+}
+
 /// What was drawn, one thing for each variable. Most draws come to nothing, so that no value is made before it is asked for.
 pub(super) struct Drawn<'b> {
     variables: Vec<(&'b str, Thing<'b>)>,
-    /// The place of this draw among all that the family can draw; `None` where they are too many to be numbered.
+    /// See [`Places`].
     number: Option<u64>,
 }
 
@@ -205,16 +246,10 @@ enum Thing<'b> {
 }
 
 impl<'b> Drawn<'b> {
-    fn of(draws: &'b [Draw], tables: &'b BTreeMap<String, Table>, rng: &mut Rng) -> Self {
-        let mut all = Self { variables: Vec::with_capacity(2 * draws.len()), number: Some(0) };
-        for Draw { names, from } in draws {
-            let size = from.size(tables);
-            for (name, index) in names.iter().zip(distinct(size, names.len(), rng)) {
-                all.number = all.number.and_then(|number| number.checked_mul(size as u64)?.checked_add(index as u64));
-                all.variables.push((name, from.at(index, tables)));
-            }
-        }
-        all
+    fn at(draws: &'b [Draw], places: &Places, tables: &'b BTreeMap<String, Table>) -> Self {
+        let names = draws.iter().flat_map(|Draw { names, from }| names.iter().map(move |name| (name.as_str(), from)));
+        let drawn = names.zip(&places.indices).map(|((name, from), &index)| (name, from.at(index, tables)));
+        Self { variables: drawn.collect(), number: places.number }
     }
 
     fn thing(&self, name: &str) -> Option<&Thing<'b>> {
@@ -283,15 +318,14 @@ impl Pool {
     }
 }
 
-/// `count` different indices below `n`.
-fn distinct(n: usize, count: usize, rng: &mut Rng) -> Vec<usize> {
+/// Adds `count` different indices below `n`.
+fn distinct(n: usize, count: usize, rng: &mut Rng, indices: &mut Vec<usize>) {
     assert!(count <= n, "{count} different values asked of {n}");
-    let mut chosen = Vec::with_capacity(count);
-    while chosen.len() < count {
+    let first = indices.len();
+    while indices.len() < first + count {
         let index = rng.below(n);
-        if !chosen.contains(&index) {
-            chosen.push(index);
+        if !indices[first..].contains(&index) {
+            indices.push(index);
         }
     }
-    chosen
 }

@@ -30,7 +30,7 @@ pub(crate) use template::SMALL as SMALL_NUMBERS;
 use self::{
     bank::BANK,
     family::Family,
-    instance::{Instance, Wording},
+    instance::{Instance, Spent, Wording},
     rng::Rng,
     value::Value,
 };
@@ -105,9 +105,8 @@ pub fn of_style(style: Style, split: Split, seed: u64) -> impl Iterator<Item = Q
 struct Seen {
     /// Of instances and of texts.
     digests: HashSet<Digest>,
-    /// By family, the numbers of draws that lead to an instance among them. When facts run out, nearly every draw does: this
-    /// tells before anything is made of it.
-    draws: HashMap<&'static str, HashSet<u64>>,
+    /// By family.
+    draws: HashMap<&'static str, Spent>,
 }
 
 /// `None` when there is no further one of the style that was asked for.
@@ -125,19 +124,19 @@ fn question(split: Split, row: usize, seed: u64, only: Option<Style>, seen: &mut
         let serves = |family: &&Family| family.style == style && family.side == side(split);
         let candidates: Vec<&'static Family> = BANK.families.iter().filter(serves).collect();
         let family = *rng.pick(&candidates);
-        let taken = seen.draws.entry(&family.name).or_default();
-        let Some(instance) = draw(family, split, &mut rng, taken) else { continue };
+        let spent = seen.draws.entry(&family.name).or_default();
+        let Some(instance) = draw(family, split, &mut rng, spent) else { continue };
         let key = instance.key(family);
         if seen.digests.contains(&key) {
             // Drawn the other way round.
-            taken.extend(instance.number());
+            spent.taken.extend(instance.number());
             continue;
         }
         let Some(wording) = instance.word(family, &mut rng) else { continue };
         let text = Digest::of_bytes(format!("{:?} {}", wording.premise, wording.text).as_bytes());
         if seen.digests.insert(text) {
             seen.digests.insert(key);
-            taken.extend(instance.number());
+            spent.taken.extend(instance.number());
             return Some(assemble(id, split, family, &instance, wording));
         }
     }
@@ -152,11 +151,11 @@ fn side(split: Split) -> Side {
 }
 
 /// An instance for the split. `None` when it is not found soon, or is `taken`: another family has its turn.
-fn draw(family: &'static Family, split: Split, rng: &mut Rng, taken: &HashSet<u64>) -> Option<Instance<'static>> {
+fn draw(family: &'static Family, split: Split, rng: &mut Rng, spent: &mut Spent) -> Option<Instance<'static>> {
     let belongs = |instance: &Instance| split == Split::Test || instance.side_split(family) == Some(split);
     for _ in 0..DRAWS {
         // What is taken belongs: it is a question of the split.
-        let instance = Instance::draw(family, &BANK.tables, rng, taken)?;
+        let instance = Instance::draw(family, &BANK.tables, rng, spent)?;
         if belongs(&instance) {
             return Some(instance);
         }

@@ -11,7 +11,7 @@ fn instances(family: &'static Family, count: usize) -> Vec<(Instance<'static>, W
     let mut rng = Rng::new(derive_seed(SEED, &family.name));
     let mut found = Vec::new();
     for _ in 0..count * 50 {
-        let instance = Instance::draw(family, &BANK.tables, &mut rng, &HashSet::new()).unwrap();
+        let instance = Instance::draw(family, &BANK.tables, &mut rng, &mut Spent::default()).unwrap();
         let wording = instance.word(family, &mut rng);
         found.extend(wording.map(|wording| (instance, wording)));
         if found.len() == count {
