@@ -1,7 +1,12 @@
 //! Training that is handed over, with a shell script in the place of Python and scripts in the place of Slurm's programs:
 //! what is written for the other side, what comes back, and what is told when nothing does.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
 
 use divvy_testkit::checkpoint;
 use serde_json::{Value, json};
@@ -163,6 +168,39 @@ fn a_job_of_slurm_goes_on_without_divvy_and_is_found_again() {
     assert_eq!(fs::read_to_string(bench.file("asked")).unwrap().lines().count(), 1, "it was submitted twice");
     let script = fs::read_to_string(bench.file("script")).unwrap();
     assert!(script.contains("#SBATCH --mem=8G\n") && script.contains("srun "), "{script}");
+}
+
+/// The same command at a terminal: util-linux's `script` types what it reads, and writes what is seen to `screen`.
+fn at_a_terminal(bench: &Bench) -> Command {
+    let command = train(bench);
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let line: Vec<_> = words.map(|word| word.to_str().unwrap()).collect();
+    let mut script = Command::new("script");
+    script.args(["-qfec", &line.join(" "), "screen"]).current_dir(bench.workspace.path());
+    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    script.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    script
+}
+
+#[test]
+fn whoever_interrupts_at_a_terminal_is_asked_what_becomes_of_the_job() {
+    if Command::new("script").arg("--version").output().is_err() {
+        return;
+    }
+    for (answer, told, stopped) in [("y\n", "slurm job 42 is stopped", true), ("n\n", "slurm job 42 goes on", false)] {
+        let bench = cluster("while [ ! -e HERE/go ]; do sleep 0.02; done");
+        let mut child = at_a_terminal(&bench).spawn().unwrap();
+        let mut keyboard = child.stdin.take().unwrap();
+        let screen = || fs::read_to_string(bench.file("screen")).unwrap_or_default();
+        wait_for(&mut child, || files_below(&bench.file("runs")).iter().any(|file| file.ends_with("slurm-job")));
+        keyboard.write_all(b"\x03").unwrap();
+        wait_for(&mut child, || screen().contains("Stop it, too? [y/N]"));
+        keyboard.write_all(answer.as_bytes()).unwrap();
+        assert_eq!(ended(child).code, Some(130), "{}", screen());
+        assert!(screen().contains(told), "{}", screen());
+        assert_eq!(bench.file("cancelled").exists(), stopped, "{answer}");
+        fs::write(bench.file("go"), "").unwrap();
+    }
 }
 
 #[test]
