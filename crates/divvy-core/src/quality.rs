@@ -6,6 +6,8 @@ mod leak;
 #[cfg(test)]
 mod tests;
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 pub use leak::leaks;
@@ -92,6 +94,28 @@ impl StepCount {
     #[must_use]
     pub fn mean_difference(&self) -> Option<f64> {
         (self.of > 0).then(|| self.difference as f64 / self.of as f64)
+    }
+}
+
+impl AddAssign for Quality {
+    fn add_assign(&mut self, other: Self) {
+        self.n += other.n;
+        self.well_formed += other.well_formed;
+        self.declined += other.declined;
+        self.subquestions += other.subquestions;
+        self.repeating += other.repeating;
+        self.steps.of += other.steps.of;
+        self.steps.equal += other.steps.equal;
+        self.steps.difference += other.steps.difference;
+        self.leaking += other.leaking;
+        self.referring += other.referring;
+    }
+}
+
+impl AddAssign for Share {
+    fn add_assign(&mut self, other: Self) {
+        self.of += other.of;
+        self.count += other.count;
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod comparisons;
 mod costs;
+mod counted;
+mod outline;
 mod quality;
 mod scored;
 mod scoring;
@@ -9,39 +11,29 @@ mod seeds;
 mod sharing;
 mod slices;
 mod stages;
+mod tally;
 mod took;
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use divvy_core::{
-    arm::Arm,
     cost::Prices,
-    quality::Quality,
-    question::Question,
     questions::Questions,
-    records::{ItemState, Outcome},
     results::{
-        ArmResult, DatasetUse, Example, ModelUse, Results, StepSlice,
+        ArmResult, DatasetUse, ModelUse, Results,
         costs::{Costs, StatedTerms},
     },
 };
-use divvy_store::ItemRow;
 
-use self::{
-    scored::{Evaluated, Records},
-    scoring::Further,
-    seeds::Member,
-    sharing::{Sharing, as_scores, has_partial_credit},
-};
+use self::{counted::Counting, scored::Records};
 use crate::{
     context::Context,
     error::FlowError,
-    evaluate::{Graded, Spent},
-    items, rows,
+    rows::{self, OfCalls, Part},
 };
-
-/// Browsable examples an arm keeps in the report.
-const EXAMPLES: usize = 10;
 
 /// What the report needs beside the store.
 pub struct Heading {
@@ -80,7 +72,9 @@ pub async fn read_with<T: Send + 'static>(
 ) -> Result<Results, FlowError> {
     let mut records = Records::none_yet(context).await?;
     if let Some(plan) = &context.plan.evaluate {
-        rows::each_with_records(context, plan, make, true, |made, part| {
+        let counting = Counting::of(plan);
+        let both = move |part: Part| Ok((make(&part.sheet()?), counting.count(part)));
+        rows::each_part(context, plan, OfCalls::Everything, Arc::new(both), |(made, part)| {
             records.add(part);
             take(made)
         })
@@ -164,191 +158,4 @@ fn models(context: &Context, heading: &Heading) -> Vec<ModelUse> {
         id: id.clone(),
     })
     .collect()
-}
-
-fn by_arm(rows: Vec<ItemRow>) -> costs::ByArm {
-    let mut by_arm = costs::ByArm::new();
-    for row in rows {
-        let answer = seeds::answer(&row.question, row.sample).into_owned();
-        by_arm.entry(row.arm.clone()).or_default().insert(answer, row);
-    }
-    by_arm
-}
-
-/// Of all its members as of one arm: the answers to all questions, as often as there are repeats and members.
-fn arm_result(
-    arm: &Arm,
-    (questions, repeats): (&Questions, u32),
-    members: &[Member<'_>],
-    sharing: &Sharing,
-    further: &mut Further,
-) -> Result<Evaluated, FlowError> {
-    let mut tally = Tally::default();
-    for member in members {
-        further.hear(member.verdicts);
-        for repeat in 0..repeats {
-            questions.iter().try_for_each(|question| {
-                let row = member.rows.get(&*seeds::answer(&question.id, repeat));
-                add_answer(&mut tally, arm, (&question, repeat), row, further)
-            })?;
-        }
-    }
-    let (right, scores) = (tally.right.clone(), tally.scores.clone());
-    Ok(Evaluated { arm: tally.result(arm, sharing, members.len()), right, scores, members: Vec::new() })
-}
-
-fn add_answer(
-    tally: &mut Tally,
-    arm: &Arm,
-    (question, repeat): (&Question, u32),
-    row: Option<&ItemRow>,
-    further: &mut Further,
-) -> Result<(), FlowError> {
-    let graded = match row {
-        Some(row) if row.state == ItemState::Done => Some(items::payload::<Graded>(row)?.current(question)),
-        _ => None,
-    };
-    if arm.strategy.needs_decomposer() {
-        quality::count(&mut tally.quality, arm.strategy, question, graded.as_ref());
-    }
-    further.add(question, repeat, graded.as_ref());
-    tally.without_decomposition += u64::from(row.is_some_and(rows::has_no_decomposition));
-    tally.add(question, graded);
-    Ok(())
-}
-
-/// Sums over the questions of one arm.
-#[derive(Default)]
-struct Tally {
-    right: Vec<bool>,
-    scores: Vec<f64>,
-    /// Of those that have no grade.
-    without_decomposition: u64,
-    no_answer: u64,
-    truncated: u64,
-    refused: u64,
-    errors: u64,
-    decompose: Sum,
-    solve: Sum,
-    malformed: u64,
-    subquestions: u64,
-    decomposed: u64,
-    quality: Quality,
-    steps: BTreeMap<u32, (u64, u64)>,
-    examples: Vec<Example>,
-}
-
-#[derive(Default)]
-struct Sum {
-    tokens_in: u64,
-    tokens_out: u64,
-}
-
-impl Sum {
-    fn add(&mut self, spent: Spent) {
-        self.tokens_in += spent.tokens_in;
-        self.tokens_out += spent.tokens_out;
-    }
-}
-
-impl Tally {
-    fn add(&mut self, question: &Question, graded: Option<Graded>) {
-        let correct = graded.as_ref().is_some_and(|graded| graded.grade.correct);
-        self.right.push(correct);
-        self.scores.push(graded.as_ref().map_or(0.0, |graded| graded.grade.score));
-        if let Some(steps) = question.steps {
-            let slice = self.steps.entry(steps).or_default();
-            slice.0 += 1;
-            slice.1 += u64::from(correct);
-        }
-        let Some(graded) = graded else {
-            self.errors += 1;
-            return;
-        };
-        match graded.grade.outcome {
-            Outcome::Answered => {}
-            Outcome::NoAnswer => self.no_answer += 1,
-            Outcome::Truncated => self.truncated += 1,
-            Outcome::Refused => self.refused += 1,
-            Outcome::Error => self.errors += 1,
-        }
-        self.decompose.add(graded.decompose);
-        self.solve.add(graded.solve);
-        self.malformed += u64::from(graded.malformed);
-        if let Some(decomposition) = &graded.decomposition {
-            self.decomposed += 1;
-            self.subquestions += decomposition.steps().len() as u64;
-        }
-        if self.examples.len() < EXAMPLES {
-            self.examples.push(example(question, graded));
-        }
-    }
-
-    /// 95 % intervals of accuracy and of partial credit.
-    fn intervals(&self, sharing: &Sharing, seeds: usize) -> ((f64, f64), Option<(f64, f64)>) {
-        if self.right.len() == sharing.questions {
-            return (sharing.accuracy(&self.right), sharing.score(&self.right, &self.scores));
-        }
-        let of = |values: &[f64]| seeds::per_seed(values, sharing.questions, seeds);
-        let has_credit = has_partial_credit(&self.right, &self.scores);
-        let score = has_credit.then(|| sharing.drawn(&of(&self.scores))).flatten();
-        (sharing.pooled(&of(&as_scores(&self.right))), score)
-    }
-
-    fn result(self, arm: &Arm, sharing: &Sharing, seeds: usize) -> ArmResult {
-        let (ci, score_ci) = self.intervals(sharing, seeds);
-        let n = self.right.len() as u64;
-        let correct = self.right.iter().filter(|right| **right).count() as u64;
-        let share = |part: f64| if n == 0 { 0.0 } else { part / n as f64 };
-        let two_stage = arm.strategy.needs_decomposer();
-        ArmResult {
-            arm: arm.slug(),
-            strategy: arm.strategy,
-            variant: arm.variant.clone(),
-            decomposer: arm.decomposer.clone(),
-            solver: arm.solver.clone(),
-            n,
-            each: n.checked_div(sharing.questions as u64).unwrap_or(1).max(1),
-            pool: None,
-            correct,
-            accuracy: share(correct as f64),
-            ci,
-            passages: sharing.passages(),
-            score: share(self.scores.iter().sum()),
-            score_ci,
-            no_answer: self.no_answer + self.without_decomposition,
-            truncated: self.truncated,
-            refused: self.refused,
-            errors: self.errors - self.without_decomposition,
-            tokens_in: self.decompose.tokens_in + self.solve.tokens_in,
-            tokens_out: self.decompose.tokens_out + self.solve.tokens_out,
-            decompose_tokens_in: self.decompose.tokens_in,
-            decompose_tokens_out: self.decompose.tokens_out,
-            solve_tokens_in: self.solve.tokens_in,
-            solve_tokens_out: self.solve.tokens_out,
-            // Counted with all other costs, from the calls.
-            cost_nanos: None,
-            well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
-            mean_subquestions: (two_stage && self.decomposed > 0)
-                .then(|| self.subquestions as f64 / self.decomposed as f64),
-            decompositions: two_stage.then_some(self.quality),
-            by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
-            examples: self.examples,
-        }
-    }
-}
-
-fn example(question: &Question, graded: Graded) -> Example {
-    Example {
-        question_id: question.id.0.clone(),
-        premise: question.premise.clone(),
-        question: question.text.clone(),
-        gold: question.golds.iter().map(ToString::to_string).collect(),
-        subquestions: rows::subquestions(&graded),
-        sub_answers: graded.sub_answers,
-        reply: graded.reply,
-        answer: graded.grade.answer,
-        correct: graded.grade.correct,
-        outcome: graded.grade.outcome,
-    }
 }

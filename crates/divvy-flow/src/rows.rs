@@ -36,6 +36,39 @@ const AT_ONCE: usize = 4;
 /// What is made of a sheet, on any thread, in any order.
 pub type Make<T> = Arc<dyn Fn(&Sheet) -> T + Send + Sync>;
 
+/// What is made of a part, on any thread, in any order.
+pub(crate) type MakeOfPart<T> = Arc<dyn Fn(Part) -> Result<T, FlowError> + Send + Sync>;
+
+/// What is read of the calls behind rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OfCalls {
+    Nothing,
+    /// What they took, not what was said.
+    Figures,
+    Everything,
+}
+
+/// Some questions, with the rows and calls that the store has of them.
+pub(crate) struct Part {
+    arms: Arc<[String]>,
+    pub(crate) questions: Vec<Arc<Question>>,
+    /// Of arms of the plan.
+    pub(crate) rows: Vec<Row>,
+    calls: Vec<CallRecord>,
+    figures: Vec<CallUsage>,
+}
+
+/// A row as the store has it.
+pub(crate) struct Row {
+    /// Places of its question and of its arm's answer in the part.
+    pub(crate) question: usize,
+    arm: usize,
+    /// Its payload was taken out.
+    pub(crate) item: ItemRow,
+    /// The payload of one that is done, by the scorers of this version.
+    pub(crate) graded: Option<Graded>,
+}
+
 /// Reads every row of the plan's evaluation, and `with_calls` what was asked for each; without, sheets have no calls.
 ///
 /// # Errors
@@ -45,21 +78,23 @@ pub async fn each<T: Send + 'static>(
     plan: &EvaluatePlan,
     make: Make<T>,
     with_calls: bool,
-    mut take: impl FnMut(T) -> Result<(), FlowError>,
+    take: impl FnMut(T) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
-    each_with_records(context, plan, make, with_calls, |made, _| take(made)).await
+    let of_calls = if with_calls { OfCalls::Everything } else { OfCalls::Nothing };
+    let of_part = move |part: Part| Ok(make(&part.sheet()?));
+    each_part(context, plan, of_calls, Arc::new(of_part), take).await
 }
 
-/// [`each`], and the records that a sheet was made of, for who counts them in the same pass.
-pub(crate) async fn each_with_records<T: Send + 'static>(
+/// [`each`] of the parts that sheets are made of.
+pub(crate) async fn each_part<T: Send + 'static>(
     context: &Context,
     plan: &EvaluatePlan,
-    make: Make<T>,
-    with_calls: bool,
-    mut take: impl FnMut(T, Records) -> Result<(), FlowError>,
+    of_calls: OfCalls,
+    make: MakeOfPart<T>,
+    mut take: impl FnMut(T) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
     let learn = async {
-        let known = if with_calls { context.store.learn_calls().await } else { Ok(()) };
+        let known = if of_calls == OfCalls::Everything { context.store.learn_calls().await } else { Ok(()) };
         known.map_err(FlowError::from)
     };
     let places = async { context.store.places(&context.digest, Stage::Evaluate).await.map_err(FlowError::from) };
@@ -72,36 +107,11 @@ pub(crate) async fn each_with_records<T: Send + 'static>(
     let parts = parts(questions.len(), arms.len()).map(|part| {
         let questions = part.map(|at| questions.at(at)).collect();
         let raw = Raw { arms: Arc::clone(arms), questions, ..Raw::default() };
-        read(context, places, raw, make.clone(), with_calls)
+        read(context, places, raw, of_calls, make.clone())
     });
     let mut parts = std::pin::pin!(futures::stream::iter(parts).buffered(AT_ONCE));
-    while let Some((made, records)) = parts.try_next().await? {
-        take(made, records)?;
-    }
-    Ok(())
-}
-
-/// The records alone, for who counts figures: of calls is read what they took, not what was said.
-pub(crate) async fn each_records(
-    context: &Context,
-    plan: &EvaluatePlan,
-    mut take: impl FnMut(Records),
-) -> Result<(), FlowError> {
-    let places = &context.store.places(&context.digest, Stage::Evaluate).await?;
-    let questions = evaluate::questions(context, plan);
-    let parts = parts(questions.len(), plan.arms.len() * plan.repeats as usize).map(|part| {
-        let ids: Vec<QuestionId> = part.map(|at| questions.at(at).id.clone()).collect();
-        async move {
-            let items = context.store.items_of(places, &context.digest, Stage::Evaluate, &ids).await?;
-            let mut seen = HashSet::new();
-            let keys = items.iter().flat_map(|row| &row.calls).filter(|key| seen.insert(*key));
-            let calls = context.store.call_usages(&keys.cloned().collect::<Vec<_>>()).await?;
-            Ok::<_, FlowError>(Records { items, calls })
-        }
-    });
-    let mut parts = std::pin::pin!(futures::stream::iter(parts).buffered(AT_ONCE));
-    while let Some(records) = parts.try_next().await? {
-        take(records);
+    while let Some(made) = parts.try_next().await? {
+        take(made)?;
     }
     Ok(())
 }
@@ -112,75 +122,91 @@ fn parts(questions: usize, arms: usize) -> impl Iterator<Item = Range<usize>> {
     (0..questions.div_ceil(size)).map(move |number| number * size..questions.min((number + 1) * size))
 }
 
-/// A part as the store has it.
+/// A part before its records are understood.
 #[derive(Default)]
 struct Raw {
     arms: Arc<[String]>,
     questions: Vec<Arc<Question>>,
     items: Vec<ItemRow>,
     calls: Vec<CallRecord>,
-}
-
-/// What is counted of a part: its items, and the figures of its calls.
-pub(crate) struct Records {
-    pub(crate) items: Vec<ItemRow>,
-    pub(crate) calls: Vec<CallUsage>,
+    figures: Vec<CallUsage>,
 }
 
 async fn read<T: Send + 'static>(
     context: &Context,
     places: &Places,
     mut raw: Raw,
-    make: Make<T>,
-    with_calls: bool,
-) -> Result<(T, Records), FlowError> {
+    of_calls: OfCalls,
+    make: MakeOfPart<T>,
+) -> Result<T, FlowError> {
     let ids: Vec<QuestionId> = raw.questions.iter().map(|question| question.id.clone()).collect();
     raw.items = context.store.items_of(places, &context.digest, Stage::Evaluate, &ids).await?;
-    if with_calls {
-        let keys: Vec<_> = raw.items.iter().flat_map(|row| row.calls.iter().cloned()).collect();
-        raw.calls = context.store.calls_of(&keys).await?;
+    let keys = || {
+        let mut seen = HashSet::new();
+        raw.items.iter().flat_map(|row| &row.calls).filter(|key| seen.insert(*key)).cloned().collect::<Vec<_>>()
+    };
+    match of_calls {
+        OfCalls::Nothing => {}
+        OfCalls::Figures => raw.figures = context.store.call_usages(&keys()).await?,
+        OfCalls::Everything => raw.calls = context.store.calls_of(&keys()).await?,
     }
-    let understood = tokio::task::spawn_blocking(move || {
-        let made = understand(&raw, &make)?;
-        Ok((made, Records { items: raw.items, calls: raw.calls.into_iter().map(CallUsage::from).collect() }))
-    });
+    let understood = tokio::task::spawn_blocking(move || make(raw.understood()?));
     understood.await.expect("understanding a part does not panic")
 }
 
-fn understand<T>(raw: &Raw, make: &Make<T>) -> Result<T, FlowError> {
-    let arms: HashMap<&str, usize> = raw.arms.iter().enumerate().map(|(at, arm)| (arm.as_str(), at)).collect();
-    let places: HashMap<&str, usize> =
-        raw.questions.iter().enumerate().map(|(at, question)| (question.id.0.as_str(), at)).collect();
-    let mut items: Vec<Vec<Option<&ItemRow>>> = vec![vec![None; raw.arms.len()]; raw.questions.len()];
-    for item in &raw.items {
-        // An arm that an earlier version named otherwise is none of this plan's.
-        let name = answer_name(&item.arm, item.sample);
-        let (Some(&question), Some(&arm)) = (places.get(item.question.0.as_str()), arms.get(name.as_str())) else {
-            continue;
-        };
-        items[question][arm] = Some(item);
+impl Raw {
+    fn understood(self) -> Result<Part, FlowError> {
+        let Self { arms, questions, items, calls, figures } = self;
+        let of_arm: HashMap<&str, usize> = arms.iter().enumerate().map(|(at, arm)| (arm.as_str(), at)).collect();
+        let places: HashMap<&str, usize> =
+            questions.iter().enumerate().map(|(at, question)| (question.id.0.as_str(), at)).collect();
+        let mut rows = Vec::with_capacity(items.len());
+        for item in items {
+            // An arm that an earlier version named otherwise is none of this plan's.
+            let name = answer_name(&item.arm, item.sample);
+            let (Some(&at), Some(&arm)) = (places.get(item.question.0.as_str()), of_arm.get(name.as_str())) else {
+                continue;
+            };
+            rows.push(row((at, &questions[at]), arm, item)?);
+        }
+        rows.sort_by_key(|row| (row.question, row.arm));
+        Ok(Part { arms, questions, rows, calls, figures })
     }
-    Ok(make(&sheet(raw, &items)?))
+}
+
+fn row((at, question): (usize, &Question), arm: usize, mut item: ItemRow) -> Result<Row, FlowError> {
+    let is_done = item.state == ItemState::Done;
+    let graded = is_done.then(|| items::payload::<Graded>(&item)).transpose()?;
+    item.payload_json = String::new();
+    Ok(Row { question: at, arm, item, graded: graded.map(|graded| graded.current(question)) })
 }
 
 /// Nothing broke: the data set has no decomposition to answer by.
-pub(crate) fn has_no_decomposition(item: &ItemRow) -> bool {
-    matches!(&item.state, ItemState::Failed(reason) if reason == evaluate::NO_DECOMPOSITION)
+pub(crate) fn has_no_decomposition(state: &ItemState) -> bool {
+    matches!(state, ItemState::Failed(reason) if reason == evaluate::NO_DECOMPOSITION)
 }
 
-/// `items`: by question and arm; `None` where no row is there.
-fn sheet(raw: &Raw, items: &[Vec<Option<&ItemRow>>]) -> Result<Sheet, FlowError> {
-    let calls: HashMap<&Digest, usize> = raw.calls.iter().enumerate().map(|(at, call)| (&call.key, at)).collect();
-    let of = |(question, items): (&Arc<Question>, &Vec<Option<&ItemRow>>)| {
-        let there = items.iter().enumerate().filter_map(|(arm, item)| Some((arm, (*item)?)));
-        let rows = there.filter_map(|(arm, item)| graded_row(arm, question, item, &calls).transpose());
-        Ok(asked(question, rows.collect::<Result<_, FlowError>>()?))
-    };
-    Ok(Sheet {
-        arms: Arc::clone(&raw.arms),
-        questions: raw.questions.iter().zip(items).map(of).collect::<Result<_, FlowError>>()?,
-        calls: raw.calls.iter().map(row_call).collect::<Result<_, _>>()?,
-    })
+impl Part {
+    pub(crate) fn sheet(&self) -> Result<Sheet, FlowError> {
+        let calls: HashMap<&Digest, usize> = self.calls.iter().enumerate().map(|(at, call)| (&call.key, at)).collect();
+        let mut rows = self.rows.iter().peekable();
+        let of = |(at, question): (usize, &Arc<Question>)| {
+            let own = std::iter::from_fn(|| rows.next_if(|row| row.question == at));
+            asked(question, own.filter_map(|row| graded_row(row, &calls)).collect())
+        };
+        Ok(Sheet {
+            arms: Arc::clone(&self.arms),
+            questions: self.questions.iter().enumerate().map(of).collect(),
+            calls: self.calls.iter().map(row_call).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// What its calls took.
+    pub(crate) fn figures(self) -> Vec<CallUsage> {
+        let Self { mut figures, calls, .. } = self;
+        figures.extend(calls.into_iter().map(CallUsage::from));
+        figures
+    }
 }
 
 fn asked(question: &Question, rows: Vec<GradedRow>) -> Asked {
@@ -197,34 +223,28 @@ fn asked(question: &Question, rows: Vec<GradedRow>) -> Asked {
 }
 
 /// `None` for a row that is still to come.
-fn graded_row(
-    arm: usize,
-    question: &Question,
-    item: &ItemRow,
-    calls: &HashMap<&Digest, usize>,
-) -> Result<Option<GradedRow>, FlowError> {
+fn graded_row(row: &Row, calls: &HashMap<&Digest, usize>) -> Option<GradedRow> {
+    let Row { arm, item, graded, .. } = row;
     let reason = match &item.state {
-        ItemState::Pending => return Ok(None),
+        ItemState::Pending => return None,
         ItemState::Done => None,
         ItemState::Failed(reason) | ItemState::Rejected(reason) => Some(reason.clone()),
     };
     let calls = item.calls.iter().filter_map(|key| calls.get(key).copied()).collect();
-    if item.state != ItemState::Done {
-        let outcome = if has_no_decomposition(item) { Outcome::NoAnswer } else { Outcome::Error };
-        return Ok(Some(GradedRow { reason, calls, outcome, ..GradedRow::failed(arm) }));
-    }
-    // By the scorers of this version.
-    let graded = items::payload::<Graded>(item)?.current(question);
+    let Some(graded) = graded else {
+        let outcome = if has_no_decomposition(&item.state) { Outcome::NoAnswer } else { Outcome::Error };
+        return Some(GradedRow { reason, calls, outcome, ..GradedRow::failed(*arm) });
+    };
     let (decompose, solve) = (graded.decompose, graded.solve);
     let sum = |of: fn(Spent) -> u64| of(decompose) + of(solve);
-    Ok(Some(GradedRow {
-        arm,
+    Some(GradedRow {
+        arm: *arm,
         correct: graded.grade.correct,
         score: graded.grade.score,
         outcome: graded.grade.outcome,
         reason,
         answer: graded.grade.answer.clone(),
-        subquestions: subquestions(&graded),
+        subquestions: subquestions(graded),
         sub_answers: graded.sub_answers.clone(),
         reply: graded.reply.clone(),
         tokens_in: sum(|spent| spent.tokens_in),
@@ -238,7 +258,7 @@ fn graded_row(
         decomposed: graded.decomposition.as_ref().map(|decomposition| decomposition.steps().len()),
         cost_nanos: decompose.cost_nanos.zip(solve.cost_nanos).map(|(decompose, solve)| decompose + solve),
         calls,
-    }))
+    })
 }
 
 /// What the decomposer wrote: its subquestions, or its text where that is no decomposition.

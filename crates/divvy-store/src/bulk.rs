@@ -85,11 +85,15 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub async fn calls_of(&self, keys: &[Digest]) -> Result<Vec<CallRecord>, StoreError> {
-        if keys.iter().any(|key| self.keys().find(key).is_empty()) {
-            self.learn_calls().await?;
-        }
+        // In order, which is how they are looked up fastest.
         let wanted: BTreeSet<&Digest> = keys.iter().collect();
-        let seqs: Vec<i64> = wanted.iter().flat_map(|key| self.keys().find(key)).collect();
+        let seqs = match self.keys().find_each(wanted.iter().copied()) {
+            Some(seqs) => seqs,
+            None => {
+                self.learn_calls().await?;
+                wanted.iter().flat_map(|key| self.keys().find(key)).collect()
+            }
+        };
         if seqs.is_empty() {
             return Ok(Vec::new());
         }

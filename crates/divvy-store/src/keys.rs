@@ -53,10 +53,20 @@ impl Keys {
 
     /// Replies that may have this key, ascending. Nothing: there is none, for certain.
     pub(crate) fn find(&self, key: &Digest) -> Vec<i64> {
-        let (head, inner) = (key.seed(), self.0.read().unwrap_or_else(PoisonError::into_inner));
-        let from = inner.sorted.partition_point(|entry| entry.0 < head);
-        let sorted = inner.sorted[from..].iter().take_while(|entry| entry.0 == head).map(|entry| entry.1);
-        sorted.chain(inner.recent.get(&head).into_iter().flatten().copied()).collect()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).find(key).collect()
+    }
+
+    /// Those of all these keys; `None`: one of them has none, for certain.
+    pub(crate) fn find_each<'k>(&self, keys: impl IntoIterator<Item = &'k Digest>) -> Option<Vec<i64>> {
+        let (inner, mut all) = (self.0.read().unwrap_or_else(PoisonError::into_inner), Vec::new());
+        for key in keys {
+            let before = all.len();
+            all.extend(inner.find(key));
+            if all.len() == before {
+                return None;
+            }
+        }
+        Some(all)
     }
 
     /// A reply is on disk and will be read.
@@ -79,6 +89,13 @@ impl Keys {
 }
 
 impl Inner {
+    fn find(&self, key: &Digest) -> impl Iterator<Item = i64> {
+        let head = key.seed();
+        let from = self.sorted.partition_point(|entry| entry.0 < head);
+        let sorted = self.sorted[from..].iter().take_while(move |entry| entry.0 == head).map(|entry| entry.1);
+        sorted.chain(self.recent.get(&head).into_iter().flatten().copied())
+    }
+
     fn insert(&mut self, head: u64, seq: i64) {
         self.last = self.last.max(seq);
         self.recent.entry(head).or_default().push(seq);
@@ -105,5 +122,8 @@ mod tests {
             assert_eq!(keys.find(&key(number)), [numbers[number]]);
         }
         assert_eq!(keys.find(&key(2 * RECENT + 100)), [] as [i64; 0]);
+        let (known, unknown) = ([key(5), key(RECENT)], key(2 * RECENT + 100));
+        assert_eq!(keys.find_each(&known), Some(vec![numbers[5], again, numbers[RECENT]]));
+        assert_eq!(keys.find_each([&known[0], &unknown]), None);
     }
 }

@@ -6,25 +6,20 @@ use divvy_core::{
     arm::Arm,
     cost::{Prices, account, latency},
     plan::{Plan, TEACHER, without_seed},
-    question::QuestionId,
-    questions::Questions,
     records::{ItemState, Stage},
     results::{
         ArmResult, TrainingSummary,
         costs::{ArmCost, Costs, Distilling, Measure, Outlay, StatedTerms, StudentCost},
     },
 };
-use divvy_store::ItemRow;
 
 use super::{
+    counted::{ByArm, Counted as Row},
+    outline::Outlines,
     scored::Evaluated,
-    seeds,
     took::{Calls, Tariff, Took},
 };
 use crate::{context::Context, error::FlowError};
-
-/// Rows of an arm by question.
-pub(super) type ByArm = HashMap<String, HashMap<String, ItemRow>>;
 
 /// One arm with what each answer took, in the order of the questions, repeat by repeat and seed by seed; `None` for one that
 /// was not asked.
@@ -37,14 +32,14 @@ struct Counted<'a> {
 pub(super) async fn of(
     context: &Context,
     (terms, prices): (StatedTerms, &BTreeMap<String, Prices>),
-    questions: &Questions,
+    questions: &Outlines<'_>,
     evaluated: &[Evaluated],
     (rows, calls): (&ByArm, &Calls),
     training: &[TrainingSummary],
 ) -> Result<Option<Costs>, FlowError> {
     let Some(plan) = context.plan.evaluate.as_ref().filter(|_| !evaluated.is_empty()) else { return Ok(None) };
     let tariff = Tariff::new(context, terms, prices);
-    let (questions, clusters) = in_order(questions);
+    let clusters = clusters(questions);
     let stages = Stages::read(context, &tariff).await?;
     let counted: Vec<Counted> = evaluated
         .iter()
@@ -54,8 +49,8 @@ pub(super) async fn of(
             let mut took = Vec::with_capacity(result.n as usize);
             for (member, repeat) in members.iter().flat_map(|arm| (0..plan.repeats).map(move |repeat| (arm, repeat))) {
                 let rows = &rows[&member.slug()];
-                let row = |question| rows.get(&*seeds::answer(question, repeat)).filter(|row| is_on_record(row));
-                took.extend(questions.iter().map(|question| row(question).map(|row| calls.of(row, &tariff))));
+                let row = |question| rows.get(question, repeat).filter(|row| is_on_record(row));
+                took.extend(questions.each.iter().map(|asked| row(&asked.id).map(|row| calls.of(&row.calls, &tariff))));
             }
             Some(Counted { arm, result, took })
         })
@@ -75,17 +70,16 @@ pub(super) async fn of(
 }
 
 /// Versions before kept no calls of an item that failed: what it took is not known, and no zero.
-fn is_on_record(row: &ItemRow) -> bool {
+fn is_on_record(row: &Row) -> bool {
     row.state == ItemState::Done || !row.calls.is_empty()
 }
 
-/// Ids in order, with a number for the cluster of each; a question without one is its own.
-fn in_order(questions: &Questions) -> (Vec<QuestionId>, Vec<usize>) {
-    let mut first: HashMap<String, usize> = HashMap::new();
+/// A number for the cluster of each; a question without one is its own.
+fn clusters(questions: &Outlines<'_>) -> Vec<usize> {
+    let mut first: HashMap<&str, usize> = HashMap::new();
     let mut number = |at, name| *first.entry(name).or_insert(at);
-    let all = questions.iter().enumerate();
-    all.map(|(at, question)| (question.id.clone(), question.cluster.clone().map_or(at, |name| number(at, name))))
-        .unzip()
+    let all = questions.each.iter().enumerate();
+    all.map(|(at, question)| question.cluster.as_deref().map_or(at, |name| number(at, name))).collect()
 }
 
 fn arm_cost(counted: &Counted, right: &[bool], clusters: &[usize]) -> ArmCost {
@@ -166,7 +160,7 @@ impl Stages {
 async fn stage(context: &Context, tariff: &Tariff<'_>, stage: Stage) -> Result<Outlay, FlowError> {
     let rows = context.store.items(&context.digest, stage).await?;
     let calls = Calls::read(context, rows.iter()).await?;
-    Ok(rows.iter().fold(Outlay::NONE, |sum, row| sum.and(calls.of(row, tariff).outlay())))
+    Ok(rows.iter().fold(Outlay::NONE, |sum, row| sum.and(calls.of(&row.calls, tariff).outlay())))
 }
 
 /// An arm that has a student for both parts names it once.

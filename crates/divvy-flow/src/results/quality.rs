@@ -15,9 +15,8 @@ use divvy_store::ItemRow;
 
 use crate::{context::Context, error::FlowError, evaluate::Graded, items};
 
-/// What an arm was given to solve; a question without a record got no reply.
-pub(super) fn count(quality: &mut Quality, strategy: Strategy, question: &Question, graded: Option<&Graded>) {
-    let Some(graded) = graded else { return quality.add_unanswered() };
+/// What an arm was given to solve.
+pub(super) fn count(quality: &mut Quality, strategy: Strategy, question: &Question, graded: &Graded) {
     let text = graded.decomposer_text.as_deref();
     let repeats = match (text, &graded.decomposition) {
         (Some(text), _) => repeats(text),

@@ -1,6 +1,9 @@
 //! The figures of every arm: over all questions, and of several data sets for each by itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use divvy_core::{
     arm::Arm,
@@ -15,12 +18,14 @@ use divvy_core::{
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
-    arm_result, by_arm, comparisons,
-    costs::{self, ByArm},
+    comparisons, costs,
+    counted::{ByArm, CountedPart, Counting},
+    outline::Outlines,
     scoring::Further,
     seeds::{self, Member, Told},
     sharing::Sharing,
     slices,
+    tally::arm_result,
     took::Calls,
 };
 use crate::{
@@ -29,7 +34,7 @@ use crate::{
     evaluate,
     graders::judge::{self, Verdicts},
     grid::{self, Grid},
-    rows,
+    rows::{self, OfCalls},
 };
 
 #[derive(Default)]
@@ -71,7 +76,13 @@ impl Records {
     pub(super) async fn read(context: &Context) -> Result<Self, FlowError> {
         let mut records = Self::none_yet(context).await?;
         if let Some(plan) = &context.plan.evaluate {
-            rows::each_records(context, plan, |part| records.add(part)).await?;
+            let counting = Counting::of(plan);
+            let count = move |part| Ok(counting.count(part));
+            rows::each_part(context, plan, OfCalls::Figures, Arc::new(count), |part| {
+                records.add(part);
+                Ok(())
+            })
+            .await?;
         }
         Ok(records)
     }
@@ -81,11 +92,8 @@ impl Records {
         Ok(Self { rows: ByArm::new(), calls: Calls::none_yet(context).await? })
     }
 
-    pub(super) fn add(&mut self, part: rows::Records) {
-        for (arm, rows) in by_arm(part.items) {
-            self.rows.entry(arm).or_default().extend(rows);
-        }
-        self.calls.extend(part.calls);
+    pub(super) fn add(&mut self, part: CountedPart) {
+        self.calls.extend(part.file(&mut self.rows));
     }
 }
 
@@ -115,7 +123,7 @@ pub(super) async fn read(
     if each.len() < 2 {
         return Ok(each.into_iter().next().map(alone).unwrap_or_default());
     }
-    let (arms, seeds) = book.together(all, &each)?;
+    let (arms, seeds) = book.together(all, &each);
     Ok(Scored { arms, seeds, by_dataset: each, ..Scored::default() })
 }
 
@@ -132,8 +140,9 @@ impl Book<'_> {
         money: (StatedTerms, &BTreeMap<String, Prices>),
         training: &[TrainingSummary],
     ) -> Result<DatasetResults, FlowError> {
+        let questions = &Outlines::of(questions);
         let sharing = Sharing::of(questions, self.context.plan.seed);
-        let Figures { evaluated, seeds, scoring } = self.evaluated(questions, &sharing)?;
+        let Figures { evaluated, seeds, scoring } = self.evaluated(questions, &sharing);
         let slices = slices::of(questions, &evaluated);
         let Records { rows, calls } = &self.records;
         let costs = costs::of(self.context, money, questions, &evaluated, (rows, calls), training).await?;
@@ -154,32 +163,32 @@ impl Book<'_> {
 
     /// Every arm with the questions that it is asked; one without a single record among them is left out. Of one data set, an
     /// arm is asked all questions or none.
-    fn evaluated(&self, questions: &Questions, sharing: &Sharing) -> Result<Figures, FlowError> {
+    fn evaluated(&self, questions: &Outlines<'_>, sharing: &Sharing) -> Figures {
         let told = seeds::told(&self.context.plan, self.plan);
-        let counted = told.par_iter().filter_map(|told| self.counted(told, questions, sharing).transpose());
+        let counted: Vec<_> = told.par_iter().filter_map(|told| self.counted(told, questions, sharing)).collect();
         let (mut evaluated, mut seeds, mut further) = (Vec::new(), Vec::new(), Further::of(self.plan));
-        for (one, alone, said) in counted.collect::<Result<Vec<_>, _>>()? {
+        for (one, alone, said) in counted {
             evaluated.push(one);
             seeds.extend(alone);
             further.append(said);
         }
-        Ok(Figures { evaluated, seeds, scoring: further.scoring() })
+        Figures { evaluated, seeds, scoring: further.scoring() }
     }
 
     /// One arm with each of its seeds and what further scorers say; `None` without a record.
     fn counted(
         &self,
         told: &Told,
-        questions: &Questions,
+        asked: &Outlines<'_>,
         sharing: &Sharing,
-    ) -> Result<Option<(Evaluated, Vec<ArmResult>, Further)>, FlowError> {
-        let Some(members) = self.begun(told, questions) else { return Ok(None) };
+    ) -> Option<(Evaluated, Vec<ArmResult>, Further)> {
+        let members = self.begun(told, asked.questions)?;
         let mut further = Further::of(self.plan);
-        further.begin(&told.arm.slug(), questions.len());
-        let whole = self.one_arm(told, &members, questions, sharing, &mut further)?;
+        further.begin(&told.arm.slug(), asked.questions.len());
+        let whole = self.one_arm(told, &members, asked, sharing, &mut further);
         further.end(sharing);
-        let alone = self.alone(told, &members, questions, sharing)?;
-        Ok(Some((pooled(whole, members, &alone), alone, further)))
+        let alone = self.alone(told, &members, asked, sharing);
+        Some((pooled(whole, members, &alone), alone, further))
     }
 
     /// The members that have a record among these questions; `None` where none has.
@@ -188,7 +197,7 @@ impl Book<'_> {
             let Some(rows) = self.records.rows.get(&arm.slug()) else { return false };
             let asked = self.grid.asked(arm, questions);
             let mut repeats = 0..self.plan.repeats;
-            repeats.any(|repeat| asked.iter().any(|question| rows.contains_key(&*seeds::answer(&question.id, repeat))))
+            repeats.any(|repeat| asked.iter().any(|question| rows.get(&question.id, repeat).is_some()))
         };
         let begun: Vec<Arm> = told.members.iter().filter(has_record).cloned().collect();
         (!begun.is_empty()).then_some(begun)
@@ -198,38 +207,28 @@ impl Book<'_> {
         &self,
         told: &Told,
         members: &[Arm],
-        questions: &Questions,
+        asked: &Outlines<'_>,
         sharing: &Sharing,
         further: &mut Further,
-    ) -> Result<Evaluated, FlowError> {
+    ) -> Evaluated {
         let slugs: Vec<String> = members.iter().map(Arm::slug).collect();
         let member = |slug: &String| Member { rows: &self.records.rows[slug], verdicts: self.judged.get(slug) };
         let members: Vec<Member<'_>> = slugs.iter().map(member).collect();
-        arm_result(&told.arm, (questions, self.plan.repeats), &members, sharing, further)
+        arm_result(&told.arm, (asked, self.plan.repeats), &members, sharing, further)
     }
 
     /// Each seed by itself, of an arm that stands for several.
-    fn alone(
-        &self,
-        told: &Told,
-        members: &[Arm],
-        questions: &Questions,
-        sharing: &Sharing,
-    ) -> Result<Vec<ArmResult>, FlowError> {
+    fn alone(&self, told: &Told, members: &[Arm], asked: &Outlines<'_>, sharing: &Sharing) -> Vec<ArmResult> {
         let one = |arm: &Arm| {
             let told = Told { arm: arm.clone(), pools: false, members: Vec::new() };
             let alone = std::slice::from_ref(arm);
-            Ok(self.one_arm(&told, alone, questions, sharing, &mut Further::nobody())?.arm)
+            self.one_arm(&told, alone, asked, sharing, &mut Further::nobody()).arm
         };
         members.iter().filter(|_| told.pools).map(one).collect()
     }
 
     /// Over all data sets, with the examples of each; and the seeds by themselves.
-    fn together(
-        &self,
-        all: &Questions,
-        each: &[DatasetResults],
-    ) -> Result<(Vec<ArmResult>, Vec<ArmResult>), FlowError> {
+    fn together(&self, all: &Questions, each: &[DatasetResults]) -> (Vec<ArmResult>, Vec<ArmResult>) {
         let examples = |slug: &str| -> Vec<Example> {
             let arms = each.iter().flat_map(|one| &one.arms).filter(|arm| arm.arm == slug);
             arms.flat_map(|arm| arm.examples.clone()).collect()
@@ -238,16 +237,17 @@ impl Book<'_> {
         for told in seeds::told(&self.context.plan, self.plan) {
             let asked = self.grid.asked(&told.arm, all);
             let Some(members) = self.begun(&told, &asked) else { continue };
+            let asked = Outlines::of(&asked);
             let sharing = Sharing::of(&asked, self.context.plan.seed);
-            let whole = self.one_arm(&told, &members, &asked, &sharing, &mut Further::nobody())?;
-            let alone = self.alone(&told, &members, &asked, &sharing)?;
+            let whole = self.one_arm(&told, &members, &asked, &sharing, &mut Further::nobody());
+            let alone = self.alone(&told, &members, &asked, &sharing);
             let arm = pooled(whole, members, &alone).arm;
             let paid = each.iter().flat_map(|one| &one.arms).filter(|one| one.arm == arm.arm);
             let cost_nanos = paid.map(|one| one.cost_nanos).sum();
             arms.push(ArmResult { examples: examples(&arm.arm), cost_nanos, ..arm });
             seeds.extend(alone);
         }
-        Ok((arms, seeds))
+        (arms, seeds)
     }
 }
 

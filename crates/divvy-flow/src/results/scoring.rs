@@ -1,16 +1,18 @@
 //! The answers of every arm under the further scorers of the recipe, from the replies in the store: nothing is asked. A reply
 //! that is missing is wrong by every scorer.
 
+use std::sync::Arc;
+
 use divvy_core::{
     graded::answer_name,
     plan::EvaluatePlan,
     question::Question,
     recipe::FurtherScorer,
     results::{Disagreement, ScoredArm, Scoring},
-    scorers::{self, Scorer},
+    scorers,
 };
 
-use super::sharing::Sharing;
+use super::{counted::Figures, outline::Outline, sharing::Sharing};
 use crate::{evaluate::Graded, graders::judge::Verdicts};
 
 /// What the questions' own scorers are called.
@@ -92,11 +94,17 @@ impl Further {
     }
 
     /// The answer with this number to a question, from 0.
-    pub(super) fn add(&mut self, question: &Question, repeat: u32, graded: Option<&Graded>) {
+    pub(super) fn add(
+        &mut self,
+        asked: &Outline,
+        repeat: u32,
+        graded: Option<&Figures>,
+        full: &dyn Fn() -> Arc<Question>,
+    ) {
         if self.is_idle() {
             return;
         }
-        let said: Vec<Option<Said>> = self.said(question, repeat, graded);
+        let said: Vec<Option<Said>> = self.said(asked, repeat, graded);
         for (column, said) in self.columns.iter_mut().zip(&said) {
             let Some(said) = said else { continue };
             column.places.push(self.asked % self.questions.max(1));
@@ -112,9 +120,9 @@ impl Further {
         if !right_by.is_empty() && !wrong_by.is_empty() {
             self.disagreements.push(Disagreement {
                 arm: answer_name(&self.arm, repeat),
-                question_id: question.id.0.clone(),
+                question_id: asked.id.0.clone(),
                 answer: graded.grade.answer.clone(),
-                gold: question.golds.iter().map(ToString::to_string).collect(),
+                gold: full().golds.iter().map(ToString::to_string).collect(),
                 right_by,
                 wrong_by,
             });
@@ -122,22 +130,22 @@ impl Further {
     }
 
     /// By the question's own scorer first, then by each of the others that has rules for it.
-    fn said(&self, question: &Question, repeat: u32, graded: Option<&Graded>) -> Vec<Option<Said>> {
+    fn said(&self, asked: &Outline, repeat: u32, graded: Option<&Figures>) -> Vec<Option<Said>> {
         let own = graded.map_or((false, 0.0), |graded| (graded.grade.correct, graded.grade.score));
         let own = Said { scorer: OWN, correct: own.0, score: own.1, unread: false };
-        let by = |further: &FurtherScorer| {
-            let scorer = further.scorer(question.scorer)?;
-            let (correct, score) = graded.map_or((false, 0.0), |graded| regraded(scorer, question, graded));
+        let by = |(at, further): (usize, &FurtherScorer)| {
+            let wrong = || further.scorer(asked.scorer).map(|_| (false, 0.0));
+            let (correct, score) = graded.map_or_else(wrong, |graded| graded.further[at])?;
             Some(Said { scorer: further.name(), correct, score, unread: false })
         };
-        let judge = self.has_judge.then(|| Some(self.judged(question, repeat, graded)));
-        std::iter::once(Some(own)).chain(self.scorers.iter().map(by)).chain(judge).collect()
+        let judge = self.has_judge.then(|| Some(self.judged(asked, repeat, graded)));
+        std::iter::once(Some(own)).chain(self.scorers.iter().enumerate().map(by)).chain(judge).collect()
     }
 
-    fn judged(&self, question: &Question, repeat: u32, graded: Option<&Graded>) -> Said {
+    fn judged(&self, asked: &Outline, repeat: u32, graded: Option<&Figures>) -> Said {
         let answer = graded.and_then(|graded| graded.grade.answer.as_ref());
         // A verdict on another answer than this is none.
-        let verdict = self.verdicts.get(&(question.id.clone(), repeat)).filter(|judged| Some(&judged.answer) == answer);
+        let verdict = self.verdicts.get(&(asked.id.clone(), repeat)).filter(|judged| Some(&judged.answer) == answer);
         let correct = verdict.and_then(|judged| judged.correct);
         let score = f64::from(u8::from(correct == Some(true)));
         Said { scorer: JUDGE, correct: correct == Some(true), score, unread: answer.is_some() && correct.is_none() }
@@ -167,13 +175,15 @@ impl Further {
     }
 }
 
-/// An arm that could not decompose gave no reply to grade.
-fn regraded(scorer: Scorer, question: &Question, graded: &Graded) -> (bool, f64) {
+/// Correct, and partial credit; `None` where the scorer has no rules for the question. An arm that could not decompose gave no
+/// reply to grade.
+pub(super) fn regraded(further: FurtherScorer, question: &Question, graded: &Graded) -> Option<(bool, f64)> {
+    let scorer = further.scorer(question.scorer)?;
     if graded.malformed {
-        return (false, 0.0);
+        return Some((false, 0.0));
     }
     let grade = scorer.grade(&graded.reply, &graded.finish(), &question.golds);
-    (grade.correct, grade.score)
+    Some((grade.correct, grade.score))
 }
 
 impl Column {

@@ -1,16 +1,14 @@
 //! Students that differ in their seed alone are one arm in a report: what its arms are, and of which arms of the plan each is
 //! made.
 
-use std::collections::HashMap;
-
 use divvy_core::{
     arm::Arm,
     plan::{EvaluatePlan, Plan},
     question::QuestionId,
     results::{ArmResult, Pool},
 };
-use divvy_store::ItemRow;
 
+use super::counted::ArmRows;
 use crate::graders::judge::Verdicts;
 
 /// An arm of the report.
@@ -24,8 +22,7 @@ pub(super) struct Told {
 
 /// The records of one arm of the plan.
 pub(super) struct Member<'a> {
-    /// By [`answer`].
-    pub(super) rows: &'a HashMap<String, ItemRow>,
+    pub(super) rows: &'a ArmRows,
     pub(super) verdicts: Option<&'a Verdicts>,
 }
 

@@ -5,13 +5,15 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{
-    digest::derive_seed,
-    questions::Questions,
+    digest::{Digest, derive_seed},
+    question::QuestionId,
     stats::{
         self, Interval,
         bootstrap::{self, Difference},
     },
 };
+
+use super::outline::Outlines;
 
 /// The questions' passages, and the seed of everything drawn.
 pub(super) struct Sharing {
@@ -23,11 +25,17 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    pub(super) fn of(questions: &Questions, seed: u64) -> Self {
-        let mut numbers: HashMap<String, usize> = HashMap::new();
-        let units = questions.iter().map(|question| {
-            let next = numbers.len();
-            *numbers.entry(question.premise.as_ref().unwrap_or(&question.id.0).clone()).or_insert(next)
+    pub(super) fn of(questions: &Outlines<'_>, seed: u64) -> Self {
+        /// A passage, or a question that has none.
+        #[derive(PartialEq, Eq, Hash)]
+        enum Unit<'a> {
+            Passage(&'a Digest),
+            Alone(&'a QuestionId),
+        }
+        let mut numbers: HashMap<Unit<'_>, usize> = HashMap::new();
+        let units = questions.each.iter().map(|question| {
+            let (next, alone) = (numbers.len(), Unit::Alone(&question.id));
+            *numbers.entry(question.premise.as_ref().map_or(alone, Unit::Passage)).or_insert(next)
         });
         Self::by_units(units.collect(), derive_seed(seed, "bootstrap"))
     }
@@ -128,11 +136,16 @@ pub(super) fn as_scores(right: &[bool]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use divvy_core::{
-        question::{Question, QuestionId, ScorerKind, Split},
+        question::{Question, ScorerKind, Split},
+        questions::Questions,
         stats::wilson,
     };
 
     use super::*;
+
+    fn of(questions: &Questions) -> Sharing {
+        Sharing::of(&Outlines::of(questions), 1)
+    }
 
     fn questions(premises: &[Option<&str>]) -> Questions {
         let question = |(row, premise): (usize, &Option<&str>)| Question {
@@ -154,13 +167,13 @@ mod tests {
     #[test]
     fn only_a_shared_passage_makes_a_cluster() {
         let alone = questions(&[None, None, Some("A"), Some("B")]);
-        let alone = Sharing::of(&alone, 1);
+        let alone = of(&alone);
         assert_eq!(alone.passages(), None);
         let right = [true, true, false, true];
         assert_eq!(alone.accuracy(&right), wilson::interval(3, 4));
         assert_eq!(alone.accuracies(&right, &right), None);
         let shared = questions(&[None, Some("A"), Some("A"), Some("B")]);
-        let shared = Sharing::of(&shared, 1);
+        let shared = of(&shared);
         assert_eq!(shared.passages(), Some(3));
         assert_eq!((shared.among(&[0, 1, 3]).passages(), shared.among(&[1, 2]).passages()), (None, Some(1)));
     }
@@ -168,7 +181,7 @@ mod tests {
     #[test]
     fn answers_to_one_question_are_one_piece_of_evidence() {
         let questions = questions(&[None; 40]);
-        let sharing = Sharing::of(&questions, 1);
+        let sharing = of(&questions);
         let share: Vec<f64> = (0..40).map(|row| f64::from(u8::from(row % 2 == 0))).collect();
         let width = |(low, high): Interval| high - low;
         let (once, thrice) =
@@ -179,7 +192,7 @@ mod tests {
         );
         assert_eq!(sharing.pooled(&vec![vec![0.0; 40]; 3]), wilson::interval(0, 40));
         assert_eq!(sharing.pooled(&vec![vec![1.0; 40]; 3]), wilson::interval(40, 40));
-        assert_eq!(Sharing::of(&Questions::default(), 1).pooled(&[Vec::new()]), wilson::interval(0, 0));
+        assert_eq!(of(&Questions::default()).pooled(&[Vec::new()]), wilson::interval(0, 0));
         let places: Vec<usize> = (0..10).chain(0..10).collect();
         let right: Vec<bool> = (0..20).map(|at| at % 10 < 5).collect();
         let (low, high) = sharing.accuracy_at(&places, &right);
@@ -192,7 +205,7 @@ mod tests {
         let premises: Vec<String> = (0..200).map(|row| (row / 20).to_string()).collect();
         let premises: Vec<Option<&str>> = premises.iter().map(|premise| Some(premise.as_str())).collect();
         let questions = questions(&premises);
-        let sharing = Sharing::of(&questions, 1);
+        let sharing = of(&questions);
         let right: Vec<bool> = (0..200).map(|row| row / 20 % 2 == 0).collect();
         let (low, high) = sharing.accuracy(&right);
         let (narrow_low, narrow_high) = wilson::interval(100, 200);

@@ -6,39 +6,40 @@ use std::{
 };
 
 use divvy_core::{
-    answer_kind::{self, AnswerKind},
-    digest::Digest,
-    questions::Questions,
+    answer_kind::AnswerKind,
     results::{ArmSlices, Slice},
     stats,
 };
 
-use super::scored::Evaluated;
+use super::{
+    outline::{Outline, Outlines},
+    scored::Evaluated,
+};
 
 /// A group's questions, and how many of them are right.
 type Counts<K> = BTreeMap<K, (u64, u64)>;
 
 /// What is said of one question: the kind of its answer, and its passage where others stand on it too.
-struct Label {
+struct Label<'q> {
     answer: Option<AnswerKind>,
-    passage: Option<String>,
+    passage: Option<&'q str>,
 }
 
-pub(super) fn of(questions: &Questions, evaluated: &[Evaluated]) -> Vec<ArmSlices> {
+pub(super) fn of(questions: &Outlines<'_>, evaluated: &[Evaluated]) -> Vec<ArmSlices> {
     let labels = labels(questions);
     evaluated.iter().map(|one| arm((&one.arm.arm, one.arm.each), &labels, &one.right)).collect()
 }
 
 /// `each`: answers to a question.
-fn arm((arm, each): (&str, u64), labels: &[Label], right: &[bool]) -> ArmSlices {
+fn arm((arm, each): (&str, u64), labels: &[Label<'_>], right: &[bool]) -> ArmSlices {
     let (mut answers, mut passages) = (Counts::new(), Counts::new());
     let slice = |of: &str, counts| slice(of, counts, each);
     for (label, right) in labels.iter().cycle().zip(right) {
         if let Some(kind) = label.answer {
             count(&mut answers, kind, *right);
         }
-        if let Some(passage) = &label.passage {
-            count(&mut passages, passage.as_str(), *right);
+        if let Some(passage) = label.passage {
+            count(&mut passages, passage, *right);
         }
     }
     let mut by_passage: Vec<Slice> = passages.into_iter().map(|(passage, counts)| slice(passage, counts)).collect();
@@ -52,21 +53,21 @@ fn arm((arm, each): (&str, u64), labels: &[Label], right: &[bool]) -> ArmSlices 
 
 /// A cluster is a passage where two of its questions have the very same one: where every question brings its own, there is
 /// none to tell of.
-fn labels(questions: &Questions) -> Vec<Label> {
+fn labels<'q>(questions: &'q Outlines<'_>) -> Vec<Label<'q>> {
     let (mut seen, mut shared) = (HashSet::new(), HashSet::new());
-    let mut labels = Vec::with_capacity(questions.len());
-    for question in questions.iter() {
+    for question in &questions.each {
         if let (Some(cluster), Some(premise)) = (&question.cluster, &question.premise)
-            && !seen.insert((cluster.clone(), Digest::of("passage/1", premise).seed()))
+            && !seen.insert((cluster, premise))
         {
-            shared.insert(cluster.clone());
+            shared.insert(cluster);
         }
-        labels.push(Label { answer: answer_kind::of(&question), passage: question.cluster.clone() });
     }
-    for label in &mut labels {
-        label.passage.take_if(|passage| !shared.contains(passage));
-    }
-    labels
+    let passage = |cluster: &&String| shared.contains(cluster);
+    let label = |question: &'q Outline| Label {
+        answer: question.answer,
+        passage: question.cluster.as_ref().filter(passage).map(String::as_str),
+    };
+    questions.each.iter().map(label).collect()
 }
 
 fn count<K: Ord>(counts: &mut Counts<K>, group: K, right: bool) {
@@ -96,7 +97,9 @@ mod tests {
             question.cluster = Some(["p1", "p1", "p1", "p2", "p3", "p3"][at].to_owned());
             question.premise = Some(format!("passage {}", ["1", "1", "1", "2", "3", "another"][at]));
         }
-        let labels = labels(&questions.into_iter().collect());
+        let questions = questions.into_iter().collect();
+        let outlines = Outlines::of(&questions);
+        let labels = labels(&outlines);
         let right = [true, false, true, true, false, false];
         let slices = arm(("cot/big", 1), &labels, &right);
         let counts = |slices: &[Slice]| {

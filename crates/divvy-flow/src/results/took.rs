@@ -106,7 +106,8 @@ impl Calls {
         self.by_key.extend(calls.into_iter().map(|call| (call.key.clone(), call)));
     }
 
-    pub(super) fn of(&self, row: &ItemRow, tariff: &Tariff<'_>) -> Took {
+    /// What the calls behind one item took.
+    pub(super) fn of(&self, keys: &[Digest], tariff: &Tariff<'_>) -> Took {
         let mut took = Took {
             calls: 0,
             unknown_usage: 0,
@@ -120,7 +121,7 @@ impl Calls {
         };
         // Every strategy asks a question's calls one after another: each is a step of its own.
         let steps: Option<Vec<Vec<i64>>> =
-            row.calls.iter().map(|key| self.add(key, tariff, &mut took).map(|ms| vec![ms])).collect();
+            keys.iter().map(|key| self.add(key, tariff, &mut took).map(|ms| vec![ms])).collect();
         took.path_ms = steps.filter(|steps| !steps.is_empty()).map(|steps| latency::critical_path(&steps));
         took
     }

@@ -1,0 +1,52 @@
+//! What figures need of the questions themselves, read once for all of them: a question lies packed, with its passage.
+
+use std::sync::Arc;
+
+use divvy_core::{
+    answer_kind::{self, AnswerKind},
+    digest::Digest,
+    question::{Question, QuestionId, ScorerKind},
+    questions::Questions,
+};
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
+
+/// Some questions, in their order.
+pub(super) struct Outlines<'q> {
+    pub(super) questions: &'q Questions,
+    pub(super) each: Vec<Outline>,
+}
+
+pub(super) struct Outline {
+    pub(super) id: QuestionId,
+    pub(super) scorer: ScorerKind,
+    pub(super) steps: Option<u32>,
+    pub(super) answer: Option<AnswerKind>,
+    pub(super) cluster: Option<String>,
+    /// Of the passage's text.
+    pub(super) premise: Option<Digest>,
+}
+
+impl<'q> Outlines<'q> {
+    pub(super) fn of(questions: &'q Questions) -> Self {
+        let outline = |at| Outline::of(&questions.at(at));
+        Self { questions, each: (0..questions.len()).into_par_iter().map(outline).collect() }
+    }
+
+    /// The whole question with this number.
+    pub(super) fn full(&self, at: usize) -> Arc<Question> {
+        self.questions.at(at)
+    }
+}
+
+impl Outline {
+    fn of(question: &Question) -> Self {
+        Self {
+            id: question.id.clone(),
+            scorer: question.scorer,
+            steps: question.steps,
+            answer: answer_kind::of(question),
+            cluster: question.cluster.clone(),
+            premise: question.premise.as_ref().map(|premise| Digest::of("passage/1", premise)),
+        }
+    }
+}
