@@ -37,9 +37,25 @@ impl Packed {
     /// When `n` or `k` is zero or the machine lacks `isa`.
     pub fn from_rows_for(isa: Isa, n: usize, k: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Packed {
         assert!(isa <= Isa::detect() || crate::amx::emulated(), "this machine has no {isa:?}");
-        let mut packed = Packed::zeros(isa, n, k);
-        let depth = packed.lines_per_panel();
-        packed.lines.par_chunks_mut(depth).enumerate().for_each_init(
+        let mut packed = Packed { isa, ..Packed::empty() };
+        packed.refill(n, k, fill);
+        packed
+    }
+
+    /// Holds nothing until [`Packed::refill`] or [`Packed::transpose_of`].
+    #[must_use]
+    pub fn empty() -> Packed {
+        Packed { isa: Isa::current(), lines: Vec::new(), n: 0, k: 0 }
+    }
+
+    /// [`Packed::from_rows`] in the memory that this one has.
+    ///
+    /// # Panics
+    /// When `n` or `k` is zero.
+    pub fn refill(&mut self, n: usize, k: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
+        self.clear(n, k);
+        let depth = self.lines_per_panel();
+        self.lines.par_chunks_mut(depth).enumerate().for_each_init(
             || vec![0f32; k],
             |values, (panel, lines)| {
                 for column in 0..PANEL.min(n - panel * PANEL) {
@@ -50,26 +66,38 @@ impl Packed {
                 }
             },
         );
-        packed
     }
 
-    fn zeros(isa: Isa, n: usize, k: usize) -> Packed {
+    /// All zero.
+    fn clear(&mut self, n: usize, k: usize) {
         assert!(n > 0 && k > 0, "a packed matrix needs at least one row and one column, got [{n}, {k}]");
         let lines = n.div_ceil(PANEL) * k.next_multiple_of(DEPTH) / 2;
-        Packed { isa, lines: vec![Line([0; 2 * PANEL]); lines], n, k }
+        self.lines.clear();
+        self.lines.resize(lines, Line([0; 2 * PANEL]));
+        (self.n, self.k) = (n, k);
     }
 
     /// `Wᵀ[k, n]`, so that `matmul(dy, &w.transposed(), dx, …)` is `dx[m, k] = dy[m, n] · W[n, k]`.
     pub fn transposed(&self) -> Packed {
-        let mut turned = Packed::zeros(self.isa, self.k, self.n);
-        let (from, to) = (self.lines_per_panel(), turned.lines_per_panel());
-        turned.lines.par_chunks_mut(to).enumerate().for_each(|(panel, lines)| {
-            for source in 0..self.n.div_ceil(PANEL) {
-                let block = &self.lines[source * from + panel * PANEL / 2..][..PANEL / 2];
+        let mut turned = Packed::empty();
+        turned.transpose_of(self);
+        turned
+    }
+
+    /// [`Packed::transposed`] of `w` in the memory that this one has.
+    ///
+    /// # Panics
+    /// When `w` is empty.
+    pub fn transpose_of(&mut self, w: &Packed) {
+        self.isa = w.isa;
+        self.clear(w.k, w.n);
+        let (from, to) = (w.lines_per_panel(), self.lines_per_panel());
+        self.lines.par_chunks_mut(to).enumerate().for_each(|(panel, lines)| {
+            for source in 0..w.n.div_ceil(PANEL) {
+                let block = &w.lines[source * from + panel * PANEL / 2..][..PANEL / 2];
                 turn(block, &mut lines[source * PANEL / 2..][..PANEL / 2]);
             }
         });
-        turned
     }
 
     /// Reads one row back as f32: an embedding look-up where head and embedding are tied.
@@ -157,6 +185,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn memory_that_held_another_matrix_holds_the_same_lines_as_fresh_memory() {
+        let mut used = sample(50, 70);
+        used.refill(19, 37, |row, values| sample(19, 37).row(row, values));
+        let fresh = sample(19, 37);
+        assert!(used.lines.len() == fresh.lines.len() && used.lines.iter().zip(&fresh.lines).all(|(a, b)| a.0 == b.0));
+        used.transpose_of(&sample(5, 100));
+        let fresh = sample(5, 100).transposed();
+        assert_eq!((used.n(), used.k()), (100, 5));
+        assert!(used.lines.len() == fresh.lines.len() && used.lines.iter().zip(&fresh.lines).all(|(a, b)| a.0 == b.0));
     }
 
     #[test]

@@ -1,8 +1,12 @@
-//! A weight matrix of a layer, in one of the two forms that inference knows. Training reads exact ones.
+//! A weight matrix of a layer, in one of the two forms that inference knows, or as its file has it, for the frozen base of a
+//! training run.
 
 use std::sync::Arc;
 
 use divvy_kernels::{Packed, Packed8, Write, eight_bits_pay, matmul, matmul8};
+use half::bf16;
+
+use crate::quant::Stored;
 
 /// How close a model's products are to its stored numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -13,6 +17,9 @@ pub enum Numerics {
     Exact,
     /// Weights and activations in 8 bits with a scale for each 256 values. Attention, embedding and adapters stay exact.
     Int8,
+    /// The same numbers as `Exact`, held in the bits of their file and unpacked for each product: slow but small, for training
+    /// beside a frozen base (QLoRA, Dettmers et al. 2023, arXiv:2305.14314). Embedding and head stay in bf16.
+    Stored,
 }
 
 impl Numerics {
@@ -28,6 +35,36 @@ pub enum Matrix {
     /// Shared where head and embedding are one.
     Exact(Arc<Packed>),
     Int8(Packed8),
+    Stored(StoredRows),
+}
+
+/// Tensors of one width, each with the number of its first row.
+pub struct StoredRows {
+    parts: Vec<(usize, Stored)>,
+    n: usize,
+    k: usize,
+}
+
+impl StoredRows {
+    /// `parts` on top of each other.
+    pub(crate) fn of(parts: Vec<(usize, Stored)>, k: usize) -> Self {
+        let n = parts.iter().map(|(_, part)| part.rows()).sum();
+        Self { parts, n, k }
+    }
+
+    pub(crate) fn is_quantised(&self) -> bool {
+        self.parts.iter().any(|(_, part)| part.is_quantised())
+    }
+
+    fn row(&self, row: usize, out: &mut [f32]) {
+        let (first, part) =
+            self.parts.iter().rev().find(|(first, _)| *first <= row).expect("the first part starts at 0");
+        part.read_row(row - first, out);
+    }
+
+    fn unpack(&self, room: &mut Packed) {
+        room.refill(self.n, self.k, |row, out| self.row(row, out));
+    }
 }
 
 impl Matrix {
@@ -36,6 +73,7 @@ impl Matrix {
         match numerics {
             Numerics::Exact => Self::Exact(Arc::new(Packed::from_rows(n, k, fill))),
             Numerics::Int8 => Self::Int8(Packed8::from_rows(n, k, fill)),
+            Numerics::Stored => unreachable!("stored tensors are taken as they are"),
         }
     }
 
@@ -47,16 +85,47 @@ impl Matrix {
         match self {
             Self::Exact(w) => matmul(x, w, y, m, write),
             Self::Int8(w) => matmul8(x, w, y, m, write),
+            Self::Stored(_) => matmul(x, self.packed(&mut Packed::empty()), y, m, write),
         }
     }
 
     /// # Panics
-    /// On a matrix in 8 bits: a base for training is loaded with [`Numerics::Exact`].
+    /// On any other form than [`Numerics::Exact`].
     #[must_use]
     pub fn exact(&self) -> &Packed {
         match self {
             Self::Exact(w) => w,
             Self::Int8(_) => panic!("training reads exact weights, and these are in 8 bits"),
+            Self::Stored(_) => panic!("these weights are to be unpacked first"),
         }
+    }
+
+    /// In bf16 panels: these, or unpacked into `room`.
+    ///
+    /// # Panics
+    /// On a matrix in 8 bits.
+    pub fn packed<'m>(&'m self, room: &'m mut Packed) -> &'m Packed {
+        if let Self::Stored(rows) = self {
+            rows.unpack(room);
+            return room;
+        }
+        self.exact()
+    }
+
+    /// Its transpose in bf16 panels, where it is wanted once: see [`Matrix::packed`].
+    ///
+    /// # Panics
+    /// On a matrix in 8 bits.
+    pub fn turned<'m>(&self, room: &mut Packed, turned: &'m mut Packed) -> &'m Packed {
+        turned.transpose_of(self.packed(room));
+        turned
+    }
+
+    /// # Panics
+    /// On a matrix in 8 bits.
+    pub fn row(&self, row: usize, out: &mut [f32]) {
+        let Self::Stored(rows) = self else { return self.exact().row(row, out) };
+        rows.row(row, out);
+        out.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
     }
 }

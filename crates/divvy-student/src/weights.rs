@@ -9,7 +9,7 @@ use divvy_kernels::Packed;
 use crate::adapter::Fused;
 use crate::config::{ModelConfig, Projection};
 use crate::error::LoadError;
-use crate::matrix::{Matrix, Numerics};
+use crate::matrix::{Matrix, Numerics, StoredRows};
 use crate::quant::TensorView;
 
 /// One decoder layer. `[rows, columns]` = `[outputs, inputs]`; `d` head dimension, `q`/`kv` heads, `f` ffn width.
@@ -127,14 +127,23 @@ impl Weights {
         let embed = view(source, Slot::Embed, config.vocab, config.hidden)?;
         let embed = Arc::new(Packed::from_rows(config.vocab, config.hidden, |row, out| embed.read_row(row, out)));
         let head = match (config.tied, numerics) {
+            // The loss reads it many times for each batch.
+            (false, Numerics::Stored) => matrix(source, &[(Slot::Head, config.vocab)], config.hidden, Numerics::Exact)?,
             (false, _) => matrix(source, &[(Slot::Head, config.vocab)], config.hidden, numerics)?,
-            (true, Numerics::Exact) => Matrix::Exact(Arc::clone(&embed)),
+            (true, Numerics::Exact | Numerics::Stored) => Matrix::Exact(Arc::clone(&embed)),
             (true, Numerics::Int8) => matrix(source, &[(Slot::Embed, config.vocab)], config.hidden, numerics)?,
         };
         let layers =
             (0..config.layers).map(|index| Layer::load(config, source, index, numerics)).collect::<Result<_, _>>()?;
         let final_norm = vector(source, Slot::FinalNorm, config.hidden)?;
         Ok(Self { embed, layers, final_norm, head })
+    }
+
+    /// Whether it was loaded as [`Numerics::Stored`] and gains by it: of a checkpoint in f32, f16 or bf16 nothing is quantised.
+    #[must_use]
+    pub fn is_quantised(&self) -> bool {
+        let quantised = |matrix: &Matrix| matches!(matrix, Matrix::Stored(rows) if rows.is_quantised());
+        self.layers.iter().any(|layer| Fused::ALL.iter().any(|fused| quantised(layer.matrix(*fused))))
     }
 
     /// Row `row` of a tensor as the model computes with it (a vector is one row).
@@ -144,7 +153,7 @@ impl Weights {
     pub fn read_row(&self, config: &ModelConfig, slot: Slot, row: usize, out: &mut [f32]) {
         match slot {
             Slot::Embed => self.embed.row(row, out),
-            Slot::Head => self.head.exact().row(row, out),
+            Slot::Head => self.head.row(row, out),
             Slot::FinalNorm => out.copy_from_slice(&self.final_norm),
             Slot::AttnNorm(layer) => out.copy_from_slice(&self.layers[layer].attn_norm),
             Slot::FfnNorm(layer) => out.copy_from_slice(&self.layers[layer].ffn_norm),
@@ -154,7 +163,7 @@ impl Weights {
             Slot::FfnPostNorm(layer) => copy(&self.layers[layer].ffn_post_norm, out),
             Slot::Matrix(layer, projection) => {
                 let matrix = self.layers[layer].matrix(Fused::holding(projection));
-                matrix.exact().row(config.fused_offset(projection) + row, out);
+                matrix.row(config.fused_offset(projection) + row, out);
             }
             Slot::Bias(layer, projection) => {
                 let bias = self.layers[layer].qkv_bias.as_deref().expect("a model with biases has one a layer");
@@ -165,7 +174,7 @@ impl Weights {
 }
 
 impl Layer {
-    fn matrix(&self, fused: Fused) -> &Matrix {
+    pub(crate) fn matrix(&self, fused: Fused) -> &Matrix {
         match fused {
             Fused::Qkv => &self.qkv,
             Fused::Out => &self.out,
@@ -234,6 +243,10 @@ fn matrix(
     for &(slot, part_rows) in parts {
         views.push((rows, view(source, slot, part_rows, columns)?));
         rows += part_rows;
+    }
+    if numerics == Numerics::Stored {
+        let parts = views.iter().map(|(first, view)| (*first, view.stored())).collect();
+        return Ok(Matrix::Stored(StoredRows::of(parts, columns)));
     }
     Ok(Matrix::from_rows(numerics, rows, columns, |row, out| {
         let (first, view) = views.iter().rev().find(|(first, _)| *first <= row).expect("the first part starts at 0");

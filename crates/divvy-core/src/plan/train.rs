@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::names::Names;
-use crate::recipe::{Engine, Launch, Method, Precision, Quantised, RecipeError, RowWeights, Student};
+use crate::recipe::{Engine, Launch, Method, Precision, Quantised, RecipeError, RowWeights, StopOn, Student};
 
 /// A student that PyTorch trains is another one than divvy's own engine makes: close, and not the same numbers. Where it is
 /// trained, in how many processes and how memory is saved makes no student of its own.
@@ -18,7 +18,13 @@ impl Names<'_> {
     /// `None` for divvy's own engine.
     pub(super) fn torch(&self, name: &str, student: &Student) -> Result<Option<TorchPlan>, RecipeError> {
         let train = &self.recipe.train;
+        if train.quantised.is_some() && student.method == Method::Full {
+            let message =
+                format!("students.{name} has method = \"full\", which changes the base; quantised goes with lora");
+            return self.fail("train.quantised", message);
+        }
         if train.engine == Engine::Native {
+            self.stored(name, student)?;
             return match train.foreign_keys().next() {
                 Some(key) => self.fail(&format!("train.{key}"), "this key is for engine = \"torch\" alone"),
                 None => Ok(None),
@@ -28,14 +34,32 @@ impl Names<'_> {
         if train.micro_tokens == Some(0) {
             return self.fail("train.micro_tokens", "no row would fit; leave the line out for the default");
         }
-        if train.quantised.is_some() && student.method == Method::Full {
-            let message =
-                format!("students.{name} has method = \"full\", which changes the base; quantised goes with lora");
-            return self.fail("train.quantised", message);
+        if train.quantised == Some(Quantised::Stored) {
+            return self.fail("train.quantised", "`stored` is for engine = \"native\"; PyTorch has \"nf4\"");
         }
         self.alike(name, student)?;
         let precision = train.precision.unwrap_or_default();
         Ok(Some(TorchPlan { precision, quantised: train.quantised }))
+    }
+
+    /// What divvy's own engine cannot do with a base in its stored form.
+    fn stored(&self, name: &str, student: &Student) -> Result<(), RecipeError> {
+        match self.recipe.train.quantised {
+            Some(Quantised::Nf4) => self.fail(
+                "train.quantised",
+                "`nf4` is for engine = \"torch\"; divvy's own engine keeps a base as its GGUF file has it: quantised = \"stored\"",
+            ),
+            Some(Quantised::Stored)
+                if student.early_stop.as_ref().is_some_and(|stop| stop.on == StopOn::DecompositionQuality) =>
+            {
+                self.fail(
+                    &format!("students.{name}.early_stop"),
+                    "a base in its stored form writes too slowly to be judged by what it writes; stop on the loss, or leave out \
+                     train.quantised",
+                )
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What only divvy's own engine does with a student.
@@ -168,6 +192,7 @@ mod tests {
     fn what_changes_the_numbers_is_part_of_the_student_and_nothing_else() {
         let native = plan("", "lora").unwrap();
         assert_eq!(native.students["s"].torch, None);
+        assert_eq!(plan("[train]\nquantised = \"stored\"", "lora").unwrap().digest(), native.digest());
         assert!(!serde_json::to_string(&native).unwrap().contains("torch"), "an older student would be another one");
         let torch = plan("[train]\nengine = \"torch\"", "lora").unwrap();
         assert_eq!(torch.students["s"].torch.unwrap().precision, Precision::Bf16);
@@ -211,6 +236,12 @@ mod tests {
         refused(&ray(&format!("{head}shared = true\nnodes = 2\nmeet = \"a:1\"")), "lora", &["train.meet"]);
         refused(&ray(&format!("{head}token_env = \"s3cr-et\"")), "lora", &["train.token_env", "never written"]);
         refused(&torch("quantised = \"nf4\""), "full", &["train.quantised", "students.s"]);
+        refused("quantised = \"stored\"", "full", &["train.quantised", "students.s"]);
+        refused("quantised = \"nf4\"", "lora", &["train.quantised", "torch", "\"stored\""]);
+        refused(&torch("quantised = \"stored\""), "lora", &["train.quantised", "native", "\"nf4\""]);
+        let stops =
+            "lora\", eval_every = 2, early_stop = { on = \"decomposition-quality\", patience = 1 }, weights = \"equal";
+        refused("quantised = \"stored\"", stops, &["students.s.early_stop", "train.quantised"]);
         refused(&torch("presicion = \"f32\""), "lora", &["presicion", "precision"]);
     }
 }

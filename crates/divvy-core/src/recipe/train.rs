@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Train {
     #[serde(default)]
     pub engine: Engine,
+    /// QLoRA: how the frozen base is held; else in bf16.
+    pub quantised: Option<Quantised>,
     // Everything below is for the engine `torch` alone.
     /// An interpreter that has PyTorch, TRL and PEFT: a program's name, or a path relative to the recipe; `uv` when absent.
     pub python: Option<String>,
@@ -30,8 +32,6 @@ pub struct Train {
     /// For `ray`: the machines see the store's folder at the same place, so that nothing need be sent.
     pub shared: Option<bool>,
     pub precision: Option<Precision>,
-    /// QLoRA: the frozen base in four bits.
-    pub quantised: Option<Quantised>,
     /// Rows end to end instead of side by side with padding.
     pub packing: Option<bool>,
     /// Each layer is run again on the way back: a third more work, a tenth of the memory.
@@ -78,7 +78,11 @@ pub enum Precision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quantised {
+    /// In four bits (Dettmers et al. 2023, arXiv:2305.14314): with the engine `torch`.
     Nf4,
+    /// As its GGUF file has it, a matrix unpacked when its turn comes: with divvy's own engine. The student is the same, to the
+    /// last bit, as beside a base in bf16.
+    Stored,
 }
 
 impl Train {
@@ -96,7 +100,6 @@ impl Train {
             ("gpus", self.gpus.is_some()),
             ("shared", self.shared.is_some()),
             ("precision", self.precision.is_some()),
-            ("quantised", self.quantised.is_some()),
             ("packing", self.packing.is_some()),
             ("gradient_checkpointing", self.gradient_checkpointing.is_some()),
             ("fsdp", self.fsdp.is_some()),

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::cache::{CacheFormat, KvCache};
 use crate::forward::{Scratch, Span};
+use crate::matrix::Numerics;
 use crate::model::Model;
 use crate::safetensors::read_config;
 use crate::testing::{fixture, gguf_bytes, metadata, tiny_model, write_gguf};
@@ -38,6 +39,25 @@ fn a_gguf_file_is_the_same_model_as_its_safetensors() {
         let ids = from_gguf.encode_chat(&[Message::user("the")]).unwrap();
         assert_eq!(ids, reference.encode_chat(&[Message::user("the")]).unwrap());
         assert_eq!(from_gguf.content_hash, blake3::hash(&gguf_bytes(name)).to_hex().to_string());
+    }
+}
+
+#[test]
+fn a_model_as_it_is_stored_is_the_same_model() {
+    for name in ["tiny-llama", "tiny-qwen2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.gguf");
+        std::fs::write(&path, gguf_bytes(name)).unwrap();
+        let [exact, stored] = [Numerics::Exact, Numerics::Stored].map(|form| Model::load_as(&path, form).unwrap());
+        let tokens = [3, 50, 7, 7, 99];
+        assert!(logits(&exact, &tokens) == logits(&stored, &tokens), "{name}");
+        for slot in Slot::all(&exact.config) {
+            let shape = slot.shape(&exact.config);
+            let [mut one, mut other] = [(); 2].map(|()| vec![0.0; *shape.last().unwrap()]);
+            exact.weights.read_row(&exact.config, slot, 0, &mut one);
+            stored.weights.read_row(&stored.config, slot, 0, &mut other);
+            assert!(one == other, "{name} {slot:?}");
+        }
     }
 }
 

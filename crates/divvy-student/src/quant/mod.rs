@@ -114,6 +114,50 @@ pub struct TensorView<'a> {
     pub plus: f32,
 }
 
+/// Where the rows of a tensor lie in its bytes, and what they mean.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    dtype: TensorType,
+    rows: usize,
+    interleaved_heads: Option<usize>,
+    plus: f32,
+}
+
+/// A matrix as it is stored, in memory of its own.
+pub struct Stored {
+    layout: Layout,
+    bytes: Box<[u8]>,
+}
+
+impl Stored {
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.layout.rows
+    }
+
+    /// Whether several numbers share a scale.
+    #[must_use]
+    pub fn is_quantised(&self) -> bool {
+        self.layout.dtype.block_len() > 1
+    }
+
+    /// Reads row `row` into `out`, whose length is the row's.
+    pub fn read_row(&self, row: usize, out: &mut [f32]) {
+        self.layout.read_row(&self.bytes, row, out);
+    }
+}
+
+impl Layout {
+    fn read_row(self, bytes: &[u8], row: usize, out: &mut [f32]) {
+        let row = self.interleaved_heads.map_or(row, |heads| interleaved_row(row, self.rows / heads));
+        let stride = bytes.len() / self.rows;
+        dequantise(self.dtype, &bytes[row * stride..(row + 1) * stride], out);
+        if self.plus != 0.0 {
+            out.iter_mut().for_each(|value| *value += self.plus);
+        }
+    }
+}
+
 impl TensorView<'_> {
     /// # Errors
     /// [`LoadError::Shape`] when the shape is another.
@@ -131,12 +175,18 @@ impl TensorView<'_> {
 
     /// Reads row `row` (the whole tensor when it is one-dimensional) into `out`, whose length is the row's.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        let row = self.interleaved_heads.map_or(row, |heads| interleaved_row(row, self.shape[0] / heads));
-        let stride = self.bytes.len() / if self.shape.len() == 2 { self.shape[0] } else { 1 };
-        dequantise(self.dtype, &self.bytes[row * stride..(row + 1) * stride], out);
-        if self.plus != 0.0 {
-            out.iter_mut().for_each(|value| *value += self.plus);
-        }
+        self.layout().read_row(self.bytes, row, out);
+    }
+
+    /// The numbers as they are stored, copied out of the file.
+    #[must_use]
+    pub fn stored(&self) -> Stored {
+        Stored { layout: self.layout(), bytes: self.bytes.into() }
+    }
+
+    fn layout(&self) -> Layout {
+        let rows = if self.shape.len() == 2 { self.shape[0] } else { 1 };
+        Layout { dtype: self.dtype, rows, interleaved_heads: self.interleaved_heads, plus: self.plus }
     }
 }
 

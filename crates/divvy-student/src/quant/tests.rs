@@ -25,6 +25,24 @@ fn every_block_format_expands_like_the_reference() {
 }
 
 #[test]
+fn a_matrix_that_is_kept_as_it_is_stored_reads_like_the_file() {
+    // Four rows of one block, two heads.
+    let bytes: Vec<u8> = (0..4 * 34).map(|at: usize| (at * 37 % 101) as u8).collect();
+    for (interleaved_heads, plus) in [(None, 0.0), (Some(2), 0.0), (None, 1.0)] {
+        let (dtype, shape) = (TensorType::Q8_0, vec![4, 32]);
+        let view = TensorView { file: "x", name: "w".into(), dtype, shape, bytes: &bytes, interleaved_heads, plus };
+        let stored = view.stored();
+        assert_eq!((stored.rows(), stored.is_quantised()), (4, true));
+        for row in 0..4 {
+            let (mut from_file, mut kept) = ([0.0; 32], [0.0; 32]);
+            view.read_row(row, &mut from_file);
+            stored.read_row(row, &mut kept);
+            assert_eq!(from_file, kept);
+        }
+    }
+}
+
+#[test]
 fn plain_floats() {
     let mut out = [0.0; 2];
     dequantise(TensorType::F16, &[0x00, 0x3C, 0x00, 0xC0], &mut out);

@@ -15,19 +15,22 @@ use super::lora;
 use super::rows::MicroBatch;
 use crate::adapter::Fused;
 use crate::heads::norm_heads_backward;
-use crate::weights::Weights;
+use crate::matrix::Matrix;
+use crate::weights::{Layer, Weights};
 
 /// The transposes of the big matrices, packed for `dx = dy·W`.
 pub(crate) struct Turned {
-    /// In [`Fused::ALL`] order.
-    pub(crate) layers: Vec<[Packed; 4]>,
+    /// In [`Fused::ALL`] order; `None` where a base is kept as it is stored, and turned when its turn comes.
+    pub(crate) layers: Vec<Option<[Packed; 4]>>,
     pub(crate) head: Packed,
 }
 
 impl Turned {
     pub(crate) fn of(weights: &Weights) -> Self {
-        let turn = |layer: &crate::weights::Layer| {
-            [&layer.qkv, &layer.out, &layer.gate_up, &layer.down].map(|matrix| matrix.exact().transposed())
+        let turn = |layer: &Layer| {
+            let all = Fused::ALL.map(|fused| layer.matrix(fused));
+            let is_stored = all.iter().any(|matrix| matches!(matrix, Matrix::Stored(_)));
+            (!is_stored).then(|| all.map(|matrix| matrix.exact().transposed()))
         };
         Self { layers: weights.layers.iter().map(turn).collect(), head: weights.head.exact().transposed() }
     }
@@ -209,8 +212,13 @@ impl Backward<'_> {
             }
             (None, None) => unreachable!("a run trains factors or weights"),
         };
-        let turned = &self.turned.layers[index][fused as usize];
+        let mut rooms = std::mem::take(&mut buffers.rooms);
+        let turned = match &self.turned.layers[index] {
+            Some(turned) => &turned[fused as usize],
+            None => self.network.weights.layers[index].matrix(fused).turned(&mut rooms.packed, &mut rooms.turned),
+        };
         linear_backward(x, dy, turned, sink, dx, self.micro.tokens.len(), buffers);
+        buffers.rooms = rooms;
     }
 
     /// The embedding's own share of its gradient (a tied head has added the other one).

@@ -1,9 +1,24 @@
 //! Scratch memory that is used again: a training step needs the same dozens of large buffers for every layer, and
 //! fresh pages from the system cost more than the arithmetic of a norm.
 
+use divvy_kernels::Packed;
+
 #[derive(Default)]
 pub(crate) struct Buffers {
     free: Vec<Vec<f32>>,
+    /// For a stored matrix of the base, unpacked, and for its transpose.
+    pub(crate) rooms: Rooms,
+}
+
+pub(crate) struct Rooms {
+    pub(crate) packed: Packed,
+    pub(crate) turned: Packed,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self { packed: Packed::empty(), turned: Packed::empty() }
+    }
 }
 
 impl Buffers {

@@ -2,7 +2,7 @@
 //! cannot recompute cheaply. Norms and the gated product are recomputed; they cost less than the memory.
 //! Shapes in comments: `t` tokens, `h` hidden, `d` head dimension, `q`/`kv` heads, `f` ffn width, `c` targets.
 
-use divvy_kernels::{Direction, Packed, Write, attention, gated, rms_norm, rope};
+use divvy_kernels::{Direction, Write, attention, gated, rms_norm, rope};
 
 use super::buffers::Buffers;
 use super::linear::{LoraMap, linear};
@@ -13,6 +13,7 @@ use crate::adapter::{Fused, LoraSettings};
 use crate::config::{ModelConfig, Ropes};
 use crate::forward::scale;
 use crate::heads::{HeadTape, norm_heads};
+use crate::matrix::Matrix;
 use crate::weights::{Layer, Weights};
 
 /// What the model is made of at this step.
@@ -158,7 +159,7 @@ pub(crate) fn layer_forward(
 
     let mut qkv = buffers.take(t * config.qkv_width());
     let write = start_with_bias(&mut qkv, layer.qkv_bias.as_deref());
-    let qkv_inner = linear(&normed, layer.qkv.exact(), network.map(index, Fused::Qkv), &mut qkv, t, write, buffers);
+    let qkv_inner = linear(&normed, &layer.qkv, network.map(index, Fused::Qkv), &mut qkv, t, write, buffers);
     let rotated = config.query_heads + config.kv_heads;
     let mut heads = HeadTape::default();
     norm_heads(config, layer, &mut qkv, &mut heads);
@@ -168,19 +169,19 @@ pub(crate) fn layer_forward(
     let mut lse = buffers.take(t * config.query_heads);
     attention(&qkv, &config.attention_heads(index), &micro.starts, &mut attended, &mut lse);
     let mut middle = buffers.copy_of(x);
-    let out = (layer.out.exact(), network.map(index, Fused::Out));
+    let out = (&layer.out, network.map(index, Fused::Out));
     let (out_inner, attn_given) = join(config, &attended, out, layer.attn_post_norm.as_deref(), &mut middle, buffers);
 
     let mut ffn_inverse = buffers.take(t);
     rms_norm(&middle, &layer.ffn_norm, config.rms_eps, &mut normed, &mut ffn_inverse);
     let mut gate_up = buffers.take(t * 2 * config.ffn);
     let map = network.map(index, Fused::GateUp);
-    let gate_up_inner = linear(&normed, layer.gate_up.exact(), map, &mut gate_up, t, Write::Set, buffers);
+    let gate_up_inner = linear(&normed, &layer.gate_up, map, &mut gate_up, t, Write::Set, buffers);
     buffers.give(normed);
     let mut activated = buffers.take(t * config.ffn);
     gated(config.variant.activation.gate(), &gate_up, &mut activated, config.ffn);
     let mut output = buffers.copy_of(&middle);
-    let down = (layer.down.exact(), network.map(index, Fused::Down));
+    let down = (&layer.down, network.map(index, Fused::Down));
     let (down_inner, ffn_given) = join(config, &activated, down, layer.ffn_post_norm.as_deref(), &mut output, buffers);
     buffers.give(activated);
 
@@ -193,7 +194,7 @@ pub(crate) fn layer_forward(
 fn join(
     config: &ModelConfig,
     x: &[f32],
-    (w, map): (&Packed, Option<LoraMap<'_>>),
+    (w, map): (&Matrix, Option<LoraMap<'_>>),
     norm: Option<&[f32]>,
     stream: &mut [f32],
     buffers: &mut Buffers,

@@ -6,6 +6,7 @@
 use divvy_kernels::{Input, LowRank, Packed, Write, mm_tn};
 
 use super::buffers::Buffers;
+use crate::matrix::Matrix;
 
 /// The factors beside one fused matrix `[n, k]` of `parts` projections; `inner = parts · rank`.
 #[derive(Clone, Copy)]
@@ -21,19 +22,20 @@ pub(crate) struct LoraMap<'a> {
 /// `y (+)= x·Wᵀ`, plus LoRA's share. Returns `x·Aᵀ` `[m, inner]` for the backward pass (empty without LoRA).
 pub(crate) fn linear(
     x: &[f32],
-    w: &Packed,
+    w: &Matrix,
     lora: Option<LoraMap<'_>>,
     y: &mut [f32],
     m: usize,
     write: Write,
     buffers: &mut Buffers,
 ) -> Vec<f32> {
+    let mut u = buffers.take(m * lora.map_or(0, |map| map.inner));
+    let w = w.packed(&mut buffers.rooms.packed);
     let x = Input::new(x, m, w.k());
     let Some(LoraMap { a, b, inner, scale }) = lora else {
         x.matmul(w, None, y, write);
-        return Vec::new();
+        return u;
     };
-    let mut u = buffers.take(m * inner);
     x.mm_nt(a, &mut u, inner, 1.0);
     x.matmul(w, Some(LowRank { u: &u, b, inner, alpha: scale }), y, write);
     u

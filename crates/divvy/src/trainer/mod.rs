@@ -53,7 +53,7 @@ impl Trainer for Trainers {
         let folder = self.folder.join("students").join(key.short());
         let made = match job.plan.torch {
             Some(plan) => torch::Torch { trainers: self, plan }.train(base, job, &folder, observe)?,
-            None => native::train(&self.hosts, base, job, &folder, observe)?,
+            None => native::train(&self.hosts, (base, self.train.quantised), job, &folder, observe)?,
         };
         Ok(Artefact {
             path: std::path::absolute(&folder).unwrap_or(folder),

@@ -8,7 +8,7 @@ use std::{
 };
 
 use divvy_core::{
-    recipe::StopOn,
+    recipe::{Quantised, StopOn},
     records::{TrainNews, TrainPoint},
     results::KeptStep,
 };
@@ -25,17 +25,32 @@ use crate::host::Hosts;
 
 pub(super) fn train(
     hosts: &Hosts,
-    base: &Path,
+    (base, quantised): (&Path, Option<Quantised>),
     job: &Job,
     folder: &Path,
     observe: &mut Observe<'_>,
 ) -> Result<Made, Stopped> {
-    let model = hosts.model(base, Numerics::Exact).map_err(failed)?;
+    let model = load(hosts, base, quantised, &job.base)?;
     let trained = run(&model, job, folder, observe)?;
     let content = save(&trained, &model, folder, &label(&model, job)?)?;
     // The student stands: the optimiser's state is of no more use.
     let _ = std::fs::remove_dir_all(folder.join("checkpoint"));
     Ok(Made { content, too_long: trained.skipped, kept: kept(&trained, job) })
+}
+
+/// A base in its stored form is for this student alone: those who answer read it in another form.
+fn load(hosts: &Hosts, base: &Path, quantised: Option<Quantised>, name: &str) -> Result<Arc<Model>, Stopped> {
+    if quantised.is_none() {
+        return hosts.model(base, Numerics::Exact).map_err(failed);
+    }
+    let model = Model::load_as(base, Numerics::Stored).map_err(failed)?;
+    if !model.weights.is_quantised() {
+        return Err(Stopped::Failed(format!(
+            "the weights of `{name}` are not quantised, and would gain nothing: leave train.quantised out, or take a GGUF file \
+             such as Q4_K_M as the base"
+        )));
+    }
+    Ok(Arc::new(model))
 }
 
 /// The record says which step's weights these are.

@@ -39,11 +39,14 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn load(name: &str) -> Self {
+        Self::load_as(name, Numerics::Exact)
+    }
+
+    pub(crate) fn load_as(name: &str, numerics: Numerics) -> Self {
         let folder = testing::fixture(name);
         let read = |file: &str| std::fs::read(folder.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
         let config = read_config(&folder).unwrap();
-        let weights =
-            Weights::load(&config, &SafetensorsDir::open(&folder, &config).unwrap(), Numerics::Exact).unwrap();
+        let weights = Weights::load(&config, &SafetensorsDir::open(&folder, &config).unwrap(), numerics).unwrap();
         let reference = read_tensors(&read("reference.safetensors")).unwrap();
         Self { config, weights, reference, report: serde_json::from_slice(&read("reference.json")).unwrap() }
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::fixture::{Fixture, LORA, NAMES, settings};
 use crate::adapter::Scaling;
+use crate::matrix::{Matrix, Numerics};
 use crate::train::lora;
 use crate::train::random::Random;
 use crate::train::rows::{MicroBatch, TrainRow};
@@ -86,6 +87,20 @@ fn a_packed_neighbour_changes_no_loss() {
     let alone: f64 = rows.iter().map(|row| trainer.measure(&MicroBatch::of([row].into_iter(), 1.0)).loss_sum).sum();
     let packed = trainer.measure(&MicroBatch::of(rows.iter(), 1.0)).loss_sum;
     assert!((alone - packed).abs() < 1e-5 * packed, "{alone} {packed}");
+}
+
+#[test]
+fn beside_a_base_as_it_is_stored_the_same_student_comes_out() {
+    for name in NAMES {
+        let [exact, stored] = [Numerics::Exact, Numerics::Stored].map(|numerics| Fixture::load_as(name, numerics));
+        assert!(matches!(stored.weights.layers[0].qkv, Matrix::Stored(_)) && !stored.weights.is_quantised());
+        for activations in [Activations::Keep, Activations::Recompute] {
+            let config = TrainConfig { epochs: 2, activations, ..settings(Method::Lora(LORA)) };
+            let [one, other] = [&exact, &stored].map(|base| run(base, &rows(8, 3), &config, None).unwrap());
+            assert_eq!(timeless(&one.log), timeless(&other.log), "{name}");
+            assert_eq!(digest(&one), digest(&other), "{name}");
+        }
+    }
 }
 
 #[test]
