@@ -1,0 +1,177 @@
+//! Calls: replies, what was paid for, tries that failed, batches.
+
+use divvy_core::digest::Digest;
+
+use super::{Store, either};
+use crate::{
+    error::StoreError,
+    rows::{AttemptRecord, AttemptTotal, BatchEvent, BatchRow, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+    store::SqliteStore,
+};
+
+impl Store {
+    /// Keeps the bytes of a reply. On disk when this returns, and so before any parser sees them.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_raw(&self, raw: &RawReply) -> Result<(), StoreError> {
+        either!(self, record_raw(raw))
+    }
+
+    /// Every raw reply kept for a call, oldest first: what can be read again without paying again.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn raw_replies(&self, key: &Digest) -> Result<Vec<RawReply>, StoreError> {
+        either!(self, raw_replies(key))
+    }
+
+    /// Keeps a finished call. The same key again changes nothing: the first record wins.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_call(&self, call: CallRecord) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.record_call(call).await,
+            Self::Postgres(store) => store.record_call(&call).await,
+        }
+    }
+
+    /// [`Store::record_call`] and [`Store::record_attempt`] in one transaction. A raw reply of the call must have been
+    /// recorded before.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_call_with_attempt(&self, call: &CallRecord, attempt: &AttemptRecord) -> Result<(), StoreError> {
+        either!(self, record_call_with_attempt(call, attempt))
+    }
+
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn record_attempt(&self, attempt: &AttemptRecord) -> Result<(), StoreError> {
+        either!(self, record_attempt(attempt))
+    }
+
+    /// The call of this key, if it was ever made.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn call(&self, key: &Digest) -> Result<Option<CallRecord>, StoreError> {
+        either!(self, call(key))
+    }
+
+    /// Calls with their bodies.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn calls(&self, filter: &CallFilter) -> Result<Vec<CallRecord>, StoreError> {
+        either!(self, calls(filter))
+    }
+
+    /// Tokens, price and latency of the given calls, in their order; a call that is not there is left out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn call_usages(&self, keys: &[Digest]) -> Result<Vec<CallUsage>, StoreError> {
+        either!(self, call_usages(keys))
+    }
+
+    /// Sums by model, by name.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn call_totals(&self) -> Result<Vec<CallTotal>, StoreError> {
+        either!(self, call_totals())
+    }
+
+    /// The attempts at one call, oldest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn attempts(&self, key: &Digest) -> Result<Vec<AttemptRecord>, StoreError> {
+        either!(self, attempts(key))
+    }
+
+    /// The last attempts that brought no reply, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn failed_attempts(&self, limit: u32) -> Result<Vec<AttemptRecord>, StoreError> {
+        either!(self, failed_attempts(limit))
+    }
+
+    /// How attempts ended, most frequent first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn attempt_totals(&self) -> Result<Vec<AttemptTotal>, StoreError> {
+        either!(self, attempt_totals())
+    }
+
+    /// Looks up once where all calls stand, which [`Store::calls_of`] does otherwise when it meets one that it does not know.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn learn_calls(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite(store) => store.learn_calls().await,
+            Self::Postgres(_) => Ok(()),
+        }
+    }
+
+    /// The calls of these keys, each once, in no order, without the body as it was received; one that was never made is left
+    /// out.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn calls_of(&self, keys: &[Digest]) -> Result<Vec<CallRecord>, StoreError> {
+        either!(self, calls_of(keys))
+    }
+
+    /// Replies on disk that no call was made of yet: they are read again for nothing when their call is asked for.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn unread_replies(&self) -> Result<u64, StoreError> {
+        either!(self, unread_replies())
+    }
+
+    /// Keeps what is about to be handed to a Batch API. Nothing may be sent before this returns.
+    ///
+    /// # Errors
+    /// When the store cannot write; always on a server.
+    pub async fn intend_batch(&self, batch: &BatchRow) -> Result<(), StoreError> {
+        self.own()?.intend_batch(batch).await
+    }
+
+    /// Keeps a step of a batch that was intended.
+    ///
+    /// # Errors
+    /// When the store cannot write; always on a server.
+    pub async fn record_batch_event(&self, event: &BatchEvent) -> Result<(), StoreError> {
+        self.own()?.record_batch_event(event).await
+    }
+
+    /// Batches that are not settled, oldest first, of every endpoint; none on a server.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn open_batches(&self) -> Result<Vec<BatchRow>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.open_batches().await,
+            Self::Postgres(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The store in a file: one process follows its batches.
+    fn own(&self) -> Result<&SqliteStore, StoreError> {
+        match self {
+            Self::Sqlite(store) => Ok(store),
+            Self::Postgres(store) => Err(StoreError::Refused {
+                path: store.name().into(),
+                action: "keep batches",
+                detail: "workers cannot share them; ask online, or take a store in a folder".to_owned(),
+            }),
+        }
+    }
+}
