@@ -27,6 +27,8 @@ pub(crate) struct Attempt {
 pub(crate) struct Received {
     pub(crate) raw: Bytes,
     pub(crate) reply: Reply,
+    /// As the model says that worked for it in this process.
+    pub(crate) worked: Option<Duration>,
 }
 
 /// Who gets a body as it came.
@@ -43,7 +45,7 @@ impl Attempt {
         let deadline = job.until.map_or(own, |until| own.min(until));
         let trace = job.listener.trying(self.endpoint.as_deref());
         let mut deltas = self.backend.start_traced((*job.request).clone(), job.cancel.clone(), trace);
-        let (mut raw, mut text) = (Bytes::new(), String::new());
+        let (mut raw, mut text, mut worked) = (Bytes::new(), String::new(), None);
         loop {
             let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
             let next = timeout_at(stalls, job.cancel.run_until_cancelled(deltas.next())).await;
@@ -65,8 +67,9 @@ impl Attempt {
                     job.listener.hear(&piece);
                     text.push_str(&piece);
                 }
+                Some(Ok(Delta::Worked(time))) => worked = Some(time),
                 Some(Ok(Delta::Done { finish, usage })) => {
-                    return Ok(Received { raw, reply: Reply { text, finish, usage } });
+                    return Ok(Received { raw, reply: Reply { text, finish, usage }, worked });
                 }
                 Some(Err(error)) => return Err(error),
                 None => return Err(self.cut_off()),

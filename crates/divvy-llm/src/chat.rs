@@ -1,5 +1,7 @@
 //! The one trait: a request in, a stream of deltas out. Dropping the stream or cancelling the token stops the model.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use divvy_core::chat::{ChatRequest, Finish, Reply, Usage};
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
@@ -16,6 +18,8 @@ pub enum Delta {
     Raw(Bytes),
     /// May be empty: the model is at work, with nothing to show yet.
     Text(String),
+    /// How long this machine worked for the reply: from a model in this process, before `Done`.
+    Worked(Duration),
     Done {
         finish: Finish,
         usage: Usage,
@@ -88,7 +92,7 @@ pub async fn collect(mut deltas: Deltas) -> Result<Reply, ChatError> {
     let mut text = String::new();
     while let Some(delta) = deltas.next().await {
         match delta? {
-            Delta::Raw(_) => {}
+            Delta::Raw(_) | Delta::Worked(_) => {}
             Delta::Text(piece) => text.push_str(&piece),
             Delta::Done { finish, usage } => return Ok(Reply { text, finish, usage }),
         }

@@ -46,7 +46,8 @@ impl Layer for Ledger {
         let started_ms = self.clock.now_ms();
         let work = self.meter.begin();
         let outcome = self.attempt.run(&job, self).await;
-        let worked = work.end();
+        let clocked = work.end();
+        let worked = outcome.as_ref().ok().and_then(|received| received.worked).unwrap_or(clocked);
         self.settle(&job, outcome, started_ms, worked).await
     }
 }
@@ -84,7 +85,7 @@ impl Ledger {
         }
         for raw in self.store.raw_replies(&job.key).await? {
             if let Some(Ok(reply)) = self.attempt.backend.reread(&raw.bytes) {
-                let received = Received { raw: raw.bytes.into(), reply };
+                let received = Received { raw: raw.bytes.into(), reply, worked: None };
                 let unknown = (self.clock.now_ms(), 0);
                 let times = raw.latency_ms.map_or(unknown, |latency_ms| (raw.received_ms - latency_ms, latency_ms));
                 let call = self.record(job, received, raw.endpoint, times, Duration::ZERO);

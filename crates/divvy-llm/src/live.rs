@@ -129,7 +129,8 @@ impl Layer for Unkept {
         let started_ms = self.clock.now_ms();
         let work = self.meter.begin();
         let received = self.attempt.run(&job, self).await?;
-        let worked = work.end();
+        let clocked = work.end();
+        let worked = received.worked.unwrap_or(clocked);
         let price_nanos = self.prices.and_then(|prices| prices.cost_of_call(&received.reply.usage, worked));
         let latency_ms = self.clock.now_ms() - started_ms;
         Ok(Call { key: job.key, reply: received.reply, from_cache: false, price_nanos, latency_ms })

@@ -1,5 +1,6 @@
-//! How long a machine worked for each call. At every moment its time is shared equally by the calls under way, so that
-//! the shares add up to the time in which it worked at all, however many calls were in its batch.
+//! How long an endpoint worked for each call, where it is paid by the hour: at every moment its time is shared equally by the
+//! calls under way, so that the shares add up to the time in which it worked at all, however many calls were in its batch. A
+//! model in this process knows better ([`crate::Delta::Worked`]).
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -8,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// One machine, shared by the clients of every model that runs on it.
+/// One endpoint.
 #[derive(Debug, Default)]
 pub struct Meter(Mutex<Hand>);
 

@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use divvy_core::chat::{Finish, Sampling, Usage};
 use rayon::prelude::*;
@@ -64,8 +65,9 @@ pub enum EventKind {
     /// Text that will not change any more.
     Text(String),
     /// The end; `text` is the whole reply, and of each of its tokens, the one that ended it included, comes the natural
-    /// logarithm of the model's own probability, where that was wanted.
-    Done { finish: Finish, usage: Usage, text: String, log_probabilities: Vec<f32> },
+    /// logarithm of the model's own probability, where that was wanted. `worked`: how long steps took for this job; a step's time is
+    /// shared by the tokens in it.
+    Done { finish: Finish, usage: Usage, text: String, log_probabilities: Vec<f32>, worked: Duration },
 }
 
 /// The scheduler. Not shared: one thread calls it, rayon's pool does the work.
@@ -152,10 +154,12 @@ impl Engine {
 
     /// One forward pass for everybody. Returns what became of the jobs, in order of arrival.
     pub fn step(&mut self) -> Vec<Event> {
+        let began = Instant::now();
         self.admit();
         let plan = self.plan();
         let logits = self.run(&plan);
         let mut events = self.sample(&plan, logits);
+        self.charge(&plan, began.elapsed(), &mut events);
         for index in (0..self.live.len()).rev() {
             if self.live[index].finish.is_some() {
                 let sequence = self.live.remove(index);
@@ -252,6 +256,20 @@ impl Engine {
             .collect();
         self.scratch.logits = logits;
         events
+    }
+
+    /// Shares a step's time among those whose tokens went through it, and tells those at their end what all steps took.
+    fn charge(&mut self, plan: &[(usize, usize)], took: Duration, events: &mut [Event]) {
+        let tokens: usize = plan.iter().map(|(_, take)| take).sum();
+        for &(index, take) in plan {
+            self.live[index].worked += took.mul_f64(take as f64 / tokens as f64);
+        }
+        for event in events {
+            if let EventKind::Done { worked, .. } = &mut event.kind {
+                let of = self.live.iter().find(|sequence| sequence.job.id == event.id);
+                *worked = of.map_or(Duration::ZERO, |sequence| sequence.worked);
+            }
+        }
     }
 
     fn retire(&mut self, sequence: Sequence) {

@@ -1,5 +1,6 @@
 //! Local models behind `Chat`: each loaded base lives on a thread of its own that steps the engine while there is work.
-//! A base is loaded once, when first asked, whatever number of adapters run on it; requests of all arms share its batch.
+//! A base is loaded once, when first asked, whatever number of adapters run on it; requests of all arms share its batch. Models
+//! take turns, a step each: so a step has the whole machine, and what it took is what the replies in it cost.
 
 use std::{
     collections::HashMap,
@@ -27,6 +28,8 @@ pub(crate) struct Hosts {
     threads: Mutex<HashMap<Form, Host>>,
     /// Adapters that are asked for.
     adapters: Mutex<Vec<(Form, PathBuf)>>,
+    /// Whose turn it is to step; those who wait come in their order.
+    machine: tokio::sync::Mutex<()>,
 }
 
 /// A model as it answers.
@@ -134,7 +137,9 @@ fn serve(hosts: &Hosts, name: &str, form: &Form, batch: usize, inbox: &std_mpsc:
             desk.take(work);
         }
         desk.drop_cancelled();
+        let turn = hosts.machine.blocking_lock();
         let events = desk.engine.step();
+        drop(turn);
         events.into_iter().for_each(|event| desk.pass_on(event));
     }
 }
@@ -231,16 +236,16 @@ impl Desk {
     }
 
     fn pass_on(&mut self, event: Event) {
-        let delta = match event.kind {
-            EventKind::Text(text) => Delta::Text(text),
-            EventKind::Done { finish, usage, .. } => Delta::Done { finish, usage },
-        };
-        let done = matches!(delta, Delta::Done { .. });
-        if let Some((deltas, _)) = self.live.get(&event.id) {
-            let _ = deltas.send(Ok(delta));
-        }
-        if done {
-            self.live.remove(&event.id);
+        let Some((deltas, _)) = self.live.get(&event.id) else { return };
+        // A receiver that is gone asked no more.
+        let tell = |delta| _ = deltas.send(Ok(delta));
+        match event.kind {
+            EventKind::Text(text) => tell(Delta::Text(text)),
+            EventKind::Done { finish, usage, worked, .. } => {
+                tell(Delta::Worked(worked));
+                tell(Delta::Done { finish, usage });
+                self.live.remove(&event.id);
+            }
         }
     }
 }

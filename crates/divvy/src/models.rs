@@ -23,8 +23,8 @@ use divvy_flow::{
     train::Artefact,
 };
 use divvy_llm::{
-    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Clock, Endpoint, HttpChat, HttpConfig, Live, Meter, Rates,
-    RetryPolicy, Transfer,
+    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Clock, Endpoint, HttpChat, HttpConfig, Live, Rates, RetryPolicy,
+    Transfer,
 };
 use divvy_serve::menu::Voice;
 use divvy_store::Store;
@@ -51,8 +51,6 @@ pub(crate) struct Registry {
     resolved: BTreeMap<String, Resolved>,
     hosts: Arc<Hosts>,
     budget: Arc<Budget>,
-    /// This machine, on which every local model runs.
-    machine: Arc<Meter>,
     students: Mutex<HashMap<String, (String, Artefact)>>,
     clients: Mutex<HashMap<String, Ready>>,
     voices: Mutex<HashMap<String, Voice>>,
@@ -80,7 +78,6 @@ impl Registry {
             resolved,
             hosts,
             budget,
-            machine: Arc::default(),
             students: Mutex::default(),
             clients: Mutex::default(),
             voices: Mutex::default(),
@@ -201,7 +198,6 @@ impl Registry {
             // A local model answers when its turn comes, and a second try would fail as the first did.
             (config.deadline, config.attempt_timeout, config.retry) =
                 (LOCAL_DEADLINE, LOCAL_DEADLINE, RetryPolicy::NEVER);
-            config.meter = Arc::clone(&self.machine);
             // Replies that somebody recorded took no time here.
             config.timed = !matches!(model.source, ModelSource::Recorded(_));
         }

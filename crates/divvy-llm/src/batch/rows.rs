@@ -129,7 +129,7 @@ impl Batches {
         let answered = reply.is_ok();
         let waiters = self.board.take(key);
         let Some(first) = waiters.first() else { return Ok(answered) };
-        let received = reply.map(|reply| Received { raw: line.clone(), reply });
+        let received = reply.map(|reply| Received { raw: line.clone(), reply, worked: None });
         let said = self.ledger.settle(&first.job, received, open.created_ms, Duration::ZERO).await;
         let broken = said.as_ref().err().filter(|error| error.kind == ErrorKind::Store).cloned();
         board::answer(waiters, said.map(Answer::Call));

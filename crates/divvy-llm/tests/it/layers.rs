@@ -275,6 +275,31 @@ async fn a_machines_time_is_kept_unless_tokens_are_paid_for() {
     }
 }
 
+/// A model in this process that waits for its turn longer than it works.
+struct InTurn;
+
+impl Chat for InTurn {
+    fn start(&self, _request: ChatRequest, _cancel: CancellationToken) -> divvy_llm::Deltas {
+        use divvy_core::chat::{Finish, Usage};
+        use divvy_llm::Delta;
+        use futures::{StreamExt, stream};
+        let waiting = stream::once(async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok(Delta::Worked(Duration::from_millis(40)))
+        });
+        let done = stream::iter([Ok(Delta::Done { finish: Finish::Stop, usage: Usage::default() })]);
+        waiting.chain(done).boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_knows_how_long_it_worked_is_believed() {
+    let bench = bench(Arc::new(InTurn), |c| divvy_llm::ClientConfig { prices: Some(by_the_hour()), ..c }).await;
+    let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+    assert_eq!((worked(&bench, "a").await, call.price_nanos), (Some(40_000), Some(40_000)));
+    assert!(call.latency_ms >= 5_000, "whoever waited, waited for all of it: {}", call.latency_ms);
+}
+
 #[tokio::test]
 async fn a_store_that_cannot_write_stops_the_stage() {
     let bench = bench(echo(), |c| c).await;

@@ -1,5 +1,7 @@
 //! One job under way: its tokens, its cache, and the text that is certain so far.
 
+use std::time::Duration;
+
 use divvy_core::chat::{Finish, Usage};
 
 use super::{Event, EventKind, Job};
@@ -19,6 +21,8 @@ pub(super) struct Sequence {
     /// Whether its prefix has been looked for.
     pub(super) started: bool,
     pub(super) finish: Option<Finish>,
+    /// Its share of the steps so far.
+    pub(super) worked: Duration,
     sampler: Sampler,
     grammar: Option<Grammar>,
     detokeniser: Detokeniser,
@@ -37,6 +41,7 @@ impl Sequence {
             reused: 0,
             started: false,
             finish: None,
+            worked: Duration::ZERO,
             sampler: Sampler::new(&job.sampling),
             grammar,
             detokeniser,
@@ -129,7 +134,9 @@ impl Sequence {
         };
         self.finish = Some(finish.clone());
         let log_probabilities = std::mem::take(&mut self.log_probabilities);
-        let done = EventKind::Done { finish, usage, text: self.text.clone(), log_probabilities };
+        // Known when the step is over.
+        let worked = Duration::ZERO;
+        let done = EventKind::Done { finish, usage, text: self.text.clone(), log_probabilities, worked };
         vec![rest, Event { id: self.job.id, kind: done }]
     }
 }

@@ -225,3 +225,25 @@ fn every_token_has_its_log_probability_where_that_is_wanted() {
     assert!(of_tokens.iter().all(|p| *p <= 0.0 && *p >= -(101f32.ln())), "{of_tokens:?}");
     assert!(told[&1].1.is_empty());
 }
+
+#[test]
+fn a_steps_time_is_shared_by_the_tokens_in_it() {
+    let mut engine = Engine::new(model(), EngineConfig::default());
+    for (id, len) in [(0, 9), (1, 90)] {
+        engine.submit(job(id, prompt(id as u32 + 1, len), Sampling::greedy(1))).unwrap();
+    }
+    let began = Instant::now();
+    let events = engine.step();
+    let took = began.elapsed();
+    let worked = |id| {
+        let of = |event: &Event| match event.kind {
+            EventKind::Done { worked, .. } if event.id == id => Some(worked),
+            _ => None,
+        };
+        events.iter().find_map(of).unwrap()
+    };
+    let (short, long) = (worked(0), worked(1));
+    assert!(short > Duration::ZERO && short + long <= took, "{short:?} {long:?} {took:?}");
+    let ratio = long.as_secs_f64() / short.as_secs_f64();
+    assert!((ratio - 10.0).abs() < 0.1, "{ratio}");
+}
