@@ -12,6 +12,7 @@ use divvy_core::{
         costs::{ArmCost, Costs, Distilling, Measure, Outlay, StatedTerms, StudentCost},
     },
 };
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
     counted::{ByArm, Counted as Row},
@@ -42,7 +43,7 @@ pub(super) async fn of(
     let clusters = clusters(questions);
     let stages = Stages::read(context, &tariff).await?;
     let counted: Vec<Counted> = evaluated
-        .iter()
+        .par_iter()
         .filter_map(|Evaluated { arm: result, members, .. }| {
             let first = members.first()?;
             let arm = context.plan.pool(first).unwrap_or_else(|| first.clone());
