@@ -31,15 +31,18 @@ fn write_adapter(hosts: &Hosts, base: &Path, folder: &Path, push: f32) {
     adapter.save(folder, &label).unwrap();
 }
 
-async fn said(chat: &LocalChat, prompt: &str) -> String {
+fn asked(chat: &LocalChat, prompt: &str) -> Deltas {
     let request = ChatRequest {
         model: ModelId(Digest::of("test/1", &chat.name)),
         messages: vec![Message::user(prompt.to_owned())],
         sampling: Sampling::greedy(24),
         sample: 0,
     };
-    let deltas = chat.start(request, CancellationToken::new());
-    let texts = deltas.map(|delta| match delta.unwrap() {
+    chat.start(request, CancellationToken::new())
+}
+
+async fn said(chat: &LocalChat, prompt: &str) -> String {
+    let texts = asked(chat, prompt).map(|delta| match delta.unwrap() {
         Delta::Text(text) => text,
         _ => String::new(),
     });
@@ -79,4 +82,28 @@ async fn adapters_share_a_base_and_its_batch_and_answer_as_they_would_alone() {
     }
     let different: std::collections::HashSet<&String> = together.iter().step_by(3).collect();
     assert_eq!(different.len(), 3, "each part is another model: {together:?}");
+}
+
+#[tokio::test]
+async fn models_side_by_side_take_no_more_of_the_machine_than_there_was() {
+    let workspace = Workspace::new();
+    let hosts = Arc::new(Hosts::default());
+    let chats = ["one", "other"].map(|name| {
+        let path = workspace.file(name);
+        checkpoint::write_tiny(&path).unwrap();
+        hosts.chat(name, Form { path, numerics: Numerics::Exact, cache: CacheFormat::F32 }, None, 16)
+    });
+    let began = std::time::Instant::now();
+    let worked = async |chat: &LocalChat, prompt: &str| {
+        let deltas: Vec<_> = asked(chat, prompt).collect().await;
+        let [Ok(Delta::Worked(worked)), Ok(Delta::Done { .. })] = deltas[deltas.len() - 2..] else {
+            panic!("{deltas:?}")
+        };
+        worked
+    };
+    let each = join_all(chats.iter().flat_map(|chat| PROMPTS.map(|prompt| worked(chat, prompt)))).await;
+    assert!(each.iter().all(|worked| !worked.is_zero()), "{each:?}");
+    // Each model by itself would count the time in which it waits for the other.
+    let sum: std::time::Duration = each.iter().sum();
+    assert!(sum <= began.elapsed(), "{each:?}");
 }
