@@ -11,6 +11,7 @@ use crate::{
     chat::{Chat, Delta},
     error::{ChatError, ErrorKind},
     layer::Job,
+    meter::Meter,
 };
 
 pub(crate) struct Attempt {
@@ -21,14 +22,15 @@ pub(crate) struct Attempt {
     pub(crate) timeout: Duration,
     /// Between two pieces of a reply, and before the first.
     pub(crate) stall: Option<Duration>,
+    pub(crate) meter: Meter,
 }
 
 /// A reply as it came, before it is a record.
 pub(crate) struct Received {
     pub(crate) raw: Bytes,
     pub(crate) reply: Reply,
-    /// As the model says that worked for it in this process.
-    pub(crate) worked: Option<Duration>,
+    /// How long the machine worked for it: as a model in this process says, else by the clock. Nothing where nobody looked.
+    pub(crate) worked: Duration,
 }
 
 /// Who gets a body as it came.
@@ -40,7 +42,7 @@ pub(crate) trait Keep: Sync {
 impl Attempt {
     /// Asks. `keeper` gets the body before anything reads it.
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
-        let began = Instant::now();
+        let (began, work) = (Instant::now(), self.meter.begin());
         let own = began + self.timeout;
         let deadline = job.until.map_or(own, |until| own.min(until));
         let trace = job.listener.trying(self.endpoint.as_deref());
@@ -69,6 +71,7 @@ impl Attempt {
                 }
                 Some(Ok(Delta::Worked(time))) => worked = Some(time),
                 Some(Ok(Delta::Done { finish, usage })) => {
+                    let worked = worked.unwrap_or_else(|| work.end());
                     return Ok(Received { raw, reply: Reply { text, finish, usage }, worked });
                 }
                 Some(Err(error)) => return Err(error),

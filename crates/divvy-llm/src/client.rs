@@ -86,8 +86,6 @@ pub struct ClientConfig {
     /// May be shared with other clients.
     pub budget: Arc<Budget>,
     pub clock: Clock,
-    /// The machine that works for the calls; models on one machine share it.
-    pub meter: Arc<Meter>,
 }
 
 impl ClientConfig {
@@ -106,7 +104,6 @@ impl ClientConfig {
             batch_prices: None,
             budget: Arc::default(),
             clock: Clock::system(),
-            meter: Arc::default(),
         }
     }
 
@@ -180,6 +177,7 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         endpoint: endpoint.name,
         timeout: config.one_try(),
         stall: config.stall,
+        meter: Meter::default(),
     };
     let name = format!("{} {}", attempt.endpoint.as_deref().unwrap_or_default(), config.model_name);
     let ledger = Ledger::new(attempt, store, config);

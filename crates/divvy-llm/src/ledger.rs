@@ -2,7 +2,7 @@
 //! before it is used, and every attempt is on record with its outcome. A reply that was paid for but could not be read
 //! is read again the next time, at no cost.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use divvy_core::{chat::Usage, cost::Prices, model::ModelId};
@@ -16,7 +16,6 @@ use crate::{
     clock::Clock,
     error::ChatError,
     layer::{Job, Layer},
-    meter::Meter,
 };
 
 pub(crate) struct Ledger {
@@ -26,7 +25,6 @@ pub(crate) struct Ledger {
     prices: Option<Prices>,
     /// Of a reply that came in a batch.
     batch_prices: Option<Prices>,
-    meter: Arc<Meter>,
     /// A call's time on the machine is kept.
     timed: bool,
 }
@@ -44,11 +42,8 @@ impl Layer for Ledger {
             return Ok(call);
         }
         let started_ms = self.clock.now_ms();
-        let work = self.meter.begin();
         let outcome = self.attempt.run(&job, self).await;
-        let clocked = work.end();
-        let worked = outcome.as_ref().ok().and_then(|received| received.worked).unwrap_or(clocked);
-        self.settle(&job, outcome, started_ms, worked).await
+        self.settle(&job, outcome, started_ms).await
     }
 }
 
@@ -75,7 +70,7 @@ impl Ledger {
         let ClientConfig { clock, prices, batch_prices, .. } = *config;
         // What is paid by its tokens is not paid by its time as well.
         let timed = prices.map_or(config.timed, |prices| prices.machine_hour > 0);
-        Self { attempt, store: store.clone(), clock, prices, batch_prices, meter: Arc::clone(&config.meter), timed }
+        Self { attempt, store: store.clone(), clock, prices, batch_prices, timed }
     }
 
     /// A reply that was kept and not read, if it can be read now.
@@ -85,10 +80,10 @@ impl Ledger {
         }
         for raw in self.store.raw_replies(&job.key).await? {
             if let Some(Ok(reply)) = self.attempt.backend.reread(&raw.bytes) {
-                let received = Received { raw: raw.bytes.into(), reply, worked: None };
+                let received = Received { raw: raw.bytes.into(), reply, worked: Duration::ZERO };
                 let unknown = (self.clock.now_ms(), 0);
                 let times = raw.latency_ms.map_or(unknown, |latency_ms| (raw.received_ms - latency_ms, latency_ms));
-                let call = self.record(job, received, raw.endpoint, times, Duration::ZERO);
+                let call = self.record(job, received, raw.endpoint, times);
                 // On the heap, as it is rare: every request holds room for what it may wait for.
                 Box::pin(self.store.record_call(call.clone())).await?;
                 // A row of a batch that came while nobody asked for it is paid for, and was never counted.
@@ -105,13 +100,12 @@ impl Ledger {
         job: &Job,
         outcome: Result<Received, ChatError>,
         started_ms: i64,
-        worked: Duration,
     ) -> Result<Call, ChatError> {
         let latency_ms = self.clock.now_ms() - started_ms;
         match outcome {
             Ok(received) => {
                 let attempt = of_attempt(job, None, received.reply.usage, started_ms, latency_ms);
-                let call = self.record(job, received, self.attempt.endpoint.clone(), (started_ms, latency_ms), worked);
+                let call = self.record(job, received, self.attempt.endpoint.clone(), (started_ms, latency_ms));
                 self.store.record_call_with_attempt(&call, &attempt).await?;
                 Ok(paid(call, false))
             }
@@ -130,10 +124,9 @@ impl Ledger {
         received: Received,
         endpoint: Option<String>,
         (created_ms, latency_ms): (i64, i64),
-        worked: Duration,
     ) -> CallRecord {
         let ModelId(model_id) = job.request.model.clone();
-        let prices = self.prices_at(endpoint.as_deref());
+        let (prices, worked) = (self.prices_at(endpoint.as_deref()), received.worked);
         CallRecord {
             key: job.key.clone(),
             model_name: self.attempt.model_name.clone(),

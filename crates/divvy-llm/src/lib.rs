@@ -42,7 +42,6 @@ pub use http::{ApiKey, HttpBatches, HttpChat, HttpConfig, Transfer, blocking_cli
 pub use layer::Hear;
 pub use ledger::in_batch;
 pub use live::{EndpointState, Live};
-pub use meter::Meter;
 pub use rate::Rates;
 pub use recorded::Recorded;
 pub use retry::RetryPolicy;

@@ -103,8 +103,9 @@ fn lane(endpoint: Endpoint, config: &ClientConfig) -> Limit<Rate<Unkept>> {
         endpoint: endpoint.name,
         timeout: config.attempt_timeout,
         stall: config.stall,
+        meter: Meter::default(),
     };
-    let unkept = Unkept { attempt, clock: config.clock, prices: config.prices, meter: Arc::clone(&config.meter) };
+    let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };
     Limit::new(endpoint.max_concurrency, endpoint.adaptive, false, Rate::new(endpoint.rates, LONGEST_PAUSE, unkept))
 }
 
@@ -117,7 +118,6 @@ struct Unkept {
     attempt: Attempt,
     clock: Clock,
     prices: Option<Prices>,
-    meter: Arc<Meter>,
 }
 
 impl Layer for Unkept {
@@ -127,11 +127,8 @@ impl Layer for Unkept {
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let started_ms = self.clock.now_ms();
-        let work = self.meter.begin();
         let received = self.attempt.run(&job, self).await?;
-        let clocked = work.end();
-        let worked = received.worked.unwrap_or(clocked);
-        let price_nanos = self.prices.and_then(|prices| prices.cost_of_call(&received.reply.usage, worked));
+        let price_nanos = self.prices.and_then(|prices| prices.cost_of_call(&received.reply.usage, received.worked));
         let latency_ms = self.clock.now_ms() - started_ms;
         Ok(Call { key: job.key, reply: received.reply, from_cache: false, price_nanos, latency_ms })
     }

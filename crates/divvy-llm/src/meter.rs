@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// One endpoint.
 #[derive(Debug, Default)]
-pub struct Meter(Mutex<Hand>);
+pub(crate) struct Meter(Mutex<Hand>);
 
 #[derive(Debug, Default)]
 struct Hand {

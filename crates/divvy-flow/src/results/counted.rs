@@ -53,6 +53,7 @@ pub(super) struct Figures {
 
 /// What is to be counted.
 pub(super) struct Counting {
+    /// By slug.
     strategies: HashMap<String, Strategy>,
     further: Vec<FurtherScorer>,
 }
@@ -79,20 +80,21 @@ impl Counting {
 
     pub(super) fn count(&self, mut part: Part) -> CountedPart {
         let (rows, questions) = (std::mem::take(&mut part.rows), std::mem::take(&mut part.questions));
-        let rows = rows.into_iter().map(|row| self.placed(row, &questions)).collect();
+        let rows = rows.into_iter().filter_map(|row| self.placed(row, &questions)).collect();
         CountedPart { rows, calls: part.figures() }
     }
 
-    fn placed(&self, row: rows::Row, questions: &[Arc<Question>]) -> Placed {
+    /// `None` for an arm that the plan does not have.
+    fn placed(&self, row: rows::Row, questions: &[Arc<Question>]) -> Option<Placed> {
         let rows::Row { question, item, graded, .. } = row;
-        let question = &questions[question];
-        let figures = graded.map(|graded| self.figures(question, self.strategies[&item.arm], graded));
-        Placed {
+        let (question, strategy) = (&questions[question], *self.strategies.get(&item.arm)?);
+        let figures = graded.map(|graded| self.figures(question, strategy, graded));
+        Some(Placed {
             arm: item.arm,
             repeat: item.sample,
             question: Arc::clone(question),
             counted: Box::new(Counted { state: item.state, calls: item.calls.into(), graded: figures }),
-        }
+        })
     }
 
     fn figures(&self, question: &Question, strategy: Strategy, graded: Graded) -> Figures {

@@ -78,7 +78,7 @@ impl Batches {
             "cancelled" | "canceled" if !late => cancelled_there(open),
             _ => unanswered(open, status),
         };
-        let said = self.ledger.settle(&first.job, Err(error), open.created_ms, Duration::ZERO).await;
+        let said = self.ledger.settle(&first.job, Err(error), open.created_ms).await;
         board::answer(waiters, said.map(Answer::Call));
     }
 

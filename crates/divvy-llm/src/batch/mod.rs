@@ -33,6 +33,7 @@ use crate::{
     http::{HttpBatches, HttpChat},
     layer::{Job, Layer},
     ledger::{IN_BATCH, Ledger},
+    meter::Meter,
     retry::RetryPolicy,
 };
 
@@ -139,6 +140,7 @@ impl Batches {
             model_name: config.model_name.clone(),
             timeout: config.attempt_timeout,
             stall: None,
+            meter: Meter::default(),
         };
         let ledger = Ledger::new(attempt, &store, config);
         Arc::new(Self {

@@ -129,8 +129,8 @@ impl Batches {
         let answered = reply.is_ok();
         let waiters = self.board.take(key);
         let Some(first) = waiters.first() else { return Ok(answered) };
-        let received = reply.map(|reply| Received { raw: line.clone(), reply, worked: None });
-        let said = self.ledger.settle(&first.job, received, open.created_ms, Duration::ZERO).await;
+        let received = reply.map(|reply| Received { raw: line.clone(), reply, worked: Duration::ZERO });
+        let said = self.ledger.settle(&first.job, received, open.created_ms).await;
         let broken = said.as_ref().err().filter(|error| error.kind == ErrorKind::Store).cloned();
         board::answer(waiters, said.map(Answer::Call));
         broken.map_or(Ok(answered), Err)
