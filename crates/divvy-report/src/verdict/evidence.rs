@@ -70,6 +70,8 @@ pub(crate) struct Evidence<'r> {
     pub ceiling: Option<Paired<'r>>,
     /// The most accurate arm that it would replace, where costs were counted.
     pub instead: Option<Instead<'r>>,
+    /// A single-stage arm that surely costs less than this one, and is not shown to be worse.
+    pub undercut: Option<&'r ArmResult>,
 }
 
 impl Paired<'_> {
@@ -110,6 +112,11 @@ impl Instead<'_> {
     /// Surely dearer.
     pub(crate) fn costs_more(&self) -> bool {
         self.saving().is_some_and(|saving| saving.ci.1 < 0)
+    }
+
+    /// It answers in one call for less, and nobody has shown that it answers worse.
+    fn undercuts(&self) -> bool {
+        self.replaced.decomposer.is_none() && self.costs_more() && shown(self.pair.as_ref()) != Shown::Better
     }
 
     pub(crate) fn saving(&self) -> Option<Mean> {
@@ -182,18 +189,20 @@ fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Eviden
             (Some(teacher), Some(one_call)) => paired(results, teacher, one_call.b),
             _ => None,
         },
-        instead: instead(results, subject),
+        // Of several that it would replace, the most accurate: what one would use otherwise.
+        instead: replaceable(results, subject)
+            .reduce(|best, next| if next.replaced.accuracy > best.replaced.accuracy { next } else { best }),
+        undercut: replaceable(results, subject).find(Instead::undercuts).map(|rival| rival.replaced),
     }
 }
 
-/// Of several that it would replace, the most accurate: what one would use otherwise.
-fn instead<'r>(results: &'r Results, subject: &'r ArmResult) -> Option<Instead<'r>> {
+/// Every arm that it would stand in for, where costs were counted.
+fn replaceable<'r>(results: &'r Results, subject: &'r ArmResult) -> impl Iterator<Item = Instead<'r>> {
     let pairs = results.costs.iter().flat_map(|costs| &costs.distilling).filter(|pair| pair.arm == subject.arm);
-    let found = pairs.filter_map(|costs| {
+    pairs.filter_map(|costs| {
         let replaced = results.arms.iter().find(|arm| arm.arm == costs.replaces)?;
         Some(Instead { costs, replaced, pair: paired(results, subject, replaced) })
-    });
-    found.reduce(|best, next| if next.replaced.accuracy > best.replaced.accuracy { next } else { best })
+    })
 }
 
 /// The same arm with the untrained base in place of the student.

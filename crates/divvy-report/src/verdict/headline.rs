@@ -65,18 +65,27 @@ fn for_its_answers(part: &str, its: &str) -> String {
     format!("Distil {part} for {its} answers, not to save: a question costs more.")
 }
 
-/// It saves, and what may be lost by it is said in the same breath.
+/// It saves, and what may be lost by it is said in the same breath, as is what would save more.
 fn cheaper(results: &Results, tested: &[&Evidence], role: Role, part: &str) -> String {
-    let instead = tested.iter().find(|evidence| evidence.role == role).and_then(|evidence| evidence.instead);
+    let evidence = tested.iter().find(|evidence| evidence.role == role);
+    let instead = evidence.and_then(|evidence| evidence.instead);
     let less = instead.as_ref().and_then(|instead| share_saved(results, instead));
     let less = less.map_or_else(|| "less".to_owned(), |share| format!("{} % less", number::percent(share)));
     let loss = instead.and_then(|instead| instead.pair).map_or(0.0, |pair| -pair.ci.0);
-    if loss > 0.0 {
+    let saves = if loss > 0.0 {
         let loss = number::percent(loss);
-        format!("Distil {part} if you can bear a loss of up to {loss} points: a question costs {less}.")
+        format!("Distil {part} if you can bear a loss of up to {loss} points: a question costs {less}")
     } else {
-        format!("Distil {part}: no loss is shown, and a question costs {less}.")
-    }
+        format!("Distil {part}: no loss is shown, and a question costs {less}")
+    };
+    let undercut = instead.zip(evidence.and_then(|evidence| evidence.undercut));
+    undercut.map_or_else(
+        || format!("{saves}."),
+        |(instead, rival)| {
+            let (replaced, rival) = (&instead.replaced.arm, &rival.arm);
+            format!("{saves} than with {replaced}. But {rival} costs less still, and is not shown to be worse.")
+        },
+    )
 }
 
 /// Of what the replaced arm costs; a share below one in a thousand has no figure.

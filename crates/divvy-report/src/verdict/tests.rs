@@ -235,6 +235,25 @@ fn the_answer_weighs_accuracy_and_cost() {
 }
 
 #[test]
+fn a_saving_over_the_teacher_is_not_praised_past_one_call_that_costs_less() {
+    let mut results = costed(results(), saving(-900_000, (-1_300_000, -500_000)));
+    results.comparisons[0] = comparison(DISTILLED, COT, 0.05, 0.4);
+    let over_teacher = distilling(DISTILLED, TEACHER, Measure::Money, saving(500_000, (400_000, 600_000)));
+    results.costs.as_mut().unwrap().distilling.push(over_teacher);
+    let (answer, headline) = answer_of(&results);
+    assert_eq!(answer, Answer::CheaperDecomposer);
+    assert!(headline.starts_with("Distil the decomposer if you can bear a loss of up to 8.0 points: "), "{headline}");
+    assert!(headline.ends_with(
+        " less than with two-stage/teacher/big. But cot/big costs less still, and is not shown to be worse."
+    ));
+    results.comparisons[0] = comparison(DISTILLED, COT, 0.2, 0.001);
+    assert!(!answer_of(&results).1.contains("costs less still"), "it is shown to be worse");
+    results.comparisons[0] = comparison(DISTILLED, COT, 0.05, 0.4);
+    results.costs.as_mut().unwrap().distilling[0].saving = Some(saving(-9, (-50, 70)));
+    assert!(!answer_of(&results).1.contains("costs less still"), "that it costs less is not shown");
+}
+
+#[test]
 fn what_it_costs_is_said_with_its_break_even() {
     let costs = |saved: Mean| summary(&verdict(&costed(results(), saved)), "What it costs and saves");
     assert_eq!(
