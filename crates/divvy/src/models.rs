@@ -42,6 +42,10 @@ const REMOTE_CONCURRENCY: usize = 16;
 const LIVE_CONCURRENCY: usize = 4096;
 /// Items under way for each request that an endpoint takes at once: a refused one is away for a second and more.
 const SEATS: usize = 4;
+/// In that second an endpoint that answers at once could have taken thousands of others: where no other worker waits for
+/// them, so many are under way whatever it takes at once, but not more than this for each request.
+const SEATS_ALONE: usize = 1024;
+const MOST_SEATS: usize = 16;
 /// A call to a local model waits for its place in the batch, however long the queue.
 const LOCAL_DEADLINE: Duration = Duration::from_hours(7 * 24);
 
@@ -109,10 +113,15 @@ impl Registry {
             return Ok(Ready { client, id, concurrency, in_bulk: true });
         }
         let at_once: usize = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
-        // Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
-        let concurrency = if config.local { at_once } else { SEATS * at_once };
+        let concurrency = if config.local { at_once } else { self.seats(at_once) };
         let client = Arc::new(Client::new(endpoints, self.store.clone(), config));
         Ok(Ready { client, id, concurrency, in_bulk: false })
+    }
+
+    /// Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
+    fn seats(&self, at_once: usize) -> usize {
+        let few = SEATS * at_once;
+        if self.store.shared().is_some() { few } else { few.max((MOST_SEATS * at_once).min(SEATS_ALONE)) }
     }
 
     /// A model whose replies are heard while they are written, for `divvy serve`. The recipe's budget is for its stages and
