@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use divvy_core::chat::{Finish, Reply, Usage};
+use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -59,29 +60,31 @@ async fn send(rates: Rates, endpoint: Endpoint, jobs: Vec<(Duration, u32)>) -> V
     log.iter().map(|(at, tokens)| (*at - start, *tokens)).collect()
 }
 
-/// A cheap generator: the schedules must only be many and uneven.
-fn random(state: &mut u64, below: u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    (*state >> 33) % below
+/// Pauses, of which two in three are none, and tokens asked for.
+fn schedule() -> impl Strategy<Value = Vec<(Duration, u32)>> {
+    let pause = prop_oneof![2 => Just(0), 1 => 0..9_000_u64].prop_map(Duration::from_millis);
+    prop::collection::vec((pause, 1..=300_u32), 1..80)
 }
 
-#[tokio::test(start_paused = true)]
-async fn no_minute_holds_more_than_its_limit_whatever_the_schedule() {
-    for seed in 0..60 {
-        let mut state = seed;
-        let jobs = (0..80).map(|_| {
-            let pause = if random(&mut state, 3) == 0 { random(&mut state, 9_000) } else { 0 };
-            (Duration::from_millis(pause), 1 + random(&mut state, 300) as u32)
-        });
-        let rates = Rates { requests: Some(1 + seed % 17), tokens: Some(400 + 50 * seed) };
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn no_minute_holds_more_than_its_limit_whatever_the_schedule(
+        jobs in schedule(),
+        requests in 1..18_u64,
+        tokens in 400..3_400_u64,
+    ) {
+        let rates = Rates { requests: Some(requests), tokens: Some(tokens) };
+        let (asked, clock) = (jobs.len(), tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build());
         // Silent about usage, so that what was held is what counts.
-        let sent = send(rates, Endpoint { silent: true, ..Endpoint::default() }, jobs.collect()).await;
-        assert_eq!(sent.len(), 80);
+        let sent = clock.unwrap().block_on(send(rates, Endpoint { silent: true, ..Endpoint::default() }, jobs));
+        prop_assert_eq!(sent.len(), asked);
         for (from, _) in &sent {
             let within = sent.iter().filter(|(at, _)| (*from..*from + MINUTE).contains(at));
-            let (count, tokens) = within.fold((0, 0), |(count, tokens), (_, more)| (count + 1, tokens + more));
-            assert!(count <= rates.requests.unwrap(), "seed {seed}: {count} requests in the minute from {from:?}");
-            assert!(tokens <= rates.tokens.unwrap(), "seed {seed}: {tokens} tokens in the minute from {from:?}");
+            let (count, took) = within.fold((0, 0), |(count, took), (_, more)| (count + 1, took + more));
+            prop_assert!(count <= requests, "{count} requests in the minute from {from:?}");
+            prop_assert!(took <= tokens, "{took} tokens in the minute from {from:?}");
         }
     }
 }
