@@ -84,6 +84,26 @@ def questions(folder, count):
     return path
 
 
+class Watch(threading.Thread):
+    """How many requests the endpoint had seen, ten times a second."""
+
+    def __init__(self, mock):
+        super().__init__(daemon=True)
+        self.mock, self.over, self.seen = mock, threading.Event(), []
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.1):
+            self.seen.append((time.monotonic(), sum(self.mock.count())))
+
+    def rate(self, count):
+        """Requests a second from the first fifth of `count` to the last tenth: neither the start nor the last rows' retries."""
+        self.over.set()
+        middle = [(at, seen) for at, seen in self.seen if 0.2 * count <= seen <= 0.9 * count]
+        (start, first), (end, last) = middle[0], middle[-1]
+        return (last - first) / (end - start)
+
+
 def measured(command, cwd, limit):
     """Wall seconds, CPU seconds of the process and its children, peak resident MB of the largest of them."""
     log = open(cwd / "log", "w")
@@ -110,11 +130,13 @@ def run(name, count, concurrency, latency_ms, refused_per_mille, folder, limit=9
         else:
             python = folder / "venvs" / name / "bin/python"
             command = [python, HERE / "peers" / PEERS[name][0], rows, URL, str(concurrency), scratch / "out.jsonl"]
+        watch = Watch(mock) if latency_ms else None
         wall, cpu, memory = measured(command, scratch, limit)
         served, refused = mock.count()
         if served < count:
             raise RuntimeError(f"{count - served} of {count} rows were not answered")
-        return {"wall": wall, "cpu": cpu, "memory": memory, "served": served, "refused": refused}
+        rate = watch.rate(served + refused) if watch else None
+        return {"wall": wall, "cpu": cpu, "memory": memory, "served": served, "refused": refused, "rate": rate}
 
 
 def slope(small, large, key):
@@ -169,10 +191,10 @@ def main():
             target = "≥ 20 × the best peer"
             row(rows, "requests a CPU second", "1/s", 1 / costs["divvy"], 1 / costs[name], name, target, "higher")
             row(rows, "peak memory, rows of the run", "MB", memory["divvy"], memory[name], name, None, "lower")
-    counts = [5000, 10000] if given.quick else [20000, 60000]
-    small, large = (run("divvy", count, 1024, 200, 50, given.folder) for count in counts)
-    asked = (large["served"] + large["refused"] - small["served"] - small["refused"]) / (large["wall"] - small["wall"])
-    row(rows, "requests a second at 200 ms and 1,024 at once, 5 % refused", "1/s", asked, 1024 / 0.2, "theory", "≥ 0.95", "higher")
+    slow = run("divvy", 10000 if given.quick else 60000, 1024, 200, 50, given.folder)
+    what, whole = "requests a second at 200 ms and 1,024 at once, 5 % refused", (slow["served"] + slow["refused"]) / slow["wall"]
+    row(rows, f"{what}, under way", "1/s", slow["rate"], 1024 / 0.2, "theory", "≥ 0.95", "higher")
+    row(rows, f"{what}, with start and the last rows' retries", "1/s", whole, 1024 / 0.2, "theory", None, "higher")
     big = [10000] if given.quick else [100000] + ([1000000] if given.million else [])
     for count in big:
         used = run("divvy", count, 256, 0, 0, given.folder, limit=3000)["memory"]

@@ -1,6 +1,8 @@
 """curator.LLM with its cache on."""
+import importlib.util
 import json
 import os
+import pathlib
 import sys
 
 rows, url, concurrency, out = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
@@ -8,6 +10,9 @@ os.environ.update(
     CURATOR_CACHE_DIR=out + ".cache", TELEMETRY_ENABLED="false", CURATOR_DISABLE_RICH_DISPLAY="1",
     LITELLM_LOCAL_MODEL_COST_MAP="True", OPENAI_API_KEY="none", HOSTED_CURATOR_VIEWER="0",
 )
+# Its tokenizer is fetched from the network on import, but lies in the wheel of its own dependency.
+litellm = pathlib.Path(importlib.util.find_spec("litellm").origin).parent
+os.environ.setdefault("TIKTOKEN_CACHE_DIR", str(litellm / "litellm_core_utils/tokenizers"))
 
 from bespokelabs import curator  # noqa: E402
 
