@@ -1,5 +1,5 @@
 //! Which reply belongs to which key, in memory: the one process that writes to a store knows all that is in it, and an
-//! index of hashes on disk would be written all over with every commit. Eight bytes of a key are kept, so that "no" is
+//! index of hashes on disk would be written all over with every commit. Forty-four bits of a key are kept, so that "no" is
 //! certain and a row that is found must be compared. One that only reads catches up before it looks something up.
 
 use std::{
@@ -13,16 +13,17 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::codec::undecodable;
 
-/// Keys that are put in order together: a sorted list takes a third of the room of any set, but no single insert.
-const RECENT: usize = 16_384;
+/// The first bits of a key say which of so many lists it is in: each is short enough to be kept in order by plain insertion,
+/// and none that grows is ever copied whole with all the others.
+const LIST_BITS: u32 = 12;
 
 #[derive(Debug, Default)]
 pub(crate) struct Keys(RwLock<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
-    sorted: Vec<(u64, i64)>,
-    recent: HashMap<u64, Vec<i64>>,
+    /// The next bits of each key and the number of its reply, ascending: eight bytes together.
+    lists: Vec<Vec<(u32, u32)>>,
     /// The highest number given or seen.
     last: i64,
     /// Replies that this process has kept and not made a call of yet.
@@ -44,6 +45,9 @@ impl Keys {
     }
 
     /// The number of a new reply with this key.
+    ///
+    /// # Panics
+    /// At four thousand million replies.
     pub(crate) fn append(&self, key: &Digest) -> i64 {
         let mut inner = self.inner();
         let seq = inner.last + 1;
@@ -88,23 +92,32 @@ impl Keys {
     }
 }
 
+impl Default for Inner {
+    fn default() -> Self {
+        Self { lists: vec![Vec::new(); 1 << LIST_BITS], last: 0, unread: HashMap::new() }
+    }
+}
+
 impl Inner {
     fn find(&self, key: &Digest) -> impl Iterator<Item = i64> {
-        let head = key.seed();
-        let from = self.sorted.partition_point(|entry| entry.0 < head);
-        let sorted = self.sorted[from..].iter().take_while(move |entry| entry.0 == head).map(|entry| entry.1);
-        sorted.chain(self.recent.get(&head).into_iter().flatten().copied())
+        let (list, rest) = place(key.seed());
+        let list = &self.lists[list];
+        let from = list.partition_point(|entry| entry.0 < rest);
+        list[from..].iter().take_while(move |entry| entry.0 == rest).map(|entry| i64::from(entry.1))
     }
 
     fn insert(&mut self, head: u64, seq: i64) {
         self.last = self.last.max(seq);
-        self.recent.entry(head).or_default().push(seq);
-        if self.recent.len() >= RECENT {
-            let recent = self.recent.drain().flat_map(|(head, seqs)| seqs.into_iter().map(move |seq| (head, seq)));
-            self.sorted.extend(recent);
-            self.sorted.sort();
-        }
+        let (list, rest) = place(head);
+        let entry = (rest, u32::try_from(seq).expect("fewer than four thousand million replies"));
+        let list = &mut self.lists[list];
+        list.insert(list.partition_point(|earlier| *earlier < entry), entry);
     }
+}
+
+/// Its list, and what tells it from others there.
+fn place(head: u64) -> (usize, u32) {
+    ((head >> (u64::BITS - LIST_BITS)) as usize, (head >> (u64::BITS - LIST_BITS - u32::BITS)) as u32)
 }
 
 #[cfg(test)]
@@ -115,15 +128,16 @@ mod tests {
     fn keys_are_found_however_many_there_are() {
         let keys = Keys::default();
         let key = |number: usize| Digest::of_bytes(&number.to_le_bytes());
-        let numbers: Vec<i64> = (0..2 * RECENT + 100).map(|number| keys.append(&key(number))).collect();
+        const COUNT: usize = 40_000;
+        let numbers: Vec<i64> = (0..COUNT).map(|number| keys.append(&key(number))).collect();
         let again = keys.append(&key(5));
         assert_eq!(keys.find(&key(5)), [numbers[5], again]);
-        for number in [0, RECENT - 1, RECENT, 2 * RECENT + 99] {
+        for number in (0..COUNT).filter(|number| *number != 5) {
             assert_eq!(keys.find(&key(number)), [numbers[number]]);
         }
-        assert_eq!(keys.find(&key(2 * RECENT + 100)), [] as [i64; 0]);
-        let (known, unknown) = ([key(5), key(RECENT)], key(2 * RECENT + 100));
-        assert_eq!(keys.find_each(&known), Some(vec![numbers[5], again, numbers[RECENT]]));
+        assert_eq!(keys.find(&key(COUNT)), [] as [i64; 0]);
+        let (known, unknown) = ([key(5), key(COUNT / 2)], key(COUNT));
+        assert_eq!(keys.find_each(&known), Some(vec![numbers[5], again, numbers[COUNT / 2]]));
         assert_eq!(keys.find_each([&known[0], &unknown]), None);
     }
 }
