@@ -34,6 +34,15 @@ impl Turned {
         };
         Self { layers: weights.layers.iter().map(turn).collect(), head: weights.head.exact().transposed() }
     }
+
+    /// Of weights of the same shapes, in the memory that these have.
+    pub(crate) fn turn_again(&mut self, weights: &Weights) {
+        for (turned, layer) in self.layers.iter_mut().zip(&weights.layers) {
+            let each = turned.iter_mut().flatten().zip(Fused::ALL);
+            each.for_each(|(turned, fused)| turned.transpose_of(layer.matrix(fused).exact()));
+        }
+        self.head.transpose_of(weights.head.exact());
+    }
 }
 
 /// Everything the backward pass reads but the tape, and the gradients it adds to.

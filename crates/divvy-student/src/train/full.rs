@@ -122,16 +122,18 @@ fn unpack(packed: &Packed) -> Vec<f32> {
     values
 }
 
-/// The model that the masters amount to.
-pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>]) -> Weights {
-    let index = FullIndex::new(config);
+/// The model that the masters amount to, in the memory of the one that they amounted to a step before.
+pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>], before: Option<Weights>) -> Weights {
+    let (index, mut rooms) = (FullIndex::new(config), before.into_iter().flat_map(rooms));
     let get = |slot| index.of(slot).map(|at| &values[at]);
     let vector = |slot| get(slot).expect("every model has its norms").clone();
-    let pack = |slot, k| {
+    let mut pack = |slot, k| {
         let values = get(slot).expect("every model has its matrices");
-        Arc::new(Packed::from_rows(values.len() / k, k, |row, out| out.copy_from_slice(&values[row * k..][..k])))
+        let mut packed = rooms.next().unwrap_or_else(Packed::empty);
+        packed.refill(values.len() / k, k, |row, out| out.copy_from_slice(&values[row * k..][..k]));
+        Arc::new(packed)
     };
-    let matrix = |layer, fused: Fused| Matrix::Exact(pack(Slot::Matrix(layer, fused), fused.shape(config)[1]));
+    let mut matrix = |layer, fused: Fused| Matrix::Exact(pack(Slot::Matrix(layer, fused), fused.shape(config)[1]));
     let layers = (0..config.layers).map(|layer| Layer {
         attn_norm: vector(Slot::AttnNorm(layer)),
         qkv: matrix(layer, Fused::Qkv),
@@ -149,6 +151,17 @@ pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>]) -> Weights {
     let embed = pack(Slot::Embed, config.hidden);
     let head = Matrix::Exact(if config.tied { Arc::clone(&embed) } else { pack(Slot::Head, config.hidden) });
     Weights { embed, layers, final_norm: vector(Slot::FinalNorm), head }
+}
+
+/// Its matrices, in the order in which [`weights`] packs them.
+fn rooms(before: Weights) -> impl Iterator<Item = Packed> {
+    let Weights { embed, layers, head, .. } = before;
+    let in_layers = layers.into_iter().flat_map(|Layer { qkv, out, gate_up, down, .. }| [qkv, out, gate_up, down]);
+    // A tied head is the embedding, which comes when the last of the two is taken apart.
+    in_layers.chain([Matrix::Exact(embed), head]).filter_map(|matrix| match matrix {
+        Matrix::Exact(packed) => Arc::into_inner(packed),
+        _ => None,
+    })
 }
 
 /// A fully fine-tuned model: the f32 masters.
@@ -187,7 +200,7 @@ impl FullWeights {
     /// Packed for inference: the numbers that the last forward pass would have seen.
     #[must_use]
     pub fn weights(&self) -> Weights {
-        weights(&self.config, &self.values)
+        weights(&self.config, &self.values, None)
     }
 
     /// BLAKE3 of what is saved, as 64 hex digits: matrices in bf16, vectors in f32.

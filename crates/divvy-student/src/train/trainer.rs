@@ -90,8 +90,8 @@ impl<'a> Trainer<'a> {
     /// Packs the masters again after they changed.
     pub(crate) fn refresh(&mut self) {
         if matches!(self.method, Method::Full) {
-            let weights = full::weights(self.base.config, &self.parameters.values);
-            self.turned = Turned::of(&weights);
+            let weights = full::weights(self.base.config, &self.parameters.values, self.packed.take());
+            self.turned.turn_again(&weights);
             self.packed = Some(weights);
         }
     }
