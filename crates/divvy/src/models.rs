@@ -113,15 +113,9 @@ impl Registry {
             return Ok(Ready { client, id, concurrency, in_bulk: true });
         }
         let at_once: usize = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
-        let concurrency = if config.local { at_once } else { self.seats(at_once) };
+        let concurrency = if config.local { at_once } else { seats(at_once, self.store.shared().is_none()) };
         let client = Arc::new(Client::new(endpoints, self.store.clone(), config));
         Ok(Ready { client, id, concurrency, in_bulk: false })
-    }
-
-    /// Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
-    fn seats(&self, at_once: usize) -> usize {
-        let few = SEATS * at_once;
-        if self.store.shared().is_some() { few } else { few.max((MOST_SEATS * at_once).min(SEATS_ALONE)) }
     }
 
     /// A model whose replies are heard while they are written, for `divvy serve`. The recipe's budget is for its stages and
@@ -303,5 +297,23 @@ impl Models for Registry {
     fn add_student(&self, name: &str, base: &str, artefact: &Artefact) {
         let student = (base.to_owned(), artefact.clone());
         self.students.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), student);
+    }
+}
+
+/// Items that wait for their next try leave their place to others; the endpoints' own limits hold all the same.
+fn seats(at_once: usize, alone: bool) -> usize {
+    let few = SEATS * at_once;
+    if alone { few.max((MOST_SEATS * at_once).min(SEATS_ALONE)) } else { few }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_its_next_try_leaves_its_place_and_leaves_other_workers_their_share() {
+        let of = |alone| [1, 16, 64, 256, 1024].map(|at_once| seats(at_once, alone));
+        assert_eq!(of(true), [16, 256, 1024, 1024, 4096]);
+        assert_eq!(of(false), [4, 64, 256, 1024, 4096]);
     }
 }
