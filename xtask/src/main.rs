@@ -1,8 +1,9 @@
 //! `cargo xtask ci`: everything that must pass, step by step, each named and timed. `cargo xtask test` is the test
-//! step alone, `cargo xtask table` the dependency table alone; `fuzz` and `sbom` are for now and then. The steps are in
-//! [`steps`], the table in [`table`], what needs a tool of its own in [`tools`].
+//! step alone, `cargo xtask table` the dependency table alone; `fuzz`, `sbom` and `prices` are for now and then. The steps are
+//! in [`steps`], the table in [`table`], what needs a tool of its own in [`tools`], the list of prices in [`prices`].
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a build tool talks on the terminal")]
 
+mod prices;
 mod steps;
 mod table;
 mod tools;
@@ -18,7 +19,8 @@ usage: cargo xtask COMMAND
   test   the tests alone
   table  the dependency table alone
   fuzz   noise for what reads text of others', a minute each: cargo xtask fuzz [SECONDS] [TARGET]
-  sbom   what the program is made of: a CycloneDX file under target/sbom";
+  sbom   what the program is made of: a CycloneDX file under target/sbom
+  prices the list prices that divvy ships: cargo xtask prices LITELLM_LIST WHAT_IT_IS";
 
 fn main() -> ExitCode {
     let argument = std::env::args().nth(1);
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         Some("table") => run(&[steps::TABLE]),
         Some("fuzz") => tools::fuzz(std::env::args().skip(2)),
         Some("sbom") => tools::sbom(),
+        Some("prices") => prices(std::env::args().skip(2)),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(())
@@ -44,6 +47,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn prices(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let (Some(list), Some(taken), None) = (arguments.next(), arguments.next(), arguments.next()) else {
+        bail!("cargo xtask prices LIST WHAT_IT_IS, as in \"LiteLLM 1.2.3, 2026-11-26\"");
+    };
+    prices::write(list.as_ref(), &taken)
 }
 
 /// Runs every step, also after one failed, so that one run shows all there is to mend.

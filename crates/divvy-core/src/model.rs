@@ -124,6 +124,14 @@ impl fmt::Display for ModelSource {
     }
 }
 
+/// Of a URL, what stands between scheme and path, less whoever is named before it: `host` or `host:port`.
+#[must_use]
+pub fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
 /// What makes a model that model: digest of base, adapter, tokenizer, chat template and numerics profile for a local
 /// one; of provider and model name as declared for a remote one. Never of a path, a URL or a key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

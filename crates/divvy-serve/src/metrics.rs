@@ -13,7 +13,6 @@ use prometheus_client::{
 
 use crate::menu::Menu;
 use endpoints::Endpoints;
-pub(crate) use endpoints::host;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ByModel {

@@ -12,6 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use divvy_core::{
+    cost::{Prices, list},
     digest::Digest,
     model::{ModelId, ModelSource},
     recipe,
@@ -204,10 +205,9 @@ impl Registry {
             // Replies that somebody recorded took no time here.
             config.timed = !matches!(model.source, ModelSource::Recorded(_));
         }
-        let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse);
-        config.prices = prices.transpose().map_err(|error| format!("price: {error}"))?;
-        let prices = model.recipe.price.as_ref().map(divvy_core::cost::Prices::parse_batch);
-        config.batch_prices = prices.transpose().map_err(|error| format!("price: {error}"))?;
+        let price = list::price(&model.recipe);
+        config.prices = price.map(Prices::parse).transpose().map_err(|error| format!("price: {error}"))?;
+        config.batch_prices = price.map(Prices::parse_batch).transpose().map_err(|error| format!("price: {error}"))?;
         config.budget = Arc::clone(&self.budget);
         config.clock = Clock::starting_at(crate::clock::now_ms());
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);

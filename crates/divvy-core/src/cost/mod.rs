@@ -1,8 +1,9 @@
 //! What a call costs: whole nano-dollars, from prices written as decimal strings. Never a float. What questions and students
-//! cost is in `account`, how long an answer takes in `latency`.
+//! cost is in `account`, how long an answer takes in `latency`, what is charged where a recipe says nothing in `list`.
 
 pub mod account;
 pub mod latency;
+pub mod list;
 
 use std::time::Duration;
 
@@ -78,13 +79,13 @@ impl Prices {
         })
     }
 
-    /// Prices of a model in the mode that the recipe asks it in; `None` where the recipe has none.
+    /// Prices of a model in the mode that the recipe asks it in; `None` where neither the recipe nor [`list`] has one.
     ///
     /// # Errors
     /// See [`Prices::parse`] and [`Prices::parse_batch`].
     pub fn of(model: &recipe::Model) -> Result<Option<Self>, PriceError> {
         let parse = if model.mode == recipe::Mode::Batch { Self::parse_batch } else { Self::parse };
-        model.price.as_ref().map(parse).transpose()
+        list::price(model).map(parse).transpose()
     }
 
     /// What a call cost that a machine worked on for so long: [`Prices::cost`], and the machine's time.

@@ -297,7 +297,7 @@ pub struct Budget {
     pub tokens: Option<u64>,
     /// Most minutes of one `divvy` command; what is in flight or in line then comes to its end, and batches stay out.
     pub minutes: Option<u64>,
-    /// Most money, as a decimal string: `"5.00"`. Every endpoint needs its `price` then; a local model without one costs
+    /// Most money, as a decimal string: `"5.00"`. Every endpoint needs a price then, its own or a listed one; a local model without one costs
     /// nothing. What a machine's hours cost is known afterwards: calls in flight at the cap come to their end.
     pub dollars: Option<String>,
 }

@@ -34,7 +34,7 @@ pub struct Model {
     /// For an endpoint: what may be sent in any minute, retries included; tokens in and out together.
     pub requests_per_minute: Option<u64>,
     pub tokens_per_minute: Option<u64>,
-    /// Dollars per million tokens, or per hour of a machine, as decimal strings.
+    /// Dollars per million tokens, or per hour of a machine, as decimal strings; [`crate::cost::list`] where absent.
     pub price: Option<Price>,
     /// For a model that decomposes: it is held to JSON by a schema.
     #[serde(default)]

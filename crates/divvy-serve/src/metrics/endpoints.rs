@@ -3,6 +3,7 @@
 
 use std::{fmt, sync::Arc};
 
+use divvy_core::model::host;
 use divvy_llm::{BreakerState, EndpointState, Live};
 use prometheus_client::{
     collector::Collector,
@@ -95,13 +96,6 @@ fn labels(endpoints: &[EndpointState]) -> Vec<String> {
         if hosts[..at].contains(host) { format!("{host} {}", at + 1) } else { (*host).to_owned() }
     };
     hosts.iter().enumerate().map(label).collect()
-}
-
-/// Of a URL, what stands between scheme and path, less whoever is named before it.
-pub(crate) fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 
+use divvy_core::model::host;
 use opentelemetry::{InstrumentationScope, Key, KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{
@@ -15,7 +16,6 @@ use opentelemetry_sdk::{
 };
 
 use super::{Inner, Traces, TracesError, environment::Wanted};
-use crate::metrics::host;
 
 /// The version of the conventions that names are taken from.
 const SCHEMA: &str = "https://opentelemetry.io/schemas/1.41.0";

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use divvy_core::{
+    cost::{self, list},
     plan::Plan,
+    recipe::Recipe,
     records::{ItemState, Stage},
 };
 use divvy_flow::{
@@ -71,7 +73,22 @@ pub(super) async fn begin(session: &Session, last: Stage) -> anyhow::Result<RunI
         context.store.keep_recipe(run, recipe).await?;
     }
     say(&format!("{}: plan {}, store {}", context.plan.name, short(&context.digest), context.store.name()));
+    mention_listed_prices(&session.recipe, &context.plan);
     Ok(run)
+}
+
+/// What is charged on divvy's word and not the recipe's.
+fn mention_listed_prices(recipe: &Recipe, plan: &Plan) {
+    for name in plan.models_in_use() {
+        let Some(price) = recipe.models.get(&name).and_then(list::listed) else { continue };
+        let dollars = |price: &Option<String>| price.clone().unwrap_or_default();
+        say(&format!(
+            "{name}: ${} in and ${} out for a million tokens, as {} lists it; a `price` in the recipe goes before it",
+            dollars(&price.input),
+            dollars(&price.output),
+            list::origin()
+        ));
+    }
 }
 
 pub(super) async fn end(context: &Context, run: RunId, outcome: &Result<(), FlowError>) -> Result<(), FlowError> {
@@ -137,9 +154,9 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(&plan)?)?;
     grid(&plan, &questions);
     let lines = estimate::estimate(&plan, &questions);
-    let cost = |line: &estimate::Estimate| -> Option<i64> {
+    let cost_of = |line: &estimate::Estimate| -> Option<i64> {
         let model = recipe.models.get(&line.model)?;
-        let prices = divvy_core::cost::Prices::of(model).ok()??;
+        let prices = cost::Prices::of(model).ok()??;
         match prices.machine_hour > 0 {
             // How fast a machine is that is not this one, nobody knows before it was asked.
             true if model.source.starts_with("http") => None,
@@ -153,7 +170,7 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
         "stage", "model", "calls/rows", "tokens in", "tokens out", "price", "as"
     ));
     for line in &lines {
-        let price = cost(line).map_or_else(|| "–".to_owned(), divvy_core::cost::show_dollars);
+        let price = cost_of(line).map_or_else(|| "–".to_owned(), cost::show_dollars);
         let row = format!(
             "{:<9} {:<width$} {:>10} {:>13} {:>13}  {price:<12} {}",
             line.stage,
@@ -165,6 +182,7 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
         );
         say(row.trim_end());
     }
+    mention_listed_prices(&recipe, &plan);
     let local = |line: &&estimate::Estimate| {
         recipe.models.get(&line.model).is_none_or(|model| !model.source.starts_with("http"))
     };

@@ -2,7 +2,11 @@
 
 use std::sync::PoisonError;
 
-use divvy_core::{cost::Prices, model::ModelSource, recipe};
+use divvy_core::{
+    cost::{Prices, list},
+    model::ModelSource,
+    recipe,
+};
 use divvy_flow::forecast::{Pace, Paces};
 use divvy_llm::Rates;
 
@@ -32,7 +36,7 @@ impl Registry {
 
 fn pace(model: &Resolved) -> Pace {
     let recipe = &model.recipe;
-    let prices = recipe.price.as_ref().and_then(|price| Prices::parse(price).ok());
+    let prices = list::price(recipe).and_then(|price| Prices::parse(price).ok());
     let local = !matches!(model.source, ModelSource::Endpoint { .. });
     if local {
         return Pace { local, prices, at_once: batch(model), rates: Rates::default() };

@@ -8,7 +8,7 @@ use std::{
 use anyhow::Context as _;
 use divvy_core::{
     digest::Digest,
-    model::{ModelId, ModelSource},
+    model::{ModelId, ModelSource, host},
     recipe::{self, Recipe},
 };
 use divvy_data::models::{cache::Cache, fetch};
@@ -98,8 +98,9 @@ fn resolve_one(
     match &source {
         ModelSource::Endpoint { url } => {
             let served = model.model.clone().unwrap_or_default();
-            let provider = model.provider.clone().unwrap_or_else(|| host(url));
-            Ok(resolved(ModelId::remote(&provider, &served), None, None))
+            // A remote model is what its provider calls it; `http://host:port/v1` stands for a provider of its own.
+            let provider = model.provider.as_deref().unwrap_or_else(|| host(url));
+            Ok(resolved(ModelId::remote(provider, &served), None, None))
         }
         ModelSource::Recorded(Some(file)) => {
             let bytes = std::fs::read(file).with_context(|| format!("models.{name}: cannot read `{file}`"))?;
@@ -113,12 +114,6 @@ fn resolve_one(
             anyhow::bail!("models.{name}: `{source}` is not a model")
         }
     }
-}
-
-/// A remote model is what its provider calls it; `http://host:port/v1` stands for a provider of its own.
-fn host(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
 fn local(

@@ -59,6 +59,21 @@ fn a_budget_in_dollars_is_never_exceeded() {
     assert_eq!((bench.teacher.asked().len(), bench.repeats()), (REQUESTS, 0));
 }
 
+#[test]
+fn a_budget_in_dollars_knows_the_list_prices_of_known_endpoints() {
+    let bench = Bench::idle();
+    let at = |url: &str, model: &str, price: &str| {
+        let recipe = RECIPE.replace("URL", url).replace("\"teacher\"\n", &format!("{model:?}\n{price}"));
+        bench.recipe(&format!("{recipe}\n[budget]\ndollars = \"5\"\n")).run(&["run", "recipe.toml", "--dry-run"])
+    };
+    let listed = at("https://api.openai.com/v1", "gpt-4o-mini", "").stderr;
+    let told = "big: $0.15 in and $0.6 out for a million tokens, as LiteLLM";
+    assert!(listed.contains(told) && !listed.contains('–'), "{listed}");
+    let own = at("https://api.openai.com/v1", "gpt-4o-mini", "price = { input = \"1\", output = \"2\" }\n");
+    assert!(own.code == Some(0) && !own.stderr.contains("LiteLLM"), "{own:?}");
+    at("http://127.0.0.1:9/v1", "gpt-4o-mini", "").complains(2, &["models.big.price", "none is listed"]);
+}
+
 /// A limit that the run fits into changes nothing but is asked; the limiter's own tests have the clock.
 #[test]
 fn a_rate_holds_requests_back() {

@@ -52,12 +52,12 @@ impl Names<'_> {
         }
         let free = |name: &String| {
             let model = &self.recipe.models[name];
-            model.price.is_some() || !matches!(model.source.parse(), Ok(ModelSource::Endpoint { .. }))
+            cost::list::price(model).is_some() || !matches!(model.source.parse(), Ok(ModelSource::Endpoint { .. }))
         };
         match plan.models_in_use().iter().find(|name| !free(name)) {
             Some(name) => self.fail(
                 &format!("models.{name}.price"),
-                "a budget in dollars needs it: price = { input = \"0.15\", output = \"0.60\" }, dollars per million tokens",
+                "a budget in dollars needs it, and none is listed: price = { input = \"0.15\", output = \"0.60\" }, dollars per million tokens",
             ),
             None => Ok(()),
         }
