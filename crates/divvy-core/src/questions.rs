@@ -1,19 +1,21 @@
-//! Questions in their order, however many: what is kept of each in memory is where it lies and a hash of its id, 16 bytes
-//! together. The rest is written down once and read again as it comes up; where it lies is a [`Bodies`], in memory or, as
-//! divvy-data has it, in a file.
+//! Questions in their order, however many: they are written down once and read again as they come up, in a [`Bodies`] that is
+//! in memory or, as divvy-data has it, in a file. Those that lie one behind the other take no room in memory; a choice of some
+//! takes eight bytes each, and looking for ids twelve more.
 //!
 //! A body is the question's canonical JSON, so that the digest of a million questions parses none of them.
 
 mod index;
+mod places;
 
 use std::{
     fmt, io,
+    ops::Range,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use serde::Deserialize;
 
-use self::index::Index;
+use self::{index::Index, places::Places};
 use crate::{
     canonical,
     digest::Digest,
@@ -22,17 +24,23 @@ use crate::{
 
 /// Where bodies lie. They are never changed, and go when nobody refers to them.
 pub trait Bodies: Send + Sync {
-    /// Keeps a body and says where it lies.
+    /// Keeps a body and says where it lies: it begins where the one ends that was put before it.
     ///
     /// # Errors
     /// When there is no room for it.
-    fn put(&self, body: &[u8]) -> io::Result<u64>;
+    fn put(&self, body: &[u8]) -> io::Result<Range<u64>>;
 
-    /// Fills `body` with what lies at a place that `put` has named.
+    /// Fills `body` with what begins there, and says where it ends.
     ///
     /// # Errors
     /// When it cannot be read back.
-    fn get(&self, place: u64, body: &mut Vec<u8>) -> io::Result<()>;
+    fn get(&self, place: u64, body: &mut Vec<u8>) -> io::Result<u64>;
+
+    /// Where the body ends that begins there.
+    ///
+    /// # Errors
+    /// When that cannot be read.
+    fn behind(&self, place: u64) -> io::Result<u64>;
 
     /// An empty one of its kind.
     ///
@@ -46,18 +54,23 @@ pub trait Bodies: Send + Sync {
 pub struct InMemory(Mutex<Vec<Box<[u8]>>>);
 
 impl Bodies for InMemory {
-    fn put(&self, body: &[u8]) -> io::Result<u64> {
+    fn put(&self, body: &[u8]) -> io::Result<Range<u64>> {
         let mut bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         bodies.push(body.into());
-        Ok(bodies.len() as u64 - 1)
+        let end = bodies.len() as u64;
+        Ok(end - 1..end)
     }
 
-    fn get(&self, place: u64, body: &mut Vec<u8>) -> io::Result<()> {
+    fn get(&self, place: u64, body: &mut Vec<u8>) -> io::Result<u64> {
         let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = usize::try_from(place).ok().and_then(|place| bodies.get(place)).ok_or(io::ErrorKind::NotFound)?;
         body.clear();
         body.extend_from_slice(found);
-        Ok(())
+        Ok(place + 1)
+    }
+
+    fn behind(&self, place: u64) -> io::Result<u64> {
+        Ok(place + 1)
     }
 
     fn another(&self) -> io::Result<Arc<dyn Bodies>> {
@@ -71,19 +84,34 @@ impl Bodies for InMemory {
 /// to the store is safe.
 pub struct Questions {
     bodies: Arc<dyn Bodies>,
-    places: Vec<u64>,
-    /// Of each id, for the index.
-    hashes: Vec<u32>,
+    places: Places,
+    /// Made when an id is looked for that is not [`Questions::last`]'s.
     index: OnceLock<Index>,
-    /// The one read last: it is mostly asked for once more.
-    last: Mutex<Option<(usize, Arc<Question>)>>,
+    /// The one read last: it is mostly asked for once more, and the next one lies behind it.
+    last: Mutex<Option<Last>>,
+}
+
+struct Last {
+    position: usize,
+    end: u64,
+    question: Arc<Question>,
+}
+
+/// What has to be read of a question that is looked for.
+#[derive(Deserialize)]
+struct Named {
+    id: QuestionId,
 }
 
 impl Questions {
     /// None yet; what is pushed lies in `bodies`.
     #[must_use]
     pub fn kept_in(bodies: Arc<dyn Bodies>) -> Self {
-        Self { bodies, places: Vec::new(), hashes: Vec::new(), index: OnceLock::new(), last: Mutex::new(None) }
+        Self::at_places(bodies, Places::default())
+    }
+
+    fn at_places(bodies: Arc<dyn Bodies>, places: Places) -> Self {
+        Self { bodies, places, index: OnceLock::new(), last: Mutex::new(None) }
     }
 
     /// # Errors
@@ -93,13 +121,15 @@ impl Questions {
     /// At four thousand million questions.
     pub fn push(&mut self, question: &Question) -> io::Result<()> {
         let body = canonical::to_vec(question).expect("a question is plain JSON");
-        let hash = index::hash(&question.id);
-        self.places.push(self.bodies.put(&body)?);
-        self.hashes.push(hash);
+        self.push_body(&body)?;
         if let Some(index) = self.index.get_mut() {
-            index.add(&self.hashes);
+            index.add(index::hash(&question.id));
         }
         Ok(())
+    }
+
+    fn push_body(&mut self, body: &[u8]) -> io::Result<()> {
+        self.places.push(self.bodies.put(body)?, &*self.bodies)
     }
 
     #[must_use]
@@ -109,22 +139,34 @@ impl Questions {
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.len() == 0
     }
 
     /// # Panics
     /// Beyond the last one, or when it cannot be read back.
     #[must_use]
     pub fn at(&self, position: usize) -> Arc<Question> {
-        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, question)) = last().as_ref().filter(|(last, _)| *last == position) {
-            return Arc::clone(question);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = last.as_ref().filter(|last| last.position == position) {
+            return Arc::clone(&last.question);
         }
+        let before = last.as_ref().filter(|last| last.position + 1 == position);
+        let place = match before {
+            Some(before) => self.places.after(before.end, position, &*self.bodies),
+            None => self.places.at(position, &*self.bodies),
+        };
         let mut body = Vec::new();
-        self.read(position, &mut body);
+        let end = whole(place.and_then(|place| self.bodies.get(place, &mut body)));
         let question: Arc<Question> = Arc::new(serde_json::from_slice(&body).expect("what was put is a question"));
-        *last() = Some((position, Arc::clone(&question)));
+        *last = Some(Last { position, end, question: Arc::clone(&question) });
         question
+    }
+
+    /// The one that was read last, if that is its id.
+    #[must_use]
+    pub fn last(&self, id: &QuestionId) -> Option<Arc<Question>> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|last| last.question.id == *id).map(|last| Arc::clone(&last.question))
     }
 
     #[must_use]
@@ -141,23 +183,19 @@ impl Questions {
     /// # Panics
     /// When one cannot be read back.
     pub fn texts(&self) -> impl Iterator<Item = String> + '_ {
-        (0..self.len()).map(|position| {
-            let mut body = Vec::new();
-            self.read(position, &mut body);
-            String::from_utf8(body).expect("what was put is JSON")
-        })
+        self.read_each(|body| String::from_utf8(body.to_vec()).expect("what was put is JSON"))
     }
 
     /// Where the question of that id is, the first of several.
     #[must_use]
     pub fn position(&self, id: &QuestionId) -> Option<usize> {
-        let index = self.index.get_or_init(|| Index::of(&self.hashes));
-        index.like(&self.hashes, index::hash(id)).find(|position| self.at(*position).id == *id)
+        let index = self.index.get_or_init(|| Index::of(self.ids().map(|id| index::hash(&id))));
+        index.like(index::hash(id)).find(|position| self.at(*position).id == *id)
     }
 
     #[must_use]
     pub fn get(&self, id: &QuestionId) -> Option<Arc<Question>> {
-        self.position(id).map(|position| self.at(position))
+        self.last(id).or_else(|| self.position(id).map(|position| self.at(position)))
     }
 
     #[must_use]
@@ -166,16 +204,14 @@ impl Questions {
     }
 
     /// Those at these positions, in the order of the positions.
+    ///
+    /// # Panics
+    /// When those before one of them cannot be read back.
     #[must_use]
     pub fn choose(&self, positions: impl IntoIterator<Item = usize>) -> Self {
-        let (mut chosen, positions) = (Self::kept_in(Arc::clone(&self.bodies)), positions.into_iter());
-        chosen.places.reserve_exact(positions.size_hint().0);
-        chosen.hashes.reserve_exact(positions.size_hint().0);
-        for position in positions {
-            chosen.places.push(self.places[position]);
-            chosen.hashes.push(self.hashes[position]);
-        }
-        chosen
+        let all = whole(self.places.all(&*self.bodies));
+        let chosen = positions.into_iter().map(|position| all[position]).collect();
+        Self::at_places(Arc::clone(&self.bodies), Places::Anywhere(chosen))
     }
 
     /// The first so many of them, or all.
@@ -191,18 +227,7 @@ impl Questions {
 
     /// Positions by what is drawn for each id, equal ones in their old order.
     pub fn order_by<K: Ord>(&self, mut draw: impl FnMut(&QuestionId) -> K) -> impl ExactSizeIterator<Item = usize> {
-        /// What has to be read of a question.
-        #[derive(Deserialize)]
-        struct Named {
-            id: QuestionId,
-        }
-        let mut body = Vec::new();
-        let drawn = (0..self.len()).map(|position| {
-            self.read(position, &mut body);
-            let Named { id } = serde_json::from_slice(&body).expect("what was put is a question");
-            draw(&id)
-        });
-        let mut draws: Vec<(K, u32)> = drawn.zip(0..).collect();
+        let mut draws: Vec<(K, u32)> = self.ids().map(|id| draw(&id)).zip(0..).collect();
         draws.sort_unstable();
         draws.into_iter().map(|(_, position)| position as usize)
     }
@@ -213,21 +238,7 @@ impl Questions {
     /// When there is no room for them.
     pub fn append(&mut self, other: &Self) -> io::Result<()> {
         self.index = OnceLock::new();
-        self.places.reserve_exact(other.len());
-        self.hashes.reserve_exact(other.len());
-        let same = Arc::ptr_eq(&self.bodies, &other.bodies);
-        let mut body = Vec::new();
-        for (position, place) in other.places.iter().enumerate() {
-            let place = if same {
-                *place
-            } else {
-                other.read(position, &mut body);
-                self.bodies.put(&body)?
-            };
-            self.places.push(place);
-            self.hashes.push(other.hashes[position]);
-        }
-        Ok(())
+        other.read_each(|body| self.push_body(body)).collect()
     }
 
     /// The same, lying in their order: what is read from first to last is then read fast.
@@ -254,10 +265,24 @@ impl Questions {
         Digest::of_texts(schema, self.texts())
     }
 
-    fn read(&self, position: usize, body: &mut Vec<u8>) {
-        let read = self.bodies.get(self.places[position], body);
-        read.unwrap_or_else(|error| panic!("a question that was set aside cannot be read back: {error}"));
+    fn ids(&self) -> impl Iterator<Item = QuestionId> + '_ {
+        self.read_each(|body| serde_json::from_slice::<Named>(body).expect("what was put is a question").id)
     }
+
+    /// What is made of each body, from first to last.
+    fn read_each<'q, T>(&'q self, mut make: impl FnMut(&[u8]) -> T + 'q) -> impl Iterator<Item = T> + 'q {
+        let (bodies, mut body, mut end) = (&*self.bodies, Vec::new(), 0);
+        (0..self.len()).map(move |position| {
+            let place =
+                if position == 0 { self.places.at(0, bodies) } else { self.places.after(end, position, bodies) };
+            end = whole(place.and_then(|place| bodies.get(place, &mut body)));
+            make(&body)
+        })
+    }
+}
+
+fn whole<T>(read: io::Result<T>) -> T {
+    read.unwrap_or_else(|error| panic!("a question that was set aside cannot be read back: {error}"))
 }
 
 impl Default for Questions {
@@ -269,7 +294,7 @@ impl Default for Questions {
 
 impl Clone for Questions {
     fn clone(&self) -> Self {
-        self.choose(0..self.len())
+        Self::at_places(Arc::clone(&self.bodies), self.places.clone())
     }
 }
 

@@ -111,6 +111,10 @@ impl Inner {
         let (list, rest) = place(head);
         let entry = (rest, u32::try_from(seq).expect("fewer than four thousand million replies"));
         let list = &mut self.lists[list];
+        if list.len() == list.capacity() {
+            // Twice as much, as is usual, would leave a third of the memory unused.
+            list.reserve_exact(list.len() / 8 + 4);
+        }
         list.insert(list.partition_point(|earlier| *earlier < entry), entry);
     }
 }

@@ -47,10 +47,10 @@ fn every_id_is_found_while_more_are_pushed() {
 #[test]
 fn ids_of_one_hash_are_told_apart() {
     let hashes = [5, 21, 5, 37, 5];
-    let index = Index::of(&hashes);
-    assert_eq!(index.like(&hashes, 5).collect::<Vec<_>>(), [0, 2, 4], "21 and 37 have the same first seat");
-    assert_eq!(index.like(&hashes, 37).collect::<Vec<_>>(), [3]);
-    assert_eq!(index.like(&hashes, 53).count(), 0);
+    let index = Index::of(hashes.into_iter());
+    assert_eq!(index.like(5).collect::<Vec<_>>(), [0, 2, 4], "21 and 37 have the same first seat");
+    assert_eq!(index.like(37).collect::<Vec<_>>(), [3]);
+    assert_eq!(index.like(53).count(), 0);
 }
 
 #[test]
@@ -82,4 +82,34 @@ fn sets_are_joined_wherever_their_bodies_lie() {
     let expected: Vec<Question> = all.iter().chain(&more).chain(&all[..2]).cloned().collect();
     assert_eq!(joined, held(&expected));
     assert_eq!(joined.position(&more[2].id), Some(11));
+}
+
+#[test]
+fn sets_that_lie_together_do_not_disturb_each_other() {
+    let (all, bodies) = (some(140), Arc::new(InMemory::default()));
+    let set = || Questions::kept_in(Arc::clone(&bodies) as Arc<dyn Bodies>);
+    // One lies in a row until another comes between.
+    let (mut one, mut other) = (set(), set());
+    all[..70].iter().for_each(|question| one.push(question).unwrap());
+    let before = one.clone();
+    for question in &all[70..] {
+        other.push(question).unwrap();
+        one.push(question).unwrap();
+    }
+    assert_eq!((&one, &other, &before), (&held(&all), &held(&all[70..]), &held(&all[..70])));
+    for questions in [one, other] {
+        let backwards = questions.choose((0..questions.len()).rev());
+        assert!((0..questions.len()).all(|at| questions.at(at) == backwards.at(questions.len() - 1 - at)));
+    }
+}
+
+#[test]
+fn the_one_read_last_is_known_without_looking() {
+    let all = some(3);
+    let questions = held(&all);
+    assert_eq!(questions.last(&all[1].id), None);
+    assert_eq!((*questions.at(1)).clone(), all[1]);
+    assert_eq!(questions.last(&all[1].id).as_deref(), Some(&all[1]));
+    assert_eq!(questions.get(&all[2].id).as_deref(), Some(&all[2]));
+    assert_eq!(questions.last(&all[1].id), None);
 }

@@ -5,6 +5,7 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -56,7 +57,7 @@ impl Aside {
 }
 
 impl Bodies for Aside {
-    fn put(&self, body: &[u8]) -> io::Result<u64> {
+    fn put(&self, body: &[u8]) -> io::Result<Range<u64>> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let place = inner.written + inner.tail.len() as u64;
@@ -65,11 +66,19 @@ impl Bodies for Aside {
         if inner.tail.len() > self.most_in_memory {
             inner.write(&self.folder).map_err(|error| self.no_room(&error))?;
         }
-        Ok(place)
+        Ok(place..place + (LENGTH + body.len()) as u64)
     }
 
-    fn get(&self, place: u64, body: &mut Vec<u8>) -> io::Result<()> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).get(place, body)
+    fn get(&self, place: u64, body: &mut Vec<u8>) -> io::Result<u64> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        body.clear();
+        body.extend_from_slice(inner.find(place)?);
+        Ok(place + (LENGTH + body.len()) as u64)
+    }
+
+    fn behind(&self, place: u64) -> io::Result<u64> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(place + (LENGTH + inner.find(place)?.len()) as u64)
     }
 
     fn another(&self) -> io::Result<Arc<dyn Bodies>> {
@@ -90,22 +99,19 @@ impl Inner {
         Ok(())
     }
 
-    fn get(&mut self, place: u64, body: &mut Vec<u8>) -> io::Result<()> {
-        body.clear();
+    fn find(&mut self, place: u64) -> io::Result<&[u8]> {
         if let Some(from) = place.checked_sub(self.written) {
-            body.extend_from_slice(framed(&self.tail, from).ok_or(io::ErrorKind::NotFound)?);
-            return Ok(());
+            return framed(&self.tail, from).ok_or(io::ErrorKind::NotFound.into());
         }
-        if let Some(found) = place.checked_sub(self.block_begins).and_then(|from| framed(&self.block, from)) {
-            body.extend_from_slice(found);
-            return Ok(());
+        let here = place.checked_sub(self.block_begins).filter(|from| framed(&self.block, *from).is_some());
+        if let Some(from) = here {
+            return framed(&self.block, from).ok_or(io::ErrorKind::UnexpectedEof.into());
         }
         self.read(place, BLOCK)?;
         if let Some(length) = length(&self.block).filter(|length| LENGTH + length > BLOCK) {
             self.read(place, LENGTH + length)?;
         }
-        body.extend_from_slice(framed(&self.block, 0).ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
+        framed(&self.block, 0).ok_or(io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Reads so many bytes of the file, or what it has.
