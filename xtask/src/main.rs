@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Some("table") => run(&[steps::TABLE]),
         Some("fuzz") => tools::fuzz(std::env::args().skip(2)),
         Some("sbom") => tools::sbom(),
-        Some("prices") => prices(std::env::args().skip(2)),
+        Some("prices") => prices::write(std::env::args().skip(2)),
         Some("help" | "--help" | "-h") => {
             println!("{HELP}");
             Ok(())
@@ -47,13 +47,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn prices(mut arguments: impl Iterator<Item = String>) -> Result<()> {
-    let (Some(list), Some(taken), None) = (arguments.next(), arguments.next(), arguments.next()) else {
-        bail!("cargo xtask prices LIST WHAT_IT_IS, as in \"LiteLLM 1.2.3, 2026-11-26\"");
-    };
-    prices::write(list.as_ref(), &taken)
 }
 
 /// Runs every step, also after one failed, so that one run shows all there is to mend.

@@ -1,9 +1,9 @@
 //! `cargo xtask prices LIST WHAT_IT_IS`: writes the list prices that divvy ships, from LiteLLM's list of model prices (MIT licence,
 //! github.com/BerriAI/litellm, `model_prices_and_context_window.json`; every wheel of `litellm` has a copy).
 
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{collections::BTreeMap, fmt::Write};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 const TO: &str = "crates/divvy-core/src/cost/list.toml";
@@ -22,9 +22,12 @@ const HOSTS: &[(&str, &str)] = &[
     ("xai", "api.x.ai"),
 ];
 
-/// `list` is LiteLLM's file, `taken` says what it is, as in `LiteLLM 1.2.3, 2026-11-26`.
-pub(crate) fn write(list: &Path, taken: &str) -> Result<()> {
-    let text = std::fs::read_to_string(list).with_context(|| format!("{}", list.display()))?;
+/// LiteLLM's file, and what it is, as in `LiteLLM 1.2.3, 2026-11-26`.
+pub(crate) fn write(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let (Some(list), Some(taken), None) = (arguments.next(), arguments.next(), arguments.next()) else {
+        bail!("cargo xtask prices LIST WHAT_IT_IS, as in \"LiteLLM 1.2.3, 2026-11-26\"");
+    };
+    let text = std::fs::read_to_string(&list).with_context(|| list.clone())?;
     let models: BTreeMap<String, Value> = serde_json::from_str(&text)?;
     let mut written = format!(
         "# Dollars for a million tokens, by `cargo xtask prices`, which says where they are from. Not written by hand.\n\n\
