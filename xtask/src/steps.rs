@@ -29,6 +29,7 @@ pub(crate) const CI: &[Step] = &[
     TABLE,
     Step { name: "clippy", about: "no lint, in code and tests", run: clippy },
     TEST,
+    Step { name: "isa", about: "the engine's tests under each lesser instruction set", run: isa },
     Step { name: "docs", about: "documentation builds without a warning", run: docs },
     Step { name: "deny", about: "licences, advisories and banned crates", run: deny },
 ];
@@ -50,6 +51,37 @@ fn test() -> Result<Done> {
     }
     let missing = missing();
     if missing.is_empty() { Ok(Done::Passed) } else { Ok(Done::PassedWithout(missing.join("; "))) }
+}
+
+/// The kernels and the engine as slower processors run them. What the best instruction set does, [`test`] has seen.
+fn isa() -> Result<Done> {
+    for isa in lesser() {
+        println!("DIVVY_ISA={isa}");
+        let forced = [("DIVVY_ISA", isa)];
+        if installed("nextest") {
+            let engine = "package(divvy-kernels) + package(divvy-student)";
+            cargo(&["nextest", "run", "--workspace", "--locked", "--profile", "ci", "-E", engine], &forced)?;
+        } else {
+            cargo(&["test", "-p", "divvy-kernels", "-p", "divvy-student", "--locked", "--no-fail-fast"], &forced)?;
+        }
+    }
+    Ok(Done::Passed)
+}
+
+/// As `DIVVY_ISA` names them; the best that the machine has is not among them.
+fn lesser() -> Vec<&'static str> {
+    let mut all = vec!["portable"];
+    #[cfg(target_arch = "x86_64")]
+    {
+        let has = [
+            ("avx2", is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")),
+            ("avx512", is_x86_feature_detected!("avx512bf16")),
+            ("amx", std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains("amx_bf16"))),
+        ];
+        all.extend(has.into_iter().filter(|(_, has)| *has).map(|(isa, _)| isa));
+    }
+    all.pop();
+    all
 }
 
 /// What some tests read from outside the repository, and are skipped without.
