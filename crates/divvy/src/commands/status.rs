@@ -45,6 +45,12 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
         text.extend(pace.map(|pace| pace.line()));
         text.push_str(&left.iter().find(|(left, _)| left == stage).map(|(_, line)| line.clone()).unwrap_or_default());
     }
+    if too_many(&counts) {
+        let most = thousands(MOST_ITEMS);
+        text.push_str(&format!(
+            "above {most} items it is not looked up what each stage took and how long the rest takes\n"
+        ));
+    }
     students.iter().for_each(|student| text.push_str(&student_line(student)));
     text.push_str(&batches::lines(&context.store, (context.now)()).await?);
     workers(context).await?.iter().for_each(|worker| text.push_str(&worker_line(worker)));
@@ -210,8 +216,11 @@ impl Pace {
 
 /// What the calls behind each stage's items took; not looked up where there are very many.
 async fn paid(context: &Context, counts: &[ItemCount]) -> Result<BTreeMap<Stage, Paid>, FlowError> {
-    let many = counts.iter().map(|count| count.items).sum::<u64>() > MOST_ITEMS;
-    if many { Ok(BTreeMap::new()) } else { paid::by_stage(context).await }
+    if too_many(counts) { Ok(BTreeMap::new()) } else { paid::by_stage(context).await }
+}
+
+fn too_many(counts: &[ItemCount]) -> bool {
+    counts.iter().map(|count| count.items).sum::<u64>() > MOST_ITEMS
 }
 
 fn paid_line(paid: &Paid) -> String {
@@ -233,7 +242,7 @@ const MOST_ITEMS: u64 = 200_000;
 
 /// What the rest of each stage takes, told from the rows that are done.
 async fn left(session: &Session, counts: &[ItemCount]) -> Result<Vec<(Stage, String)>, FlowError> {
-    if counts.iter().map(|count| count.items).sum::<u64>() > MOST_ITEMS {
+    if too_many(counts) {
         return Ok(Vec::new());
     }
     session.find_students().await?;
