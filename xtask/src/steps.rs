@@ -53,7 +53,7 @@ fn test() -> Result<Done> {
     if missing.is_empty() { Ok(Done::Passed) } else { Ok(Done::PassedWithout(missing.join("; "))) }
 }
 
-/// The kernels and the engine as slower processors run them. What the best instruction set does, [`test`] has seen.
+/// The kernels and the engine as slower processors run them. What the best instruction set does, [`test()`] has seen.
 fn isa() -> Result<Done> {
     for isa in lesser() {
         println!("DIVVY_ISA={isa}");
