@@ -83,7 +83,7 @@ fn mention_listed_prices(recipe: &Recipe, plan: &Plan) {
         let Some(price) = recipe.models.get(&name).and_then(list::listed) else { continue };
         let dollars = |price: &Option<String>| price.clone().unwrap_or_default();
         say(&format!(
-            "{name}: ${} in and ${} out for a million tokens, as {} lists it; a `price` in the recipe goes before it",
+            "{name}: ${} in and ${} out for a million tokens by the list in divvy ({}); a `price` in the recipe goes before it",
             dollars(&price.input),
             dollars(&price.output),
             list::origin()

@@ -67,7 +67,7 @@ fn a_budget_in_dollars_knows_the_list_prices_of_known_endpoints() {
         bench.recipe(&format!("{recipe}\n[budget]\ndollars = \"5\"\n")).run(&["run", "recipe.toml", "--dry-run"])
     };
     let listed = at("https://api.openai.com/v1", "gpt-4o-mini", "").stderr;
-    let told = "big: $0.15 in and $0.6 out for a million tokens, as LiteLLM";
+    let told = "big: $0.15 in and $0.6 out for a million tokens by the list in divvy (LiteLLM";
     assert!(listed.contains(told) && !listed.contains('–'), "{listed}");
     let own = at("https://api.openai.com/v1", "gpt-4o-mini", "price = { input = \"1\", output = \"2\" }\n");
     assert!(own.code == Some(0) && !own.stderr.contains("LiteLLM"), "{own:?}");
