@@ -1,6 +1,6 @@
 //! Questions in their order, however many: they are written down once and read again as they come up, in a [`Bodies`] that is
-//! in memory or, as divvy-data has it, in a file. Those that lie one behind the other take no room in memory; a choice of some
-//! takes eight bytes each, and looking for ids twelve more.
+//! in memory or, as divvy-data has it, in a file. Those that lie one behind the other take next to no memory; a choice of
+//! some takes eight bytes each, and looking for ids ten to sixteen more.
 //!
 //! A body is the question's canonical JSON, so that the digest of a million questions parses none of them.
 

@@ -44,9 +44,8 @@ impl Splits {
     /// One of [`Splits::for_students`].
     #[must_use]
     pub fn for_student(&self, id: &QuestionId) -> Option<Arc<Question>> {
-        // The one that was just read, of either: nothing is looked for then.
-        let last = self.train.last(id).or_else(|| self.dev.last(id));
-        last.or_else(|| self.train.get(id)).or_else(|| self.dev.get(id))
+        // For one of dev that was just read, train is not searched.
+        self.dev.last(id).or_else(|| self.train.get(id)).or_else(|| self.dev.get(id))
     }
 
     /// Carves `dev_rows` questions from `train`, chosen by the seed whatever their order.

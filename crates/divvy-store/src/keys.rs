@@ -112,7 +112,7 @@ impl Inner {
         let entry = (rest, u32::try_from(seq).expect("fewer than four thousand million replies"));
         let list = &mut self.lists[list];
         if list.len() == list.capacity() {
-            // Twice as much, as is usual, would leave a third of the memory unused.
+            // Twice as much, as is usual, would leave up to half of the memory unused.
             list.reserve_exact(list.len() / 8 + 4);
         }
         list.insert(list.partition_point(|earlier| *earlier < entry), entry);

@@ -104,14 +104,13 @@ impl Inner {
             return framed(&self.tail, from).ok_or(io::ErrorKind::NotFound.into());
         }
         let here = place.checked_sub(self.block_begins).filter(|from| framed(&self.block, *from).is_some());
-        if let Some(from) = here {
-            return framed(&self.block, from).ok_or(io::ErrorKind::UnexpectedEof.into());
+        if here.is_none() {
+            self.read(place, BLOCK)?;
+            if let Some(length) = length(&self.block).filter(|length| LENGTH + length > BLOCK) {
+                self.read(place, LENGTH + length)?;
+            }
         }
-        self.read(place, BLOCK)?;
-        if let Some(length) = length(&self.block).filter(|length| LENGTH + length > BLOCK) {
-            self.read(place, LENGTH + length)?;
-        }
-        framed(&self.block, 0).ok_or(io::ErrorKind::UnexpectedEof.into())
+        framed(&self.block, here.unwrap_or(0)).ok_or(io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Reads so many bytes of the file, or what it has.
