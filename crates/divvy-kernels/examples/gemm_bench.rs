@@ -2,7 +2,7 @@
 //! (`DIVVY_ISA`, `RAYON_NUM_THREADS`): `cargo run --release -p divvy-kernels --example gemm_bench [REPEATS]`.
 //! With one thread the time is processor time, so that a busy machine does not blur it.
 //! `gemm_bench REPEATS M,N,K …` prints GFLOP/s of these shapes in bf16 alone, a line each, after a first line with what
-//! the bf16 dot products of AVX-512 could do if nothing but them were issued (0 where there are none).
+//! the bf16 products of AMX, or else of AVX-512, could do if nothing but them were issued (0 where there are none).
 #![expect(clippy::print_stdout, reason = "a benchmark's output")]
 
 use divvy_kernels::{Input, Isa, Packed, Packed8, Write, matmul, matmul8, mm_tn};
@@ -54,19 +54,60 @@ fn one_shape(shape: &str, repeats: usize) -> f64 {
     (2 * m * n * k) as f64 / best(repeats, || matmul(&x, &w, &mut y, m, Write::Set)) / 1e9
 }
 
-/// GFLOP/s of all threads that do nothing but bf16 dot products in registers.
+/// GFLOP/s of all threads that do nothing but bf16 products in registers.
 fn issue_rate(repeats: usize) -> f64 {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16") {
+    {
         const TURNS: usize = 400_000;
-        // SAFETY: the instructions are there.
-        let issue = || unsafe { dot_products(TURNS) };
+        let (issue, multiply_adds): (fn(usize), usize) = match Isa::current() {
+            // SAFETY: the instructions are there, and Linux has given its permission.
+            Isa::Amx => (|turns| unsafe { tile_products(turns) }, 6 * 16 * 16 * 32),
+            // SAFETY: the instructions are there.
+            Isa::Avx512 => (|turns| unsafe { dot_products(turns) }, 16 * 32),
+            Isa::Avx2 | Isa::Portable => return 0.0,
+        };
         let threads = rayon::current_num_threads();
-        let seconds = best(10 * repeats, || if threads == 1 { issue() } else { drop(rayon::broadcast(|_| issue())) });
-        return (threads * TURNS * 16 * 64) as f64 / seconds / 1e9;
+        let all = || if threads == 1 { issue(TURNS) } else { drop(rayon::broadcast(|_| issue(TURNS))) };
+        (threads * TURNS * 2 * multiply_adds) as f64 / best(10 * repeats, all) / 1e9
     }
-    let _ = repeats;
-    0.0
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = repeats;
+        0.0
+    }
+}
+
+/// Six independent tiles of sums; the numbers are whatever zeroed tiles hold.
+///
+/// # Safety
+/// The processor has AMX with bf16 and the process may use it.
+#[cfg(target_arch = "x86_64")]
+unsafe fn tile_products(turns: usize) {
+    // Palette 1; eight tiles of 16 rows of 64 bytes (Intel SDM, "Tile configuration").
+    let mut configuration = [0u8; 64];
+    configuration[0] = 1;
+    (0..8).for_each(|tile| (configuration[16 + 2 * tile], configuration[48 + tile]) = (64, 16));
+    // SAFETY: the configuration is read, tiles alone are touched besides, and all of them are declared.
+    unsafe {
+        std::arch::asm!(
+            "ldtilecfg [{configuration}]",
+            "2:",
+            "tdpbf16ps tmm0, tmm6, tmm7",
+            "tdpbf16ps tmm1, tmm6, tmm7",
+            "tdpbf16ps tmm2, tmm6, tmm7",
+            "tdpbf16ps tmm3, tmm6, tmm7",
+            "tdpbf16ps tmm4, tmm6, tmm7",
+            "tdpbf16ps tmm5, tmm6, tmm7",
+            "dec {turns}",
+            "jnz 2b",
+            "tilerelease",
+            configuration = in(reg) configuration.as_ptr(),
+            turns = inout(reg) turns => _,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
 }
 
 /// Sixteen independent sums, more than latency × instructions a cycle; in assembly, so that nothing else is issued.

@@ -3,6 +3,7 @@
 //! in rising order, so that its value does not depend on how rows, columns and `k` are cut into calls.
 
 use crate::Write;
+use crate::dispatch::Block;
 use crate::operands::Term;
 
 /// Whether the processor has the instructions.
@@ -24,6 +25,21 @@ pub(crate) fn product(terms: &[Term], y: &mut [f32], write: Write) {
     x86::product(terms, y, write);
 }
 
+/// `(+)= left · right` into a block of `y`, on the calling thread.
+///
+/// # Safety
+/// No other task reads or writes this block.
+#[cfg(target_arch = "x86_64")]
+pub(crate) unsafe fn product_here(term: Term, into: Block, write: Write) {
+    // SAFETY: passed on.
+    unsafe { x86::product_here(term, into, write) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) unsafe fn product_here(_term: Term, _into: Block, _write: Write) {
+    unreachable!("no machine of this kind is said to have AVX-512")
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn product(_terms: &[Term], _y: &mut [f32], _write: Write) {
     unreachable!("no machine of this kind is said to have AVX-512")
@@ -32,7 +48,7 @@ pub(crate) fn product(_terms: &[Term], _y: &mut [f32], _write: Write) {
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use super::*;
-    use crate::dispatch::{Shared, by_shape};
+    use crate::dispatch::by_shape;
     use crate::matmul::for_each_task;
     use crate::packed::{DEPTH, PANEL};
     use crate::tile::{Dest, strips};
@@ -51,14 +67,21 @@ mod x86 {
         assert!(terms.iter().all(|term| (term.left.m, term.right.n) == (m, n)), "avx512: every term is [m, n]");
         assert_eq!(y.len(), m * n, "avx512: y is [m, n]");
         let work = terms.iter().map(|term| term.right.k).sum::<usize>() * PANEL;
-        let job = Job { terms, n, y: Shared::new(y) };
+        let job = Job { terms, n, into: Block::whole(y, n) };
         for_each_task(m, n.div_ceil(PANEL), work, |rows, panels| job.run(rows, panels, write));
+    }
+
+    /// # Safety
+    /// No other task reads or writes this block.
+    pub(super) unsafe fn product_here(term: Term, into: Block, write: Write) {
+        let (m, n) = (term.left.m, term.right.n);
+        Job { terms: &[term], n, into }.run(0..m, 0..n.div_ceil(PANEL), write);
     }
 
     struct Job<'a> {
         terms: &'a [Term<'a>],
         n: usize,
-        y: Shared,
+        into: Block,
     }
 
     impl Job<'_> {
@@ -96,15 +119,17 @@ mod x86 {
         ) {
             let (n, depth) = (self.n, term.right.k.next_multiple_of(DEPTH) / 2);
             let lines = &term.right.lines[panel * depth + pairs.start..(panel + count - 1) * depth + pairs.end];
-            let left = &term.left.lines[rows.start * term.left.stride..rows.end * term.left.stride];
+            let line = pairs.start * 2 / DEPTH;
+            let (first, last) = (rows.start * term.left.stride + line, (rows.end - 1) * term.left.stride);
+            let left = &term.left.lines[first..last + (pairs.end * 2).div_ceil(DEPTH)];
             let call = Call {
-                left: left.as_ptr().cast::<i32>().wrapping_add(pairs.start),
+                left: left.as_ptr().cast(),
                 left_row: term.left.stride * PANEL,
                 right: lines.as_ptr().cast(),
                 right_panel: depth * PANEL,
                 pairs: pairs.len(),
                 // SAFETY: within y, because the rows and the first column of the panel are.
-                dest: Dest { at: unsafe { self.y.pointer(rows.start * n + panel * PANEL) }, row: n },
+                dest: Dest { at: unsafe { self.into.pointer(rows.start, panel * PANEL) }, row: self.into.row },
                 last: (n - (panel + count - 1) * PANEL).min(PANEL),
                 write,
             };

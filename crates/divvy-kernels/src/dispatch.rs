@@ -93,6 +93,34 @@ impl Shared {
     }
 }
 
+/// A rectangle of a buffer of rows, as the destination of a product.
+#[derive(Clone, Copy)]
+pub(crate) struct Block {
+    buffer: Shared,
+    at: usize,
+    /// Values from row to row.
+    pub(crate) row: usize,
+}
+
+impl Block {
+    /// All of `y`, rows of `n`.
+    pub(crate) fn whole(y: &mut [f32], n: usize) -> Block {
+        Block { buffer: Shared::new(y), at: 0, row: n }
+    }
+
+    /// What lies right of and below an element.
+    pub(crate) fn from(self, row: usize, column: usize) -> Block {
+        Block { at: self.at + row * self.row + column, ..self }
+    }
+
+    /// # Safety
+    /// As for [`Shared::pointer`].
+    pub(crate) unsafe fn pointer(self, row: usize, column: usize) -> *mut f32 {
+        // SAFETY: passed on.
+        unsafe { self.buffer.pointer(self.at + row * self.row + column) }
+    }
+}
+
 /// Elements below which splitting costs more than it gains.
 const GRAIN: usize = 1 << 14;
 

@@ -1,13 +1,18 @@
 //! Rows that several products read, as with a frozen matrix and the low-rank factors beside it (LoRA, arXiv
 //! 2106.09685): where the instruction set rounds, they are rounded once.
 
+use crate::dispatch::{Shared, row_blocks};
 use crate::operands::{self, LeftTiles, RightPanels, Term};
-use crate::products::{mm_nn, mm_nt};
-use crate::{Isa, Packed, Write, matmul};
+use crate::packed::Line;
+use crate::products::{mm_nn, mm_nt, mm_tn_for};
+use crate::{Gate, Isa, Packed, Write, gated, matmul, rms_norm};
+use std::borrow::Cow;
+use std::ops::Range;
 
 /// Rows `x[m, k]`.
 pub struct Input<'a> {
-    values: &'a [f32],
+    /// Nothing where they were rounded as soon as they were computed.
+    values: Cow<'a, [f32]>,
     m: usize,
     k: usize,
     isa: Isa,
@@ -33,7 +38,66 @@ impl<'a> Input<'a> {
     fn new_for(isa: Isa, values: &'a [f32], m: usize, k: usize) -> Self {
         assert_eq!(values.len(), m * k, "input: x is [m, k] = [{m}, {k}]");
         let rounded = (isa.rounds() && m > 0).then(|| LeftTiles::from_rows(values, m, k));
-        Self { values, m, k, isa, rounded }
+        Self { values: Cow::Borrowed(values), m, k, isa, rounded }
+    }
+
+    /// Rows that `fill(rows, out)` computes: where the instruction set rounds, they never lie in memory in f32.
+    fn filled(isa: Isa, m: usize, k: usize, fill: impl Fn(Range<usize>, &mut [f32]) + Sync) -> Input<'static> {
+        if isa.rounds() && m > 0 {
+            let rounded = Some(LeftTiles::filled(m, k, fill));
+            return Input { values: Cow::Borrowed(&[]), m, k, isa, rounded };
+        }
+        let mut values = vec![0f32; m * k];
+        let out = Shared::new(&mut values);
+        row_blocks(m, k, |first, rows| {
+            // SAFETY: row blocks are disjoint, and the borrow outlives the tasks.
+            fill(first..first + rows, unsafe { out.slice(first * k, rows * k) });
+        });
+        Input { values: Cow::Owned(values), m, k, isa, rounded: None }
+    }
+
+    /// What [`rms_norm`] makes of `x`, which has the width of `weight`.
+    ///
+    /// # Panics
+    /// As `rms_norm`.
+    pub fn normed(x: &[f32], weight: &[f32], eps: f32, inv_rms: &mut [f32]) -> Input<'static> {
+        let (rows, width) = (inv_rms.len(), weight.len());
+        assert_eq!(x.len(), rows * width, "input: x is [rows, width] = [{rows}, {width}]");
+        let inverse = Shared::new(inv_rms);
+        Self::filled(Isa::current(), rows, width, |rows, out| {
+            // SAFETY: each row is computed once, and the borrow outlives the tasks.
+            let inverse = unsafe { inverse.slice(rows.start, rows.len()) };
+            rms_norm(&x[rows.start * width..rows.end * width], weight, eps, out, inverse);
+        })
+    }
+
+    /// What [`gated`](fn@gated) makes of `gate_up[m, 2f]`.
+    ///
+    /// # Panics
+    /// As `gated`.
+    pub fn gated(gate: Gate, gate_up: &[f32], f: usize) -> Input<'static> {
+        assert!(f > 0 && gate_up.len().is_multiple_of(2 * f), "input: gate_up is [m, 2f], f = {f}");
+        Self::filled(Isa::current(), gate_up.len() / (2 * f), f, |rows, out| {
+            gated(gate, &gate_up[rows.start * 2 * f..rows.end * 2 * f], out, f);
+        })
+    }
+
+    /// `c[n, k] (+)= alpha · a[m, n]ᵀ · x`: a weight gradient, summed over the `m` rows in order. Rounded rows are read as they are,
+    /// and `a` is rounded too.
+    ///
+    /// # Panics
+    /// When a slice does not have its shape's length.
+    pub fn mm_tn(&self, a: &[f32], c: &mut [f32], n: usize, alpha: f32, write: Write) {
+        let [m, k] = [self.m, self.k];
+        let Some(rounded) = &self.rounded else {
+            return mm_tn_for(self.isa, a, &self.values, c, m, n, k, alpha, write);
+        };
+        assert_eq!(a.len(), m * n, "input: a is [m, n] = [{m}, {n}]");
+        let left = LeftTiles::from_columns(a, n, m, alpha);
+        let pack = |depth: Range<usize>, columns: Range<usize>, lines: &mut Vec<Line>| {
+            rounded.rows().pack_here(depth, columns, lines);
+        };
+        operands::product_of_rows(self.isa, &left, pack, [k, m], c, write);
     }
 
     /// `y[m, n] (+)= x · W[n, k]ᵀ (+ alpha · u · b)`. Row `i` has the same bits whatever `m` and the number of threads.
@@ -50,19 +114,19 @@ impl<'a> Input<'a> {
             assert_eq!(b.len(), inner * n, "input: b is [inner, n] = [{inner}, {n}]");
         }
         let Some(left) = &self.rounded else {
-            matmul(self.values, w, y, m, write);
+            matmul(&self.values, w, y, m, write);
             if let Some(LowRank { u, b, inner, alpha }) = beside {
                 mm_nn(self.isa, u, b, y, m, n, inner, alpha, Write::Add);
             }
             return;
         };
-        let wide = Term { left, right: RightPanels { lines: &w.lines, n, k } };
+        let wide = Term { left: left.rows(), right: RightPanels { lines: &w.lines, n, k } };
         let Some(LowRank { u, b, inner, alpha }) = beside else {
             return operands::product(self.isa, &[wide], y, write);
         };
         let left = LeftTiles::from_rows(u, m, inner);
-        let lines = operands::pack_right(b, n, 1, n, inner, alpha);
-        let narrow = Term { left: &left, right: RightPanels { lines: &lines, n, k: inner } };
+        let lines = operands::pack(b, n, alpha);
+        let narrow = Term { left: left.rows(), right: RightPanels { lines: &lines, n, k: inner } };
         operands::product(self.isa, &[wide, narrow], y, write);
     }
 
@@ -73,11 +137,11 @@ impl<'a> Input<'a> {
     pub fn mm_nt(&self, w: &[f32], y: &mut [f32], n: usize, alpha: f32) {
         let [m, k] = [self.m, self.k];
         let Some(left) = &self.rounded else {
-            return mm_nt(self.isa, self.values, w, y, m, n, k, alpha, Write::Set);
+            return mm_nt(self.isa, &self.values, w, y, m, n, k, alpha, Write::Set);
         };
         assert_eq!(w.len(), n * k, "input: w is [n, k] = [{n}, {k}]");
-        let lines = operands::pack_right(w, 1, k, n, k, alpha);
-        let term = Term { left, right: RightPanels { lines: &lines, n, k } };
+        let lines = operands::pack_turned(w, k, alpha);
+        let term = Term { left: left.rows(), right: RightPanels { lines: &lines, n, k } };
         operands::product(self.isa, &[term], y, Write::Set);
     }
 }
@@ -126,6 +190,45 @@ mod tests {
                 assert_close(&y, &expected, 8e-6 * (k as f64).sqrt(), &format!("{isa:?} {m}x{n}x{k}"));
             }
         }
+    }
+
+    #[test]
+    fn weight_gradients_agree_with_a_naive_product() {
+        let turned = |values: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+            (0..rows * columns).map(|i| values[i % rows * columns + i / rows]).collect()
+        };
+        for isa in isas() {
+            for [m, n, k] in [[1, 1, 1], [40, 16, 33], [1100, 48, 150], [70, 300, 64]] {
+                let (x, a) = (random(m * k, 14), random(m * n, 15));
+                let mut c = random(n * k, 16);
+                let half: Vec<f32> = a.iter().map(|value| 0.5 * value).collect();
+                let sums = naive(&turned(&seen_by(isa, &half), m, n), &turned(&seen_by(isa, &x), m, k), n, k, m);
+                let expected: Vec<f64> = sums.iter().zip(&c).map(|(sum, c)| sum + f64::from(*c)).collect();
+                Input::new_for(isa, &x, m, k).mm_tn(&a, &mut c, n, 0.5, Write::Add);
+                assert_close(&c, &expected, 8e-6 * (m as f64).sqrt(), &format!("{isa:?} {m} {n} {k}"));
+            }
+        }
+    }
+
+    #[test]
+    fn rows_that_are_computed_are_those_that_were() {
+        let (rows, width) = (70, 100);
+        let (x, weight) = (random(rows * width, 17), random(width, 18));
+        for isa in isas() {
+            let w = packed(isa, &random(5 * width, 19), 5, width);
+            let fill = |rows: Range<usize>, out: &mut [f32]| {
+                rms_norm(&x[rows.start * width..rows.end * width], &weight, 1e-5, out, &mut vec![0.0; rows.len()]);
+            };
+            let (mut normed, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
+            rms_norm(&x, &weight, 1e-5, &mut normed, &mut inverse);
+            let (mut one, mut other) = (vec![0.0; rows * 5], vec![0.0; rows * 5]);
+            Input::filled(isa, rows, width, fill).matmul(&w, None, &mut one, Write::Set);
+            Input::new_for(isa, &normed, rows, width).matmul(&w, None, &mut other, Write::Set);
+            assert_eq!(one, other, "{isa:?}");
+        }
+        let mut inverse = vec![0.0; rows];
+        Input::normed(&x, &weight, 1e-5, &mut inverse);
+        assert!(inverse.iter().all(|value| *value > 0.0));
     }
 
     #[test]

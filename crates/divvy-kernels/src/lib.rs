@@ -28,6 +28,7 @@ mod optimiser;
 mod packed;
 mod products;
 mod rope;
+mod rounding;
 mod softmax;
 #[cfg(test)]
 mod testing;

@@ -28,9 +28,9 @@ pub fn matmul(x: &[f32], w: &Packed, y: &mut [f32], m: usize, write: Write) {
         return;
     }
     if w.isa.rounds() {
-        let left = &LeftTiles::from_rows(x, m, w.k());
+        let left = LeftTiles::from_rows(x, m, w.k());
         let right = RightPanels { lines: &w.lines, n: w.n(), k: w.k() };
-        return operands::product(w.isa, &[Term { left, right }], y, write);
+        return operands::product(w.isa, &[Term { left: left.rows(), right }], y, write);
     }
     if w.k().is_multiple_of(2) {
         return product(x, w.k(), w, y, m, write);

@@ -6,8 +6,9 @@
 
 use crate::dispatch::Shared;
 use crate::matmul::for_each_task;
-use crate::operands::{self, RightPanels, Term};
-use crate::packed::PANEL;
+use crate::operands::{self, LeftTiles, RightPanels, Term};
+use crate::packed::{Line, PANEL};
+use crate::rounding::Source;
 use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile, tile_edge};
 use crate::{Isa, Write};
 use std::ops::Range;
@@ -76,11 +77,25 @@ const WIDE: usize = 256;
 /// # Panics
 /// When a slice does not have its shape's length.
 pub fn mm_tn(a: &[f32], b: &[f32], c: &mut [f32], m: usize, n: usize, k: usize, alpha: f32, write: Write) {
+    mm_tn_for(Isa::current(), a, b, c, m, n, k, alpha, write);
+}
+
+pub(crate) fn mm_tn_for(
+    isa: Isa,
+    a: &[f32],
+    b: &[f32],
+    c: &mut [f32],
+    m: usize,
+    n: usize,
+    k: usize,
+    alpha: f32,
+    write: Write,
+) {
     assert_eq!(a.len(), m * n, "mm_tn: a is [m, n] = [{m}, {n}]");
     assert_eq!(b.len(), m * k, "mm_tn: b is [m, k] = [{m}, {k}]");
     assert_eq!(c.len(), n * k, "mm_tn: c is [n, k] = [{n}, {k}]");
     let (left, right) = (View { values: a, row: 1, column: n }, View { values: b, row: k, column: 1 });
-    weight_gradient(Isa::current(), left, right, c, [n, k, m], alpha, write);
+    weight_gradient(isa, left, right, c, [n, k, m], alpha, write);
 }
 
 fn weight_gradient(isa: Isa, left: View, right: View, c: &mut [f32], shape: [usize; 3], alpha: f32, write: Write) {
@@ -133,9 +148,21 @@ struct Part<'a> {
 
 /// The same with both operands rounded to bf16, the right one after the factor `alpha`; sums are f32.
 fn rounded(isa: Isa, left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 3], alpha: f32, write: Write) {
-    let lines = operands::pack_right(right.values, right.row, right.column, n, k, alpha);
-    let from = if left.column == 1 { operands::LeftTiles::from_rows } else { operands::LeftTiles::from_columns };
-    let term = Term { left: &from(left.values, m, k), right: RightPanels { lines: &lines, n, k } };
+    let left = if left.column == 1 {
+        LeftTiles::from_rows(left.values, m, k)
+    } else {
+        LeftTiles::from_columns(left.values, m, k, 1.0)
+    };
+    if right.column == 1 {
+        let pack = |depth: Range<usize>, columns: Range<usize>, lines: &mut Vec<Line>| {
+            let values = &right.values[depth.start * n + columns.start..];
+            let part = Source { values, step: n, rows: depth.len(), columns: columns.len(), factor: alpha };
+            operands::pack_here(part, lines);
+        };
+        return operands::product_of_rows(isa, &left, pack, [n, k], y, write);
+    }
+    let lines = operands::pack_turned(right.values, k, alpha);
+    let term = Term { left: left.rows(), right: RightPanels { lines: &lines, n, k } };
     operands::product(isa, &[term], y, write);
 }
 

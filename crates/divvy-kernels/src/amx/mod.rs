@@ -1,10 +1,10 @@
 //! Intel AMX: products of bf16 matrix tiles with f32 sums. The left operand is rounded to bf16 rows, the right one lies
 //! in the panels of `packed`; two row tiles meet two panels in each kernel call. The code itself needs AMX and AVX2 only.
 //!
-//! Where it was run: the tests run this code on every x86-64 Linux machine, on one without AMX under the emulator of
-//! `emulator.rs`, which traps and interprets exactly the instructions used here. The kernel's instruction sequence was
-//! first tried on real hardware in a prototype; this code itself has so far run under emulation only. So it is believed
-//! only where it proves itself when the process starts; elsewhere AVX-512 does its work.
+//! Where it was run: on an Intel Xeon with AMX (LOG.md, 2026-11-26). The tests run this code on every x86-64 Linux
+//! machine, on one without AMX under the emulator of `emulator.rs`, which traps and interprets exactly the instructions
+//! used here. On any machine it is believed only where it proves itself when the process starts; elsewhere AVX-512 does
+//! its work.
 
 #[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
 mod emulator;
@@ -14,7 +14,9 @@ mod kernel;
 mod product;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(crate) use product::product;
+pub(crate) use kernel::{Segment, Tiles, bytes_two_by_two, has_bytes};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use product::{product, product_here};
 
 /// Whether this machine has AMX that computes what it should.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -24,10 +26,7 @@ pub(crate) fn available() -> bool {
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-use crate::{
-    Write,
-    operands::{LeftTiles, RightPanels},
-};
+use crate::{Write, dispatch::Block, operands::Term};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
 pub(crate) fn available() -> bool {
@@ -35,7 +34,12 @@ pub(crate) fn available() -> bool {
 }
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub(crate) fn product(_left: &LeftTiles, _right: RightPanels, _y: &mut [f32], _write: Write) {
+pub(crate) fn product(_terms: &[Term], _y: &mut [f32], _write: Write) {
+    unreachable!("no machine of this kind is said to have AMX")
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub(crate) unsafe fn product_here(_term: Term, _into: Block, _write: Write) {
     unreachable!("no machine of this kind is said to have AMX")
 }
 

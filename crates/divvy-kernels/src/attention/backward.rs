@@ -1,9 +1,12 @@
 //! The backward pass: probabilities are computed again from the saved log-denominators, block against block. One task
 //! owns one key head of one sequence, so that its key and value gradients need no locks and have one order of summation.
 
-use super::block::{Matrix, Rows, product, product_turned};
+use super::block::{Matrix, Rows};
+use super::operand::{KeptLeft, KeptRight, Numerics, Part};
 use super::{BLOCK, Heads, check_starts};
 use crate::dispatch::{Shared, per_isa};
+use crate::operands::LeftTiles;
+use crate::packed::Line;
 use crate::{Isa, Write, math};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -21,6 +24,20 @@ pub fn attention_backward(
     dout: &[f32],
     dqkv: &mut [f32],
 ) {
+    let numerics = Numerics::training(Isa::current());
+    attention_backward_in(numerics, qkv, heads, sequence_starts, out, lse, dout, dqkv);
+}
+
+pub(super) fn attention_backward_in(
+    numerics: Numerics,
+    qkv: &[f32],
+    heads: &Heads,
+    sequence_starts: &[usize],
+    out: &[f32],
+    lse: &[f32],
+    dout: &[f32],
+    dqkv: &mut [f32],
+) {
     heads.check();
     let tokens = lse.len() / heads.query;
     assert_eq!(qkv.len(), tokens * heads.joint(), "attention_backward: qkv is [t, {}]", heads.joint());
@@ -28,7 +45,7 @@ pub fn attention_backward(
     assert_eq!(dout.len(), out.len(), "attention_backward: dout has the shape of out");
     assert_eq!(dqkv.len(), qkv.len(), "attention_backward: dqkv has the shape of qkv");
     check_starts(sequence_starts, tokens);
-    let pass = Pass { isa: Isa::current(), heads, qkv, out, lse, dout, dqkv: Shared::new(dqkv) };
+    let pass = Pass { numerics, heads, qkv, out, lse, dout, dqkv: Shared::new(dqkv) };
     let mut tasks: Vec<(Range<usize>, usize)> = sequence_starts
         .windows(2)
         .filter(|pair| pair[1] > pair[0])
@@ -39,7 +56,7 @@ pub fn attention_backward(
 }
 
 struct Pass<'a> {
-    isa: Isa,
+    numerics: Numerics,
     heads: &'a Heads,
     qkv: &'a [f32],
     out: &'a [f32],
@@ -48,16 +65,22 @@ struct Pass<'a> {
     dqkv: Shared,
 }
 
-/// One block of queries of one head, packed.
+/// One block of queries of one head, packed. Everything here is computed keys by queries: so the weights and their
+/// gradient lie as the products that sum over queries read them, and nothing is turned between products.
 struct Queries {
     /// `[BLOCK, dim]`, times the scale
-    query: Matrix,
+    query: KeptRight,
+    /// `[dim, BLOCK]`, the same turned
+    query_turned: KeptRight,
     /// `[BLOCK, dim]`
-    dout: Matrix,
+    dout: KeptRight,
+    /// `[dim, BLOCK]`
+    dout_turned: KeptRight,
+    /// `[BLOCK]`, infinite behind `count`: what is not there weighs nothing
     lse: Vec<f32>,
-    /// Σ out · dout of each row
+    /// `[BLOCK]`: Σ out · dout of each row
     along: Vec<f32>,
-    /// `[BLOCK, dim]`, gradient with respect to the unscaled query once all keys went by and it is scaled
+    /// `[dim, BLOCK]`, gradient with respect to the unscaled query once all keys went by and it is scaled
     dquery: Matrix,
     first: usize,
     count: usize,
@@ -71,122 +94,166 @@ impl Pass<'_> {
             let blocks = (0..len).step_by(BLOCK);
             queries.push(blocks.map(|first| self.pack(&sequence, head, first, BLOCK.min(len - first))).collect());
         }
+        let mut scratch = Scratch::new();
         for first in (0..len).step_by(BLOCK) {
-            self.key_block(&sequence, kv, first, BLOCK.min(len - first), &mut queries);
+            self.key_block(&sequence, kv, first, BLOCK.min(len - first), &mut queries, &mut scratch);
         }
         for (index, blocks) in queries.iter().enumerate() {
             let offset = (kv * heads.group() + index) * heads.dim;
             for block in blocks {
-                self.write(sequence.start + block.first, block.count, offset, &block.dquery, heads.scale());
+                self.write_turned(sequence.start + block.first, block.count, offset, &block.dquery, heads.scale());
             }
         }
     }
 
     fn pack(&self, sequence: &Range<usize>, head: usize, first: usize, count: usize) -> Queries {
-        let Heads { query: per_row, dim, .. } = *self.heads;
+        let (Heads { query: per_row, dim, .. }, numerics) = (*self.heads, self.numerics);
         let rows = |values, stride| Rows { values, offset: head * dim, stride };
         let from = sequence.start + first;
+        let (out, dout) = (rows(self.out, per_row * dim), rows(self.dout, per_row * dim));
+        let query = rows(self.qkv, self.heads.joint());
+        let query = Part { rows: query, first: from, count, dim, factor: self.heads.scale() };
         let mut packed = Queries {
-            query: Matrix::new(BLOCK, dim),
-            dout: Matrix::new(BLOCK, dim),
-            dquery: Matrix::new(BLOCK, dim),
-            lse: (from..from + count).map(|token| self.lse[token * per_row + head]).collect(),
-            along: Vec::new(),
+            query: KeptRight::default(),
+            query_turned: KeptRight::default(),
+            dout: KeptRight::default(),
+            dout_turned: KeptRight::default(),
+            dquery: Matrix::new(dim, BLOCK),
+            lse: vec![f32::INFINITY; BLOCK],
+            along: vec![0.0; BLOCK],
             first,
             count,
         };
-        packed.query.copy(rows(self.qkv, self.heads.joint()), from, count, dim, self.heads.scale());
-        let (out, dout) = (rows(self.out, per_row * dim), rows(self.dout, per_row * dim));
-        packed.dout.copy(dout, from, count, dim, 1.0);
-        packed.along =
-            (from..from + count).map(|token| dot(self.isa, out.row(token, dim), dout.row(token, dim))).collect();
+        numerics.right_of(query, &mut packed.query);
+        numerics.right_turned(query, &mut packed.query_turned);
+        let part = Part { rows: dout, factor: 1.0, ..query };
+        numerics.right_of(part, &mut packed.dout);
+        numerics.right_turned(part, &mut packed.dout_turned);
+        for (row, token) in (from..from + count).enumerate() {
+            packed.lse[row] = self.lse[token * per_row + head];
+            packed.along[row] = dot(numerics.isa, out.row(token, dim), dout.row(token, dim));
+        }
         packed
     }
 
     /// All queries at or behind a block of keys, as far as their window reaches.
-    fn key_block(&self, sequence: &Range<usize>, kv: usize, first: usize, count: usize, queries: &mut [Vec<Queries>]) {
-        let (heads, dim) = (self.heads, self.heads.dim);
+    fn key_block(
+        &self,
+        sequence: &Range<usize>,
+        kv: usize,
+        first: usize,
+        count: usize,
+        queries: &mut [Vec<Queries>],
+        scratch: &mut Scratch,
+    ) {
+        let (heads, dim, numerics) = (self.heads, self.heads.dim, self.numerics);
         let from = sequence.start + first;
         let keys = Rows { values: self.qkv, offset: (heads.query + kv) * dim, stride: heads.joint() };
         let values = Rows { offset: (heads.query + heads.kv + kv) * dim, ..keys };
-        let mut packed = Keys::new(dim);
-        packed.key.copy(keys, from, count, dim, 1.0);
-        packed.key_turned.copy_turned(keys, from, count, dim);
-        packed.value_turned.copy_turned(values, from, count, dim);
+        let keys_part = Part { rows: keys, first: from, count, dim, factor: 1.0 };
+        let mut packed = Keys {
+            key: numerics.left_of(keys_part),
+            key_turned: numerics.left_turned(keys_part),
+            value: numerics.left_of(Part { rows: values, ..keys_part }),
+            dkey: Matrix::new(BLOCK, dim),
+            dvalue: Matrix::new(BLOCK, dim),
+        };
         let meets = |block: &&mut Queries| block.first >= first && heads.first_seen(block.first) < first + count;
         for block in queries.iter_mut().flatten().filter(meets) {
-            packed.meet(self.isa, first, count, heads, block);
+            packed.meet(numerics, first..first + count, heads, block, scratch);
         }
         // The queries were scaled, so the gradient of the keys already is.
-        self.write(from, count, keys.offset, &packed.dkey, 1.0);
-        self.write(from, count, values.offset, &packed.dvalue, 1.0);
+        self.write(from, count, keys.offset, &packed.dkey);
+        self.write(from, count, values.offset, &packed.dvalue);
     }
 
-    fn write(&self, token: usize, count: usize, offset: usize, gradient: &Matrix, factor: f32) {
+    fn write(&self, token: usize, count: usize, offset: usize, gradient: &Matrix) {
         for row in 0..count {
             // SAFETY: each (token, head) belongs to one task, and the borrow outlives the tasks.
             let to = unsafe { self.dqkv.slice((token + row) * self.heads.joint() + offset, self.heads.dim) };
-            to.iter_mut().zip(gradient.row(row)).for_each(|(to, value)| *to = factor * value);
+            to.copy_from_slice(&gradient.row(row)[..to.len()]);
+        }
+    }
+
+    fn write_turned(&self, token: usize, count: usize, offset: usize, gradient: &Matrix, factor: f32) {
+        for row in 0..count {
+            // SAFETY: as for `write`.
+            let to = unsafe { self.dqkv.slice((token + row) * self.heads.joint() + offset, self.heads.dim) };
+            to.iter_mut().enumerate().for_each(|(d, to)| *to = factor * gradient.values[d * gradient.width + row]);
         }
     }
 }
 
-/// A block of keys and values, what it needs and what it gathers.
+/// A block of keys and values and what it gathers.
 struct Keys {
-    key: Matrix,
-    key_turned: Matrix,
-    value_turned: Matrix,
+    /// `[BLOCK, dim]`
+    key: KeptLeft,
+    /// `[dim, BLOCK]`
+    key_turned: KeptLeft,
+    /// `[BLOCK, dim]`
+    value: KeptLeft,
     dkey: Matrix,
     dvalue: Matrix,
-    /// `[queries, keys]`: scores, then probabilities
+}
+
+/// What one meeting of keys and queries needs, used again by the next.
+struct Scratch {
+    /// `[keys, queries]`: scores, then probabilities
     weights: Matrix,
-    /// `[queries, keys]`: gradient of the probabilities, then of the scores
+    /// `[keys, queries]`: gradient of the probabilities, then of the scores
     dweights: Matrix,
+    tiles: LeftTiles,
+    lines: Vec<Line>,
+}
+
+impl Scratch {
+    fn new() -> Scratch {
+        let square = || Matrix::new(BLOCK, BLOCK);
+        Scratch { weights: square(), dweights: square(), tiles: LeftTiles::default(), lines: Vec::new() }
+    }
 }
 
 impl Keys {
-    fn new(dim: usize) -> Keys {
-        let (rows, turned, square) =
-            (|| Matrix::new(BLOCK, dim), || Matrix::new(dim, BLOCK), || Matrix::new(BLOCK, BLOCK));
-        Keys {
-            key: rows(),
-            key_turned: turned(),
-            value_turned: turned(),
-            dkey: rows(),
-            dvalue: rows(),
-            weights: square(),
-            dweights: square(),
+    fn meet(
+        &mut self,
+        numerics: Numerics,
+        keys: Range<usize>,
+        heads: &Heads,
+        block: &mut Queries,
+        scratch: &mut Scratch,
+    ) {
+        let (dim, Scratch { weights, dweights, tiles, lines }) = (heads.dim, scratch);
+        let (count, seen_by) = (keys.len(), block.count);
+        numerics.product(self.key.get(), numerics.kept(&block.query_turned), weights, count, dim, Write::Set);
+        numerics.product(self.value.get(), numerics.kept(&block.dout_turned), dweights, count, dim, Write::Set);
+        for (row, position) in keys.enumerate() {
+            let seeing = heads.seeing(position, block.first, seen_by);
+            let (weights, dweights) = (weights.row_mut(row), dweights.row_mut(row));
+            score_gradient(numerics.isa, weights, dweights, seeing, &block.lse, &block.along);
         }
-    }
-
-    fn meet(&mut self, isa: Isa, first: usize, count: usize, heads: &Heads, block: &mut Queries) {
-        let (rows, dim) = (block.count, heads.dim);
-        product(isa, &block.query, &self.key_turned, &mut self.weights, rows, dim, Write::Set);
-        product(isa, &block.dout, &self.value_turned, &mut self.dweights, rows, dim, Write::Set);
-        for row in 0..rows {
-            let seen = heads.seen(block.first + row, first, count);
-            let (weights, dweights) = (self.weights.row_mut(row), self.dweights.row_mut(row));
-            score_gradient(isa, weights, dweights, seen, block.lse[row], block.along[row]);
-        }
-        product_turned(isa, &self.weights, &block.dout, &mut self.dvalue, BLOCK, rows, Write::Add);
-        product_turned(isa, &self.dweights, &block.query, &mut self.dkey, BLOCK, rows, Write::Add);
-        product(isa, &self.dweights, &self.key, &mut block.dquery, rows, BLOCK, Write::Add);
+        let left = numerics.left(weights, count, seen_by, tiles);
+        numerics.product(left, numerics.kept(&block.dout), &mut self.dvalue, count, seen_by, Write::Add);
+        let left = numerics.left(dweights, count, seen_by, tiles);
+        numerics.product(left, numerics.kept(&block.query), &mut self.dkey, count, seen_by, Write::Add);
+        let right = numerics.right(dweights, count, seen_by, lines);
+        numerics.product(self.key_turned.get(), right, &mut block.dquery, dim, count, Write::Add);
     }
 }
 
 per_isa! {
-    /// Scores → probabilities; gradient of probabilities → gradient of scores; zero outside `seen`.
-    fn score_gradient(weights: &mut [f32], dweights: &mut [f32], seen: Range<usize>, lse: f32, along: f32)
+    /// Of one key: scores → probabilities; gradient of probabilities → gradient of scores; zero for queries that do not see it.
+    fn score_gradient(weights: &mut [f32], dweights: &mut [f32], seeing: Range<usize>, lse: &[f32], along: &[f32])
         = score_gradient_body
 }
 
 #[inline(always)]
-fn score_gradient_body(weights: &mut [f32], dweights: &mut [f32], seen: Range<usize>, lse: f32, along: f32) {
-    weights[..seen.start].fill(f32::NEG_INFINITY);
-    weights[seen.end..].fill(f32::NEG_INFINITY);
-    for (weight, gradient) in weights.iter_mut().zip(dweights) {
-        *weight = math::exp(*weight - lse);
-        *gradient = *weight * (*gradient - along);
+fn score_gradient_body(weights: &mut [f32], dweights: &mut [f32], seeing: Range<usize>, lse: &[f32], along: &[f32]) {
+    weights[..seeing.start].fill(f32::NEG_INFINITY);
+    weights[seeing.end..].fill(f32::NEG_INFINITY);
+    let (dweights, lse, along) = (&mut dweights[..weights.len()], &lse[..weights.len()], &along[..weights.len()]);
+    for i in 0..weights.len() {
+        weights[i] = math::exp(weights[i] - lse[i]);
+        dweights[i] = weights[i] * (dweights[i] - along[i]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Pieces that the forward and backward pass share: packing a block of rows, turning it, and small products with the
 //! kernels of `tile`.
 
-use super::BLOCK;
+use super::operand::{KeptRight, Numerics, Part, Right as RightOperand};
 use crate::packed::PANEL;
 use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile};
 use crate::{Isa, Write};
@@ -23,10 +23,11 @@ impl<'a> Rows<'a> {
 /// Keys and values of one head, a block at a time.
 pub(super) trait Blocks: Sync {
     /// Keys of the `count` positions from `from` on as columns, `[dim, BLOCK]`; what stands behind them is not looked at.
-    fn keys<'a>(&'a self, isa: Isa, from: usize, count: usize, scratch: &'a mut Matrix) -> View<'a>;
+    fn keys<'a>(&'a self, numerics: Numerics, from: usize, count: usize, room: &'a mut KeptRight) -> RightOperand<'a>;
 
     /// Their values as rows, `[BLOCK, dim]`; what stands behind them is finite.
-    fn values<'a>(&'a self, isa: Isa, from: usize, count: usize, scratch: &'a mut Matrix) -> View<'a>;
+    fn values<'a>(&'a self, numerics: Numerics, from: usize, count: usize, room: &'a mut KeptRight)
+    -> RightOperand<'a>;
 }
 
 /// Keys and values that lie in rows, copied block by block.
@@ -37,16 +38,20 @@ pub(super) struct InRows<'a> {
 }
 
 impl Blocks for InRows<'_> {
-    fn keys<'a>(&'a self, _isa: Isa, from: usize, count: usize, scratch: &'a mut Matrix) -> View<'a> {
-        scratch.shape(self.dim, BLOCK);
-        scratch.copy_turned(self.keys, from, count, self.dim);
-        (&*scratch).into()
+    fn keys<'a>(&'a self, numerics: Numerics, from: usize, count: usize, room: &'a mut KeptRight) -> RightOperand<'a> {
+        numerics.right_turned(Part { rows: self.keys, first: from, count, dim: self.dim, factor: 1.0 }, room);
+        numerics.kept(room)
     }
 
-    fn values<'a>(&'a self, _isa: Isa, from: usize, count: usize, scratch: &'a mut Matrix) -> View<'a> {
-        scratch.shape(BLOCK, self.dim);
-        scratch.copy(self.values, from, count, self.dim, 1.0);
-        (&*scratch).into()
+    fn values<'a>(
+        &'a self,
+        numerics: Numerics,
+        from: usize,
+        count: usize,
+        room: &'a mut KeptRight,
+    ) -> RightOperand<'a> {
+        numerics.right_of(Part { rows: self.values, first: from, count, dim: self.dim, factor: 1.0 }, room);
+        numerics.kept(room)
     }
 }
 
@@ -110,13 +115,13 @@ impl Matrix {
         }
     }
 
-    /// Copies the same rows as columns: `self[d, i] = rows[first + i][d]`; zeros in the columns behind them.
-    pub(crate) fn copy_turned(&mut self, rows: Rows, first: usize, count: usize, dim: usize) {
+    /// Copies the same rows as columns: `self[d, i] = factor · rows[first + i][d]`; zeros in the columns behind them.
+    pub(crate) fn copy_turned(&mut self, rows: Rows, first: usize, count: usize, dim: usize, factor: f32) {
         let width = self.width;
         let sources: Vec<&[f32]> = (first..first + count).map(|index| rows.row(index, dim)).collect();
         for (d, to) in self.values.chunks_exact_mut(width).enumerate().take(dim) {
             let (seen, behind) = to.split_at_mut(count);
-            seen.iter_mut().zip(&sources).for_each(|(to, from)| *to = from[d]);
+            seen.iter_mut().zip(&sources).for_each(|(to, from)| *to = factor * from[d]);
             behind.fill(0.0);
         }
     }
@@ -134,21 +139,6 @@ pub(crate) fn product<'a>(
 ) {
     let view = Left { at: left.values.as_ptr(), row: left.width, step: 1 };
     assert!(rows * left.width <= left.values.len() && depth <= left.width);
-    multiply(isa, view, right.into(), out, rows, depth, write);
-}
-
-/// `out[rows, right.width] (+)= left[depth, rows]ᵀ · right[depth, right.width]`.
-pub(crate) fn product_turned(
-    isa: Isa,
-    left: &Matrix,
-    right: &Matrix,
-    out: &mut Matrix,
-    rows: usize,
-    depth: usize,
-    write: Write,
-) {
-    let view = Left { at: left.values.as_ptr(), row: 1, step: left.width };
-    assert!(depth * left.width <= left.values.len() && rows <= left.width);
     multiply(isa, view, right.into(), out, rows, depth, write);
 }
 

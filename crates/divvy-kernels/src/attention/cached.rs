@@ -2,6 +2,7 @@
 
 use super::block::Rows;
 use super::forward::attend;
+use super::operand::Numerics;
 use super::page::{Page, Paged};
 use super::{BLOCK, Heads};
 use crate::Isa;
@@ -29,7 +30,7 @@ pub struct CachedQuery<'a> {
 /// When a job's shapes do not fit.
 pub fn attend_cached(jobs: &mut [CachedQuery], heads: &Heads) {
     heads.check();
-    let isa = Isa::current();
+    let numerics = Numerics::generation(Isa::current());
     let mut tasks = Vec::new();
     for job in jobs.iter_mut() {
         let new = check(job, heads);
@@ -47,7 +48,7 @@ pub fn attend_cached(jobs: &mut [CachedQuery], heads: &Heads) {
         let group = cache.head * heads.group()..(cache.head + 1) * heads.group();
         let positions = position + start..position + start + count;
         let queries: Vec<Rows> = group.clone().map(queries).collect();
-        let result = attend(isa, &queries, &cache, heads, positions, start);
+        let result = attend(numerics, &queries, &cache, heads, positions, start);
         for (head, first) in group.zip((0..).step_by(count)) {
             for row in 0..count {
                 // SAFETY: each (query, head) belongs to one task, and the jobs' borrows outlive the tasks.

@@ -1,9 +1,11 @@
 //! The forward pass: for one head and a block of queries, blocks of keys go by while a running maximum and sum keep the
 //! softmax exact.
 
-use super::block::{Blocks, InRows, Matrix, Rows, product};
+use super::block::{Blocks, InRows, Matrix, Rows};
+use super::operand::{KeptRight, Numerics};
 use super::{BLOCK, Heads, check_starts};
 use crate::dispatch::{Shared, per_isa};
+use crate::operands::LeftTiles;
 use crate::{Isa, Write, math};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -15,13 +17,24 @@ use std::ops::Range;
 /// # Panics
 /// When shapes or sequence starts do not fit.
 pub fn attention(qkv: &[f32], heads: &Heads, sequence_starts: &[usize], out: &mut [f32], lse: &mut [f32]) {
+    attention_in(Numerics::training(Isa::current()), qkv, heads, sequence_starts, out, lse);
+}
+
+pub(super) fn attention_in(
+    numerics: Numerics,
+    qkv: &[f32],
+    heads: &Heads,
+    sequence_starts: &[usize],
+    out: &mut [f32],
+    lse: &mut [f32],
+) {
     heads.check();
     let tokens = lse.len() / heads.query;
     assert_eq!(lse.len(), tokens * heads.query, "attention: lse is [t, query heads]");
     assert_eq!(qkv.len(), tokens * heads.joint(), "attention: qkv is [t, {}]", heads.joint());
     assert_eq!(out.len(), tokens * heads.query * heads.dim, "attention: out is [t, query · dim]");
     check_starts(sequence_starts, tokens);
-    let (isa, out, lse) = (Isa::current(), Shared::new(out), Shared::new(lse));
+    let (out, lse) = (Shared::new(out), Shared::new(lse));
     tasks(sequence_starts, heads).into_par_iter().with_max_len(1).for_each(|(sequence, kv, block)| {
         let rows = |head: usize| Rows {
             values: &qkv[sequence.start * heads.joint()..sequence.end * heads.joint()],
@@ -31,7 +44,7 @@ pub fn attention(qkv: &[f32], heads: &Heads, sequence_starts: &[usize], out: &mu
         let keys = InRows { keys: rows(heads.query + kv), values: rows(heads.query + heads.kv + kv), dim: heads.dim };
         let group = kv * heads.group()..(kv + 1) * heads.group();
         let queries: Vec<Rows> = group.clone().map(rows).collect();
-        let result = attend(isa, &queries, &keys, heads, block.clone(), block.start);
+        let result = attend(numerics, &queries, &keys, heads, block.clone(), block.start);
         for (head, first) in group.zip((0..).step_by(block.len())) {
             for (index, position) in (first..).zip(block.clone()) {
                 let token = sequence.start + position;
@@ -71,7 +84,7 @@ pub(super) struct Attended {
 /// `positions`, over the keys at positions up to their own, as far back as their window reaches. Each block of keys and values
 /// is fetched once for all of them.
 pub(super) fn attend(
-    isa: Isa,
+    numerics: Numerics,
     queries: &[Rows],
     keys_and_values: &impl Blocks,
     heads: &Heads,
@@ -84,20 +97,23 @@ pub(super) fn attend(
     for (&head, to) in queries.iter().zip((0..).step_by(positions.len())) {
         query.copy_to(to, head, first_row, positions.len(), dim, heads.scale());
     }
-    let (mut keys, mut values) = (Matrix::default(), Matrix::default());
-    let mut scores = Matrix::new(rows, BLOCK);
+    let mut query_tiles = LeftTiles::default();
+    let query = numerics.left(&query, rows, dim, &mut query_tiles);
+    let (mut room, mut tiles) = (KeptRight::default(), LeftTiles::default());
+    let (mut scores, isa) = (Matrix::new(rows, BLOCK), numerics.isa);
     let first = heads.first_seen(positions.start) / BLOCK * BLOCK;
     for from in (first..positions.end).step_by(BLOCK) {
         let count = BLOCK.min(positions.end - from);
-        let turned = keys_and_values.keys(isa, from, count, &mut keys);
-        product(isa, &query, turned, &mut scores, rows, dim, Write::Set);
+        let turned = keys_and_values.keys(numerics, from, count, &mut room);
+        numerics.product(query, turned, &mut scores, rows, dim, Write::Set);
         for (row, position) in queries.iter().flat_map(|_| positions.clone()).enumerate() {
             let seen = heads.seen(position, from, count);
             let (out, scores) = (result.out.row_mut(row), scores.row_mut(row));
             fold_in(isa, scores, seen, &mut result.max[row], &mut result.sum[row], out);
         }
-        let value = keys_and_values.values(isa, from, count, &mut values);
-        product(isa, &scores, value, &mut result.out, rows, BLOCK, Write::Add);
+        let value = keys_and_values.values(numerics, from, count, &mut room);
+        let weights = numerics.left(&scores, rows, count, &mut tiles);
+        numerics.product(weights, value, &mut result.out, rows, count, Write::Add);
     }
     for row in 0..rows {
         let inverse = 1.0 / result.sum[row];

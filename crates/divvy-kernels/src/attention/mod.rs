@@ -7,6 +7,7 @@ mod backward;
 mod block;
 mod cached;
 mod forward;
+mod operand;
 mod page;
 #[cfg(test)]
 mod tests;
@@ -69,6 +70,12 @@ impl Heads {
     fn seen(&self, position: usize, from: usize, count: usize) -> std::ops::Range<usize> {
         let end = (position + 1).saturating_sub(from).min(count);
         self.first_seen(position).saturating_sub(from).min(end)..end
+    }
+
+    /// Of `count` queries from position `from` on, those that see the key at `position`.
+    fn seeing(&self, position: usize, from: usize, count: usize) -> std::ops::Range<usize> {
+        let end = self.window.map_or(count, |window| (position + window).saturating_sub(from).min(count));
+        position.saturating_sub(from).min(end)..end
     }
 }
 

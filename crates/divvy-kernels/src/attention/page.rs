@@ -1,9 +1,9 @@
 //! The cache of keys and values, in pages of one block of positions that lie as attention multiplies them: in f32 nothing
 //! is copied or turned, the smaller formats are widened a block at a time.
 
-use super::block::{Blocks, Matrix, View};
+use super::block::{Blocks, View};
+use super::operand::{KeptRight, Numerics, Right};
 use super::{BLOCK, Heads};
-use crate::Isa;
 use crate::bf16;
 use crate::dispatch::per_isa;
 use crate::packed::PANEL;
@@ -158,11 +158,12 @@ pub(super) struct Paged<'a> {
     pub(super) head: usize,
 }
 
+/// Pages are read as they are, in f32.
 impl Blocks for Paged<'_> {
-    fn keys<'a>(&'a self, isa: Isa, from: usize, _count: usize, scratch: &'a mut Matrix) -> View<'a> {
-        let page = &*self.pages[from / BLOCK];
+    fn keys<'a>(&'a self, numerics: Numerics, from: usize, _count: usize, room: &'a mut KeptRight) -> Right<'a> {
+        let (page, isa, scratch) = (&*self.pages[from / BLOCK], numerics.isa, &mut room.matrix);
         let range = self.head * page.dim * BLOCK..(self.head + 1) * page.dim * BLOCK;
-        match &page.keys {
+        Right::Plain(match &page.keys {
             Numbers::F32(all) => View { values: &all[range], width: BLOCK },
             Numbers::Bf16(all) => {
                 scratch.shape(page.dim, BLOCK);
@@ -174,14 +175,14 @@ impl Blocks for Paged<'_> {
                 scale_columns(isa, &values[range], &scales[self.head * BLOCK..][..BLOCK], &mut scratch.values);
                 (&*scratch).into()
             }
-        }
+        })
     }
 
-    fn values<'a>(&'a self, isa: Isa, from: usize, _count: usize, scratch: &'a mut Matrix) -> View<'a> {
-        let page = &*self.pages[from / BLOCK];
+    fn values<'a>(&'a self, numerics: Numerics, from: usize, _count: usize, room: &'a mut KeptRight) -> Right<'a> {
+        let (page, isa, scratch) = (&*self.pages[from / BLOCK], numerics.isa, &mut room.matrix);
         let width = width(page.dim);
         let range = self.head * BLOCK * width..(self.head + 1) * BLOCK * width;
-        match &page.values {
+        Right::Plain(match &page.values {
             Numbers::F32(all) => View { values: &all[range], width },
             Numbers::Bf16(all) => {
                 scratch.shape(BLOCK, page.dim);
@@ -193,7 +194,7 @@ impl Blocks for Paged<'_> {
                 scale_rows(isa, &values[range], &scales[self.head * BLOCK..][..BLOCK], &mut scratch.values);
                 (&*scratch).into()
             }
-        }
+        })
     }
 }
 

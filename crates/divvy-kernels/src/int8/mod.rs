@@ -3,6 +3,8 @@
 //! the instructions. Sums within a block are exact and blocks are added in order by single f32 operations, so every
 //! instruction set gives the same bits.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod amx;
 mod packed;
 mod portable;
 #[cfg(test)]
@@ -24,11 +26,17 @@ enum Kernel {
     Portable(Isa),
     #[cfg(target_arch = "x86_64")]
     Vnni,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx,
 }
 
 impl Kernel {
     fn current() -> Self {
         let isa = Isa::current();
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        if isa == Isa::Amx && amx::available() {
+            return Self::Amx;
+        }
         #[cfg(target_arch = "x86_64")]
         // Forcing a lesser instruction set forces this too; older processors have VNNI without the dot products of bf16.
         if (isa >= Isa::Avx512 || isa == Isa::detect()) && vnni::available() {
@@ -38,9 +46,25 @@ impl Kernel {
     }
 }
 
-/// Whether products in 8 bits are faster here than those in bf16: only with VNNI, and not beside the tiles of AMX.
+/// Whether products in 8 bits are faster here than those in bf16: only with VNNI or AMX.
 pub fn eight_bits_pay() -> bool {
-    Isa::current() != Isa::Amx && !matches!(Kernel::current(), Kernel::Portable(_))
+    !matches!(Kernel::current(), Kernel::Portable(_))
+}
+
+/// Whether a kernel gives the bits of the plain one on more than a square of its tiles and more than one block.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn agrees(kernel: Kernel) -> bool {
+    let [m, n, k] = [35, 40, 320];
+    let value = |i: usize, by: usize| (i * by % 251) as f32 / 16.0 - 7.0;
+    let x: Vec<f32> = (0..m * k).map(|i| value(i, 7)).collect();
+    let w =
+        Packed8::from_rows(n, k, |row, out| out.iter_mut().enumerate().for_each(|(i, v)| *v = value(row * k + i, 11)));
+    let run = |kernel| {
+        let mut y = vec![1.0; m * n];
+        product(kernel, &x, &w, &mut y, m, Write::Add);
+        y
+    };
+    run(kernel) == run(Kernel::Portable(Isa::Portable))
 }
 
 /// `y[m, n] (+)= x[m, k] · W[n, k]ᵀ`, both rounded to 8 bits. Row `i` has the same bits whatever `m`, the number of threads
@@ -61,13 +85,15 @@ fn product(kernel: Kernel, x: &[f32], w: &Packed8, y: &mut [f32], m: usize, writ
     let rounder = match kernel {
         Kernel::Portable(isa) => isa,
         #[cfg(target_arch = "x86_64")]
-        Kernel::Vnni => Isa::detect(),
+        _ => Isa::detect(),
     };
     let job = Job { left: &Rows8::of(rounder, x, m, w.k()), right: w, y: Shared::new(y), write };
     for_each_task(m, w.n().div_ceil(PANEL), w.k() * PANEL / 2, |rows, panels| match kernel {
         Kernel::Portable(isa) => portable::run(isa, &job, rows, panels),
         #[cfg(target_arch = "x86_64")]
         Kernel::Vnni => vnni::run(&job, rows, panels),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Kernel::Amx => amx::run(&job, rows, panels),
     });
 }
 

@@ -9,6 +9,10 @@ fn kernels() -> Vec<Kernel> {
     if vnni::available() {
         all.push(Kernel::Vnni);
     }
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if isas().contains(&Isa::Amx) && amx::available() {
+        all.push(Kernel::Amx);
+    }
     all
 }
 
@@ -16,8 +20,17 @@ fn packed(w: &[f32], n: usize, k: usize) -> Packed8 {
     Packed8::from_rows(n, k, |row, out| out.copy_from_slice(&w[row * k..][..k]))
 }
 
-const SHAPES: [[usize; 3]; 7] =
-    [[1, 1, 1], [1, 64, 96], [2, 33, 7], [3, 100, 257], [7, 130, 576], [33, 70, 1030], [64, 16, 512]];
+const SHAPES: [[usize; 3]; 9] = [
+    [1, 1, 1],
+    [1, 64, 96],
+    [2, 33, 7],
+    [3, 100, 257],
+    [7, 130, 576],
+    [33, 70, 1030],
+    [64, 16, 512],
+    [50, 75, 640],
+    [16, 48, 64],
+];
 
 #[test]
 fn close_to_the_product_in_full_precision() {
