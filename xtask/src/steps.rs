@@ -84,18 +84,28 @@ fn lesser() -> Vec<&'static str> {
     all
 }
 
+/// Variables that name what some tests need besides, and what is not tested without.
+const OUTSIDE: [(&str, &str); 7] = [
+    ("DIVVY_TEST_MODELS", "real models: DIVVY_TEST_MODELS does not name their folder"),
+    (
+        "DIVVY_TEST_PARITY",
+        "a real model's gradients: DIVVY_TEST_PARITY names no folder that make_fixtures.py --of has made",
+    ),
+    ("DIVVY_TEST_EXPORTS", "other programs on what is exported: DIVVY_TEST_EXPORTS names no virtual environment"),
+    ("DIVVY_TEST_TORCH", "training with PyTorch: DIVVY_TEST_TORCH names no Python that has it"),
+    ("DIVVY_TEST_TORCH_MODEL", "PyTorch and divvy on a real model: DIVVY_TEST_TORCH_MODEL names none"),
+    ("DIVVY_TEST_RAY", "a cluster of Ray: DIVVY_TEST_RAY names no virtual environment"),
+    ("DIVVY_TEST_CLIENTS", "browsers, Inspect and other clients: DIVVY_TEST_CLIENTS names no folder"),
+];
+
 /// What some tests read from outside the repository, and are skipped without.
 fn missing() -> Vec<&'static str> {
     let mut missing = Vec::new();
     if !Path::new("../shared/data").is_dir() {
         missing.push("real data sets: ../shared/data is not there");
     }
-    if env::var_os("DIVVY_TEST_MODELS").is_none() {
-        missing.push("real models: DIVVY_TEST_MODELS does not name their folder");
-    }
-    if env::var_os("DIVVY_TEST_EXPORTS").is_none() {
-        missing.push("other programs on what is exported: DIVVY_TEST_EXPORTS names no virtual environment");
-    }
+    let outside = OUTSIDE.iter().filter(|(variable, _)| env::var_os(variable).is_none());
+    missing.extend(outside.map(|(_, what)| *what));
     missing
 }
 

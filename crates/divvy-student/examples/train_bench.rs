@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ControlFlow::Continue(())
     };
     let began = processor_seconds();
-    let trained = train(base, &rows, &[], &settings(micro_tokens), None, &mut observe)?;
+    let trained = rayon::scope(|_| train(base, &rows, &[], &settings(micro_tokens), None, &mut observe))?;
     let mut speeds: Vec<f64> = trained.log.iter().map(|step| step.tokens_per_second).collect();
     speeds.sort_by(f64::total_cmp);
     println!("median {:.0}, best {:.0} tokens/s", speeds[speeds.len() / 2], speeds[speeds.len() - 1]);
@@ -67,7 +67,17 @@ fn processor_seconds() -> Option<f64> {
 fn settings(micro_tokens: usize) -> TrainConfig {
     let lora = Method::Lora(LoraSettings { rank: 16, alpha: 32.0, scaling: Scaling::Plain });
     let max_row_tokens = PROMPT + COMPLETION;
-    TrainConfig { batch_rows: ROWS, micro_tokens, max_row_tokens, ..TrainConfig::usual(lora) }
+    TrainConfig {
+        batch_rows: ROWS,
+        micro_tokens,
+        max_row_tokens,
+        activations: if std::env::var("REC").is_ok() {
+            divvy_student::train::Activations::Recompute
+        } else {
+            divvy_student::train::Activations::Keep
+        },
+        ..TrainConfig::usual(lora)
+    }
 }
 
 /// A fixed stream of small numbers.

@@ -154,6 +154,11 @@ impl Engine {
 
     /// One forward pass for everybody. Returns what became of the jobs, in order of arrival.
     pub fn step(&mut self) -> Vec<Event> {
+        // In the pool this thread works on each product itself; outside it would sleep at each and be woken.
+        rayon::scope(|_| self.step_here())
+    }
+
+    fn step_here(&mut self) -> Vec<Event> {
         let began = Instant::now();
         self.admit();
         let plan = self.plan();

@@ -21,6 +21,7 @@ pub(crate) const CHATML: &str = "{% for message in messages %}{{ '<|im_start|>' 
 pub(crate) const NAMES: [&str; 6] =
     ["tiny-llama", "tiny-qwen2", "tiny-llama3", "tiny-mistral", "tiny-qwen3", "tiny-gemma3"];
 
+/// A folder of `tests/fixtures`, or the one that an absolute path names.
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }

@@ -3,8 +3,8 @@
 //! accumulate.
 
 use divvy_kernels::{
-    CrossEntropy, Direction, Packed, Write, attention_backward, chunked_cross_entropy, gated, gated_backward,
-    linear_cross_entropy, matmul, mm_tn, rms_norm, rms_norm_backward, rope,
+    CrossEntropy, Direction, Input, Packed, Write, attention_backward, chunked_cross_entropy, gated_backward,
+    linear_cross_entropy, matmul, mm_tn, rms_norm_backward, rope,
 };
 
 use super::buffers::Buffers;
@@ -123,8 +123,7 @@ impl Backward<'_> {
         let (config, t) = (self.network.config, self.micro.tokens.len());
         let layer = &self.network.weights.layers[index];
         let gate = config.variant.activation.gate();
-        let mut activated = buffers.take(t * config.ffn);
-        gated(gate, &products.gate_up, &mut activated, config.ffn);
+        let activated = Input::gated(gate, &products.gate_up, config.ffn);
         let mut dactivated = buffers.take(t * config.ffn);
         let norm = (layer.ffn_post_norm.as_deref(), Slot::FfnPostNorm(index));
         let dgiven = self.given(norm, &products.given[1], dx, buffers);
@@ -132,15 +131,16 @@ impl Backward<'_> {
         self.linear(index, Fused::Down, products, &activated, dy, Some(&mut dactivated), buffers);
         let mut dgate_up = buffers.take(t * 2 * config.ffn);
         gated_backward(gate, &products.gate_up, &dactivated, &mut dgate_up, config.ffn);
-        buffers.give_all([activated, dactivated].into_iter().chain(dgiven));
+        drop(activated);
+        buffers.give_all([dactivated].into_iter().chain(dgiven));
 
-        let (mut normed, mut inverse) = (buffers.take(dx.len()), buffers.take(t));
-        rms_norm(&products.middle, &layer.ffn_norm, config.rms_eps, &mut normed, &mut inverse);
+        let mut inverse = buffers.take(t);
+        let normed = Input::normed(&products.middle, &layer.ffn_norm, config.rms_eps, &mut inverse);
         let mut dnormed = buffers.take(dx.len());
         self.linear(index, Fused::GateUp, products, &normed, &dgate_up, Some(&mut dnormed), buffers);
         let dweight = gradient_of(self.gradients, self.full, Slot::FfnNorm(index));
         rms_norm_backward(&products.middle, &layer.ffn_norm, &products.ffn_inverse, &dnormed, dx, dweight);
-        buffers.give_all([dgate_up, normed, inverse, dnormed]);
+        buffers.give_all([dgate_up, inverse, dnormed]);
     }
 
     fn attention(&mut self, index: usize, input: &[f32], products: &Products, dx: &mut [f32], buffers: &mut Buffers) {
@@ -152,7 +152,8 @@ impl Backward<'_> {
         let norm = (layer.attn_post_norm.as_deref(), Slot::AttnPostNorm(index));
         let dgiven = self.given(norm, &products.given[0], dx, buffers);
         let dy = dgiven.as_deref().unwrap_or(dx);
-        self.linear(index, Fused::Out, products, attended, dy, Some(&mut dattended), buffers);
+        let attended_rows = Input::new(attended, t, config.query_width());
+        self.linear(index, Fused::Out, products, &attended_rows, dy, Some(&mut dattended), buffers);
         let mut dqkv = buffers.take(qkv.len());
         attention_backward(qkv, &heads, &self.micro.starts, attended, lse, &dattended, &mut dqkv);
         let rotated = config.query_heads + config.kv_heads;
@@ -169,8 +170,8 @@ impl Backward<'_> {
             add_rows(&dqkv, dbias);
         }
 
-        let (mut normed, mut inverse) = (buffers.take(dx.len()), buffers.take(t));
-        rms_norm(input, &layer.attn_norm, config.rms_eps, &mut normed, &mut inverse);
+        let mut inverse = buffers.take(t);
+        let normed = Input::normed(input, &layer.attn_norm, config.rms_eps, &mut inverse);
         if index == 0 && self.full.is_none() {
             // Nothing below the first layer is trained.
             self.linear(index, Fused::Qkv, products, &normed, &dqkv, None, buffers);
@@ -181,7 +182,7 @@ impl Backward<'_> {
             rms_norm_backward(input, &layer.attn_norm, &products.attn_inverse, &dnormed, dx, dweight);
             buffers.give(dnormed);
         }
-        buffers.give_all([dattended, dqkv, normed, inverse].into_iter().chain(dgiven));
+        buffers.give_all([dattended, dqkv, inverse].into_iter().chain(dgiven));
     }
 
     /// Gradient of what a block gave, where a norm stands between it and the residual stream.
@@ -205,7 +206,7 @@ impl Backward<'_> {
         index: usize,
         fused: Fused,
         products: &Products,
-        x: &[f32],
+        x: &Input<'_>,
         dy: &[f32],
         dx: Option<&mut [f32]>,
         buffers: &mut Buffers,

@@ -2,7 +2,7 @@
 //! cannot recompute cheaply. Norms and the gated product are recomputed; they cost less than the memory.
 //! Shapes in comments: `t` tokens, `h` hidden, `d` head dimension, `q`/`kv` heads, `f` ffn width, `c` targets.
 
-use divvy_kernels::{Direction, Write, attention, gated, rms_norm, rope};
+use divvy_kernels::{Direction, Input, Write, attention, rms_norm, rope};
 
 use super::buffers::Buffers;
 use super::linear::{LoraMap, linear};
@@ -153,9 +153,8 @@ pub(crate) fn layer_forward(
     buffers: &mut Buffers,
 ) -> (Products, Vec<f32>) {
     let (config, t) = (network.config, micro.tokens.len());
-    let mut normed = buffers.take(x.len());
     let mut attn_inverse = buffers.take(t);
-    rms_norm(x, &layer.attn_norm, config.rms_eps, &mut normed, &mut attn_inverse);
+    let normed = Input::normed(x, &layer.attn_norm, config.rms_eps, &mut attn_inverse);
 
     let mut qkv = buffers.take(t * config.qkv_width());
     let write = start_with_bias(&mut qkv, layer.qkv_bias.as_deref());
@@ -170,20 +169,19 @@ pub(crate) fn layer_forward(
     attention(&qkv, &config.attention_heads(index), &micro.starts, &mut attended, &mut lse);
     let mut middle = buffers.copy_of(x);
     let out = (&layer.out, network.map(index, Fused::Out));
-    let (out_inner, attn_given) = join(config, &attended, out, layer.attn_post_norm.as_deref(), &mut middle, buffers);
+    let attended_rows = Input::new(&attended, t, config.query_width());
+    let (out_inner, attn_given) =
+        join(config, &attended_rows, out, layer.attn_post_norm.as_deref(), &mut middle, buffers);
 
     let mut ffn_inverse = buffers.take(t);
-    rms_norm(&middle, &layer.ffn_norm, config.rms_eps, &mut normed, &mut ffn_inverse);
+    let normed = Input::normed(&middle, &layer.ffn_norm, config.rms_eps, &mut ffn_inverse);
     let mut gate_up = buffers.take(t * 2 * config.ffn);
     let map = network.map(index, Fused::GateUp);
     let gate_up_inner = linear(&normed, &layer.gate_up, map, &mut gate_up, t, Write::Set, buffers);
-    buffers.give(normed);
-    let mut activated = buffers.take(t * config.ffn);
-    gated(config.variant.activation.gate(), &gate_up, &mut activated, config.ffn);
+    let activated = Input::gated(config.variant.activation.gate(), &gate_up, config.ffn);
     let mut output = buffers.copy_of(&middle);
     let down = (&layer.down, network.map(index, Fused::Down));
     let (down_inner, ffn_given) = join(config, &activated, down, layer.ffn_post_norm.as_deref(), &mut output, buffers);
-    buffers.give(activated);
 
     let inner = [qkv_inner, out_inner, gate_up_inner, down_inner];
     let given = [attn_given, ffn_given];
@@ -193,7 +191,7 @@ pub(crate) fn layer_forward(
 /// Adds what a block gives to the residual stream, through a norm where there is one. Returns LoRA's `x·Aᵀ` too.
 fn join(
     config: &ModelConfig,
-    x: &[f32],
+    x: &Input<'_>,
     (w, map): (&Matrix, Option<LoraMap<'_>>),
     norm: Option<&[f32]>,
     stream: &mut [f32],

@@ -1,4 +1,5 @@
-//! What a run writes down while it goes: `metrics.jsonl`, a line a step, and an event file for TensorBoard (TFRecords of
+//! What a run writes down while it goes: `metrics.jsonl`, a line a step, `samples.jsonl`, what the student wrote at each look at
+//! dev, and an event file for TensorBoard (TFRecords of
 //! `Event` messages; the few fields that are needed are encoded here). A run that is resumed goes on in the same
 //! lines and begins an event file of its own, which TensorBoard joins to the others.
 
@@ -9,10 +10,12 @@ use std::path::Path;
 use super::run::StepRecord;
 
 const LINES: &str = "metrics.jsonl";
+const SAMPLES: &str = "samples.jsonl";
 
 /// An open journal.
 pub struct Journal {
     lines: File,
+    samples: File,
     events: File,
 }
 
@@ -24,16 +27,20 @@ impl Journal {
     /// What the system said.
     pub fn open(folder: &Path, resumed_at: u64, seconds: f64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        let path = folder.join(LINES);
-        let old = fs::read_to_string(&path).unwrap_or_default();
-        let kept = old.lines().filter(|line| step_of(line).is_some_and(|step| step <= resumed_at));
-        let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-        fs::write(&path, kept)?;
-        let lines = File::options().append(true).open(&path)?;
+        let [lines, samples] = [LINES, SAMPLES].map(|name| continued(&folder.join(name), resumed_at));
         let name = format!("events.out.tfevents.{:.0}.divvy.{resumed_at}", seconds.floor());
         let mut events = File::create(folder.join(name))?;
         events.write_all(&framed(&event(seconds, 0, &field(3, b"brain.Event:2"))))?;
-        Ok(Self { lines, events })
+        Ok(Self { lines: lines?, samples: samples?, events })
+    }
+
+    /// Adds what the student wrote to a question after a step.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn sample(&mut self, step: u64, id: &str, text: &str) -> io::Result<()> {
+        let line = serde_json::json!({"step": step, "id": id, "text": text});
+        self.samples.write_all(format!("{line}\n").as_bytes())
     }
 
     /// Adds a step to both files.
@@ -55,6 +62,15 @@ impl Journal {
             scalars.into_iter().chain(dev).chain(quality).flat_map(|(tag, value)| scalar(tag, value)).collect();
         self.events.write_all(&framed(&event(seconds, record.step, &field(5, &summary))))
     }
+}
+
+/// The file without the lines of later steps, to be added to.
+fn continued(path: &Path, resumed_at: u64) -> io::Result<File> {
+    let old = fs::read_to_string(path).unwrap_or_default();
+    let kept = old.lines().filter(|line| step_of(line).is_some_and(|step| step <= resumed_at));
+    let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
+    fs::write(path, kept)?;
+    File::options().append(true).open(path)
 }
 
 fn step_of(line: &str) -> Option<u64> {
@@ -142,12 +158,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(folder.path(), 0, 1.0).unwrap();
         (1..=3).for_each(|step| journal.step(&record(step), 2.0).unwrap());
+        [2, 3].into_iter().for_each(|step| journal.sample(step, "q", &format!("{step}. How\nmany?")).unwrap());
         fs::write(folder.path().join("cut"), "").unwrap();
         let mut journal = Journal::open(folder.path(), 2, 9.0).unwrap();
         journal.step(&StepRecord { loss: 7.0, ..record(3) }, 10.0).unwrap();
         let text = fs::read_to_string(folder.path().join(LINES)).unwrap();
         let records: Vec<StepRecord> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(records, [record(1), record(2), StepRecord { loss: 7.0, ..record(3) }]);
+        let samples = fs::read_to_string(folder.path().join(SAMPLES)).unwrap();
+        let sample: serde_json::Value = serde_json::from_str(&samples).unwrap();
+        assert_eq!(sample, serde_json::json!({"step": 2, "id": "q", "text": "2. How\nmany?"}));
         let events = fs::read_dir(folder.path())
             .unwrap()
             .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains("tfevents"));

@@ -3,7 +3,7 @@
 //! stacked, so that x is read once, and the B form a block-diagonal matrix, kept transposed so that every product runs
 //! along rows.
 
-use divvy_kernels::{Input, LowRank, Packed, Write, mm_tn};
+use divvy_kernels::{Input, LowRank, Packed, Write};
 
 use super::buffers::Buffers;
 use crate::matrix::Matrix;
@@ -21,7 +21,7 @@ pub(crate) struct LoraMap<'a> {
 
 /// `y (+)= x·Wᵀ`, plus LoRA's share. Returns `x·Aᵀ` `[m, inner]` for the backward pass (empty without LoRA).
 pub(crate) fn linear(
-    x: &[f32],
+    x: &Input<'_>,
     w: &Matrix,
     lora: Option<LoraMap<'_>>,
     y: &mut [f32],
@@ -31,7 +31,6 @@ pub(crate) fn linear(
 ) -> Vec<f32> {
     let mut u = buffers.take(m * lora.map_or(0, |map| map.inner));
     let w = w.packed(&mut buffers.rooms.packed);
-    let x = Input::new(x, m, w.k());
     let Some(LoraMap { a, b, inner, scale }) = lora else {
         x.matmul(w, None, y, write);
         return u;
@@ -56,7 +55,7 @@ pub(crate) enum Sink<'a> {
 
 /// Adds the gradient to `sink` and, if wanted, writes `dx = dy·W`. `turned` is Wᵀ.
 pub(crate) fn linear_backward(
-    x: &[f32],
+    x: &Input<'_>,
     dy: &[f32],
     turned: &Packed,
     sink: Sink<'_>,
@@ -64,10 +63,10 @@ pub(crate) fn linear_backward(
     m: usize,
     buffers: &mut Buffers,
 ) {
-    let (n, k) = (turned.k(), turned.n());
+    let n = turned.k();
     match sink {
         Sink::Full { dw } => {
-            mm_tn(dy, x, dw, m, n, k, 1.0, Write::Add);
+            x.mm_tn(dy, dw, n, 1.0, Write::Add);
             if let Some(dx) = dx {
                 Input::new(dy, m, n).matmul(turned, None, dx, Write::Set);
             }
@@ -76,8 +75,8 @@ pub(crate) fn linear_backward(
             let from = Input::new(dy, m, n);
             let mut du = buffers.take(m * inner);
             from.mm_nt(b, &mut du, inner, scale);
-            mm_tn(u, dy, db, m, inner, n, scale, Write::Add);
-            mm_tn(&du, x, da, m, inner, k, 1.0, Write::Add);
+            from.mm_tn(u, db, inner, scale, Write::Add);
+            x.mm_tn(&du, da, inner, 1.0, Write::Add);
             if let Some(dx) = dx {
                 from.matmul(turned, Some(LowRank { u: &du, b: a, inner, alpha: 1.0 }), dx, Write::Set);
             }

@@ -81,13 +81,21 @@ pub(crate) fn epoch_order(rows: usize, seed: u64, epoch: u64) -> Vec<usize> {
     order
 }
 
+/// `limit`, or what the longest of these rows needs.
+pub(crate) fn room_for(rows: &[TrainRow], chosen: &[usize], limit: usize) -> usize {
+    chosen.iter().map(|&row| rows[row].inputs()).fold(limit, usize::max)
+}
+
 /// Spreads the rows of an optimiser step over as few micro-batches of at most `limit` input tokens as fit, evenly:
-/// the longest row goes to the emptiest one. Every row must itself fit.
+/// the longest row goes to the emptiest one. Every row must itself fit. If there are several, they are an even number where
+/// rows allow it, as two are worked on at a time.
 pub(crate) fn split_into_micro_batches(rows: &[TrainRow], chosen: &[usize], limit: usize) -> Vec<Vec<usize>> {
     let mut longest_first = chosen.to_vec();
     longest_first.sort_by_key(|&row| std::cmp::Reverse(rows[row].inputs()));
     let total: usize = chosen.iter().map(|&row| rows[row].inputs()).sum();
-    (total.div_ceil(limit).max(1)..=chosen.len())
+    let count = total.div_ceil(limit).max(1);
+    let even = if count > 1 { count.next_multiple_of(2).min(chosen.len()) } else { count };
+    (even..=chosen.len())
         .find_map(|count| spread(rows, &longest_first, count, limit))
         .expect("each row fits alone, so one micro-batch a row always fits")
 }
@@ -126,21 +134,77 @@ mod tests {
         assert_eq!(rows.iter().map(TrainRow::target_weight).sum::<f64>(), 8.0);
     }
 
-    #[test]
-    fn packing_loses_no_row_and_exceeds_no_limit() {
-        let mut random = Random::new(5, 0);
-        for _ in 0..200 {
-            let rows: Vec<TrainRow> = (0..1 + random.below(20))
-                .map(|_| row(1 + random.below(30) as u32, 1 + random.below(30) as u32, 1.0))
-                .collect();
-            let chosen = epoch_order(rows.len(), random.next(), 0);
-            let bins = split_into_micro_batches(&rows, &chosen, 64);
+    /// Rows of tokens that tell which row and place they are.
+    fn told_apart(lengths: &[(usize, usize)]) -> Vec<TrainRow> {
+        let row = |(index, &(prompt, completion)): (usize, &(usize, usize))| {
+            let token = |at: usize| (index * 100 + at) as u32;
+            let (prompt_end, end) = (prompt, prompt + completion);
+            TrainRow {
+                prompt: (0..prompt_end).map(token).collect(),
+                completion: (prompt_end..end).map(token).collect(),
+                weight: 1.0 + index as f32,
+            }
+        };
+        lengths.iter().enumerate().map(row).collect()
+    }
+
+    proptest::proptest! {
+        /// Every row once, none cut, none too long, and an even number of micro-batches where rows allow it.
+        #[test]
+        fn packing_loses_no_row_and_exceeds_no_limit(
+            lengths in proptest::collection::vec((1usize..30, 1usize..30), 1..40),
+            seed in 0u64..1000,
+            limit in 60usize..300,
+        ) {
+            let rows = told_apart(&lengths);
+            let chosen = epoch_order(rows.len(), seed, 0);
+            let bins = split_into_micro_batches(&rows, &chosen, limit);
             let size = |bin: &Vec<usize>| bin.iter().map(|&r| rows[r].inputs()).sum::<usize>();
-            assert!(bins.iter().all(|bin| (1..=64).contains(&size(bin))));
+            proptest::prop_assert!(bins.iter().all(|bin| (1..=limit).contains(&size(bin))));
             let mut all: Vec<usize> = bins.concat();
             all.sort_unstable();
-            assert_eq!(all, (0..rows.len()).collect::<Vec<_>>());
+            proptest::prop_assert_eq!(all, (0..rows.len()).collect::<Vec<_>>());
         }
+
+        /// A target follows its position in its own row and is part of the completion; positions and starts are the row's own; the
+        /// weights of all targets add up to the share of these rows in the step.
+        #[test]
+        fn targets_are_completions_and_no_row_reaches_into_another(
+            lengths in proptest::collection::vec((1usize..30, 1usize..30), 1..12),
+            others in 0.0f64..50.0,
+        ) {
+            let rows = told_apart(&lengths);
+            let own: f64 = rows.iter().map(TrainRow::target_weight).sum();
+            let micro = MicroBatch::of(rows.iter(), own + others);
+            proptest::prop_assert_eq!(micro.starts.len(), rows.len() + 1);
+            let mut targets = 0;
+            for (index, (row, bounds)) in rows.iter().zip(micro.starts.windows(2)).enumerate() {
+                let inside = bounds[0]..bounds[1];
+                proptest::prop_assert_eq!(inside.len(), row.inputs());
+                for (place, at) in inside.clone().enumerate() {
+                    let told = (micro.tokens[at] as usize, micro.positions[at] as usize);
+                    proptest::prop_assert_eq!(told, (index * 100 + place, place));
+                }
+                for (at, target) in micro.target_at.iter().zip(&micro.targets).filter(|(at, _)| inside.contains(at)) {
+                    let place = *target as usize % 100;
+                    proptest::prop_assert_eq!(*target, micro.tokens[*at] + 1);
+                    proptest::prop_assert!(place >= row.prompt.len() && place < row.tokens());
+                    targets += 1;
+                }
+            }
+            proptest::prop_assert_eq!(targets, rows.iter().map(|row| row.completion.len()).sum::<usize>());
+            let share: f64 = micro.weights.iter().map(|weight| f64::from(*weight)).sum();
+            proptest::prop_assert!((share - own / (own + others)).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn several_micro_batches_are_an_even_number_where_rows_allow_it() {
+        let rows = told_apart(&[(10, 10); 7]);
+        let count = |rows: &[TrainRow], limit| {
+            split_into_micro_batches(rows, &(0..rows.len()).collect::<Vec<_>>(), limit).len()
+        };
+        assert_eq!([count(&rows, 1000), count(&rows, 60), count(&rows[..3], 30)], [1, 4, 3]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::checkpoint::{Checkpoint, fingerprint};
 use super::course::{learning_rate, steps_per_epoch};
 use super::full::FullWeights;
-use super::rows::{MicroBatch, TrainRow, epoch_order, split_into_micro_batches};
+use super::rows::{MicroBatch, TrainRow, epoch_order, room_for, split_into_micro_batches};
 use super::settings::{Base, TrainConfig, TrainError};
 use super::stop::Best;
 use super::trainer::Trainer;
@@ -37,13 +37,14 @@ pub struct StepRecord {
     pub tokens_per_second: f64,
     /// Loss on the held-out rows after this step, where it was measured.
     pub dev_loss: Option<f64>,
-    /// What [`Quality`] said, where that is asked.
+    /// What [`Look`] said, where that is asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dev_quality: Option<f64>,
 }
 
-/// How good an adapter is at what it is for, more is better. Whoever breaks it off says [`TrainError::Interrupted`].
-pub type Quality<'a> = dyn FnMut(&Adapter) -> Result<f64, TrainError> + 'a;
+/// Looks at the adapter after a step, whenever dev is looked at: how good it is at what it is for, where that is asked; more is
+/// better. Whoever breaks it off says [`TrainError::Interrupted`].
+pub type Look<'a> = dyn FnMut(u64, &Adapter) -> Result<Option<f64>, TrainError> + 'a;
 
 /// What the observer sees. Breaking at any event stops the run; its last finished step is checkpointed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,17 +106,17 @@ pub fn train(
     train_by(base, (rows, dev_rows), config, checkpoint_dir, observe, None)
 }
 
-/// The same, with someone who tells how good the adapter is whenever dev is looked at.
+/// The same, with someone who looks at the adapter whenever dev is looked at.
 ///
 /// # Errors
-/// As [`train`], and what `quality` says.
+/// As [`train`], and what `look` says.
 pub fn train_by(
     base: Base<'_>,
     (rows, dev_rows): (&[TrainRow], &[TrainRow]),
     config: &TrainConfig,
     checkpoint_dir: Option<&Path>,
     observe: &mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
-    quality: Option<&mut Quality<'_>>,
+    look: Option<&mut Look<'_>>,
 ) -> Result<Trained, TrainError> {
     config.check()?;
     let (rows, skipped) = admitted(base.config, config, "training", rows)?;
@@ -138,7 +139,7 @@ pub fn train_by(
         log: Vec::new(),
         best: None,
         observe,
-        quality,
+        look,
     };
     run.resume()?;
     run.started(skipped, dev_skipped)?;
@@ -179,7 +180,7 @@ struct Run<'a, 'q> {
     /// The best step's weights, where there is no checkpoint to hold them.
     best: Option<Vec<Vec<f32>>>,
     observe: &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
-    quality: Option<&'a mut Quality<'q>>,
+    look: Option<&'a mut Look<'q>>,
 }
 
 impl Run<'_, '_> {
@@ -238,12 +239,15 @@ impl Run<'_, '_> {
         let total_weight: f64 = chosen.iter().map(|&row| self.rows[row].target_weight()).sum();
         let mut sum = CrossEntropy::default();
         let mut tokens = 0;
-        for part in split_into_micro_batches(self.rows, chosen, self.config.micro_tokens) {
-            let micro = MicroBatch::of(part.iter().map(|&row| &self.rows[row]), total_weight);
-            let loss = self.trainer.accumulate(&micro);
+        let limit = room_for(self.rows, chosen, self.trainer.share(self.config.micro_tokens));
+        // Together at most `micro_tokens`.
+        let abreast = (self.config.micro_tokens / limit).max(1);
+        for parts in split_into_micro_batches(self.rows, chosen, limit).chunks(abreast) {
+            let micro = |part: &Vec<usize>| MicroBatch::of(part.iter().map(|&row| &self.rows[row]), total_weight);
+            let loss = self.trainer.accumulate(&parts.iter().map(micro).collect::<Vec<_>>());
             sum.loss_sum += loss.loss_sum;
             sum.correct += loss.correct;
-            tokens += part.iter().map(|&row| self.rows[row].tokens() as u64).sum::<u64>();
+            tokens += parts.iter().flatten().map(|&row| self.rows[row].tokens() as u64).sum::<u64>();
             self.tell(TrainEvent::Progress { step: done + 1, tokens })?;
         }
         let grad_norm = self.trainer.gradient_norm();
@@ -285,14 +289,15 @@ impl Run<'_, '_> {
             return None;
         }
         let total: f64 = self.dev_rows.iter().map(TrainRow::target_weight).sum();
-        let parts = split_into_micro_batches(self.dev_rows, &all, self.config.micro_tokens);
+        let limit = room_for(self.dev_rows, &all, self.config.micro_tokens);
+        let parts = split_into_micro_batches(self.dev_rows, &all, limit);
         let micro = |part: &Vec<usize>| MicroBatch::of(part.iter().map(|&row| &self.dev_rows[row]), total);
         Some(parts.iter().map(micro).map(|micro| self.trainer.measure(&micro).loss_sum).sum())
     }
 
-    /// What whoever judges adapters says of this one.
+    /// What whoever looks at adapters says of this one.
     fn dev_quality(&mut self) -> Result<Option<f64>, TrainError> {
-        let Some(quality) = &mut self.quality else { return Ok(None) };
+        let Some(look) = &mut self.look else { return Ok(None) };
         let Some(adapter) = self.trainer.adapter() else { return Ok(None) };
         let interrupted = |error| match error {
             // The weights are a step ahead of the log: the last checkpoint stands as it is.
@@ -302,7 +307,7 @@ impl Run<'_, '_> {
             },
             other => other,
         };
-        quality(&adapter).map(Some).map_err(interrupted)
+        look(self.log.len() as u64 + 1, &adapter).map_err(interrupted)
     }
 
     fn ends_early(&self) -> bool {

@@ -49,9 +49,9 @@ pub struct TrainConfig {
     pub epochs: u64,
     /// Rows in an optimiser step.
     pub batch_rows: usize,
-    /// Most tokens in one forward and backward pass: bounds the memory.
+    /// Most tokens under way at a time, unless a single row has more: bounds the memory.
     pub micro_tokens: usize,
-    /// Rows with more tokens, prompt and completion together, are left out and counted. At most `micro_tokens`.
+    /// Rows with more tokens, prompt and completion together, are left out and counted.
     pub max_row_tokens: usize,
     /// Peak.
     pub learning_rate: f64,
@@ -125,12 +125,7 @@ impl TrainConfig {
             (self.epochs > 0, "epochs", self.epochs.to_string(), "at least 1"),
             (self.batch_rows > 0, "batch_rows", self.batch_rows.to_string(), "at least 1"),
             (self.max_row_tokens > 1, "max_row_tokens", self.max_row_tokens.to_string(), "at least 2"),
-            (
-                self.micro_tokens >= self.max_row_tokens,
-                "micro_tokens",
-                self.micro_tokens.to_string(),
-                "at least max_row_tokens, as a row is never cut",
-            ),
+            (self.micro_tokens > 0, "micro_tokens", self.micro_tokens.to_string(), "at least 1"),
             (positive(self.learning_rate), "learning_rate", self.learning_rate.to_string(), "a positive number"),
             (positive(self.b_rate), "b_rate", self.b_rate.to_string(), "a positive number"),
             (ratio(self.warmup_ratio), "warmup_ratio", self.warmup_ratio.to_string(), "between 0 and 1"),
@@ -178,7 +173,7 @@ pub enum TrainError {
     #[error("{set} row {index}: {reason}")]
     BadRow { set: &'static str, index: usize, reason: String },
     #[error(
-        "no training row is left: {skipped} of {rows} have more than {limit} tokens; raise max_row_tokens (and micro_tokens), or shorten the prompt"
+        "no training row is left: {skipped} of {rows} have more than {limit} tokens; raise max_row_tokens, or shorten the prompt"
     )]
     NoRows { rows: usize, skipped: usize, limit: usize },
     #[error(

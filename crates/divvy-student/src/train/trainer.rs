@@ -5,6 +5,7 @@ use divvy_kernels::{AdamW, CrossEntropy, linear_cross_entropy};
 
 use super::backward::{Backward, Turned};
 use super::buffers::Buffers;
+use super::crew::{self, ABREAST, Crew};
 use super::forward::{Keep, Network, forward};
 use super::full::{self, FullIndex, FullWeights};
 use super::lora;
@@ -25,6 +26,7 @@ pub(crate) struct Trainer<'a> {
     turned: Turned,
     ropes: Ropes,
     buffers: Buffers,
+    crew: Crew,
     keep: Keep,
 }
 
@@ -47,18 +49,37 @@ impl<'a> Trainer<'a> {
             turned: Turned::of(base.weights),
             ropes: Ropes::new(base.config, config.max_row_tokens),
             buffers: Buffers::default(),
+            crew: Crew::default(),
             keep: Keep::ForBackward(config.activations),
         }
     }
 
-    /// Adds the gradients of a micro-batch; its share of the step's loss and the targets it got right.
-    pub(crate) fn accumulate(&mut self, micro: &MicroBatch) -> CrossEntropy {
+    /// Most tokens of a micro-batch, where those under way at the same time have `limit` together.
+    pub(crate) fn share(&self, limit: usize) -> usize {
+        match self.method {
+            Method::Lora(_) => limit.div_ceil(ABREAST),
+            Method::Full => limit,
+        }
+    }
+
+    /// Adds the gradients of micro-batches; their share of the step's loss and the targets they got right.
+    pub(crate) fn accumulate(&mut self, micros: &[MicroBatch]) -> CrossEntropy {
         let Parameters { values, gradients, .. } = &mut self.parameters;
         let network = network(&self.base, self.packed.as_ref(), self.method, values, &self.ropes);
-        let tape = forward(&network, micro, self.keep, &mut self.buffers);
-        let full = matches!(self.method, Method::Full).then(|| FullIndex::new(self.base.config));
-        let mut backward = Backward { network, turned: &self.turned, micro, gradients, full };
-        backward.run(tape, &mut self.buffers)
+        if let Method::Lora(_) = self.method {
+            let shared = crew::Shared { network, turned: &self.turned, keep: self.keep };
+            return self.crew.accumulate(shared, micros, gradients);
+        }
+        // A gradient of every weight is too large to have more than once.
+        let full = Some(FullIndex::new(self.base.config));
+        let mut sum = CrossEntropy::default();
+        for micro in micros {
+            let tape = forward(&network, micro, self.keep, &mut self.buffers);
+            let loss = Backward { network, turned: &self.turned, micro, gradients, full }.run(tape, &mut self.buffers);
+            sum.loss_sum += loss.loss_sum;
+            sum.correct += loss.correct;
+        }
+        sum
     }
 
     /// Loss alone.

@@ -93,7 +93,7 @@ fn config(job: &Job) -> TrainConfig {
     TrainConfig {
         epochs: plan.epochs,
         batch_rows: plan.batch_rows,
-        micro_tokens: MICRO_TOKENS.max(plan.max_row_tokens),
+        micro_tokens: MICRO_TOKENS,
         max_row_tokens: plan.max_row_tokens,
         learning_rate: plan.learning_rate,
         b_rate: plan.tuning.lora_plus,

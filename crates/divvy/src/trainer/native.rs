@@ -17,10 +17,14 @@ use divvy_student::{
     adapter::{Adapter, AdapterLabel},
     matrix::Numerics,
     model::Model,
-    train::{self, Base, Journal, Quality, StepRecord, TrainError, TrainEvent, Trained, TrainedWeights},
+    train::{self, Base, Journal, Look, StepRecord, TrainError, TrainEvent, Trained, TrainedWeights},
 };
 
-use super::{Made, config, failed, label, quality::Dev, tokenise};
+use super::{
+    Made, config, failed, label,
+    quality::{Dev, Sample},
+    tokenise,
+};
 use crate::host::Hosts;
 
 pub(super) fn train(
@@ -63,28 +67,42 @@ fn run(model: &Arc<Model>, job: &Job, folder: &Path, observe: &mut Observe<'_>) 
     let rows = tokenise(model, &job.rows)?;
     let dev = tokenise(model, &job.dev)?;
     let base = Base { config: &model.config, weights: &model.weights, hash: &model.content_hash };
-    let (mut total, mut log) = (0, Log { folder: folder.join("log"), journal: None, failed: None });
-    // Whoever trains and whoever judges tell the same one, in turn.
+    let mut total = 0;
+    // Whoever trains and whoever judges tell the same one, and write into the same log, in turn.
+    let log = RefCell::new(Log { folder: folder.join("log"), journal: None, failed: None });
     let observe = RefCell::new(observe);
     let tell = |news: TrainNews<'_>| (*observe.borrow_mut())(news);
     let mut watch = |event: TrainEvent| match event {
         TrainEvent::Started { steps, resumed_at, .. } => {
             total = steps;
-            log.begin(resumed_at)
+            log.borrow_mut().begin(resumed_at)
         }
-        TrainEvent::Step(record) => match log.step(&record) {
+        TrainEvent::Step(record) => match log.borrow_mut().step(&record) {
             ControlFlow::Continue(()) => tell(TrainNews::Step(&point(&record), total)),
             stop => stop,
         },
         TrainEvent::Progress { .. } | TrainEvent::Checkpointed { .. } => ControlFlow::Continue(()),
     };
-    let judged = Dev::of(model, job);
-    let mut judge = |adapter: &Adapter| judged.quality(adapter, &|| tell(TrainNews::Nothing).is_continue());
+    let dev_questions = Dev::of(model, job);
     let judges = job.plan.tuning.early_stop.is_some_and(|stop| stop.on == StopOn::DecompositionQuality);
-    let judge: Option<&mut Quality<'_>> = if judges { Some(&mut judge) } else { None };
+    let mut look = |step: u64, adapter: &Adapter| {
+        let goes_on = || tell(TrainNews::Nothing).is_continue();
+        let (quality, samples) = if judges {
+            let (quality, samples) = dev_questions.quality(adapter, &goes_on)?;
+            (Some(quality), samples)
+        } else {
+            (None, dev_questions.samples(adapter, &goes_on)?)
+        };
+        match log.borrow_mut().samples(step, &samples) {
+            ControlFlow::Continue(()) => Ok(quality),
+            ControlFlow::Break(()) => Err(TrainError::Interrupted { step: 0, checkpoint: None }),
+        }
+    };
+    // A base as it is stored is unpacked for every token: nobody waits for that.
+    let look: Option<&mut Look<'_>> = if model.weights.is_quantised() { None } else { Some(&mut look) };
     let checkpoint = folder.join("checkpoint");
-    let trained = train::train_by(base, (&rows, &dev), &config(job), Some(&checkpoint), &mut watch, judge);
-    trained.map_err(|error| match (error, log.failed) {
+    let trained = train::train_by(base, (&rows, &dev), &config(job), Some(&checkpoint), &mut watch, look);
+    trained.map_err(|error| match (error, log.into_inner().failed) {
         (TrainError::Interrupted { .. }, Some(reason)) => Stopped::Failed(reason),
         (TrainError::Interrupted { .. }, None) => Stopped::Interrupted,
         (error @ TrainError::Diverged { .. }, _) => Stopped::Diverged(error.to_string()),
@@ -112,6 +130,14 @@ impl Log {
 
     fn step(&mut self, record: &StepRecord) -> ControlFlow<()> {
         match self.journal.as_mut().map_or(Ok(()), |journal| journal.step(record, seconds())) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn samples(&mut self, step: u64, samples: &[Sample]) -> ControlFlow<()> {
+        let Some(journal) = &mut self.journal else { return ControlFlow::Continue(()) };
+        match samples.iter().try_for_each(|sample| journal.sample(step, &sample.id, &sample.text)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => self.fail(&error),
         }

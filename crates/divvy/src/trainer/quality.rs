@@ -1,5 +1,5 @@
-//! How good a decomposer is while it is being trained: the share of the dev questions to which it writes, greedily, something
-//! that can be read as a decomposition.
+//! What a decomposer writes while it is being trained, greedily, to dev questions: to a few of them for whoever reads the log, or to
+//! all, and then the share that can be read as a decomposition tells how good it is.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,11 +18,14 @@ use divvy_student::{
 
 /// Most tokens of a decomposition: what `[evaluate] decompose_tokens` is, where nothing is said.
 const MOST_TOKENS: u32 = 256;
+/// Questions whose replies are written down.
+const SAMPLES: usize = 3;
 
 pub(super) struct Dev {
     model: Arc<Model>,
     style: Style,
-    prompts: Vec<Vec<u32>>,
+    /// Question ids and prompts.
+    prompts: Vec<(String, Vec<u32>)>,
     /// Questions whose prompt the model cannot read: there is no decomposition of them.
     unreadable: usize,
 }
@@ -33,34 +36,67 @@ impl Dev {
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         let rows: Vec<&Row> = job.dev.iter().filter(|row| row.decomposes && seen.insert(&row.id)).collect();
         let read = |prompt: &[Message]| model.encode_chat(prompt).ok();
-        let prompts: Vec<Vec<u32>> = rows.iter().filter_map(|row| read(&row.prompt)).collect();
+        let prompts: Vec<(String, Vec<u32>)> =
+            rows.iter().filter_map(|row| Some((row.id.clone(), read(&row.prompt)?))).collect();
         let unreadable = rows.len() - prompts.len();
         Self { model: Arc::clone(model), style: job.plan.style, prompts, unreadable }
     }
 
-    /// `goes_on` is asked at every step of the generation.
-    pub(super) fn quality(&self, adapter: &Adapter, goes_on: &dyn Fn() -> bool) -> Result<f64, TrainError> {
+    /// What the student writes to the first few questions.
+    pub(super) fn samples(&self, adapter: &Adapter, goes_on: &dyn Fn() -> bool) -> Result<Vec<Sample>, TrainError> {
+        let replies = self.replies(SAMPLES, adapter, goes_on)?;
+        Ok(replies.into_iter().map(|(sample, _)| sample).collect())
+    }
+
+    /// The share of all that is well-formed, and the samples among them.
+    pub(super) fn quality(
+        &self,
+        adapter: &Adapter,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<(f64, Vec<Sample>), TrainError> {
+        let mut replies = self.replies(usize::MAX, adapter, goes_on)?;
+        let asked = self.prompts.len() + self.unreadable;
+        let readable = |(sample, finish): &&(Sample, Finish)| quality::is_well_formed(&sample.text, finish, self.style);
+        let good = replies.iter().filter(readable).count();
+        replies.truncate(SAMPLES);
+        Ok((good as f64 / asked.max(1) as f64, replies.into_iter().map(|(sample, _)| sample).collect()))
+    }
+
+    /// Replies to the first `most` questions, in their order. `goes_on` is asked at every step of the generation.
+    fn replies(
+        &self,
+        most: usize,
+        adapter: &Adapter,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<(Sample, Finish)>, TrainError> {
         let mut engine = Engine::new(Arc::clone(&self.model), EngineConfig::default());
         let adapter = Arc::new(adapter.clone());
-        let asked = self.prompts.len() + self.unreadable;
-        for (id, prompt) in (0..).zip(&self.prompts) {
+        for (id, (_, prompt)) in (0..).zip(self.prompts.iter().take(most)) {
             let (prompt, adapter) = (prompt.clone(), Some(Arc::clone(&adapter)));
             let sampling = Sampling::greedy(MOST_TOKENS);
             // A prompt that does not fit gets no reply, and counts.
             let _ = engine.submit(engine::Job { id, prompt, sampling, adapter, log_probabilities: false });
         }
-        let mut good = 0_usize;
+        let mut replies = Vec::new();
         while !engine.is_idle() {
             if !goes_on() {
                 return Err(TrainError::Interrupted { step: 0, checkpoint: None });
             }
-            let ended = engine.step().into_iter().filter_map(|event| match event.kind {
-                EventKind::Done { finish, text, .. } => Some((text, finish)),
+            replies.extend(engine.step().into_iter().filter_map(|event| match event.kind {
+                EventKind::Done { finish, text, .. } => Some((event.id, text, finish)),
                 EventKind::Text(_) => None,
-            });
-            let readable = |(text, finish): &(String, Finish)| quality::is_well_formed(text, finish, self.style);
-            good += ended.filter(readable).count();
+            }));
         }
-        Ok(good as f64 / asked.max(1) as f64)
+        replies.sort_by_key(|(id, ..)| *id);
+        let sample = |(id, text, finish): (u64, String, Finish)| {
+            (Sample { id: self.prompts[id as usize].0.clone(), text }, finish)
+        };
+        Ok(replies.into_iter().map(sample).collect())
     }
+}
+
+/// What the student wrote to a question.
+pub(super) struct Sample {
+    pub(super) id: String,
+    pub(super) text: String,
 }

@@ -138,6 +138,35 @@ fn decompositions_that_can_be_read_may_say_when_to_end() {
     assert_eq!((kept["step"].as_u64(), kept["value"].as_f64()), (Some(first.0), Some(best)), "{told:?}");
 }
 
+/// Whether somebody judges or not: whoever reads the log sees what the student writes.
+#[test]
+fn what_it_writes_to_dev_questions_is_in_the_log() {
+    for lines in
+        ["eval_every = 2\n", "eval_every = 2\nearly_stop = { on = \"decomposition-quality\", patience = 100 }\n"]
+    {
+        let bench = bench(lines);
+        bench.done(&["train", "recipe.toml"]);
+        let folder = files_below(&bench.file("runs").join("students"));
+        let read = |name: &str| -> Vec<Value> {
+            let path = folder.iter().find(|file| file.ends_with(name)).unwrap();
+            let text = std::fs::read_to_string(path).unwrap();
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        let looked: Vec<u64> = read("metrics.jsonl")
+            .iter()
+            .filter(|step| step["dev_loss"].is_f64())
+            .map(|step| step["step"].as_u64().unwrap())
+            .collect();
+        let samples = read("samples.jsonl");
+        assert!(samples.iter().all(|sample| sample["text"].is_string()), "{samples:?}");
+        let told: Vec<u64> = samples.iter().map(|sample| sample["step"].as_u64().unwrap()).collect();
+        let expected: Vec<u64> = looked.iter().flat_map(|step| [*step; 3]).collect();
+        assert!(looked.len() > 1 && told == expected, "{looked:?} {told:?}");
+        let ids: Vec<&str> = samples[..3].iter().map(|sample| sample["id"].as_str().unwrap()).collect();
+        assert!(ids[0] != ids[1] && ids[1] != ids[2], "{ids:?}");
+    }
+}
+
 #[test]
 fn what_is_chosen_by_dev_needs_dev() {
     let bench = bench("");

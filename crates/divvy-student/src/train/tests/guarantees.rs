@@ -54,7 +54,7 @@ pub(super) fn timeless(log: &[StepRecord]) -> Vec<StepRecord> {
 fn gradients_of(fixture: &Fixture, micros: &[MicroBatch]) -> (f64, Vec<Vec<f32>>) {
     let mut trainer = Trainer::new(fixture.base(), &settings(Method::Lora(LORA)));
     trainer.parameters = lora::parameters(&fixture.config, &fixture.adapter(Scaling::Plain));
-    let loss = micros.iter().map(|micro| trainer.accumulate(micro).loss_sum).sum();
+    let loss = trainer.accumulate(micros).loss_sum;
     trainer.gradient_norm();
     (loss, trainer.parameters.gradients)
 }
@@ -111,7 +111,7 @@ fn every_parameter_gets_a_gradient() {
         if let Method::Lora(_) = method {
             trainer.parameters = lora::parameters(&fixture.config, &fixture.adapter(Scaling::Plain));
         }
-        trainer.accumulate(&MicroBatch::of(fixture.report.rows.iter(), 1.0));
+        trainer.accumulate(&[MicroBatch::of(fixture.report.rows.iter(), 1.0)]);
         for (info, gradient) in trainer.parameters.infos.iter().zip(&trainer.parameters.gradients) {
             assert!(gradient.iter().any(|&g| g != 0.0), "{name} {method:?}: {} has no gradient", info.name);
         }
@@ -184,7 +184,8 @@ fn the_result_does_not_depend_on_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| digest(&run(&fixture, &rows, &config, None).unwrap()))
     };
-    assert_eq!(on(1), on(3));
+    let alone = on(1);
+    assert!([2, 3, 5].into_iter().all(|threads| on(threads) == alone));
 }
 
 #[test]
@@ -213,7 +214,7 @@ fn bad_rows_and_settings_are_named() {
     check(vec![row(), TrainRow { prompt: vec![], ..row() }], &good, "training row 1: prompt");
     check(vec![TrainRow { completion: vec![101], ..row() }], &good, "token id 101");
     check(vec![TrainRow { weight: f32::NAN, ..row() }], &good, "weight is NaN");
-    check(vec![row()], &TrainConfig { micro_tokens: 8, ..good.clone() }, "micro_tokens is 8");
+    check(vec![row()], &TrainConfig { micro_tokens: 0, ..good.clone() }, "micro_tokens is 0");
     check(vec![row()], &TrainConfig { learning_rate: 0.0, ..good.clone() }, "learning_rate");
     check(vec![], &good, "no training row is left");
 }
@@ -236,7 +237,7 @@ fn with_lora_plus_the_factors_b_learn_faster_and_the_others_as_before() {
         // B is zero at first, so that only it has a gradient; A has one from the second step on.
         let rows = &fixture.report.rows;
         for step in 1..=2 {
-            trainer.accumulate(&MicroBatch::of(rows.iter(), 1.0));
+            trainer.accumulate(&[MicroBatch::of(rows.iter(), 1.0)]);
             let norm = trainer.gradient_norm();
             trainer.step(&config, norm, 1e-3, step);
         }

@@ -25,6 +25,9 @@ struct Tolerance {
 const TIGHT: Tolerance = Tolerance { f32: 1e-4, rounded: 3e-2 };
 /// For a whole gradient, as a distance: rounded, it has been through some dozens of rounded products.
 const GRADIENT: Tolerance = Tolerance { f32: 1e-4, rounded: 8e-2 };
+/// Of thirty layers. Against PyTorch in f64 the worst gradient of SmolLM2-135M is off by 3.1e-4 in f32 (PyTorch's own f32: 2.5e-5; a
+/// sum here is one chain in rising order), and by 0.2 rounded (PyTorch under autocast: 0.51).
+const DEEP_GRADIENT: Tolerance = Tolerance { f32: 4e-4, rounded: 0.25 };
 
 impl Tolerance {
     fn here(self) -> f64 {
@@ -33,12 +36,16 @@ impl Tolerance {
 }
 
 /// Euclidean distance relative to the length of `want`.
-fn assert_close(what: &str, got: &[f32], want: &[f32]) {
+fn assert_close(tolerance: Tolerance, what: &str, got: &[f32], want: &[f32]) {
     assert_eq!(got.len(), want.len(), "{what}");
     let length = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     let distance = length(&mut got.iter().zip(want).map(|(g, w)| f64::from(g - w)));
     let whole = length(&mut want.iter().map(|&w| f64::from(w)));
-    assert!(distance <= GRADIENT.here() * whole, "{what}: off by {distance}, length {whole}");
+    assert!(distance <= tolerance.here() * whole, "{what}: off by {distance}, length {whole}");
+}
+
+fn gradient(fixture: &Fixture) -> Tolerance {
+    if fixture.config.layers > 10 { DEEP_GRADIENT } else { GRADIENT }
 }
 
 fn assert_near(what: &str, got: f64, want: f64) {
@@ -53,9 +60,18 @@ fn all_rows(rows: &[TrainRow]) -> MicroBatch {
     MicroBatch::of(rows.iter(), rows.iter().map(TrainRow::target_weight).sum())
 }
 
+/// The tiny models, and a real one where the tester has made its reference (`make_fixtures.py --of`); says loudly when not.
+fn models() -> Vec<String> {
+    let real = std::env::var("DIVVY_TEST_PARITY").ok();
+    if real.is_none() {
+        println!("SKIPPED: a real model; set DIVVY_TEST_PARITY to a folder that make_fixtures.py --of has made");
+    }
+    NAMES.iter().map(ToString::to_string).chain(real).collect()
+}
+
 #[test]
 fn logits() {
-    for name in NAMES {
+    for name in &models() {
         let fixture = Fixture::load(name);
         let row = &fixture.report.rows[1];
         let all: Vec<u32> = row.prompt.iter().chain(&row.completion).copied().collect();
@@ -71,7 +87,7 @@ fn logits() {
         let tape = forward(&network, &micro, Keep::Nothing, &mut Buffers::default());
         let mut logits = vec![0.0; micro.tokens.len() * fixture.config.vocab];
         matmul(&tape.hidden, fixture.weights.head.exact(), &mut logits, micro.tokens.len(), Write::Set);
-        assert_close(name, &logits, &fixture.reference.tensors["logits"].values);
+        assert_close(GRADIENT, name, &logits, &fixture.reference.tensors["logits"].values);
     }
 }
 
@@ -99,12 +115,12 @@ fn lora_trainer<'a>(fixture: &'a Fixture, config: &TrainConfig, scaling: Scaling
 
 #[test]
 fn every_lora_gradient() {
-    for name in NAMES {
+    for name in &models() {
         let fixture = Fixture::load(name);
         for activations in [Activations::Keep, Activations::Recompute] {
             let config = TrainConfig { activations, ..settings(Method::Lora(LORA)) };
             let mut trainer = lora_trainer(&fixture, &config, Scaling::Plain);
-            let loss = trainer.accumulate(&all_rows(&fixture.report.rows));
+            let loss = trainer.accumulate(&[all_rows(&fixture.report.rows)]);
             assert_near(name, loss.loss_sum, fixture.report.lora_loss);
             assert_near("gradient norm", trainer.gradient_norm(), fixture.report.lora_curve.grad_norms[0]);
             let gradients = lora::adapter(&fixture.config, LORA, &trainer.parameters.gradients);
@@ -114,8 +130,18 @@ fn every_lora_gradient() {
                         format!("lora.grad.base_model.model.model.layers.{layer}.{}.lora_{which}.weight", p.module())
                     };
                     let factors = gradients.factors(layer, p);
-                    assert_close(&key('A'), &factors.a, &fixture.reference.tensors[&key('A')].values);
-                    assert_close(&key('B'), &factors.b, &fixture.reference.tensors[&key('B')].values);
+                    assert_close(
+                        gradient(&fixture),
+                        &key('A'),
+                        &factors.a,
+                        &fixture.reference.tensors[&key('A')].values,
+                    );
+                    assert_close(
+                        gradient(&fixture),
+                        &key('B'),
+                        &factors.b,
+                        &fixture.reference.tensors[&key('B')].values,
+                    );
                 }
             }
         }
@@ -134,17 +160,17 @@ fn rank_stabilised_loss() {
 
 #[test]
 fn every_full_gradient() {
-    for name in NAMES {
+    for name in &models() {
         let fixture = Fixture::load(name);
         let mut trainer = Trainer::new(fixture.base(), &settings(Method::Full));
-        let loss = trainer.accumulate(&all_rows(&fixture.report.rows));
+        let loss = trainer.accumulate(&[all_rows(&fixture.report.rows)]);
         assert_near(name, loss.loss_sum, fixture.report.full_loss);
         let index = FullIndex::new(&fixture.config);
-        let mut checked = 0;
+        let (tolerance, mut checked) = (gradient(&fixture), 0);
         let mut check = |slot, rows: std::ops::Range<usize>, width: usize, key: String| {
             let gradient = &trainer.parameters.gradients[index.of(slot).unwrap()];
             let want = &fixture.reference.tensors[&format!("full.grad.{key}")].values;
-            assert_close(&key, &gradient[rows.start * width..rows.end * width], want);
+            assert_close(tolerance, &key, &gradient[rows.start * width..rows.end * width], want);
             checked += 1;
         };
         let config = &fixture.config;
@@ -196,7 +222,7 @@ fn check_curve(
     rows: &[TrainRow],
     want: &Curve,
 ) {
-    let micro = all_rows(rows);
+    let micro = [all_rows(rows)];
     for (step, (&loss, &norm)) in want.losses.iter().zip(&want.grad_norms).enumerate() {
         let what = format!("{what} step {step}");
         assert_within(tolerance(step), &what, trainer.accumulate(&micro).loss_sum, loss);

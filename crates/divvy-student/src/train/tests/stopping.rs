@@ -7,7 +7,7 @@ use super::fixture::{Fixture, LORA, NAMES, settings};
 use super::guarantees::{digest, rows, timeless};
 use crate::adapter::Adapter;
 use crate::train::{
-    Best, EarlyStop, Method, Quality, StopBy, TrainConfig, TrainError, TrainEvent, Trained, train, train_by,
+    Best, EarlyStop, Look, Method, StopBy, TrainConfig, TrainError, TrainEvent, Trained, train, train_by,
 };
 
 fn go_on(_: TrainEvent) -> ControlFlow<()> {
@@ -110,22 +110,23 @@ fn whoever_judges_adapters_may_end_a_run() {
     let early_stop = Some(EarlyStop { by: StopBy::Quality, patience: 2 });
     let config = TrainConfig { early_stop, learning_rate: 1e-3, ..config(Method::Lora(LORA)) };
     let folder = tempfile::tempdir().unwrap();
-    let judged = |quality: &mut Quality<'_>, folder: Option<&Path>| {
-        train_by(fixture.base(), (&rows[2..], &rows[..2]), &config, folder, &mut go_on, Some(quality))
+    let judged = |look: &mut Look<'_>, folder: Option<&Path>| {
+        train_by(fixture.base(), (&rows[2..], &rows[..2]), &config, folder, &mut go_on, Some(look))
     };
     // The second look is the best, and the third is broken off once.
     let (mut looks, mut broken) = (Vec::new(), false);
-    let mut quality = |adapter: &Adapter| {
+    let mut quality = |step, adapter: &Adapter| {
+        assert!(step % 2 == 0, "{step}");
         if looks.len() == 2 && !std::mem::replace(&mut broken, true) {
             return Err(TrainError::Interrupted { step: 0, checkpoint: None });
         }
         looks.push(adapter.digest());
-        Ok([0.1, 0.7, 0.7, 0.2, 0.9][looks.len() - 1])
+        Ok(Some([0.1, 0.7, 0.7, 0.2, 0.9][looks.len() - 1]))
     };
     let error = judged(&mut quality, Some(folder.path())).err().unwrap();
     assert!(matches!(error, TrainError::Interrupted { step: 5, checkpoint: Some(_) }), "{error}");
     let mut scores = [0.1, 0.7, 0.7, 0.2, 0.9].into_iter();
-    let whole = judged(&mut |_| Ok(scores.next().unwrap()), None).unwrap();
+    let whole = judged(&mut |_, _| Ok(scores.next()), None).unwrap();
     assert_eq!(whole.kept, Some(Best { step: 4, value: 0.7 }));
     assert_eq!((whole.log.len(), digest(&whole)), (8, looks[1].clone()), "the adapter that was judged best");
     assert_eq!(whole.log[3].dev_quality, Some(0.7));
