@@ -63,8 +63,13 @@ fn push_set(text: &mut String, results: &Results, heading: &str) {
         push_table(text, table, heading, "");
     }
     push_table(text, &tables::comparisons(results), heading, "No two arms were compared.");
-    let optional =
-        [quality::table(results), tables::steps_across(results), slices::answers(results), efficiency::table(results)];
+    let optional = [
+        quality::table(results),
+        tables::steps_across(results),
+        slices::answers(results),
+        slices::passages(results),
+        efficiency::table(results),
+    ];
     for table in scoring::tables(results).iter().chain(optional.iter().flatten()) {
         push_table(text, table, heading, "");
     }

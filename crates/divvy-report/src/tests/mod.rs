@@ -81,6 +81,7 @@ fn each_data_set_has_its_own_answer_and_tables() {
     assert!(stories.contains("### Paired comparisons") && facts.contains("### Paired comparisons"), "{text}");
     assert!(facts.contains("| Arm (answer)       | number (n = 200) |   span (n = 100) |"), "{facts}");
     assert!(facts.contains("| two-stage/sd-r/big | 50.0 (10.0–90.0) | 40.0 (10.0–90.0) |"), "{facts}");
+    assert!(facts.contains("| Arm (passage)      |      p17 (n = 3) |"), "{facts}");
     assert!(facts.contains("facts (test, 300 rows)") && !facts.contains("stories (test"), "{facts}");
     assert!(facts.contains("stories: decomposer 3; facts: decomposer 2"), "{facts}");
 
