@@ -59,7 +59,11 @@ def key(row):
 def merged(parts):
     """The results as they were, with what these parts measured anew in its place."""
     path = HERE / "results.json"
-    old = json.loads(path.read_text()) if path.exists() else {"parts": {}, "rows": []}
+    old = json.loads(path.read_text()) if path.exists() else {"parts": {}, "rows": [], "machine": machine()}
+    if old["machine"] != machine():
+        # Figures of two machines do not go into one table.
+        path.rename(HERE / f"results-{old['date']}.json")
+        old = {"parts": {}, "rows": []}
     new = {key(row): row for name, part in parts.items() for row in ({"part": name} | row for row in part["rows"])}
     rows = [new.pop(key(row), row) for row in old["rows"]] + list(new.values())
     rows.sort(key=lambda row: list(PARTS).index(row["part"]))
