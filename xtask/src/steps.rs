@@ -85,13 +85,17 @@ fn lesser() -> Vec<&'static str> {
 }
 
 /// Variables that name what some tests need besides, and what is not tested without.
-const OUTSIDE: [(&str, &str); 7] = [
+const OUTSIDE: [(&str, &str); 8] = [
     ("DIVVY_TEST_MODELS", "real models: DIVVY_TEST_MODELS does not name their folder"),
     (
         "DIVVY_TEST_PARITY",
         "a real model's gradients: DIVVY_TEST_PARITY names no folder that make_fixtures.py --of has made",
     ),
     ("DIVVY_TEST_EXPORTS", "other programs on what is exported: DIVVY_TEST_EXPORTS names no virtual environment"),
+    (
+        "DIVVY_TEST_PYTHON",
+        "peft on our adapters: DIVVY_TEST_PYTHON names no Python that has torch, transformers and peft",
+    ),
     ("DIVVY_TEST_TORCH", "training with PyTorch: DIVVY_TEST_TORCH names no Python that has it"),
     ("DIVVY_TEST_TORCH_MODEL", "PyTorch and divvy on a real model: DIVVY_TEST_TORCH_MODEL names none"),
     ("DIVVY_TEST_RAY", "a cluster of Ray: DIVVY_TEST_RAY names no virtual environment"),

@@ -1,4 +1,4 @@
-//! Measures LoRA training: `train_bench MODEL [STEPS] [MICRO_TOKENS]`, or `train_bench random:smollm2-135m …` for
+//! Measures LoRA training: `train_bench MODEL [STEPS] [MICRO_TOKENS] [recompute]`, or `train_bench random:smollm2-135m …` for
 //! random weights of that shape. Rows are random tokens, 190 of prompt and 64 of completion, eight to a step.
 //!
 //! Prints tokens per second of each step, what the frozen base's matrix products alone would allow, and tokens per
@@ -14,7 +14,7 @@ use divvy_student::adapter::{Fused, LoraSettings, Scaling};
 use divvy_student::config::{Arch, ModelConfig};
 use divvy_student::matrix::Matrix;
 use divvy_student::model::Model;
-use divvy_student::train::{Base, Method, TrainConfig, TrainEvent, TrainRow, train};
+use divvy_student::train::{Activations, Base, Method, TrainConfig, TrainEvent, TrainRow, train};
 use divvy_student::weights::{Layer, Weights};
 
 const PROMPT: usize = 190;
@@ -25,11 +25,13 @@ const ROWS: usize = 8;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().collect();
     let Some(path) = arguments.get(1) else {
-        eprintln!("usage: train_bench MODEL|random:smollm2-135m [STEPS] [MICRO_TOKENS]");
+        eprintln!("usage: train_bench MODEL|random:smollm2-135m [STEPS] [MICRO_TOKENS] [recompute]");
         std::process::exit(2);
     };
     let steps: usize = arguments.get(2).map_or(Ok(4), |text| text.parse())?;
     let micro_tokens: usize = arguments.get(3).map_or(Ok(1024), |text| text.parse())?;
+    let recomputes = arguments.get(4).is_some_and(|word| word == "recompute");
+    let activations = if recomputes { Activations::Recompute } else { Activations::Keep };
     let (config, weights) = load(path)?;
     let allowed = products_alone(&config, &weights, micro_tokens);
     println!("matrix products of the frozen base alone: {allowed:.0} tokens/s");
@@ -45,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ControlFlow::Continue(())
     };
     let began = processor_seconds();
-    let trained = rayon::scope(|_| train(base, &rows, &[], &settings(micro_tokens), None, &mut observe))?;
+    let trained = train(base, &rows, &[], &settings(micro_tokens, activations), None, &mut observe)?;
     let mut speeds: Vec<f64> = trained.log.iter().map(|step| step.tokens_per_second).collect();
     speeds.sort_by(f64::total_cmp);
     println!("median {:.0}, best {:.0} tokens/s", speeds[speeds.len() / 2], speeds[speeds.len() - 1]);
@@ -64,20 +66,10 @@ fn processor_seconds() -> Option<f64> {
     Some((ticks(11)? + ticks(12)?) / 100.0)
 }
 
-fn settings(micro_tokens: usize) -> TrainConfig {
+fn settings(micro_tokens: usize, activations: Activations) -> TrainConfig {
     let lora = Method::Lora(LoraSettings { rank: 16, alpha: 32.0, scaling: Scaling::Plain });
     let max_row_tokens = PROMPT + COMPLETION;
-    TrainConfig {
-        batch_rows: ROWS,
-        micro_tokens,
-        max_row_tokens,
-        activations: if std::env::var("REC").is_ok() {
-            divvy_student::train::Activations::Recompute
-        } else {
-            divvy_student::train::Activations::Keep
-        },
-        ..TrainConfig::usual(lora)
-    }
+    TrainConfig { batch_rows: ROWS, micro_tokens, max_row_tokens, activations, ..TrainConfig::usual(lora) }
 }
 
 /// A fixed stream of small numbers.

@@ -19,7 +19,7 @@ pub(crate) struct Crew {
 
 #[derive(Default)]
 struct Worker {
-    /// Its own threads; the process's where it is the only one.
+    /// Its own threads; the process's where it is the only one, or no more can be had.
     pool: Option<ThreadPool>,
     buffers: Buffers,
     /// Of one micro-batch, to be added up in the order of micro-batches: the same bits whoever computes them.

@@ -21,7 +21,7 @@ use divvy_student::{
 
 use crate::host::Hosts;
 
-/// Most tokens in one forward and backward pass: enough to keep the matrix kernels busy, about a gigabyte of
+/// Most tokens under way at a time: enough to keep the matrix kernels busy, about a gigabyte of
 /// activations for a model of 135 million parameters.
 const MICRO_TOKENS: usize = 1024;
 
