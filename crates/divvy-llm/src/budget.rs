@@ -1,19 +1,20 @@
-//! Hard caps on what a command may spend. An estimate is reserved before a call and settled after it, so that calls in
-//! flight together never exceed a cap; at the cap the caller is told to stop, and what is finished stays finished.
-//! One [`Budget`] may be shared by the clients of several models, and by workers on several machines (`account`).
+//! Hard caps on what is spent for a plan, by all its commands together. An estimate is reserved before a call and settled
+//! after it, so that calls in flight together never exceed a cap; at the cap the caller is told to stop, and what is
+//! finished stays finished. One [`Budget`] may be shared by the clients of several models; on a store in a file it is
+//! written down as it is spent ([`Purse`]), on a server the workers have it in common (`account`).
 
 mod account;
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use divvy_core::{chat::ChatRequest, cost::Prices, cost::show_dollars, digest::Digest};
-use divvy_store::PostgresStore;
+use divvy_store::{Amount, PostgresStore, Purse, Spending};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -33,12 +34,12 @@ pub struct Caps {
     /// In and out together.
     pub tokens: Option<u64>,
     pub price_nanos: Option<i64>,
-    /// From the making of the budget; no call is let in after it. One that stands in line by then still begins.
+    /// Of this command, from the making of the budget; no call is let in after it. One that stands in line by then still begins.
     pub time: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Cost {
+pub(crate) struct Cost {
     calls: u64,
     tokens: u64,
     price_nanos: i64,
@@ -46,8 +47,11 @@ struct Cost {
 
 #[derive(Debug, Default)]
 struct Books {
+    /// By this command.
     settled: Cost,
     reserved: Cost,
+    /// Of what is reserved, that which has gone out to an endpoint.
+    out: Cost,
     /// What the common account has lent and has not heard the end of, where there is one.
     lent: Cost,
     /// Of what is settled, what the common account knows.
@@ -61,7 +65,23 @@ pub struct Budget {
     began: Instant,
     books: Mutex<Books>,
     settled: Notify,
+    /// What earlier commands have spent.
+    before: Spent,
+    purse: Option<Purse>,
     account: Option<Account>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Spent {
+    heard: Cost,
+    /// By calls that were in flight when a process died: it may have been charged.
+    lost: Cost,
+}
+
+impl From<Spending> for Spent {
+    fn from(spending: Spending) -> Self {
+        Self { heard: of_amount(spending.spent), lost: of_amount(spending.lost) }
+    }
 }
 
 impl Default for Budget {
@@ -71,6 +91,8 @@ impl Default for Budget {
             began: Instant::now(),
             books: Mutex::default(),
             settled: Notify::new(),
+            before: Spent::default(),
+            purse: None,
             account: None,
         }
     }
@@ -82,6 +104,13 @@ impl Budget {
         Arc::new(Self { caps, ..Self::default() })
     }
 
+    /// Caps on what all commands of a plan spend, one after another: those before have spent `before`, and this one writes into
+    /// `purse`. The time is each command's own.
+    #[must_use]
+    pub fn kept(caps: Caps, before: Spending, purse: Purse) -> Arc<Self> {
+        Arc::new(Self { caps, before: before.into(), purse: Some(purse), ..Self::default() })
+    }
+
     /// Caps on what all workers of a plan spend, whenever they run; the time is each command's own.
     #[must_use]
     pub fn common(caps: Caps, store: PostgresStore, plan: Digest) -> Arc<Self> {
@@ -89,11 +118,26 @@ impl Budget {
         Arc::new(Self { caps, account: counts.then(|| Account::new(store, plan)), ..Self::default() })
     }
 
-    /// Calls, tokens and nano-dollars spent so far, calls in flight not included.
+    /// Calls, tokens and nano-dollars that this command has spent so far, calls in flight not included.
     #[must_use]
     pub fn spent(&self) -> (u64, u64, i64) {
         let books = self.books();
         (books.settled.calls, books.settled.tokens, books.settled.price_nanos)
+    }
+
+    /// The same for all commands of the plan, with what may have been charged when one of them died.
+    ///
+    /// # Errors
+    /// When the common account cannot be read.
+    pub async fn spent_for_plan(&self) -> Result<(u64, u64, i64), ChatError> {
+        let before = match &self.account {
+            Some(account) => account.spending().await?,
+            None => self.before,
+        };
+        let books = self.books();
+        let own = minus(books.settled, books.booked);
+        let all = plus(own, plus(before.heard, before.lost));
+        Ok((all.calls, all.tokens, all.price_nanos))
     }
 
     /// When its time is used up.
@@ -132,7 +176,8 @@ impl Budget {
             let in_flight = self.books().reserved.calls > 0;
             let Some(account) = &self.account else {
                 if !in_flight {
-                    return Err(self.exhausted(self.books().settled, Cost::default()));
+                    let heard = plus(self.before.heard, self.books().settled);
+                    return Err(self.exhausted(heard, self.before.lost));
                 }
                 changed.await;
                 continue;
@@ -157,7 +202,7 @@ impl Budget {
             return None;
         }
         books.reserved = plus(books.reserved, cost);
-        Some(Reservation { budget: self.clone(), cost, settle: Cost::default() })
+        Some(Reservation { budget: self.clone(), cost, settle: Cost::default(), held: Held::new(cost) })
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -167,6 +212,7 @@ impl Budget {
     fn fits(&self, books: &Books, cost: Cost) -> bool {
         let total = plus(plus(books.settled, books.reserved), cost);
         let Some(_) = &self.account else {
+            let total = plus(total, plus(self.before.heard, self.before.lost));
             return self.caps.calls.is_none_or(|cap| total.calls <= cap)
                 && self.caps.tokens.is_none_or(|cap| total.tokens <= cap)
                 && self.caps.price_nanos.is_none_or(|cap| total.price_nanos <= cap);
@@ -182,7 +228,7 @@ impl Budget {
         let money = self.caps.price_nanos.map_or("no cap".to_owned(), |cap| format!("of {}", show_dollars(cap)));
         let lost = match lost.calls {
             0 => String::new(),
-            calls => format!(", and {calls} calls that workers which vanished may have made"),
+            calls => format!(", and {calls} calls that were in flight when a process died and may have been charged"),
         };
         let message = format!(
             "the budget does not allow another call: {} calls ({}), {} tokens ({}), {} ({money}){lost}; raise [budget] in the \
@@ -197,12 +243,64 @@ impl Budget {
     }
 }
 
+/// What a try holds of the budget, on its way down to the endpoint.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held(Arc<Hold>);
+
+#[derive(Debug, Default)]
+struct Hold {
+    cost: Cost,
+    /// It has gone out.
+    out: AtomicBool,
+}
+
+impl Held {
+    fn new(cost: Cost) -> Self {
+        Self(Arc::new(Hold { cost, out: AtomicBool::new(false) }))
+    }
+}
+
+impl Budget {
+    /// The try goes out now: if nobody lives to hear what comes of it, it counts as lost.
+    pub(crate) fn goes_out(&self, held: &Held) {
+        if !held.0.out.swap(true, Relaxed) {
+            let mut books = self.books();
+            books.out = plus(books.out, held.0.cost);
+            self.write_down(&books);
+        }
+    }
+
+    fn write_down(&self, books: &Books) {
+        if let Some(purse) = &self.purse {
+            purse.note(books.spending());
+        }
+    }
+}
+
+impl Books {
+    fn spending(&self) -> Spending {
+        Spending { spent: amount(self.settled), lost: amount(self.out) }
+    }
+}
+
 fn out_of_time(time: Duration) -> ChatError {
     let message = format!(
         "the budget of {} minutes is used up; raise [budget] minutes in the recipe, or run the same command to go on",
         time.as_secs_f64() / 60.0
     );
     ChatError::new(ErrorKind::BudgetExhausted, message)
+}
+
+fn amount(cost: Cost) -> Amount {
+    Amount { calls: signed(cost.calls), tokens: signed(cost.tokens), nanos: cost.price_nanos }
+}
+
+fn of_amount(amount: Amount) -> Cost {
+    Cost { calls: amount.calls.unsigned_abs(), tokens: amount.tokens.unsigned_abs(), price_nanos: amount.nanos }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn plus(a: Cost, b: Cost) -> Cost {
@@ -222,6 +320,7 @@ struct Reservation {
     budget: Arc<Budget>,
     cost: Cost,
     settle: Cost,
+    held: Held,
 }
 
 impl Drop for Reservation {
@@ -229,6 +328,10 @@ impl Drop for Reservation {
         let mut books = self.budget.books();
         books.reserved = minus(books.reserved, self.cost);
         books.settled = plus(books.settled, self.settle);
+        if self.held.0.out.load(Relaxed) {
+            books.out = minus(books.out, self.cost);
+        }
+        self.budget.write_down(&books);
         drop(books);
         self.budget.settled.notify_waiters();
     }
@@ -249,7 +352,7 @@ impl<L: Layer> Layer for Spend<L> {
         let estimate = self.estimate(&job.request)?;
         let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
         let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
-        let result = self.inner.call(job).await;
+        let result = self.inner.call(Job { held: reservation.held.clone(), ..job }).await;
         if let Ok(Call { price_nanos: Some(price), .. }) = &result {
             self.dearest.fetch_max(*price, Relaxed);
         }

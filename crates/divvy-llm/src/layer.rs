@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::Held,
     chat::{Told, TraceHeaders},
     client::Call,
     error::ChatError,
@@ -30,6 +31,8 @@ pub(crate) struct Job {
     pub(crate) attempt: u32,
     pub(crate) waited: Waited,
     pub(crate) listener: Listener,
+    /// What this try holds of the budget.
+    pub(crate) held: Held,
     /// Nobody waits for it after this moment.
     pub(crate) until: Option<Instant>,
 }
@@ -37,8 +40,9 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(request: ChatRequest, cancel: CancellationToken, listener: Listener) -> Self {
         let (key, json) = crate::client::key_and_json(&request);
-        let (request, json, waited) = (Arc::new(request), json.into(), Waited::default());
-        Self { key, request, json, cancel, attempt: 1, waited, listener, until: None }
+        let (request, json) = (Arc::new(request), json.into());
+        let (waited, held) = (Waited::default(), Held::default());
+        Self { key, request, json, cancel, attempt: 1, waited, listener, held, until: None }
     }
 }
 

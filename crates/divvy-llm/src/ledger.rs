@@ -2,7 +2,7 @@
 //! before it is used, and every attempt is on record with its outcome. A reply that was paid for but could not be read
 //! is read again the next time, at no cost.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use divvy_core::{chat::Usage, cost::Prices, model::ModelId};
@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::{
     attempt::{Attempt, Keep, Received},
+    budget::Budget,
     chat::Told,
     client::{Call, ClientConfig},
     clock::Clock,
@@ -27,6 +28,9 @@ pub(crate) struct Ledger {
     batch_prices: Option<Prices>,
     /// A call's time on the machine is kept.
     timed: bool,
+    /// It runs on this machine: nobody charges for a call that is cut off.
+    local: bool,
+    budget: Arc<Budget>,
 }
 
 /// Behind an endpoint's address in records: a reply came by its Batch API.
@@ -42,6 +46,9 @@ impl Layer for Ledger {
             return Ok(call);
         }
         let started_ms = self.clock.now_ms();
+        if !self.local {
+            self.budget.goes_out(&job.held);
+        }
         let outcome = self.attempt.run(&job, self).await;
         self.settle(&job, outcome, started_ms).await
     }
@@ -67,10 +74,19 @@ impl Keep for Ledger {
 
 impl Ledger {
     pub(crate) fn new(attempt: Attempt, store: &Store, config: &ClientConfig) -> Self {
-        let ClientConfig { clock, prices, batch_prices, .. } = *config;
+        let ClientConfig { clock, prices, batch_prices, local, .. } = *config;
         // What is paid by its tokens is not paid by its time as well.
         let timed = prices.map_or(config.timed, |prices| prices.machine_hour > 0);
-        Self { attempt, store: store.clone(), clock, prices, batch_prices, timed }
+        Self {
+            attempt,
+            store: store.clone(),
+            clock,
+            prices,
+            batch_prices,
+            timed,
+            local,
+            budget: Arc::clone(&config.budget),
+        }
     }
 
     /// A reply that was kept and not read, if it can be read now.

@@ -20,6 +20,7 @@ mod keys;
 mod lock;
 mod migrations;
 mod postgres;
+mod purse;
 mod recipes;
 mod rows;
 mod runs;
@@ -33,10 +34,11 @@ pub use bulk::Places;
 pub use door::Store;
 pub use error::StoreError;
 pub use postgres::{PostgresStore, Terms, Token};
+pub use purse::Purse;
 pub use recipes::KeptRecipe;
 pub use rows::{
     Amount, ArtefactRow, AttemptRecord, AttemptTotal, BatchEvent, BatchRow, BatchState, Borrowed, CallFilter,
     CallRecord, CallTotal, CallUsage, Claims, Exchange, ItemCount, ItemRow, Lent, LentBefore, RawReply, RunId, RunRow,
-    RunStatus, Share, TestOpening, Unit, WorkerRow,
+    RunStatus, Share, Spending, TestOpening, Unit, WorkerRow,
 };
 pub use store::SqliteStore;

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 
 type Step = (i64, &'static str, &'static str);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     (1, "init", include_str!("../migrations/0001_init.sql")),
     (2, "question by plan", include_str!("../migrations/0002_question_by_plan.sql")),
     (3, "recipe of run", include_str!("../migrations/0003_recipe_of_run.sql")),
@@ -21,6 +21,7 @@ const STEPS: [Step; 8] = [
     (6, "worked", include_str!("../migrations/0006_worked.sql")),
     (7, "latency of reply", include_str!("../migrations/0007_latency_of_reply.sql")),
     (8, "price of try", include_str!("../migrations/0008_price_of_try.sql")),
+    (9, "spending", include_str!("../migrations/0009_spending.sql")),
 ];
 
 fn migrator(steps: &[Step]) -> Migrator {

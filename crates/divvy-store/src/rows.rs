@@ -287,6 +287,15 @@ pub struct Amount {
     pub nanos: i64,
 }
 
+/// What was spent for a plan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spending {
+    pub spent: Amount,
+    /// In flight when a process died: it may have been charged, and nobody has heard the answer. Of a command that runs, what
+    /// is in flight.
+    pub lost: Amount,
+}
+
 /// What a worker tells the common account, and asks of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exchange {

@@ -21,7 +21,7 @@ use crate::{
     error::StoreError,
     keys::Keys,
     lock::lock_writer,
-    migrations,
+    migrations, purse,
     statement::Statement,
     words::Words,
     writer::{Answer, Job, Writer},
@@ -67,6 +67,7 @@ impl SqliteStore {
         let lock = lock_writer(path).await?;
         let mut connection = connect(path, &writing(path)).await?;
         migrations::migrate(path, &mut connection).await?;
+        purse::take_in(path, &mut connection).await?;
         let keys = Keys::default();
         keys.catch_up(&mut connection).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;
         let words = Words::read(&mut connection).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;

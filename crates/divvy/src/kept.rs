@@ -42,7 +42,19 @@ pub(crate) async fn open(home: Home, wanted: &str) -> anyhow::Result<Session> {
     let questions = questions(&store, &run.plan, &plan, &home.folder).await?;
     check_questions(&plan, &questions)?;
     let (digest, folder, seen_from) = (run.plan.clone(), home.folder, kept.folder.into());
-    Ok(Session::assemble(Parts { recipe, to_keep: None, plan, digest, questions, resolved, store, folder, seen_from }))
+    let (to_keep, budget) = (None, Arc::default());
+    Ok(Session::assemble(Parts {
+        recipe,
+        to_keep,
+        plan,
+        digest,
+        questions,
+        resolved,
+        store,
+        budget,
+        folder,
+        seen_from,
+    }))
 }
 
 /// A plan of the store to look at, with what is known of its models.
@@ -72,7 +84,7 @@ pub(crate) async fn look(store: &Store, digest: &Digest, folder: &Path) -> anyho
     let numerics = numerics(&resolved);
     let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
     let watching = Arc::clone(&progress);
-    let registry = Registry::new(store.clone(), resolved, Arc::default(), recipe::Budget::default(), watching, digest);
+    let registry = Registry::new(store.clone(), resolved, Arc::default(), Arc::default(), watching);
     let context = context(plan, digest.clone(), questions, store.clone(), Arc::new(registry), progress);
     let (models, costs) = recipe.map(|(recipe, _)| (recipe.models, recipe.costs)).unwrap_or_default();
     Ok(Look { context, models, costs, numerics })

@@ -28,7 +28,7 @@ use divvy_llm::{
     Transfer,
 };
 use divvy_serve::menu::Voice;
-use divvy_store::Store;
+use divvy_store::{Store, StoreError};
 
 use crate::{
     batching::Batching,
@@ -50,6 +50,20 @@ const MOST_SEATS: usize = 16;
 /// A call to a local model waits for its place in the batch, however long the queue.
 const LOCAL_DEADLINE: Duration = Duration::from_hours(7 * 24);
 
+/// The caps of a recipe on what is spent for its plan, and who is told of it.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn budget(caps: &recipe::Budget, store: &Store, plan: &Digest) -> Result<Arc<Budget>, StoreError> {
+    let price_nanos = caps.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
+    let time = caps.minutes.map(Duration::from_mins);
+    let caps = Caps { calls: caps.calls, tokens: caps.tokens, price_nanos, time };
+    Ok(match store {
+        Store::Postgres(shared) => Budget::common(caps, shared.clone(), plan.clone()),
+        Store::Sqlite(file) => Budget::kept(caps, file.spending(plan).await?, file.purse(plan).await?),
+    })
+}
+
 /// The door that the stages use.
 pub(crate) struct Registry {
     store: Store,
@@ -67,17 +81,9 @@ impl Registry {
         store: Store,
         resolved: BTreeMap<String, Resolved>,
         hosts: Arc<Hosts>,
-        budget: recipe::Budget,
+        budget: Arc<Budget>,
         progress: Arc<dyn Progress>,
-        plan: &Digest,
     ) -> Self {
-        let price_nanos = budget.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
-        let time = budget.minutes.map(Duration::from_mins);
-        let caps = Caps { calls: budget.calls, tokens: budget.tokens, price_nanos, time };
-        let budget = match store.shared() {
-            Some(shared) => Budget::common(caps, shared.clone(), plan.clone()),
-            None => Budget::new(caps),
-        };
         Self {
             store,
             resolved,

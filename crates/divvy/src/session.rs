@@ -24,6 +24,7 @@ use divvy_flow::{
     split::Splits,
     train::{self, Trainer},
 };
+use divvy_llm::Budget;
 use divvy_store::{KeptRecipe, Store};
 use divvy_student::{matrix::Numerics, model::Model};
 use tokio_util::sync::CancellationToken;
@@ -101,6 +102,7 @@ pub(crate) struct Parts {
     pub(crate) questions: Splits,
     pub(crate) resolved: BTreeMap<String, Resolved>,
     pub(crate) store: Store,
+    pub(crate) budget: Arc<Budget>,
     /// The store's folder.
     pub(crate) folder: PathBuf,
     /// The recipe's, which its relative paths are seen from.
@@ -129,11 +131,26 @@ impl Session {
         }
         let to_keep = (!recipe.may_hold_secrets()).then(|| KeptRecipe { text, folder: absolute(folder) });
         let (digest, seen_from, folder) = (plan.digest(), folder.to_owned(), home.folder);
-        Ok(Self::assemble(Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder, seen_from }))
+        let budget = match access {
+            Access::Run => models::budget(&recipe.budget, &store, &digest).await?,
+            Access::Look | Access::Serve => Arc::default(),
+        };
+        Ok(Self::assemble(Parts {
+            recipe,
+            to_keep,
+            plan,
+            digest,
+            questions,
+            resolved,
+            store,
+            budget,
+            folder,
+            seen_from,
+        }))
     }
 
     pub(crate) fn assemble(parts: Parts) -> Self {
-        let Parts { recipe, to_keep, plan, digest, questions, resolved, store, folder, seen_from } = parts;
+        let Parts { recipe, to_keep, plan, digest, questions, resolved, store, budget, folder, seen_from } = parts;
         let (numerics, bases, hosts) = (numerics(&resolved), bases(&resolved), Arc::new(Hosts::default()));
         let trainer = Trainers {
             hosts: Arc::clone(&hosts),
@@ -144,14 +161,7 @@ impl Session {
         };
         let progress: Arc<dyn Progress> = Arc::new(Terminal::new());
         let watching = Arc::clone(&progress);
-        let registry = Arc::new(Registry::new(
-            store.clone(),
-            resolved,
-            Arc::clone(&hosts),
-            recipe.budget.clone(),
-            watching,
-            &digest,
-        ));
+        let registry = Arc::new(Registry::new(store.clone(), resolved, Arc::clone(&hosts), budget, watching));
         let models = Arc::clone(&registry) as Arc<dyn Models>;
         let context = context(plan, digest, questions, store, models, progress);
         Self { context, trainer: Arc::new(trainer), recipe, folder, registry, to_keep, hosts, bases, numerics }

@@ -7,6 +7,8 @@ use divvy_core::{records::Stage, stats::forecast::Forecast};
 pub struct Cap {
     pub name: &'static str,
     pub most: f64,
+    /// Of it, what is spent already.
+    pub spent: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,17 +26,17 @@ pub enum Verdict {
 /// The stages in running order, with what each has left.
 #[must_use]
 pub fn against(cap: Cap, stages: &[(Stage, Option<Forecast>)]) -> Verdict {
-    let (mut all, mut stop) = (Forecast::default(), None);
+    let (mut all, mut stop, most) = (Forecast::default(), None, cap.most - cap.spent);
     for (stage, left) in stages {
         let Some(left) = left else { return Verdict::Unknown };
-        if all.sum + left.sum > cap.most && stop.is_none() {
-            stop = Some(Verdict::Stops { stage: *stage, share: (cap.most - all.sum) / left.sum });
+        if all.sum + left.sum > most && stop.is_none() {
+            stop = Some(Verdict::Stops { stage: *stage, share: (most - all.sum).max(0.0) / left.sum });
         }
         all = all.and(left);
     }
     match (stop, all.interval()) {
-        (None, Some((_, high))) if high <= cap.most => Verdict::Fits,
-        (Some(stop), Some((low, _))) if low > cap.most => stop,
+        (None, Some((_, high))) if high <= most => Verdict::Fits,
+        (Some(stop), Some((low, _))) if low > most => stop,
         _ => Verdict::MayStop,
     }
 }
@@ -51,12 +53,16 @@ mod tests {
     #[test]
     fn a_cap_above_within_and_below_the_interval() {
         let stages = [(Stage::Collect, rows(&[1.0; 20], 100)), (Stage::Screen, rows(&[1.0, 2.0, 3.0, 2.0], 100))];
-        let at = |most| against(Cap { name: "calls", most }, &stages);
+        let with = |most, spent| against(Cap { name: "calls", most, spent }, &stages);
+        let at = |most| with(most, 0.0);
         assert_eq!(at(500.0), Verdict::Fits);
         assert_eq!(at(310.0), Verdict::MayStop);
         assert_eq!(at(290.0), Verdict::MayStop);
         assert_eq!(at(50.0), Verdict::Stops { stage: Stage::Collect, share: 0.5 });
         assert_eq!(at(120.0), Verdict::Stops { stage: Stage::Screen, share: 0.1 });
-        assert_eq!(against(Cap { name: "calls", most: 1.0 }, &[(Stage::Collect, None)]), Verdict::Unknown);
+        assert_eq!(with(120.0, 70.0), at(50.0));
+        assert_eq!(with(120.0, 130.0), Verdict::Stops { stage: Stage::Collect, share: 0.0 });
+        let unknown = against(Cap { name: "calls", most: 1.0, spent: 0.0 }, &[(Stage::Collect, None)]);
+        assert_eq!(unknown, Verdict::Unknown);
     }
 }

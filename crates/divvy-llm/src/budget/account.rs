@@ -11,9 +11,9 @@ use std::{
 };
 
 use divvy_core::digest::Digest;
-use divvy_store::{Amount, Borrowed, Exchange, PostgresStore, StoreError};
+use divvy_store::{Borrowed, Exchange, PostgresStore, StoreError};
 
-use super::{Budget, Cost, minus, plus};
+use super::{Budget, Cost, Spent, amount, minus, of_amount, plus, signed};
 use crate::error::ChatError;
 
 /// How often a worker that was refused asks again, and one that spends nothing gives back what it holds.
@@ -52,6 +52,11 @@ impl Account {
         let (line, turn) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
         Self { store, plan, line, turn, tended: AtomicBool::new(false), busy: AtomicBool::new(false) }
     }
+
+    /// As the account knows it: what a worker has spent since its last exchange is not in it.
+    pub(super) async fn spending(&self) -> Result<Spent, StoreError> {
+        Ok(self.store.spending(&self.plan).await?.into())
+    }
 }
 
 impl Budget {
@@ -72,13 +77,17 @@ impl Budget {
         })
     }
 
-    /// Gives back what is lent and not reserved, and has everything booked that was spent. For the end of a command.
+    /// Has everything booked that was spent, and gives back what is lent and not reserved. For the end of a command.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn settle(self: &Arc<Self>) -> Result<(), ChatError> {
         if self.account.as_ref().is_some_and(|account| account.tended.load(Ordering::Relaxed)) {
             self.exchange(Cost::default(), Cost::default()).await?;
+        }
+        if let Some(purse) = &self.purse {
+            let spending = self.books().spending();
+            purse.close(spending).await?;
         }
         Ok(())
     }
@@ -153,16 +162,4 @@ impl Budget {
         let books = self.books();
         books.lent != books.reserved || books.settled != books.booked
     }
-}
-
-fn amount(cost: Cost) -> Amount {
-    Amount { calls: signed(cost.calls), tokens: signed(cost.tokens), nanos: cost.price_nanos }
-}
-
-fn of_amount(amount: Amount) -> Cost {
-    Cost { calls: amount.calls.unsigned_abs(), tokens: amount.tokens.unsigned_abs(), price_nanos: amount.nanos }
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

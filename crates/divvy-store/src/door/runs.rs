@@ -10,7 +10,7 @@ use super::{Store, either};
 use crate::{
     error::StoreError,
     recipes::KeptRecipe,
-    rows::{ArtefactRow, RunId, RunRow, RunStatus, TestOpening},
+    rows::{ArtefactRow, RunId, RunRow, RunStatus, Spending, TestOpening},
 };
 
 impl Store {
@@ -55,6 +55,14 @@ impl Store {
     /// When the store cannot write.
     pub async fn begin_run(&self, plan: &Digest, name: &str, version: &str, now_ms: i64) -> Result<RunId, StoreError> {
         either!(self, begin_run(plan, name, version, now_ms))
+    }
+
+    /// What was spent for a plan, by all commands. On a server that is known where the plan has caps.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn spending(&self, plan: &Digest) -> Result<Spending, StoreError> {
+        either!(self, spending(plan))
     }
 
     /// # Errors

@@ -10,7 +10,7 @@ use super::PostgresStore;
 use crate::{
     codec::blob,
     error::StoreError,
-    rows::{Amount, Borrowed, Exchange, Lent, LentBefore, Share},
+    rows::{Amount, Borrowed, Exchange, Lent, LentBefore, Share, Spending},
 };
 
 impl PostgresStore {
@@ -35,6 +35,25 @@ impl PostgresStore {
             .await?;
         let row = rows.first().ok_or(sqlx::Error::RowNotFound);
         row.and_then(borrowed).map_err(|e| self.unreadable(&e))
+    }
+
+    /// See [`crate::Store::spending`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn spending(&self, plan: &Digest) -> Result<Spending, StoreError> {
+        let rows = self
+            .read(|| {
+                sqlx::query(
+                    "SELECT ARRAY[a.calls, a.tokens, a.nanos] AS spent,
+                        ARRAY[coalesce(sum(s.calls), 0), coalesce(sum(s.tokens), 0), coalesce(sum(s.nanos), 0)]::BIGINT[] AS lost
+                     FROM account a LEFT JOIN slice s ON s.plan = a.plan AND NOT alive(s.worker)
+                     WHERE a.plan = $1 GROUP BY a.plan",
+                )
+                .bind(blob(plan))
+            })
+            .await?;
+        rows.first().map_or(Ok(Spending::default()), spending).map_err(|e| self.unreadable(&e))
     }
 
     /// Asks for a share of what an endpoint takes in the window that ends now.
@@ -63,13 +82,20 @@ impl PostgresStore {
     }
 }
 
+fn amount(row: &PgRow, column: &str) -> Result<Amount, sqlx::Error> {
+    row.try_get::<Vec<i64>, _>(column).map(|columns| Amount::of(&columns))
+}
+
+fn spending(row: &PgRow) -> Result<Spending, sqlx::Error> {
+    Ok(Spending { spent: amount(row, "spent")?, lost: amount(row, "lost")? })
+}
+
 fn borrowed(row: &PgRow) -> Result<Borrowed, sqlx::Error> {
-    let amount = |column: &str| row.try_get::<Vec<i64>, _>(column).map(|columns| Amount::of(&columns));
     Ok(Borrowed {
         granted: row.try_get("granted")?,
-        holds: amount("holds")?,
-        total: amount("total")?,
-        lost: amount("lost")?,
+        holds: amount(row, "holds")?,
+        total: amount(row, "total")?,
+        lost: amount(row, "lost")?,
         others: row.try_get("others")?,
     })
 }

@@ -35,7 +35,8 @@ pub(crate) async fn run(place: &Place, rows: u32, as_json: bool) -> anyhow::Resu
         return Ok(outcome?);
     }
     let paces = session.registry.paces();
-    let told = Told { outlook: forecast::read(context, &paces, MOST_ROWS).await?, paces, session: &session };
+    let spent = session.registry.spent_for_plan().await?;
+    let told = Told { outlook: forecast::read(context, &paces, MOST_ROWS).await?, paces, spent, session: &session };
     print(&if as_json { serde_json::to_string_pretty(&told.json())? } else { told.text() })?;
     session.close().await?;
     Ok(outcome?)
@@ -59,6 +60,8 @@ struct Told<'a> {
     session: &'a Session,
     outlook: Outlook,
     paces: Paces,
+    /// By all commands of the plan: calls, tokens, nano-dollars.
+    spent: (u64, u64, i64),
 }
 
 impl Told<'_> {
@@ -69,7 +72,7 @@ impl Told<'_> {
         self.unseen().iter().for_each(|line| text.push_str(&format!("{line}\n")));
         let budget = self.budget();
         if !budget.is_empty() {
-            text.push_str("\nbudget of one command\n");
+            text.push_str("\nbudget of the plan; minutes of one command\n");
             budget.iter().for_each(|(cap, verdict)| text.push_str(&verdict_line(*cap, *verdict)));
         }
         text
@@ -118,14 +121,15 @@ impl Told<'_> {
             |figures: &Figures| Some(figures.get(Figure::TokensIn)?.clone().and(figures.get(Figure::TokensOut)?));
         let budget = &self.session.recipe.budget;
         let dollars = budget.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
+        let spent = self.spent;
         let caps = [
-            ("calls", budget.calls.map(|calls| calls as f64), left(Figure::Calls)),
-            ("tokens", budget.tokens.map(|tokens| tokens as f64), self.stages(tokens)),
-            ("dollars", dollars.map(|nanos| nanos as f64), left(Figure::Money)),
-            ("minutes", budget.minutes.map(|minutes| 60.0 * minutes as f64), left(Figure::Seconds)),
+            ("calls", budget.calls.map(|calls| calls as f64), spent.0 as f64, left(Figure::Calls)),
+            ("tokens", budget.tokens.map(|tokens| tokens as f64), spent.1 as f64, self.stages(tokens)),
+            ("dollars", dollars.map(|nanos| nanos as f64), spent.2 as f64, left(Figure::Money)),
+            ("minutes", budget.minutes.map(|minutes| 60.0 * minutes as f64), 0.0, left(Figure::Seconds)),
         ];
-        let verdict = |(name, most, stages): (_, Option<f64>, Vec<_>)| {
-            let cap = Cap { name, most: most? };
+        let verdict = |(name, most, spent, stages): (_, Option<f64>, _, Vec<_>)| {
+            let cap = Cap { name, most: most?, spent };
             Some((cap, forecast::against(cap, &stages)))
         };
         caps.into_iter().filter_map(verdict).collect()
@@ -189,11 +193,13 @@ fn amount(value: f64, figure: Figure) -> String {
 }
 
 fn verdict_line(cap: Cap, verdict: Verdict) -> String {
-    let most = match cap.name {
-        "dollars" => show_dollars(cap.most as i64),
-        "minutes" => format!("{:.0}", cap.most / 60.0),
-        _ => thousands(cap.most as u64),
+    let show = |figure: f64| match cap.name {
+        "dollars" => show_dollars(figure as i64),
+        "minutes" => format!("{:.0}", figure / 60.0),
+        _ => thousands(figure as u64),
     };
+    let spent = if cap.spent > 0.0 { format!(", {} spent", show(cap.spent)) } else { String::new() };
+    let most = format!("{}{spent}", show(cap.most));
     let verdict = match verdict {
         Verdict::Fits => "what is left fits".to_owned(),
         Verdict::MayStop => "the run may stop there: it lies within the interval".to_owned(),
@@ -229,5 +235,5 @@ fn verdict_json(cap: Cap, verdict: Verdict) -> Value {
     };
     // Money is in nano-dollars, as everywhere in JSON.
     let name = if cap.name == "dollars" { "cost_nanos" } else { cap.name };
-    json!({ "cap": name, "most": most, "verdict": word, "stage": stage, "share": share })
+    json!({ "cap": name, "most": most, "spent": cap.spent, "verdict": word, "stage": stage, "share": share })
 }

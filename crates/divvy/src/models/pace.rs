@@ -32,6 +32,14 @@ impl Registry {
     pub(crate) fn spent(&self) -> (u64, u64, i64) {
         self.budget.spent()
     }
+
+    /// The same for all commands of the plan.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn spent_for_plan(&self) -> Result<(u64, u64, i64), divvy_llm::ChatError> {
+        self.budget.spent_for_plan().await
+    }
 }
 
 fn pace(model: &Resolved) -> Pace {

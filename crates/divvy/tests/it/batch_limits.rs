@@ -62,10 +62,11 @@ fn at_the_deadline_the_rest_is_handed_in_again_where_the_recipe_says_so() {
 #[test]
 fn a_budget_holds_for_every_row_that_is_out() {
     let bench = Bench::new(bureau(Bureau::default()));
-    bench.recipe(&format!("{}\n[budget]\ncalls = 5\n", in_batches("")));
-    for runs in 1..=2 {
-        bench.run(&["collect", "recipe.toml"]).complains(3, &["budget", "5 calls (of 5)"]);
-        assert_eq!(bench.batches(), vec![5; runs]);
+    for (cap, batches) in [(5, &[5][..]), (5, &[5]), (10, &[5, 5])] {
+        bench.recipe(&format!("{}\n[budget]\ncalls = {cap}\n", in_batches("")));
+        let told = format!("{cap} calls (of {cap})");
+        bench.run(&["collect", "recipe.toml"]).complains(3, &["budget", &told]);
+        assert_eq!(bench.batches(), batches);
     }
     bench.recipe(&in_batches("")).done(&["collect", "recipe.toml"]);
     assert_eq!(bench.batches(), [5, 5, 2]);

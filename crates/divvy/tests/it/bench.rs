@@ -10,7 +10,7 @@ use divvy_core::{
     digest::Digest,
     question::{Question, QuestionId},
 };
-use divvy_store::{CallFilter, Store};
+use divvy_store::{CallFilter, Spending, Store};
 use divvy_testkit::{
     collector::Collector,
     teacher::{Lesson, Teacher},
@@ -134,6 +134,15 @@ impl Bench {
             store.unread_replies().await.unwrap()
         });
         self.committed().len() + unread as usize
+    }
+
+    /// What was spent for the last run's plan, and what was lost.
+    pub(crate) fn spending(&self) -> Spending {
+        self.runtime.block_on(async {
+            let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
+            let plan = store.runs().await.unwrap().remove(0).plan;
+            store.spending(&plan).await.unwrap()
+        })
     }
 
     /// Waits for something with the path of the store.

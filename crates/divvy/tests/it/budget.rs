@@ -7,22 +7,45 @@ use divvy_testkit::{
 
 use crate::{
     bench::Bench,
-    school::{self, RECIPE, REQUESTS, TRAIN},
+    school::{self, CONCURRENCY, RECIPE, REQUESTS, TRAIN},
 };
 
 #[test]
-fn a_run_stops_at_its_budget_and_goes_on_with_the_next() {
+fn a_run_stops_at_its_budget_and_goes_on_when_it_is_raised() {
     let bench = Bench::new(school::lesson());
-    bench.recipe(&format!("{RECIPE}\n[budget]\ncalls = 5\n"));
-    for runs in 1..=2 {
-        let left = format!("collect: {} items are left", TRAIN - 5 * runs);
+    let mut asked = 0;
+    // The same cap twice: what a command has spent is spent for the plan, whoever runs it again.
+    for cap in [5, 5, 9] {
+        asked = asked.max(cap);
+        bench.recipe(&format!("{RECIPE}\n[budget]\ncalls = {cap}\n"));
+        let (left, told) = (format!("collect: {} items are left", TRAIN - asked), format!("{cap} calls (of {cap})"));
         bench
             .run(&["run", "recipe.toml"])
-            .complains(3, &["budget", "5 calls (of 5)", "everything finished so far is kept", &left]);
-        assert_eq!(bench.teacher.asked().len(), 5 * runs);
+            .complains(3, &["budget", &told, "everything finished so far is kept", &left, "raise [budget]"]);
+        assert_eq!(bench.teacher.asked().len(), asked);
     }
     bench.recipe(RECIPE).done(&["run", "recipe.toml"]);
     assert_eq!((bench.teacher.asked().len(), bench.repeats()), (REQUESTS, 0));
+}
+
+/// What was in flight may be on the bill: it is as good as spent.
+#[test]
+fn a_kill_does_not_make_room_in_the_budget() {
+    const CAP: usize = 10;
+    let bench = Bench::new(Lesson { latency: std::time::Duration::from_millis(25), ..school::lesson() });
+    bench.recipe(&format!("{RECIPE}\n[budget]\ncalls = {CAP}\n"));
+    for place in [2, 6] {
+        let mut child = bench.run_until(place);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let spending = bench.spending();
+    let (spent, lost) = (spending.spent.calls as usize, spending.lost.calls as usize);
+    assert!(spent + lost >= bench.teacher.asked().len() && lost <= 2 * CONCURRENCY, "{spending:?}");
+    let told = format!("{lost} calls that were in flight when a process died");
+    let ended = bench.run(&["run", "recipe.toml"]);
+    ended.complains(3, &["budget", if lost > 0 { &told } else { "(of 10)" }]);
+    assert!(bench.teacher.asked().len() <= CAP, "{} of {CAP}: {ended:?}", bench.teacher.asked().len());
 }
 
 #[test]

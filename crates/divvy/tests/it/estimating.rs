@@ -81,11 +81,14 @@ fn what_another_plan_has_paid_for_is_free() {
 fn the_caps_of_the_budget_are_held_against_it() {
     let bench = Bench::new(school::lesson());
     let with = |cap: &str| bench.recipe(&format!("{}\n[budget]\n{cap}\n", priced()));
-    with("calls = 25\ndollars = \"100\"");
+    // All commands together: the estimate's own calls are spent.
+    with("calls = 49\ndollars = \"100\"");
     let told = estimate(&bench);
     let of = |cap: &str| told["budget"].as_array().unwrap().iter().find(|told| told["cap"] == cap).unwrap().clone();
     // 16 for collecting and screening, 16 for the evaluation.
-    let stops = json!({ "cap": "calls", "most": 25.0, "verdict": "stops", "stage": "evaluate", "share": 9.0 / 16.0 });
+    let stops = json!({
+        "cap": "calls", "most": 49.0, "spent": SAMPLED as f64, "verdict": "stops", "stage": "evaluate", "share": 9.0 / 16.0
+    });
     assert_eq!((of("calls"), &of("cost_nanos")["verdict"]), (stops, &json!("fits")));
     let text = bench.done(&["run", "recipe.toml", "--estimate=4"]).stdout;
     assert!(text.contains("the run would stop in evaluate, with about 56 % of what it has left done"), "{text}");

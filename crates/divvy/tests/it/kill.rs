@@ -68,6 +68,9 @@ fn fifty_kills_cost_at_most_what_was_in_flight() {
         kills += usize::from(child.wait().unwrap().code().is_none());
         let (kept, asked) = (bench.kept(), bench.teacher.asked().len());
         assert!(asked <= kept + kills * CONCURRENCY, "{kept} replies of {asked} kept after {kills} kills");
+        // What nobody heard is counted, and no more than was in flight.
+        let lost = bench.spending().lost.calls as usize;
+        assert!(asked <= kept + lost && lost <= kills * CONCURRENCY, "{lost} lost, {kept} of {asked} kept");
     }
     assert_eq!(kills, 50, "the run ended before all kills; it must be longer");
     let committed = heard(&bench);
