@@ -75,7 +75,7 @@ impl SqliteStore {
     /// When the store cannot be read.
     pub async fn learn_calls(&self) -> Result<(), StoreError> {
         if self.is_read_only() {
-            self.keys().catch_up(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
+            self.catch_up().await?;
         }
         Ok(())
     }
@@ -87,13 +87,8 @@ impl SqliteStore {
     pub async fn calls_of(&self, keys: &[Digest]) -> Result<Vec<CallRecord>, StoreError> {
         // In order, which is how they are looked up fastest.
         let wanted: BTreeSet<&Digest> = keys.iter().collect();
-        let seqs = match self.keys().find_each(wanted.iter().copied()) {
-            Some(seqs) => seqs,
-            None => {
-                self.learn_calls().await?;
-                wanted.iter().flat_map(|key| self.keys().find(key)).collect()
-            }
-        };
+        self.learn_calls().await?;
+        let seqs = self.find_all(wanted.iter().copied()).await?;
         if seqs.is_empty() {
             return Ok(Vec::new());
         }

@@ -28,7 +28,7 @@ impl SqliteStore {
     /// When the store cannot write.
     pub async fn record_raw(&self, raw: &RawReply) -> Result<(), StoreError> {
         let endpoint = self.word_or_null(raw.endpoint.as_deref()).await?;
-        let seq = self.keys().append(&raw.key);
+        let seq = self.next_reply(&raw.key);
         self.write(vec![reply_statement(&Slot { seq, earlier: &[] }, raw, endpoint)]).await?;
         self.keys().set_unread(&raw.key, seq);
         Ok(())
@@ -115,7 +115,7 @@ impl SqliteStore {
             model_id: self.word(&call.model_id.hex()).await?,
             endpoint: self.word_or_null(call.endpoint.as_deref()).await?,
         };
-        let earlier = self.keys().find(&call.key);
+        let earlier = self.find(&call.key).await?;
         if let Some(seq) = self.keys().take_unread(&call.key) {
             // Alone, it needs no look at the others.
             let earlier = if earlier == [seq] { &[][..] } else { &earlier };
@@ -135,7 +135,7 @@ impl SqliteStore {
             received_ms: call.created_ms + call.latency_ms,
             latency_ms: Some(call.latency_ms),
         };
-        let slot = Slot { seq: self.keys().append(&call.key), earlier: &earlier };
+        let slot = Slot { seq: self.next_reply(&call.key), earlier: &earlier };
         Ok(Some(vec![reply_statement(&slot, &raw, words.endpoint), call_statement(&slot, call, &words, attempt)]))
     }
 
@@ -205,11 +205,8 @@ impl SqliteStore {
 
     /// By key. Replies of other keys may be among those that were found; they do no harm.
     async fn usages_among(&self, keys: &[Digest]) -> Result<HashMap<Digest, CallUsage>, StoreError> {
-        // What others wrote since is looked up once.
-        if let Some(first) = keys.first() {
-            self.find(first).await?;
-        }
-        let found: Vec<i64> = keys.iter().flat_map(|key| self.keys().find(key)).collect();
+        self.learn_calls().await?;
+        let found = self.find_all(keys).await?;
         let rows = sqlx::query(USAGES)
             .bind(listed(&found))
             .fetch_all(&mut *self.reader().await?)

@@ -15,6 +15,7 @@ mod calls;
 mod codec;
 mod door;
 mod error;
+mod filter;
 mod items;
 mod keys;
 mod lock;

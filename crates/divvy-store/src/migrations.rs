@@ -12,7 +12,7 @@ use crate::error::StoreError;
 
 type Step = (i64, &'static str, &'static str);
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     (1, "init", include_str!("../migrations/0001_init.sql")),
     (2, "question by plan", include_str!("../migrations/0002_question_by_plan.sql")),
     (3, "recipe of run", include_str!("../migrations/0003_recipe_of_run.sql")),
@@ -22,6 +22,7 @@ const STEPS: [Step; 9] = [
     (7, "latency of reply", include_str!("../migrations/0007_latency_of_reply.sql")),
     (8, "price of try", include_str!("../migrations/0008_price_of_try.sql")),
     (9, "spending", include_str!("../migrations/0009_spending.sql")),
+    (10, "keys on disk", include_str!("../migrations/0010_keys_on_disk.sql")),
 ];
 
 fn migrator(steps: &[Step]) -> Migrator {

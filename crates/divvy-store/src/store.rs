@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use divvy_core::digest::Digest;
 use sqlx::{
     ConnectOptions, SqliteConnection,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
@@ -69,7 +68,7 @@ impl SqliteStore {
         migrations::migrate(path, &mut connection).await?;
         purse::take_in(path, &mut connection).await?;
         let keys = Keys::default();
-        keys.catch_up(&mut connection).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;
+        keys.catch_up(&mut connection, true).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;
         let words = Words::read(&mut connection).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;
         let readers = connect_readers(path).await?;
         let (sender, jobs) = mpsc::channel(QUEUE);
@@ -101,26 +100,13 @@ impl SqliteStore {
         Self { inner: Arc::new(Inner { path, readers, next_reader, writer, keys, words, sent, settled }) }
     }
 
-    /// The keys of all replies that the writing process has sent, or that a reading one has seen.
+    /// Where the keys are of all replies that the writing process has sent, or that a reading one has seen.
     pub(crate) fn keys(&self) -> &Keys {
         &self.inner.keys
     }
 
     pub(crate) fn words(&self) -> &Words {
         &self.inner.words
-    }
-
-    /// Replies that may have this key, ascending, as the index for [`Keys`] says; see there.
-    pub(crate) async fn find(&self, key: &Digest) -> Result<Vec<i64>, StoreError> {
-        if self.is_read_only() {
-            Box::pin(self.catch_up()).await?;
-        }
-        Ok(self.keys().find(key))
-    }
-
-    /// Reads the keys that the writing process has added.
-    async fn catch_up(&self) -> Result<(), StoreError> {
-        self.keys().catch_up(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))
     }
 
     #[must_use]

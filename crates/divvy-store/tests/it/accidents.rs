@@ -124,7 +124,7 @@ async fn a_full_disk_is_one_clear_error_and_nothing_committed_is_lost() {
     // The shell limits the size of files (in blocks of 512 bytes or 1 KiB) and has the signal ignored, so that writing
     // fails as it does on a full disk.
     let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; ulimit -f 1500; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    shell.args(["-c", "trap '' XFSZ; ulimit -f 3000; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
     let mut child = spawn_child(this_test(&mut shell), &path, 0);
     let (numbers, errors, _) = listen(&mut child, usize::MAX);
     child.wait().unwrap();
