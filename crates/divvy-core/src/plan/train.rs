@@ -23,6 +23,9 @@ impl Names<'_> {
                 format!("students.{name} has method = \"full\", which changes the base; quantised goes with lora");
             return self.fail("train.quantised", message);
         }
+        if train.micro_tokens == Some(0) {
+            return self.fail("train.micro_tokens", "no row would fit; leave the line out for the default");
+        }
         if train.engine == Engine::Native {
             self.stored(name, student)?;
             return match train.foreign_keys().next() {
@@ -31,9 +34,6 @@ impl Names<'_> {
             };
         }
         self.places()?;
-        if train.micro_tokens == Some(0) {
-            return self.fail("train.micro_tokens", "no row would fit; leave the line out for the default");
-        }
         if train.quantised == Some(Quantised::Stored) {
             return self.fail("train.quantised", "`stored` is for engine = \"native\"; PyTorch has \"nf4\"");
         }
@@ -192,7 +192,9 @@ mod tests {
     fn what_changes_the_numbers_is_part_of_the_student_and_nothing_else() {
         let native = plan("", "lora").unwrap();
         assert_eq!(native.students["s"].torch, None);
-        assert_eq!(plan("[train]\nquantised = \"stored\"", "lora").unwrap().digest(), native.digest());
+        for memory in ["quantised = \"stored\"", "gradient_checkpointing = true\nmicro_tokens = 512"] {
+            assert_eq!(plan(&format!("[train]\n{memory}"), "lora").unwrap().digest(), native.digest());
+        }
         assert!(!serde_json::to_string(&native).unwrap().contains("torch"), "an older student would be another one");
         let torch = plan("[train]\nengine = \"torch\"", "lora").unwrap();
         assert_eq!(torch.students["s"].torch.unwrap().precision, Precision::Bf16);
@@ -228,6 +230,7 @@ mod tests {
         refused(&torch("fsdp = true"), "lora", &["train.fsdp", "processes = 2"]);
         refused(&torchrun("fsdp = true\nprocesses = 2\nquantised = \"nf4\""), "lora", &["train.fsdp", "quantised"]);
         refused(&torch("micro_tokens = 0"), "lora", &["train.micro_tokens"]);
+        refused("micro_tokens = 0", "lora", &["train.micro_tokens"]);
         let ray = |more: &str| torch(&format!("launch = \"ray\"\n{more}"));
         let head = "address = \"http://head:8265\"\n";
         refused(&ray(""), "lora", &["train.address", "8265"]);

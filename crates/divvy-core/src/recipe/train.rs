@@ -38,7 +38,7 @@ pub struct Train {
     pub gradient_checkpointing: Option<bool>,
     /// For several processes: each keeps a share of the weights, and fetches a layer from the others when its turn comes.
     pub fsdp: Option<bool>,
-    /// Most tokens in one forward and backward pass of a process; bounds the memory.
+    /// Most tokens in forward and backward passes at a time, of a process; bounds the memory. A longer row goes alone.
     pub micro_tokens: Option<usize>,
 }
 
@@ -101,9 +101,7 @@ impl Train {
             ("shared", self.shared.is_some()),
             ("precision", self.precision.is_some()),
             ("packing", self.packing.is_some()),
-            ("gradient_checkpointing", self.gradient_checkpointing.is_some()),
             ("fsdp", self.fsdp.is_some()),
-            ("micro_tokens", self.micro_tokens.is_some()),
         ];
         keys.into_iter().filter(|(_, written)| *written).map(|(key, _)| key)
     }

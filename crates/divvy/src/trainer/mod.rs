@@ -16,7 +16,7 @@ use divvy_flow::train::{Artefact, Job, Observe, Row, Stopped, Trainer};
 use divvy_student::{
     adapter::{AdapterLabel, LoraSettings, Scaling},
     model::Model,
-    train::{EarlyStop, Method, StopBy, TrainConfig, TrainRow},
+    train::{Activations, EarlyStop, Method, StopBy, TrainConfig, TrainRow},
 };
 
 use crate::host::Hosts;
@@ -53,7 +53,7 @@ impl Trainer for Trainers {
         let folder = self.folder.join("students").join(key.short());
         let made = match job.plan.torch {
             Some(plan) => torch::Torch { trainers: self, plan }.train(base, job, &folder, observe)?,
-            None => native::train(&self.hosts, (base, self.train.quantised), job, &folder, observe)?,
+            None => native::train(&self.hosts, (base, &self.train), job, &folder, observe)?,
         };
         Ok(Artefact {
             path: std::path::absolute(&folder).unwrap_or(folder),
@@ -81,8 +81,8 @@ fn tokenise(model: &Model, rows: &[Row]) -> Result<Vec<TrainRow>, Stopped> {
         .collect()
 }
 
-fn config(job: &Job) -> TrainConfig {
-    let plan = &job.plan;
+fn config(job: &Job, train: &Train) -> TrainConfig {
+    let (plan, recompute) = (&job.plan, train.gradient_checkpointing == Some(true));
     let method = match plan.method {
         recipe::Method::Lora => {
             let scaling = if plan.tuning.rslora { Scaling::RankStabilised } else { Scaling::Plain };
@@ -93,7 +93,8 @@ fn config(job: &Job) -> TrainConfig {
     TrainConfig {
         epochs: plan.epochs,
         batch_rows: plan.batch_rows,
-        micro_tokens: MICRO_TOKENS,
+        micro_tokens: train.micro_tokens.unwrap_or(MICRO_TOKENS),
+        activations: if recompute { Activations::Recompute } else { Activations::Keep },
         max_row_tokens: plan.max_row_tokens,
         learning_rate: plan.learning_rate,
         b_rate: plan.tuning.lora_plus,

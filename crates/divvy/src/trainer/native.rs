@@ -8,7 +8,7 @@ use std::{
 };
 
 use divvy_core::{
-    recipe::{Quantised, StopOn},
+    recipe::{Quantised, StopOn, Train},
     records::{TrainNews, TrainPoint},
     results::KeptStep,
 };
@@ -17,7 +17,7 @@ use divvy_student::{
     adapter::{Adapter, AdapterLabel},
     matrix::Numerics,
     model::Model,
-    train::{self, Base, Journal, Look, StepRecord, TrainError, TrainEvent, Trained, TrainedWeights},
+    train::{self, Base, Journal, Look, StepRecord, TrainConfig, TrainError, TrainEvent, Trained, TrainedWeights},
 };
 
 use super::{
@@ -29,13 +29,13 @@ use crate::host::Hosts;
 
 pub(super) fn train(
     hosts: &Hosts,
-    (base, quantised): (&Path, Option<Quantised>),
+    (base, settings): (&Path, &Train),
     job: &Job,
     folder: &Path,
     observe: &mut Observe<'_>,
 ) -> Result<Made, Stopped> {
-    let model = load(hosts, base, quantised, &job.base)?;
-    let trained = run(&model, job, folder, observe)?;
+    let model = load(hosts, base, settings.quantised, &job.base)?;
+    let trained = run(&model, (job, &config(job, settings)), folder, observe)?;
     let content = save(&trained, &model, folder, &label(&model, job)?)?;
     // The student stands: the optimiser's state is of no more use.
     let _ = std::fs::remove_dir_all(folder.join("checkpoint"));
@@ -63,7 +63,12 @@ fn kept(trained: &Trained, job: &Job) -> Option<KeptStep> {
     Some(KeptStep { step: best.step, of: trained.log.len() as u64, on: stop.on, value: best.value })
 }
 
-fn run(model: &Arc<Model>, job: &Job, folder: &Path, observe: &mut Observe<'_>) -> Result<Trained, Stopped> {
+fn run(
+    model: &Arc<Model>,
+    (job, config): (&Job, &TrainConfig),
+    folder: &Path,
+    observe: &mut Observe<'_>,
+) -> Result<Trained, Stopped> {
     let rows = tokenise(model, &job.rows)?;
     let dev = tokenise(model, &job.dev)?;
     let base = Base { config: &model.config, weights: &model.weights, hash: &model.content_hash };
@@ -101,7 +106,7 @@ fn run(model: &Arc<Model>, job: &Job, folder: &Path, observe: &mut Observe<'_>) 
     // A base as it is stored is unpacked for every token: nobody waits for that.
     let look: Option<&mut Look<'_>> = if model.weights.is_quantised() { None } else { Some(&mut look) };
     let checkpoint = folder.join("checkpoint");
-    let trained = train::train_by(base, (&rows, &dev), &config(job), Some(&checkpoint), &mut watch, look);
+    let trained = train::train_by(base, (&rows, &dev), config, Some(&checkpoint), &mut watch, look);
     trained.map_err(|error| match (error, log.into_inner().failed) {
         (TrainError::Interrupted { .. }, Some(reason)) => Stopped::Failed(reason),
         (TrainError::Interrupted { .. }, None) => Stopped::Interrupted,

@@ -58,7 +58,7 @@ impl Torch<'_> {
         } else {
             self.launch(job, &base, &handed, observe).map_err(stopped)?;
         }
-        let content = take_back(&handed, &base, config(job).method, folder)?;
+        let content = take_back(&handed, &base, config(job, &self.trainers.train).method, folder)?;
         // The student stands: what it was made with is of no more use.
         let _ = fs::remove_dir_all(handed.path());
         Ok(Made { content, too_long, kept: None })
@@ -107,7 +107,7 @@ impl Torch<'_> {
     /// Writes everything that training needs. The base is loaded for that alone: PyTorch needs the memory.
     fn hand_over(&self, base: &Path, job: &Job, folder: &Folder) -> Result<(Base, usize), Stopped> {
         let model = Model::load(base).map_err(failed)?;
-        let config = config(job);
+        let config = config(job, &self.trainers.train);
         let (rows, too_long) = fitting(&model, &config, "training", &tokenise(&model, &job.rows)?)?;
         let (dev, _) = fitting(&model, &config, "dev", &tokenise(&model, &job.dev)?)?;
         if rows.is_empty() {
