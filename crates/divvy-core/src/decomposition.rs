@@ -55,14 +55,14 @@ impl Decomposition {
     }
 }
 
+/// The k of every `#k` in `text`, whether there is such a subquestion or not.
+pub(crate) fn mentions(text: &str) -> impl Iterator<Item = usize> + '_ {
+    text.split('#').skip(1).filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
+}
+
 /// The `#k` references in `text` with 1 ≤ k ≤ `earlier`, ascending and without repeats.
 fn references(text: &str, earlier: usize) -> Vec<usize> {
-    let mut refs: Vec<usize> = text
-        .split('#')
-        .skip(1)
-        .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
-        .filter(|&k| 1 <= k && k <= earlier)
-        .collect();
+    let mut refs: Vec<usize> = mentions(text).filter(|&k| 1 <= k && k <= earlier).collect();
     refs.sort_unstable();
     refs.dedup();
     refs

@@ -37,7 +37,7 @@ use crate::{
     chat::Sampling,
     digest::Digest,
     prompts::{Prompts, decompose::Style},
-    recipe::{EvalSplit, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
+    recipe::{EvalSplit, Format, FurtherScorer, Method, Recipe, RecipeError, Rule, Structured, Target},
 };
 
 /// What the recipe's `[collect] teacher` is called when it is used as a decomposer.
@@ -92,7 +92,9 @@ pub struct CollectPlan {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScreenPlan {
-    pub solver: String,
+    /// `None`: nobody is asked, and the keys of asking stand at nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solver: Option<String>,
     pub samples: u32,
     pub temperature: f64,
     #[serde(flatten)]
@@ -106,6 +108,9 @@ pub struct ScreenPlan {
     pub until: Option<usize>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub shots: usize,
+    /// `None`: any form will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -285,6 +290,17 @@ impl Plan {
             || self.students.values().any(|student| student.target.needs_decompositions())
     }
 
+    /// Whether the teacher is asked as the screening goes on, for as many decompositions as that needs to keep enough. Who learns
+    /// from every decomposition, screened or not, needs them all; recorded ones cost nothing.
+    #[must_use]
+    pub fn collects_in_waves(&self) -> bool {
+        let learns_all =
+            |student: &StudentPlan| student.target.needs_decompositions() && !student.target.needs_screening();
+        self.screen.as_ref().is_some_and(|screen| screen.until.is_some())
+            && self.collect.teacher != RECORDED
+            && !self.students.values().any(learns_all)
+    }
+
     fn asks_teacher(&self) -> bool {
         let mut arms = self.evaluate.iter().flat_map(|evaluate| &evaluate.arms);
         self.collects() || arms.any(|arm| arm.decomposer.as_deref() == Some(TEACHER))
@@ -295,7 +311,7 @@ impl Plan {
     pub fn models_in_use(&self) -> Vec<String> {
         let mut names: Vec<String> = self.students.values().map(|student| student.base.clone()).collect();
         names.extend(self.asks_teacher().then(|| self.collect.teacher.clone()));
-        names.extend(self.screen.iter().map(|screen| screen.solver.clone()));
+        names.extend(self.screen.iter().filter_map(|screen| screen.solver.clone()));
         names.extend(
             self.evaluate.iter().filter_map(|evaluate| evaluate.judge.as_ref()).map(|judge| judge.model.clone()),
         );

@@ -14,9 +14,10 @@ pub use leak::leaks;
 
 use crate::{
     chat::Finish,
-    decomposition::Decomposition,
-    prompts::decompose::{Problem, Style, parse, read},
+    decomposition::{Decomposition, Subquestion, mentions},
+    prompts::decompose::{Problem, Style, completion, parse, read},
     question::Question,
+    records::Collected,
 };
 
 /// What a decomposer made of one question.
@@ -161,6 +162,29 @@ pub fn is_well_formed(reply: &str, finish: &Finish, style: Style) -> bool {
 /// Whether a line of a decomposer's reply is there twice or goes round in circles.
 #[must_use]
 pub fn repeats(reply: &str) -> bool {
-    let problems = parse(reply, &Finish::Stop, usize::MAX).problems;
+    list_repeats(&parse(reply, &Finish::Stop, usize::MAX).problems)
+}
+
+/// The same of a reply that was read before.
+#[must_use]
+pub fn list_repeats(problems: &[Problem]) -> bool {
     problems.iter().any(|problem| matches!(problem, Problem::Duplicate | Problem::Loop))
+}
+
+/// The same of what was collected; a data set's own decomposition tells by its lines.
+#[must_use]
+pub fn repeated(collected: &Collected) -> bool {
+    match collected.call {
+        Some(_) => list_repeats(&collected.problems),
+        None => repeats(&completion(&collected.decomposition)),
+    }
+}
+
+/// Whether a subquestion refers to itself or to one that does not come before it. What the question writes so itself (`the
+/// #1 song`) is no reference.
+#[must_use]
+pub fn refers_ahead(question: &Question, steps: &[Subquestion]) -> bool {
+    let stated: Vec<usize> = question.premise.iter().chain([&question.text]).flat_map(|text| mentions(text)).collect();
+    let ahead = |at: usize, k: usize| (k == 0 || k > at) && !stated.contains(&k);
+    steps.iter().enumerate().any(|(at, step)| mentions(&step.text).any(|k| ahead(at, k)))
 }

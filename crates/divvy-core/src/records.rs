@@ -62,8 +62,8 @@ pub struct Verdict {
     pub keep: bool,
     /// `correct`, `wrong-answer`, `no-answer`, `truncated`, `no-gold`, …
     pub reason: String,
-    /// Share of solver samples that were right, 0 to 1.
-    pub pass_rate: f64,
+    /// Share of solver samples that were right, 0 to 1; `None` where no solver was asked.
+    pub pass_rate: Option<f64>,
     pub answer: Option<String>,
 }
 

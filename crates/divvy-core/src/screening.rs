@@ -1,9 +1,13 @@
 //! Screening: a solver answers a question several times with one decomposition; a rule over those grades decides whether
 //! the row is good enough to train on, and every decision carries its reason.
 
+mod form;
+
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use thiserror::Error;
+
+pub use form::fault;
 
 use crate::{
     chat::Finish,
@@ -32,6 +36,16 @@ pub mod reason {
     pub const NO_GOLD: &str = "no-gold";
     /// No solver sample at all.
     pub const NO_SAMPLES: &str = "no-samples";
+    /// Its form is as it should be, and nobody was asked for more.
+    pub const WELL_FORMED: &str = "well-formed";
+    pub const TOO_FEW_STEPS: &str = "too-few-steps";
+    pub const TOO_MANY_STEPS: &str = "too-many-steps";
+    /// A line was written twice, or goes round in circles.
+    pub const REPEATS: &str = "repeats";
+    /// A subquestion names an answer that nobody knows yet.
+    pub const LEAKS_ANSWER: &str = "leaks-answer";
+    /// A subquestion refers to one that does not come before it.
+    pub const REFERS_AHEAD: &str = "refers-ahead";
 }
 
 /// How many of the solver's samples have to be right.
@@ -50,7 +64,8 @@ impl KeepRule {
     pub fn new(rule: recipe::Rule, threshold: Option<f64>) -> Self {
         match rule {
             // The best one is chosen among those that are good enough, see [`best`].
-            recipe::Rule::Any | recipe::Rule::Best => Self::Any,
+            // By its form alone nothing has samples.
+            recipe::Rule::Any | recipe::Rule::Best | recipe::Rule::Format => Self::Any,
             recipe::Rule::All => Self::All,
             recipe::Rule::Threshold | recipe::Rule::Agreement => Self::Threshold(threshold.unwrap_or(1.0)),
         }
@@ -88,14 +103,21 @@ pub fn check_gold(question: &Question) -> Result<(), NoGold> {
 /// The verdict on a row that [`check_gold`] refuses, so that it stays in the books.
 #[must_use]
 pub fn no_gold() -> Verdict {
-    Verdict { keep: false, reason: reason::NO_GOLD.to_owned(), pass_rate: 0.0, answer: None }
+    Verdict { keep: false, reason: reason::NO_GOLD.to_owned(), pass_rate: None, answer: None }
+}
+
+/// The verdict where no solver was asked, by the [`fault`] of a form.
+#[must_use]
+pub fn by_form(fault: Option<&str>) -> Verdict {
+    let reason = fault.unwrap_or(reason::WELL_FORMED).to_owned();
+    Verdict { keep: fault.is_none(), reason, pass_rate: None, answer: None }
 }
 
 /// The verdict on one decomposition from the grades of its solver samples.
 #[must_use]
 pub fn verdict(rule: KeepRule, grades: &[Grade]) -> Verdict {
     if grades.is_empty() {
-        return Verdict { keep: false, reason: reason::NO_SAMPLES.to_owned(), pass_rate: 0.0, answer: None };
+        return Verdict { keep: false, reason: reason::NO_SAMPLES.to_owned(), pass_rate: None, answer: None };
     }
     let correct = grades.iter().filter(|grade| grade.correct).count();
     let keep = rule.keeps(correct, grades.len());
@@ -104,7 +126,7 @@ pub fn verdict(rule: KeepRule, grades: &[Grade]) -> Verdict {
         (false, 0) => commonest_failure(grades),
         (false, _) => reason::TOO_FEW_CORRECT,
     };
-    let pass_rate = correct as f64 / grades.len() as f64;
+    let pass_rate = Some(correct as f64 / grades.len() as f64);
     Verdict { keep, reason: reason.to_owned(), pass_rate, answer: commonest_answer(grades, keep) }
 }
 
@@ -191,6 +213,7 @@ mod tests {
     }
 
     fn check(rule: KeepRule, grades: &[Grade], keep: bool, reason: &str, pass_rate: f64, answer: Option<&str>) {
+        let pass_rate = (!grades.is_empty()).then_some(pass_rate);
         let expect = Verdict { keep, reason: reason.into(), pass_rate, answer: answer.map(str::to_owned) };
         assert_eq!(verdict(rule, grades), expect);
     }
@@ -239,20 +262,21 @@ mod tests {
             (verdict.keep, verdict.reason, verdict.pass_rate)
         };
         let (one, same, other) = ("The answer is: 1,200", "The answer is: 1200.0", "The answer is: 7");
-        assert_eq!(said(&[one, same, other, one], 0.7), (true, "agreed".into(), 0.75));
-        assert_eq!(said(&[one, other], 0.6), (false, "too-few-agree".into(), 0.5));
+        assert_eq!(said(&[one, same, other, one], 0.7), (true, "agreed".into(), Some(0.75)));
+        assert_eq!(said(&[one, other], 0.6), (false, "too-few-agree".into(), Some(0.5)));
         assert!(!said(&[one, other], 0.5).0, "one sample agrees with itself");
-        assert_eq!(said(&["", ""], 0.5), (false, "no-answer".into(), 0.0));
+        assert_eq!(said(&["", ""], 0.5), (false, "no-answer".into(), Some(0.0)));
     }
 
     #[test]
     fn the_best_of_a_question_passed_most_often() {
-        let rated = |pass_rate: f64| Verdict { keep: pass_rate > 0.0, reason: String::new(), pass_rate, answer: None };
+        let rated =
+            |rate: f64| Verdict { keep: rate > 0.0, reason: String::new(), pass_rate: Some(rate), answer: None };
         assert_eq!(best(&[rated(0.25), rated(0.75), rated(0.75)]), Some(1));
         assert_eq!(best(&[rated(0.0)]), None);
         assert_eq!(best(&[rated(0.25), not_the_best(rated(0.75))]), Some(1), "one that lost before may win now");
         let loser = not_the_best(rated(0.25));
-        assert_eq!((loser.keep, loser.reason.as_str(), loser.pass_rate), (false, "not-the-best", 0.25));
+        assert_eq!((loser.keep, loser.reason.as_str(), loser.pass_rate), (false, "not-the-best", Some(0.25)));
     }
 
     #[test]

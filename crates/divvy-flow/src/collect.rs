@@ -1,7 +1,8 @@
 //! Collect: the teacher's decompositions of every training and dev question. A recorded teacher costs nothing; a model
-//! is asked `samples` times. Every reply is in the store before it is parsed.
+//! is asked `samples` times. Every reply is in the store before it is parsed. Where the screening stops when enough is kept, it
+//! has decompositions collected as it goes on ([`crate::screen`]).
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use divvy_core::{
     chat::{Finish, Sampling},
@@ -22,19 +23,29 @@ use crate::{
     demonstrations,
     error::FlowError,
     items::{self, Done, ItemKey},
-    redo,
-    settled::Settled,
+    redo, screen,
+    settled::{Settled, place},
     structured::{self, Request},
 };
 
 /// Recorded rows only touch the store, where many share one commit.
 const RECORDED_AT_ONCE: usize = 512;
 
-/// Items of this stage.
-#[must_use]
-pub fn expected(context: &Context) -> u64 {
-    let asked = asked(context) * u64::from(context.plan.collect.samples);
-    if context.plan.collects() { asked } else { 0 }
+/// Items of this stage: where it follows the screening, what is settled and what may still be needed.
+///
+/// # Errors
+/// The store's.
+pub async fn expected(context: &Context) -> Result<u64, FlowError> {
+    let plan = &context.plan;
+    if !plan.collects() {
+        return Ok(0);
+    }
+    let Some(screen) = plan.screen.as_ref().filter(|_| plan.collects_in_waves()) else {
+        return Ok(all(context).len() as u64);
+    };
+    let settled = Settled::of(context, Stage::Collect).await?;
+    let left = settled.missing(of_dev(context)) + screen::to_collect(context, screen).await?;
+    Ok((settled.count() + left) as u64)
 }
 
 /// Refuses a recorded teacher that has recorded nothing, and one that lacks demonstrations.
@@ -76,23 +87,59 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     if !context.plan.collects() {
         return Ok(());
     }
+    if context.plan.collects_in_waves() {
+        let until = context.plan.screen.as_ref().and_then(|screen| screen.until).unwrap_or_default();
+        context.progress.note(&format!(
+            "collect: every decomposition, also those that the screening may not need; `divvy screen` collects as it goes on, \
+             until {until} are kept"
+        ));
+    }
+    numbered(context, all(context)).await
+}
+
+/// What the screening will not have collected as it goes on: everything, or, where that asks for as much as it needs, the dev
+/// questions, on which students are watched.
+///
+/// # Errors
+/// See [`items::run`].
+pub async fn before_screening(context: &Context) -> Result<(), FlowError> {
+    if !context.plan.collects_in_waves() {
+        return run(context).await;
+    }
+    check(context)?;
+    if context.questions.dev.is_empty() { Ok(()) } else { numbered(context, of_dev(context)).await }
+}
+
+/// Decompositions by their numbers: of train, then of dev.
+fn all(context: &Context) -> Range<usize> {
+    0..of_dev(context).end
+}
+
+fn of_dev(context: &Context) -> Range<usize> {
+    let (questions, samples) = (&context.questions, context.plan.collect.samples as usize);
+    questions.train.len() * samples..(questions.train.len() + questions.dev.len()) * samples
+}
+
+/// Collects the decompositions of these numbers, as far as they are not settled.
+///
+/// # Errors
+/// See [`items::run`].
+pub(crate) async fn numbered(context: &Context, numbers: Range<usize>) -> Result<(), FlowError> {
     let plan = &context.plan.collect;
     let questions = &context.questions;
     let question = |key: &ItemKey| questions.for_student(&key.question).expect("an item is named after its question");
-    let settled = &Settled::of_collection(context).await?;
+    let settled = &Settled::of(context, Stage::Collect).await?;
     // Named one by one, as they come up: there may be millions.
-    let items = || {
-        let ours = questions.for_students().enumerate().filter(|(_, question)| context.works_on(&question.id));
-        ours.flat_map(|(at, question)| (0..plan.samples).map(move |sample| (at, sample, Arc::clone(&question))))
+    let ours = |number: &usize| {
+        context.shard.is_none() || context.works_on(&questions.at_for_students(place(*number, plan.samples).0).id)
     };
-    let is_settled = |(at, sample, _): &(usize, u32, Arc<Question>)| settled.has(*at, *sample);
-    let (total, done) = match context.shard {
-        None => (expected(context), settled.count()),
-        Some(_) => items().fold((0, 0), |(all, done), item| (all + 1, done + u64::from(is_settled(&item)))),
+    let count = |(all, done), number| (all + 1, done + u64::from(settled.has(number)));
+    let (total, done) = numbers.clone().filter(ours).fold((0, 0), count);
+    let key = |number| {
+        let (position, sample) = place(number, plan.samples);
+        ItemKey { question: questions.at_for_students(position).id.clone(), sample, arm: String::new() }
     };
-    let key = |question: &Question, sample| ItemKey { question: question.id.clone(), sample, arm: String::new() };
-    let todo = items().filter(|item| !is_settled(item));
-    let mut todo = todo.map(|(_, sample, question)| key(&question, sample)).peekable();
+    let mut todo = numbers.filter(|number| !settled.has(*number)).filter(ours).map(key).peekable();
     context.progress.start(Stage::Collect, &plan.teacher, total, done);
     let result = if context.is_recorded(&plan.teacher) {
         items::run(context, Stage::Collect, todo, RECORDED_AT_ONCE, |key| {
@@ -114,11 +161,6 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     };
     context.progress.finish();
     result
-}
-
-/// How many questions there are decompositions of.
-fn asked(context: &Context) -> u64 {
-    (context.questions.train.len() + context.questions.dev.len()) as u64
 }
 
 fn recorded(question: &Question) -> Done {

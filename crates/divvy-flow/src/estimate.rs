@@ -14,6 +14,7 @@ use divvy_core::{
     },
     question::Question,
     questions::Questions,
+    recipe::Target,
 };
 
 pub use self::evaluation::{Shape, shape};
@@ -69,7 +70,10 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
     let mut lines = Vec::new();
     let (train, shown) = (&questions.train, &Shown::of(plan, questions));
     if plan.collect.teacher != RECORDED && plan.collects() {
-        let asked = questions.for_students();
+        // Of whom the screening has collected what it needs, the others are not asked.
+        let waves = plan.screen.as_ref().filter(|_| plan.collects_in_waves());
+        let most = waves.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
+        let asked = train.iter().take(most).chain(questions.dev.iter());
         lines.push(line(
             "collect",
             &plan.collect.teacher,
@@ -82,12 +86,12 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
             plan.collect.samples,
         ));
     }
-    if let Some(screen) = &plan.screen {
+    if let Some((screen, solver)) = plan.screen.as_ref().and_then(|screen| Some((screen, screen.solver.as_ref()?))) {
         let screened = train.iter().take(screen.rows.unwrap_or(usize::MAX)).map(|question| {
             let shots = shown.beside(PromptName::TwoStage, screen.shots, &question);
             two_stage::messages(&plan.prompts, &shots, &question, &guess(&question))
         });
-        lines.push(line("screen", &screen.solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
+        lines.push(line("screen", solver, screened, screen.max_tokens, plan.collect.samples * screen.samples));
     }
     lines.extend(plan.students.iter().map(|(name, student)| training(plan, shown, (name, student), train)));
     if let Some(evaluate) = &plan.evaluate {
@@ -96,11 +100,13 @@ pub fn estimate(plan: &Plan, questions: &Splits) -> Vec<Estimate> {
     lines
 }
 
-/// Rows and tokens that a student sees in all its epochs; of screened rows, as if all were kept.
+/// Rows and tokens that a student sees in all its epochs; of screened rows, as if all were kept, or as many as are wanted.
 fn training(plan: &Plan, shown: &Shown, (name, student): (&str, &StudentPlan), train: &Questions) -> Estimate {
     let asked = Asked { prompts: &plan.prompts, shown, plan: student };
     let screened = plan.screen.as_ref().filter(|_| student.target.needs_screening());
-    let most = screened.and_then(|screen| screen.rows).unwrap_or(usize::MAX);
+    let rows = screened.and_then(|screen| screen.rows);
+    let kept = screened.filter(|_| student.target == Target::SdR).and_then(|screen| screen.until);
+    let most = rows.into_iter().chain(kept).min().unwrap_or(usize::MAX);
     let of_set = |set: &String, weight: f64| {
         let learnt = train.iter().take(most).filter(|question| question.dataset == *set);
         let once = line("train", name, learnt.flat_map(|question| taught(&asked, &question)), 0, 1);

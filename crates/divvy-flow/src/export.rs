@@ -109,7 +109,7 @@ impl Sources {
             author: author(self.target),
             sample: item.sample,
             call: self.calls.get(item).cloned(),
-            pass_rate: self.verdicts.get(item).map(|verdict| verdict.pass_rate),
+            pass_rate: self.verdicts.get(item).and_then(|verdict| verdict.pass_rate),
             prompt_id: self.prompt_id.clone(),
         }
     }
@@ -123,8 +123,9 @@ impl Sources {
         kept.reduce(|best, next| if next.0 > best.0 { next } else { best }).map(|(_, candidate)| candidate)
     }
 
-    /// The solver was never right with it. One that is merely not the best is no bad example.
+    /// The solver was never right with it. One that is merely not the best is no bad example, nor is one that no solver was asked
+    /// about.
     fn failed(&self, item: &ItemKey) -> bool {
-        self.verdicts.get(item).is_some_and(|verdict| !verdict.keep && verdict.pass_rate == 0.0)
+        self.verdicts.get(item).is_some_and(|verdict| !verdict.keep && verdict.pass_rate == Some(0.0))
     }
 }

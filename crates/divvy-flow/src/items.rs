@@ -197,7 +197,7 @@ async fn unsettled(context: &Context, stage: Stage, items: impl Iterator<Item = 
         hasher.finish()
     };
     let mut settled = HashSet::new();
-    let settle = |question: &_, sample, arm: &_| _ = settled.insert(hash(question, sample, arm));
+    let settle = |question: &_, sample, arm: &_, _| _ = settled.insert(hash(question, sample, arm));
     context.store.each_settled(&context.digest, stage, settle).await?;
     Ok(items.filter(|key| !settled.contains(&hash(&key.question, key.sample, &key.arm))).count())
 }

@@ -28,4 +28,5 @@ pub mod shard;
 pub mod split;
 pub mod strategy;
 pub mod structured;
+pub mod timed;
 pub mod train;

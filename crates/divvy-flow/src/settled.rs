@@ -1,43 +1,81 @@
-//! Which decompositions are settled, collected or rejected: one bit each, in the order in which they are asked for.
+//! Which decompositions are settled, and which of these are done, in collection or in screening: two bits each, in the order
+//! in which they are asked for. That order numbers them: the first question's samples, the second's, and so on.
+
+use std::ops::Range;
 
 use divvy_core::records::Stage;
 
 use crate::{context::Context, error::FlowError};
 
+/// The number of a decomposition: of which question it is, by its position, and which sample.
+pub(crate) fn place(number: usize, samples: u32) -> (usize, u32) {
+    let samples = samples as usize;
+    (number / samples, (number % samples) as u32)
+}
+
 pub(crate) struct Settled {
-    samples: usize,
-    bits: Vec<u64>,
+    settled: Bits,
+    done: Bits,
 }
 
 impl Settled {
     /// # Errors
     /// The store's.
-    pub(crate) async fn of_collection(context: &Context) -> Result<Self, FlowError> {
+    pub(crate) async fn of(context: &Context, stage: Stage) -> Result<Self, FlowError> {
         let (questions, samples) = (&context.questions, context.plan.collect.samples as usize);
         let items = (questions.train.len() + questions.dev.len()) * samples;
-        let mut settled = Self { samples, bits: vec![0; items.div_ceil(64)] };
-        let store = &context.store;
+        let mut settled = Self { settled: Bits::none(items), done: Bits::none(items) };
         // What is of no question of the plan, or of no sample of it, was not asked for.
-        let set = |question: &_, sample, _: &str| {
+        let set = |question: &_, sample, _: &str, is_done| {
             let position = questions.position_for_students(question).filter(|_| (sample as usize) < samples);
-            position.into_iter().for_each(|position| settled.set(position, sample));
+            let Some(number) = position.map(|position| position * samples + sample as usize) else { return };
+            settled.settled.set(number);
+            if is_done {
+                settled.done.set(number);
+            }
         };
-        store.each_settled(&context.digest, Stage::Collect, set).await?;
+        context.store.each_settled(&context.digest, stage, set).await?;
         Ok(settled)
     }
 
-    fn set(&mut self, position: usize, sample: u32) {
-        let item = position * self.samples + sample as usize;
-        self.bits[item / 64] |= 1 << (item % 64);
+    pub(crate) fn count(&self) -> usize {
+        self.settled.count()
     }
 
-    pub(crate) fn count(&self) -> u64 {
-        self.bits.iter().map(|bits| u64::from(bits.count_ones())).sum()
+    pub(crate) fn has(&self, number: usize) -> bool {
+        self.settled.has(number)
     }
 
-    /// `position` is that of the question.
-    pub(crate) fn has(&self, position: usize, sample: u32) -> bool {
-        let item = position * self.samples + sample as usize;
-        self.bits[item / 64] >> (item % 64) & 1 == 1
+    pub(crate) fn is_done(&self, number: usize) -> bool {
+        self.done.has(number)
+    }
+
+    pub(crate) fn is_rejected(&self, number: usize) -> bool {
+        self.has(number) && !self.is_done(number)
+    }
+
+    /// How many of these are not settled.
+    pub(crate) fn missing(&self, numbers: Range<usize>) -> usize {
+        numbers.filter(|number| !self.has(*number)).count()
+    }
+}
+
+pub(crate) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(crate) fn none(bits: usize) -> Self {
+        Self(vec![0; bits.div_ceil(64)])
+    }
+
+    pub(crate) fn set(&mut self, bit: usize) {
+        self.0[bit / 64] |= 1 << (bit % 64);
+    }
+
+    pub(crate) fn has(&self, bit: usize) -> bool {
+        self.0[bit / 64] >> (bit % 64) & 1 == 1
+    }
+
+    fn count(&self) -> usize {
+        self.0.iter().map(|bits| bits.count_ones() as usize).sum()
     }
 }

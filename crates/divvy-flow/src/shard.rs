@@ -20,6 +20,13 @@ impl Shard {
     pub fn holds(self, question: &QuestionId) -> bool {
         Digest::of("shard/1", question).seed() % self.of == self.number - 1
     }
+
+    /// Its part of so many rows; the parts of all shards make up the whole.
+    #[must_use]
+    pub fn part(self, rows: usize) -> usize {
+        let (of, number) = (self.of as usize, self.number as usize);
+        rows / of + usize::from(number <= rows % of)
+    }
 }
 
 impl FromStr for Shard {
@@ -57,6 +64,12 @@ mod tests {
             let held = questions.iter().filter(|question| shard.holds(question)).count();
             assert!((900..1100).contains(&held), "{shard}: {held}");
         }
+    }
+
+    #[test]
+    fn parts_make_up_the_whole() {
+        let parts = |rows| [1, 2, 3].map(|number| Shard { number, of: 3 }.part(rows));
+        assert_eq!((parts(11), parts(2), parts(9)), ([4, 4, 3], [1, 1, 0], [3, 3, 3]));
     }
 
     #[test]

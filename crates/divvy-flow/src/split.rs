@@ -35,6 +35,16 @@ impl Splits {
         self.train.iter().chain(self.dev.iter())
     }
 
+    /// One of [`Splits::for_students`], by where it stands there.
+    ///
+    /// # Panics
+    /// Beyond the last one, or when it cannot be read back.
+    #[must_use]
+    pub fn at_for_students(&self, position: usize) -> Arc<Question> {
+        let of_dev = position.checked_sub(self.train.len());
+        of_dev.map_or_else(|| self.train.at(position), |position| self.dev.at(position))
+    }
+
     /// Where a question stands in [`Splits::for_students`].
     #[must_use]
     pub fn position_for_students(&self, id: &QuestionId) -> Option<usize> {
@@ -177,6 +187,7 @@ mod tests {
         assert!(asked.iter().enumerate().all(|(at, question)| {
             splits.position_for_students(&question.id) == Some(at)
                 && splits.for_student(&question.id).is_some_and(|found| *found == *question)
+                && *splits.at_for_students(at) == *question
         }));
         assert_eq!((splits.for_students().count(), splits.for_student(&test[0].id)), (60, None));
     }

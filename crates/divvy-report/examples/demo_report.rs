@@ -64,7 +64,7 @@ fn results() -> Results {
             tokens_out: 60_000,
         }),
         screening: Some(ScreeningSummary {
-            solver: "qwen-1.5b".to_owned(),
+            solver: Some("qwen-1.5b".to_owned()),
             candidates: 2_400,
             kept: 1_583,
             reasons: vec![

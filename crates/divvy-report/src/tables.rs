@@ -197,7 +197,10 @@ pub(crate) fn collection(results: &Results) -> Option<Table> {
 /// From candidates to kept rows, with every reason; `None` when the run did not screen.
 pub(crate) fn screening(results: &Results) -> Option<Table> {
     let screening = results.screening.as_ref()?;
-    let caption = format!("Screening funnel, answered by {}", roles::plain(&screening.solver));
+    let caption = match &screening.solver {
+        Some(solver) => format!("Screening funnel, answered by {}", roles::plain(solver)),
+        None => "Screening funnel, by form alone".to_owned(),
+    };
     Some(funnel("screening", caption, screening.candidates, ("kept", screening.kept), &screening.reasons))
 }
 

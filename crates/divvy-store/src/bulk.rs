@@ -1,27 +1,46 @@
 //! A stage read part by part, so that a report over any number of rows takes the memory of a few hundred. There is no index
 //! of units on disk: where each question's rows stand is looked up once, and what they hold is read when its turn comes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashSet},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use divvy_core::{digest::Digest, question::QuestionId, records::Stage};
+use futures::TryStreamExt;
 use sqlx::Row;
 
 use crate::{
     call_sql::{CALLS_AT, call_without_raw, listed},
-    codec::{blob, undecodable},
+    codec::blob,
     error::StoreError,
     items::item_row,
     rows::{CallRecord, ItemRow},
     store::SqliteStore,
 };
 
-/// Where the newest rows of each question stand. A server has an index for that, and leaves it empty.
+/// Where the newest rows of each question stand: its hash beside the number of each row, in order, sixteen bytes a row. A
+/// server has an index for that, and leaves it empty.
 #[derive(Clone, Debug, Default)]
-pub struct Places(HashMap<String, Vec<i64>>);
+pub struct Places(Vec<(u64, i64)>);
 
-const PLACES: &str = "SELECT question, group_concat(seq) AS seqs FROM
-        (SELECT question, max(seq) AS seq FROM item WHERE plan = ?1 AND stage = ?2 GROUP BY question, sample, arm)
-    GROUP BY question";
+impl Places {
+    /// Rows of other questions too, should two have one hash.
+    fn of(&self, question: &str) -> impl Iterator<Item = i64> + '_ {
+        let hash = hash(question);
+        let first = self.0.partition_point(|(other, _)| *other < hash);
+        self.0[first..].iter().take_while(move |(other, _)| *other == hash).map(|(_, seq)| *seq)
+    }
+}
+
+fn hash(question: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    question.hash(&mut hasher);
+    hasher.finish()
+}
+
+const PLACES: &str =
+    "SELECT question, max(seq) AS seq FROM item WHERE plan = ?1 AND stage = ?2 GROUP BY question, sample, arm";
 const ITEMS: &str = "SELECT * FROM item WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY question, sample, arm";
 
 impl SqliteStore {
@@ -30,19 +49,15 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub async fn places(&self, plan: &Digest, stage: Stage) -> Result<Places, StoreError> {
-        let rows = sqlx::query(PLACES)
-            .bind(blob(plan))
-            .bind(stage.name())
-            .fetch_all(&mut *self.reader().await?)
-            .await
-            .map_err(|e| self.unreadable(&e))?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            let seqs: &str = row.try_get("seqs")?;
-            let seqs: Result<Vec<i64>, _> = seqs.split(',').map(str::parse).collect();
-            Ok((row.try_get("question")?, seqs.map_err(|e| undecodable(format!("a row's number: {e}")))?))
-        };
-        let places: Result<HashMap<_, _>, sqlx::Error> = rows.iter().map(read).collect();
-        places.map(Places).map_err(|e| self.unreadable(&e))
+        let mut reader = self.reader().await?;
+        let mut rows = sqlx::query(PLACES).bind(blob(plan)).bind(stage.name()).fetch(&mut *reader);
+        let mut places = Vec::new();
+        while let Some(row) = rows.try_next().await.map_err(|e| self.unreadable(&e))? {
+            let place = || Ok((hash(row.try_get("question")?), row.try_get("seq")?));
+            places.push(place().map_err(|e: sqlx::Error| self.unreadable(&e))?);
+        }
+        places.sort_unstable();
+        Ok(Places(places))
     }
 
     /// See [`crate::Store::items_of`].
@@ -56,8 +71,7 @@ impl SqliteStore {
         _stage: Stage,
         questions: &[QuestionId],
     ) -> Result<Vec<ItemRow>, StoreError> {
-        let seqs: Vec<i64> =
-            questions.iter().filter_map(|question| places.0.get(&question.0)).flatten().copied().collect();
+        let seqs: Vec<i64> = questions.iter().flat_map(|question| places.of(&question.0)).collect();
         if seqs.is_empty() {
             return Ok(Vec::new());
         }
@@ -66,7 +80,9 @@ impl SqliteStore {
             .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
-        rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
+        let wanted: HashSet<&QuestionId> = questions.iter().collect();
+        let rows = rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e)));
+        rows.filter(|row| row.as_ref().map_or(true, |row| wanted.contains(&row.question))).collect()
     }
 
     /// See [`crate::Store::learn_calls`].

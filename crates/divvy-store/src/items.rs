@@ -69,11 +69,11 @@ impl SqliteStore {
         &self,
         plan: &Digest,
         stage: Stage,
-        mut each: impl FnMut(&QuestionId, u32, &str),
+        mut each: impl FnMut(&QuestionId, u32, &str, bool),
     ) -> Result<(), StoreError> {
         let mut reader = self.reader().await?;
         let mut rows = sqlx::query(
-            "SELECT question, sample, arm FROM item
+            "SELECT question, sample, arm, state = 'done' AS is_done FROM item
              WHERE seq IN (SELECT max(seq) FROM item WHERE plan = ?1 AND stage = ?2 GROUP BY question, sample, arm)
                AND state IN ('done', 'rejected')",
         )
@@ -81,9 +81,12 @@ impl SqliteStore {
         .bind(stage.name())
         .fetch(&mut *reader);
         while let Some(row) = rows.try_next().await.map_err(|e| self.unreadable(&e))? {
-            let unit = || Ok((QuestionId(row.try_get("question")?), row.try_get("sample")?, row.try_get("arm")?));
-            let (question, sample, arm) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
-            each(&question, sample, arm);
+            let unit = || {
+                let is_done = row.try_get("is_done")?;
+                Ok((QuestionId(row.try_get("question")?), row.try_get("sample")?, row.try_get("arm")?, is_done))
+            };
+            let (question, sample, arm, is_done) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+            each(&question, sample, arm, is_done);
         }
         Ok(())
     }

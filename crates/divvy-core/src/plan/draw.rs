@@ -108,7 +108,8 @@ impl Names<'_> {
     }
 
     pub(super) fn screen_draw(&self, screen: &recipe::Screen) -> Result<Draw, RecipeError> {
-        Ok(self.draw("screen", &screen.sampled(), &[&screen.solver])?.draw)
+        let solvers: Vec<&String> = screen.solver.iter().collect();
+        Ok(self.draw("screen", &screen.sampled(), &solvers)?.draw)
     }
 
     /// Of solvers and of decomposers.

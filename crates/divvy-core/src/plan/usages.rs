@@ -20,7 +20,7 @@ impl Plan {
             let asked = self.decomposers(TEACHER).map(|name| self.staged(name, self.collect.shots));
             asked.for_each(|usage| note(&mut usages, usage, "collect"));
         }
-        if let Some(screen) = &self.screen {
+        if let Some(screen) = self.screen.as_ref().filter(|screen| screen.solver.is_some()) {
             note(&mut usages, self.staged(PromptName::TwoStage, screen.shots), "screen");
         }
         for (name, student) in &self.students {

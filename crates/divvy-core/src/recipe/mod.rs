@@ -18,6 +18,7 @@ mod one_or_many;
 mod prompts;
 mod sampled;
 mod scoring;
+mod screen;
 mod secrets;
 mod student;
 #[cfg(test)]
@@ -41,6 +42,7 @@ pub use one_or_many::OneOrMany;
 pub use prompts::{Prompt, PromptVariant, WrittenDemonstration, WrittenStep};
 pub use sampled::Sampled;
 pub use scoring::{Code, FurtherScorer, Judge};
+pub use screen::{Format, Rule, Screen};
 pub use student::{EarlyStop, Method, Mix, RowWeights, StopOn, Student, StudentPrompt};
 pub use train::{Engine, Launch, Precision, Quantised, Train};
 
@@ -97,49 +99,6 @@ pub struct Collect {
     /// training questions.
     #[serde(default)]
     pub shots: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Screen {
-    pub solver: String,
-    /// Solver samples a decomposition.
-    pub samples: Option<u32>,
-    /// Demonstrations that the solver is shown: those of `[prompts.two-stage]`, else recorded and worked solutions of other
-    /// training questions.
-    #[serde(default)]
-    pub shots: usize,
-    pub temperature: Option<f64>,
-    /// How its words are drawn, see [`Sampled`].
-    pub top_p: Option<f64>,
-    pub top_k: Option<u32>,
-    pub min_p: Option<f64>,
-    pub repetition_penalty: Option<f64>,
-    pub seed: Option<u64>,
-    pub max_tokens: Option<u32>,
-    #[serde(default)]
-    pub rule: Rule,
-    /// For the rule `threshold`: smallest share of right solver samples that keeps a row; for `agreement`: of samples that
-    /// agree.
-    pub threshold: Option<f64>,
-    /// Stop when so many rows are kept (with `best`: questions). A few more may be, since rows are screened in groups.
-    pub until: Option<usize>,
-    /// Screen only this many questions, the first in the seed's order; the rest is left unscreened.
-    pub rows: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Rule {
-    /// At least one of the solver's samples is right.
-    #[default]
-    Any,
-    All,
-    Threshold,
-    /// Of a question's decompositions, the one that the solver was right with most often.
-    Best,
-    /// Without gold answers: the solver's samples agree with each other.
-    Agreement,
 }
 
 /// What a student is trained on (paper, section 3 and Table 8). The teacher's answers are the replies of the solver that

@@ -249,7 +249,8 @@ pub struct CollectionSummary {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScreeningSummary {
-    pub solver: String,
+    /// `None`: decompositions were judged by their form alone.
+    pub solver: Option<String>,
     pub candidates: u64,
     pub kept: u64,
     /// Reason → rows, kept and rejected alike, largest first.

@@ -307,7 +307,7 @@ mod tests {
     fn seconds(pace: &Pace) -> f64 {
         let rows = |value: f64| Some((0..10).map(|row| (row.to_string(), value)).collect());
         let took: Took = [rows(2.0), rows(60.0), rows(40.0), None, rows(3.0)];
-        let unit = Unit { stage: Stage::Screen, arm: None, total: 50, left: 40, rows: Vec::new() };
+        let unit = Unit { stage: Stage::Screen, arm: None, total: 50, done: 10, left: 40, rows: Vec::new() };
         let figures = figures(&took, &unit, Some(pace));
         assert_eq!(figures.get(Figure::Calls).map(|calls| calls.sum), Some(80.0));
         assert_eq!(figures.get(Figure::Money), None);

@@ -25,6 +25,9 @@ pub(super) struct Unit<'a> {
     pub(super) stage: Stage,
     pub(super) arm: Option<&'a Arm>,
     pub(super) total: u64,
+    /// Settled, whether they are among `rows` or not.
+    pub(super) done: u64,
+    /// What may still be needed; no more than the others.
     pub(super) left: u64,
     pub(super) rows: Vec<Row>,
 }
@@ -52,13 +55,17 @@ type Settled = HashMap<ItemKey, ItemRow>;
 pub(super) async fn units(context: &Context, most: usize) -> Result<Vec<Unit<'_>>, FlowError> {
     let mut units = Vec::new();
     let collected = items::settled(context, Stage::Collect).await?;
+    let screened = items::settled(context, Stage::Screen).await?;
+    let screening = context.plan.screen.as_ref().map(|plan| screening(context, plan, &collected, &screened, most));
     if context.plan.collects() {
-        units.push(collecting(context, &collected, most));
+        let unit = collecting(context, &collected, most);
+        let waves = screening.as_ref().filter(|_| context.plan.collects_in_waves());
+        units.push(match waves {
+            None => unit,
+            Some(screening) => Unit { left: unit.left.min(in_waves(context, &collected, screening)), ..unit },
+        });
     }
-    if let Some(plan) = &context.plan.screen {
-        let screened = items::settled(context, Stage::Screen).await?;
-        units.push(screening(context, plan, &collected, &screened, most));
-    }
+    units.extend(screening);
     if let Some(plan) = &context.plan.evaluate {
         let settled = items::settled(context, Stage::Evaluate).await?;
         units.extend(plan.arms.iter().map(|arm| answering(context, plan, arm, &settled, most)));
@@ -77,6 +84,18 @@ fn collecting<'a>(context: &Context, settled: &Settled, most: usize) -> Unit<'a>
     })
 }
 
+/// Questions left to collect where the screening has collected what it needs: those of dev, and of those that are still to be
+/// screened the ones that are not collected yet.
+fn in_waves(context: &Context, collected: &Settled, screening: &Unit<'_>) -> u64 {
+    let samples = context.plan.collect.samples;
+    let waits =
+        |question: &Arc<Question>| (0..samples).any(|sample| !collected.contains_key(&key(question, sample, "")));
+    let (train, dev) = (&context.questions.train, &context.questions.dev);
+    let waiting = train.iter().take(screening.total as usize).filter(waits).count() as u64;
+    let ready = screening.total - screening.done - waiting;
+    dev.iter().filter(waits).count() as u64 + waiting.min(screening.left.saturating_sub(ready))
+}
+
 /// A row is screened when every decomposition of it is, and it has none left to be collected.
 fn screening<'a>(
     context: &Context,
@@ -93,15 +112,14 @@ fn screening<'a>(
         let usable = candidates.iter().filter(|(_, row)| row.state == ItemState::Done);
         usable.map(|(sample, _)| screened.get(&key(question, *sample, ""))).collect()
     });
-    unit.left = unit.left.min(wanted(plan, screened, unit.total - unit.left));
+    unit.left = unit.left.min(wanted(plan, screened, unit.done));
     unit
 }
 
 /// Rows that are screened until enough are kept, at the rate of those so far.
 fn wanted(plan: &ScreenPlan, screened: &Settled, rows: u64) -> u64 {
     let Some(until) = plan.until else { return u64::MAX };
-    let keys: Vec<ItemKey> = screened.keys().cloned().collect();
-    let kept = screen::kept(plan, &keys, screened);
+    let kept = screen::kept(plan, screened);
     match until.saturating_sub(kept) as u64 {
         0 => 0,
         _ if kept == 0 => u64::MAX,
@@ -157,11 +175,11 @@ fn unit<'a, 's>(
             rows.push(Row { question: question.id.clone(), calls });
         }
     }
-    let left = total - rows.len() as u64;
+    let done = rows.len() as u64;
     if rows.len() > most {
         // The same rows in every unit: a call that two arms share is then found in both.
         rows.sort_by_cached_key(|row| derive_seed(context.plan.seed, &format!("forecast/{}", row.question)));
         rows.truncate(most);
     }
-    Unit { stage, arm, total, left, rows }
+    Unit { stage, arm, total, done, left: total - done, rows }
 }

@@ -4,8 +4,8 @@
 use divvy_core::{
     arm::{Strategy, Variant},
     plan::Plan,
-    prompts::decompose::{Problem, completion},
-    quality::{Observed, Quality, repeats},
+    prompts::decompose::completion,
+    quality::{Observed, Quality, list_repeats, repeated, repeats},
     question::Question,
     recipe::Rule,
     records::{Collected, ItemState, Stage, Unusable, Verdict},
@@ -57,7 +57,7 @@ pub(super) async fn of(context: &Context, arms: &[ArmResult]) -> Result<Vec<Deco
 /// By two-stage arms (a solver that answers all at once), or by self-ask itself. Students are no yardstick.
 fn pass(plan: &Plan, arms: &[ArmResult], arm: &ArmResult) -> Option<Pass> {
     let strategy = if arm.strategy == Strategy::SelfAsk { Strategy::SelfAsk } else { Strategy::TwoStage };
-    let screens = plan.screen.as_ref().map(|screen| screen.solver.as_str());
+    let screens = plan.screen.as_ref().and_then(|screen| screen.solver.as_deref());
     let alike = |other: &&ArmResult| {
         (other.strategy, &other.variant, &other.decomposer) == (strategy, &arm.variant, &arm.decomposer)
             && (strategy != Strategy::SelfAsk || other.solver == arm.solver)
@@ -90,33 +90,32 @@ async fn of_teacher(context: &Context) -> Result<Option<DecomposerQuality>, Flow
 }
 
 fn add_collected(quality: &mut Quality, question: &Question, row: &ItemRow) -> Result<(), FlowError> {
-    let loops =
-        |problems: &[Problem]| problems.iter().any(|problem| matches!(problem, Problem::Duplicate | Problem::Loop));
     match row.state {
         ItemState::Done => {
-            let Collected { decomposition, call, problems } = items::payload(row)?;
-            let repeats = if call.is_none() { repeats(&completion(&decomposition)) } else { loops(&problems) };
-            quality.add(Observed { question, decomposition: Some(&decomposition), repeats, heard: &[] });
+            let collected: Collected = items::payload(row)?;
+            let decomposition = Some(&collected.decomposition);
+            quality.add(Observed { question, decomposition, repeats: repeated(&collected), heard: &[] });
         }
         ItemState::Rejected(_) => {
             // Earlier versions kept nothing of these.
             let Unusable { problems } = items::payload::<Option<Unusable>>(row)?.unwrap_or_default();
-            quality.add(Observed { question, decomposition: None, repeats: loops(&problems), heard: &[] });
+            quality.add(Observed { question, decomposition: None, repeats: list_repeats(&problems), heard: &[] });
         }
         ItemState::Failed(_) | ItemState::Pending => quality.add_unanswered(),
     }
     Ok(())
 }
 
-/// Over the candidates that were screened against gold.
+/// Over the candidates that were screened against gold; of one that was rejected by its form nothing is known.
 async fn screened(context: &Context) -> Result<Option<Pass>, FlowError> {
-    let Some(plan) = context.plan.screen.as_ref().filter(|plan| plan.rule != Rule::Agreement) else { return Ok(None) };
+    let plan = context.plan.screen.as_ref().filter(|plan| plan.rule != Rule::Agreement);
+    let Some(solver) = plan.and_then(|plan| plan.solver.clone()) else { return Ok(None) };
     let rows = items::settled(context, Stage::Screen).await?;
-    let rates = rows.values().map(|row| Ok(items::payload::<Verdict>(row)?.pass_rate));
+    let rates = rows.values().filter_map(|row| items::payload::<Verdict>(row).map(|told| told.pass_rate).transpose());
     let rates = rates.collect::<Result<Vec<f64>, FlowError>>()?;
     let n = rates.len() as u64;
     // In a stable order, so that the same rows give the same sum.
     let mut ordered = rates;
     ordered.sort_by(f64::total_cmp);
-    Ok((n > 0).then(|| Pass { solver: plan.solver.clone(), n, rate: ordered.iter().sum::<f64>() / n as f64 }))
+    Ok((n > 0).then(|| Pass { solver, n, rate: ordered.iter().sum::<f64>() / n as f64 }))
 }

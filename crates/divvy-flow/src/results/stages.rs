@@ -36,11 +36,19 @@ pub(super) async fn screening(context: &Context) -> Result<Option<ScreeningSumma
         solver: plan.solver.clone(),
         candidates: rows.len() as u64,
         kept: done(&rows),
-        // Where nobody looked at gold, nothing is known to be correct.
-        reasons: reasons(rows.iter(), if plan.rule == Rule::Agreement { reason::AGREED } else { reason::CORRECT }),
+        reasons: reasons(rows.iter(), kept_for(plan.rule)),
         tokens_in,
         tokens_out,
     }))
+}
+
+/// Where nobody looked at gold, nothing is known to be correct.
+fn kept_for(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Agreement => reason::AGREED,
+        Rule::Format => reason::WELL_FORMED,
+        Rule::Any | Rule::All | Rule::Threshold | Rule::Best => reason::CORRECT,
+    }
 }
 
 fn done(rows: &[ItemRow]) -> u64 {

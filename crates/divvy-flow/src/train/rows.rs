@@ -104,11 +104,12 @@ fn decomposition(asked: &Asked<'_>, question: &Question, steps: &Decomposition) 
     Row { decomposes: true, ..row }
 }
 
-/// How much a kept decomposition counts; one that was never right, which some rules keep, cannot count by its pass rate.
+/// How much a kept decomposition counts; one that was never right, or that no solver was asked about, cannot count by its pass
+/// rate.
 fn weight(weights: RowWeights, verdict: &Verdict) -> Option<f64> {
     match weights {
         RowWeights::Equal => Some(1.0),
-        RowWeights::PassRate => (verdict.pass_rate > 0.0).then_some(verdict.pass_rate),
+        RowWeights::PassRate => verdict.pass_rate.filter(|rate| *rate > 0.0),
     }
 }
 
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_row_counts_by_its_pass_rate_where_that_is_asked_for() {
-        let verdict = |pass_rate| Verdict { keep: true, reason: "correct".into(), pass_rate, answer: None };
+        let verdict = |rate| Verdict { keep: true, reason: "correct".into(), pass_rate: Some(rate), answer: None };
         assert_eq!(weight(RowWeights::PassRate, &verdict(0.25)), Some(0.25));
         assert_eq!(weight(RowWeights::PassRate, &verdict(0.0)), None);
         assert_eq!(weight(RowWeights::Equal, &verdict(0.0)), Some(1.0));

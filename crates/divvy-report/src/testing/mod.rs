@@ -155,7 +155,7 @@ pub(crate) fn results() -> Results {
             tokens_out: 60_000,
         }),
         screening: Some(ScreeningSummary {
-            solver: "big".to_owned(),
+            solver: Some("big".to_owned()),
             candidates: 1_000,
             kept: 640,
             reasons: vec![("correct".to_owned(), 640), ("wrong-answer".to_owned(), 350), ("truncated".to_owned(), 10)],

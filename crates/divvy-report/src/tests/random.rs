@@ -53,7 +53,7 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
         collection.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
     }
     if let Some(screening) = &mut results.screening {
-        screening.solver.push_str(text);
+        screening.solver.iter_mut().for_each(|solver| solver.push_str(text));
         screening.reasons.iter_mut().for_each(|(reason, _)| reason.push_str(text));
     }
     if let Some(costs) = &mut results.costs {

@@ -66,8 +66,8 @@ impl Store {
         }
     }
 
-    /// Tells of each item of a stage that is done or rejected, in no order; in an embedded store one after another, so that
-    /// there may be any number of them.
+    /// Tells of each item of a stage that is done or rejected, and whether it is done, in no order; in an embedded store one
+    /// after another, so that there may be any number of them.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -75,7 +75,7 @@ impl Store {
         &self,
         plan: &Digest,
         stage: Stage,
-        each: impl FnMut(&QuestionId, u32, &str),
+        each: impl FnMut(&QuestionId, u32, &str, bool),
     ) -> Result<(), StoreError> {
         either!(self, each_settled(plan, stage, each))
     }

@@ -57,12 +57,12 @@ impl PostgresStore {
         &self,
         plan: &Digest,
         stage: Stage,
-        mut each: impl FnMut(&QuestionId, u32, &str),
+        mut each: impl FnMut(&QuestionId, u32, &str, bool),
     ) -> Result<(), StoreError> {
         let rows = self
             .read(|| {
                 sqlx::query(
-                    "SELECT question, sample, arm FROM item
+                    "SELECT question, sample, arm, state = 'done' AS is_done FROM item
                      WHERE plan = $1 AND stage = $2 AND state IN ('done', 'rejected')",
                 )
                 .bind(blob(plan))
@@ -70,9 +70,12 @@ impl PostgresStore {
             })
             .await?;
         for row in &rows {
-            let unit = || Ok((QuestionId(row.try_get("question")?), small(row, "sample")?, row.try_get("arm")?));
-            let (question, sample, arm) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
-            each(&question, sample, arm);
+            let unit = || {
+                let is_done = row.try_get("is_done")?;
+                Ok((QuestionId(row.try_get("question")?), small(row, "sample")?, row.try_get("arm")?, is_done))
+            };
+            let (question, sample, arm, is_done) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+            each(&question, sample, arm, is_done);
         }
         Ok(())
     }

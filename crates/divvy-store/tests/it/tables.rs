@@ -236,11 +236,13 @@ async fn an_item_has_the_state_it_was_given_last(store: Store) {
     assert!(store.items(&key(1), Stage::Collect).await.unwrap().is_empty());
     assert!(store.items(&key(2), Stage::Evaluate).await.unwrap().is_empty());
     let mut settled = Vec::new();
-    let tell = |question: &QuestionId, sample, arm: &str| settled.push((question.0.clone(), sample, arm.to_owned()));
+    let tell = |question: &QuestionId, sample, arm: &str, is_done| {
+        settled.push((question.0.clone(), sample, arm.to_owned(), is_done));
+    };
     store.each_settled(&key(1), Stage::Evaluate, tell).await.unwrap();
     settled.sort();
     let arm = "cot/solver".to_owned();
-    assert_eq!(settled, [("q/test/1".to_owned(), 0, arm.clone()), ("q/test/2".to_owned(), 0, arm)]);
+    assert_eq!(settled, [("q/test/1".to_owned(), 0, arm.clone(), false), ("q/test/2".to_owned(), 0, arm, true)]);
     let counts = store.item_counts(&key(1)).await.unwrap();
     let counts: Vec<_> = counts.into_iter().map(|count| (count.state, count.items)).collect();
     let expected = [

@@ -50,7 +50,7 @@ async fn ask(session: &Session, rows: usize) -> Result<(), FlowError> {
     let there = |name: &String| !name.starts_with("student:") || trained.contains(name);
     let few = sample::sampled(context, rows, |arm| arm.decomposer.iter().chain([&arm.solver]).all(there));
     for stage in ASKING {
-        run::timed(session, &few, stage).await?;
+        Box::pin(run::one(session, &few, stage, Stage::Evaluate)).await?;
     }
     Ok(())
 }

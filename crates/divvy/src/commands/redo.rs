@@ -36,7 +36,9 @@ pub(crate) async fn run(place: &Place, conditions: &[String]) -> anyhow::Result<
 fn is_greedy(session: &Session, stage: Stage) -> bool {
     let plan = &session.context.plan;
     match stage {
-        Stage::Screen => plan.screen.as_ref().is_some_and(|screen| screen.temperature == 0.0),
+        Stage::Screen => {
+            plan.screen.as_ref().is_some_and(|screen| screen.solver.is_some() && screen.temperature == 0.0)
+        }
         _ => plan.collect.temperature == 0.0,
     }
 }

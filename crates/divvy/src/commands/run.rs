@@ -1,6 +1,6 @@
 //! `divvy run` and its single stages: each stage does what is missing and nothing twice.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use divvy_core::{
     cost::{self, list},
@@ -9,7 +9,8 @@ use divvy_core::{
     records::{ItemState, Stage},
 };
 use divvy_flow::{
-    collect, context::Context, error::FlowError, estimate, evaluate, screen, shard::Shard, split::Splits, train,
+    collect, context::Context, error::FlowError, estimate, evaluate, screen, shard::Shard, split::Splits, timed::timed,
+    train,
 };
 use divvy_store::{ItemCount, RunId, RunStatus};
 
@@ -115,26 +116,20 @@ async fn check(context: &Context, last: Stage) -> Result<(), FlowError> {
 
 async fn up_to(session: &Session, last: Stage) -> Result<(), FlowError> {
     for stage in STAGES.into_iter().take_while(|stage| *stage <= last) {
-        timed(session, &session.context, stage).await?;
+        Box::pin(one(session, &session.context, stage, last)).await?;
     }
     Ok(())
 }
 
-/// One stage; its time is on record however it ends.
-pub(super) async fn timed(session: &Session, context: &Context, stage: Stage) -> Result<(), FlowError> {
-    let began = Instant::now();
-    let outcome = one(session, context, stage).await;
-    let wall_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-    context.store.add_stage_time(&context.digest, stage, wall_ms).await?;
-    outcome
-}
-
-async fn one(session: &Session, context: &Context, stage: Stage) -> Result<(), FlowError> {
+/// One of the stages up to `last`.
+pub(super) async fn one(session: &Session, context: &Context, stage: Stage, last: Stage) -> Result<(), FlowError> {
     match stage {
-        Stage::Collect => collect::run(context).await,
+        Stage::Collect if last == stage => timed(context, stage, collect::run(context)).await,
+        Stage::Collect => timed(context, stage, collect::before_screening(context)).await,
+        // It may collect as it goes on, and takes its time itself.
         Stage::Screen => screen::run(context).await,
-        Stage::Train => train::run(context, &session.trainer).await,
-        Stage::Evaluate | Stage::Judge => evaluate::run(context).await,
+        Stage::Train => timed(context, stage, train::run(context, &session.trainer)).await,
+        Stage::Evaluate | Stage::Judge => timed(context, stage, evaluate::run(context)).await,
     }
 }
 

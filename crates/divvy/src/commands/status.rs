@@ -87,7 +87,7 @@ pub(super) async fn as_value(context: &Context) -> Result<Value, FlowError> {
 /// Items that each stage of the plan has.
 async fn expected(context: &Context) -> Result<Vec<(Stage, u64)>, FlowError> {
     let plan = &context.plan;
-    let mut stages = vec![(Stage::Collect, collect::expected(context))];
+    let mut stages = vec![(Stage::Collect, collect::expected(context).await?)];
     if let Some(screen) = &plan.screen {
         stages.push((Stage::Screen, screen::expected(context, screen).await?));
     }

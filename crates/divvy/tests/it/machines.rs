@@ -245,6 +245,24 @@ fn what_one_process_follows_is_refused_beside_others() {
 }
 
 #[test]
+fn workers_screen_in_the_same_groups_as_one_alone() {
+    let until =
+        long().replace("[screen]", "[screen]\nuntil = 30\nrule = \"agreement\"\nsamples = 2\ntemperature = 0.7");
+    let slow = Lesson { latency: Duration::from_millis(20), ..school::lesson() };
+    let Some(machines) = Machines::new(slow) else { return };
+    machines.bench.recipe(&until);
+    let workers = [(); 3].map(|()| machines.command(&["screen", "recipe.toml"]).spawn().unwrap());
+    for worker in workers {
+        let ended = ended(worker);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
+    // Thirty, all of which agree: none is collected beyond.
+    assert_eq!(machines.count("item WHERE stage = 'collect' AND state = 'done'"), 30);
+    assert_eq!(machines.count("item WHERE stage = 'screen' AND state = 'done'"), 30);
+    assert_eq!((machines.heard(), machines.bench.repeats()), (3 * 30, 0));
+}
+
+#[test]
 fn a_rate_holds_for_all_workers_together() {
     let Some(machines) = Machines::slow() else { return };
     machines.bench.recipe(&long().replace("concurrency = 4", "concurrency = 4\nrequests_per_minute = 7"));

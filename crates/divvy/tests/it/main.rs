@@ -55,3 +55,4 @@ mod torch; // the same recipe on PyTorch
 mod tracing; // what a collector of traces hears of `divvy serve`
 mod traffic; // what was asked of a service, as training questions
 mod tuning; // evaluation on dev rows
+mod waves; // collected as far as the screening needs it

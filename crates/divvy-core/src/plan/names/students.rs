@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     prompts::decompose::Style,
-    recipe::{self, DataSet, Method, Mix, OneOrMany, RecipeError, StopOn, StudentPrompt, Target},
+    recipe::{self, DataSet, Method, Mix, OneOrMany, RecipeError, RowWeights, Rule, StopOn, StudentPrompt, Target},
 };
 
 /// One of the students that an entry of `[students]` stands for.
@@ -157,6 +157,7 @@ impl Names<'_> {
                 format!("{} is trained on screened rows: add [screen], or write {other}", target.name()),
             );
         }
+        self.is_answered(name, student)?;
         if student.prompt == StudentPrompt::Question && !target.decomposes() {
             return self.fail(&format!("students.{name}.prompt"), "this key is for decomposers alone");
         }
@@ -201,6 +202,28 @@ impl Names<'_> {
             Some((key, _)) => self.fail(&format!("students.{name}.{key}"), "must be above 0"),
             None => self.stops_early(name, &plan).map(|()| plan),
         }
+    }
+
+    /// What only a solver's answers can give is not to be had from a screening that asks none.
+    fn is_answered(&self, name: &str, student: &recipe::Student) -> Result<(), RecipeError> {
+        let target = student.target;
+        if self.recipe.screen.as_ref().is_none_or(|screen| screen.rule != Rule::Format) {
+            return Ok(());
+        }
+        if target.repeats_replies() {
+            let message = format!(
+                "{} learns what the screening's solver said, and the rule `format` asks none: write another rule in [screen], \
+                 which may have [screen.format] beside it, or the target SE-A-direct",
+                target.name()
+            );
+            return self.fail(&format!("students.{name}.target"), message);
+        }
+        if student.weights == RowWeights::PassRate {
+            let message = "the rule `format` asks no solver, so that rows have no pass rate; leave the line out, or write another \
+                           rule in [screen]";
+            return self.fail(&format!("students.{name}.weights"), message);
+        }
+        Ok(())
     }
 
     /// Ascending, so that of two that are as good the smaller comes first.
