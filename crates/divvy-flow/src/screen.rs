@@ -19,7 +19,7 @@ use divvy_core::{
     screening::{self, KeepRule},
 };
 use divvy_llm::{Call, ChatError};
-use divvy_store::ItemRow;
+use divvy_store::{ItemRow, Unit};
 use futures::future::join_all;
 
 use crate::{
@@ -94,7 +94,7 @@ fn group<'a>(plan: &ScreenPlan, order: &'a [ItemKey], at: usize, settled: &HashM
 }
 
 /// Rows among these that are kept, or for the rule `best` questions that have one.
-pub(crate) fn kept(plan: &ScreenPlan, rows: &[ItemKey], settled: &HashMap<ItemKey, ItemRow>) -> usize {
+fn kept(plan: &ScreenPlan, rows: &[ItemKey], settled: &HashMap<ItemKey, ItemRow>) -> usize {
     let done = |key: &&ItemKey| settled.get(key).is_some_and(|row| row.state == ItemState::Done);
     let kept = rows.iter().filter(done);
     match plan.rule {
@@ -175,15 +175,32 @@ fn rank(context: &Context, plan: &ScreenPlan, question: &QuestionId) -> Option<u
 /// # Errors
 /// The store's.
 pub async fn expected(context: &Context, plan: &ScreenPlan) -> Result<u64, FlowError> {
-    let asked = |key: &ItemKey| rank(context, plan, &key.question).is_some();
-    let collected = items::settled(context, Stage::Collect).await?;
-    let rejected = |(key, row): &(&ItemKey, &ItemRow)| row.state != ItemState::Done && asked(key);
-    let rejected = collected.iter().filter(rejected).count() as u64;
+    let mut rejected = 0;
+    let count = |unit: Unit, is_done: bool| {
+        rejected += u64::from(!is_done && rank(context, plan, &unit.question).is_some());
+    };
+    context.store.each_settled(&context.digest, Stage::Collect, count).await?;
     let all = (screened(context, plan) as u64 * u64::from(context.plan.collect.samples)).saturating_sub(rejected);
-    let settled = items::settled(context, Stage::Screen).await?;
-    let rows: Vec<ItemKey> = settled.keys().cloned().collect();
-    let enough = plan.until.is_some_and(|until| kept(plan, &rows, &settled) >= until);
-    Ok(if enough { settled.len() as u64 } else { all })
+    let (settled, kept) = so_far(context, plan).await?;
+    let enough = plan.until.is_some_and(|until| kept >= until);
+    Ok(if enough { settled } else { all })
+}
+
+/// Items that are settled, and how many are kept of all of them, as [`kept`] counts.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn so_far(context: &Context, plan: &ScreenPlan) -> Result<(u64, usize), FlowError> {
+    let (mut settled, mut done, mut questions) = (0, 0, HashSet::new());
+    let count = |unit: Unit, is_done: bool| {
+        settled += 1;
+        done += usize::from(is_done);
+        if is_done && plan.rule == Rule::Best {
+            questions.insert(unit.question);
+        }
+    };
+    context.store.each_settled(&context.digest, Stage::Screen, count).await?;
+    Ok((settled, if plan.rule == Rule::Best { questions.len() } else { done }))
 }
 
 /// Collected decompositions of the screened questions.
