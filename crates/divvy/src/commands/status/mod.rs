@@ -1,7 +1,8 @@
-//! `divvy status`: what every stage has done, rejected, failed and left, and what was paid, which
-//! `figures` words.
+//! `divvy status`: what every stage has done, rejected, failed and left, and what was paid. Item by
+//! item it is told in `rows`; `figures` words what was paid.
 
 mod figures;
+pub(super) mod rows;
 
 use std::collections::BTreeMap;
 
