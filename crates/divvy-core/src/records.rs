@@ -39,6 +39,26 @@ pub enum ItemState {
     Rejected(String),
 }
 
+impl ItemState {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Pending | Self::Done => None,
+            Self::Failed(reason) | Self::Rejected(reason) => Some(reason),
+        }
+    }
+}
+
 /// A decomposition as collected, with the raw text it was parsed from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Collected {

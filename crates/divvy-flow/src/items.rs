@@ -1,9 +1,8 @@
 //! The one loop of every stage: run what is pending, a bounded number at once, and record each outcome as it comes.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     future::Future,
-    hash::{DefaultHasher, Hash, Hasher},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -23,6 +22,7 @@ use crate::{
     context::Context,
     error::FlowError,
     progress::Tick,
+    settled::Marks,
 };
 
 /// Failures in a row that end a stage: twice the items that are under way at once, of which no more than this count.
@@ -80,11 +80,30 @@ impl Done {
 /// The store's.
 pub async fn settled(context: &Context, stage: Stage) -> Result<HashMap<ItemKey, ItemRow>, FlowError> {
     let rows = context.store.items(&context.digest, stage).await?;
-    let settled = rows.into_iter().filter(|row| matches!(row.state, ItemState::Done | ItemState::Rejected(_)));
-    Ok(settled.map(|row| (key_of(&row), row)).collect())
+    Ok(rows.into_iter().filter(is_settled).map(|row| (key_of(&row), row)).collect())
 }
 
-fn key_of(row: &ItemRow) -> ItemKey {
+/// Shows each item of [`settled`], so that there may be any number of them.
+///
+/// # Errors
+/// The store's, or what `take` says.
+pub(crate) async fn each_settled(
+    context: &Context,
+    stage: Stage,
+    mut take: impl FnMut(ItemRow) -> Result<(), FlowError>,
+) -> Result<(), FlowError> {
+    let mut walk = context.store.walk(&context.digest, stage).await?;
+    while let Some(rows) = walk.more().await? {
+        rows.into_iter().filter(is_settled).try_for_each(&mut take)?;
+    }
+    Ok(())
+}
+
+fn is_settled(row: &ItemRow) -> bool {
+    matches!(row.state, ItemState::Done | ItemState::Rejected(_))
+}
+
+pub(crate) fn key_of(row: &ItemRow) -> ItemKey {
     ItemKey { question: row.question.clone(), sample: row.sample, arm: row.arm.clone() }
 }
 
@@ -189,17 +208,10 @@ where
     }
 }
 
-/// How many of these nobody has settled. Told apart by their hashes: there may be millions.
+/// How many of these nobody has settled.
 async fn unsettled(context: &Context, stage: Stage, items: impl Iterator<Item = ItemKey>) -> Result<usize, FlowError> {
-    let hash = |question: &QuestionId, sample: u32, arm: &str| {
-        let mut hasher = DefaultHasher::new();
-        (question, sample, arm).hash(&mut hasher);
-        hasher.finish()
-    };
-    let mut settled = HashSet::new();
-    let settle = |question: &_, sample, arm: &_, _| _ = settled.insert(hash(question, sample, arm));
-    context.store.each_settled(&context.digest, stage, settle).await?;
-    Ok(items.filter(|key| !settled.contains(&hash(&key.question, key.sample, &key.arm))).count())
+    let marks = Marks::of(context, stage).await?;
+    Ok(items.filter(|key| marks.is_done(key).is_none()).count())
 }
 
 /// An item that came to its end, or why there are no more.

@@ -6,6 +6,7 @@
 
 mod claims;
 pub mod collect;
+pub mod condition;
 pub mod context;
 pub mod demonstrations;
 pub mod error;

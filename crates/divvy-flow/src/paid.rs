@@ -1,13 +1,17 @@
-//! What the items of each stage took, from the calls behind them. A call that several stages or arms share is counted
-//! where it was made first.
+//! What items took, from the calls behind them and from attempts at these calls that came to nothing: of each stage, where a
+//! call that several stages or arms share is counted where it was made first, and of one item.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{digest::Digest, records::Stage};
+use divvy_store::{AttemptSum, CallUsage, ItemRow};
 
 use crate::{context::Context, error::FlowError};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The stages that ask, in running order.
+pub const STAGES: [Stage; 4] = [Stage::Collect, Stage::Screen, Stage::Evaluate, Stage::Judge];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paid {
     pub calls: u64,
     pub tokens_in: u64,
@@ -16,31 +20,73 @@ pub struct Paid {
     pub unknown_usage: u64,
     /// Nano-dollars; `None` unless every call has a price.
     pub cost_nanos: Option<i64>,
+    /// Attempts that came to nothing: they are in none of the figures above.
+    pub failed: AttemptSum,
 }
 
-/// In running order. Of items that failed, the calls that were answered count.
+impl Default for Paid {
+    fn default() -> Self {
+        let failed = AttemptSum::default();
+        Self { calls: 0, tokens_in: 0, tokens_out: 0, unknown_usage: 0, cost_nanos: Some(0), failed }
+    }
+}
+
+impl Paid {
+    fn add(&mut self, call: &CallUsage) {
+        let usage = call.usage;
+        self.calls += 1;
+        self.tokens_in += usage.tokens_in.unwrap_or(0);
+        self.tokens_out += usage.tokens_out.unwrap_or(0);
+        self.unknown_usage += u64::from(usage.tokens_in.is_none() || usage.tokens_out.is_none());
+        self.cost_nanos = self.cost_nanos.zip(call.price_nanos).map(|(sum, price)| sum.saturating_add(price));
+    }
+}
+
+/// In running order. Of items that failed, the calls that were answered count. A stage is read part by part, so that there may
+/// be any number of items: what is held are eight bytes for each call, and the attempts that failed.
 ///
 /// # Errors
 /// The store's.
 pub async fn by_stage(context: &Context) -> Result<BTreeMap<Stage, Paid>, FlowError> {
+    let failed = context.store.failed_by_key().await?;
     let (mut counted, mut paid) = (HashSet::new(), BTreeMap::new());
-    for stage in [Stage::Collect, Stage::Screen, Stage::Evaluate, Stage::Judge] {
-        let items = context.store.items(&context.digest, stage).await?;
-        let calls = items.into_iter().flat_map(|item| item.calls);
-        let keys: Vec<Digest> = calls.filter(|key| counted.insert(key.clone())).collect();
-        let mut sum = Paid { cost_nanos: Some(0), ..Paid::default() };
-        for call in context.store.call_usages(&keys).await? {
-            let usage = call.usage;
-            sum.calls += 1;
-            sum.tokens_in += usage.tokens_in.unwrap_or(0);
-            sum.tokens_out += usage.tokens_out.unwrap_or(0);
-            sum.unknown_usage += u64::from(usage.tokens_in.is_none() || usage.tokens_out.is_none());
-            sum.cost_nanos = sum.cost_nanos.zip(call.price_nanos).map(|(sum, price)| sum.saturating_add(price));
+    for stage in STAGES {
+        let (mut sum, mut walk) = (Paid::default(), context.store.walk(&context.digest, stage).await?);
+        while let Some(items) = walk.more().await? {
+            let keys = items.into_iter().flat_map(|item| item.calls);
+            // Sixty-four bits of a hash tell calls apart: among ten million, two are taken for one with a chance of one in 300,000.
+            let keys: Vec<Digest> = keys.filter(|key| counted.insert(key.seed())).collect();
+            context.store.call_usages(&keys).await?.iter().for_each(|call| sum.add(call));
+            keys.iter().filter_map(|key| failed.get(key)).for_each(|attempts| sum.failed.add(attempts));
         }
         // Few plans have a judge.
-        if stage != Stage::Judge || !keys.is_empty() {
+        if stage != Stage::Judge || sum != Paid::default() {
             paid.insert(stage, sum);
         }
     }
     Ok(paid)
+}
+
+/// What each of these items took, whoever shares its calls; `failed` is [`divvy_store::Store::failed_by_key`].
+///
+/// # Errors
+/// The store's.
+pub async fn by_item(
+    context: &Context,
+    failed: &HashMap<Digest, AttemptSum>,
+    items: &[ItemRow],
+) -> Result<Vec<Paid>, FlowError> {
+    let keys: HashSet<&Digest> = items.iter().flat_map(|item| &item.calls).collect();
+    let keys: Vec<Digest> = keys.into_iter().cloned().collect();
+    let calls = context.store.call_usages(&keys).await?;
+    let calls: HashMap<&Digest, &CallUsage> = calls.iter().map(|call| (&call.key, call)).collect();
+    let of_item = |item: &ItemRow| {
+        let (mut sum, mut seen) = (Paid::default(), HashSet::new());
+        for key in item.calls.iter().filter(|key| seen.insert(*key)) {
+            calls.get(key).into_iter().for_each(|call| sum.add(call));
+            failed.get(key).into_iter().for_each(|attempts| sum.failed.add(attempts));
+        }
+        sum
+    };
+    Ok(items.iter().map(of_item).collect())
 }

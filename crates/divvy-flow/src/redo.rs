@@ -10,35 +10,10 @@ use divvy_core::{
 };
 use divvy_store::ItemRow;
 
-use crate::{context::Context, error::FlowError};
+use crate::{condition::Condition, context::Context, error::FlowError};
 
 /// Stages whose items may be put back.
 pub const STAGES: [Stage; 2] = [Stage::Collect, Stage::Screen];
-
-/// What an item must be; `None` asks nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Condition {
-    pub stage: Option<Stage>,
-    /// `done`, `failed` or `rejected`.
-    pub state: Option<String>,
-    pub reason: Option<String>,
-    pub question: Option<String>,
-}
-
-impl Condition {
-    fn holds(&self, row: &ItemRow) -> bool {
-        let (state, reason) = match &row.state {
-            ItemState::Pending => return false,
-            ItemState::Done => ("done", None),
-            ItemState::Failed(reason) => ("failed", Some(reason)),
-            ItemState::Rejected(reason) => ("rejected", Some(reason)),
-        };
-        self.stage.is_none_or(|stage| stage == row.stage)
-            && self.state.as_deref().is_none_or(|asked| asked == state)
-            && self.reason.as_ref().is_none_or(|asked| Some(asked) == reason)
-            && self.question.as_ref().is_none_or(|asked| *asked == row.question.0)
-    }
-}
 
 /// Puts back what the condition names, and the screening of every decomposition that is collected anew. Returns how many
 /// items of each stage.
@@ -47,13 +22,14 @@ impl Condition {
 /// The store's.
 pub async fn put_back(context: &Context, condition: &Condition) -> Result<Vec<(Stage, u64)>, FlowError> {
     let collected = context.store.items(&context.digest, Stage::Collect).await?;
-    let collected: Vec<ItemRow> = collected.into_iter().filter(|row| condition.holds(row)).collect();
+    let settled = |row: &ItemRow| row.state != ItemState::Pending;
+    let named = |row: &ItemRow| settled(row) && condition.holds(row);
+    let collected: Vec<ItemRow> = collected.into_iter().filter(named).collect();
     let follows =
         |row: &ItemRow| collected.iter().any(|old| (&old.question, old.sample) == (&row.question, row.sample));
     let screened = context.store.items(&context.digest, Stage::Screen).await?;
-    let settled = |row: &ItemRow| row.state != ItemState::Pending;
     let screened: Vec<ItemRow> =
-        screened.into_iter().filter(|row| condition.holds(row) || (settled(row) && follows(row))).collect();
+        screened.into_iter().filter(|row| named(row) || (settled(row) && follows(row))).collect();
     let counts = [(Stage::Collect, collected.len() as u64), (Stage::Screen, screened.len() as u64)];
     let rows: Vec<ItemRow> = collected.into_iter().chain(screened).map(|row| pending(context, row)).collect();
     context.store.put_items(&rows).await?;

@@ -26,7 +26,7 @@ use divvy_core::{
     screening::{self, KeepRule},
 };
 use divvy_llm::{Call, ChatError, ErrorKind};
-use divvy_store::{ItemRow, Places};
+use divvy_store::{ItemRow, Places, Unit};
 use futures::future::join_all;
 
 use self::groups::Groups;
@@ -108,12 +108,19 @@ async fn judge_all(
 }
 
 /// Rows that are kept, or for the rule `best` questions that have one.
-pub(crate) fn kept(plan: &ScreenPlan, settled: &HashMap<ItemKey, ItemRow>) -> usize {
-    let kept = settled.iter().filter(|(_, row)| row.state == ItemState::Done).map(|(key, _)| key);
-    match plan.rule {
-        Rule::Best => kept.map(|key| &key.question).collect::<HashSet<_>>().len(),
-        _ => kept.count(),
-    }
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn kept(context: &Context, plan: &ScreenPlan) -> Result<usize, FlowError> {
+    let (mut rows, mut questions) = (0, HashSet::new());
+    let count = |unit: Unit, is_done: bool| {
+        rows += usize::from(is_done);
+        if is_done && plan.rule == Rule::Best {
+            questions.insert(unit.question);
+        }
+    };
+    context.store.each_settled(&context.digest, Stage::Screen, count).await?;
+    Ok(if plan.rule == Rule::Best { questions.len() } else { rows })
 }
 
 /// Refuses what cannot be screened, before anything is paid for.

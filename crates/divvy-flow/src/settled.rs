@@ -1,11 +1,42 @@
-//! Which decompositions are settled, and which of these are done, in collection or in screening: two bits each, in the order
-//! in which they are asked for. That order numbers them: the first question's samples, the second's, and so on.
+//! Which items are settled, and which of these are done, of any number: decompositions by two bits each, in the order in which
+//! they are asked for, and those of any stage by the hashes of their names. That order numbers decompositions: the first
+//! question's samples, the second's, and so on.
 
-use std::ops::Range;
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    ops::Range,
+};
 
-use divvy_core::records::Stage;
+use divvy_core::{question::QuestionId, records::Stage};
+use divvy_store::Unit;
 
-use crate::{context::Context, error::FlowError};
+use crate::{context::Context, error::FlowError, items::ItemKey};
+
+/// The settled items of a stage, and whether they are done.
+pub(crate) struct Marks(HashMap<u64, bool>);
+
+impl Marks {
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn of(context: &Context, stage: Stage) -> Result<Self, FlowError> {
+        let mut marks = HashMap::new();
+        let mark = |unit: Unit, is_done| _ = marks.insert(hash(&unit.question, unit.sample, &unit.arm), is_done);
+        context.store.each_settled(&context.digest, stage, mark).await?;
+        Ok(Self(marks))
+    }
+
+    /// `None` for one that is not settled.
+    pub(crate) fn is_done(&self, item: &ItemKey) -> Option<bool> {
+        self.0.get(&hash(&item.question, item.sample, &item.arm)).copied()
+    }
+}
+
+fn hash(question: &QuestionId, sample: u32, arm: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (question, sample, arm).hash(&mut hasher);
+    hasher.finish()
+}
 
 /// The number of a decomposition: of which question it is, by its position, and which sample.
 pub(crate) fn place(number: usize, samples: u32) -> (usize, u32) {
@@ -26,9 +57,10 @@ impl Settled {
         let items = (questions.train.len() + questions.dev.len()) * samples;
         let mut settled = Self { settled: Bits::none(items), done: Bits::none(items) };
         // What is of no question of the plan, or of no sample of it, was not asked for.
-        let set = |question: &_, sample, _: &str, is_done| {
-            let position = questions.position_for_students(question).filter(|_| (sample as usize) < samples);
-            let Some(number) = position.map(|position| position * samples + sample as usize) else { return };
+        let set = |unit: Unit, is_done| {
+            let position = questions.position_for_students(&unit.question);
+            let position = position.filter(|_| (unit.sample as usize) < samples);
+            let Some(number) = position.map(|position| position * samples + unit.sample as usize) else { return };
             settled.settled.set(number);
             if is_done {
                 settled.done.set(number);

@@ -41,6 +41,12 @@ fn hash(question: &str) -> u64 {
 
 const PLACES: &str =
     "SELECT question, max(seq) AS seq FROM item WHERE plan = ?1 AND stage = ?2 GROUP BY question, sample, arm";
+const NEWEST: &str = "SELECT max(seq) FROM item WHERE plan = ?1 AND stage = ?2
+    GROUP BY question, sample, arm ORDER BY question, sample, arm";
+const ITEMS_AMONG: &str = "SELECT * FROM item WHERE seq IN
+        (SELECT max(seq) FROM item
+         WHERE plan = ?1 AND stage = ?2 AND question IN (SELECT value FROM json_each(?3)) GROUP BY question, sample, arm)
+    ORDER BY question, sample, arm";
 const ITEMS: &str = "SELECT * FROM item WHERE seq IN (SELECT value FROM json_each(?)) ORDER BY question, sample, arm";
 
 impl SqliteStore {
@@ -75,14 +81,55 @@ impl SqliteStore {
         if seqs.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = sqlx::query(ITEMS)
-            .bind(listed(&seqs))
+        let (wanted, mut rows): (HashSet<&QuestionId>, _) = (questions.iter().collect(), self.items_at(&seqs).await?);
+        rows.retain(|row| wanted.contains(&row.question));
+        Ok(rows)
+    }
+
+    /// See [`crate::Store::items_among`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items_among(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        questions: &[QuestionId],
+    ) -> Result<Vec<ItemRow>, StoreError> {
+        let rows = sqlx::query(ITEMS_AMONG)
+            .bind(blob(plan))
+            .bind(stage.name())
+            .bind(serde_json::to_string(questions).expect("names are plain JSON"))
             .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
-        let wanted: HashSet<&QuestionId> = questions.iter().collect();
-        let rows = rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e)));
-        rows.filter(|row| row.as_ref().map_or(true, |row| wanted.contains(&row.question))).collect()
+        rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// The newest row of each item of a stage, by question, sample and arm.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn newest_rows(&self, plan: &Digest, stage: Stage) -> Result<Vec<i64>, StoreError> {
+        sqlx::query_scalar(NEWEST)
+            .bind(blob(plan))
+            .bind(stage.name())
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(|e| self.unreadable(&e))
+    }
+
+    /// The items in these rows, by question, sample and arm.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn items_at(&self, seqs: &[i64]) -> Result<Vec<ItemRow>, StoreError> {
+        let rows = sqlx::query(ITEMS)
+            .bind(listed(seqs))
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
+        rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
     /// See [`crate::Store::learn_calls`].

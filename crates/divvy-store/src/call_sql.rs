@@ -9,7 +9,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 use crate::{
     body,
     codec::{blob, digest, finish, finish_text, undecodable},
-    rows::{AttemptRecord, AttemptTotal, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{AttemptRecord, AttemptSum, AttemptTotal, CallRecord, CallTotal, CallUsage, RawReply},
     statement::{Sql, Statement},
 };
 
@@ -71,12 +71,29 @@ pub(crate) const TOTALS: &str =
         CASE WHEN count(price_nanos) = count(*) THEN sum(price_nanos) END AS price_nanos
     FROM call JOIN word ON word.id = call.model_name GROUP BY word.text ORDER BY word.text";
 
+/// What attempts took, by a column. A try that brought a reply is paid for as its call.
+macro_rules! attempt_query {
+    ($by:literal, $rest:literal) => {
+        concat!(
+            "SELECT ",
+            $by,
+            ", count(*) AS attempts, sum(coalesce(tokens_in, 0)) AS tokens_in,
+                sum(coalesce(tokens_out, 0)) AS tokens_out, sum(price_nanos) AS price_nanos,
+                sum(outcome != 'ok' AND price_nanos IS NULL AND coalesce(tokens_in, 0) + coalesce(tokens_out, 0) > 0) AS unpriced
+             FROM ",
+            $rest
+        )
+    };
+}
+
 /// A try that brought its reply without more ado has no row: its call says everything.
-pub(crate) const ATTEMPTS: &str = "SELECT outcome, count(*) AS attempts, sum(coalesce(tokens_in, 0)) AS tokens_in,
-        sum(coalesce(tokens_out, 0)) AS tokens_out
-    FROM (SELECT outcome, tokens_in, tokens_out FROM attempt
-          UNION ALL SELECT 'ok', tokens_in, tokens_out FROM call WHERE attempt IS NOT NULL)
-    GROUP BY outcome ORDER BY attempts DESC, outcome";
+pub(crate) const ATTEMPTS: &str = attempt_query!(
+    "outcome",
+    "(SELECT outcome, tokens_in, tokens_out, price_nanos FROM attempt
+      UNION ALL SELECT 'ok', tokens_in, tokens_out, NULL FROM call WHERE attempt IS NOT NULL)
+     GROUP BY outcome ORDER BY attempts DESC, outcome"
+);
+pub(crate) const FAILED_BY_KEY: &str = attempt_query!("key", "attempt WHERE outcome != 'ok' GROUP BY key");
 pub(crate) const PLAIN_ATTEMPT: &str =
     "SELECT attempt AS number, 'ok' AS outcome, NULL AS http_status, '' AS message, tokens_in, tokens_cached, tokens_out,
         NULL AS price_nanos, created_ms AS started_ms, latency_ms
@@ -242,12 +259,21 @@ pub(crate) fn call_usage(row: &SqliteRow) -> Result<CallUsage, sqlx::Error> {
 }
 
 pub(crate) fn attempt_total(row: &SqliteRow) -> Result<AttemptTotal, sqlx::Error> {
+    Ok(AttemptTotal { outcome: row.try_get("outcome")?, sum: attempt_sum(row)? })
+}
+
+pub(crate) fn failed_by_key(row: &SqliteRow) -> Result<(Digest, AttemptSum), sqlx::Error> {
+    Ok((digest(row.try_get("key")?)?, attempt_sum(row)?))
+}
+
+fn attempt_sum(row: &SqliteRow) -> Result<AttemptSum, sqlx::Error> {
     let count = |column| count(row, column);
-    Ok(AttemptTotal {
-        outcome: row.try_get("outcome")?,
+    Ok(AttemptSum {
         attempts: count("attempts")?,
         tokens_in: count("tokens_in")?,
         tokens_out: count("tokens_out")?,
+        price_nanos: row.try_get("price_nanos")?,
+        unpriced: count("unpriced")?,
     })
 }
 

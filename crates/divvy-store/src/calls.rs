@@ -7,13 +7,13 @@ use divvy_core::digest::Digest;
 
 use crate::{
     call_sql::{
-        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, Slot, TOTALS, UNREAD, USAGES,
-        any_attempt, attempt, attempt_statement, attempt_total, call_record, call_statement, call_total, call_usage,
-        is_plain, listed, raw_reply, reply_statement, row_number,
+        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, FAILED_BY_KEY, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, Slot, TOTALS,
+        UNREAD, USAGES, any_attempt, attempt, attempt_statement, attempt_total, call_record, call_statement,
+        call_total, call_usage, failed_by_key, is_plain, listed, raw_reply, reply_statement, row_number,
     },
     codec::blob,
     error::StoreError,
-    rows::{AttemptRecord, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
     statement::Statement,
     store::SqliteStore,
 };
@@ -265,5 +265,15 @@ impl SqliteStore {
         let rows =
             sqlx::query(ATTEMPTS).fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| attempt_total(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// What attempts that brought no reply took, by the key of their call.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn failed_by_key(&self) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
+        let rows =
+            sqlx::query(FAILED_BY_KEY).fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
+        rows.iter().map(|row| failed_by_key(row).map_err(|e| self.unreadable(&e))).collect()
     }
 }

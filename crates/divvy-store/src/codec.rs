@@ -33,12 +33,7 @@ pub(crate) fn digests(bytes: &[u8]) -> Result<Vec<Digest>, sqlx::Error> {
 }
 
 pub(crate) fn state_text(state: &ItemState) -> (&'static str, Option<String>) {
-    match state {
-        ItemState::Pending => ("pending", None),
-        ItemState::Done => ("done", None),
-        ItemState::Failed(reason) => ("failed", Some(reason.clone())),
-        ItemState::Rejected(reason) => ("rejected", Some(reason.clone())),
-    }
+    (state.name(), state.reason().map(str::to_owned))
 }
 
 pub(crate) fn state(name: &str, reason: Option<String>) -> Result<ItemState, sqlx::Error> {

@@ -1,12 +1,14 @@
 //! The door: a store in a file or on a server, the same to whoever reads and writes. What each method promises stands here;
-//! how it is done, in the two kinds. A file each for calls, items and runs.
+//! how it is done, in the two kinds. A file each for calls, items and runs, and one for a stage that is read from end to end.
 
 mod calls;
 mod items;
 mod runs;
+mod walk;
 
 use std::path::Path;
 
+pub use self::walk::Walk;
 use crate::{
     error::StoreError,
     postgres::{PostgresStore, Terms},

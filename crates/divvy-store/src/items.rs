@@ -12,7 +12,7 @@ use crate::{
     body,
     codec::{blob, blobs, digest, digests, stage, state, state_text, undecodable},
     error::StoreError,
-    rows::{ItemCount, ItemRow},
+    rows::{ItemCount, ItemRow, Unit},
     statement::{Sql, Statement},
     store::SqliteStore,
 };
@@ -61,7 +61,7 @@ impl SqliteStore {
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// Tells of each item of a stage that is done or rejected, one after another, so that there may be any number of them.
+    /// See [`crate::Store::each_settled`].
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -69,11 +69,11 @@ impl SqliteStore {
         &self,
         plan: &Digest,
         stage: Stage,
-        mut each: impl FnMut(&QuestionId, u32, &str, bool),
+        mut each: impl FnMut(Unit, bool),
     ) -> Result<(), StoreError> {
         let mut reader = self.reader().await?;
         let mut rows = sqlx::query(
-            "SELECT question, sample, arm, state = 'done' AS is_done FROM item
+            "SELECT question, sample, arm, state = 'done' AS done FROM item
              WHERE seq IN (SELECT max(seq) FROM item WHERE plan = ?1 AND stage = ?2 GROUP BY question, sample, arm)
                AND state IN ('done', 'rejected')",
         )
@@ -81,12 +81,9 @@ impl SqliteStore {
         .bind(stage.name())
         .fetch(&mut *reader);
         while let Some(row) = rows.try_next().await.map_err(|e| self.unreadable(&e))? {
-            let unit = || {
-                let is_done = row.try_get("is_done")?;
-                Ok((QuestionId(row.try_get("question")?), row.try_get("sample")?, row.try_get("arm")?, is_done))
-            };
-            let (question, sample, arm, is_done) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
-            each(&question, sample, arm, is_done);
+            let read = || Ok((unit(&row)?, row.try_get("done")?));
+            let (unit, is_done) = read().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+            each(unit, is_done);
         }
         Ok(())
     }
@@ -282,6 +279,14 @@ pub(crate) fn item_row(row: &SqliteRow) -> Result<ItemRow, sqlx::Error> {
         payload_json: row.try_get("payload")?,
         calls: digests(row.try_get("calls")?)?,
         updated_ms: row.try_get("updated_ms")?,
+    })
+}
+
+fn unit(row: &SqliteRow) -> Result<Unit, sqlx::Error> {
+    Ok(Unit {
+        question: QuestionId(row.try_get("question")?),
+        sample: row.try_get("sample")?,
+        arm: row.try_get("arm")?,
     })
 }
 

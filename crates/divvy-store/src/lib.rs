@@ -32,14 +32,14 @@ mod writer;
 
 pub use browse::{ArmMark, ItemPage};
 pub use bulk::Places;
-pub use door::Store;
+pub use door::{Store, Walk};
 pub use error::StoreError;
 pub use postgres::{PostgresStore, Terms, Token};
 pub use purse::Purse;
 pub use recipes::KeptRecipe;
 pub use rows::{
-    Amount, ArtefactRow, AttemptRecord, AttemptTotal, BatchEvent, BatchRow, BatchState, Borrowed, CallFilter,
-    CallRecord, CallTotal, CallUsage, Claims, Exchange, ItemCount, ItemRow, Lent, LentBefore, RawReply, RunId, RunRow,
-    RunStatus, Share, Spending, TestOpening, Unit, WorkerRow,
+    Amount, ArtefactRow, AttemptRecord, AttemptSum, AttemptTotal, BatchEvent, BatchRow, BatchState, Borrowed,
+    CallFilter, CallRecord, CallTotal, CallUsage, Claims, Exchange, ItemCount, ItemRow, Lent, LentBefore, RawReply,
+    RunId, RunRow, RunStatus, Share, Spending, TestOpening, Unit, WorkerRow,
 };
 pub use store::SqliteStore;

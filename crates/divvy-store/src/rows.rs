@@ -101,14 +101,37 @@ pub struct CallTotal {
     pub price_nanos: Option<i64>,
 }
 
-/// How often attempts ended in one way, and what they cost as far as the endpoint said.
+/// How often attempts ended in one way, and what they took.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptTotal {
     /// `ok`, or the reason of the failure.
     pub outcome: String,
+    pub sum: AttemptSum,
+}
+
+/// What attempts took, as far as the endpoint said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AttemptSum {
     pub attempts: u64,
     pub tokens_in: u64,
     pub tokens_out: u64,
+    /// Of those that failed and have a price; `None` where none has. What an attempt cost that brought a reply, its call says.
+    pub price_nanos: Option<i64>,
+    /// Those that failed, took tokens and have no price.
+    pub unpriced: u64,
+}
+
+impl AttemptSum {
+    pub fn add(&mut self, other: &Self) {
+        self.attempts += other.attempts;
+        self.tokens_in += other.tokens_in;
+        self.tokens_out += other.tokens_out;
+        self.price_nanos = match (self.price_nanos, other.price_nanos) {
+            (Some(mine), Some(theirs)) => Some(mine.saturating_add(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+        self.unpriced += other.unpriced;
+    }
 }
 
 /// The unit of truth of a run: one (plan, stage, question, sample, arm). Putting it again replaces its state; the

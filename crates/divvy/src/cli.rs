@@ -210,14 +210,21 @@ pub(crate) enum Command {
         #[arg(long, value_name = "PATH")]
         out: PathBuf,
     },
-    /// What every stage of a recipe has done, rejected, failed and left
+    /// What every stage of a recipe has done, rejected, failed and left, and what was paid; with --rows item by item
     #[command(
-        after_help = "Examples:\n  divvy status recipes/quickstart.toml\n  divvy status recipes/quickstart.toml --json"
+        after_help = "Examples:\n  divvy status recipes/quickstart.toml\n  divvy status recipes/quickstart.toml --json\n  divvy status recipes/quickstart.toml --rows --where state=rejected\n  divvy status my-task.toml --rows --where stage=screen --json\n\nA line of --rows: stage, question, sample, arm, state and reason, what its calls took, why, and the first digits\nof their keys, which `divvy calls` shows whole."
     )]
     Status {
         #[command(flatten)]
         place: Place,
-        /// Print JSON for programs
+        /// List every item on record: its state and reason, what its calls took, and their keys
+        #[arg(long)]
+        rows: bool,
+        /// With --rows: which; reason=…, stage=collect|screen|evaluate|judge, state=rejected|failed|done|pending, question=ID;
+        /// all that are given must hold
+        #[arg(long = "where", value_name = "KEY=VALUE", requires = "rows")]
+        conditions: Vec<String>,
+        /// Print JSON for programs; with --rows JSON Lines
         #[arg(long)]
         json: bool,
     },

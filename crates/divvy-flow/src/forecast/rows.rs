@@ -1,15 +1,17 @@
 //! The rows of a plan that are settled, with the calls that each made, and how many are left.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use divvy_core::{
     arm::Arm,
     digest::{Digest, derive_seed},
     plan::{EvaluatePlan, JudgePlan, ScreenPlan},
     question::{Question, QuestionId},
-    records::{ItemState, Stage},
+    records::Stage,
 };
-use divvy_store::ItemRow;
 
 use crate::{
     context::Context,
@@ -17,7 +19,9 @@ use crate::{
     evaluate,
     graders::judge::Docket,
     items::{self, ItemKey},
+    paid::STAGES,
     screen,
+    settled::Marks,
 };
 
 /// What is asked of every row alike: a stage, or one arm of the evaluation.
@@ -45,18 +49,23 @@ impl Unit<'_> {
 /// A settled row.
 pub(super) struct Row {
     pub(super) question: QuestionId,
+    items: Vec<ItemKey>,
     /// In the order in which they were made.
     pub(super) calls: Vec<Digest>,
 }
 
-type Settled = HashMap<ItemKey, ItemRow>;
-
-/// In running order. Of more settled rows than `most`, some are chosen by the seed.
+/// In running order. Of more settled rows than `most`, some are chosen by the seed. The store is read item by item, so that
+/// there may be any number of them.
 pub(super) async fn units(context: &Context, most: usize) -> Result<Vec<Unit<'_>>, FlowError> {
     let mut units = Vec::new();
-    let collected = items::settled(context, Stage::Collect).await?;
-    let screened = items::settled(context, Stage::Screen).await?;
-    let screening = context.plan.screen.as_ref().map(|plan| screening(context, plan, &collected, &screened, most));
+    let collected = Marks::of(context, Stage::Collect).await?;
+    let screening = match &context.plan.screen {
+        None => None,
+        Some(plan) => {
+            let (screened, kept) = (Marks::of(context, Stage::Screen).await?, screen::kept(context, plan).await?);
+            Some(screening(context, plan, (&collected, &screened, kept), most))
+        }
+    };
     if context.plan.collects() {
         let unit = collecting(context, &collected, most);
         let waves = screening.as_ref().filter(|_| context.plan.collects_in_waves());
@@ -67,29 +76,50 @@ pub(super) async fn units(context: &Context, most: usize) -> Result<Vec<Unit<'_>
     }
     units.extend(screening);
     if let Some(plan) = &context.plan.evaluate {
-        let settled = items::settled(context, Stage::Evaluate).await?;
+        let settled = Marks::of(context, Stage::Evaluate).await?;
         units.extend(plan.arms.iter().map(|arm| answering(context, plan, arm, &settled, most)));
         if let Some(judge) = &plan.judge {
             let docket = Docket::read(context, plan).await?;
             units.extend(plan.arms.iter().map(|arm| judging(context, (plan, judge), arm, &docket, most)));
         }
     }
+    read_calls(context, &mut units).await?;
     Ok(units)
 }
 
-fn collecting<'a>(context: &Context, settled: &Settled, most: usize) -> Unit<'a> {
+/// What each chosen row asked, of all units of a stage together.
+async fn read_calls(context: &Context, units: &mut [Unit<'_>]) -> Result<(), FlowError> {
+    for stage in STAGES {
+        let mut rows: Vec<&mut Row> =
+            units.iter_mut().filter(|unit| unit.stage == stage).flat_map(|unit| &mut unit.rows).collect();
+        let questions: BTreeSet<QuestionId> = rows.iter().map(|row| row.question.clone()).collect();
+        if questions.is_empty() {
+            continue;
+        }
+        let questions: Vec<QuestionId> = questions.into_iter().collect();
+        let items = context.store.items_among(&context.digest, stage, &questions).await?;
+        let calls: HashMap<ItemKey, Vec<Digest>> =
+            items.into_iter().map(|item| (items::key_of(&item), item.calls)).collect();
+        for row in &mut rows {
+            row.calls = row.items.iter().filter_map(|item| calls.get(item)).flatten().cloned().collect();
+        }
+    }
+    Ok(())
+}
+
+fn collecting<'a>(context: &Context, settled: &Marks, most: usize) -> Unit<'a> {
     let samples = context.plan.collect.samples;
     unit(context, (Stage::Collect, None), context.questions.for_students(), most, |question| {
-        (0..samples).map(|sample| settled.get(&key(question, sample, ""))).collect()
+        (0..samples).map(|sample| one_of(settled, key(question, sample, ""))).collect()
     })
 }
 
 /// Questions left to collect where the screening has collected what it needs: those of dev, and of those that are still to be
 /// screened the ones that are not collected yet.
-fn in_waves(context: &Context, collected: &Settled, screening: &Unit<'_>) -> u64 {
+fn in_waves(context: &Context, collected: &Marks, screening: &Unit<'_>) -> u64 {
     let samples = context.plan.collect.samples;
     let waits =
-        |question: &Arc<Question>| (0..samples).any(|sample| !collected.contains_key(&key(question, sample, "")));
+        |question: &Arc<Question>| (0..samples).any(|sample| collected.is_done(&key(question, sample, "")).is_none());
     let (train, dev) = (&context.questions.train, &context.questions.dev);
     let waiting = train.iter().take(screening.total as usize).filter(waits).count() as u64;
     let ready = screening.total - screening.done - waiting;
@@ -100,26 +130,26 @@ fn in_waves(context: &Context, collected: &Settled, screening: &Unit<'_>) -> u64
 fn screening<'a>(
     context: &Context,
     plan: &ScreenPlan,
-    collected: &Settled,
-    screened: &Settled,
+    (collected, screened, kept): (&Marks, &Marks, usize),
     most: usize,
 ) -> Unit<'a> {
     let samples = context.plan.collect.samples;
     let questions = context.questions.train.iter().take(screen::screened(context, plan));
     let mut unit = unit(context, (Stage::Screen, None), questions, most, |question| {
-        let candidates = (0..samples).map(|sample| Some((sample, collected.get(&key(question, sample, ""))?)));
-        let candidates: Vec<(u32, &ItemRow)> = candidates.collect::<Option<_>>()?;
-        let usable = candidates.iter().filter(|(_, row)| row.state == ItemState::Done);
-        usable.map(|(sample, _)| screened.get(&key(question, *sample, ""))).collect()
+        let candidates = (0..samples).map(|sample| {
+            let item = key(question, sample, "");
+            collected.is_done(&item).map(|usable| usable.then_some(item))
+        });
+        let usable: Vec<Option<ItemKey>> = candidates.collect::<Option<_>>()?;
+        usable.into_iter().flatten().map(|item| one_of(screened, item)).collect()
     });
-    unit.left = unit.left.min(wanted(plan, screened, unit.done));
+    unit.left = unit.left.min(wanted(plan, kept, unit.done));
     unit
 }
 
 /// Rows that are screened until enough are kept, at the rate of those so far.
-fn wanted(plan: &ScreenPlan, screened: &Settled, rows: u64) -> u64 {
+fn wanted(plan: &ScreenPlan, kept: usize, rows: u64) -> u64 {
     let Some(until) = plan.until else { return u64::MAX };
-    let kept = screen::kept(plan, screened);
     match until.saturating_sub(kept) as u64 {
         0 => 0,
         _ if kept == 0 => u64::MAX,
@@ -127,10 +157,15 @@ fn wanted(plan: &ScreenPlan, screened: &Settled, rows: u64) -> u64 {
     }
 }
 
-fn answering<'a>(context: &Context, plan: &EvaluatePlan, arm: &'a Arm, settled: &Settled, most: usize) -> Unit<'a> {
+/// The item, if it is settled.
+fn one_of(settled: &Marks, item: ItemKey) -> Option<ItemKey> {
+    settled.is_done(&item).map(|_| item)
+}
+
+fn answering<'a>(context: &Context, plan: &EvaluatePlan, arm: &'a Arm, settled: &Marks, most: usize) -> Unit<'a> {
     let slug = arm.slug();
     unit(context, (Stage::Evaluate, Some(arm)), asked(context, plan, arm), most, |question| {
-        (0..plan.repeats).map(|repeat| settled.get(&key(question, repeat, &slug))).collect()
+        (0..plan.repeats).map(|repeat| one_of(settled, key(question, repeat, &slug))).collect()
     })
 }
 
@@ -160,26 +195,75 @@ fn key(question: &Question, sample: u32, arm: &str) -> ItemKey {
     ItemKey { question: question.id.clone(), sample, arm: arm.to_owned() }
 }
 
-fn unit<'a, 's>(
+fn unit<'a>(
     context: &Context,
     (stage, arm): (Stage, Option<&'a Arm>),
     questions: impl Iterator<Item = Arc<Question>>,
     most: usize,
-    items_of: impl Fn(&Question) -> Option<Vec<&'s ItemRow>>,
+    items_of: impl Fn(&Question) -> Option<Vec<ItemKey>>,
 ) -> Unit<'a> {
-    let (mut total, mut rows) = (0, Vec::new());
+    let (mut total, mut settled, mut chosen) = (0, 0, Chosen::new(most));
     for question in questions {
         total += 1;
         if let Some(items) = items_of(&question) {
-            let calls = items.into_iter().flat_map(|item| item.calls.iter().cloned()).collect();
-            rows.push(Row { question: question.id.clone(), calls });
+            settled += 1;
+            // The same rows in every unit: a call that two arms share is then found in both.
+            let order = derive_seed(context.plan.seed, &format!("forecast/{}", question.id));
+            chosen.put(order, Row { question: question.id.clone(), items, calls: Vec::new() });
         }
     }
-    let done = rows.len() as u64;
-    if rows.len() > most {
-        // The same rows in every unit: a call that two arms share is then found in both.
-        rows.sort_by_cached_key(|row| derive_seed(context.plan.seed, &format!("forecast/{}", row.question)));
-        rows.truncate(most);
+    Unit { stage, arm, total, done: settled, left: total - settled, rows: chosen.rows() }
+}
+
+/// The first so many rows by their numbers, of any number of them; of fewer, all as they came.
+struct Chosen<T> {
+    most: usize,
+    put: usize,
+    rows: Vec<(u64, T)>,
+}
+
+impl<T> Chosen<T> {
+    fn new(most: usize) -> Self {
+        Self { most, put: 0, rows: Vec::new() }
     }
-    Unit { stage, arm, total, done, left: total - done, rows }
+
+    fn put(&mut self, order: u64, row: T) {
+        self.put += 1;
+        self.rows.push((order, row));
+        // Not at every row: each one is sorted a few times in all.
+        if self.rows.len() > 2 * self.most {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.rows.sort_by_key(|(order, _)| *order);
+        self.rows.truncate(self.most);
+    }
+
+    fn rows(mut self) -> Vec<T> {
+        if self.put > self.most {
+            self.cut();
+        }
+        self.rows.into_iter().map(|(_, row)| row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_rows_the_first_by_their_numbers_are_chosen_and_of_few_all() {
+        let chosen = |most, rows: u64| {
+            let mut chosen = Chosen::new(most);
+            (0..rows).for_each(|row| chosen.put(derive_seed(7, &row.to_string()), row));
+            chosen.rows()
+        };
+        let mut all: Vec<u64> = (0..1000).collect();
+        all.sort_by_key(|row| derive_seed(7, &row.to_string()));
+        assert_eq!(chosen(20, 1000), all[..20]);
+        assert_eq!(chosen(20, 20), (0..20).collect::<Vec<_>>());
+        assert_eq!((chosen(0, 9), chosen(20, 0)), (Vec::new(), Vec::new()));
+    }
 }

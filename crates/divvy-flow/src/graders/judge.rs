@@ -94,11 +94,14 @@ async fn one(
 async fn answers(context: &Context, plan: &EvaluatePlan) -> Result<HashMap<ItemKey, Option<String>>, FlowError> {
     let questions = evaluate::questions(context, plan);
     let mut answers = HashMap::new();
-    for (key, row) in items::settled(context, Stage::Evaluate).await? {
-        let Some(question) = questions.get(&key.question).filter(|_| context.works_on(&key.question)) else { continue };
-        let graded = items::payload::<Graded>(&row)?.current(&question);
-        answers.insert(key, graded.grade.answer);
-    }
+    let read = |row: ItemRow| {
+        let question = questions.get(&row.question).filter(|_| context.works_on(&row.question));
+        if let Some(question) = question {
+            answers.insert(items::key_of(&row), items::payload::<Graded>(&row)?.current(&question).grade.answer);
+        }
+        Ok(())
+    };
+    items::each_settled(context, Stage::Evaluate, read).await?;
     Ok(answers)
 }
 
@@ -117,23 +120,26 @@ pub async fn expected(context: &Context, plan: &EvaluatePlan) -> Result<u64, Flo
 /// What there is to judge, and what has been.
 pub(crate) struct Docket {
     answers: HashMap<ItemKey, Option<String>>,
-    /// By the judge's own name for an item.
-    verdicts: HashMap<ItemKey, (Judged, ItemRow)>,
+    /// Which answer was judged, by the judge's own name for an item.
+    judged: HashMap<ItemKey, String>,
 }
 
 impl Docket {
     pub(crate) async fn read(context: &Context, plan: &EvaluatePlan) -> Result<Self, FlowError> {
-        let rows = items::settled(context, Stage::Judge).await?.into_iter();
-        let verdicts = rows.map(|(key, row)| Ok((key, (items::payload(&row)?, row))));
-        let verdicts = verdicts.collect::<Result<_, FlowError>>()?;
-        Ok(Self { answers: answers(context, plan).await?, verdicts })
+        let mut judged = HashMap::new();
+        let read = |row: ItemRow| {
+            judged.insert(items::key_of(&row), items::payload::<Judged>(&row)?.answer);
+            Ok(())
+        };
+        items::each_settled(context, Stage::Judge, read).await?;
+        Ok(Self { answers: answers(context, plan).await?, judged })
     }
 
-    /// The verdict on an answer that has one, none where there is no answer; `None` for what is still to be judged.
-    pub(crate) fn settled(&self, context: &Context, judge: &JudgePlan, item: ItemKey) -> Option<Option<&ItemRow>> {
+    /// The item of the verdict on an answer that has one, none where there is no answer; `None` for what is still to be judged.
+    pub(crate) fn settled(&self, context: &Context, judge: &JudgePlan, item: ItemKey) -> Option<Option<ItemKey>> {
         let Some(answer) = self.answers.get(&item)? else { return Some(None) };
-        let (judged, row) = self.verdicts.get(&column_of(context, judge, item))?;
-        (judged.answer == *answer).then_some(Some(row))
+        let verdict = column_of(context, judge, item);
+        (self.judged.get(&verdict)? == answer).then_some(Some(verdict))
     }
 }
 

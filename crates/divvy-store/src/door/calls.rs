@@ -1,11 +1,16 @@
 //! Calls: replies, what was paid for, tries that failed, batches.
 
+use std::collections::HashMap;
+
 use divvy_core::digest::Digest;
 
 use super::{Store, either};
 use crate::{
     error::StoreError,
-    rows::{AttemptRecord, AttemptTotal, BatchEvent, BatchRow, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{
+        AttemptRecord, AttemptSum, AttemptTotal, BatchEvent, BatchRow, CallFilter, CallRecord, CallTotal, CallUsage,
+        RawReply,
+    },
     store::SqliteStore,
 };
 
@@ -106,6 +111,14 @@ impl Store {
     /// When the store cannot be read.
     pub async fn attempt_totals(&self) -> Result<Vec<AttemptTotal>, StoreError> {
         either!(self, attempt_totals())
+    }
+
+    /// What attempts that brought no reply took, by the key of their call: all of them, since they are few.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn failed_by_key(&self) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
+        either!(self, failed_by_key())
     }
 
     /// Looks up once where all calls stand, which [`Store::calls_of`] does otherwise when it meets one that it does not know.

@@ -2,12 +2,12 @@
 
 use divvy_core::{digest::Digest, question::QuestionId, records::Stage};
 
-use super::{Store, either};
+use super::{Store, Walk, either};
 use crate::{
     browse::{ArmMark, ItemPage},
     bulk::Places,
     error::StoreError,
-    rows::{ItemCount, ItemRow},
+    rows::{ItemCount, ItemRow, Unit},
 };
 
 impl Store {
@@ -66,8 +66,32 @@ impl Store {
         }
     }
 
-    /// Tells of each item of a stage that is done or rejected, and whether it is done, in no order; in an embedded store one
-    /// after another, so that there may be any number of them.
+    /// [`Store::items_of`] for a few questions and once: in a file it takes a look at all rows of the stage.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn items_among(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        questions: &[QuestionId],
+    ) -> Result<Vec<ItemRow>, StoreError> {
+        match self {
+            Self::Sqlite(store) => store.items_among(plan, stage, questions).await,
+            Self::Postgres(store) => store.items_of(plan, stage, questions).await,
+        }
+    }
+
+    /// The items of a stage in the order of [`Store::items`], part by part.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn walk(&self, plan: &Digest, stage: Stage) -> Result<Walk, StoreError> {
+        Walk::begin(self, plan, stage).await
+    }
+
+    /// Tells of each item of a stage that is done or rejected, and whether it is done, in no order and one after another, so
+    /// that there may be any number of them.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -75,7 +99,7 @@ impl Store {
         &self,
         plan: &Digest,
         stage: Stage,
-        each: impl FnMut(&QuestionId, u32, &str, bool),
+        each: impl FnMut(Unit, bool),
     ) -> Result<(), StoreError> {
         either!(self, each_settled(plan, stage, each))
     }

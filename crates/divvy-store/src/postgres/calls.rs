@@ -1,17 +1,19 @@
 //! Calls, their attempts and their raw replies, as [`crate::calls`] has them in the embedded store.
 
+use std::collections::HashMap;
+
 use divvy_core::digest::Digest;
 use sqlx::Row;
 
 use super::{
     PostgresStore,
     batch::Write,
-    decode::{attempt, attempt_total, call_record, call_total, call_usage, raw_reply},
+    decode::{attempt, attempt_total, call_record, call_total, call_usage, failed_by_key, raw_reply},
 };
 use crate::{
     codec::blob,
     error::StoreError,
-    rows::{AttemptRecord, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
 };
 
 /// One text, so that the by-key and the list query cannot drift apart.
@@ -44,9 +46,24 @@ const TOTALS: &str = "SELECT model_name, count(*) AS calls, coalesce(sum(tokens_
         count(*) FILTER (WHERE tokens_in IS NULL OR tokens_out IS NULL) AS unknown_usage,
         CASE WHEN count(price_nanos) = count(*) THEN sum(price_nanos)::bigint END AS price_nanos
     FROM call GROUP BY model_name ORDER BY model_name";
-const ATTEMPTS: &str = "SELECT outcome, count(*) AS attempts, coalesce(sum(tokens_in), 0)::bigint AS tokens_in,
-        coalesce(sum(tokens_out), 0)::bigint AS tokens_out
-    FROM attempt GROUP BY outcome ORDER BY attempts DESC, outcome";
+/// What attempts took, by a column.
+macro_rules! attempt_query {
+    ($by:literal, $rest:literal) => {
+        concat!(
+            "SELECT ",
+            $by,
+            ", count(*) AS attempts, coalesce(sum(tokens_in), 0)::bigint AS tokens_in,
+                coalesce(sum(tokens_out), 0)::bigint AS tokens_out, sum(price_nanos)::bigint AS price_nanos,
+                count(*) FILTER (WHERE outcome <> 'ok' AND price_nanos IS NULL
+                                   AND coalesce(tokens_in, 0) + coalesce(tokens_out, 0) > 0) AS unpriced
+             FROM attempt ",
+            $rest
+        )
+    };
+}
+
+const ATTEMPTS: &str = attempt_query!("outcome", "GROUP BY outcome ORDER BY attempts DESC, outcome");
+const FAILED_BY_KEY: &str = attempt_query!("key", "WHERE outcome <> 'ok' GROUP BY key");
 
 impl PostgresStore {
     /// See [`crate::Store::record_raw`].
@@ -207,6 +224,15 @@ impl PostgresStore {
     pub async fn attempt_totals(&self) -> Result<Vec<AttemptTotal>, StoreError> {
         let rows = self.read(|| sqlx::query(ATTEMPTS)).await?;
         rows.iter().map(|row| attempt_total(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// See [`crate::Store::failed_by_key`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn failed_by_key(&self) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
+        let rows = self.read(|| sqlx::query(FAILED_BY_KEY)).await?;
+        rows.iter().map(|row| failed_by_key(row).map_err(|e| self.unreadable(&e))).collect()
     }
 }
 

@@ -11,8 +11,8 @@ use super::body;
 use crate::{
     codec::{digest, digests, finish, stage, state, status, undecodable},
     rows::{
-        ArtefactRow, AttemptRecord, AttemptTotal, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow, RawReply,
-        RunId, RunRow, TestOpening,
+        ArtefactRow, AttemptRecord, AttemptSum, AttemptTotal, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow,
+        RawReply, RunId, RunRow, TestOpening, Unit,
     },
 };
 
@@ -123,12 +123,25 @@ pub(super) fn attempt(row: &PgRow) -> Read<AttemptRecord> {
 }
 
 pub(super) fn attempt_total(row: &PgRow) -> Read<AttemptTotal> {
-    Ok(AttemptTotal {
-        outcome: row.try_get("outcome")?,
+    Ok(AttemptTotal { outcome: row.try_get("outcome")?, sum: attempt_sum(row)? })
+}
+
+pub(super) fn failed_by_key(row: &PgRow) -> Read<(Digest, AttemptSum)> {
+    Ok((digest(row.try_get("key")?)?, attempt_sum(row)?))
+}
+
+fn attempt_sum(row: &PgRow) -> Read<AttemptSum> {
+    Ok(AttemptSum {
         attempts: count(row, "attempts")?,
         tokens_in: count(row, "tokens_in")?,
         tokens_out: count(row, "tokens_out")?,
+        price_nanos: row.try_get("price_nanos")?,
+        unpriced: count(row, "unpriced")?,
     })
+}
+
+pub(super) fn unit(row: &PgRow) -> Read<Unit> {
+    Ok(Unit { question: QuestionId(row.try_get("question")?), sample: small(row, "sample")?, arm: row.try_get("arm")? })
 }
 
 pub(super) fn item(row: &PgRow) -> Read<ItemRow> {

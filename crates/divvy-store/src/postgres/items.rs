@@ -5,19 +5,27 @@ use divvy_core::{
     question::{Question, QuestionId},
     records::Stage,
 };
-use sqlx::Row;
+use sqlx::{Postgres, Row, postgres::PgArguments, query::Query};
 
 use super::{
     PostgresStore,
     batch::Write,
-    decode::{item, item_count, small, times_put_back},
+    decode::{item, item_count, times_put_back, unit},
 };
 use crate::{
     codec::{blob, undecodable},
     error::StoreError,
-    rows::{ItemCount, ItemRow},
+    rows::{ItemCount, ItemRow, Unit},
 };
 
+const ITEMS: &str = "SELECT * FROM item
+    WHERE plan = $1 AND stage = $2 AND (question, sample, arm) > ($3, $4, $5) AND state IS NOT NULL
+    ORDER BY question, sample, arm LIMIT $6";
+const SETTLED: &str = "SELECT question, sample, arm, state = 'done' AS done FROM item
+    WHERE plan = $1 AND stage = $2 AND (question, sample, arm) > ($3, $4, $5) AND state IN ('done', 'rejected')
+    ORDER BY question, sample, arm LIMIT $6";
+/// Names of items in one answer.
+const UNITS_AT_ONCE: i64 = 4096;
 /// Questions in one statement: as arrays they take more memory than as questions.
 const QUESTIONS_AT_ONCE: usize = 4096;
 
@@ -57,27 +65,36 @@ impl PostgresStore {
         &self,
         plan: &Digest,
         stage: Stage,
-        mut each: impl FnMut(&QuestionId, u32, &str, bool),
+        mut each: impl FnMut(Unit, bool),
     ) -> Result<(), StoreError> {
-        let rows = self
-            .read(|| {
-                sqlx::query(
-                    "SELECT question, sample, arm, state = 'done' AS is_done FROM item
-                     WHERE plan = $1 AND stage = $2 AND state IN ('done', 'rejected')",
-                )
-                .bind(blob(plan))
-                .bind(stage.name())
-            })
-            .await?;
-        for row in &rows {
-            let unit = || {
-                let is_done = row.try_get("is_done")?;
-                Ok((QuestionId(row.try_get("question")?), small(row, "sample")?, row.try_get("arm")?, is_done))
-            };
-            let (question, sample, arm, is_done) = unit().map_err(|e: sqlx::Error| self.unreadable(&e))?;
-            each(&question, sample, arm, is_done);
+        let mut last: Option<Unit> = None;
+        loop {
+            let rows = self.read(|| behind(SETTLED, (plan, stage), last.as_ref(), UNITS_AT_ONCE)).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for row in &rows {
+                let read = || Ok((unit(row)?, row.try_get("done")?));
+                let (unit, is_done): (Unit, bool) = read().map_err(|e: sqlx::Error| self.unreadable(&e))?;
+                last = Some(unit.clone());
+                each(unit, is_done);
+            }
         }
-        Ok(())
+    }
+
+    /// So many items of a stage, by question, sample and arm, that come behind one: all of them in the end.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn items_behind(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        last: Option<&Unit>,
+        count: i64,
+    ) -> Result<Vec<ItemRow>, StoreError> {
+        let rows = self.read(|| behind(ITEMS, (plan, stage), last, count)).await?;
+        rows.iter().map(|row| item(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
     /// See [`crate::Store::items_since`].
@@ -187,6 +204,24 @@ impl PostgresStore {
         let json: &str = row.try_get("json").map_err(|e| self.unreadable(&e))?;
         serde_json::from_str(json).map_err(|e| self.unreadable(&undecodable(format!("question {id}: {e}"))))
     }
+}
+
+fn behind<'q>(
+    sql: &'static str,
+    (plan, stage): (&Digest, Stage),
+    last: Option<&Unit>,
+    count: i64,
+) -> Query<'q, Postgres, PgArguments> {
+    // No sample is as low as that of no item.
+    let (question, sample, arm) =
+        last.map_or(("", -1, ""), |unit| (&unit.question.0, i64::from(unit.sample), &unit.arm));
+    sqlx::query(sql)
+        .bind(blob(plan))
+        .bind(stage.name())
+        .bind(question.to_owned())
+        .bind(sample)
+        .bind(arm.to_owned())
+        .bind(count)
 }
 
 fn id_of(question: &str) -> Result<QuestionId, sqlx::Error> {

@@ -1,13 +1,18 @@
+use std::collections::HashMap;
+
 use divvy_core::{
+    chat::Usage,
     question::{Question, QuestionId, ScorerKind, Split},
     records::{ItemState, Stage},
 };
-use divvy_store::{ArmMark, ItemPage, ItemRow, KeptRecipe, RunId, RunStatus, Store};
+use divvy_store::{ArmMark, AttemptRecord, AttemptSum, ItemPage, ItemRow, KeptRecipe, RunId, RunStatus, Store};
 
 use crate::{both::on_both, json, key};
 
 on_both! {
     items_are_read_a_page_at_a_time_as_they_stand_now,
+    a_stage_is_walked_through_in_order,
+    what_came_to_nothing_is_summed_by_its_call,
     the_recipe_of_a_run_and_its_questions_come_back,
 }
 
@@ -63,6 +68,61 @@ async fn items_are_read_a_page_at_a_time_as_they_stand_now(store: Store) {
     let last = store.last_item(&plan).await.unwrap();
     store.put_item(&item(9, "a", true)).await.unwrap();
     assert!(store.last_item(&plan).await.unwrap() > last);
+}
+
+/// More than a part has, put in another order, some of them again.
+async fn a_stage_is_walked_through_in_order(store: Store) {
+    store.put_plan(&key(1), "{}").await.unwrap();
+    let rows: Vec<ItemRow> = (0..700).rev().map(|question| item(question, "a", true)).collect();
+    store.put_items(&rows).await.unwrap();
+    let again = ItemRow { state: ItemState::Rejected("wrong".into()), ..item(3, "a", true) };
+    let screened = ItemRow { stage: Stage::Screen, ..item(3, "", true) };
+    let more = [again.clone(), item(3, "b", true), ItemRow { sample: 1, ..item(3, "a", true) }, screened.clone()];
+    store.put_items(&more).await.unwrap();
+    let (mut walk, mut seen, mut parts) = (store.walk(&key(1), Stage::Evaluate).await.unwrap(), Vec::new(), Vec::new());
+    while let Some(items) = walk.more().await.unwrap() {
+        parts.push(items.len());
+        seen.extend(items);
+    }
+    assert_eq!((parts, walk.more().await.unwrap()), (vec![512, 190], None));
+    assert_eq!(seen, store.items(&key(1), Stage::Evaluate).await.unwrap());
+    let of = [QuestionId("q/3".into()), QuestionId("q/9999".into())];
+    let among = store.items_among(&key(1), Stage::Evaluate, &of).await.unwrap();
+    assert_eq!(among, [again, item(3, "b", true), ItemRow { sample: 1, ..item(3, "a", true) }]);
+    assert_eq!(store.items_among(&key(1), Stage::Screen, &of).await.unwrap(), [screened]);
+    let mut settled = 0;
+    store.each_settled(&key(1), Stage::Evaluate, |_, is_done| settled += u64::from(is_done)).await.unwrap();
+    assert_eq!(settled, 701);
+    assert_eq!(store.walk(&key(1), Stage::Judge).await.unwrap().more().await.unwrap(), None);
+}
+
+async fn what_came_to_nothing_is_summed_by_its_call(store: Store) {
+    let attempt = |of: u32, number, outcome: &str, tokens_in, price_nanos| AttemptRecord {
+        key: key(of),
+        number,
+        outcome: outcome.into(),
+        http_status: None,
+        message: String::new(),
+        usage: Usage { tokens_in, tokens_cached: None, tokens_out: None },
+        price_nanos,
+        started_ms: 1,
+        latency_ms: 1,
+    };
+    for attempt in [
+        attempt(1, 1, "server-error", None, None),
+        attempt(1, 2, "empty-completion", Some(7), Some(9)),
+        attempt(1, 3, "empty-completion", Some(5), None),
+        attempt(1, 4, "ok", Some(3), None),
+        attempt(2, 1, "timed-out", None, None),
+    ] {
+        store.record_attempt(&attempt).await.unwrap();
+    }
+    let first = AttemptSum { attempts: 3, tokens_in: 12, tokens_out: 0, price_nanos: Some(9), unpriced: 1 };
+    let second = AttemptSum { attempts: 1, ..AttemptSum::default() };
+    assert_eq!(store.failed_by_key().await.unwrap(), HashMap::from([(key(1), first), (key(2), second)]));
+    let totals = store.attempt_totals().await.unwrap();
+    let empty = totals.iter().find(|total| total.outcome == "empty-completion").unwrap().sum;
+    assert_eq!(empty, AttemptSum { attempts: 2, ..first });
 }
 
 async fn the_recipe_of_a_run_and_its_questions_come_back(store: Store) {

@@ -6,7 +6,8 @@ use divvy_core::{
     records::{ItemState, Stage, TrainPoint},
 };
 use divvy_store::{
-    AttemptRecord, BatchEvent, BatchRow, BatchState, CallFilter, ItemRow, RawReply, RunStatus, Store, StoreError,
+    AttemptRecord, AttemptSum, BatchEvent, BatchRow, BatchState, CallFilter, ItemRow, RawReply, RunStatus, Store,
+    StoreError, Unit,
 };
 
 use crate::{both::on_both, call, json, key};
@@ -93,8 +94,9 @@ async fn attempts_and_raw_replies_pile_up(store: Store) {
     store.record_call_with_attempt(&call(1), &second).await.unwrap();
     assert_eq!(store.attempts(&key(1)).await.unwrap(), [first, second]);
     let totals = store.attempt_totals().await.unwrap();
-    let totals: Vec<_> = totals.iter().map(|total| (total.outcome.as_str(), total.attempts, total.tokens_in)).collect();
-    assert_eq!(totals, [("empty-completion", 1, 7), ("ok", 1, 0)]);
+    let totals: Vec<_> = totals.iter().map(|total| (total.outcome.as_str(), total.sum)).collect();
+    let paid = AttemptSum { attempts: 1, tokens_in: 7, price_nanos: Some(9), ..AttemptSum::default() };
+    assert_eq!(totals, [("empty-completion", paid), ("ok", AttemptSum { attempts: 1, ..AttemptSum::default() })]);
     let raw = |number, bytes: &[u8]| RawReply {
         key: key(1),
         number,
@@ -152,7 +154,8 @@ async fn a_call_that_is_not_waited_for_is_seen_and_kept_all_the_same() {
     assert_eq!(store.raw_replies(&key(1)).await.unwrap(), [raw]);
     assert_eq!(store.attempts(&key(1)).await.unwrap(), [plain_attempt(1)]);
     let totals = store.attempt_totals().await.unwrap();
-    assert_eq!((totals[0].outcome.as_str(), totals[0].attempts, totals[0].tokens_in), ("ok", 1, 10));
+    let sum = totals[0].sum;
+    assert_eq!((totals[0].outcome.as_str(), sum.attempts, sum.tokens_in, sum.unpriced), ("ok", 1, 10, 0));
 }
 
 #[tokio::test]
@@ -236,9 +239,7 @@ async fn an_item_has_the_state_it_was_given_last(store: Store) {
     assert!(store.items(&key(1), Stage::Collect).await.unwrap().is_empty());
     assert!(store.items(&key(2), Stage::Evaluate).await.unwrap().is_empty());
     let mut settled = Vec::new();
-    let tell = |question: &QuestionId, sample, arm: &str, is_done| {
-        settled.push((question.0.clone(), sample, arm.to_owned(), is_done));
-    };
+    let tell = |unit: Unit, is_done| settled.push((unit.question.0, unit.sample, unit.arm, is_done));
     store.each_settled(&key(1), Stage::Evaluate, tell).await.unwrap();
     settled.sort();
     let arm = "cot/solver".to_owned();

@@ -29,7 +29,7 @@ pub(crate) async fn run(store: Option<&Path>, wanted: &Wanted) -> anyhow::Result
     }
     let calls = store.calls(&filter(wanted)?).await?;
     match (&wanted.key, &calls[..]) {
-        (Some(key), []) => Err(Usage(format!("no call's key begins with `{key}`; `divvy calls` lists them")).into()),
+        (Some(key), []) => unanswered(&store, key, wanted).await,
         (Some(_), [call]) if !wanted.json => Ok(print(&whole(call, &store.attempts(&call.key).await?)?)?),
         _ => list(&calls, wanted),
     }
@@ -79,7 +79,7 @@ fn count(tokens: Option<u64>) -> String {
 }
 
 /// Enough to recognise a reply by, on one line.
-fn beginning(text: &str) -> String {
+pub(super) fn beginning(text: &str) -> String {
     const CHARACTERS: usize = 48;
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let more = if line.chars().count() > CHARACTERS { "…" } else { "" };
@@ -129,16 +129,41 @@ pub(super) fn as_json(call: &CallRecord) -> anyhow::Result<Value> {
     }))
 }
 
-/// Attempts that came to nothing: what the endpoint said.
-async fn failed(store: &Store, wanted: &Wanted) -> anyhow::Result<()> {
-    let attempts = store.failed_attempts(wanted.last).await?;
+/// A call that never brought a reply that could be read: its attempts, and what came over the wire.
+async fn unanswered(store: &Store, key: &str, wanted: &Wanted) -> anyhow::Result<()> {
+    let mut attempts = store.failed_attempts(u32::MAX).await?;
+    attempts.retain(|attempt| attempt.key.hex().starts_with(&key.to_lowercase()));
+    let Some(first) = attempts.first() else {
+        return Err(Usage(format!("no call's key begins with `{key}`; `divvy calls` lists them")).into());
+    };
+    list_attempts(&attempts, wanted)?;
+    if wanted.json || attempts.iter().any(|attempt| attempt.key != first.key) {
+        return Ok(());
+    }
+    for raw in store.raw_replies(&first.key).await? {
+        let received = clock::rfc3339(raw.received_ms);
+        print(&format!("\n── as received, {received} ──\n{}", String::from_utf8_lossy(&raw.bytes)))?;
+    }
+    Ok(())
+}
+
+/// Oldest first.
+fn list_attempts(attempts: &[AttemptRecord], wanted: &Wanted) -> anyhow::Result<()> {
     for attempt in attempts.iter().rev() {
         let value = json!({
             "key": attempt.key.hex(), "number": attempt.number, "outcome": attempt.outcome, "status": attempt.http_status,
             "message": attempt.message, "started": clock::rfc3339(attempt.started_ms), "latency_ms": attempt.latency_ms,
+            "cost_nanos": attempt.price_nanos,
         });
         print(&if wanted.json { value.to_string() } else { format!("{}  {}", short(&attempt.key), ended(attempt)) })?;
     }
+    Ok(())
+}
+
+/// Attempts that came to nothing: what the endpoint said.
+async fn failed(store: &Store, wanted: &Wanted) -> anyhow::Result<()> {
+    let attempts = store.failed_attempts(wanted.last).await?;
+    list_attempts(&attempts, wanted)?;
     if attempts.is_empty() {
         say("no attempt failed");
     }

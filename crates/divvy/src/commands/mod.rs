@@ -3,6 +3,7 @@
 mod ask;
 mod batches;
 mod calls;
+mod conditions;
 mod data;
 mod estimate;
 mod export;
@@ -55,7 +56,8 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Runs { store, json } => runs::run(store.as_deref(), json).await,
         Command::Submit { place, asked } => submit::run(place, asked).await,
-        Command::Status { place, json } => status::run(&place, json).await,
+        Command::Status { place, rows: false, json, .. } => status::run(&place, json).await,
+        Command::Status { place, rows: true, conditions, json } => status::rows::run(&place, &conditions, json).await,
         Command::Serve { new_key: Some(name), .. } => serve::new_key(&name),
         Command::Serve { place, new_key: None, run, arms, listen, keys, record, strict, hosts } => {
             serve::run(place, serve::Asked { run, arms, listen, keys, record, strict, hosts }).await

@@ -12,7 +12,7 @@ use divvy_core::{
     plan::Plan,
     question::Split,
     recipe::EvalSplit,
-    records::{Collected, ItemState, Stage, Verdict},
+    records::{Collected, Stage, Verdict},
     stats,
 };
 use divvy_flow::{evaluate::Graded, graders::judge::Judged, rows::Make};
@@ -179,14 +179,9 @@ impl Records {
     async fn row(&self, row: &ItemRow) -> anyhow::Result<Value> {
         let question = self.store().question(&row.plan, &row.question).await?;
         let question = question.as_ref();
-        let (state, reason) = match &row.state {
-            ItemState::Pending => ("pending", None),
-            ItemState::Done => ("done", None),
-            ItemState::Failed(reason) => ("failed", Some(reason)),
-            ItemState::Rejected(reason) => ("rejected", Some(reason)),
-        };
         let mut value = json!({
-            "id": row.question, "stage": row.stage.name(), "sample": row.sample, "arm": row.arm, "state": state, "reason": reason,
+            "id": row.question, "stage": row.stage.name(), "sample": row.sample, "arm": row.arm,
+            "state": row.state.name(), "reason": row.state.reason(),
             "question": question.map(|question| &question.text),
             "premise": question.and_then(|question| question.premise.as_ref()),
             "golds": question.map(|question| question.golds.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap_or_default(),

@@ -155,7 +155,7 @@ impl Bench {
         self.runtime.block_on(async {
             let store = Store::open_read(&self.file("runs/divvy.db")).await.unwrap();
             let totals = store.attempt_totals().await.unwrap();
-            totals.into_iter().map(|total| (total.outcome, total.attempts)).collect()
+            totals.into_iter().map(|total| (total.outcome, total.sum.attempts)).collect()
         })
     }
 

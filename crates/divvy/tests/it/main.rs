@@ -54,5 +54,6 @@ mod submitting; // many workers, as a cluster is given them
 mod torch; // the same recipe on PyTorch
 mod tracing; // what a collector of traces hears of `divvy serve`
 mod traffic; // what was asked of a service, as training questions
+mod truth; // what was paid, and why each row was kept
 mod tuning; // evaluation on dev rows
 mod waves; // collected as far as the screening needs it

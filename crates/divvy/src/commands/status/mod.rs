@@ -1,4 +1,8 @@
-//! `divvy status`: what every stage has done, rejected, failed and left, and what was paid.
+//! `divvy status`: what every stage has done, rejected, failed and left, and what was paid. Item by
+//! item it is told in `rows`; `figures` words what was paid.
+
+mod figures;
+pub(super) mod rows;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +17,7 @@ use divvy_flow::{
     screen,
     train::{self, Artefact},
 };
-use divvy_store::{AttemptTotal, CallTotal, ItemCount, WorkerRow};
+use divvy_store::{ItemCount, WorkerRow};
 use serde_json::{Value, json};
 
 use crate::{
@@ -35,30 +39,23 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     let mut failed = context.store.attempt_totals().await?;
     failed.retain(|attempt| attempt.outcome != "ok");
     let (expected, students) = (expected(context).await?, students(context).await?);
-    let left = left(&session, &counts).await?;
-    let paid = paid(context, &counts).await?;
+    let (left, paid) = (left(&session).await?, paid::by_stage(context).await?);
     let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
     for (stage, total) in &expected {
         text.push_str(&stage_lines(*stage, *total, &counts));
-        text.push_str(&paid.get(stage).map(paid_line).unwrap_or_default());
+        text.push_str(&paid.get(stage).map(figures::lines).unwrap_or_default());
         let pace = pace(context, *stage, pending(*stage, *total, &counts)).await?;
         text.extend(pace.map(|pace| pace.line()));
         text.push_str(&left.iter().find(|(left, _)| left == stage).map(|(_, line)| line.clone()).unwrap_or_default());
-    }
-    if too_many(&counts) {
-        let most = thousands(MOST_ITEMS);
-        text.push_str(&format!(
-            "above {most} items it is not looked up what each stage took and how long the rest takes\n"
-        ));
     }
     students.iter().for_each(|student| text.push_str(&student_line(student)));
     text.push_str(&batches::lines(&context.store, (context.now)()).await?);
     workers(context).await?.iter().for_each(|worker| text.push_str(&worker_line(worker)));
     text.push_str("\ncalls in this store, all runs together\n");
-    totals.iter().for_each(|total| text.push_str(&call_line(total)));
+    totals.iter().for_each(|total| text.push_str(&figures::call_line(total)));
     if !failed.is_empty() {
         text.push_str("\nattempts that came to nothing, all runs together\n");
-        failed.iter().for_each(|total| text.push_str(&attempt_line(total)));
+        failed.iter().for_each(|total| text.push_str(&figures::attempt_line(total)));
     }
     print(&text)?;
     if counts.is_empty() {
@@ -72,15 +69,16 @@ pub(super) async fn as_value(context: &Context) -> Result<Value, FlowError> {
     let counts = context.store.item_counts(&context.digest).await?;
     let totals = context.store.call_totals().await?;
     let failed = context.store.attempt_totals().await?;
-    let failed: Vec<Value> = failed.iter().filter(|attempt| attempt.outcome != "ok").map(attempt).collect();
+    let failed = failed.iter().filter(|attempt| attempt.outcome != "ok").map(figures::attempt_value);
+    let failed: Vec<Value> = failed.collect();
     let (expected, students) = (expected(context).await?, students(context).await?);
-    let paid = paid(context, &counts).await?;
+    let paid = paid::by_stage(context).await?;
     Ok(json!({
         "plan": context.digest.hex(), "stages": stages(context, &counts, &expected, &paid).await?,
         "students": students.iter().map(student).collect::<Vec<_>>(),
         "batches": batches::as_value(&context.store).await?,
         "workers": workers(context).await?.iter().map(worker).collect::<Vec<_>>(),
-        "calls": totals.iter().map(call).collect::<Vec<_>>(), "failed_attempts": failed,
+        "calls": totals.iter().map(figures::call_value).collect::<Vec<_>>(), "failed_attempts": failed,
     }))
 }
 
@@ -165,11 +163,10 @@ fn worker_line(worker: &WorkerRow) -> String {
 fn tally(stage: Stage, total: u64, counts: &[ItemCount]) -> Vec<(String, u64)> {
     let mut lines: Vec<(String, u64)> = Vec::new();
     for count in counts.iter().filter(|count| count.stage == stage) {
-        let word = match &count.state {
-            ItemState::Done => "done".to_owned(),
-            ItemState::Pending => continue,
-            ItemState::Rejected(reason) => format!("rejected: {reason}"),
-            ItemState::Failed(reason) => format!("failed: {reason}"),
+        let word = match (&count.state, count.state.reason()) {
+            (ItemState::Pending, _) => continue,
+            (state, Some(reason)) => format!("{}: {reason}", state.name()),
+            (state, None) => state.name().to_owned(),
         };
         match lines.iter_mut().find(|(known, _)| *known == word) {
             Some((_, items)) => *items += count.items,
@@ -214,37 +211,11 @@ impl Pace {
     }
 }
 
-/// What the calls behind each stage's items took; not looked up where there are very many.
-async fn paid(context: &Context, counts: &[ItemCount]) -> Result<BTreeMap<Stage, Paid>, FlowError> {
-    if too_many(counts) { Ok(BTreeMap::new()) } else { paid::by_stage(context).await }
-}
-
-fn too_many(counts: &[ItemCount]) -> bool {
-    counts.iter().map(|count| count.items).sum::<u64>() > MOST_ITEMS
-}
-
-fn paid_line(paid: &Paid) -> String {
-    if paid.calls == 0 {
-        return String::new();
-    }
-    let price = paid.cost_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
-    let (calls, tokens_in, tokens_out) = (thousands(paid.calls), thousands(paid.tokens_in), thousands(paid.tokens_out));
-    let unknown = match paid.unknown_usage {
-        0 => String::new(),
-        calls => format!(" ({} calls did not say)", thousands(calls)),
-    };
-    format!("{:>10} calls: {tokens_in} tokens in, {tokens_out} out{unknown}, {price}\n", calls)
-}
-
-/// Rows of each stage that tell what is left; of more items in the store than the second, nobody wants to wait for it.
+/// Rows of each stage that tell what is left.
 const ROWS_SEEN: usize = 200;
-const MOST_ITEMS: u64 = 200_000;
 
 /// What the rest of each stage takes, told from the rows that are done.
-async fn left(session: &Session, counts: &[ItemCount]) -> Result<Vec<(Stage, String)>, FlowError> {
-    if too_many(counts) {
-        return Ok(Vec::new());
-    }
+async fn left(session: &Session) -> Result<Vec<(Stage, String)>, FlowError> {
     session.find_students().await?;
     let paces = session.registry.paces();
     let outlook = forecast::read(&session.context, &paces, ROWS_SEEN).await?;
@@ -280,45 +251,11 @@ async fn stages(
         let states: serde_json::Map<String, Value> =
             tally(*stage, *total, counts).into_iter().map(|(word, items)| (word, json!(items))).collect();
         stages.push(json!({
-            "stage": stage.name(), "items": total, "states": states, "calls": paid.get(stage).map(paid_value),
+            "stage": stage.name(), "items": total, "states": states, "calls": paid.get(stage).map(figures::value),
             "per_second": pace.as_ref().map(|pace| pace.per_second), "seconds_left": pace.map(|pace| pace.seconds_left),
         }));
     }
     Ok(stages)
-}
-
-fn paid_value(paid: &Paid) -> Value {
-    json!({
-        "calls": paid.calls, "tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out,
-        "unknown_usage": paid.unknown_usage, "cost_nanos": paid.cost_nanos,
-    })
-}
-
-fn call(total: &CallTotal) -> Value {
-    json!({
-        "model": total.model_name, "calls": total.calls, "tokens_in": total.tokens_in, "tokens_out": total.tokens_out,
-        "unknown_usage": total.unknown_usage, "cost_nanos": total.price_nanos,
-    })
-}
-
-fn attempt(total: &AttemptTotal) -> Value {
-    json!({
-        "outcome": total.outcome, "attempts": total.attempts, "tokens_in": total.tokens_in, "tokens_out": total.tokens_out,
-    })
-}
-
-/// What an endpoint did not report is not known to have been charged.
-fn attempt_line(total: &AttemptTotal) -> String {
-    let (attempts, tokens_in, tokens_out) =
-        (thousands(total.attempts), thousands(total.tokens_in), thousands(total.tokens_out));
-    format!("{attempts:>10} {:<20} {tokens_in} tokens in, {tokens_out} out reported\n", total.outcome)
-}
-
-fn call_line(total: &CallTotal) -> String {
-    let price = total.price_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
-    let (calls, tokens_in, tokens_out) =
-        (thousands(total.calls), thousands(total.tokens_in), thousands(total.tokens_out));
-    format!("{calls:>10} {:<20} {tokens_in} tokens in, {tokens_out} out, {price}\n", total.model_name)
 }
 
 #[cfg(test)]

@@ -1,0 +1,59 @@
+//! A stage from its first item to its last, part by part, so that it may have any number of them. In a file it is known from the
+//! start which rows there are to read, eight bytes each; a server finds what comes behind the last one by its index.
+
+use divvy_core::{digest::Digest, records::Stage};
+
+use super::Store;
+use crate::{
+    error::StoreError,
+    postgres::PostgresStore,
+    rows::{ItemRow, Unit},
+    store::SqliteStore,
+};
+
+/// Items in one part.
+const AT_ONCE: u16 = 512;
+
+/// See [`Store::walk`].
+#[derive(Debug)]
+pub struct Walk(Place);
+
+#[derive(Debug)]
+enum Place {
+    InFile { store: SqliteStore, rows: std::vec::IntoIter<i64> },
+    OnServer { store: PostgresStore, plan: Digest, stage: Stage, last: Option<Unit> },
+}
+
+impl Walk {
+    pub(super) async fn begin(store: &Store, plan: &Digest, stage: Stage) -> Result<Self, StoreError> {
+        Ok(Self(match store {
+            Store::Sqlite(store) => {
+                Place::InFile { rows: store.newest_rows(plan, stage).await?.into_iter(), store: store.clone() }
+            }
+            Store::Postgres(store) => Place::OnServer { store: store.clone(), plan: plan.clone(), stage, last: None },
+        }))
+    }
+
+    /// The next items; `None` behind the last.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn more(&mut self) -> Result<Option<Vec<ItemRow>>, StoreError> {
+        let items = match &mut self.0 {
+            Place::InFile { store, rows } => {
+                let some: Vec<i64> = rows.take(AT_ONCE.into()).collect();
+                if some.is_empty() { Vec::new() } else { store.items_at(&some).await? }
+            }
+            Place::OnServer { store, plan, stage, last } => {
+                let items = Box::pin(store.items_behind(plan, *stage, last.as_ref(), AT_ONCE.into())).await?;
+                *last = items.last().map(unit).or(last.take());
+                items
+            }
+        };
+        Ok(Some(items).filter(|items| !items.is_empty()))
+    }
+}
+
+fn unit(item: &ItemRow) -> Unit {
+    Unit { question: item.question.clone(), sample: item.sample, arm: item.arm.clone() }
+}
