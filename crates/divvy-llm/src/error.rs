@@ -38,6 +38,8 @@ pub enum ErrorKind {
     ServerError,
     /// No connection.
     Unreachable,
+    /// Whoever answers there shows no certificate that this machine trusts.
+    Untrusted,
     TimedOut,
     /// The connection or the stream ended in the middle of a reply.
     CutOff,
@@ -47,6 +49,8 @@ pub enum ErrorKind {
     Empty,
     BudgetExhausted,
     Cancelled,
+    /// Cancelled while it stood in line: the endpoint never heard of it.
+    Unsent,
     /// The store cannot keep the reply.
     Store,
     /// A batch was refused or stopped as a whole.
@@ -73,6 +77,12 @@ impl ChatError {
         Self::new(ErrorKind::Cancelled, "interrupted")
     }
 
+    /// Cancelled before anything was sent.
+    #[must_use]
+    pub(crate) fn unsent() -> Self {
+        Self::new(ErrorKind::Unsent, "interrupted")
+    }
+
     /// Short kebab-case word, for records to be grouped by.
     #[must_use]
     pub fn reason(&self) -> &'static str {
@@ -91,7 +101,8 @@ impl ChatError {
             ErrorKind::Unreadable => "unreadable",
             ErrorKind::Empty => "empty-completion",
             ErrorKind::BudgetExhausted => "budget",
-            ErrorKind::Cancelled => "cancelled",
+            ErrorKind::Untrusted => "untrusted-certificate",
+            ErrorKind::Cancelled | ErrorKind::Unsent => "cancelled",
             ErrorKind::Store => "store",
             ErrorKind::BatchFailed => "batch-failed",
             ErrorKind::Backend => "backend",
@@ -108,22 +119,23 @@ impl ChatError {
     /// Every further request would fail in the same way: the stage should stop.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        use ErrorKind::{BatchFailed, NotFound, Store, Unauthorized, Unpaid, Unreachable};
-        matches!(self.kind, Unauthorized | Unpaid | NotFound | Unreachable | Store | BatchFailed)
+        use ErrorKind::{BatchFailed, NotFound, Store, Unauthorized, Unpaid, Unreachable, Untrusted};
+        matches!(self.kind, Unauthorized | Unpaid | NotFound | Unreachable | Untrusted | Store | BatchFailed)
     }
 
     /// The endpoint does not take the form that it was told for the reply.
     #[must_use]
     pub fn refuses_format(&self) -> bool {
-        const WORDS: [&str; 4] = ["response_format", "json_schema", "structured output", "guided"];
+        const WORDS: [&str; 5] = ["response_format", "json_schema", "json schema", "structured output", "guided"];
         let lower = self.message.to_lowercase();
         self.kind == ErrorKind::BadRequest && WORDS.iter().any(|word| lower.contains(word))
     }
 
-    /// The endpoint will never serve us: it refuses the key, wants money, or does not know the model.
+    /// The endpoint will never serve us: it refuses the key, wants money, does not know the model, or is not to be trusted.
     #[must_use]
     pub fn condemns_endpoint(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unauthorized | ErrorKind::Unpaid | ErrorKind::NotFound)
+        use ErrorKind::{NotFound, Unauthorized, Unpaid, Untrusted};
+        matches!(self.kind, Unauthorized | Unpaid | NotFound | Untrusted)
     }
 
     /// The endpoint may have worked, and charged, for a reply that we did not get or cannot read.
@@ -140,7 +152,7 @@ impl ChatError {
 
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.kind == ErrorKind::Cancelled
+        matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Unsent)
     }
 }
 

@@ -115,7 +115,7 @@ impl<L: Layer> Layer for Limit<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let start = Instant::now();
         let waiting = job.cancel.run_until_cancelled(self.slots.acquire()).await;
-        let slot = waiting.ok_or_else(ChatError::cancelled)?.map_err(|_| self.refusal())?;
+        let slot = waiting.ok_or_else(ChatError::unsent)?.map_err(|_| self.refusal())?;
         let slot = Slot { limit: self, slot: Some(slot) };
         job.waited.since(start);
         let (started, waited) = (Instant::now(), job.waited.clone());

@@ -1,12 +1,12 @@
 //! Requests and tokens a minute, as an endpoint's owner allows them: from the recipe, or as the endpoint itself says with
-//! its replies. The minute slides: whatever moment it ends at, no more than the limit was sent in it. What a request may
-//! take is held until its reply says what it took. An endpoint that asks for a pause gets it, from all requests. On a
-//! store that workers share, the minute is theirs together (`common`).
+//! its replies. The minute slides: whatever moment it ends at, no more than the limit was sent in it, what went out before
+//! the limit was known included (`window`). What a request may take is held until its reply says what it took. An endpoint
+//! that asks for a pause gets it, from all requests. On a store that workers share, the minute is theirs together (`common`).
 
 mod common;
+mod window;
 
 use std::{
-    collections::VecDeque,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::common::Common;
+use self::{common::Common, window::Window};
 use crate::{
     budget::most_tokens,
     chat::{Quota, Told},
@@ -50,22 +50,13 @@ impl Rates {
 /// A request's place in the window.
 #[derive(Clone, Copy)]
 enum Place {
-    Own(u64),
+    Own(window::Held),
     Common(common::Held),
 }
 
-/// A request of the last minute.
-struct Sent {
-    number: u64,
-    at: Instant,
-    tokens: u64,
-}
-
 #[derive(Default)]
-struct Window {
-    sent: VecDeque<Sent>,
-    /// Requests so far.
-    count: u64,
+struct State {
+    window: Window,
     /// The endpoint asked to be left alone until then.
     paused_until: Option<Instant>,
 }
@@ -74,8 +65,8 @@ pub(crate) struct Rate<L> {
     rates: Rates,
     /// Longer nobody waits for an endpoint that asked for a pause.
     longest_hold: Duration,
-    window: Mutex<Window>,
-    /// The window of all workers, in place of our own.
+    state: Mutex<State>,
+    /// The window of all workers, in place of our own once there is a limit.
     common: Option<Common>,
     /// First come, first served: only who holds it waits for room.
     turn: tokio::sync::Mutex<()>,
@@ -88,7 +79,7 @@ impl<L> Rate<L> {
         Self {
             rates,
             longest_hold,
-            window: Mutex::default(),
+            state: Mutex::default(),
             common: None,
             turn: tokio::sync::Mutex::default(),
             room: Notify::new(),
@@ -102,48 +93,22 @@ impl<L> Rate<L> {
         Self { common, ..self }
     }
 
-    /// Takes a place in the window that ends now, or says when the next place comes free.
-    fn enter(&self, rates: Rates, tokens: u64, now: Instant) -> Result<u64, Instant> {
-        // A request that is larger than the limit goes alone: it would never fit.
-        let tokens = rates.tokens.map_or(tokens, |most| tokens.min(most));
-        let mut window = self.window();
-        while window.sent.front().is_some_and(|sent| sent.at + MINUTE <= now) {
-            window.sent.pop_front();
-        }
-        let held: u64 = window.sent.iter().map(|sent| sent.tokens).sum();
-        let fits = rates.requests.is_none_or(|most| (window.sent.len() as u64) < most)
-            && rates.tokens.is_none_or(|most| held + tokens <= most);
-        match window.sent.front() {
-            Some(oldest) if !fits => Err(oldest.at + MINUTE),
-            _ => {
-                window.count += 1;
-                let number = window.count;
-                window.sent.push_back(Sent { number, at: now, tokens });
-                Ok(number)
-            }
-        }
-    }
-
-    fn window(&self) -> std::sync::MutexGuard<'_, Window> {
-        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn settle(&self, place: Place, tokens: u64) {
-        let number = match (place, &self.common) {
-            (Place::Own(number), _) => number,
-            (Place::Common(held), Some(common)) => return common.settle(held, tokens),
-            (Place::Common(_), None) => return,
-        };
-        let mut window = self.window();
-        if let Some(sent) = window.sent.iter_mut().find(|sent| sent.number == number) {
-            sent.tokens = tokens;
+        match (place, &self.common) {
+            (Place::Own(held), _) => self.state().window.settle(held, tokens),
+            (Place::Common(held), Some(common)) => common.settle(held, tokens),
+            (Place::Common(_), None) => {}
         }
     }
 }
 
 impl<L: Layer> Rate<L> {
-    /// Waits until the request may be sent, and returns its place; `None` where nothing limits.
-    async fn admit(&self, tokens_in: u64, tokens_out: u64) -> Result<Option<Place>, ChatError> {
+    /// Waits until the request may be sent, and returns its place.
+    async fn admit(&self, tokens_in: u64, tokens_out: u64) -> Result<Place, ChatError> {
         let _turn = self.turn.lock().await;
         loop {
             let (now, told) = (Instant::now(), self.inner.told());
@@ -151,9 +116,8 @@ impl<L: Layer> Rate<L> {
             let next = match self.held(&told, tokens_in).filter(|until| *until > now) {
                 Some(until) if until - now > self.longest_hold => return Err(held_for_long(until - now)),
                 Some(until) => until,
-                None if rates == Rates::default() => return Ok(None),
                 None => match self.enter_any(rates, tokens_in + tokens_out, now).await? {
-                    Ok(place) => return Ok(Some(place)),
+                    Ok(place) => return Ok(place),
                     Err(next) => next,
                 },
             };
@@ -165,9 +129,22 @@ impl<L: Layer> Rate<L> {
     /// A place in the window of all workers, or in our own; else when to ask again.
     async fn enter_any(&self, rates: Rates, tokens: u64, now: Instant) -> Result<Result<Place, Instant>, ChatError> {
         match &self.common {
-            Some(common) => Ok(common.enter(rates, tokens).await?.map(Place::Common)),
-            None => Ok(self.enter(rates, tokens, now).map(Place::Own)),
+            Some(common) if rates != Rates::default() => {
+                self.tell_what_was_sent(common, now).await?;
+                Ok(common.enter(rates, tokens).await?.map(Place::Common))
+            }
+            _ => Ok(self.state().window.enter(rates, tokens, now).map(Place::Own)),
         }
+    }
+
+    /// What went out while there was no limit counts for all workers once there is one.
+    async fn tell_what_was_sent(&self, common: &Common, now: Instant) -> Result<(), ChatError> {
+        let (requests, tokens) = self.state().window.sums(now);
+        if requests > 0 {
+            common.sent_before(requests, tokens).await?;
+            self.state().window = Window::default();
+        }
+        Ok(())
     }
 
     /// When the endpoint is ready again, by its own word.
@@ -175,7 +152,7 @@ impl<L: Layer> Rate<L> {
         let used_up =
             |quota: Quota, need: u64| quota.resets.filter(|_| quota.remaining.is_some_and(|left| left < need));
         let limit = told.tokens.limit.unwrap_or(u64::MAX);
-        [self.window().paused_until, used_up(told.requests, 1), used_up(told.tokens, tokens_in.min(limit))]
+        [self.state().paused_until, used_up(told.requests, 1), used_up(told.tokens, tokens_in.min(limit))]
             .into_iter()
             .flatten()
             .max()
@@ -183,8 +160,8 @@ impl<L: Layer> Rate<L> {
 
     fn pause(&self, asked: Duration) {
         let until = Instant::now() + asked;
-        let mut window = self.window();
-        window.paused_until = Some(window.paused_until.map_or(until, |already| already.max(until)));
+        let mut state = self.state();
+        state.paused_until = Some(state.paused_until.map_or(until, |already| already.max(until)));
     }
 }
 
@@ -206,10 +183,10 @@ impl<L: Layer> Layer for Rate<L> {
         let (tokens_in, tokens_out) = most_tokens(&job.request);
         let start = Instant::now();
         let admitted = job.cancel.run_until_cancelled(self.admit(tokens_in, tokens_out)).await;
-        let place = admitted.ok_or_else(ChatError::cancelled)??;
+        let place = admitted.ok_or_else(ChatError::unsent)??;
         job.waited.since(start);
         let result = self.inner.call(job).await;
-        if let Some((place, tokens)) = place.zip(taken(&result)) {
+        if let Some(tokens) = taken(&result) {
             self.settle(place, tokens);
         }
         // It may have taken less than was held for it, and have brought better news of the endpoint's limits.

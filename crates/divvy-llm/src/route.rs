@@ -184,7 +184,7 @@ impl<L: Layer> Layer for Route<L> {
                 // Waiting is no try: an endpoint that comes back finds its requests still there.
                 Err(ChatError { retry_after: Some(rest), .. }) if start.elapsed() < self.longest_wait => {
                     let slept = job.cancel.run_until_cancelled(tokio::time::sleep(rest)).await;
-                    slept.ok_or_else(ChatError::cancelled)?;
+                    slept.ok_or_else(ChatError::unsent)?;
                     continue;
                 }
                 Err(error) => return Err(error),

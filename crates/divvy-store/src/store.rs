@@ -211,3 +211,6 @@ async fn connect_readers(path: &Path) -> Result<Vec<Mutex<SqliteConnection>>, St
     }
     Ok(readers)
 }
+
+#[cfg(test)]
+mod tests;

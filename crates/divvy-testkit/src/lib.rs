@@ -8,4 +8,5 @@ pub mod postgres;
 pub mod ray;
 pub mod script;
 pub mod teacher;
+pub mod tls;
 pub mod workspace;

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The oldest that docs/several-machines.md promises to work with.
+const OLDEST: u32 = 15;
 /// Longest wait for a server to come up.
 const PATIENCE: Duration = Duration::from_secs(60);
 const USER: &str = "divvy";
@@ -47,7 +49,24 @@ impl Postgres {
         let mut this = Self { programs, directory, runs_as, server: None };
         this.make();
         this.go_on();
+        this.say_the_version();
         Some(this)
+    }
+
+    #[expect(clippy::print_stderr, reason = "what a test on a server shows, it shows for this version")]
+    fn say_the_version(&self) {
+        eprintln!("on PostgreSQL {}", self.query("postgres", "SHOW server_version"));
+        assert!(self.version() >= OLDEST, "divvy wants PostgreSQL {OLDEST} or newer, and its tests an installed one");
+    }
+
+    /// Its major version.
+    ///
+    /// # Panics
+    /// When it does not say.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        let number: u32 = self.query("postgres", "SHOW server_version_num").parse().expect("a number");
+        number / 10_000
     }
 
     fn make(&self) {

@@ -23,7 +23,7 @@ use axum::{
     Router,
     body::{Body, Bytes},
     extract::State,
-    http::{HeaderMap, Response, StatusCode, Uri},
+    http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Uri},
     routing::{get, post},
 };
 use futures::{StreamExt, stream};
@@ -93,6 +93,8 @@ pub struct Lesson {
     pub api_key: Option<String>,
     /// 0 takes any free port.
     pub port: u16,
+    /// With every reply to a request for a completion.
+    pub headers: Vec<(&'static str, &'static str)>,
     /// Its Batch API; without one, those paths are not found.
     pub bureau: Option<Bureau>,
 }
@@ -106,6 +108,7 @@ impl Default for Lesson {
             model: "teacher".to_owned(),
             api_key: None,
             port: 0,
+            headers: Vec::new(),
             bureau: None,
         }
     }
@@ -116,6 +119,7 @@ struct Class {
     latency: Duration,
     model: String,
     api_key: Option<String>,
+    headers: Vec<(&'static str, &'static str)>,
     bureau: Option<bureau::Desk>,
     log: Mutex<Log>,
 }
@@ -143,6 +147,7 @@ impl Teacher {
             latency: lesson.latency,
             model: lesson.model,
             api_key: lesson.api_key,
+            headers: lesson.headers,
             bureau: lesson.bureau.map(bureau::Desk::new),
             log: Mutex::new(log),
         });
@@ -172,6 +177,11 @@ impl Teacher {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Every request so far, faults included.
@@ -204,7 +214,15 @@ async fn models(State(class): State<Arc<Class>>) -> Response<Body> {
 }
 
 async fn completions(State(class): State<Arc<Class>>, uri: Uri, headers: HeaderMap, bytes: Bytes) -> Response<Body> {
-    let Ok(body) = serde_json::from_slice::<Value>(&bytes) else { return error(400, "the body is no JSON", None) };
+    let mut response = completion(&class, &uri, &headers, &bytes).await;
+    let more =
+        class.headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+    response.headers_mut().extend(more);
+    response
+}
+
+async fn completion(class: &Arc<Class>, uri: &Uri, headers: &HeaderMap, bytes: &[u8]) -> Response<Body> {
+    let Ok(body) = serde_json::from_slice::<Value>(bytes) else { return error(400, "the body is no JSON", None) };
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let (authorization, traceparent, api_key) = (header("authorization"), header("traceparent"), header("api-key"));
     let asked = Asked { body, authorization, traceparent, api_key, target: uri.to_string() };
@@ -213,7 +231,7 @@ async fn completions(State(class): State<Arc<Class>>, uri: Uri, headers: HeaderM
         log.asked.push(asked.clone());
         log.script.pop_front()
     };
-    let mut watch = Watch { class: Arc::clone(&class), ended: false };
+    let mut watch = Watch { class: Arc::clone(class), ended: false };
     tokio::time::sleep(class.latency).await;
     if let Some(refusal) = class.refuse(&asked) {
         watch.ended = true;

@@ -222,6 +222,6 @@ fn may_have_worked(error: &ChatError) -> bool {
     match error.status {
         Some(408 | 409 | 425 | 500..) => true,
         Some(_) => false,
-        None => error.kind != ErrorKind::Unreachable,
+        None => !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Untrusted),
     }
 }

@@ -133,7 +133,11 @@ fn builder(url: &str) -> reqwest::ClientBuilder {
 }
 
 fn no_tls(url: &str, error: &reqwest::Error) -> ChatError {
-    let message = format!("cannot set up TLS for {url}: {error}; are the system's CA certificates installed?");
+    let message = format!(
+        "cannot set up TLS for {url}: {}; are the system's CA certificates installed, and is what SSL_CERT_FILE names, if it \
+         is set, a file of certificates (PEM)?",
+        refusal::root(error)
+    );
     ChatError::new(ErrorKind::Unreachable, message)
 }
 

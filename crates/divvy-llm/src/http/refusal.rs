@@ -8,6 +8,7 @@ use std::{
 };
 
 use reqwest::header::HeaderMap;
+use rustls::CertificateError;
 use serde_json::Value;
 
 use super::key::{ApiKey, Secret};
@@ -91,11 +92,26 @@ impl Place {
     }
 
     pub(super) fn unreachable(&self, error: &(dyn Error + 'static)) -> ChatError {
+        if let Some(certificate) = causes(error).find_map(bad_certificate) {
+            return self.untrusted(certificate);
+        }
         if causes(error).any(no_connection) {
             let what = format!("no connection ({}); is the server running, and is the URL right?", root(error));
             return self.error(ErrorKind::Unreachable, &what);
         }
         self.cut_off(error)
+    }
+
+    fn untrusted(&self, certificate: &CertificateError) -> ChatError {
+        use CertificateError::{Expired, ExpiredContext, NotValidForName, NotValidForNameContext};
+        let way_out = match certificate {
+            NotValidForName | NotValidForNameContext { .. } => "is the URL right?",
+            Expired | ExpiredContext { .. } => "it must be renewed there, unless this machine's clock is wrong",
+            _ => {
+                "if an authority of your own signed it, name that authority's file (PEM) in the variable SSL_CERT_FILE"
+            }
+        };
+        self.error(ErrorKind::Untrusted, &format!("its certificate is not trusted ({certificate}); {way_out}"))
     }
 
     pub(super) fn cut_off(&self, error: &(dyn Error + 'static)) -> ChatError {
@@ -218,6 +234,8 @@ impl Told {
             401 | 403 => ErrorKind::Unauthorized,
             402 => ErrorKind::Unpaid,
             404 | 405 | 300..400 => ErrorKind::NotFound,
+            // LiteLLM's proxy.
+            400 if lower.contains("invalid model name") => ErrorKind::NotFound,
             429 if self.code.contains("insufficient_quota") => ErrorKind::Unpaid,
             429 => ErrorKind::RateLimited,
             408 | 409 | 425 | 500.. => ErrorKind::ServerError,
@@ -282,13 +300,24 @@ fn no_connection(cause: &(dyn Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(reqwest::Error::is_builder)
 }
 
+/// rustls's own error stands in one of the connection, or in two.
+fn bad_certificate<'e>(cause: &'e (dyn Error + 'static)) -> Option<&'e CertificateError> {
+    if let Some(connection) = cause.downcast_ref::<io::Error>() {
+        return bad_certificate(connection.get_ref()?);
+    }
+    match cause.downcast_ref()? {
+        rustls::Error::InvalidCertificate(certificate) => Some(certificate),
+        _ => None,
+    }
+}
+
 fn timed_out(cause: &(dyn Error + 'static)) -> bool {
     cause.downcast_ref().is_some_and(reqwest::Error::is_timeout)
         || cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// The innermost cause: `Connection refused` rather than `error sending request for url …`.
-fn root(error: &(dyn Error + 'static)) -> String {
+pub(super) fn root(error: &(dyn Error + 'static)) -> String {
     causes(error).last().unwrap_or(error).to_string()
 }
 

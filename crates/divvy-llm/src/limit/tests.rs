@@ -101,3 +101,17 @@ async fn slots_come_back_from_calls_that_are_dropped() {
     server.now.lock().unwrap().0 = 0;
     assert_eq!(send(limit, 20).await, 20);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_up_in_line_was_never_sent() {
+    let (limit, _) = limit(1, false, 9);
+    let waiting = job(9);
+    let cancel = waiting.cancel.clone();
+    let leave = async {
+        tokio::task::yield_now().await;
+        cancel.cancel();
+    };
+    let (first, second, ()) = tokio::join!(limit.call(job(9)), limit.call(waiting), leave);
+    let second = second.unwrap_err();
+    assert!(first.is_ok() && second.is_cancelled() && !second.may_be_charged(), "{second:?}");
+}

@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
 
 use divvy_core::chat::{Finish, Reply, Usage};
 use proptest::prelude::*;
@@ -13,6 +16,11 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Endpoint {
     log: Arc<Mutex<Vec<(Instant, u64)>>>,
+    replies: AtomicUsize,
+    /// It tells nothing before so many replies.
+    tells_after: usize,
+    /// How many had gone out when it told.
+    told_at: Arc<Mutex<Option<usize>>>,
     fails: bool,
     silent: bool,
     asks_for_pause: Option<Duration>,
@@ -21,7 +29,7 @@ struct Endpoint {
 
 impl Layer for Endpoint {
     fn told(&self) -> Told {
-        self.told
+        if self.replies.load(Relaxed) >= self.tells_after { self.told } else { Told::default() }
     }
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
@@ -29,6 +37,9 @@ impl Layer for Endpoint {
         let most = tokens_in + tokens_out;
         self.log.lock().unwrap().push((Instant::now(), most));
         tokio::time::sleep(Duration::from_secs(1)).await;
+        if self.replies.fetch_add(1, Relaxed) + 1 == self.tells_after {
+            *self.told_at.lock().unwrap() = Some(self.log.lock().unwrap().len());
+        }
         if let Some(asked) = self.asks_for_pause.filter(|_| self.log.lock().unwrap().len() == 1) {
             let error = ChatError::new(ErrorKind::RateLimited, "slow down");
             return Err(ChatError { retry_after: Some(asked), ..error });
@@ -89,6 +100,73 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Every request that goes out after the limit is known is the last of a minute that holds no more than the limit, those
+    /// that went out before included. What had gone out by then nobody takes back.
+    #[test]
+    fn a_limit_that_is_learnt_in_the_middle_holds_with_what_went_out_before(
+        jobs in schedule(),
+        tells_after in 1..40_usize,
+        requests in 1..18_u64,
+        tokens in 400..3_400_u64,
+    ) {
+        let quota = |limit| Quota { limit: Some(limit), ..Quota::default() };
+        let told = Told { requests: quota(requests), tokens: quota(tokens) };
+        let endpoint = Endpoint { silent: true, told, tells_after, ..Endpoint::default() };
+        let (asked, told_at) = (jobs.len(), Arc::clone(&endpoint.told_at));
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let sent = clock.unwrap().block_on(send(Rates::default(), endpoint, jobs));
+        prop_assert_eq!(sent.len(), asked);
+        let told_at = told_at.lock().unwrap().unwrap_or(asked);
+        for (place, (to, _)) in sent.iter().enumerate().skip(told_at) {
+            let within = sent[..=place].iter().filter(|(at, _)| *at + MINUTE > *to);
+            let (count, took) = within.fold((0, 0), |(count, took), (_, more)| (count + 1, took + more));
+            prop_assert!(count <= requests, "{count} requests in the minute to {to:?}");
+            prop_assert!(took <= tokens, "{took} tokens in the minute to {to:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_learnt_is_used_to_the_full() {
+    let quota = Quota { limit: Some(10), ..Quota::default() };
+    let told = Told { requests: quota, tokens: Quota::default() };
+    // Seven in half a second, before any reply; the rest when the limit is known.
+    let jobs = [vec![(Duration::from_millis(70), 5); 7], vec![(3 * SECOND, 5)], vec![(Duration::ZERO, 5); 12]].concat();
+    let sent = send(Rates::default(), Endpoint { told, tells_after: 1, ..Endpoint::default() }, jobs).await;
+    let seconds: Vec<u64> = sent.iter().map(|(at, _)| at.as_secs()).collect();
+    // Three fit beside the seven, whose places come free together.
+    assert_eq!(seconds, [vec![0; 7], vec![3; 3], vec![60; 7], vec![63; 3]].concat());
+}
+
+/// Two workers of a server: what each sent before it heard of a limit counts for both.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_workers_sent_before_they_heard_of_a_limit_counts_for_all() {
+    use divvy_store::Terms;
+
+    let Some(server) = divvy_testkit::postgres::Postgres::start() else { return };
+    let url = server.database("told");
+    let mut workers = Vec::new();
+    for _ in 0..2 {
+        let store = Store::connect(&url, Terms::default()).await.unwrap();
+        let rate = Rate::new(Rates::default(), LONGEST_HOLD, Endpoint::default()).shared(&store, "lane".to_owned());
+        for _ in 0..3 {
+            let before = rate.enter_any(Rates::default(), 10, Instant::now()).await.unwrap();
+            assert!(matches!(before, Ok(Place::Own(_))), "without a limit the server is not asked");
+        }
+        workers.push(rate);
+    }
+    let six = Rates { requests: Some(6), tokens: None };
+    let first = workers[0].enter_any(six, 10, Instant::now()).await.unwrap();
+    assert!(matches!(first, Ok(Place::Common(_))), "three were sent, as far as anybody has said");
+    let second = workers[1].enter_any(six, 10, Instant::now()).await.unwrap();
+    assert!(second.is_err(), "seven would be");
+    assert_eq!(server.query("told", "SELECT sum(requests), sum(tokens) FROM divvy.lent"), "7|70");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_limit_is_used_to_the_full() {
     let rates = Rates { requests: Some(10), tokens: None };
@@ -144,7 +222,8 @@ async fn cancelling_ends_the_wait_and_leaves_the_turn() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let start = Instant::now();
     cancel.cancel();
-    assert!(task.await.unwrap().unwrap_err().is_cancelled());
+    let error = task.await.unwrap().unwrap_err();
+    assert!(error.is_cancelled() && !error.may_be_charged(), "the endpoint never heard of it: {error:?}");
     assert!(start.elapsed() < SECOND);
     rate.call(job(5)).await.unwrap();
     assert!(start.elapsed() < MINUTE);

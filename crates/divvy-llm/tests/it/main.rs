@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic; the lint spares only the tests themselves")]
 
 mod batch;
+mod cancelling;
 mod dialects;
 mod http;
 mod layers;
 #[cfg(unix)]
 mod shared;
+mod told_limits;
 
 use std::sync::Arc;
 

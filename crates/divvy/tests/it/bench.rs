@@ -14,6 +14,7 @@ use divvy_store::{CallFilter, Spending, Store};
 use divvy_testkit::{
     collector::Collector,
     teacher::{Lesson, Teacher},
+    tls::{Front, Proxy},
     workspace::Workspace,
 };
 use serde_json::Value;
@@ -74,6 +75,16 @@ impl Bench {
     /// A collector of traces, for as long as the test.
     pub(crate) fn collector(&self) -> Collector {
         self.runtime.block_on(Collector::start()).unwrap()
+    }
+
+    /// TLS before the teacher, for as long as the test.
+    pub(crate) fn front(&self) -> Front {
+        self.runtime.block_on(Front::start(self.teacher.address())).unwrap()
+    }
+
+    /// A proxy that tunnels, for as long as the test.
+    pub(crate) fn proxy(&self) -> Proxy {
+        self.runtime.block_on(Proxy::start()).unwrap()
     }
 
     /// A cluster of Ray, or what looks like one, for as long as the test.

@@ -1,11 +1,20 @@
-//! A run on a machine whose clock jumps by a day, forth and back, whenever it is read: no wait, cap, rate, latency or
-//! record follows it.
+//! Runs whose clocks jump. That of the day, forth and back, whenever it is read: no wait, cap, rate, latency or record
+//! follows it. And the one that counts on, which goes a minute ahead at a moment that a test chooses: a budget's minutes are
+//! used up without anybody waiting for it.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use divvy_testkit::{
+    teacher::{Asked, Lesson},
+    workspace::Workspace,
+};
 
 use crate::{
     bench::{Bench, ended},
-    school::{self, RECIPE, REQUESTS},
+    school::{self, RECIPE, REQUESTS, TRAIN},
 };
 
 /// Stands before the C library and lies about the time of day.
@@ -22,20 +31,37 @@ int clock_gettime(clockid_t id, struct timespec *at) {
 }
 "#;
 
+/// The same for the clock that nobody sets: it is later by a minute as soon as there is a file.
+const LATER: &str = r#"
+#define _GNU_SOURCE
+#include <stdlib.h>
+#include <time.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *at) {
+    long result = syscall(SYS_clock_gettime, id, at);
+    const char *file = getenv("DIVVY_TEST_LATER");
+    if (id == CLOCK_MONOTONIC && file && access(file, F_OK) == 0) at->tv_sec += 60;
+    return (int) result;
+}
+"#;
+
 /// The library, if there is a C compiler and a loader that takes it.
-fn jumping_clock(bench: &Bench) -> Option<PathBuf> {
-    let (source, library) = (bench.workspace.write("clock.c", JUMPING), bench.file("clock.so"));
+#[expect(clippy::print_stderr, reason = "a test that does not run must say so")]
+fn clock(bench: &Bench, source: &str) -> Option<PathBuf> {
+    let (source, library) = (bench.workspace.write("clock.c", source), bench.file("clock.so"));
     let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).status();
-    (cfg!(target_os = "linux") && built.is_ok_and(|status| status.success())).then_some(library)
+    let there = cfg!(target_os = "linux") && built.is_ok_and(|status| status.success());
+    if !there {
+        eprintln!("SKIPPED: there is no C compiler to build the clock with");
+    }
+    there.then_some(library)
 }
 
 #[test]
 fn a_clock_that_jumps_bends_nothing() {
     let bench = Bench::new(school::lesson());
-    let Some(library) = jumping_clock(&bench) else {
-        eprintln!("SKIPPED: there is no C compiler to build the clock with");
-        return;
-    };
+    let Some(library) = clock(&bench, JUMPING) else { return };
     let recipe = RECIPE.replace("concurrency = 4", "concurrency = 4\nrequests_per_minute = 100000");
     bench.recipe(&format!("{recipe}\n[budget]\nminutes = 10\n"));
     let run = bench.command(&["run", "recipe.toml"]).env("LD_PRELOAD", &library).spawn().unwrap();
@@ -54,4 +80,43 @@ fn a_clock_that_jumps_bends_nothing() {
     let (first, now) = (times[0].0, std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap());
     let off = (now.as_millis() as i64 - first).abs();
     assert!((80_000_000..90_000_000).contains(&off), "the clock did not jump: {off} ms");
+}
+
+/// Answers as the school does; with its fifth answer the minute is over.
+fn until_the_fifth(over: &Path) -> Lesson {
+    let (rule, over, answers) = (school::lesson().rule, over.to_owned(), std::sync::atomic::AtomicUsize::new(1));
+    let rule = Box::new(move |asked: &Asked| {
+        if answers.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 5 {
+            std::fs::write(&over, "").unwrap();
+        }
+        rule(asked)
+    });
+    Lesson { rule, ..school::lesson() }
+}
+
+#[test]
+fn a_budget_of_minutes_stops_a_run_and_the_next_goes_on() {
+    let folder = Workspace::new();
+    let over = folder.file("over");
+    let bench = Bench::new(until_the_fifth(&over));
+    let Some(library) = clock(&bench, LATER) else { return };
+    // More than stand in line for a model that is asked one question at a time.
+    const ROWS: usize = 40;
+    const IN_LINE: usize = 16;
+    let long = RECIPE.replace("rows = 12", &format!("rows = {ROWS}")).replace("concurrency = 4", "concurrency = 1");
+    bench.recipe(&format!("{long}\n[budget]\nminutes = 1\n"));
+    let run = bench.command(&["run", "recipe.toml"]).env("LD_PRELOAD", &library).env("DIVVY_TEST_LATER", &over).spawn();
+    let run = ended(run.unwrap());
+    // What was on its way or in line then comes to its end.
+    let asked = bench.teacher.asked().len();
+    assert!((5..=5 + IN_LINE).contains(&asked), "{asked}: {run:?}");
+    let left = format!("collect: {} items are left", ROWS - asked);
+    run.complains(
+        3,
+        &["the budget of 1 minutes is used up", "[budget] minutes", "everything finished so far is kept", &left],
+    );
+    assert_eq!((bench.kept(), bench.repeats()), (asked, 0));
+
+    bench.done(&["run", "recipe.toml"]);
+    assert_eq!((bench.teacher.asked().len(), bench.repeats()), (REQUESTS + 2 * (ROWS - TRAIN), 0));
 }

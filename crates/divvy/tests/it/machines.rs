@@ -8,6 +8,7 @@ use std::{
 
 use divvy_testkit::{
     postgres::{PASSWORD, Postgres},
+    script::{Fault, Step},
     teacher::Lesson,
 };
 use serde_json::{Value, json};
@@ -205,6 +206,20 @@ fn a_budget_in_dollars_holds_for_all_workers_together() {
     machines.done(&["eval", "recipe.toml"]);
     machines.assert_finished();
     assert_eq!(machines.bench.repeats(), 0);
+}
+
+/// Two wait for a reply when it comes to Ctrl-C, and those behind them for their turn.
+#[test]
+fn what_was_interrupted_is_booked_as_far_as_it_was_sent() {
+    let script = vec![Step::fault(Fault::Hang); 2];
+    let Some(machines) = Machines::new(Lesson { script, ..school::lesson() }) else { return };
+    let slow = RECIPE.replace("concurrency = 4", "concurrency = 4\nrequests_per_minute = 2");
+    machines.bench.recipe(&format!("{slow}\n[budget]\ncalls = 60\n"));
+    let mut worker = machines.command(&["collect", "recipe.toml"]).spawn().unwrap();
+    machines.until(&mut worker, 2);
+    interrupt(&worker);
+    ended(worker).complains(130, &["interrupted"]);
+    assert_eq!(machines.server.query(DATABASE, "SELECT calls, held_calls FROM divvy.account"), "2|0");
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod batch_kill; // batches and SIGKILL: nothing is handed in twice
 mod batch_limits; // batches and their limits: rows, bytes, tokens, money, time
 mod batches; // many requests in one file
 mod budget; // stopped at a cap
-mod clock; // the system's clock jumps in the middle of a run
+mod clock; // clocks that jump in the middle of a run; the minutes of a budget
 mod costing; // what a report says of money, machine time and tries that failed
 mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
@@ -43,6 +43,7 @@ mod reporting; // every form of report, runs compared, the page in a browser
 mod reuse; // another recipe on the same store pays for what is new
 mod scoring; // anybody's predictions
 mod screening; // which decompositions are kept
+mod secure; // TLS with an authority of one's own, and proxies
 mod seeds; // several seeds, learning rates and checkpoints of a student
 mod served_runs; // `divvy serve --run`, and the runs that the page lists
 mod serving; // `divvy serve`, its clients and its page

@@ -1,0 +1,116 @@
+//! What was sent in the last minute. Under a limit each request stands by itself. Where none is known yet, those of a second
+//! stand together: a limit that the endpoint tells later then counts them, and one that tells none costs next to nothing.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{MINUTE, Rates};
+
+/// Without a limit, what is sent in so long is one entry; a minute has no more than sixty-one of them.
+const TOGETHER: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+pub(super) struct Window {
+    sent: VecDeque<Sent>,
+    /// Sums over `sent`.
+    requests: u64,
+    tokens: u64,
+    /// Entries so far.
+    count: u64,
+}
+
+/// A request, or several that were sent between two moments.
+struct Sent {
+    number: u64,
+    first: Instant,
+    last: Instant,
+    requests: u64,
+    tokens: u64,
+}
+
+/// What a request holds of the window.
+#[derive(Clone, Copy)]
+pub(super) struct Held {
+    number: u64,
+    tokens: u64,
+}
+
+impl Window {
+    /// Takes a place in the window that ends now, or says when the next place comes free.
+    pub(super) fn enter(&mut self, rates: Rates, tokens: u64, now: Instant) -> Result<Held, Instant> {
+        // A request that is larger than the limit goes alone: it would never fit.
+        let tokens = rates.tokens.map_or(tokens, |most| tokens.min(most));
+        self.forget(now);
+        let fits = rates.requests.is_none_or(|most| self.requests < most)
+            && rates.tokens.is_none_or(|most| self.tokens + tokens <= most);
+        match self.sent.front() {
+            Some(oldest) if !fits => Err(oldest.last + MINUTE),
+            _ => Ok(self.add(rates, tokens, now)),
+        }
+    }
+
+    fn add(&mut self, rates: Rates, tokens: u64, now: Instant) -> Held {
+        let joins = |last: &Sent| rates == Rates::default() && now < last.first + TOGETHER;
+        if !self.sent.back().is_some_and(joins) {
+            self.count += 1;
+            self.sent.push_back(Sent { number: self.count, first: now, last: now, requests: 0, tokens: 0 });
+        }
+        let sent = self.sent.back_mut().expect("one was put there if there was none");
+        (sent.last, sent.requests, sent.tokens) = (now, sent.requests + 1, sent.tokens + tokens);
+        (self.requests, self.tokens) = (self.requests + 1, self.tokens + tokens);
+        Held { number: sent.number, tokens }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some(old) = self.sent.pop_front_if(|sent| sent.last + MINUTE <= now) {
+            (self.requests, self.tokens) = (self.requests - old.requests, self.tokens - old.tokens);
+        }
+    }
+
+    /// A request took so many tokens in the end.
+    pub(super) fn settle(&mut self, held: Held, tokens: u64) {
+        if let Ok(at) = self.sent.binary_search_by_key(&held.number, |sent| sent.number) {
+            let sent = &mut self.sent[at];
+            sent.tokens = sent.tokens + tokens - held.tokens;
+            self.tokens = self.tokens + tokens - held.tokens;
+        }
+    }
+
+    /// Requests and tokens of the minute that ends now.
+    pub(super) fn sums(&mut self, now: Instant) -> (u64, u64) {
+        self.forget(now);
+        (self.requests, self.tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_without_a_limit_is_kept_in_sixty_one_entries_at_most() {
+        let (mut window, begin) = (Window::default(), Instant::now());
+        for ms in 0..90_000 {
+            assert!(window.enter(Rates::default(), 3, begin + Duration::from_millis(ms)).is_ok());
+        }
+        assert!(window.sent.len() <= 61, "{}", window.sent.len());
+        let (requests, tokens) = window.sums(begin + Duration::from_millis(89_999));
+        assert!((60_000..=61_000).contains(&requests) && tokens == 3 * requests, "{requests} with {tokens} tokens");
+        assert_eq!(window.sums(begin + 3 * MINUTE), (0, 0));
+    }
+
+    #[test]
+    fn what_stands_together_is_settled_one_by_one() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        let held = [10, 20].map(|tokens| window.enter(Rates::default(), tokens, now).ok().unwrap());
+        window.settle(held[0], 4);
+        assert_eq!(window.sums(now), (2, 24));
+        window.settle(held[1], 50);
+        assert_eq!((window.sums(now), window.sent.len()), ((2, 54), 1));
+        // Its second is over by the time it is known.
+        window.sums(now + MINUTE);
+        window.settle(held[1], 5);
+        assert_eq!(window.sums(now + MINUTE), (0, 0));
+    }
+}

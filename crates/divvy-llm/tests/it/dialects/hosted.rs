@@ -1,0 +1,129 @@
+//! Those who sell other people's models: OpenRouter, Together, DeepSeek, Mistral, Google.
+
+use divvy_core::chat::{Finish, Usage};
+use divvy_llm::ErrorKind;
+
+use super::{No, Whole, are_read, are_read_streamed, are_refusals, tokens};
+
+#[tokio::test]
+async fn replies_in_one_piece() {
+    let cases: [Whole; 4] = [
+        (
+            "OpenRouter",
+            r#"{"id": "gen-1", "provider": "Somebody", "model": "org/m", "object": "chat.completion", "choices": [{
+                "logprobs": null, "finish_reason": "stop", "native_finish_reason": "eos", "index": 0, "message": {
+                "role": "assistant", "content": "42", "refusal": null, "reasoning": "six by seven",
+                "reasoning_details": [{"type": "reasoning.text", "text": "six by seven"}]}}], "usage": {
+                "prompt_tokens": 20, "completion_tokens": 8, "total_tokens": 28, "cost": 0.00012, "is_byok": false,
+                "prompt_tokens_details": {"cached_tokens": 0}, "cost_details": {"upstream_inference_cost": null}}}"#,
+            "42",
+            Finish::Stop,
+            tokens(20, Some(0), 8),
+        ),
+        (
+            "Together",
+            r#"{"id": "nz7", "object": "chat.completion", "created": 1, "model": "org/m", "prompt": [], "choices": [{
+                "finish_reason": "eos", "seed": 12345678901234567890, "logprobs": null, "index": 0, "message": {
+                "role": "assistant", "content": "42", "tool_calls": []}}], "usage": {"prompt_tokens": 20,
+                "completion_tokens": 2, "total_tokens": 22, "cached_tokens": 0}}"#,
+            "42",
+            Finish::Stop,
+            tokens(20, None, 2),
+        ),
+        (
+            "DeepSeek, which counts its cache by another name",
+            r#"{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 70,
+                "completion_tokens": 2, "prompt_cache_hit_tokens": 64, "prompt_cache_miss_tokens": 6}}"#,
+            "42",
+            Finish::Stop,
+            tokens(70, Some(64), 2),
+        ),
+        (
+            "Mistral, in parts with thoughts",
+            r#"{"choices": [{"message": {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                {"type": "text", "text": "4"}, {"type": "text", "text": "2"}]}, "finish_reason": "model_length"}]}"#,
+            "42",
+            Finish::Length,
+            Usage::default(),
+        ),
+    ];
+    are_read(&cases).await;
+}
+
+#[tokio::test]
+async fn replies_in_streams() {
+    let cases: [Whole; 2] = [
+        (
+            "OpenRouter, which keeps the line open, and counts with the last piece",
+            ": OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n\
+             data: {\"provider\":\"Somebody\",\"choices\":[{\"delta\":{\"content\":\"\",\"reasoning\":\"hm\"}}]}\n\n\
+             data: {\"choices\":[{\"delta\":{\"content\":\"42\"},\"finish_reason\":\"stop\",\"native_finish_reason\":\"eos\"}],\
+             \"usage\":{\"prompt_tokens\":9,\"completion_tokens\":5,\"cost\":0.1}}\n\ndata: [DONE]\n\n",
+            "42",
+            Finish::Stop,
+            tokens(9, None, 5),
+        ),
+        (
+            "Mistral, in parts",
+            "data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":\"thinking\",\"thinking\":[]}]}}]}\n\n\
+             data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"42\"}]},\
+             \"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+            "42",
+            Finish::Stop,
+            Usage::default(),
+        ),
+    ];
+    are_read_streamed(&cases).await;
+}
+
+#[tokio::test]
+async fn refusals() {
+    let cases: [No; 6] = [
+        (
+            "OpenRouter, credit",
+            402,
+            r#"{"error": {"message": "Insufficient credits", "code": 402}, "user_id": "u"}"#,
+            ErrorKind::Unpaid,
+            "Insufficient credits",
+        ),
+        (
+            "OpenRouter, its provider",
+            502,
+            r#"{"error": {"message": "Provider returned error", "code": 502, "metadata": {"raw": "upstream overloaded",
+                "provider_name": "Somebody"}}}"#,
+            ErrorKind::ServerError,
+            "Provider returned error: upstream overloaded",
+        ),
+        (
+            "OpenRouter, with a 200",
+            200,
+            r#"{"error": {"message": "Rate limit exceeded", "code": 429}}"#,
+            ErrorKind::RateLimited,
+            "HTTP 429: Rate limit exceeded",
+        ),
+        (
+            "OpenRouter, in the middle of a choice",
+            200,
+            r#"{"choices": [{"message": {"content": "4"}, "finish_reason": "error", "error": {"code": 503,
+                "message": "The provider has gone away"}}]}"#,
+            ErrorKind::ServerError,
+            "has gone away",
+        ),
+        (
+            "Together, length",
+            422,
+            r#"{"id": "nz", "error": {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193.",
+                "type": "invalid_request_error", "param": "max_tokens", "code": null}}"#,
+            ErrorKind::ContextTooLong,
+            "lower `max_tokens`",
+        ),
+        (
+            "Google, a list",
+            400,
+            r#"[{"error": {"code": 400, "message": "Invalid value at 'top_p'", "status": "INVALID_ARGUMENT"}}]"#,
+            ErrorKind::BadRequest,
+            "HTTP 400: Invalid value at 'top_p'",
+        ),
+    ];
+    are_refusals(&cases).await;
+}

@@ -1,0 +1,173 @@
+//! OpenAI, and Azure's OpenAI, which has a path, a header and a filter of its own.
+
+use divvy_core::chat::{Finish, Usage};
+use divvy_llm::{ApiKey, Chat, ErrorKind, HttpChat, HttpConfig, Transfer};
+use divvy_testkit::{script::Step, teacher::Teacher};
+use tokio_util::sync::CancellationToken;
+
+use super::{No, Whole, are_read, are_read_streamed, are_refusals, ask, chat, other, tokens};
+use crate::request;
+
+#[tokio::test]
+async fn replies_in_one_piece() {
+    let cases: [Whole; 3] = [
+        (
+            "OpenAI",
+            r#"{"id": "chatcmpl-a", "object": "chat.completion", "created": 1760000000, "model": "gpt-x-2026-01-01",
+                "choices": [{"index": 0, "message": {"role": "assistant", "content": "1. Who?", "refusal": null,
+                "annotations": []}, "logprobs": null, "finish_reason": "stop"}], "usage": {"prompt_tokens": 90,
+                "completion_tokens": 4, "total_tokens": 94, "prompt_tokens_details": {"cached_tokens": 64,
+                "audio_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0}}, "service_tier": "default",
+                "system_fingerprint": "fp_1"}"#,
+            "1. Who?",
+            Finish::Stop,
+            tokens(90, Some(64), 4),
+        ),
+        (
+            "OpenAI, a refusal",
+            r#"{"choices": [{"message": {"role": "assistant", "content": null, "refusal": "I can't help with that."},
+                "finish_reason": "stop"}], "usage": {"prompt_tokens": 9, "completion_tokens": 6}}"#,
+            "I can't help with that.",
+            other("refusal"),
+            tokens(9, None, 6),
+        ),
+        (
+            "Azure, filtered half-way",
+            r#"{"choices": [{"content_filter_results": {"violence": {"filtered": true, "severity": "high"}},
+                "finish_reason": "content_filter", "index": 0, "message": {"content": "1. Who", "role": "assistant"}}],
+                "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": {}}],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}}"#,
+            "1. Who",
+            other("content_filter"),
+            tokens(9, None, 3),
+        ),
+    ];
+    are_read(&cases).await;
+}
+
+#[tokio::test]
+async fn replies_in_streams() {
+    let cases: [Whole; 3] = [
+        (
+            "OpenAI",
+            "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\",\"refusal\":null},\
+             \"finish_reason\":null}],\"usage\":null}\n\n\
+             data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"4\"},\"finish_reason\":null}],\"usage\":null}\n\n\
+             data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"2\"},\"finish_reason\":null}],\"usage\":null}\n\n\
+             data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n\
+             data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,\"prompt_tokens_details\":\
+             {\"cached_tokens\":0}}}\n\ndata: [DONE]\n\n",
+            "42",
+            Finish::Stop,
+            tokens(9, Some(0), 2),
+        ),
+        (
+            "OpenAI, a refusal",
+            "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":null,\"refusal\":\"I can't \"}}]}\n\n\
+             data: {\"choices\":[{\"delta\":{\"refusal\":\"do that.\"}}]}\n\n\
+             data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+            "I can't do that.",
+            other("refusal"),
+            Usage::default(),
+        ),
+        (
+            "Azure, with a first event about filters",
+            "data: {\"choices\":[],\"created\":0,\"id\":\"\",\"model\":\"\",\"object\":\"\",\"prompt_filter_results\":[{\
+             \"prompt_index\":0,\"content_filter_results\":{}}]}\n\n\
+             data: {\"choices\":[{\"content_filter_results\":{},\"delta\":{\"content\":\"42\"},\"finish_reason\":null}]}\n\n\
+             data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n",
+            "42",
+            Finish::Stop,
+            Usage::default(),
+        ),
+    ];
+    are_read_streamed(&cases).await;
+}
+
+#[tokio::test]
+async fn refusals() {
+    let cases: [No; 6] = [
+        (
+            "OpenAI, key",
+            401,
+            r#"{"error": {"message": "Incorrect API key provided: sk-…", "type": "invalid_request_error", "param": null,
+                "code": "invalid_api_key"}}"#,
+            ErrorKind::Unauthorized,
+            "Incorrect API key",
+        ),
+        (
+            "OpenAI, credit",
+            429,
+            r#"{"error": {"message": "You exceeded your current quota.", "type": "insufficient_quota", "param": null,
+                "code": "insufficient_quota"}}"#,
+            ErrorKind::Unpaid,
+            "no credit left",
+        ),
+        (
+            "OpenAI, rate",
+            429,
+            r#"{"error": {"message": "Rate limit reached for gpt-x.", "type": "requests", "code": "rate_limit_exceeded"}}"#,
+            ErrorKind::RateLimited,
+            "Rate limit reached",
+        ),
+        (
+            "Azure, deployment",
+            404,
+            r#"{"error": {"code": "DeploymentNotFound", "message": "The API deployment for this resource does not exist."}}"#,
+            ErrorKind::NotFound,
+            "deployment for this resource",
+        ),
+        (
+            "Azure, filtered prompt",
+            400,
+            r#"{"error": {"message": "The response was filtered due to the prompt triggering the policy.", "type": null,
+                "param": "prompt", "code": "content_filter", "status": 400, "innererror": {"code":
+                "ResponsibleAIPolicyViolation"}}}"#,
+            ErrorKind::Refused,
+            "was filtered",
+        ),
+        (
+            "Azure, gateway",
+            429,
+            r#"{"statusCode": 429, "message": "Rate limit is exceeded. Try again in 7 seconds."}"#,
+            ErrorKind::RateLimited,
+            "Try again in 7 seconds",
+        ),
+    ];
+    are_refusals(&cases).await;
+}
+
+#[tokio::test]
+async fn azure_has_a_path_and_a_header_of_its_own() {
+    let teacher = Teacher::scripted([]).await.unwrap();
+    let workspace = divvy_testkit::workspace::Workspace::new();
+    let url = teacher.url().replace("/v1", "/openai/deployments/gpt-x?api-version=2026-01-01");
+    let api_key = ApiKey::File(workspace.write("key", "azure-secret"));
+    let config = HttpConfig { url, model: "teacher".into(), api_key, transfer: Transfer::Whole };
+    let reply = HttpChat::new(config).unwrap().complete(request("a"), CancellationToken::new()).await.unwrap();
+    assert_eq!(reply.text, "You said: a");
+    let asked = &teacher.asked()[0];
+    assert_eq!(asked.target, "/openai/deployments/gpt-x/chat/completions?api-version=2026-01-01");
+    assert_eq!((asked.api_key.as_deref(), asked.authorization.as_deref()), (Some("azure-secret"), None));
+}
+
+/// OpenAI's models that think have another word for the most tokens of a reply.
+#[tokio::test]
+async fn a_word_that_is_refused_is_replaced_and_remembered() {
+    let no = r#"{"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use
+        'max_completion_tokens' instead.", "type": "invalid_request_error", "param": "max_tokens"}}"#;
+    let teacher = Teacher::scripted([Step::raw(400, no)]).await.unwrap();
+    let chat = chat(&teacher, Transfer::Whole);
+    for text in ["a", "b"] {
+        chat.complete(request(text), CancellationToken::new()).await.unwrap();
+    }
+    let asked = teacher.asked();
+    let words: Vec<_> =
+        asked.iter().map(|asked| (&asked.body["max_tokens"], &asked.body["max_completion_tokens"])).collect();
+    let (none, most) = (&serde_json::Value::Null, &16.into());
+    assert_eq!(words, [(most, none), (none, most), (none, most)]);
+    // One that refuses both is asked twice and no more.
+    let stubborn = Teacher::scripted(vec![Step::raw(400, no); 9]).await.unwrap();
+    assert_eq!(ask(&stubborn, Transfer::Whole).await.unwrap_err().kind, ErrorKind::BadRequest);
+    assert_eq!(stubborn.asked().len(), 2);
+}

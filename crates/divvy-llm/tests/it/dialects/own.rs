@@ -1,0 +1,168 @@
+//! What people run themselves: vLLM, llama-server, Ollama, servers on FastAPI, and proxies before them.
+
+use divvy_core::chat::{Finish, Usage};
+use divvy_llm::ErrorKind;
+
+use super::{No, Whole, are_read, are_read_streamed, are_refusals, tokens};
+
+#[tokio::test]
+async fn replies_in_one_piece() {
+    let cases: [Whole; 6] = [
+        (
+            "vLLM, a model that thinks",
+            r#"{"id": "cmpl-1", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant",
+                "reasoning_content": "Six by seven.", "content": "\n\n42", "tool_calls": []}, "logprobs": null,
+                "finish_reason": "stop", "stop_reason": 151645}], "usage": {"prompt_tokens": 30, "total_tokens": 40,
+                "completion_tokens": 10, "prompt_tokens_details": null}, "prompt_logprobs": null,
+                "kv_transfer_params": null}"#,
+            "\n\n42",
+            Finish::Stop,
+            tokens(30, None, 10),
+        ),
+        (
+            "vLLM, cut while it thinks",
+            r#"{"choices": [{"message": {"role": "assistant", "reasoning_content": "Six by", "content": null},
+                "finish_reason": "length"}], "usage": {"prompt_tokens": 30, "completion_tokens": 16}}"#,
+            "",
+            Finish::Length,
+            tokens(30, None, 16),
+        ),
+        (
+            "llama-server",
+            r#"{"choices": [{"finish_reason": "length", "index": 0, "message": {"role": "assistant", "content": "4"}}],
+                "created": 1, "model": "m.gguf", "system_fingerprint": "b6000-abc", "object": "chat.completion",
+                "usage": {"completion_tokens": 1, "prompt_tokens": 12, "total_tokens": 13}, "id": "chatcmpl-x",
+                "timings": {"prompt_n": 12, "prompt_ms": 31.2, "predicted_n": 1, "predicted_ms": 8.5}}"#,
+            "4",
+            Finish::Length,
+            tokens(12, None, 1),
+        ),
+        (
+            "Ollama",
+            r#"{"id": "chatcmpl-7", "object": "chat.completion", "created": 1, "model": "m", "system_fingerprint":
+                "fp_ollama", "choices": [{"index": 0, "message": {"role": "assistant", "content": "42",
+                "reasoning": "hm"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 26, "completion_tokens": 3,
+                "total_tokens": 29}}"#,
+            "42",
+            Finish::Stop,
+            tokens(26, None, 3),
+        ),
+        (
+            "a proxy that counts in decimals and has lost the reason",
+            r#"{"choices": [{"message": {"content": "42"}, "finish_reason": null}],
+                "usage": {"prompt_tokens": 7.0, "completion_tokens": null, "prompt_tokens_details": "none"}}"#,
+            "42",
+            Finish::Stop,
+            Usage { tokens_in: Some(7), ..Usage::default() },
+        ),
+        (
+            "a server that counts nothing",
+            r#"{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}], "usage": null}"#,
+            "42",
+            Finish::Stop,
+            Usage::default(),
+        ),
+    ];
+    are_read(&cases).await;
+}
+
+#[tokio::test]
+async fn replies_in_streams() {
+    let cases: [Whole; 3] = [
+        (
+            "vLLM, which counts with every piece",
+            "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\",\"content\":\"\"}}],\"usage\":{\"prompt_tokens\":9,\
+             \"completion_tokens\":0}}\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"42\"},\"finish_reason\":\"length\",\
+             \"stop_reason\":null}],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":16}}\n\ndata: [DONE]\n\n",
+            "42",
+            Finish::Length,
+            tokens(9, None, 16),
+        ),
+        (
+            "llama-server, without a space and with carriage returns",
+            "data:{\"choices\":[{\"delta\":{\"content\":\"42\"},\"finish_reason\":null}]}\r\n\r\n\
+             data:{\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"timings\":{\"predicted_n\":2}}\r\n\r\n\
+             data:[DONE]\r\n\r\n",
+            "42",
+            Finish::Stop,
+            Usage::default(),
+        ),
+        (
+            "a server that ends without a word",
+            "data: {\"choices\":[{\"delta\":{\"content\":\"42\"},\"finish_reason\":null}]}\n\n\
+             data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\
+             \"completion_tokens\":2}}",
+            "42",
+            Finish::Stop,
+            tokens(1, None, 2),
+        ),
+    ];
+    are_read_streamed(&cases).await;
+}
+
+#[tokio::test]
+async fn refusals() {
+    let cases: [No; 9] = [
+        (
+            "vLLM, length",
+            400,
+            r#"{"object": "error", "message": "This model's maximum context length is 4096 tokens.", "type":
+                "BadRequestError", "param": null, "code": 400}"#,
+            ErrorKind::ContextTooLong,
+            "4096 tokens",
+        ),
+        (
+            "vLLM, with a 200",
+            200,
+            r#"{"object": "error", "message": "The engine is dead.", "type": "InternalServerError", "code": 500}"#,
+            ErrorKind::ServerError,
+            "The engine is dead",
+        ),
+        ("FastAPI, a sentence", 404, r#"{"detail": "Not Found"}"#, ErrorKind::NotFound, "HTTP 404: Not Found"),
+        (
+            "FastAPI, a list",
+            422,
+            r#"{"detail": [{"type": "extra_forbidden", "loc": ["body", "response_format"], "msg": "Extra inputs are not permitted",
+                "input": {}}]}"#,
+            ErrorKind::BadRequest,
+            "body.response_format: Extra inputs are not permitted",
+        ),
+        (
+            "llama-server, loading",
+            503,
+            r#"{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}"#,
+            ErrorKind::ServerError,
+            "Loading model",
+        ),
+        (
+            "llama-server, length",
+            400,
+            r#"{"error": {"code": 400, "message": "the request exceeds the available size", "type": "exceed_context_size_error",
+                "n_prompt_tokens": 9000, "n_ctx": 4096}}"#,
+            ErrorKind::ContextTooLong,
+            "exceeds the available size",
+        ),
+        (
+            "Ollama, model",
+            404,
+            r#"{"error": {"message": "model \"m\" not found, try pulling it first", "type": "api_error", "code": null}}"#,
+            ErrorKind::NotFound,
+            "try pulling it first",
+        ),
+        (
+            "Ollama, a bare sentence",
+            500,
+            r#"{"error": "llama runner process has terminated"}"#,
+            ErrorKind::ServerError,
+            "runner",
+        ),
+        (
+            "a proxy",
+            502,
+            "<html>\r\n<head><title>502 Bad\n Gateway</title></head>\r\n<body><center><h1>502</h1></center></body></html>",
+            ErrorKind::ServerError,
+            "HTTP 502: a page in HTML, `502 Bad Gateway`",
+        ),
+    ];
+    are_refusals(&cases).await;
+}
