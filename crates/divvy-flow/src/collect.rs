@@ -1,7 +1,7 @@
 //! Collect: the teacher's decompositions of every training and dev question. A recorded teacher costs nothing; a model
 //! is asked `samples` times. Every reply is in the store before it is parsed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use divvy_core::{
     chat::{Finish, Sampling},
@@ -179,18 +179,6 @@ fn unusable(finish: &Finish) -> String {
         Finish::Other(reason) => reason.replace('_', "-"),
         Finish::Stop | Finish::Length => "malformed".to_owned(),
     }
-}
-
-/// The teacher's call behind each item; none for a recorded teacher.
-///
-/// # Errors
-/// The store's, or an unreadable record.
-pub async fn calls(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
-    let settled = items::settled(context, Stage::Collect).await?;
-    let done = settled.into_iter().filter(|(_, row)| row.state == ItemState::Done);
-    let calls: Result<Vec<_>, FlowError> =
-        done.map(|(key, row)| Ok((key, items::payload::<Collected>(&row)?.call))).collect();
-    Ok(calls?.into_iter().filter_map(|(key, call)| Some((key, call?))).collect())
 }
 
 /// What was collected and is usable, in a stable order.

@@ -235,16 +235,6 @@ fn weigh(plan: &ScreenPlan, question: &Question, calls: &[Call]) -> Verdict {
     screening::verdict(KeepRule::new(plan.rule, Some(plan.threshold)), &grades)
 }
 
-/// The first call of the solver behind each item.
-///
-/// # Errors
-/// The store's.
-pub async fn calls(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
-    let settled = items::settled(context, Stage::Screen).await?;
-    let first = |(key, row): (ItemKey, ItemRow)| Some((key, row.calls.first()?.hex().to_owned()));
-    Ok(settled.into_iter().filter_map(first).collect())
-}
-
 /// Verdicts by item, kept and rejected.
 ///
 /// # Errors
