@@ -134,7 +134,12 @@ async fn one(session: &Session, context: &Context, stage: Stage) -> Result<(), F
         Stage::Collect => collect::run(context).await,
         Stage::Screen => screen::run(context).await,
         Stage::Train => train::run(context, &session.trainer).await,
-        Stage::Evaluate | Stage::Judge => evaluate::run(context).await,
+        Stage::Evaluate | Stage::Judge => {
+            session.hosts.watch();
+            let outcome = evaluate::run(context).await;
+            session.hosts.watched().iter().for_each(|told| context.progress.note(&format!("evaluate: {told}")));
+            outcome
+        }
     }
 }
 
