@@ -47,7 +47,9 @@ pub(crate) async fn run(place: &Place, asked: &Asked<'_>) -> anyhow::Result<()> 
     // Who is interrupted lets go of the files, and nothing of them is left.
     tokio::select! {
         written = written => written?,
-        _ = tokio::signal::ctrl_c() => return Err(FlowError::Interrupted.into()),
+        _ = tokio::signal::ctrl_c() => {
+            return Err(anyhow::Error::from(FlowError::Interrupted).context("no file was written"));
+        }
     }
     let without = sinks.iter().filter(|sink| sink.file.is_none()).map(|sink| sink.form.name());
     let without: Vec<&str> = without.collect();
