@@ -34,6 +34,14 @@ def row(rows, what, unit, ours, peer, peer_name, target, better):
                  "target": target, "better": better})
 
 
+def judge(rows):
+    """Writes beside each target "< N" whether it was met; the rows that missed theirs."""
+    for one in rows:
+        if one["target"]:
+            one["met"] = one["ours"] < float(one["target"].removeprefix("< "))
+    return [one for one in rows if one.get("met") is False]
+
+
 def finish(folder, rows, write, **more):
     report = {"date": datetime.date.today().isoformat(), "machine": machine(), **more, "rows": rows}
     text = json.dumps(report, indent=1, ensure_ascii=False)

@@ -3,7 +3,88 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::chat::{Message, Role};
+use crate::{
+    chat::{Message, Role},
+    graded::Kind,
+};
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    PromptCompletion,
+    Messages,
+    Sharegpt,
+    Alpaca,
+    Ids,
+    Preferences,
+}
+
+/// What a column of a table holds; any value may be missing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    Plain(Kind),
+    List(Box<Shape>),
+    Record(Vec<(&'static str, Shape)>),
+}
+
+impl Form {
+    pub const ALL: [Self; 6] =
+        [Self::PromptCompletion, Self::Messages, Self::Sharegpt, Self::Alpaca, Self::Ids, Self::Preferences];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PromptCompletion => "prompt-completion",
+            Self::Messages => "messages",
+            Self::Sharegpt => "sharegpt",
+            Self::Alpaca => "alpaca",
+            Self::Ids => "ids",
+            Self::Preferences => "preferences",
+        }
+    }
+
+    /// What a row of this form holds, for a table that has to know before the first one comes.
+    #[must_use]
+    pub fn columns(self) -> Vec<(&'static str, Shape)> {
+        let said = || list(Shape::Record(vec![("role", TEXT), ("content", TEXT)]));
+        let turns = || list(Shape::Record(vec![("from", TEXT), ("value", TEXT)]));
+        let mut columns = match self {
+            Self::PromptCompletion => vec![("prompt", said()), ("completion", said())],
+            Self::Messages => vec![("messages", said())],
+            Self::Sharegpt => vec![("conversations", turns())],
+            Self::Alpaca => vec![("instruction", TEXT), ("input", TEXT), ("output", TEXT)],
+            Self::Ids => vec![("input_ids", list(INTEGER)), ("labels", list(INTEGER))],
+            Self::Preferences => vec![("prompt", said()), ("chosen", said()), ("rejected", said())],
+        };
+        let source = match self {
+            Self::Preferences => Shape::Record(vec![("chosen", source()), ("rejected", source())]),
+            _ => source(),
+        };
+        columns.extend([("id", TEXT), ("divvy", source)]);
+        columns
+    }
+}
+
+const TEXT: Shape = Shape::Plain(Kind::Text);
+const INTEGER: Shape = Shape::Plain(Kind::Integer);
+
+fn list(element: Shape) -> Shape {
+    Shape::List(Box::new(element))
+}
+
+/// The columns of a [`Provenance`].
+fn source() -> Shape {
+    Shape::Record(vec![
+        ("plan", TEXT),
+        ("target", TEXT),
+        ("teacher", TEXT),
+        ("author", TEXT),
+        ("sample", INTEGER),
+        ("call", TEXT),
+        ("pass_rate", Shape::Plain(Kind::Float)),
+        ("prompt_id", TEXT),
+    ])
+}
 
 /// A row as a student learns it.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,16 +238,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_preference_names_both_sources() {
-        let pair = Preference {
+    fn pair() -> Preference {
+        Preference {
             id: "q".into(),
             prompt: vec![Message::user("How many?")],
             chosen: "1. Which?".into(),
             rejected: "Hm.".into(),
             provenance: [provenance(2), provenance(0)],
-        };
-        let json = pair.json();
+        }
+    }
+
+    /// Nothing of a value is left out by its shape.
+    fn fits(value: &Value, shape: &Shape) -> bool {
+        match (value, shape) {
+            (Value::Object(object), Shape::Record(fields)) => {
+                let known = |(key, value): (&String, &Value)| {
+                    fields.iter().any(|(name, shape)| name == key && fits(value, shape))
+                };
+                object.len() == fields.len() && object.iter().all(known)
+            }
+            (Value::Array(items), Shape::List(element)) => items.iter().all(|item| fits(item, element)),
+            (Value::String(_), Shape::Plain(Kind::Text)) => true,
+            (Value::Number(number), Shape::Plain(Kind::Integer)) => number.is_i64(),
+            (Value::Number(number), Shape::Plain(Kind::Float)) => number.is_f64(),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn a_form_tells_its_columns_before_it_has_rows() {
+        let row = row();
+        for form in Form::ALL {
+            let value = match form {
+                Form::PromptCompletion => row.prompt_completion(),
+                Form::Messages => row.messages(),
+                Form::Sharegpt => row.sharegpt(),
+                Form::Alpaca => row.alpaca(),
+                Form::Ids => row.ids(&[5, 6], &[7, 2]),
+                Form::Preferences => pair().json(),
+            };
+            assert!(fits(&value, &Shape::Record(form.columns())), "{}: {value}", form.name());
+        }
+    }
+
+    #[test]
+    fn a_preference_names_both_sources() {
+        let json = pair().json();
         assert_eq!(
             (&json["chosen"][0]["content"], &json["rejected"][0]["content"]),
             (&json!("1. Which?"), &json!("Hm."))

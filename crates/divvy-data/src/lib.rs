@@ -5,6 +5,7 @@
 //! decodes and counts, and says which file and line was wrong. It never talks to a model. Modules are listed in
 //! reading order.
 
+pub mod beside;
 pub mod models;
 pub mod questions;
 pub mod rows;

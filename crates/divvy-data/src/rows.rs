@@ -1,5 +1,5 @@
-//! Files out: JSON objects as JSONL, or as Parquet with a text column for each key. Written beside the target and renamed,
-//! so that half a file is never visible.
+//! Rows out, one by one: JSON objects as JSONL, or as Parquet with a column for each key, nested as they are. Any number of them in
+//! the memory of a few. Written beside the target and renamed, so that half a file is never visible.
 
 use std::{
     fs::File,
@@ -7,123 +7,163 @@ use std::{
     path::Path,
 };
 
+use divvy_core::export::Shape;
 use serde_json::Value;
 
-/// Writes the rows to a `.jsonl` or `.parquet` file that is not there yet.
+use crate::{
+    beside::{Beside, cannot},
+    table::Table,
+};
+
+/// A file of rows that is being written. One that is let go before it is finished is gone.
+pub struct RowsFile {
+    names: Vec<&'static str>,
+    out: Out,
+}
+
+enum Out {
+    Lines(BufWriter<File>, Beside),
+    Table(Box<Table>),
+}
+
+/// Says no to a file that rows cannot go to.
 ///
 /// # Errors
-/// A sentence that names the file: another ending, a file that exists, a disk that is full.
-pub fn write(path: &Path, rows: &[Value]) -> Result<(), String> {
-    let fail = |error: &dyn std::fmt::Display| format!("cannot write `{}`: {error}", path.display());
+/// A sentence that names the file: another ending, a file that exists.
+pub fn check(path: &Path) -> Result<(), String> {
+    if !matches!(ending(path), "jsonl" | "parquet") {
+        return Err(format!("`{}` should end in .jsonl or .parquet", path.display()));
+    }
     if path.exists() {
         return Err(format!("`{}` is already there; name a new file", path.display()));
     }
-    let partial = path.with_extension("partial");
-    let written = match path.extension().and_then(std::ffi::OsStr::to_str) {
-        Some("jsonl") => jsonl(&partial, rows).map_err(|error| fail(&error)),
-        Some("parquet") => parquet(&partial, rows).map_err(|error| fail(&error)),
-        _ => return Err(format!("`{}` should end in .jsonl or .parquet", path.display())),
-    };
-    let renamed = written.and_then(|()| std::fs::rename(&partial, path).map_err(|error| fail(&error)));
-    if renamed.is_err() {
-        // What is half written helps nobody; the error says what happened.
-        let _ = std::fs::remove_file(&partial);
-    }
-    renamed
+    Ok(())
 }
 
-fn jsonl(path: &Path, rows: &[Value]) -> std::io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
-    for row in rows {
-        serde_json::to_writer(&mut file, row)?;
-        file.write_all(b"\n")?;
-    }
-    file.into_inner().map_err(|error| error.into_error())?.sync_all()
+fn ending(path: &Path) -> &str {
+    path.extension().and_then(std::ffi::OsStr::to_str).unwrap_or_default()
 }
 
-#[cfg(feature = "parquet")]
-fn parquet(path: &Path, rows: &[Value]) -> Result<(), String> {
-    use parquet::{basic::Compression, errors::ParquetError, file::properties::WriterProperties};
-    let columns: std::collections::BTreeSet<&str> =
-        rows.iter().filter_map(Value::as_object).flat_map(|row| row.keys().map(String::as_str)).collect();
-    let write = || -> Result<(), ParquetError> {
-        let fields: String = columns.iter().map(|name| format!("OPTIONAL BYTE_ARRAY {name} (UTF8); ")).collect();
-        let schema = parquet::schema::parser::parse_message_type(&format!("message rows {{ {fields}}}"))?;
-        let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-        let file = File::create(path)?;
-        let mut writer = parquet::file::writer::SerializedFileWriter::new(file, schema.into(), properties.into())?;
-        for group in rows.chunks(ROWS_A_GROUP) {
-            row_group(&mut writer, &columns, group)?;
+impl RowsFile {
+    /// A `.parquet` file, or else JSONL.
+    ///
+    /// # Errors
+    /// A sentence that names the file, or the feature that this divvy was built without.
+    pub fn create(path: &Path, columns: &[(&'static str, Shape)]) -> Result<Self, String> {
+        let out = if ending(path) == "parquet" {
+            Out::Table(Box::new(Table::create(path, columns)?))
+        } else {
+            let (beside, file) = Beside::create(path).map_err(|error| cannot(path, &error))?;
+            Out::Lines(BufWriter::new(file), beside)
+        };
+        Ok(Self { names: columns.iter().map(|(name, _)| *name).collect(), out })
+    }
+
+    /// # Errors
+    /// A sentence that names the file: a disk that is full.
+    pub fn add(&mut self, mut row: Value) -> Result<(), String> {
+        match &mut self.out {
+            Out::Lines(file, beside) => line(file, &row).map_err(|error| beside.cannot(&error)),
+            Out::Table(table) => table.add(vec![self.names.iter().map(|name| row[*name].take()).collect()]),
         }
-        Ok(writer.into_inner()?.sync_all()?)
-    };
-    write().map_err(|error| error.to_string())
-}
-
-/// Rows in one row group: bounds what a reader holds at once.
-#[cfg(feature = "parquet")]
-const ROWS_A_GROUP: usize = 1 << 14;
-
-#[cfg(feature = "parquet")]
-fn row_group(
-    writer: &mut parquet::file::writer::SerializedFileWriter<File>,
-    columns: &std::collections::BTreeSet<&str>,
-    rows: &[Value],
-) -> Result<(), parquet::errors::ParquetError> {
-    use parquet::data_type::{ByteArray, ByteArrayType};
-    let mut group = writer.next_row_group()?;
-    for name in columns {
-        let texts: Vec<Option<String>> = rows.iter().map(|row| text(row.get(name)?)).collect();
-        let present: Vec<i16> = texts.iter().map(|text| i16::from(text.is_some())).collect();
-        let bytes: Vec<ByteArray> = texts.iter().flatten().map(|text| ByteArray::from(text.as_str())).collect();
-        let mut column =
-            group.next_column()?.ok_or_else(|| parquet::errors::ParquetError::General("no column".into()))?;
-        column.typed::<ByteArrayType>().write_batch(&bytes, Some(&present), None)?;
-        column.close()?;
     }
-    group.close().map(drop)
-}
 
-/// A text as it is, anything else as JSON.
-#[cfg(feature = "parquet")]
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
+    /// The file is whole and on the disk; what is left is to give it its name.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub fn finish(self) -> Result<Beside, String> {
+        match self.out {
+            Out::Lines(file, beside) => {
+                let whole = file.into_inner().map_err(|error| error.into_error()).and_then(|file| file.sync_all());
+                whole.map_err(|error| beside.cannot(&error))?;
+                Ok(beside)
+            }
+            Out::Table(table) => table.end(),
+        }
     }
 }
 
-#[cfg(not(feature = "parquet"))]
-fn parquet(_path: &Path, _rows: &[Value]) -> Result<(), String> {
-    Err("this divvy was built without the `parquet` feature; write JSONL".to_owned())
+fn line(file: &mut impl Write, row: &Value) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *file, row)?;
+    file.write_all(b"\n")
 }
 
 #[cfg(test)]
 mod tests {
+    use divvy_core::graded::Kind;
     use serde_json::json;
 
     use super::*;
 
-    fn values(path: &Path) -> Vec<Value> {
-        crate::questions::raw::read_rows(path).unwrap().map(|row| row.unwrap().value.unwrap()).collect()
+    fn columns() -> Vec<(&'static str, Shape)> {
+        let part = Shape::Record(vec![("n", Shape::Plain(Kind::Float)), ("who", Shape::Plain(Kind::Text))]);
+        vec![
+            ("id", Shape::Plain(Kind::Text)),
+            ("ids", Shape::List(Box::new(Shape::Plain(Kind::Integer)))),
+            ("from", part),
+        ]
+    }
+
+    fn rows() -> Vec<Value> {
+        vec![
+            json!({"id": "a", "ids": [1, 2], "from": {"n": 0.5, "who": null}}),
+            json!({"id": "b", "ids": [], "from": {"n": null, "who": "x"}}),
+        ]
+    }
+
+    fn written(path: &Path) -> Result<Beside, String> {
+        let mut file = RowsFile::create(path, &columns())?;
+        rows().into_iter().try_for_each(|row| file.add(row))?;
+        file.finish()
+    }
+
+    fn files(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
     }
 
     #[test]
     fn what_is_written_is_read_back_and_nothing_is_overwritten() {
         let folder = tempfile::tempdir().unwrap();
-        let rows = [json!({"id": "a", "ids": [1, 2], "n": 0.5}), json!({"id": "b", "ids": []})];
         for name in ["rows.jsonl", "rows.parquet"] {
             let path = folder.path().join(name);
-            write(&path, &rows).unwrap();
-            assert!(write(&path, &rows).unwrap_err().contains("is already there"));
-            let read = values(&path);
-            assert_eq!((read.len(), &read[0]["id"], &read[1]["id"]), (2, &json!("a"), &json!("b")), "{name}");
+            check(&path).unwrap();
+            let whole = written(&path).unwrap();
+            assert!(!path.exists(), "it has no name yet");
+            whole.rename().unwrap();
+            let read = crate::questions::raw::read_rows(&path).unwrap();
+            let read: Vec<Value> = read.map(|row| row.unwrap().value.unwrap()).collect();
+            assert_eq!(read, rows(), "{name}");
+            assert!(check(&path).unwrap_err().contains("is already there"));
         }
-        let text = values(&folder.path().join("rows.parquet"));
-        assert_eq!((&text[0]["ids"], &text[0]["n"], &text[1]["n"]), (&json!("[1,2]"), &json!("0.5"), &Value::Null));
-        assert!(write(&folder.path().join("rows.txt"), &rows).unwrap_err().contains(".jsonl or .parquet"));
-        assert!(write(&folder.path().join("no/rows.jsonl"), &rows).unwrap_err().contains("cannot write"));
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "no halves are left");
+        assert!(check(&folder.path().join("rows.txt")).unwrap_err().contains(".jsonl or .parquet"));
+        assert!(written(&folder.path().join("no/rows.jsonl")).err().unwrap().contains("cannot write"));
+        assert_eq!(files(folder.path()), 2, "no halves are left");
+    }
+
+    #[test]
+    fn what_is_let_go_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["rows.jsonl", "rows.parquet"] {
+            let mut file = RowsFile::create(&folder.path().join(name), &columns()).unwrap();
+            rows().into_iter().try_for_each(|row| file.add(row)).unwrap();
+            assert_eq!(files(folder.path()), 1);
+            drop(file);
+            assert_eq!(files(folder.path()), 0, "{name}");
+            drop(written(&folder.path().join(name)).unwrap());
+            assert_eq!(files(folder.path()), 0, "{name}, whole but without its name");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["rows.jsonl", "rows.parquet"] {
+            std::os::unix::fs::symlink("/dev/full", folder.path().join(format!("{name}.partial"))).unwrap();
+            let error = written(&folder.path().join(name)).err().unwrap();
+            assert!(error.contains("cannot write") && error.contains(name), "{error}");
+            assert_eq!(files(folder.path()), 0, "{name}");
+        }
     }
 }

@@ -1,74 +1,64 @@
 //! A table out, as Parquet with typed columns, a part at a time: any number of rows in the memory of a few thousand. Written
 //! beside the target and renamed when it is whole.
 
-use std::path::{Path, PathBuf};
+#[cfg(feature = "parquet")]
+mod leaves;
 
-use divvy_core::graded::Kind;
+use std::path::Path;
+
+use divvy_core::export::Shape;
 use serde_json::Value;
 
-/// Rows in one row group: bounds what a writer and a reader hold at once.
+use crate::beside::Beside;
+#[cfg(feature = "parquet")]
+use crate::beside::cannot;
+
+/// Rows in one row group, and plain values in it: bound what a writer and a reader hold at once.
 #[cfg(feature = "parquet")]
 const ROWS_A_GROUP: usize = 1 << 12;
+#[cfg(feature = "parquet")]
+const VALUES_A_GROUP: usize = 1 << 20;
 
-/// A Parquet file that is being written.
+/// A Parquet file that is being written. One that is let go before it is finished is gone.
+#[cfg(feature = "parquet")]
 pub struct Table {
-    path: PathBuf,
-    #[cfg(feature = "parquet")]
-    columns: Vec<(&'static str, Kind)>,
-    #[cfg(feature = "parquet")]
+    columns: Vec<(&'static str, Shape)>,
     waiting: Vec<Vec<Value>>,
-    #[cfg(feature = "parquet")]
+    /// Plain values in those.
+    values: usize,
     writer: parquet::file::writer::SerializedFileWriter<std::fs::File>,
+    beside: Beside,
 }
 
+#[cfg(feature = "parquet")]
 impl Table {
     /// # Errors
-    /// A sentence that names the file, or the feature that this divvy was built without.
-    #[cfg(feature = "parquet")]
-    pub fn create(path: &Path, columns: &[(&'static str, Kind)]) -> Result<Self, String> {
+    /// A sentence that names the file.
+    pub fn create(path: &Path, columns: &[(&'static str, Shape)]) -> Result<Self, String> {
         use parquet::{basic::Compression, file::properties::WriterProperties, file::writer::SerializedFileWriter};
-        let field = |(name, kind): &(&str, Kind)| match kind {
-            Kind::Text => format!("OPTIONAL BYTE_ARRAY {name} (UTF8); "),
-            Kind::Bool => format!("OPTIONAL BOOLEAN {name}; "),
-            Kind::Integer => format!("OPTIONAL INT64 {name}; "),
-            Kind::Float => format!("OPTIONAL DOUBLE {name}; "),
-        };
-        let fields: String = columns.iter().map(field).collect();
+        let (beside, file) = Beside::create(path).map_err(|error| cannot(path, &error))?;
         let make = || -> Result<_, parquet::errors::ParquetError> {
-            let schema = parquet::schema::parser::parse_message_type(&format!("message rows {{ {fields}}}"))?;
+            let schema = parquet::schema::parser::parse_message_type(&leaves::schema(columns))?;
             let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-            SerializedFileWriter::new(std::fs::File::create(partial(path))?, schema.into(), properties.into())
+            SerializedFileWriter::new(file, schema.into(), properties.into())
         };
         let writer = make().map_err(|error| cannot(path, &error))?;
-        Ok(Self { path: path.to_owned(), columns: columns.to_vec(), waiting: Vec::new(), writer })
-    }
-
-    /// # Errors
-    /// This divvy was built without the feature.
-    #[cfg(not(feature = "parquet"))]
-    pub fn create(_path: &Path, _columns: &[(&'static str, Kind)]) -> Result<Self, String> {
-        Err("this divvy was built without the `parquet` feature; write CSV".to_owned())
+        Ok(Self { columns: columns.to_vec(), waiting: Vec::new(), values: 0, writer, beside })
     }
 
     /// Rows with a value for each column.
     ///
     /// # Errors
     /// A sentence that names the file: a disk that is full.
-    #[cfg(feature = "parquet")]
     pub fn add(&mut self, rows: Vec<Vec<Value>>) -> Result<(), String> {
-        self.waiting.extend(rows);
-        while self.waiting.len() >= ROWS_A_GROUP {
-            let rest = self.waiting.split_off(ROWS_A_GROUP);
-            let group = std::mem::replace(&mut self.waiting, rest);
-            self.group(&group).map_err(|error| cannot(&self.path, &error))?;
+        // Row by row: where a group ends does not hang on the parts in which they come.
+        for row in rows {
+            self.values += row.iter().map(leaves::count).sum::<usize>();
+            self.waiting.push(row);
+            if self.waiting.len() >= ROWS_A_GROUP || self.values >= VALUES_A_GROUP {
+                self.group().map_err(|error| self.beside.cannot(&error))?;
+            }
         }
-        Ok(())
-    }
-
-    /// # Errors
-    /// None: there is no such table.
-    #[cfg(not(feature = "parquet"))]
-    pub fn add(&mut self, _rows: Vec<Vec<Value>>) -> Result<(), String> {
         Ok(())
     }
 
@@ -77,66 +67,55 @@ impl Table {
     /// # Errors
     /// A sentence that names the file.
     pub fn finish(self) -> Result<(), String> {
-        let path = self.path.clone();
-        #[cfg(feature = "parquet")]
-        self.end().map_err(|error| cannot(&path, &error))?;
-        std::fs::rename(partial(&path), &path).map_err(|error| cannot(&path, &error))
+        self.end()?.rename()
     }
 
-    #[cfg(feature = "parquet")]
-    fn end(mut self) -> Result<(), parquet::errors::ParquetError> {
-        let rest = std::mem::take(&mut self.waiting);
-        if !rest.is_empty() {
-            self.group(&rest)?;
-        }
-        Ok(self.writer.into_inner()?.sync_all()?)
+    /// The file is whole and on the disk.
+    pub(crate) fn end(mut self) -> Result<Beside, String> {
+        let last = if self.waiting.is_empty() { Ok(()) } else { self.group() };
+        let whole = last.and_then(|()| Ok(self.writer.into_inner()?.sync_all()?));
+        whole.map_err(|error| self.beside.cannot(&error))?;
+        Ok(self.beside)
     }
 
-    #[cfg(feature = "parquet")]
-    fn group(&mut self, rows: &[Vec<Value>]) -> Result<(), parquet::errors::ParquetError> {
-        use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
-        let mut group = self.writer.next_row_group()?;
-        for (at, (_, kind)) in self.columns.iter().enumerate() {
-            let values = rows.iter().map(|row| &row[at]);
-            let mut column =
-                group.next_column()?.ok_or_else(|| parquet::errors::ParquetError::General("no column".into()))?;
-            match kind {
-                Kind::Text => {
-                    write::<ByteArrayType>(&mut column, values, |value| Some(ByteArray::from(value.as_str()?)))
-                }
-                Kind::Bool => write::<BoolType>(&mut column, values, Value::as_bool),
-                Kind::Integer => write::<Int64Type>(&mut column, values, Value::as_i64),
-                Kind::Float => write::<DoubleType>(&mut column, values, Value::as_f64),
-            }?;
-            column.close()?;
-        }
-        group.close().map(drop)
+    fn group(&mut self) -> Result<(), parquet::errors::ParquetError> {
+        self.values = 0;
+        leaves::write_group(&mut self.writer, &self.columns, &std::mem::take(&mut self.waiting))
     }
 }
 
-/// A value that is not of the column's kind is missing.
-#[cfg(feature = "parquet")]
-fn write<'v, T: parquet::data_type::DataType>(
-    column: &mut parquet::file::writer::SerializedColumnWriter<'_>,
-    values: impl Iterator<Item = &'v Value>,
-    read: impl Fn(&Value) -> Option<T::T>,
-) -> Result<(), parquet::errors::ParquetError> {
-    let values: Vec<Option<T::T>> = values.map(read).collect();
-    let present: Vec<i16> = values.iter().map(|value| i16::from(value.is_some())).collect();
-    let values: Vec<T::T> = values.into_iter().flatten().collect();
-    column.typed::<T>().write_batch(&values, Some(&present), None).map(drop)
-}
+/// There is none in this divvy.
+#[cfg(not(feature = "parquet"))]
+pub struct Table(std::convert::Infallible);
 
-fn partial(path: &Path) -> PathBuf {
-    path.with_extension("parquet.partial")
-}
+#[cfg(not(feature = "parquet"))]
+impl Table {
+    /// # Errors
+    /// This divvy was built without the feature.
+    pub fn create(_path: &Path, _columns: &[(&'static str, Shape)]) -> Result<Self, String> {
+        Err("this divvy was built without the `parquet` feature; write JSONL or CSV".to_owned())
+    }
 
-fn cannot(path: &Path, error: &dyn std::fmt::Display) -> String {
-    format!("cannot write `{}`: {error}", path.display())
+    /// # Errors
+    /// None: there is no such table.
+    pub fn add(&mut self, _rows: Vec<Vec<Value>>) -> Result<(), String> {
+        match self.0 {}
+    }
+
+    /// # Errors
+    /// None: there is no such table.
+    pub fn finish(self) -> Result<(), String> {
+        match self.0 {}
+    }
+
+    pub(crate) fn end(self) -> Result<Beside, String> {
+        match self.0 {}
+    }
 }
 
 #[cfg(all(test, feature = "parquet"))]
 mod tests {
+    use divvy_core::graded::Kind;
     use serde_json::json;
 
     use super::*;
@@ -146,6 +125,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rows.parquet");
         let columns = [("id", Kind::Text), ("right", Kind::Bool), ("n", Kind::Integer), ("share", Kind::Float)];
+        let columns = columns.map(|(name, kind)| (name, Shape::Plain(kind)));
         let row = |n: usize| {
             let known = n.is_multiple_of(2);
             vec![json!(n.to_string()), json!(known), json!(known.then_some(n)), json!(n as f64 / 2.0)]
@@ -167,7 +147,45 @@ mod tests {
 
     #[test]
     fn a_folder_that_is_not_there_is_named() {
-        let error = Table::create(Path::new("/nowhere/rows.parquet"), &[("id", Kind::Text)]).err().unwrap();
+        let error =
+            Table::create(Path::new("/nowhere/rows.parquet"), &[("id", Shape::Plain(Kind::Text))]).err().unwrap();
         assert!(error.contains("/nowhere/rows.parquet"), "{error}");
+    }
+
+    fn texts() -> Shape {
+        Shape::List(Box::new(Shape::Plain(Kind::Text)))
+    }
+
+    /// Lists in records in lists, empty and missing at every depth, beside each other.
+    #[test]
+    fn nested_columns_are_read_back_as_they_were() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rows.parquet");
+        let turn = Shape::Record(vec![
+            ("who", Shape::Plain(Kind::Text)),
+            ("said", texts()),
+            ("n", Shape::Plain(Kind::Integer)),
+        ]);
+        let columns = [("turns", Shape::List(Box::new(turn))), ("words", texts()), ("id", Shape::Plain(Kind::Integer))];
+        let rows = [
+            json!([[{"who": "a", "said": ["x", "y"], "n": 1}, {"who": "b", "said": [], "n": null}], ["w"], 0]),
+            json!([[], [], 1]),
+            json!([null, null, 2]),
+            json!([[{"who": null, "said": null, "n": 3}, null, {"who": "c", "said": ["z", null], "n": -4}], ["v", "u", null], 3]),
+            json!([[{"who": "d", "said": ["t"], "n": 5}], null, null]),
+        ];
+        let mut table = Table::create(&path, &columns).unwrap();
+        // More than a group has.
+        for _ in 0..1000 {
+            table.add(rows.iter().map(|row| row.as_array().unwrap().clone()).collect()).unwrap();
+        }
+        table.finish().unwrap();
+        let read: Vec<Value> =
+            crate::questions::raw::read_rows(&path).unwrap().map(|row| row.unwrap().value.unwrap()).collect();
+        assert_eq!(read.len(), 5000);
+        for (at, row) in read.iter().enumerate() {
+            let expect = &rows[at % 5];
+            assert_eq!(row, &json!({"turns": expect[0], "words": expect[1], "id": expect[2]}), "row {at}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! is asked `samples` times. Every reply is in the store before it is parsed. Where the screening stops when enough is kept, it
 //! has decompositions collected as it goes on ([`crate::screen`]).
 
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use divvy_core::{
     chat::{Finish, Sampling},
@@ -221,18 +221,6 @@ fn unusable(finish: &Finish) -> String {
         Finish::Other(reason) => reason.replace('_', "-"),
         Finish::Stop | Finish::Length => "malformed".to_owned(),
     }
-}
-
-/// The teacher's call behind each item; none for a recorded teacher.
-///
-/// # Errors
-/// The store's, or an unreadable record.
-pub async fn calls(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
-    let settled = items::settled(context, Stage::Collect).await?;
-    let done = settled.into_iter().filter(|(_, row)| row.state == ItemState::Done);
-    let calls: Result<Vec<_>, FlowError> =
-        done.map(|(key, row)| Ok((key, items::payload::<Collected>(&row)?.call))).collect();
-    Ok(calls?.into_iter().filter_map(|(key, call)| Some((key, call?))).collect())
 }
 
 /// What was collected and is usable, in a stable order.

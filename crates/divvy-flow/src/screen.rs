@@ -26,7 +26,7 @@ use divvy_core::{
     screening::{self, KeepRule},
 };
 use divvy_llm::{Call, ChatError, ErrorKind};
-use divvy_store::{ItemRow, Places, Unit};
+use divvy_store::{Places, Unit};
 use futures::future::join_all;
 
 use self::groups::Groups;
@@ -239,16 +239,6 @@ fn weigh(plan: &ScreenPlan, question: &Question, calls: &[Call]) -> Verdict {
     let grade = |(reply, finish): &(&str, &Finish)| scorers::grade(question.scorer, reply, finish, &question.golds);
     let grades: Vec<Grade> = replies.iter().map(grade).collect();
     screening::verdict(KeepRule::new(plan.rule, Some(plan.threshold)), &grades)
-}
-
-/// The first call of the solver behind each item.
-///
-/// # Errors
-/// The store's.
-pub async fn calls(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
-    let settled = items::settled(context, Stage::Screen).await?;
-    let first = |(key, row): (ItemKey, ItemRow)| Some((key, row.calls.first()?.hex().to_owned()));
-    Ok(settled.into_iter().filter_map(first).collect())
 }
 
 /// Verdicts by item, kept and rejected.

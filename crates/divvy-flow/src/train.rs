@@ -1,7 +1,7 @@
 //! Train: every student of the plan learns what its target says: to decompose, to answer, or both. A student that was trained on the same rows with the same settings is found, not trained again.
 
 pub(crate) mod asked;
-mod mix;
+pub(crate) mod mix;
 pub(crate) mod rows;
 mod sweep;
 

@@ -67,6 +67,7 @@ fn push_set(text: &mut String, results: &Results, heading: &str) {
         quality::table(results),
         tables::steps_across(results),
         slices::answers(results),
+        slices::subquestions(results),
         slices::passages(results),
         efficiency::table(results),
     ];

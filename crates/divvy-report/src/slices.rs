@@ -1,5 +1,5 @@
-//! The tables of slices: accuracy by kind of answer and by passage, each with its n and its interval. Steps are in
-//! `tables`.
+//! The tables of slices: accuracy by kind of answer, by passage and by the teacher's number of subquestions, each with its n and its
+//! interval. Steps that are known are in `tables`.
 
 use std::collections::BTreeMap;
 
@@ -18,6 +18,13 @@ const PASSAGES: usize = 12;
 pub(crate) fn answers(results: &Results) -> Option<Table> {
     let caption = "Accuracy (%) by kind of answer, with its 95 % interval";
     across(results, ("answers", caption), "Arm (answer)", |arm| &arm.by_answer).filter(|table| table.columns.len() > 2)
+}
+
+/// A column a number; `None` where the data set itself says how many steps a question takes, or no teacher decomposed it.
+pub(crate) fn subquestions(results: &Results) -> Option<Table> {
+    let caption =
+        "Accuracy (%) by the teacher's number of subquestions, as no gold steps are known, with its 95 % interval";
+    across(results, ("subquestions", caption), "Arm (subquestions)", |arm| &arm.by_subquestions)
 }
 
 /// The passages with most questions; `None` where none is shared.

@@ -186,7 +186,7 @@ pub(crate) enum Command {
     },
     /// Write a trained student as other programs load it (an adapter, merged weights, GGUF), or its training rows
     #[command(
-        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --format safetensors --out sd-r\n  divvy export recipes/quickstart.toml --student sd-r --format gguf --out sd-r-gguf\n  divvy export recipes/quickstart.toml --student sd-r --for vllm --out sd-r-vllm\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet"
+        after_help = "Examples:\n  divvy export recipes/quickstart.toml --student sd-r --out sd-r-adapter\n  divvy export recipes/quickstart.toml --student sd-r --format safetensors --out sd-r\n  divvy export recipes/quickstart.toml --student sd-r --format gguf --out sd-r-gguf\n  divvy export recipes/quickstart.toml --student sd-r --for vllm --out sd-r-vllm\n  divvy export recipes/quickstart.toml --student sd-r --rows messages --out sd-r.jsonl\n  divvy export my-task.toml --student sd-r --rows preferences --out pairs.parquet\n  divvy export my-task.toml --student sd-r --rows messages,ids,preferences --parquet --out rows/"
     )]
     Export {
         #[command(flatten)]
@@ -203,10 +203,13 @@ pub(crate) enum Command {
         /// What this program needs to serve the student; prints the commands that start it
         #[arg(long = "for", value_name = "ENGINE", conflicts_with_all = ["format", "rows"])]
         engine: Option<ServingEngine>,
-        /// The rows that the student learns from, in this form, instead of the student
-        #[arg(long, value_name = "FORM")]
-        rows: Option<RowForm>,
-        /// Folder to write; with --rows a .jsonl or .parquet file
+        /// The rows that the student learns from, in this form, instead of the student; several forms with commas between them
+        #[arg(long, value_name = "FORM", value_delimiter = ',')]
+        rows: Vec<RowForm>,
+        /// Rows in a folder as Parquet files; without, they are JSONL
+        #[arg(long, requires = "rows")]
+        parquet: bool,
+        /// Folder to write; with one form of --rows a .jsonl or .parquet file
         #[arg(long, value_name = "PATH")]
         out: PathBuf,
     },

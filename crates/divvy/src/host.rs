@@ -2,10 +2,13 @@
 //! A base is loaded once, when first asked, whatever number of adapters run on it; requests of all arms share its batch. Models
 //! take turns, a step each: so a step has the whole machine, and what it took is what the replies in it cost.
 
+mod hours;
+
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc as std_mpsc},
+    time::Instant,
 };
 
 use divvy_core::chat::ChatRequest;
@@ -20,6 +23,8 @@ use divvy_student::{
 use futures::stream::StreamExt;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use self::hours::Hours;
 
 /// Every model in use. One that is trained from and asked in 8 bits is loaded in both forms.
 #[derive(Default)]
@@ -46,7 +51,10 @@ type Slot = Arc<OnceLock<Result<Arc<Model>, String>>>;
 
 #[derive(Clone)]
 struct Host {
+    name: String,
+    batch: usize,
     work: std_mpsc::Sender<Work>,
+    hours: Arc<Hours>,
 }
 
 /// One request on its way to the engine's thread.
@@ -87,6 +95,21 @@ impl Hosts {
         })
     }
 
+    /// From now on it counts how the engines' time goes.
+    pub(crate) fn watch(&self) {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.values().for_each(|host| host.hours.begin_anew(Instant::now()));
+    }
+
+    /// How it went, a sentence for each engine that was asked.
+    pub(crate) fn watched(&self) -> Vec<String> {
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told: Vec<String> =
+            threads.values().filter_map(|host| host.hours.told(&host.name, host.batch)).collect();
+        told.sort();
+        told
+    }
+
     /// A chat with a model, perhaps under an adapter (a PEFT directory). Nothing is loaded yet.
     pub(crate) fn chat(self: &Arc<Self>, name: &str, form: Form, adapter: Option<PathBuf>, batch: usize) -> LocalChat {
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,14 +128,15 @@ const BYTES_A_TOKEN: usize = 16;
 
 fn start(hosts: Arc<Hosts>, name: &str, form: Form, batch: usize) -> Host {
     let (work, inbox) = std_mpsc::channel();
+    let host = Host { name: name.to_owned(), batch, work, hours: Arc::default() };
     let thread = std::thread::Builder::new().name(format!("model {name}"));
-    let name = name.to_owned();
-    thread.spawn(move || serve(&hosts, &name, &form, batch, &inbox)).expect("the system starts threads");
-    Host { work }
+    let (name, hours) = (host.name.clone(), Arc::clone(&host.hours));
+    thread.spawn(move || serve(&hosts, (&name, &hours), &form, batch, &inbox)).expect("the system starts threads");
+    host
 }
 
 /// The thread: waits for work, loads at the first, steps while there is some.
-fn serve(hosts: &Hosts, name: &str, form: &Form, batch: usize, inbox: &std_mpsc::Receiver<Work>) {
+fn serve(hosts: &Hosts, (name, hours): (&str, &Hours), form: &Form, batch: usize, inbox: &std_mpsc::Receiver<Work>) {
     let Ok(first) = inbox.recv() else { return };
     let model = match hosts.model(&form.path, form.numerics) {
         Ok(model) => model,
@@ -127,10 +151,13 @@ fn serve(hosts: &Hosts, name: &str, form: &Form, batch: usize, inbox: &std_mpsc:
         adapters: HashMap::new(),
         next: 0,
     };
+    hours.work(Instant::now());
     desk.take(first);
     loop {
         if desk.engine.is_idle() {
+            hours.rest(Instant::now());
             let Ok(work) = inbox.recv() else { return };
+            hours.work(Instant::now());
             desk.take(work);
         }
         while let Ok(work) = inbox.try_recv() {
@@ -138,7 +165,9 @@ fn serve(hosts: &Hosts, name: &str, form: &Form, batch: usize, inbox: &std_mpsc:
         }
         desk.drop_cancelled();
         let turn = hosts.machine.blocking_lock();
+        let began = Instant::now();
         let events = desk.engine.step();
+        hours.step(began.elapsed(), desk.live.len().min(batch));
         drop(turn);
         events.into_iter().for_each(|event| desk.pass_on(event));
     }

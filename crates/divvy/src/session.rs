@@ -60,7 +60,7 @@ pub(crate) struct Session {
     pub(crate) registry: Arc<Registry>,
     /// The recipe as a run keeps it; `None` where it may hold a secret.
     pub(crate) to_keep: Option<KeptRecipe>,
-    hosts: Arc<Hosts>,
+    pub(crate) hosts: Arc<Hosts>,
     /// Name of a local model → its weights.
     bases: BTreeMap<String, PathBuf>,
     /// Name of a local model → its numerics profile.

@@ -8,6 +8,9 @@ pub struct ArmSlices {
     pub arm: String,
     /// `number`, `date`, `span`, `spans`, `yes-no`, `choice`.
     pub by_answer: Vec<Slice>,
+    /// By the teacher's number of subquestions, of a data set that says of no question how many steps it takes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_subquestions: Vec<Slice>,
     /// Questions that stand on one passage, for each passage that several share; most questions first.
     pub by_passage: Vec<Slice>,
 }

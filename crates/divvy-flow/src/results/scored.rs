@@ -143,8 +143,8 @@ impl Book<'_> {
         let questions = &Outlines::of(questions);
         let sharing = Sharing::of(questions, self.context.plan.seed);
         let Figures { evaluated, seeds, scoring } = self.evaluated(questions, &sharing);
-        let slices = slices::of(questions, &evaluated);
         let Records { rows, calls } = &self.records;
+        let slices = slices::of(questions, &evaluated, (&self.context.plan, self.plan, rows));
         let costs = costs::of(self.context, money, questions, &evaluated, (rows, calls), training).await?;
         let paid = |arm: &ArmResult| super::money(costs.as_ref(), arm);
         Ok(DatasetResults {

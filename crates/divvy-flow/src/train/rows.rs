@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use divvy_core::{
-    chat::{Finish, Message},
+    chat::{Finish, Message, Reply},
     decomposition::Decomposition,
     extract,
     plan::StudentPlan,
@@ -43,57 +43,75 @@ pub(crate) async fn rows(context: &Context, plan: &StudentPlan) -> Result<Rows, 
 
 async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError> {
     let asked = &Asked { prompts: &context.plan.prompts, shown: &context.shown, plan };
+    let (train, dev) = (&context.questions.train, &context.questions.dev);
     if plan.target == Target::Direct {
         let from = |question: &Question| ItemKey { question: question.id.clone(), sample: 0, arm: String::new() };
         let taught = |question: &Question| Some(Taught { from: from(question), row: answer(asked, question)? });
         let of = |questions: &Questions| questions.iter().filter_map(|question| taught(&question)).collect();
-        return Ok(Rows { train: of(&context.questions.train), dev: of(&context.questions.dev), unusable: 0 });
+        return Ok(Rows { train: of(train), dev: of(dev), unusable: 0 });
     }
     let collected = collect::collected(context).await?;
-    let (train, dev) = (&context.questions.train, &context.questions.dev);
+    let verdicts = if plan.target == Target::SdR { screen::verdicts(context).await? } else { HashMap::new() };
+    let replies = if repeats_replies(plan.target) { replies(context).await? } else { HashMap::new() };
     let of = |questions: &Questions, make: &Make<'_>| -> Vec<Taught> {
         let made =
             collected.iter().filter_map(|(key, steps)| Some((key, make(key, &*questions.get(&key.question)?, steps))));
         made.flat_map(|(key, rows)| rows.into_iter().map(|row| Taught { from: key.clone(), row })).collect()
     };
-    let decomposing: &Make<'_> = &|_, question, steps| vec![decomposition(asked, question, steps)];
-    let solving: &Make<'_> = &|_, question, steps| gold(asked, question, steps).into_iter().collect();
-    Ok(match plan.target {
-        Target::SdT => Rows { train: of(train, decomposing), dev: of(dev, decomposing), unusable: 0 },
-        Target::SdR => {
-            let verdicts = screen::verdicts(context).await?;
-            let kept: &Make<'_> = &|key, question, steps| {
-                let kept = verdicts.get(key).filter(|verdict| verdict.keep);
-                let weight = kept.and_then(|verdict| weight(plan.tuning.weights, verdict));
-                let rows = weight.map(|weight| Row { weight, ..decomposition(asked, question, steps) });
-                rows.into_iter().collect()
-            };
-            Rows { train: of(train, kept), dev: of(dev, decomposing), unusable: 0 }
-        }
-        Target::SeADirect => Rows { train: of(train, solving), dev: of(dev, solving), unusable: 0 },
-        Target::Joint => {
-            let both: &Make<'_> =
-                &|key, question, steps| [decomposing(key, question, steps), solving(key, question, steps)].concat();
-            Rows { train: of(train, both), dev: of(dev, both), unusable: 0 }
-        }
-        Target::SeT | Target::SeA | Target::SeTDirect => {
-            let replies = replies(context).await?;
-            let repeated: &Make<'_> = &|key, question, steps| {
-                let reply = replies.get(key).and_then(|reply| said(asked, (question, steps), reply));
-                reply.into_iter().collect()
-            };
-            let rows = of(train, repeated);
-            let learnt = replies.keys().filter(|key| plan.learns_from(key.question.set())).count();
-            let taught = rows.iter().filter(|taught| plan.learns_from(taught.from.question.set())).count();
-            let unusable = (learnt - taught) as u64;
-            Rows { train: rows, dev: Vec::new(), unusable }
-        }
-        Target::Direct => unreachable!("answered above"),
-    })
+    let train = of(train, &|key, question, steps| {
+        let reply = replies.get(key).map(String::as_str);
+        of_training(asked, question, &Known { steps, verdict: verdicts.get(key), reply })
+    });
+    let dev = of(dev, &|_, question, steps| of_dev(asked, question, steps));
+    let learnt = replies.keys().filter(|key| plan.learns_from(key.question.set())).count();
+    let taught = || train.iter().filter(|taught| plan.learns_from(taught.from.question.set())).count();
+    let unusable = if repeats_replies(plan.target) { (learnt - taught()) as u64 } else { 0 };
+    Ok(Rows { train, dev, unusable })
 }
 
 /// Rows of one collected decomposition.
 type Make<'a> = dyn Fn(&ItemKey, &Question, &Decomposition) -> Vec<Row> + Sync + 'a;
+
+/// What the store has of a training question's decomposition, as far as a target asks for it.
+pub(crate) struct Known<'a> {
+    pub(crate) steps: &'a Decomposition,
+    pub(crate) verdict: Option<&'a Verdict>,
+    /// The screening's solver's first.
+    pub(crate) reply: Option<&'a str>,
+}
+
+/// It learns what the screening's solver said.
+pub(crate) fn repeats_replies(target: Target) -> bool {
+    matches!(target, Target::SeT | Target::SeA | Target::SeTDirect)
+}
+
+/// The rows of one collected decomposition of a training question.
+pub(crate) fn of_training(asked: &Asked<'_>, question: &Question, known: &Known<'_>) -> Vec<Row> {
+    let Known { steps, verdict, reply } = *known;
+    match asked.plan.target {
+        Target::SdR => {
+            let kept = verdict.filter(|verdict| verdict.keep);
+            let weight = kept.and_then(|verdict| weight(asked.plan.tuning.weights, verdict));
+            weight.map(|weight| Row { weight, ..decomposition(asked, question, steps) }).into_iter().collect()
+        }
+        target if repeats_replies(target) => {
+            reply.and_then(|reply| said(asked, (question, steps), reply)).into_iter().collect()
+        }
+        _ => of_dev(asked, question, steps),
+    }
+}
+
+/// The same of a dev question, which is not screened.
+fn of_dev(asked: &Asked<'_>, question: &Question, steps: &Decomposition) -> Vec<Row> {
+    let decomposing = || vec![decomposition(asked, question, steps)];
+    let solving = || gold(asked, question, steps).into_iter().collect();
+    match asked.plan.target {
+        Target::SdT | Target::SdR => decomposing(),
+        Target::SeADirect => solving(),
+        Target::Joint => [decomposing(), solving()].concat(),
+        Target::SeT | Target::SeA | Target::SeTDirect | Target::Direct => Vec::new(),
+    }
+}
 
 fn row(question: &Question, prompt: Vec<Message>, completion: String) -> Row {
     Row { id: question.id.0.clone(), prompt, completion, weight: 1.0, decomposes: false }
@@ -114,7 +132,7 @@ fn weight(weights: RowWeights, verdict: &Verdict) -> Option<f64> {
 }
 
 /// `direct`: the gold answer to the question alone.
-fn answer(asked: &Asked<'_>, question: &Question) -> Option<Row> {
+pub(crate) fn answer(asked: &Asked<'_>, question: &Question) -> Option<Row> {
     let gold = question.golds.first()?.to_string();
     Some(row(question, asked.answering(question), direct::completion(&gold)))
 }
@@ -144,11 +162,15 @@ async fn replies(context: &Context) -> Result<HashMap<ItemKey, String>, FlowErro
     for (key, item) in items::settled(context, Stage::Screen).await? {
         let Some(call) = item.calls.first() else { continue };
         if let Some(reply) = context.store.call(call).await?.map(|call| call.reply) {
-            let whole = reply.finish != Finish::Length;
-            replies.insert(key, if whole { reply.text } else { String::new() });
+            replies.insert(key, whole_reply(reply));
         }
     }
     Ok(replies)
+}
+
+/// Nothing, where it was cut off.
+pub(crate) fn whole_reply(reply: Reply) -> String {
+    if reply.finish == Finish::Length { String::new() } else { reply.text }
 }
 
 #[cfg(test)]

@@ -198,6 +198,7 @@ fn slices(arm: &str) -> ArmSlices {
     ArmSlices {
         arm: arm.to_owned(),
         by_answer: vec![slice("number", 200, 100), slice("span", 100, 40)],
+        by_subquestions: vec![slice("2", 180, 90), slice("10", 110, 40)],
         by_passage: vec![slice("p17", 3, 2)],
     }
 }

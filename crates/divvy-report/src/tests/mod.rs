@@ -82,6 +82,8 @@ fn each_data_set_has_its_own_answer_and_tables() {
     assert!(facts.contains("| Arm (answer)       | number (n = 200) |   span (n = 100) |"), "{facts}");
     assert!(facts.contains("| two-stage/sd-r/big | 50.0 (10.0–90.0) | 40.0 (10.0–90.0) |"), "{facts}");
     assert!(facts.contains("| Arm (passage)      |      p17 (n = 3) |"), "{facts}");
+    let caption = "by the teacher's number of subquestions, as no gold steps are known";
+    assert!(facts.contains(caption) && facts.contains("| Arm (subquestions) |      2 (n = 180) |"), "{facts}");
     assert!(facts.contains("facts (test, 300 rows)") && !facts.contains("stories (test"), "{facts}");
     assert!(facts.contains("stories: decomposer 3; facts: decomposer 2"), "{facts}");
 
@@ -97,7 +99,17 @@ fn each_data_set_has_its_own_answer_and_tables() {
 
     let page = html(&told, &rows(sheet()));
     markup::check(&page);
-    for id in ["data-sets", "set-1", "set-2", "arms-1", "arms-2", "answers-2", "passages-2", "comparisons-2"] {
+    for id in [
+        "data-sets",
+        "set-1",
+        "set-2",
+        "arms-1",
+        "arms-2",
+        "answers-2",
+        "subquestions-2",
+        "passages-2",
+        "comparisons-2",
+    ] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
 }

@@ -39,8 +39,9 @@ pub(super) fn poisoned(mut results: Results, text: &str) -> Results {
                 .chain(arm.decomposer.as_mut())
                 .for_each(|name| name.push_str(text));
         }
-        for slice in set.slices.iter_mut().flat_map(|arm| arm.by_answer.iter_mut().chain(&mut arm.by_passage)) {
-            slice.of.push_str(text);
+        for arm in &mut set.slices {
+            let slices = arm.by_answer.iter_mut().chain(&mut arm.by_subquestions).chain(&mut arm.by_passage);
+            slices.for_each(|slice| slice.of.push_str(text));
         }
     }
     for training in &mut results.training {

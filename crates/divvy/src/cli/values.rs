@@ -122,4 +122,6 @@ pub(crate) enum RowForm {
     Ids,
     #[value(help = "prompt, chosen, rejected: a kept and a failed decomposition of one question")]
     Preferences,
+    #[value(help = "every form that there are rows for")]
+    All,
 }

@@ -43,12 +43,13 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             let place = crate::cli::Place { recipe, data, store, from: None };
             ask::run(&place, ask::Asked { question, premise, arm, json }).await
         }
-        Command::Export { place, student, rows: None, format, dtype, engine, out } => {
+        Command::Export { place, student, rows, parquet, out, .. } if !rows.is_empty() => {
+            let asked = export_rows::Asked { student: &student, forms: &rows, parquet, out: &out };
+            export_rows::run(&place, &asked).await
+        }
+        Command::Export { place, student, format, dtype, engine, out, .. } => {
             let engine = engine.map(Into::into);
             export::run(&place, &export::Asked { student: &student, format, dtype, engine, out: &out }).await
-        }
-        Command::Export { place, student, rows: Some(form), out, .. } => {
-            export_rows::run(&place, &student, form, &out).await
         }
         Command::Redo { place, conditions } => redo::run(&place, &conditions).await,
         Command::Calls { key, model, last, failed, store, json } => {

@@ -129,7 +129,12 @@ pub(super) async fn one(session: &Session, context: &Context, stage: Stage, last
         // It may collect as it goes on, and takes its time itself.
         Stage::Screen => screen::run(context).await,
         Stage::Train => timed(context, stage, train::run(context, &session.trainer)).await,
-        Stage::Evaluate | Stage::Judge => timed(context, stage, evaluate::run(context)).await,
+        Stage::Evaluate | Stage::Judge => {
+            session.hosts.watch();
+            let outcome = timed(context, stage, evaluate::run(context)).await;
+            session.hosts.watched().iter().for_each(|told| context.progress.note(&format!("evaluate: {told}")));
+            outcome
+        }
     }
 }
 

@@ -80,6 +80,11 @@ async fn adapters_share_a_base_and_its_batch_and_answer_as_they_would_alone() {
         let alone = [Arc::new(Hosts::default()).chat("tiny", form(), adapter, 16)];
         assert_eq!(all(&alone).await, together[3 * part..3 * part + 3], "part {part}");
     }
+    let [told] = &hosts.watched()[..] else { panic!("one engine tells how its time went") };
+    assert!(told.contains("the engine of tiny") && told.contains("of its 16 places"), "{told}");
+    hosts.watch();
+    assert!(hosts.watched().is_empty(), "nothing was asked since");
+
     let different: std::collections::HashSet<&String> = together.iter().step_by(3).collect();
     assert_eq!(different.len(), 3, "each part is another model: {together:?}");
 }

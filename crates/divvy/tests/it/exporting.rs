@@ -1,5 +1,7 @@
 //! `divvy export --rows`: what a student learns from, in the forms that other trainers read, with where it comes from.
 
+use std::path::Path;
+
 use divvy_testkit::teacher::Lesson;
 use serde_json::{Value, json};
 
@@ -52,6 +54,83 @@ fn rows_go_out_in_every_form_with_their_source() {
     assert_eq!(bench.teacher.asked().len(), asked, "nothing is asked");
 }
 
+fn rows_of(path: &Path) -> Vec<Value> {
+    divvy_data::questions::raw::read_rows(path).unwrap().map(|row| row.unwrap().value.unwrap()).collect()
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+const FORMS: [&str; 5] = ["alpaca", "ids", "messages", "prompt-completion", "sharegpt"];
+
+/// One pass writes what a command for each form writes, as JSONL and as Parquet, whose columns are nested as the rows are.
+#[test]
+fn several_forms_in_one_command_are_those_of_one_each() {
+    let bench = bench("", school::lesson());
+    let export = |rows: &str, more: &[&str]| {
+        bench.run(&[&["export", "recipe.toml", "--student", "sd-r", "--rows", rows][..], more].concat())
+    };
+    let named = FORMS.join(",");
+    assert_eq!(export(&named, &["--out", "some"]).code, Some(0));
+    // No pairs: there is one sample of each question.
+    let all = export("all", &["--out", "all/"]);
+    assert!(all.code == Some(0) && all.stderr.contains("no rows for preferences"), "{}", all.stderr);
+    assert_eq!(export(&named, &["--parquet", "--out", "tables"]).code, Some(0));
+    for form in FORMS {
+        let (jsonl, parquet) = (format!("{form}.jsonl"), format!("{form}.parquet"));
+        assert_eq!(export(form, &["--out", &jsonl]).code, Some(0));
+        assert_eq!(export(form, &["--out", &parquet]).code, Some(0));
+        let read = |path: &str| std::fs::read(bench.file(path)).unwrap();
+        assert_eq!(read(&format!("some/{jsonl}")), read(&jsonl), "{form}");
+        assert_eq!(read(&format!("all/{jsonl}")), read(&jsonl), "{form}");
+        assert_eq!(read(&format!("tables/{parquet}")), read(&parquet), "{form}");
+        let rows = rows_of(&bench.file(&parquet));
+        assert_eq!(rows, rows_of(&bench.file(&jsonl)), "{form}: with its source, whole");
+        assert!(rows[0]["divvy"]["pass_rate"] == 1.0 && rows[0]["divvy"]["sample"] == 0, "{}", rows[0]);
+    }
+    let complete = FORMS.map(|form| format!("{form}.jsonl"));
+    assert_eq!((files(&bench.file("some")), files(&bench.file("all"))), (complete.to_vec(), complete.to_vec()));
+    export("messages", &["--out", "some"]).complains(2, &["some/messages.jsonl", "already there"]);
+    export("messages,ids", &["--out", "messages.jsonl"]).complains(2, &["several forms need a folder"]);
+    export("messages", &["--parquet", "--out", "m.jsonl"]).complains(2, &["does not end in .parquet"]);
+    export("messages,preferences", &["--out", "none"]).complains(1, &["no such rows yet for preferences", "[collect]"]);
+    assert!(files(&bench.file("none")).is_empty(), "a form without rows leaves none of the others");
+}
+
+/// A student that chooses among its rows is exported what it learns.
+#[test]
+fn a_choice_of_rows_is_the_one_that_is_learnt() {
+    let bench = bench("", school::lesson());
+    let every: Vec<Value> = export(&bench, "messages", "every.jsonl");
+    // Another plan, for which the same replies count.
+    bench.recipe(&format!("{RECIPE}\n{STUDENT}rows = 5\n")).done(&["screen", "recipe.toml"]);
+    let some = export(&bench, "messages", "some.jsonl");
+    assert_eq!(some.len(), 5);
+    let ids = |rows: &[Value]| rows.iter().map(|row| row["id"].to_string()).collect::<Vec<_>>();
+    assert!(ids(&some).iter().all(|id| ids(&every).contains(id)));
+    assert!(ids(&every).is_sorted(), "in the order of their ids");
+}
+
+/// The disk is full when the second file ends: the first one, which is whole, gets no name either.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_that_fails_leaves_no_file() {
+    let bench = bench("", school::lesson());
+    for ending in ["jsonl", "parquet"] {
+        let folder = bench.file(ending);
+        std::fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.join(format!("ids.{ending}.partial"))).unwrap();
+        let parquet: &[&str] = if ending == "parquet" { &["--parquet"] } else { &[] };
+        let arguments = ["export", "recipe.toml", "--student", "sd-r", "--rows", "messages,ids", "--out", ending];
+        bench.run(&[&arguments[..], parquet].concat()).complains(1, &["cannot write", &format!("ids.{ending}")]);
+        assert!(files(&folder).is_empty(), "{:?}", files(&folder));
+    }
+}
+
 #[test]
 fn a_recipe_without_students_says_how_to_add_one() {
     let bench = Bench::new(school::lesson());
@@ -78,6 +157,12 @@ fn preferences_pair_a_kept_decomposition_with_a_failed_one() {
     let bench = bench("samples = 6\ntemperature = 0.7", Lesson { rule, ..school::lesson() });
     let pairs = export(&bench, "preferences", "pairs.jsonl");
     assert!(pairs.len() >= TRAIN, "{}", pairs.len());
+    let both = ["export", "recipe.toml", "--student", "sd-r", "--rows", "preferences,messages", "--out", "both"];
+    bench.done(&both);
+    let read = |path: &str| std::fs::read_to_string(bench.file(path)).unwrap();
+    assert_eq!(read("both/preferences.jsonl"), read("pairs.jsonl"));
+    bench.done(&["export", "recipe.toml", "--student", "sd-r", "--rows", "preferences", "--out", "pairs.parquet"]);
+    assert_eq!(rows_of(&bench.file("pairs.parquet")), pairs, "both sources are columns");
     for pair in &pairs {
         let text = |side: &str| pair[side][0]["content"].as_str().unwrap().to_owned();
         assert!(text("chosen").contains("useful") && text("rejected").contains("useless"), "{pair}");

@@ -130,6 +130,12 @@ fn every_arm_answers_every_data_set_and_a_decomposition_is_written_once() {
     let without_teacher = ["cot/big", "two-stage/big/big", "cot/other", "two-stage/big/other"];
     assert_eq!(slugs(&plain["arms"]), without_teacher);
     assert!(plain["arms"].as_array().unwrap().iter().all(|arm| arm["n"] == PLAIN && arm["errors"] == 0), "{plain}");
+    // It says of no question how many steps it takes; the model that decomposes first does, and the stories do themselves.
+    for arm in plain["slices"].as_array().unwrap() {
+        let numbers = arm["by_subquestions"].as_array().unwrap();
+        assert_eq!(numbers.iter().map(|slice| slice["n"].as_u64().unwrap()).sum::<u64>(), PLAIN as u64, "{arm}");
+    }
+    assert!(stories["slices"].as_array().unwrap().iter().all(|arm| arm.get("by_subquestions").is_none()), "{stories}");
     let teacher = &report["arms"][2];
     assert_eq!((&teacher["arm"], &teacher["n"]), (&json!("two-stage/teacher/big"), &json!(STORIES + FACTS)));
     let compared = stories["comparisons"].as_array().unwrap();
@@ -140,10 +146,12 @@ fn every_arm_answers_every_data_set_and_a_decomposition_is_written_once() {
     let status = bench.json(&["status", "recipe.toml", "--json"]);
     let states = status["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "evaluate").unwrap();
     assert_eq!(states["states"], json!({ "done": 6 * ALL - 2 * PLAIN, "pending": 0 }), "{status}");
-    for part in ["## Data set stories", "## Data set plain", "| two-stage/teacher/other |", "- facts: **"] {
+    let told = "by the teacher's number of subquestions, as no gold steps are known";
+    for part in [told, "## Data set stories", "## Data set plain", "| two-stage/teacher/other |", "- facts: **"] {
         assert!(ended.stdout.contains(part), "{part}: {}", ended.stdout);
     }
-    assert!(std::fs::read_to_string(bench.file("runs/reports/grid.html")).unwrap().contains("id=\"set-3\""));
+    let page = std::fs::read_to_string(bench.file("runs/reports/grid.html")).unwrap();
+    assert!(page.contains("id=\"set-3\"") && page.contains("id=\"subquestions-3\""), "{page}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use divvy_core::{
+    export::Shape,
     graded::{COLUMNS, Sheet, cells},
     results::Results,
 };
@@ -103,7 +104,7 @@ impl Sinks {
 
 fn parquet(path: &Path) -> anyhow::Result<Table> {
     beside(path)?; // makes the folder
-    Table::create(path, &COLUMNS).map_err(anyhow::Error::msg)
+    Table::create(path, &COLUMNS.map(|(name, kind)| (name, Shape::Plain(kind)))).map_err(anyhow::Error::msg)
 }
 
 /// Lines in a file, or on stdout.
