@@ -250,9 +250,9 @@ impl EvalSplit {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Most new calls of one `divvy` command, cached ones not counted.
+    /// Most calls for the plan, by all commands together; cached ones are not counted.
     pub calls: Option<u64>,
-    /// Most new tokens, in and out together.
+    /// Most tokens, in and out together.
     pub tokens: Option<u64>,
     /// Most minutes of one `divvy` command; what is in flight or in line then comes to its end, and batches stay out.
     pub minutes: Option<u64>,

@@ -42,6 +42,8 @@ fn a_kill_does_not_make_room_in_the_budget() {
     let spending = bench.spending();
     let (spent, lost) = (spending.spent.calls as usize, spending.lost.calls as usize);
     assert!(spent + lost >= bench.teacher.asked().len() && lost <= 2 * CONCURRENCY, "{spending:?}");
+    let status = bench.done(&["status", "recipe.toml"]).stdout;
+    assert!(status.contains(&format!("spent for this plan: {spent} of {CAP} calls")), "{status}");
     let told = format!("{lost} calls that were in flight when a process died");
     let ended = bench.run(&["run", "recipe.toml"]);
     ended.complains(3, &["budget", if lost > 0 { &told } else { "(of 10)" }]);

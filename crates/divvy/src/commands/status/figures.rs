@@ -1,8 +1,8 @@
 //! What was paid, for people and for programs: by model, by stage, by item, and for attempts that came to nothing.
 
-use divvy_core::cost::show_dollars;
+use divvy_core::{cost::show_dollars, recipe::Budget};
 use divvy_flow::paid::Paid;
-use divvy_store::{AttemptSum, AttemptTotal, CallTotal};
+use divvy_store::{Amount, AttemptSum, AttemptTotal, CallTotal, Spending};
 use serde_json::{Value, json};
 
 use crate::progress::thousands;
@@ -97,9 +97,55 @@ pub(super) fn attempt_line(total: &AttemptTotal) -> String {
     format!("{:>10} {:<20} {}\n", thousands(total.sum.attempts), total.outcome, reported(&total.sum))
 }
 
+/// What all commands of the plan have spent, against its caps, and what may have been charged without an answer.
+pub(super) fn spending_lines(spending: &Spending, caps: &Budget) -> String {
+    if *spending == Spending::default() {
+        return String::new();
+    }
+    let of = |cap: Option<String>| cap.map_or_else(String::new, |cap| format!(" of {cap}"));
+    let (calls, tokens) = (of(caps.calls.map(thousands)), of(caps.tokens.map(thousands)));
+    let money = caps.dollars.as_ref().map(|cap| format!("${cap}"));
+    let spent = amount(&spending.spent, [calls, tokens, of(money)], caps.dollars.is_some());
+    let lost = match spending.lost.calls {
+        0 => String::new(),
+        _ => format!(
+            "     lost: {}; in flight when a command was killed, and perhaps charged\n",
+            amount(&spending.lost, Default::default(), caps.dollars.is_some())
+        ),
+    };
+    format!("spent for this plan: {spent}\n{lost}")
+}
+
+/// Money is told where there is some, or a cap on it: nothing may as well be an unknown price.
+fn amount(amount: &Amount, [calls, tokens, money]: [String; 3], capped: bool) -> String {
+    let count = |count: i64| thousands(count.unsigned_abs());
+    let money = if capped || amount.nanos > 0 { format!(", {}{money}", show_dollars(amount.nanos)) } else { money };
+    format!("{}{calls} calls, {}{tokens} tokens{money}", count(amount.calls), count(amount.tokens))
+}
+
+pub(super) fn spending_value(spending: &Spending) -> Value {
+    let value = |amount: &Amount| json!({ "calls": amount.calls, "tokens": amount.tokens, "cost_nanos": amount.nanos });
+    json!({ "spent": value(&spending.spent), "lost": value(&spending.lost) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_spent_stands_beside_its_cap_and_what_was_lost_below() {
+        let amount = |calls, nanos| Amount { calls, tokens: 100 * calls, nanos };
+        let lines = |lost, caps: Budget| {
+            spending_lines(&Spending { spent: amount(12, 3_000_000), lost: amount(lost, 0) }, &caps)
+        };
+        assert_eq!(lines(0, Budget::default()), "spent for this plan: 12 calls, 1,200 tokens, $0.0030\n");
+        assert_eq!(
+            lines(2, Budget { calls: Some(50), dollars: Some("5.00".to_owned()), ..Budget::default() }),
+            "spent for this plan: 12 of 50 calls, 1,200 tokens, $0.0030 of $5.00\n     lost: 2 calls, 200 tokens, $0.0000; in \
+             flight when a command was killed, and perhaps charged\n"
+        );
+        assert_eq!(spending_lines(&Spending::default(), &Budget::default()), "");
+    }
 
     #[test]
     fn what_nobody_reported_has_no_price_and_what_has_none_is_not_free() {

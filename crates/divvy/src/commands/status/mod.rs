@@ -49,6 +49,8 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
         text.push_str(&left.iter().find(|(left, _)| left == stage).map(|(_, line)| line.clone()).unwrap_or_default());
     }
     students.iter().for_each(|student| text.push_str(&student_line(student)));
+    let spending = context.store.spending(&context.digest).await?;
+    text.push_str(&figures::spending_lines(&spending, &session.recipe.budget));
     text.push_str(&batches::lines(&context.store, (context.now)()).await?);
     workers(context).await?.iter().for_each(|worker| text.push_str(&worker_line(worker)));
     text.push_str("\ncalls in this store, all runs together\n");
@@ -76,6 +78,7 @@ pub(super) async fn as_value(context: &Context) -> Result<Value, FlowError> {
     Ok(json!({
         "plan": context.digest.hex(), "stages": stages(context, &counts, &expected, &paid).await?,
         "students": students.iter().map(student).collect::<Vec<_>>(),
+        "spending": figures::spending_value(&context.store.spending(&context.digest).await?),
         "batches": batches::as_value(&context.store).await?,
         "workers": workers(context).await?.iter().map(worker).collect::<Vec<_>>(),
         "calls": totals.iter().map(figures::call_value).collect::<Vec<_>>(), "failed_attempts": failed,
