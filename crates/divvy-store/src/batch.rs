@@ -7,7 +7,7 @@ use crate::statement::Statement;
 
 /// Most rows of one statement: few trips for any number of rows, few lengths, so that prepared statements are found
 /// again, and never more placeholders than SQLite takes.
-const MOST: usize = 48;
+const MOST: usize = 32;
 
 /// Plain inserts that wait to be written together, by kind, in the order in which a kind came first.
 #[derive(Default)]

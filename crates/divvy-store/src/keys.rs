@@ -20,6 +20,8 @@ use crate::{
 /// the table.
 const BATCH: usize = 1 << 16;
 const SHARE: usize = 16;
+/// Of them, so many by one statement: SQLite takes its list apart in memory.
+const AT_ONCE: usize = 1 << 12;
 
 #[derive(Debug, Default)]
 pub(crate) struct Keys(RwLock<Inner>);
@@ -135,7 +137,6 @@ impl Keys {
     fn filed(&self, filing: Filing) {
         let mut inner = self.inner();
         inner.filed += filing.entries.len();
-        inner.recent.retain(|entry| seq(*entry) > filing.up_to);
         inner.add(filing.filter, filing.up_to);
         inner.filing = false;
     }
@@ -146,7 +147,9 @@ impl Keys {
 }
 
 impl Inner {
+    /// What is in a batch need not be in memory, too.
     fn add(&mut self, filter: Filter, up_to: i64) {
+        self.recent.retain(|entry| seq(*entry) > up_to);
         self.batches.push(filter);
         self.filed_to = self.filed_to.max(up_to);
         self.last = self.last.max(up_to);
@@ -161,13 +164,13 @@ impl Inner {
 
 impl Filing {
     fn statements(&self) -> Vec<Statement> {
-        vec![
-            Statement::new("INSERT OR IGNORE INTO key (entry) SELECT value FROM json_each(?)")
-                .text(listed(&self.entries)),
-            Statement::new("INSERT INTO key_batch (up_to, filter) VALUES (?, ?)")
-                .int(self.up_to)
-                .blob(self.filter.bytes().to_vec()),
-        ]
+        let insert = |some: &[i64]| {
+            Statement::new("INSERT OR IGNORE INTO key (entry) SELECT value FROM json_each(?)").text(listed(some))
+        };
+        let batch = Statement::new("INSERT INTO key_batch (up_to, filter) VALUES (?, ?)")
+            .int(self.up_to)
+            .blob(self.filter.bytes().to_vec());
+        self.entries.chunks(AT_ONCE).map(insert).chain([batch]).collect()
     }
 }
 

@@ -70,7 +70,7 @@ impl SqliteStore {
         let keys = Keys::default();
         keys.catch_up(&mut connection, true).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;
         let words = Words::read(&mut connection).await.map_err(|e| StoreError::from_sql(path, "read", &e))?;
-        let readers = connect_readers(path).await?;
+        let readers = connect_readers(path, LOOKING_UP).await?;
         let (sender, jobs) = mpsc::channel(QUEUE);
         tokio::spawn(Writer { path: path.to_owned(), connection, lock, broken: None }.run(jobs));
         Ok(Self::from_parts(path, readers, Some(sender), keys, words))
@@ -84,7 +84,7 @@ impl SqliteStore {
         if !path.exists() {
             return Err(StoreError::Missing { path: path.to_owned() });
         }
-        let mut readers = connect_readers(path).await?;
+        let mut readers = connect_readers(path, READING).await?;
         migrations::check(path, readers[0].get_mut()).await?;
         Ok(Self::from_parts(path, readers, None, Keys::default(), Words::default()))
     }
@@ -201,8 +201,13 @@ async fn connect(path: &Path, options: &SqliteConnectOptions) -> Result<SqliteCo
 /// other at every row.
 const ROWS_AHEAD: usize = 1024;
 
-async fn connect_readers(path: &Path) -> Result<Vec<Mutex<SqliteConnection>>, StoreError> {
-    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY);
+/// KiB of pages that a connection keeps: of a process that reads, and of one that writes and looks single rows up.
+const READING: &str = "-2000";
+const LOOKING_UP: &str = "-256";
+
+async fn connect_readers(path: &Path, pages: &'static str) -> Result<Vec<Mutex<SqliteConnection>>, StoreError> {
+    let options =
+        SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY).pragma("cache_size", pages);
     // Whoever reads a whole stage reads for more than a second: nothing to be warned of.
     let options = options.disable_statement_logging().row_buffer_size(ROWS_AHEAD);
     let mut readers = Vec::with_capacity(READERS);
