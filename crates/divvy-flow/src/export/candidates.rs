@@ -69,9 +69,6 @@ impl<'a> Reader<'a> {
             let order = (0..train.len()).collect();
             return Ok(Self { context, target, order, collected: Places::default(), screened: Places::default() });
         }
-        if rows::repeats_replies(target) {
-            context.store.learn_calls().await?;
-        }
         // As training has them.
         let mut order: Vec<(QuestionId, usize)> =
             train.iter().enumerate().map(|(at, question)| (question.id.clone(), at)).collect();
@@ -126,7 +123,7 @@ impl<'a> Reader<'a> {
 
     /// What the solver said first, by the call's key.
     async fn replies(&self, screened: &Screened) -> Result<HashMap<Digest, String>, FlowError> {
-        if !rows::repeats_replies(self.target) {
+        if !self.target.repeats_replies() {
             return Ok(HashMap::new());
         }
         let first: Vec<Digest> = screened.values().filter_map(|row| row.calls.first()).cloned().collect();

@@ -121,17 +121,6 @@ impl Store {
         either!(self, failed_by_key())
     }
 
-    /// Looks up once where all calls stand, which [`Store::calls_of`] does otherwise when it meets one that it does not know.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn learn_calls(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(store) => store.learn_calls().await,
-            Self::Postgres(_) => Ok(()),
-        }
-    }
-
     /// The calls of these keys, each once, in no order, without the body as it was received; one that was never made is left
     /// out.
     ///

@@ -278,7 +278,6 @@ async fn a_stage_is_read_part_by_part(store: Store) {
     for number in 1..=3 {
         store.record_call(call(number)).await.unwrap();
     }
-    store.learn_calls().await.unwrap();
     let mut calls = store.calls_of(&[key(3), key(99), key(1), key(3)]).await.unwrap();
     calls.sort_by_key(|call| call.created_ms);
     let bare = |number| divvy_store::CallRecord { raw_reply: Vec::new(), ..call(number) };
