@@ -11,8 +11,8 @@ use divvy_core::{
     records::{ItemState, Stage},
 };
 use divvy_store::{
-    Amount, AttemptRecord, Claims, Exchange, ItemRow, Lent, PostgresStore, RawReply, Share, StoreError, Terms, Token,
-    Unit,
+    Amount, AttemptRecord, Claims, Exchange, ItemRow, Lent, PostgresStore, RawReply, Share, Spending, StoreError,
+    Terms, Token, Unit,
 };
 use divvy_testkit::postgres::{PASSWORD, Postgres};
 use tokio::runtime::{Builder, Runtime};
@@ -289,6 +289,28 @@ fn what_a_worker_that_vanished_held_is_counted_as_spent() {
     let refused = other.run(other.store.borrow(&plan(), &exchange(2, 7))).unwrap();
     assert!(!refused.granted && !refused.others && refused.lost.calls == 4, "{refused:?}");
     assert!(other.run(other.store.borrow(&plan(), &exchange(3, 6))).unwrap().granted);
+}
+
+#[test]
+fn what_a_plan_has_spent_is_told_apart_from_what_went_with_a_worker() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database("spending");
+    let amount = |calls, tokens, nanos| Amount { calls, tokens, nanos };
+    let (gone, other) = (Worker::new(&url, SHORT), Worker::new(&url, LONG));
+    let spending = || other.run(other.store.spending(&plan())).unwrap();
+    assert_eq!(spending(), Spending::default(), "nobody has borrowed");
+    let lend = |worker: &Worker, turn, spent, need| {
+        let exchange = Exchange { turn, spent, need, ..Exchange::default() };
+        assert!(worker.run(worker.store.borrow(&plan(), &exchange)).unwrap().granted);
+    };
+    lend(&other, 1, Amount::default(), amount(2, 20, 200));
+    lend(&other, 2, amount(2, 15, 150), amount(5, 50, 500));
+    lend(&gone, 1, Amount::default(), amount(3, 30, 300));
+    lend(&gone, 2, amount(1, 9, 90), amount(4, 40, 400));
+    std::thread::sleep(2 * SHORT);
+    let told = Spending { spent: amount(3, 24, 240), lost: amount(4, 40, 400) };
+    assert_eq!(spending(), told, "what a living worker holds is neither");
+    assert_eq!(other.run(other.store.spending(&key(9))).unwrap(), Spending::default(), "another plan's is its own");
 }
 
 #[test]
