@@ -19,7 +19,7 @@ use tokio::{
 
 use self::{common::Common, window::Window};
 use crate::{
-    budget::most_tokens,
+    budget::spend::most_tokens,
     chat::{Quota, Told},
     client::Call,
     error::{ChatError, ErrorKind},
