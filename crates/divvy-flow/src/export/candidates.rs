@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         let Context { store, digest, .. } = self.context;
         let collected = store.items_of(&self.collected, digest, Stage::Collect, ids).await?;
         let screened = store.items_of(&self.screened, digest, Stage::Screen, ids).await?;
-        let settled = screened.into_iter().filter(|row| matches!(row.state, ItemState::Done | ItemState::Rejected(_)));
+        let settled = screened.into_iter().filter(|row| row.state.is_settled());
         let screened: Screened = settled.map(|row| ((row.question.clone(), row.sample), row)).collect();
         let replies = self.replies(&screened).await?;
         let mut candidates: HashMap<QuestionId, Vec<Candidate>> = HashMap::new();
