@@ -97,12 +97,17 @@ impl Store {
         either!(self, attempts(key))
     }
 
-    /// The last attempts that brought no reply, newest first.
+    /// The last attempts that brought no reply, newest first: of all calls, or of those whose key begins with these digits,
+    /// as [`CallFilter`] has them.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn failed_attempts(&self, limit: u32) -> Result<Vec<AttemptRecord>, StoreError> {
-        either!(self, failed_attempts(limit))
+    pub async fn failed_attempts(
+        &self,
+        key_prefix: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError> {
+        either!(self, failed_attempts(key_prefix, limit))
     }
 
     /// How attempts ended, most frequent first.
