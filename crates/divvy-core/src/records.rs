@@ -1,5 +1,7 @@
 //! What a run leaves behind for every item, and why. Nothing is dropped: a row that failed is a record with a reason.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{decomposition::Decomposition, prompts::decompose::Problem};
@@ -57,6 +59,22 @@ impl ItemState {
             Self::Failed(reason) | Self::Rejected(reason) => Some(reason),
         }
     }
+
+    /// Nothing more is asked for it; one that failed is tried again.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Done | Self::Rejected(_))
+    }
+}
+
+/// With its reason: `failed: timed-out`.
+impl fmt::Display for ItemState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.reason() {
+            Some(reason) => write!(f, "{}: {reason}", self.name()),
+            None => f.write_str(self.name()),
+        }
+    }
 }
 
 /// A decomposition as collected, with the raw text it was parsed from.
@@ -85,6 +103,14 @@ pub struct Verdict {
     /// Share of solver samples that were right, 0 to 1; `None` where no solver was asked.
     pub pass_rate: Option<f64>,
     pub answer: Option<String>,
+}
+
+impl Verdict {
+    /// Of the item that was judged.
+    #[must_use]
+    pub fn state(&self) -> ItemState {
+        if self.keep { ItemState::Done } else { ItemState::Rejected(self.reason.clone()) }
+    }
 }
 
 /// How one answer to one question fared under one scorer.

@@ -13,7 +13,11 @@ pub struct Beside {
 }
 
 impl Beside {
-    pub(crate) fn create(target: &Path) -> io::Result<(Self, File)> {
+    /// In the folder of the target, which must be there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn create(target: &Path) -> io::Result<(Self, File)> {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(".partial");
         let beside = Self { target: target.to_owned(), partial: target.with_file_name(name) };
@@ -29,7 +33,8 @@ impl Beside {
         fs::rename(&self.partial, &self.target).map_err(|error| self.cannot(&error))
     }
 
-    pub(crate) fn cannot(&self, error: &dyn std::fmt::Display) -> String {
+    /// What is to be said where it could not be written.
+    pub fn cannot(&self, error: &dyn std::fmt::Display) -> String {
         cannot(&self.target, error)
     }
 }

@@ -80,7 +80,7 @@ impl Done {
 /// The store's.
 pub async fn settled(context: &Context, stage: Stage) -> Result<HashMap<ItemKey, ItemRow>, FlowError> {
     let rows = context.store.items(&context.digest, stage).await?;
-    Ok(rows.into_iter().filter(is_settled).map(|row| (key_of(&row), row)).collect())
+    Ok(rows.into_iter().filter(|row| row.state.is_settled()).map(|row| (key_of(&row), row)).collect())
 }
 
 /// Shows each item of [`settled`], so that there may be any number of them.
@@ -94,13 +94,9 @@ pub(crate) async fn each_settled(
 ) -> Result<(), FlowError> {
     let mut walk = context.store.walk(&context.digest, stage).await?;
     while let Some(rows) = walk.more().await? {
-        rows.into_iter().filter(is_settled).try_for_each(&mut take)?;
+        rows.into_iter().filter(|row| row.state.is_settled()).try_for_each(&mut take)?;
     }
     Ok(())
-}
-
-fn is_settled(row: &ItemRow) -> bool {
-    matches!(row.state, ItemState::Done | ItemState::Rejected(_))
 }
 
 pub(crate) fn key_of(row: &ItemRow) -> ItemKey {
@@ -193,14 +189,25 @@ where
         }
     }
     drop(finished);
+    let left = async || match for_all_workers {
+        Some(todo) => unsettled(context, stage, todo).await,
+        None => Ok(begun.into_inner() - done + todo.count()),
+    };
+    ended(context, stage, stop, left).await
+}
+
+/// How the stage ends, and at a budget how many items are `left`.
+async fn ended(
+    context: &Context,
+    stage: Stage,
+    stop: Option<FlowError>,
+    left: impl AsyncFnOnce() -> Result<usize, FlowError>,
+) -> Result<(), FlowError> {
     match stop {
         Some(error) if !matches!(error, FlowError::Budget(_)) => Err(error),
         _ if context.cancel.is_cancelled() => Err(FlowError::Interrupted),
         Some(FlowError::Budget(message)) => {
-            let left = match for_all_workers {
-                Some(todo) => unsettled(context, stage, todo).await?,
-                None => begun.into_inner() - done + todo.count(),
-            };
+            let left = left().await?;
             Err(FlowError::Budget(format!("{}: {left} items are left; {message}", stage.name())))
         }
         Some(stop) => Err(stop),
@@ -218,13 +225,13 @@ async fn unsettled(context: &Context, stage: Stage, items: impl Iterator<Item = 
 type Finished = Result<(Taken, Result<Done, ChatError>), StoreError>;
 
 /// Items that finished together.
-struct Settled {
+struct Outcomes {
     stage: Stage,
     rows: Vec<(ItemRow, Option<Token>)>,
     ticks: Vec<Tick>,
 }
 
-impl Settled {
+impl Outcomes {
     /// Records them in one commit, then shows them.
     async fn commit(self, context: &Context) -> Result<(), FlowError> {
         let late = put(context, self.rows).await?;
@@ -245,7 +252,7 @@ fn settle(
     stage: Stage,
     chunk: Vec<Finished>,
     patience: &mut Patience,
-) -> (Settled, Result<(), FlowError>) {
+) -> (Outcomes, Result<(), FlowError>) {
     let (mut rows, mut ticks, mut stop) = (Vec::new(), Vec::new(), Ok(()));
     for finished in chunk {
         let (taken, outcome) = match finished {
@@ -263,7 +270,7 @@ fn settle(
             Err(error) => stop = stop.and(Err(error)),
         }
     }
-    (Settled { stage, rows, ticks }, stop)
+    (Outcomes { stage, rows, ticks }, stop)
 }
 
 /// How many outcomes came after another worker had taken over.
@@ -366,9 +373,8 @@ impl Patience {
         let failed: usize = self.arms.values().map(|record| record.failed).sum();
         let Some((_, any)) = self.arms.iter().find(|(_, record)| record.failed > 0) else { return Ok(()) };
         let counts = context.store.item_counts(&context.digest).await?;
-        let settled = |count: &&ItemCount| matches!(count.state, ItemState::Done | ItemState::Rejected(_));
-        let settled: Vec<&ItemCount> =
-            counts.iter().filter(settled).filter(|count| count.stage == self.stage).collect();
+        let settled = |count: &&ItemCount| count.stage == self.stage && count.state.is_settled();
+        let settled: Vec<&ItemCount> = counts.iter().filter(settled).collect();
         for (arm, Record { failed, last, .. }) in self.arms.iter().filter(|(_, record)| !record.succeeded) {
             if *failed > 0 && !settled.iter().any(|count| count.arm == *arm) {
                 return Err(FlowError::Failing { stage: self.stage, count: *failed, last: last.clone() });

@@ -93,12 +93,7 @@ pub(crate) async fn each_part<T: Send + 'static>(
     make: MakeOfPart<T>,
     mut take: impl FnMut(T) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
-    let learn = async {
-        let known = if of_calls == OfCalls::Everything { context.store.learn_calls().await } else { Ok(()) };
-        known.map_err(FlowError::from)
-    };
-    let places = async { context.store.places(&context.digest, Stage::Evaluate).await.map_err(FlowError::from) };
-    let (places, ()) = futures::try_join!(places, learn)?;
+    let places = context.store.places(&context.digest, Stage::Evaluate).await?;
     let named = |arm: &Arm| (0..plan.repeats).map(move |repeat| answer_name(&arm.slug(), repeat)).collect::<Vec<_>>();
     let arms: Arc<[String]> = plan.arms.iter().flat_map(named).collect();
     let questions = evaluate::questions(context, plan);

@@ -8,11 +8,7 @@
 mod best;
 mod groups;
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Range,
-    sync::Arc,
-};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use divvy_core::{
     chat::{Finish, Sampling},
@@ -26,7 +22,7 @@ use divvy_core::{
     screening::{self, KeepRule},
 };
 use divvy_llm::{Call, ChatError, ErrorKind};
-use divvy_store::{Places, Unit};
+use divvy_store::Places;
 use futures::future::join_all;
 
 use self::groups::Groups;
@@ -37,6 +33,7 @@ use crate::{
     error::FlowError,
     items::{self, Done, ItemKey},
     redo,
+    settled::{Settled, place},
     timed::timed,
 };
 
@@ -58,15 +55,17 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
 async fn in_groups(context: &Context, plan: &ScreenPlan) -> Result<(), FlowError> {
     let mut groups = Groups::read(context, plan).await?;
     let (waves, mut at) = (context.plan.collects_in_waves(), 0);
+    let mut places = context.store.places(&context.digest, Stage::Collect).await?;
     while let Some(group) = groups.next(at) {
         at = group.end;
         if waves && groups.to_collect(group.clone()).next().is_some() {
             timed(context, Stage::Collect, collect::numbered(context, group.clone())).await?;
-            groups.read_again().await?;
+            groups.read_again(Stage::Collect).await?;
+            places = context.store.places(&context.digest, Stage::Collect).await?;
         }
         if groups.to_screen(group.clone()).next().is_some() {
-            timed(context, Stage::Screen, one_group(context, plan, &groups, group)).await?;
-            groups.read_again().await?;
+            timed(context, Stage::Screen, one_group(context, plan, (&groups, group), &places)).await?;
+            groups.read_again(Stage::Screen).await?;
         }
     }
     Ok(())
@@ -75,12 +74,12 @@ async fn in_groups(context: &Context, plan: &ScreenPlan) -> Result<(), FlowError
 async fn one_group(
     context: &Context,
     plan: &ScreenPlan,
-    groups: &Groups<'_>,
-    group: Range<usize>,
+    (groups, group): (&Groups<'_>, Range<usize>),
+    places: &Places,
 ) -> Result<(), FlowError> {
     let (all, done) = groups.counts();
     context.progress.start(Stage::Screen, plan.solver.as_deref().unwrap_or("by form"), all as u64, done as u64);
-    let result = judge_all(context, plan, groups.to_screen(group)).await;
+    let result = judge_all(context, plan, places, groups.to_screen(group)).await;
     context.progress.finish();
     result
 }
@@ -88,9 +87,9 @@ async fn one_group(
 async fn judge_all(
     context: &Context,
     plan: &ScreenPlan,
+    places: &Places,
     todo: impl Iterator<Item = ItemKey> + Clone,
 ) -> Result<(), FlowError> {
-    let places = &context.store.places(&context.digest, Stage::Collect).await?;
     match &plan.solver {
         None => {
             items::run(context, Stage::Screen, todo, BY_FORM_AT_ONCE, |key| by_form(context, plan, places, key)).await
@@ -107,20 +106,14 @@ async fn judge_all(
     }
 }
 
-/// Rows that are kept, or for the rule `best` questions that have one.
-///
-/// # Errors
-/// The store's.
-pub(crate) async fn kept(context: &Context, plan: &ScreenPlan) -> Result<usize, FlowError> {
-    let (mut rows, mut questions) = (0, HashSet::new());
-    let count = |unit: Unit, is_done: bool| {
-        rows += usize::from(is_done);
-        if is_done && plan.rule == Rule::Best {
-            questions.insert(unit.question);
-        }
-    };
-    context.store.each_settled(&context.digest, Stage::Screen, count).await?;
-    Ok(if plan.rule == Rule::Best { questions.len() } else { rows })
+/// Of these decompositions, in order, those that are kept, or for the rule `best` questions that have one.
+pub(crate) fn kept(screened: &Settled, (rule, samples): (Rule, u32), numbers: impl Iterator<Item = usize>) -> usize {
+    let kept = numbers.filter(|number| screened.is_done(*number));
+    if rule != Rule::Best {
+        return kept.count();
+    }
+    let mut last = None;
+    kept.map(|number| place(number, samples).0).filter(|question| last.replace(*question) != Some(*question)).count()
 }
 
 /// Refuses what cannot be screened, before anything is paid for.
@@ -196,8 +189,7 @@ fn fault(plan: &ScreenPlan, question: &Question, collected: &Collected) -> Optio
 }
 
 fn judged(verdict: &Verdict, calls: Vec<Call>) -> Done {
-    let state = if verdict.keep { ItemState::Done } else { ItemState::Rejected(verdict.reason.clone()) };
-    Done::new(state, verdict, calls)
+    Done::new(verdict.state(), verdict, calls)
 }
 
 async fn judge(

@@ -4,16 +4,17 @@
 //! written down as it is spent ([`Purse`]), on a server the workers have it in common (`account`).
 
 mod account;
+pub(crate) mod spend;
 
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
 };
 
-use divvy_core::{chat::ChatRequest, cost::Prices, cost::show_dollars, digest::Digest};
+use divvy_core::{cost::show_dollars, digest::Digest};
 use divvy_store::{Amount, PostgresStore, Purse, Spending};
 use tokio::{
     sync::Notify,
@@ -21,11 +22,7 @@ use tokio::{
 };
 
 use self::account::{Account, Answer};
-use crate::{
-    client::Call,
-    error::{ChatError, ErrorKind},
-    layer::{Job, Layer},
-};
+use crate::error::{ChatError, ErrorKind};
 
 /// `None`: no cap. Calls that the cache answers cost nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,24 +35,24 @@ pub struct Caps {
     pub time: Option<Duration>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cost {
-    calls: u64,
-    tokens: u64,
-    price_nanos: i64,
+impl Caps {
+    /// Calls, tokens and nano-dollars.
+    fn columns(&self) -> [Option<i64>; 3] {
+        [self.calls.map(signed), self.tokens.map(signed), self.price_nanos]
+    }
 }
 
 #[derive(Debug, Default)]
 struct Books {
     /// By this command.
-    settled: Cost,
-    reserved: Cost,
+    settled: Amount,
+    reserved: Amount,
     /// Of what is reserved, that which has gone out to an endpoint.
-    out: Cost,
+    out: Amount,
     /// What the common account has lent and has not heard the end of, where there is one.
-    lent: Cost,
+    lent: Amount,
     /// Of what is settled, what the common account knows.
-    booked: Cost,
+    booked: Amount,
 }
 
 /// What may be spent, and what was.
@@ -66,22 +63,9 @@ pub struct Budget {
     books: Mutex<Books>,
     settled: Notify,
     /// What earlier commands have spent.
-    before: Spent,
+    before: Spending,
     purse: Option<Purse>,
     account: Option<Account>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Spent {
-    heard: Cost,
-    /// By calls that were in flight when a process died: it may have been charged.
-    lost: Cost,
-}
-
-impl From<Spending> for Spent {
-    fn from(spending: Spending) -> Self {
-        Self { heard: of_amount(spending.spent), lost: of_amount(spending.lost) }
-    }
 }
 
 impl Default for Budget {
@@ -91,7 +75,7 @@ impl Default for Budget {
             began: Instant::now(),
             books: Mutex::default(),
             settled: Notify::new(),
-            before: Spent::default(),
+            before: Spending::default(),
             purse: None,
             account: None,
         }
@@ -108,7 +92,7 @@ impl Budget {
     /// `purse`. The time is each command's own.
     #[must_use]
     pub fn kept(caps: Caps, before: Spending, purse: Purse) -> Arc<Self> {
-        Arc::new(Self { caps, before: before.into(), purse: Some(purse), ..Self::default() })
+        Arc::new(Self { caps, before, purse: Some(purse), ..Self::default() })
     }
 
     /// Caps on what all workers of a plan spend, whenever they run; the time is each command's own.
@@ -122,7 +106,7 @@ impl Budget {
     #[must_use]
     pub fn spent(&self) -> (u64, u64, i64) {
         let books = self.books();
-        (books.settled.calls, books.settled.tokens, books.settled.price_nanos)
+        counts(books.settled)
     }
 
     /// The same for all commands of the plan, with what may have been charged when one of them died.
@@ -135,9 +119,8 @@ impl Budget {
             None => self.before,
         };
         let books = self.books();
-        let own = minus(books.settled, books.booked);
-        let all = plus(own, plus(before.heard, before.lost));
-        Ok((all.calls, all.tokens, all.price_nanos))
+        let own = books.settled.minus(books.booked);
+        Ok(counts(own.plus(before.spent).plus(before.lost)))
     }
 
     /// When its time is used up.
@@ -150,7 +133,7 @@ impl Budget {
     }
 
     /// Waits while calls in flight hold what is left: most of them cost less than was reserved for them.
-    async fn reserve(self: &Arc<Self>, cost: Cost) -> Result<Reservation, ChatError> {
+    async fn reserve(self: &Arc<Self>, cost: Amount) -> Result<Reservation, ChatError> {
         self.check_time()?;
         match self.take(cost) {
             Some(reservation) => Ok(reservation),
@@ -164,7 +147,7 @@ impl Budget {
         over.map_or(Ok(()), |time| Err(out_of_time(time)))
     }
 
-    async fn reserve_later(self: &Arc<Self>, cost: Cost) -> Result<Reservation, ChatError> {
+    async fn reserve_later(self: &Arc<Self>, cost: Amount) -> Result<Reservation, ChatError> {
         // One asks the common account for all that wait.
         let mut line = None;
         loop {
@@ -176,8 +159,8 @@ impl Budget {
             let in_flight = self.books().reserved.calls > 0;
             let Some(account) = &self.account else {
                 if !in_flight {
-                    let heard = plus(self.before.heard, self.books().settled);
-                    return Err(self.exhausted(heard, self.before.lost));
+                    let spent = self.before.spent.plus(self.books().settled);
+                    return Err(self.exhausted(spent, self.before.lost));
                 }
                 changed.await;
                 continue;
@@ -196,34 +179,29 @@ impl Budget {
     }
 
     /// A reservation, if there is room for it.
-    fn take(self: &Arc<Self>, cost: Cost) -> Option<Reservation> {
+    fn take(self: &Arc<Self>, cost: Amount) -> Option<Reservation> {
         let mut books = self.books();
         if !self.fits(&books, cost) {
             return None;
         }
-        books.reserved = plus(books.reserved, cost);
-        Some(Reservation { budget: self.clone(), cost, settle: Cost::default(), held: Held::new(cost) })
+        books.reserved = books.reserved.plus(cost);
+        Some(Reservation { budget: self.clone(), cost, settle: Amount::default(), held: Held::new(cost) })
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fits(&self, books: &Books, cost: Cost) -> bool {
-        let total = plus(plus(books.settled, books.reserved), cost);
-        let Some(_) = &self.account else {
-            let total = plus(total, plus(self.before.heard, self.before.lost));
-            return self.caps.calls.is_none_or(|cap| total.calls <= cap)
-                && self.caps.tokens.is_none_or(|cap| total.tokens <= cap)
-                && self.caps.price_nanos.is_none_or(|cap| total.price_nanos <= cap);
-        };
-        let (total, lent) = (minus(total, books.booked), books.lent);
-        self.caps.calls.is_none_or(|_| total.calls <= lent.calls)
-            && self.caps.tokens.is_none_or(|_| total.tokens <= lent.tokens)
-            && self.caps.price_nanos.is_none_or(|_| total.price_nanos <= lent.price_nanos)
+    fn fits(&self, books: &Books, cost: Amount) -> bool {
+        let (caps, total) = (self.caps.columns(), books.settled.plus(books.reserved).plus(cost));
+        if self.account.is_none() {
+            return within(total.plus(self.before.spent).plus(self.before.lost), caps);
+        }
+        let lent = books.lent.columns();
+        within(total.minus(books.booked), std::array::from_fn(|at| caps[at].map(|_| lent[at])))
     }
 
-    fn exhausted(&self, spent: Cost, lost: Cost) -> ChatError {
+    fn exhausted(&self, spent: Amount, lost: Amount) -> ChatError {
         let cap = |cap: Option<u64>| cap.map_or("no cap".to_owned(), |cap| format!("of {cap}"));
         let money = self.caps.price_nanos.map_or("no cap".to_owned(), |cap| format!("of {}", show_dollars(cap)));
         let lost = match lost.calls {
@@ -237,7 +215,7 @@ impl Budget {
             cap(self.caps.calls),
             spent.tokens,
             cap(self.caps.tokens),
-            show_dollars(spent.price_nanos),
+            show_dollars(spent.nanos),
         );
         ChatError::new(ErrorKind::BudgetExhausted, message)
     }
@@ -249,13 +227,13 @@ pub(crate) struct Held(Arc<Hold>);
 
 #[derive(Debug, Default)]
 struct Hold {
-    cost: Cost,
+    cost: Amount,
     /// It has gone out.
     out: AtomicBool,
 }
 
 impl Held {
-    fn new(cost: Cost) -> Self {
+    fn new(cost: Amount) -> Self {
         Self(Arc::new(Hold { cost, out: AtomicBool::new(false) }))
     }
 }
@@ -265,7 +243,7 @@ impl Budget {
     pub(crate) fn goes_out(&self, held: &Held) {
         if !held.0.out.swap(true, Relaxed) {
             let mut books = self.books();
-            books.out = plus(books.out, held.0.cost);
+            books.out = books.out.plus(held.0.cost);
             self.write_down(&books);
         }
     }
@@ -279,7 +257,7 @@ impl Budget {
 
 impl Books {
     fn spending(&self) -> Spending {
-        Spending { spent: amount(self.settled), lost: amount(self.out) }
+        Spending { spent: self.settled, lost: self.out }
     }
 }
 
@@ -291,121 +269,36 @@ fn out_of_time(time: Duration) -> ChatError {
     ChatError::new(ErrorKind::BudgetExhausted, message)
 }
 
-fn amount(cost: Cost) -> Amount {
-    Amount { calls: signed(cost.calls), tokens: signed(cost.tokens), nanos: cost.price_nanos }
+fn within(amount: Amount, caps: [Option<i64>; 3]) -> bool {
+    amount.columns().into_iter().zip(caps).all(|(amount, cap)| cap.is_none_or(|cap| amount <= cap))
 }
 
-fn of_amount(amount: Amount) -> Cost {
-    Cost { calls: amount.calls.unsigned_abs(), tokens: amount.tokens.unsigned_abs(), price_nanos: amount.nanos }
+fn counts(amount: Amount) -> (u64, u64, i64) {
+    (amount.calls.unsigned_abs(), amount.tokens.unsigned_abs(), amount.nanos)
 }
 
-fn signed(count: u64) -> i64 {
+pub(crate) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn plus(a: Cost, b: Cost) -> Cost {
-    Cost {
-        calls: a.calls + b.calls,
-        tokens: a.tokens + b.tokens,
-        price_nanos: a.price_nanos.saturating_add(b.price_nanos),
-    }
-}
-
-fn minus(a: Cost, b: Cost) -> Cost {
-    Cost { calls: a.calls - b.calls, tokens: a.tokens - b.tokens, price_nanos: a.price_nanos - b.price_nanos }
 }
 
 /// Given back when dropped, less what was settled.
 struct Reservation {
     budget: Arc<Budget>,
-    cost: Cost,
-    settle: Cost,
+    cost: Amount,
+    settle: Amount,
     held: Held,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut books = self.budget.books();
-        books.reserved = minus(books.reserved, self.cost);
-        books.settled = plus(books.settled, self.settle);
+        books.reserved = books.reserved.minus(self.cost);
+        books.settled = books.settled.plus(self.settle);
         if self.held.0.out.load(Relaxed) {
-            books.out = minus(books.out, self.cost);
+            books.out = books.out.minus(self.cost);
         }
         self.budget.write_down(&books);
         drop(books);
         self.budget.settled.notify_waiters();
-    }
-}
-
-pub(crate) struct Spend<L> {
-    pub(crate) budget: Arc<Budget>,
-    pub(crate) prices: Option<Prices>,
-    /// It runs on this machine, where nobody sends a bill.
-    pub(crate) local: bool,
-    /// What the dearest call so far cost: the best guess where a machine's time is paid, which is known afterwards.
-    pub(crate) dearest: AtomicI64,
-    pub(crate) inner: L,
-}
-
-impl<L: Layer> Layer for Spend<L> {
-    async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let estimate = self.estimate(&job.request)?;
-        let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
-        let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
-        let result = self.inner.call(Job { held: reservation.held.clone(), ..job }).await;
-        if let Ok(Call { price_nanos: Some(price), .. }) = &result {
-            self.dearest.fetch_max(*price, Relaxed);
-        }
-        reservation.settle = match &result {
-            Ok(call) => actual(call, estimate),
-            Err(error) if error.may_be_charged() => self.charged(error, estimate),
-            Err(_) => Cost::default(),
-        };
-        result
-    }
-}
-
-impl<L> Spend<L> {
-    /// The most it can cost; of a machine's time, as much as any call so far.
-    fn estimate(&self, request: &ChatRequest) -> Result<Cost, ChatError> {
-        let (tokens_in, tokens_out) = most_tokens(request);
-        let usage =
-            divvy_core::chat::Usage { tokens_in: Some(tokens_in), tokens_cached: None, tokens_out: Some(tokens_out) };
-        let by_the_hour = self.prices.is_some_and(|prices| prices.machine_hour > 0);
-        let time = if by_the_hour { self.dearest.load(Relaxed) } else { 0 };
-        let price_nanos = self.prices.and_then(|prices| prices.cost(&usage)?.checked_add(time));
-        if self.budget.caps.price_nanos.is_some() && price_nanos.is_none() && !self.local {
-            let message = "a cap in money needs the price of every model; give it as `price` in [models.NAME]";
-            return Err(ChatError::new(ErrorKind::BudgetExhausted, message));
-        }
-        Ok(Cost { calls: 1, tokens: tokens_in + tokens_out, price_nanos: price_nanos.unwrap_or(0) })
-    }
-
-    /// What a try cost that brought no reply, as far as the endpoint says.
-    fn charged(&self, error: &ChatError, estimate: Cost) -> Cost {
-        let Some(tokens) = error.usage.tokens_in.zip(error.usage.tokens_out) else { return estimate };
-        let price_nanos = self.prices.and_then(|prices| prices.cost(&error.usage));
-        Cost { calls: 1, tokens: tokens.0 + tokens.1, price_nanos: price_nanos.unwrap_or(estimate.price_nanos) }
-    }
-}
-
-/// Tokens in and out of a request, at most: four bytes a token is low for English and high for nothing we send, so three
-/// are taken.
-pub(crate) fn most_tokens(request: &ChatRequest) -> (u64, u64) {
-    let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
-    ((bytes as u64).div_ceil(3), u64::from(request.sampling.max_tokens))
-}
-
-/// What a provider did not report stays as estimated.
-fn actual(call: &Call, estimate: Cost) -> Cost {
-    if call.from_cache {
-        return Cost::default();
-    }
-    let usage = call.reply.usage;
-    let tokens = usage.tokens_in.zip(usage.tokens_out).map(|(tokens_in, tokens_out)| tokens_in + tokens_out);
-    Cost {
-        calls: 1,
-        tokens: tokens.unwrap_or(estimate.tokens),
-        price_nanos: call.price_nanos.unwrap_or(estimate.price_nanos),
     }
 }

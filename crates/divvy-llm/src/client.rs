@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     attempt::Attempt,
     batch::{Batches, InBatches},
-    budget::{Budget, Spend},
+    budget::{Budget, spend::Spend},
     cache::Cache,
     chat::Chat,
     clock::Clock,

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     attempt::{Attempt, Keep},
-    budget::Spend,
+    budget::spend::Spend,
     chat::Told,
     client::{Call, ClientConfig, Endpoint},
     clock::Clock,

@@ -19,7 +19,7 @@ use tokio::{
 
 use self::{common::Common, window::Window};
 use crate::{
-    budget::most_tokens,
+    budget::spend::most_tokens,
     chat::{Quota, Told},
     client::Call,
     error::{ChatError, ErrorKind},
@@ -142,7 +142,7 @@ impl<L: Layer> Rate<L> {
         let (requests, tokens) = self.state().window.sums(now);
         if requests > 0 {
             common.sent_before(requests, tokens).await?;
-            self.state().window = Window::default();
+            self.state().window.empty();
         }
         Ok(())
     }

@@ -132,11 +132,8 @@ impl SqliteStore {
         rows.iter().map(|row| item_row(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// See [`crate::Store::learn_calls`].
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn learn_calls(&self) -> Result<(), StoreError> {
+    /// One that only reads looks up where the calls stand that others have made since.
+    pub(crate) async fn learn_calls(&self) -> Result<(), StoreError> {
         if self.is_read_only() {
             self.catch_up().await?;
         }

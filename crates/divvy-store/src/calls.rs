@@ -7,8 +7,8 @@ use divvy_core::digest::Digest;
 
 use crate::{
     call_sql::{
-        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, FAILED_BY_KEY, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, Slot, TOTALS,
-        UNREAD, USAGES, any_attempt, attempt, attempt_statement, attempt_total, call_record, call_statement,
+        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, FAILED, FAILED_BY_KEY, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, Slot,
+        TOTALS, UNREAD, USAGES, any_attempt, attempt, attempt_statement, attempt_total, call_record, call_statement,
         call_total, call_usage, failed_by_key, is_plain, listed, raw_reply, reply_statement, row_number,
     },
     codec::blob,
@@ -244,12 +244,17 @@ impl SqliteStore {
         rows.iter().map(|row| attempt(key, row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// The last attempts that brought no reply, newest first.
+    /// See [`crate::Store::failed_attempts`].
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn failed_attempts(&self, limit: u32) -> Result<Vec<AttemptRecord>, StoreError> {
-        let rows = sqlx::query("SELECT * FROM attempt WHERE outcome != 'ok' ORDER BY seq DESC LIMIT ?")
+    pub async fn failed_attempts(
+        &self,
+        key_prefix: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError> {
+        let rows = sqlx::query(FAILED)
+            .bind(key_prefix)
             .bind(i64::from(limit))
             .fetch_all(&mut *self.reader().await?)
             .await

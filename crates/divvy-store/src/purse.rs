@@ -89,7 +89,8 @@ impl SqliteStore {
         let row = row.bind(blob(plan)).bind(left.as_ref().map(|entry| entry.number));
         let row = row.fetch_one(&mut *self.reader().await?).await;
         let rows = row.and_then(|row| sums(&row)).map_err(|e| self.unreadable(&e))?;
-        Ok(left.map_or(rows, |entry| rows.and(entry.spent, entry.in_flight)))
+        let Some(Entry { spent, in_flight, .. }) = left else { return Ok(rows) };
+        Ok(Spending { spent: rows.spent.plus(spent), lost: rows.lost.plus(in_flight) })
     }
 
     /// What the last command wrote down, if it was for this plan. While it runs, nothing is lost yet.
@@ -105,17 +106,6 @@ fn sums(row: &SqliteRow) -> Result<Spending, sqlx::Error> {
         Ok(Amount { calls: row.try_get(first)?, tokens: row.try_get(first + 1)?, nanos: row.try_get(first + 2)? })
     };
     Ok(Spending { spent: amount(0)?, lost: amount(3)? })
-}
-
-impl Spending {
-    fn and(self, spent: Amount, lost: Amount) -> Self {
-        let plus = |a: Amount, b: Amount| Amount {
-            calls: a.calls + b.calls,
-            tokens: a.tokens + b.tokens,
-            nanos: a.nanos.saturating_add(b.nanos),
-        };
-        Self { spent: plus(self.spent, spent), lost: plus(self.lost, lost) }
-    }
 }
 
 impl Purse {

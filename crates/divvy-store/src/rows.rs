@@ -310,6 +310,25 @@ pub struct Amount {
     pub nanos: i64,
 }
 
+impl Amount {
+    #[must_use]
+    pub fn plus(self, more: Self) -> Self {
+        let (tokens, nanos) = (self.tokens.saturating_add(more.tokens), self.nanos.saturating_add(more.nanos));
+        Self { calls: self.calls + more.calls, tokens, nanos }
+    }
+
+    #[must_use]
+    pub fn minus(self, less: Self) -> Self {
+        Self { calls: self.calls - less.calls, tokens: self.tokens - less.tokens, nanos: self.nanos - less.nanos }
+    }
+
+    /// In the order in which caps on them are given.
+    #[must_use]
+    pub fn columns(self) -> [i64; 3] {
+        [self.calls, self.tokens, self.nanos]
+    }
+}
+
 /// What was spent for a plan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spending {

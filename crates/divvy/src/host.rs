@@ -104,8 +104,9 @@ impl Hosts {
     /// How it went, a sentence for each engine that was asked.
     pub(crate) fn watched(&self) -> Vec<String> {
         let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
         let mut told: Vec<String> =
-            threads.values().filter_map(|host| host.hours.told(&host.name, host.batch)).collect();
+            threads.values().filter_map(|host| host.hours.told(now, &host.name, host.batch)).collect();
         told.sort();
         told
     }

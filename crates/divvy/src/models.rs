@@ -55,9 +55,8 @@ const LOCAL_DEADLINE: Duration = Duration::from_hours(7 * 24);
 /// # Errors
 /// The store's.
 pub(crate) async fn budget(caps: &recipe::Budget, store: &Store, plan: &Digest) -> Result<Arc<Budget>, StoreError> {
-    let price_nanos = caps.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
     let time = caps.minutes.map(Duration::from_mins);
-    let caps = Caps { calls: caps.calls, tokens: caps.tokens, price_nanos, time };
+    let caps = Caps { calls: caps.calls, tokens: caps.tokens, price_nanos: caps.price_nanos(), time };
     Ok(match store {
         Store::Postgres(shared) => Budget::common(caps, shared.clone(), plan.clone()),
         Store::Sqlite(file) => Budget::kept(caps, file.spending(plan).await?, file.purse(plan).await?),

@@ -160,6 +160,12 @@ pub fn show_dollars(nanos: i64) -> String {
     format!("{sign}${}.{:0width$}", rounded / scale, rounded % scale, width = decimals as usize)
 }
 
+/// [`show_dollars`], or that nobody knows.
+#[must_use]
+pub fn show_price(nanos: Option<i64>) -> String {
+    nanos.map_or_else(|| "price unknown".to_owned(), show_dollars)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -31,6 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     arm::{ArmPair, Strategy, Way},
+    cost,
     prompts::PromptName,
 };
 pub use batch::{Batch, BatchFallback, Mode};
@@ -259,6 +260,14 @@ pub struct Budget {
     /// Most money, as a decimal string: `"5.00"`. Every endpoint needs a price then, its own or a listed one; a local model without one costs
     /// nothing. What a machine's hours cost is known afterwards: calls in flight at the cap come to their end.
     pub dollars: Option<String>,
+}
+
+impl Budget {
+    /// The most money, which a plan has checked.
+    #[must_use]
+    pub fn price_nanos(&self) -> Option<i64> {
+        self.dollars.as_deref().and_then(|dollars| cost::parse_dollars(dollars).ok())
+    }
 }
 
 /// How `divvy serve` behaves. No part of the plan.

@@ -69,9 +69,6 @@ impl<'a> Reader<'a> {
             let order = (0..train.len()).collect();
             return Ok(Self { context, target, order, collected: Places::default(), screened: Places::default() });
         }
-        if rows::repeats_replies(target) {
-            context.store.learn_calls().await?;
-        }
         // As training has them.
         let mut order: Vec<(QuestionId, usize)> =
             train.iter().enumerate().map(|(at, question)| (question.id.clone(), at)).collect();
@@ -112,7 +109,7 @@ impl<'a> Reader<'a> {
         let Context { store, digest, .. } = self.context;
         let collected = store.items_of(&self.collected, digest, Stage::Collect, ids).await?;
         let screened = store.items_of(&self.screened, digest, Stage::Screen, ids).await?;
-        let settled = screened.into_iter().filter(|row| matches!(row.state, ItemState::Done | ItemState::Rejected(_)));
+        let settled = screened.into_iter().filter(|row| row.state.is_settled());
         let screened: Screened = settled.map(|row| ((row.question.clone(), row.sample), row)).collect();
         let replies = self.replies(&screened).await?;
         let mut candidates: HashMap<QuestionId, Vec<Candidate>> = HashMap::new();
@@ -126,7 +123,7 @@ impl<'a> Reader<'a> {
 
     /// What the solver said first, by the call's key.
     async fn replies(&self, screened: &Screened) -> Result<HashMap<Digest, String>, FlowError> {
-        if !rows::repeats_replies(self.target) {
+        if !self.target.repeats_replies() {
             return Ok(HashMap::new());
         }
         let first: Vec<Digest> = screened.values().filter_map(|row| row.calls.first()).cloned().collect();

@@ -12,7 +12,7 @@ use divvy_llm::Rates;
 use divvy_store::CallRecord;
 
 pub use self::caps::{Cap, Verdict, against};
-use self::rows::{Row, Unit};
+use self::rows::{Part, Row};
 use crate::{context::Context, error::FlowError};
 
 /// What is foretold.
@@ -125,20 +125,20 @@ fn longer(one: Forecast, other: Forecast) -> Forecast {
 /// The store's.
 pub async fn read(context: &Context, paces: &Paces, most: usize) -> Result<Outlook, FlowError> {
     let since = began(context).await?;
-    let units = rows::units(context, most).await?;
+    let parts = rows::parts(context, most).await?;
     let (mut counted, mut taken) = (HashSet::new(), Vec::new());
-    for unit in &units {
-        taken.push(take(context, paces, unit, since, &mut counted).await?);
+    for part in &parts {
+        taken.push(take(context, paces, part, since, &mut counted).await?);
     }
     let mut outlook = Outlook::default();
-    for (at, unit) in units.iter().enumerate() {
-        outlook.note_rows(unit);
-        if unit.left > 0 && unit.rows.is_empty() {
-            outlook.borrow(context, paces, unit, &units, &taken);
+    for (at, part) in parts.iter().enumerate() {
+        outlook.note_rows(part);
+        if part.left > 0 && part.rows.is_empty() {
+            outlook.borrow(context, paces, part, &parts, &taken);
             continue;
         }
-        let lines = taken[at].all.iter().map(|(model, took)| (model, figures(took, unit, paces.get(model))));
-        lines.for_each(|(model, figures)| outlook.add(unit.stage, model, &figures));
+        let lines = taken[at].all.iter().map(|(model, took)| (model, figures(took, part, paces.get(model))));
+        lines.for_each(|(model, figures)| outlook.add(part.stage, model, &figures));
     }
     Ok(outlook)
 }
@@ -152,15 +152,15 @@ async fn began(context: &Context) -> Result<i64, FlowError> {
 }
 
 impl Outlook {
-    fn note_rows(&mut self, unit: &Unit<'_>) {
-        let (stage, seen) = (unit.stage, unit.rows.len() as u64);
+    fn note_rows(&mut self, part: &Part<'_>) {
+        let (stage, seen) = (part.stage, part.rows.len() as u64);
         match self.rows.iter_mut().find(|rows| rows.stage == stage) {
             Some(rows) => {
-                rows.total += unit.total;
-                rows.left += unit.left;
+                rows.total += part.total;
+                rows.left += part.left;
                 rows.seen += seen;
             }
-            None => self.rows.push(Rows { stage, total: unit.total, left: unit.left, seen }),
+            None => self.rows.push(Rows { stage, total: part.total, left: part.left, seen }),
         }
     }
 
@@ -173,39 +173,39 @@ impl Outlook {
 
     /// Of an arm that nobody was asked with: its solver does what it does behind another decomposer, and a judge what it does
     /// of another arm.
-    fn borrow(&mut self, context: &Context, paces: &Paces, unit: &Unit<'_>, units: &[Unit<'_>], taken: &[Taken]) {
-        let like = |other: &Unit<'_>| !other.rows.is_empty() && is_like(unit, other);
-        let Some(at) = units.iter().position(like) else {
-            self.unseen.push(format!("{}: not counted, since none of its rows is done", unit.name()));
+    fn borrow(&mut self, context: &Context, paces: &Paces, part: &Part<'_>, parts: &[Part<'_>], taken: &[Taken]) {
+        let like = |other: &Part<'_>| !other.rows.is_empty() && is_like(part, other);
+        let Some(at) = parts.iter().position(like) else {
+            self.unseen.push(format!("{}: not counted, since none of its rows is done", part.name()));
             return;
         };
-        let slugs = [unit.arm, units[at].arm].map(|arm| arm.map(Arm::slug).unwrap_or_default());
-        if unit.stage == Stage::Judge {
-            let unit = Unit { rows: Vec::new(), ..*unit };
+        let slugs = [part.arm, parts[at].arm].map(|arm| arm.map(Arm::slug).unwrap_or_default());
+        if part.stage == Stage::Judge {
+            let part = Part { rows: Vec::new(), ..*part };
             let lines = taken[at].all.iter();
-            lines.for_each(|(model, took)| self.add(unit.stage, model, &figures(took, &unit, paces.get(model))));
-            self.unseen.push(format!("{}: counted as that of {}", unit.name(), slugs[1]));
+            lines.for_each(|(model, took)| self.add(part.stage, model, &figures(took, &part, paces.get(model))));
+            self.unseen.push(format!("{}: counted as that of {}", part.name(), slugs[1]));
             return;
         }
-        let solver = unit.arm.map(|arm| context.resolve(&arm.solver).to_owned()).unwrap_or_default();
+        let solver = part.arm.map(|arm| context.resolve(&arm.solver).to_owned()).unwrap_or_default();
         if let Some(took) = taken[at].solving.get(&solver) {
-            let unit = Unit { rows: Vec::new(), ..*unit };
-            self.add(unit.stage, &solver, &figures(took, &unit, paces.get(&solver)));
+            let part = Part { rows: Vec::new(), ..*part };
+            self.add(part.stage, &solver, &figures(took, &part, paces.get(&solver)));
         }
         self.unseen.push(format!("{}: its solver counted as in {}, its decomposer not at all", slugs[0], slugs[1]));
     }
 }
 
-fn is_like(unit: &Unit<'_>, other: &Unit<'_>) -> bool {
-    let (Some(arm), Some(like)) = (unit.arm, other.arm) else { return false };
+fn is_like(part: &Part<'_>, other: &Part<'_>) -> bool {
+    let (Some(arm), Some(like)) = (part.arm, other.arm) else { return false };
     let solves_alike = arm.decomposer.is_some() && (like.strategy, &like.solver) == (arm.strategy, &arm.solver);
-    unit.stage == other.stage && (unit.stage == Stage::Judge || solves_alike)
+    part.stage == other.stage && (part.stage == Stage::Judge || solves_alike)
 }
 
 /// What a model took: a value for each row, `None` where one is unknown.
 type Took = [Option<BTreeMap<String, f64>>; 5];
 
-/// What the models of a unit took.
+/// What the models of a part took.
 #[derive(Default)]
 struct Taken {
     all: BTreeMap<String, Took>,
@@ -216,31 +216,31 @@ struct Taken {
 async fn take(
     context: &Context,
     paces: &Paces,
-    unit: &Unit<'_>,
+    part: &Part<'_>,
     since: i64,
     counted: &mut HashSet<Digest>,
 ) -> Result<Taken, FlowError> {
     let mut taken = Taken::default();
-    for row in &unit.rows {
+    for row in &part.rows {
         for (at, key) in row.calls.iter().enumerate() {
             let Some(call) = context.store.call(key).await? else { continue };
             let pace = paces.get(&call.model_name);
             let free = call.created_ms < since || !counted.insert(key.clone());
             let values = if free { [Some(0.0); 5] } else { values(&call, pace) };
             put(&mut taken.all, row, &call.model_name, values);
-            if at > 0 || !asks_decomposer(context, unit) {
+            if at > 0 || !asks_decomposer(context, part) {
                 put(&mut taken.solving, row, &call.model_name, values);
             }
         }
     }
     for took in [&mut taken.all, &mut taken.solving] {
-        took.values_mut().flatten().flatten().for_each(|values| fill(values, &unit.rows));
+        took.values_mut().flatten().flatten().for_each(|values| fill(values, &part.rows));
     }
     Ok(taken)
 }
 
-fn asks_decomposer(context: &Context, unit: &Unit<'_>) -> bool {
-    let answers = unit.arm.filter(|_| unit.stage == Stage::Evaluate);
+fn asks_decomposer(context: &Context, part: &Part<'_>) -> bool {
+    let answers = part.arm.filter(|_| part.stage == Stage::Evaluate);
     answers.and_then(|arm| arm.decomposer.as_deref()).is_some_and(|name| !context.is_recorded(name))
 }
 
@@ -277,8 +277,8 @@ fn values(call: &CallRecord, pace: Option<&Pace>) -> [Option<f64>; 5] {
     ]
 }
 
-fn figures(took: &Took, unit: &Unit<'_>, pace: Option<&Pace>) -> Figures {
-    let mut figures = Figures(took.each_ref().map(|values| Forecast::of(values.as_ref()?, unit.left)));
+fn figures(took: &Took, part: &Part<'_>, pace: Option<&Pace>) -> Figures {
+    let mut figures = Figures(took.each_ref().map(|values| Forecast::of(values.as_ref()?, part.left)));
     let calls = took[Figure::Calls as usize].iter().flat_map(BTreeMap::values).sum::<f64>();
     let at_once = pace.map_or(1.0, |pace| match pace.local {
         // A batch that is not full answers sooner: as many as were asked shared the time that was seen.
@@ -307,8 +307,8 @@ mod tests {
     fn seconds(pace: &Pace) -> f64 {
         let rows = |value: f64| Some((0..10).map(|row| (row.to_string(), value)).collect());
         let took: Took = [rows(2.0), rows(60.0), rows(40.0), None, rows(3.0)];
-        let unit = Unit { stage: Stage::Screen, arm: None, total: 50, done: 10, left: 40, rows: Vec::new() };
-        let figures = figures(&took, &unit, Some(pace));
+        let part = Part { stage: Stage::Screen, arm: None, total: 50, done: 10, left: 40, rows: Vec::new() };
+        let figures = figures(&took, &part, Some(pace));
         assert_eq!(figures.get(Figure::Calls).map(|calls| calls.sum), Some(80.0));
         assert_eq!(figures.get(Figure::Money), None);
         figures.get(Figure::Seconds).map(|seconds| seconds.sum).unwrap_or_default()

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    ops::Range,
     sync::Arc,
 };
 
@@ -21,11 +22,11 @@ use crate::{
     items::{self, ItemKey},
     paid::STAGES,
     screen,
-    settled::Marks,
+    settled::{Marks, Settled, place},
 };
 
 /// What is asked of every row alike: a stage, or one arm of the evaluation.
-pub(super) struct Unit<'a> {
+pub(super) struct Part<'a> {
     pub(super) stage: Stage,
     pub(super) arm: Option<&'a Arm>,
     pub(super) total: u64,
@@ -36,7 +37,7 @@ pub(super) struct Unit<'a> {
     pub(super) rows: Vec<Row>,
 }
 
-impl Unit<'_> {
+impl Part<'_> {
     pub(super) fn name(&self) -> String {
         match (self.stage, self.arm) {
             (Stage::Judge, Some(arm)) => format!("judge of {arm}"),
@@ -56,42 +57,42 @@ pub(super) struct Row {
 
 /// In running order. Of more settled rows than `most`, some are chosen by the seed. The store is read item by item, so that
 /// there may be any number of them.
-pub(super) async fn units(context: &Context, most: usize) -> Result<Vec<Unit<'_>>, FlowError> {
-    let mut units = Vec::new();
-    let collected = Marks::of(context, Stage::Collect).await?;
+pub(super) async fn parts(context: &Context, most: usize) -> Result<Vec<Part<'_>>, FlowError> {
+    let mut parts = Vec::new();
+    let collected = Settled::of(context, Stage::Collect).await?;
     let screening = match &context.plan.screen {
         None => None,
         Some(plan) => {
-            let (screened, kept) = (Marks::of(context, Stage::Screen).await?, screen::kept(context, plan).await?);
-            Some(screening(context, plan, (&collected, &screened, kept), most))
+            let screened = Settled::of(context, Stage::Screen).await?;
+            Some(screening(context, plan, (&collected, &screened), most))
         }
     };
     if context.plan.collects() {
-        let unit = collecting(context, &collected, most);
+        let part = collecting(context, &collected, most);
         let waves = screening.as_ref().filter(|_| context.plan.collects_in_waves());
-        units.push(match waves {
-            None => unit,
-            Some(screening) => Unit { left: unit.left.min(in_waves(context, &collected, screening)), ..unit },
+        parts.push(match waves {
+            None => part,
+            Some(screening) => Part { left: part.left.min(in_waves(context, &collected, screening)), ..part },
         });
     }
-    units.extend(screening);
+    parts.extend(screening);
     if let Some(plan) = &context.plan.evaluate {
         let settled = Marks::of(context, Stage::Evaluate).await?;
-        units.extend(plan.arms.iter().map(|arm| answering(context, plan, arm, &settled, most)));
+        parts.extend(plan.arms.iter().map(|arm| answering(context, plan, arm, &settled, most)));
         if let Some(judge) = &plan.judge {
             let docket = Docket::read(context, plan).await?;
-            units.extend(plan.arms.iter().map(|arm| judging(context, (plan, judge), arm, &docket, most)));
+            parts.extend(plan.arms.iter().map(|arm| judging(context, (plan, judge), arm, &docket, most)));
         }
     }
-    read_calls(context, &mut units).await?;
-    Ok(units)
+    read_calls(context, &mut parts).await?;
+    Ok(parts)
 }
 
-/// What each chosen row asked, of all units of a stage together.
-async fn read_calls(context: &Context, units: &mut [Unit<'_>]) -> Result<(), FlowError> {
+/// What each chosen row asked, of all parts of a stage together.
+async fn read_calls(context: &Context, parts: &mut [Part<'_>]) -> Result<(), FlowError> {
     for stage in STAGES {
         let mut rows: Vec<&mut Row> =
-            units.iter_mut().filter(|unit| unit.stage == stage).flat_map(|unit| &mut unit.rows).collect();
+            parts.iter_mut().filter(|part| part.stage == stage).flat_map(|part| &mut part.rows).collect();
         let questions: BTreeSet<QuestionId> = rows.iter().map(|row| row.question.clone()).collect();
         if questions.is_empty() {
             continue;
@@ -107,44 +108,50 @@ async fn read_calls(context: &Context, units: &mut [Unit<'_>]) -> Result<(), Flo
     Ok(())
 }
 
-fn collecting<'a>(context: &Context, settled: &Marks, most: usize) -> Unit<'a> {
+fn collecting<'a>(context: &Context, settled: &Settled, most: usize) -> Part<'a> {
     let samples = context.plan.collect.samples;
-    unit(context, (Stage::Collect, None), context.questions.for_students(), most, |question| {
-        (0..samples).map(|sample| one_of(settled, key(question, sample, ""))).collect()
+    part(context, (Stage::Collect, None), context.questions.for_students(), most, |position, question| {
+        let item = |number| settled.has(number).then(|| key(question, place(number, samples).1, ""));
+        numbers(position, samples).map(item).collect()
     })
+}
+
+/// The decompositions of one question, see [`place`].
+fn numbers(position: usize, samples: u32) -> Range<usize> {
+    let samples = samples as usize;
+    position * samples..(position + 1) * samples
 }
 
 /// Questions left to collect where the screening has collected what it needs: those of dev, and of those that are still to be
 /// screened the ones that are not collected yet.
-fn in_waves(context: &Context, collected: &Marks, screening: &Unit<'_>) -> u64 {
-    let samples = context.plan.collect.samples;
-    let waits =
-        |question: &Arc<Question>| (0..samples).any(|sample| collected.is_done(&key(question, sample, "")).is_none());
-    let (train, dev) = (&context.questions.train, &context.questions.dev);
-    let waiting = train.iter().take(screening.total as usize).filter(waits).count() as u64;
-    let ready = screening.total - screening.done - waiting;
-    dev.iter().filter(waits).count() as u64 + waiting.min(screening.left.saturating_sub(ready))
+fn in_waves(context: &Context, collected: &Settled, screening: &Part<'_>) -> u64 {
+    let waits = |position: &usize| collected.missing(numbers(*position, context.plan.collect.samples)) > 0;
+    let waiting = |positions: Range<usize>| positions.filter(waits).count() as u64;
+    let (train, dev) = (context.questions.train.len(), context.questions.dev.len());
+    let of_train = waiting(0..screening.total as usize);
+    let ready = screening.total - screening.done - of_train;
+    waiting(train..train + dev) + of_train.min(screening.left.saturating_sub(ready))
 }
 
 /// A row is screened when every decomposition of it is, and it has none left to be collected.
 fn screening<'a>(
     context: &Context,
     plan: &ScreenPlan,
-    (collected, screened, kept): (&Marks, &Marks, usize),
+    (collected, screened): (&Settled, &Settled),
     most: usize,
-) -> Unit<'a> {
-    let samples = context.plan.collect.samples;
-    let questions = context.questions.train.iter().take(screen::screened(context, plan));
-    let mut unit = unit(context, (Stage::Screen, None), questions, most, |question| {
-        let candidates = (0..samples).map(|sample| {
-            let item = key(question, sample, "");
-            collected.is_done(&item).map(|usable| usable.then_some(item))
-        });
-        let usable: Vec<Option<ItemKey>> = candidates.collect::<Option<_>>()?;
-        usable.into_iter().flatten().map(|item| one_of(screened, item)).collect()
+) -> Part<'a> {
+    let (samples, rows) = (context.plan.collect.samples, screen::screened(context, plan));
+    let questions = context.questions.train.iter().take(rows);
+    let mut part = part(context, (Stage::Screen, None), questions, most, |position, question| {
+        let all = numbers(position, samples);
+        let is_over = |number: usize| collected.is_rejected(number) || screened.has(number);
+        let item = |number| key(question, place(number, samples).1, "");
+        (collected.missing(all.clone()) == 0 && all.clone().all(is_over))
+            .then(|| all.filter(|number| collected.is_done(*number)).map(item).collect())
     });
-    unit.left = unit.left.min(wanted(plan, kept, unit.done));
-    unit
+    let kept = screen::kept(screened, (plan.rule, samples), 0..rows * samples as usize);
+    part.left = part.left.min(wanted(plan, kept, part.done));
+    part
 }
 
 /// Rows that are screened until enough are kept, at the rate of those so far.
@@ -162,9 +169,9 @@ fn one_of(settled: &Marks, item: ItemKey) -> Option<ItemKey> {
     settled.is_done(&item).map(|_| item)
 }
 
-fn answering<'a>(context: &Context, plan: &EvaluatePlan, arm: &'a Arm, settled: &Marks, most: usize) -> Unit<'a> {
+fn answering<'a>(context: &Context, plan: &EvaluatePlan, arm: &'a Arm, settled: &Marks, most: usize) -> Part<'a> {
     let slug = arm.slug();
-    unit(context, (Stage::Evaluate, Some(arm)), asked(context, plan, arm), most, |question| {
+    part(context, (Stage::Evaluate, Some(arm)), asked(context, plan, arm), most, |_, question| {
         (0..plan.repeats).map(|repeat| one_of(settled, key(question, repeat, &slug))).collect()
     })
 }
@@ -182,9 +189,9 @@ fn judging<'a>(
     arm: &'a Arm,
     docket: &Docket,
     most: usize,
-) -> Unit<'a> {
+) -> Part<'a> {
     let slug = arm.slug();
-    unit(context, (Stage::Judge, Some(arm)), asked(context, plan, arm), most, |question| {
+    part(context, (Stage::Judge, Some(arm)), asked(context, plan, arm), most, |_, question| {
         let of_answer = |repeat| docket.settled(context, judge, key(question, repeat, &slug));
         let settled = (0..plan.repeats).map(of_answer).collect::<Option<Vec<_>>>()?;
         Some(settled.into_iter().flatten().collect())
@@ -195,24 +202,24 @@ fn key(question: &Question, sample: u32, arm: &str) -> ItemKey {
     ItemKey { question: question.id.clone(), sample, arm: arm.to_owned() }
 }
 
-fn unit<'a>(
+fn part<'a>(
     context: &Context,
     (stage, arm): (Stage, Option<&'a Arm>),
     questions: impl Iterator<Item = Arc<Question>>,
     most: usize,
-    items_of: impl Fn(&Question) -> Option<Vec<ItemKey>>,
-) -> Unit<'a> {
+    items_of: impl Fn(usize, &Question) -> Option<Vec<ItemKey>>,
+) -> Part<'a> {
     let (mut total, mut settled, mut chosen) = (0, 0, Chosen::new(most));
-    for question in questions {
+    for (position, question) in questions.enumerate() {
         total += 1;
-        if let Some(items) = items_of(&question) {
+        if let Some(items) = items_of(position, &question) {
             settled += 1;
-            // The same rows in every unit: a call that two arms share is then found in both.
+            // The same rows in every part: a call that two arms share is then found in both.
             let order = derive_seed(context.plan.seed, &format!("forecast/{}", question.id));
             chosen.put(order, Row { question: question.id.clone(), items, calls: Vec::new() });
         }
     }
-    Unit { stage, arm, total, done: settled, left: total - settled, rows: chosen.rows() }
+    Part { stage, arm, total, done: settled, left: total - settled, rows: chosen.rows() }
 }
 
 /// The first so many rows by their numbers, of any number of them; of fewer, all as they came.

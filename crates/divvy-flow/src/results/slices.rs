@@ -36,11 +36,10 @@ pub(super) fn of(
     evaluated: &[Evaluated],
     (plan, evaluate, rows): (&Plan, &EvaluatePlan, &ByArm),
 ) -> Vec<ArmSlices> {
-    let wrote =
-        |arm: &Arm, question: &QuestionId| rows.get(&arm.slug())?.get(question, 0)?.graded.as_ref()?.subquestions;
-    let mut teachers = evaluate.arms.iter().filter(|arm| is_teachers(plan, arm));
-    let teacher = teachers.find(|arm| questions.each.iter().any(|question| wrote(arm, &question.id).is_some()));
-    let labels = labels(questions, |question| wrote(teacher?, question));
+    let wrote = |slug: &str, question: &QuestionId| rows.get(slug)?.get(question, 0)?.graded.as_ref()?.subquestions;
+    let mut teachers = evaluate.arms.iter().filter(|arm| is_teachers(plan, arm)).map(Arm::slug);
+    let teacher = teachers.find(|slug| questions.each.iter().any(|question| wrote(slug, &question.id).is_some()));
+    let labels = labels(questions, |question| wrote(teacher.as_ref()?, question));
     evaluated.iter().map(|one| arm((&one.arm.arm, one.arm.each), &labels, &one.right)).collect()
 }
 

@@ -96,7 +96,7 @@ impl Calls {
     /// Tries that failed are few, and known beforehand.
     pub(super) async fn none_yet(context: &Context) -> Result<Self, FlowError> {
         let mut failed: HashMap<Digest, Vec<AttemptRecord>> = HashMap::new();
-        for attempt in context.store.failed_attempts(u32::MAX).await? {
+        for attempt in context.store.failed_attempts(None, u32::MAX).await? {
             failed.entry(attempt.key.clone()).or_default().push(attempt);
         }
         Ok(Self { by_key: HashMap::new(), failed })

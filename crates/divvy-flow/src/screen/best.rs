@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use divvy_core::{
     plan::ScreenPlan,
     question::QuestionId,
-    records::{ItemState, Stage, Verdict},
+    records::{Stage, Verdict},
     screening,
 };
 use divvy_store::ItemRow;
@@ -31,7 +31,7 @@ pub(super) async fn keep(context: &Context, plan: &ScreenPlan) -> Result<(), Flo
 /// Those of these rows that are judged otherwise beside the others of their question.
 fn changed(context: &Context, rows: Vec<ItemRow>) -> Result<Vec<ItemRow>, FlowError> {
     let mut by_question: BTreeMap<QuestionId, Vec<(ItemRow, Verdict)>> = BTreeMap::new();
-    for row in rows.into_iter().filter(|row| matches!(row.state, ItemState::Done | ItemState::Rejected(_))) {
+    for row in rows.into_iter().filter(|row| row.state.is_settled()) {
         let verdict = items::payload::<Verdict>(&row)?;
         by_question.entry(row.question.clone()).or_default().push((row, verdict));
     }
@@ -52,7 +52,6 @@ fn changed(context: &Context, rows: Vec<ItemRow>) -> Result<Vec<ItemRow>, FlowEr
 }
 
 fn judged_anew(context: &Context, row: ItemRow, verdict: &Verdict) -> ItemRow {
-    let state = if verdict.keep { ItemState::Done } else { ItemState::Rejected(verdict.reason.clone()) };
     let payload_json = serde_json::to_string(verdict).expect("records are plain JSON");
-    ItemRow { state, payload_json, updated_ms: (context.now)(), ..row }
+    ItemRow { state: verdict.state(), payload_json, updated_ms: (context.now)(), ..row }
 }

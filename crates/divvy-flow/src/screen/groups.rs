@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use divvy_core::{plan::ScreenPlan, recipe::Rule, records::Stage};
 
-use super::screened;
+use super::{kept, screened};
 use crate::{
     context::Context,
     error::FlowError,
@@ -46,10 +46,15 @@ impl<'c> Groups<'c> {
         })
     }
 
-    /// What has become of them meanwhile.
-    pub(super) async fn read_again(&mut self) -> Result<(), FlowError> {
-        self.collected = Settled::of(self.context, Stage::Collect).await?;
-        self.screened = Settled::of(self.context, Stage::Screen).await?;
+    /// What has become of them in the stage that was worked on and, where other workers may have been at the other, there.
+    pub(super) async fn read_again(&mut self, worked: Stage) -> Result<(), FlowError> {
+        let alone = self.context.store.shared().is_none();
+        if worked == Stage::Collect || !alone {
+            self.collected = Settled::of(self.context, Stage::Collect).await?;
+        }
+        if worked == Stage::Screen || !alone {
+            self.screened = Settled::of(self.context, Stage::Screen).await?;
+        }
         Ok(())
     }
 
@@ -69,15 +74,9 @@ impl<'c> Groups<'c> {
         Some(at..last + 1)
     }
 
-    /// Rows before `at` that are kept, or for the rule `best` questions that have one.
+    /// Of those before `at`, see [`kept`].
     fn kept(&self, at: usize) -> usize {
-        let is_kept = |number: &usize| self.is_ours(*number) && self.screened.is_done(*number);
-        let mut kept: Vec<usize> = (0..at).filter(is_kept).collect();
-        if self.rule == Rule::Best {
-            kept.iter_mut().for_each(|number| *number = place(*number, self.samples).0);
-            kept.dedup();
-        }
-        kept.len()
+        kept(&self.screened, (self.rule, self.samples), (0..at).filter(|number| self.is_ours(*number)))
     }
 
     fn is_ours(&self, number: usize) -> bool {

@@ -52,7 +52,7 @@ async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError>
     }
     let collected = collect::collected(context).await?;
     let verdicts = if plan.target == Target::SdR { screen::verdicts(context).await? } else { HashMap::new() };
-    let replies = if repeats_replies(plan.target) { replies(context).await? } else { HashMap::new() };
+    let replies = if plan.target.repeats_replies() { replies(context).await? } else { HashMap::new() };
     let of = |questions: &Questions, make: &Make<'_>| -> Vec<Taught> {
         let made =
             collected.iter().filter_map(|(key, steps)| Some((key, make(key, &*questions.get(&key.question)?, steps))));
@@ -65,7 +65,7 @@ async fn whole(context: &Context, plan: &StudentPlan) -> Result<Rows, FlowError>
     let dev = of(dev, &|_, question, steps| of_dev(asked, question, steps));
     let learnt = replies.keys().filter(|key| plan.learns_from(key.question.set())).count();
     let taught = || train.iter().filter(|taught| plan.learns_from(taught.from.question.set())).count();
-    let unusable = if repeats_replies(plan.target) { (learnt - taught()) as u64 } else { 0 };
+    let unusable = if plan.target.repeats_replies() { (learnt - taught()) as u64 } else { 0 };
     Ok(Rows { train, dev, unusable })
 }
 
@@ -80,11 +80,6 @@ pub(crate) struct Known<'a> {
     pub(crate) reply: Option<&'a str>,
 }
 
-/// It learns what the screening's solver said.
-pub(crate) fn repeats_replies(target: Target) -> bool {
-    matches!(target, Target::SeT | Target::SeA | Target::SeTDirect)
-}
-
 /// The rows of one collected decomposition of a training question.
 pub(crate) fn of_training(asked: &Asked<'_>, question: &Question, known: &Known<'_>) -> Vec<Row> {
     let Known { steps, verdict, reply } = *known;
@@ -94,7 +89,7 @@ pub(crate) fn of_training(asked: &Asked<'_>, question: &Question, known: &Known<
             let weight = kept.and_then(|verdict| weight(asked.plan.tuning.weights, verdict));
             weight.map(|weight| Row { weight, ..decomposition(asked, question, steps) }).into_iter().collect()
         }
-        target if repeats_replies(target) => {
+        target if target.repeats_replies() => {
             reply.and_then(|reply| said(asked, (question, steps), reply)).into_iter().collect()
         }
         _ => of_dev(asked, question, steps),

@@ -6,7 +6,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use divvy_core::{chat::ChatRequest, digest::Digest};
 
 use super::Batches;
-use crate::{budget::most_tokens, http::HttpBatches, layer::Job};
+use crate::{budget::spend::most_tokens, http::HttpBatches, layer::Job};
 
 /// A line of a file to come.
 #[derive(Clone)]

@@ -11,15 +11,15 @@ use std::{
 };
 
 use divvy_core::digest::Digest;
-use divvy_store::{Borrowed, Exchange, PostgresStore, StoreError};
+use divvy_store::{Amount, Borrowed, Exchange, PostgresStore, Spending, StoreError};
 
-use super::{Budget, Cost, Spent, amount, minus, of_amount, plus, signed};
+use super::Budget;
 use crate::error::ChatError;
 
 /// How often a worker that was refused asks again, and one that spends nothing gives back what it holds.
 pub(super) const POLL: Duration = Duration::from_millis(500);
 /// Calls to borrow for at once, where there is plenty.
-const AHEAD: u64 = 16;
+const AHEAD: i64 = 16;
 
 #[derive(Debug)]
 pub(super) struct Account {
@@ -41,9 +41,9 @@ pub(super) enum Answer {
         /// Other workers hold something that they may give back.
         others: bool,
         /// What all workers have spent.
-        total: Cost,
+        total: Amount,
         /// What those hold that are no longer heard of.
-        lost: Cost,
+        lost: Amount,
     },
 }
 
@@ -54,26 +54,21 @@ impl Account {
     }
 
     /// As the account knows it: what a worker has spent since its last exchange is not in it.
-    pub(super) async fn spending(&self) -> Result<Spent, StoreError> {
-        Ok(self.store.spending(&self.plan).await?.into())
+    pub(super) async fn spending(&self) -> Result<Spending, StoreError> {
+        self.store.spending(&self.plan).await
     }
 }
 
 impl Budget {
     /// Borrows for a call that has no room here.
-    pub(super) async fn borrow(self: &Arc<Self>, cost: Cost) -> Result<Answer, ChatError> {
+    pub(super) async fn borrow(self: &Arc<Self>, cost: Amount) -> Result<Answer, ChatError> {
         self.tend();
-        let more = Cost {
-            calls: AHEAD * cost.calls,
-            tokens: AHEAD * cost.tokens,
-            price_nanos: cost.price_nanos.saturating_mul(AHEAD as i64),
-        };
+        let more =
+            Amount { calls: AHEAD * cost.calls, tokens: AHEAD * cost.tokens, nanos: cost.nanos.saturating_mul(AHEAD) };
         let Some(answer) = self.exchange(cost, more).await? else { return Ok(Answer::Lent) };
         Ok(match answer.granted {
             true => Answer::Lent,
-            false => {
-                Answer::Refused { others: answer.others, total: of_amount(answer.total), lost: of_amount(answer.lost) }
-            }
+            false => Answer::Refused { others: answer.others, total: answer.total, lost: answer.lost },
         })
     }
 
@@ -83,7 +78,7 @@ impl Budget {
     /// When the store cannot write.
     pub async fn settle(self: &Arc<Self>) -> Result<(), ChatError> {
         if self.account.as_ref().is_some_and(|account| account.tended.load(Ordering::Relaxed)) {
-            self.exchange(Cost::default(), Cost::default()).await?;
+            self.exchange(Amount::default(), Amount::default()).await?;
         }
         if let Some(purse) = &self.purse {
             let spending = self.books().spending();
@@ -93,7 +88,7 @@ impl Budget {
     }
 
     /// One exchange at a time; it comes to its end whether or not its caller waits. `None`: another has made room meanwhile.
-    async fn exchange(self: &Arc<Self>, need: Cost, more: Cost) -> Result<Option<Borrowed>, StoreError> {
+    async fn exchange(self: &Arc<Self>, need: Amount, more: Amount) -> Result<Option<Borrowed>, StoreError> {
         let this = Arc::clone(self);
         let exchanged = tokio::spawn(async move { this.exchange_now(need, more).await });
         exchanged.await.unwrap_or_else(|error| {
@@ -101,7 +96,7 @@ impl Budget {
         })
     }
 
-    async fn exchange_now(&self, need: Cost, more: Cost) -> Result<Option<Borrowed>, StoreError> {
+    async fn exchange_now(&self, need: Amount, more: Amount) -> Result<Option<Borrowed>, StoreError> {
         let Some(account) = &self.account else { return Ok(None) };
         let mut turn = account.turn.lock().await;
         let (spent, keep) = {
@@ -110,24 +105,16 @@ impl Budget {
                 return Ok(None);
             }
             // From now on nothing is free here until the answer comes: what was lent and is not reserved goes back.
-            let spent = minus(books.settled, books.booked);
+            let spent = books.settled.minus(books.booked);
             (books.booked, books.lent) = (books.settled, books.reserved);
             (spent, books.reserved)
         };
         *turn += 1;
-        let exchange = Exchange {
-            turn: *turn,
-            spent: amount(spent),
-            keep: amount(keep),
-            need: amount(need),
-            more: amount(more),
-            caps: [self.caps.calls.map(signed), self.caps.tokens.map(signed), self.caps.price_nanos],
-        };
+        let exchange = Exchange { turn: *turn, spent, keep, need, more, caps: self.caps.columns() };
         let answer = account.store.borrow(&account.plan, &exchange).await?;
         if answer.granted {
-            let added = minus(of_amount(answer.holds), keep);
             let mut books = self.books();
-            books.lent = plus(books.lent, added);
+            books.lent = books.lent.plus(answer.holds.minus(keep));
             drop(books);
             account.busy.store(true, Ordering::Relaxed);
             self.settled.notify_waiters();
@@ -150,7 +137,7 @@ impl Budget {
                 let idle = !account.busy.swap(false, Ordering::Relaxed);
                 if idle
                     && budget.holds_what_it_does_not_need()
-                    && let Err(error) = budget.exchange(Cost::default(), Cost::default()).await
+                    && let Err(error) = budget.exchange(Amount::default(), Amount::default()).await
                 {
                     tracing::debug!(%error, "what is lent is given back later");
                 }

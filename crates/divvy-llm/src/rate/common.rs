@@ -12,7 +12,7 @@ use divvy_store::{Lent, LentBefore, PostgresStore, Share};
 use tokio::time::Instant;
 
 use super::{MINUTE, Rates};
-use crate::error::ChatError;
+use crate::{budget::signed, error::ChatError};
 
 /// How long a share may be used, by this machine's clock, from before it was asked for.
 const GOOD_FOR: Duration = Duration::from_secs(2);
@@ -149,8 +149,4 @@ fn share(rates: Rates, tokens: i64) -> Share {
         need_tokens: tokens,
         want_tokens: rates.tokens.map_or(tokens, ahead).max(tokens),
     }
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }

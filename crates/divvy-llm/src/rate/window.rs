@@ -82,6 +82,11 @@ impl Window {
         self.forget(now);
         (self.requests, self.tokens)
     }
+
+    /// Somebody else counts what was sent. No entry to come has the number of one before: who still holds that settles nothing.
+    pub(super) fn empty(&mut self) {
+        *self = Self { count: self.count, ..Self::default() };
+    }
 }
 
 #[cfg(test)]
@@ -112,5 +117,18 @@ mod tests {
         window.sums(now + MINUTE);
         window.settle(held[1], 5);
         assert_eq!(window.sums(now + MINUTE), (0, 0));
+    }
+
+    #[test]
+    fn what_was_in_flight_when_the_window_was_emptied_settles_no_strangers_place() {
+        let (mut window, now) = (Window::default(), Instant::now());
+        let old = window.enter(Rates::default(), 90, now).ok().unwrap();
+        window.empty();
+        assert_eq!(window.sums(now), (0, 0));
+        let new = window.enter(Rates::default(), 20, now).ok().unwrap();
+        window.settle(old, 0);
+        assert_eq!(window.sums(now), (1, 20));
+        window.settle(new, 7);
+        assert_eq!(window.sums(now), (1, 7));
     }
 }

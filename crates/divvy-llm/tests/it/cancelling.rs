@@ -1,7 +1,10 @@
 //! What a request that is given up leaves in the budget: the endpoint may have worked for it, and charges what nobody
 //! hears of.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use divvy_core::cost::Prices;
 use divvy_llm::{Budget, Caps, ClientConfig, Scripted, Step};
@@ -14,9 +17,11 @@ const PRICES: Prices =
 /// The most that `request("a")` can take: five tokens in, sixteen out.
 const MOST: (u64, i64) = (21, 5 * 1_000 + 16 * 2_000);
 
-/// Polls until something is so; a test in which it never is does not end.
+/// Polls until something is so; a test in which it never is fails.
 async fn until(so: impl Fn() -> bool) {
+    let began = Instant::now();
     while !so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "what was waited for did not come");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

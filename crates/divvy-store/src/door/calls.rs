@@ -97,12 +97,17 @@ impl Store {
         either!(self, attempts(key))
     }
 
-    /// The last attempts that brought no reply, newest first.
+    /// The last attempts that brought no reply, newest first: of all calls, or of those whose key begins with these digits,
+    /// as [`CallFilter`] has them.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn failed_attempts(&self, limit: u32) -> Result<Vec<AttemptRecord>, StoreError> {
-        either!(self, failed_attempts(limit))
+    pub async fn failed_attempts(
+        &self,
+        key_prefix: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError> {
+        either!(self, failed_attempts(key_prefix, limit))
     }
 
     /// How attempts ended, most frequent first.
@@ -119,17 +124,6 @@ impl Store {
     /// When the store cannot be read.
     pub async fn failed_by_key(&self) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
         either!(self, failed_by_key())
-    }
-
-    /// Looks up once where all calls stand, which [`Store::calls_of`] does otherwise when it meets one that it does not know.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn learn_calls(&self) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(store) => store.learn_calls().await,
-            Self::Postgres(_) => Ok(()),
-        }
     }
 
     /// The calls of these keys, each once, in no order, without the body as it was received; one that was never made is left

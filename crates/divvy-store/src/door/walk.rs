@@ -16,10 +16,10 @@ const AT_ONCE: u16 = 512;
 
 /// See [`Store::walk`].
 #[derive(Debug)]
-pub struct Walk(Place);
+pub struct Walk(Source);
 
 #[derive(Debug)]
-enum Place {
+enum Source {
     InFile { store: SqliteStore, rows: std::vec::IntoIter<i64> },
     OnServer { store: PostgresStore, plan: Digest, stage: Stage, last: Option<Unit> },
 }
@@ -28,9 +28,9 @@ impl Walk {
     pub(super) async fn begin(store: &Store, plan: &Digest, stage: Stage) -> Result<Self, StoreError> {
         Ok(Self(match store {
             Store::Sqlite(store) => {
-                Place::InFile { rows: store.newest_rows(plan, stage).await?.into_iter(), store: store.clone() }
+                Source::InFile { rows: store.newest_rows(plan, stage).await?.into_iter(), store: store.clone() }
             }
-            Store::Postgres(store) => Place::OnServer { store: store.clone(), plan: plan.clone(), stage, last: None },
+            Store::Postgres(store) => Source::OnServer { store: store.clone(), plan: plan.clone(), stage, last: None },
         }))
     }
 
@@ -40,11 +40,11 @@ impl Walk {
     /// When the store cannot be read.
     pub async fn more(&mut self) -> Result<Option<Vec<ItemRow>>, StoreError> {
         let items = match &mut self.0 {
-            Place::InFile { store, rows } => {
+            Source::InFile { store, rows } => {
                 let some: Vec<i64> = rows.take(AT_ONCE.into()).collect();
                 if some.is_empty() { Vec::new() } else { store.items_at(&some).await? }
             }
-            Place::OnServer { store, plan, stage, last } => {
+            Source::OnServer { store, plan, stage, last } => {
                 let items = Box::pin(store.items_behind(plan, *stage, last.as_ref(), AT_ONCE.into())).await?;
                 *last = items.last().map(unit).or(last.take());
                 items

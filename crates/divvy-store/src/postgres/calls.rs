@@ -63,6 +63,8 @@ macro_rules! attempt_query {
 }
 
 const ATTEMPTS: &str = attempt_query!("outcome", "GROUP BY outcome ORDER BY attempts DESC, outcome");
+const FAILED: &str = "SELECT * FROM attempt
+    WHERE outcome <> 'ok' AND ($1::text IS NULL OR encode(key, 'hex') LIKE $1 || '%') ORDER BY seq DESC LIMIT $2";
 const FAILED_BY_KEY: &str = attempt_query!("key", "WHERE outcome <> 'ok' GROUP BY key");
 
 impl PostgresStore {
@@ -207,13 +209,12 @@ impl PostgresStore {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn failed_attempts(&self, limit: u32) -> Result<Vec<AttemptRecord>, StoreError> {
-        let rows = self
-            .read(|| {
-                sqlx::query("SELECT * FROM attempt WHERE outcome <> 'ok' ORDER BY seq DESC LIMIT $1")
-                    .bind(i64::from(limit))
-            })
-            .await?;
+    pub async fn failed_attempts(
+        &self,
+        key_prefix: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<AttemptRecord>, StoreError> {
+        let rows = self.read(|| sqlx::query(FAILED).bind(key_prefix.map(str::to_owned)).bind(i64::from(limit))).await?;
         rows.iter().map(|row| attempt(row).map_err(|e| self.unreadable(&e))).collect()
     }
 

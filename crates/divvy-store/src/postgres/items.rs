@@ -76,9 +76,9 @@ impl PostgresStore {
             for row in &rows {
                 let read = || Ok((unit(row)?, row.try_get("done")?));
                 let (unit, is_done): (Unit, bool) = read().map_err(|e: sqlx::Error| self.unreadable(&e))?;
-                last = Some(unit.clone());
                 each(unit, is_done);
             }
+            last = rows.last().map(unit).transpose().map_err(|e| self.unreadable(&e))?;
         }
     }
 

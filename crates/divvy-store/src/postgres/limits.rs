@@ -83,7 +83,8 @@ impl PostgresStore {
 }
 
 fn amount(row: &PgRow, column: &str) -> Result<Amount, sqlx::Error> {
-    row.try_get::<Vec<i64>, _>(column).map(|columns| Amount::of(&columns))
+    let [calls, tokens, nanos] = row.try_get(column)?;
+    Ok(Amount { calls, tokens, nanos })
 }
 
 fn spending(row: &PgRow) -> Result<Spending, sqlx::Error> {
@@ -110,15 +111,4 @@ fn lent(row: &PgRow) -> Result<Lent, sqlx::Error> {
             tokens: row.try_get("tokens")?,
         }),
     })
-}
-
-impl Amount {
-    fn of(columns: &[i64]) -> Self {
-        let at = |place: usize| columns.get(place).copied().unwrap_or_default();
-        Self { calls: at(0), tokens: at(1), nanos: at(2) }
-    }
-
-    fn columns(self) -> [i64; 3] {
-        [self.calls, self.tokens, self.nanos]
-    }
 }

@@ -92,7 +92,7 @@ async fn attempts_and_raw_replies_pile_up(store: Store) {
     store.record_attempt(&first).await.unwrap();
     // Its raw reply was not kept before: it is now.
     store.record_call_with_attempt(&call(1), &second).await.unwrap();
-    assert_eq!(store.attempts(&key(1)).await.unwrap(), [first, second]);
+    assert_eq!(store.attempts(&key(1)).await.unwrap(), [first.clone(), second]);
     let totals = store.attempt_totals().await.unwrap();
     let totals: Vec<_> = totals.iter().map(|total| (total.outcome.as_str(), total.sum)).collect();
     let paid = AttemptSum { attempts: 1, tokens_in: 7, price_nanos: Some(9), ..AttemptSum::default() };
@@ -112,6 +112,13 @@ async fn attempts_and_raw_replies_pile_up(store: Store) {
     let kept = store.raw_replies(&key(1)).await.unwrap();
     assert_eq!((&kept[0].bytes, &kept[1..]), (&call(1).raw_reply, &raws[..]));
     assert!(store.raw_replies(&key(2)).await.unwrap().is_empty());
+    let later = AttemptRecord { key: key(2), ..attempt(1, "timed-out") };
+    store.record_attempt(&later).await.unwrap();
+    let failed = async |prefix: Option<&str>, limit| store.failed_attempts(prefix, limit).await.unwrap();
+    assert_eq!(failed(None, 9).await, [later.clone(), first.clone()], "newest first");
+    assert_eq!(failed(None, 1).await, [later]);
+    assert_eq!(failed(Some(&key(1).hex()[..12]), 9).await, [first]);
+    assert_eq!(failed(Some("0123456789"), 9).await, []);
 }
 
 /// The try that brought a call, as its ledger writes it down.
@@ -278,7 +285,6 @@ async fn a_stage_is_read_part_by_part(store: Store) {
     for number in 1..=3 {
         store.record_call(call(number)).await.unwrap();
     }
-    store.learn_calls().await.unwrap();
     let mut calls = store.calls_of(&[key(3), key(99), key(1), key(3)]).await.unwrap();
     calls.sort_by_key(|call| call.created_ms);
     let bare = |number| divvy_store::CallRecord { raw_reply: Vec::new(), ..call(number) };

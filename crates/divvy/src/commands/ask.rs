@@ -169,7 +169,7 @@ impl Spending {
 
     fn line(&self, stage: &str) -> String {
         let count = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
-        let price = self.cost_nanos.map_or_else(|| "price unknown".to_owned(), divvy_core::cost::show_dollars);
+        let price = divvy_core::cost::show_price(self.cost_nanos);
         let calls = if self.calls == 1 { String::new() } else { format!("{} calls, ", self.calls) };
         let cached = if self.from_cache { ", from the store" } else { "" };
         format!(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use divvy_core::{chat::ChatRequest, cost::show_dollars};
+use divvy_core::{chat::ChatRequest, cost::show_price};
 use divvy_store::{AttemptRecord, CallFilter, CallRecord, Store};
 use serde_json::{Value, json};
 
@@ -89,7 +89,7 @@ pub(super) fn beginning(text: &str) -> String {
 /// Everything about one call.
 fn whole(call: &CallRecord, attempts: &[AttemptRecord]) -> anyhow::Result<String> {
     let request: ChatRequest = serde_json::from_str(&call.request_json)?;
-    let price = call.price_nanos.map_or_else(|| "price unknown".to_owned(), show_dollars);
+    let price = show_price(call.price_nanos);
     let at = call.endpoint.as_deref().map_or_else(String::new, |endpoint| format!(" at {endpoint}"));
     let mut text = format!(
         "call      {}\nmodel     {}{at}, id {}\nwhen      {}, {} ms\ntokens    {} in, {} out, {price}\n",
@@ -131,8 +131,7 @@ pub(super) fn as_json(call: &CallRecord) -> anyhow::Result<Value> {
 
 /// A call that never brought a reply that could be read: its attempts, and what came over the wire.
 async fn unanswered(store: &Store, key: &str, wanted: &Wanted) -> anyhow::Result<()> {
-    let mut attempts = store.failed_attempts(u32::MAX).await?;
-    attempts.retain(|attempt| attempt.key.hex().starts_with(&key.to_lowercase()));
+    let attempts = store.failed_attempts(Some(&key.to_lowercase()), u32::MAX).await?;
     let Some(first) = attempts.first() else {
         return Err(Usage(format!("no call's key begins with `{key}`; `divvy calls` lists them")).into());
     };
@@ -162,7 +161,7 @@ fn list_attempts(attempts: &[AttemptRecord], wanted: &Wanted) -> anyhow::Result<
 
 /// Attempts that came to nothing: what the endpoint said.
 async fn failed(store: &Store, wanted: &Wanted) -> anyhow::Result<()> {
-    let attempts = store.failed_attempts(wanted.last).await?;
+    let attempts = store.failed_attempts(None, wanted.last).await?;
     list_attempts(&attempts, wanted)?;
     if attempts.is_empty() {
         say("no attempt failed");

@@ -120,12 +120,11 @@ impl Told<'_> {
         let tokens =
             |figures: &Figures| Some(figures.get(Figure::TokensIn)?.clone().and(figures.get(Figure::TokensOut)?));
         let budget = &self.session.recipe.budget;
-        let dollars = budget.dollars.as_deref().and_then(|dollars| divvy_core::cost::parse_dollars(dollars).ok());
         let spent = self.spent;
         let caps = [
             ("calls", budget.calls.map(|calls| calls as f64), spent.0 as f64, left(Figure::Calls)),
             ("tokens", budget.tokens.map(|tokens| tokens as f64), spent.1 as f64, self.stages(tokens)),
-            ("dollars", dollars.map(|nanos| nanos as f64), spent.2 as f64, left(Figure::Money)),
+            ("dollars", budget.price_nanos().map(|nanos| nanos as f64), spent.2 as f64, left(Figure::Money)),
             ("minutes", budget.minutes.map(|minutes| 60.0 * minutes as f64), 0.0, left(Figure::Seconds)),
         ];
         let verdict = |(name, most, spent, stages): (_, Option<f64>, _, Vec<_>)| {

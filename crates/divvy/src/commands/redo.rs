@@ -16,7 +16,7 @@ pub(crate) async fn run(place: &Place, conditions: &[String]) -> anyhow::Result<
     let condition = conditions::read(conditions, &KNOWN)?;
     let session = Session::open(place, Access::Run).await?;
     let put_back = redo::put_back(&session.context, &condition).await?;
-    session.context.store.close().await?;
+    session.close().await?;
     for (stage, items) in &put_back {
         say(&format!("{}: {items} items put back", stage.name()));
     }

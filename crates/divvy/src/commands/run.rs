@@ -6,7 +6,7 @@ use divvy_core::{
     cost::{self, list},
     plan::Plan,
     recipe::Recipe,
-    records::{ItemState, Stage},
+    records::Stage,
 };
 use divvy_flow::{
     collect, context::Context, error::FlowError, estimate, evaluate, screen, shard::Shard, split::Splits, timed::timed,
@@ -237,8 +237,8 @@ async fn finished(place: &Place) -> String {
         Err(error) => return format!("finished already: nothing that could be found ({error})"),
     };
     let settled = |stage: Stage| -> u64 {
-        let settled = |count: &&ItemCount| matches!(count.state, ItemState::Done | ItemState::Rejected(_));
-        counts.iter().filter(|count| count.stage == stage).filter(settled).map(|count| count.items).sum()
+        let settled = |count: &&ItemCount| count.stage == stage && count.state.is_settled();
+        counts.iter().filter(settled).map(|count| count.items).sum()
     };
     let stages = STAGES.into_iter().chain([Stage::Judge]).filter(|stage| settled(*stage) > 0);
     let stages: Vec<String> = stages.map(|stage| format!("{} {}", stage.name(), thousands(settled(stage)))).collect();

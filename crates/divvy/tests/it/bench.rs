@@ -29,6 +29,13 @@ pub(crate) struct Bench {
     runtime: Runtime,
 }
 
+/// A stage in what `divvy status --json` has printed.
+#[track_caller]
+pub(crate) fn stage(status: &Value, name: &str) -> Value {
+    let mut stages = status["stages"].as_array().unwrap().iter();
+    stages.find(|stage| stage["stage"] == name).unwrap_or_else(|| panic!("no {name} in {status}")).clone()
+}
+
 /// How a command ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -112,6 +119,12 @@ impl Bench {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let ended = self.done(arguments);
         serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    }
+
+    /// A stage, as `divvy status` tells programs of it.
+    #[track_caller]
+    pub(crate) fn stage(&self, name: &str) -> Value {
+        stage(&self.json(&["status", "recipe.toml", "--json"]), name)
     }
 
     /// Starts `divvy run recipe.toml` and comes back when the teacher has heard `requests` requests in all.

@@ -146,11 +146,7 @@ fn the_verdicts_of_a_judge_are_foreseen() {
     assert!(wrong <= ROWS && told["asked_now"]["calls"] == asked, "{told}");
     assert_eq!(left(&told, "judge")["calls"]["estimate"], (TEST - ROWS) as f64 * (1.0 + wrong as f64 / ROWS as f64));
     assert!(left(&told, "judge")["cost_nanos"]["estimate"].as_f64().unwrap() > 0.0, "{told}");
-    let stage = |status: &Value| {
-        let stages = status["stages"].as_array().unwrap();
-        stages.iter().find(|stage| stage["stage"] == "judge").unwrap_or_else(|| panic!("{status}")).clone()
-    };
-    let status = stage(&bench.json(&["status", "recipe.toml", "--json"]));
+    let status = bench.stage("judge");
     assert_eq!((&status["items"], &status["states"]["pending"]), (&json!(3 * TEST), &json!(3 * (TEST - ROWS))));
     let text = bench.done(&["status", "recipe.toml"]).stdout;
     assert!(text.contains("judge (24)\n") && text.contains("left, from 12 rows"), "{text}");
@@ -158,8 +154,7 @@ fn the_verdicts_of_a_judge_are_foreseen() {
     bench.done(&["run", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), REQUESTS + TEST + TEST / 2, "a verdict on each answer that differs");
     assert_eq!(estimate(&bench)["all"]["calls"]["estimate"], 0.0);
-    let status = stage(&bench.json(&["status", "recipe.toml", "--json"]));
-    assert_eq!(status["states"]["pending"], 0, "{status}");
+    assert_eq!(bench.stage("judge")["states"]["pending"], 0);
     let again = bench.done(&["run", "recipe.toml", "--dry-run"]).stderr;
     assert!(again.contains(&format!("judge {}", 3 * TEST)), "{again}");
 }

@@ -11,7 +11,10 @@ use std::{
 use divvy_testkit::checkpoint;
 use serde_json::{Value, json};
 
-use crate::bench::{Bench, ended, files_below, interrupt, wait_for};
+use crate::{
+    bench::{Bench, ended, files_below, interrupt, wait_for},
+    school,
+};
 
 pub(crate) const RECIPE: &str = r#"
 name = "handed"
@@ -112,6 +115,40 @@ fn check_rows(bench: &Bench) {
     assert_eq!(epoch, (0..12).collect::<Vec<_>>());
     let job: Value = serde_json::from_str(&fs::read_to_string(bench.file("job.json")).unwrap()).unwrap();
     assert_eq!((&job["precision"], &job["packing"]), (&json!("bf16"), &json!(true)), "{job}");
+}
+
+/// Training and export make their rows each in its own way.
+#[test]
+fn what_every_target_is_given_is_what_is_exported_in_its_order() {
+    const TARGETS: [&str; 8] = ["SD-T", "SD-R", "SE-T", "SE-A", "SE-T-direct", "SE-A-direct", "direct", "joint"];
+    let bench = Bench::new(school::lesson());
+    checkpoint::write_tiny(&bench.file("tiny")).unwrap();
+    program(
+        &bench,
+        "python",
+        "mkdir -p HERE/given\ncp \"$3/rows.jsonl\" HERE/given/$(ls HERE/given | wc -l).jsonl\ncp -r \"$3/start\" \"$3/result\"",
+    );
+    let student = |(at, target)| {
+        format!("[students.s{at}]\nbase = \"tiny\"\ntarget = \"{target}\"\nrank = 4\nmax_row_tokens = 3000\n")
+    };
+    let students: String = TARGETS.into_iter().enumerate().map(student).collect();
+    let collect = school::RECIPE.replace("[collect]", "[collect]\nsamples = 2\ntemperature = 0.7");
+    bench.recipe(&format!(
+        "{collect}\n[models.tiny]\nsource = \"path:HERE/tiny\"\n{students}[train]\nengine = \"torch\"\npython = \"python\"\n"
+    ));
+    bench.done(&["screen", "recipe.toml"]);
+    let told = ended(train(&bench).spawn().unwrap());
+    assert_eq!(told.code, Some(0), "{told:?}");
+    for (at, target) in TARGETS.into_iter().enumerate() {
+        let out = format!("{at}.jsonl");
+        bench.done(&["export", "recipe.toml", "--student", &format!("s{at}"), "--rows", "ids", "--out", &out]);
+        let learnt = |name: &str| -> Vec<[Value; 2]> {
+            lines(&bench, name).iter().map(|row| [row["input_ids"].clone(), row["labels"].clone()]).collect()
+        };
+        let (given, exported) = (learnt(&format!("given/{out}")), learnt(&out));
+        assert!(given.len() > school::TRAIN / 2, "{target} has {} rows", given.len());
+        assert!(given == exported, "{target}: {} rows are given, {} exported", given.len(), exported.len());
+    }
 }
 
 #[test]

@@ -13,8 +13,8 @@ fn arm<'a>(report: &'a Value, slug: &str) -> &'a Value {
     report["arms"].as_array().unwrap().iter().find(|arm| arm["arm"] == slug).unwrap_or_else(|| panic!("{report}"))
 }
 
-fn states<'a>(status: &'a Value, stage: &str) -> &'a Value {
-    &status["stages"].as_array().unwrap().iter().find(|found| found["stage"] == stage).unwrap()["states"]
+fn states(bench: &Bench, stage: &str) -> Value {
+    bench.stage(stage)["states"].clone()
 }
 
 /// The figures that follow from what the teacher knows.
@@ -102,9 +102,8 @@ fn before_evaluation_there_is_a_screening_to_report_and_no_arm() {
     bench.recipe(RECIPE).done(&["screen", "recipe.toml"]);
     let report = bench.json(&["report", "recipe.toml", "--json"]);
     assert_eq!((&report["screening"]["candidates"], &report["arms"]), (&json!(TRAIN), &json!([])));
-    let status = bench.json(&["status", "recipe.toml", "--json"]);
-    assert_eq!(states(&status, "collect"), &json!({ "done": TRAIN, "pending": 0 }));
-    assert_eq!(states(&status, "evaluate")["pending"], json!(3 * TEST));
+    assert_eq!(states(&bench, "collect"), json!({ "done": TRAIN, "pending": 0 }));
+    assert_eq!(states(&bench, "evaluate")["pending"], json!(3 * TEST));
 }
 
 #[test]
@@ -129,9 +128,7 @@ fn a_refused_request_is_recorded_and_asked_again_by_the_next_run() {
     let script = vec![Step::status(400)];
     let bench = Bench::new(divvy_testkit::teacher::Lesson { script, ..school::lesson() });
     bench.recipe(RECIPE).done(&["screen", "recipe.toml"]);
-    let status = bench.json(&["status", "recipe.toml", "--json"]);
-    let wanted = json!({ "done": TRAIN - 1, "failed: bad-request": 1, "pending": 0 });
-    assert_eq!(states(&status, "collect"), &wanted);
+    assert_eq!(states(&bench, "collect"), json!({ "done": TRAIN - 1, "failed: bad-request": 1, "pending": 0 }));
     bench.done(&["run", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), REQUESTS + 1);
     check_report(&bench.json(&["report", "recipe.toml", "--json"]));
@@ -160,9 +157,7 @@ fn nonsense_decompositions_are_rejected_with_a_reason() {
     };
     let bench = Bench::new(divvy_testkit::teacher::Lesson { rule: school::rule(chatty), ..school::lesson() });
     bench.recipe(RECIPE).done(&["run", "recipe.toml"]);
-    let status = bench.json(&["status", "recipe.toml", "--json"]);
-    let wanted = json!({ "done": TRAIN - 3, "rejected: malformed": 3, "pending": 0 });
-    assert_eq!(states(&status, "collect"), &wanted);
+    assert_eq!(states(&bench, "collect"), json!({ "done": TRAIN - 3, "rejected: malformed": 3, "pending": 0 }));
     let report = bench.json(&["report", "recipe.toml", "--json"]);
     let two_stage = arm(&report, "two-stage/teacher/big");
     assert_eq!((&two_stage["n"], &two_stage["correct"]), (&json!(TEST), &json!(TEST - 3)), "{two_stage}");

@@ -94,9 +94,7 @@ fn check_rows(bench: &Bench) {
     let log: Value = serde_json::from_str(&std::fs::read_to_string(&logs[0]).unwrap()).unwrap();
     let epochs = log["samples"].as_array().unwrap().iter().map(|sample| sample["epoch"].as_u64().unwrap());
     assert_eq!(epochs.sum::<u64>(), (6 * TEST) as u64, "1, 2, 3 of each question");
-    let status = bench.json(&["status", "recipe.toml", "--json"]);
-    let evaluated = status["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "evaluate").unwrap();
-    assert_eq!(evaluated["states"], json!({ "done": 2 * REPEATS * TEST, "pending": 0 }), "{status}");
+    assert_eq!(bench.stage("evaluate")["states"], json!({ "done": 2 * REPEATS * TEST, "pending": 0 }));
 }
 
 #[test]
@@ -140,9 +138,7 @@ fn a_judge_reads_every_answer() {
     assert_eq!(line.split_whitespace().nth(2).unwrap(), verdicts.to_string(), "{line}");
 
     bench.done(&["run", "recipe.toml"]);
-    let status = bench.json(&["status", "recipe.toml", "--json"]);
-    let judged = status["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "judge").unwrap();
-    assert_eq!(judged["states"], json!({ "done": verdicts, "pending": 0 }), "{status}");
+    assert_eq!(bench.stage("judge")["states"], json!({ "done": verdicts, "pending": 0 }));
     let asked = bench.teacher.asked();
     let read = asked.iter().filter(|asked| asked.last().contains("Given: ")).count();
     assert_eq!(read, 2 * TEST, "a right and a wrong answer to each question; the same answer is read once");
@@ -161,9 +157,7 @@ fn a_judge_reads_every_answer() {
     // One answer more has its own verdict.
     bench.recipe(&recipe(&format!("{}\njudge = {{ model = \"big\" }}", DRAWN.replace("repeats = 3", "repeats = 4"))));
     bench.done(&["run", "recipe.toml"]);
-    let status = bench.json(&["status", "recipe.toml", "--json"]);
-    let judged = status["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "judge").unwrap();
-    assert_eq!(judged["states"]["done"], json!(2 * (REPEATS + 1) * TEST), "{status}");
+    assert_eq!(bench.stage("judge")["states"]["done"], json!(2 * (REPEATS + 1) * TEST));
 }
 
 /// Drawn decompositions are drawn for each answer.

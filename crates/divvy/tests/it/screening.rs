@@ -40,9 +40,7 @@ fn screening_stops_when_enough_is_kept() {
     assert!(told.contains("every decomposition") && told.contains("until 10 are kept"), "{told}");
     bench.done(&["screen", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), 60 + 2 * 16, "one group of sixteen, all of which agree");
-    let status = bench.json(&["status", "recipe.toml", "--json"]);
-    let stage = status["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == "screen").unwrap();
-    assert_eq!(stage["states"]["pending"], 0, "nothing is left to do: {stage}");
+    assert_eq!(bench.stage("screen")["states"]["pending"], 0, "nothing is left to do");
     bench.done(&["screen", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), 60 + 2 * 16, "a second run asks nothing");
 }

@@ -10,7 +10,7 @@ use divvy_testkit::{
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{Bench, ended},
+    bench::{Bench, ended, stage},
     forged,
     school::{self, Manner, RECIPE, TEST, TRAIN},
 };
@@ -59,8 +59,8 @@ impl Run<'_> {
     }
 
     fn stage(&self, name: &str) -> Value {
-        let status: Value = serde_json::from_str(&self.says(&["status", "recipe.toml", "--json"])).unwrap();
-        status["stages"].as_array().unwrap().iter().find(|stage| stage["stage"] == name).unwrap()["calls"].clone()
+        let status = serde_json::from_str(&self.says(&["status", "recipe.toml", "--json"])).unwrap();
+        stage(&status, name)["calls"].clone()
     }
 }
 

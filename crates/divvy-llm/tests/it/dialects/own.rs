@@ -7,7 +7,7 @@ use super::{No, Whole, are_read, are_read_streamed, are_refusals, tokens};
 
 #[tokio::test]
 async fn replies_in_one_piece() {
-    let cases: [Whole; 6] = [
+    let cases: [Whole; 5] = [
         (
             "vLLM, a model that thinks",
             r#"{"id": "cmpl-1", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant",
@@ -26,16 +26,6 @@ async fn replies_in_one_piece() {
             "",
             Finish::Length,
             tokens(30, None, 16),
-        ),
-        (
-            "llama-server",
-            r#"{"choices": [{"finish_reason": "length", "index": 0, "message": {"role": "assistant", "content": "4"}}],
-                "created": 1, "model": "m.gguf", "system_fingerprint": "b6000-abc", "object": "chat.completion",
-                "usage": {"completion_tokens": 1, "prompt_tokens": 12, "total_tokens": 13}, "id": "chatcmpl-x",
-                "timings": {"prompt_n": 12, "prompt_ms": 31.2, "predicted_n": 1, "predicted_ms": 8.5}}"#,
-            "4",
-            Finish::Length,
-            tokens(12, None, 1),
         ),
         (
             "Ollama",
@@ -102,7 +92,7 @@ async fn replies_in_streams() {
 
 #[tokio::test]
 async fn refusals() {
-    let cases: [No; 9] = [
+    let cases: [No; 7] = [
         (
             "vLLM, length",
             400,
@@ -126,21 +116,6 @@ async fn refusals() {
                 "input": {}}]}"#,
             ErrorKind::BadRequest,
             "body.response_format: Extra inputs are not permitted",
-        ),
-        (
-            "llama-server, loading",
-            503,
-            r#"{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}"#,
-            ErrorKind::ServerError,
-            "Loading model",
-        ),
-        (
-            "llama-server, length",
-            400,
-            r#"{"error": {"code": 400, "message": "the request exceeds the available size", "type": "exceed_context_size_error",
-                "n_prompt_tokens": 9000, "n_ctx": 4096}}"#,
-            ErrorKind::ContextTooLong,
-            "exceeds the available size",
         ),
         (
             "Ollama, model",

@@ -6,10 +6,15 @@ mod outputs;
 mod page;
 mod sinks;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use divvy_core::results::Results;
+use divvy_data::beside::Beside;
 use divvy_flow::{context::Context, error::FlowError};
 
 use crate::{
@@ -151,19 +156,21 @@ pub(crate) async fn write_page(session: &Session, path: &Path) -> anyhow::Result
 
 /// Written beside and renamed, so that a reader never sees half a file.
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    let beside = beside(path)?;
-    std::fs::write(&beside, text).with_context(|| format!("cannot write `{}`", beside.display()))?;
-    std::fs::rename(&beside, path).with_context(|| format!("cannot write `{}`", path.display()))
+    let (beside, mut file) = begin(path)?;
+    file.write_all(text.as_bytes()).map_err(|error| anyhow::Error::msg(beside.cannot(&error)))?;
+    beside.rename().map_err(anyhow::Error::msg)
 }
 
-/// Where a file is written before it has its name; its folder is made.
-fn beside(path: &Path) -> anyhow::Result<PathBuf> {
-    if let Some(folder) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))?;
-    }
-    let mut name = path.file_name().with_context(|| format!("`{}` names no file", path.display()))?.to_owned();
-    name.push(".partial");
-    Ok(path.with_file_name(name))
+/// A file that has no name yet, see [`Beside`]; its folder is made.
+fn begin(path: &Path) -> anyhow::Result<(Beside, File)> {
+    make_folder_of(path)?;
+    Beside::create(path).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn make_folder_of(path: &Path) -> anyhow::Result<()> {
+    path.file_name().with_context(|| format!("`{}` names no file", path.display()))?;
+    let Some(folder) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else { return Ok(()) };
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder `{}`", folder.display()))
 }
 
 /// A run's name as a file name: letters, digits, `-`, `_` and `.`; anything else becomes `-`.

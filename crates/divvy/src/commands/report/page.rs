@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use divvy_core::results::Results;
 use divvy_report::{Chunk, Rows};
 
-use super::{beside, write};
+use super::{make_folder_of, write};
 
 pub(super) struct Page {
     path: PathBuf,
@@ -25,17 +25,19 @@ impl Page {
             folder: folder.clone(),
         };
         // What a report that was stopped has left.
-        remove(&page.partial()?)?;
+        make_folder_of(path)?;
+        remove(&page.partial())?;
         Ok(page)
     }
 
-    fn partial(&self) -> anyhow::Result<PathBuf> {
-        beside(&self.folder)
+    /// Where the rows are until all are there.
+    fn partial(&self) -> PathBuf {
+        self.folder.with_extension("rows.partial")
     }
 
     pub(super) fn add(&mut self, chunk: Chunk) -> anyhow::Result<()> {
         for file in self.rows.add(chunk) {
-            let partial = self.partial()?;
+            let partial = self.partial();
             std::fs::create_dir_all(&partial)
                 .with_context(|| format!("cannot make the folder `{}`", partial.display()))?;
             let path = partial.join(&file.name);
@@ -48,7 +50,7 @@ impl Page {
     pub(super) fn finish(self, results: &Results) -> anyhow::Result<()> {
         remove(&self.folder)?;
         if self.rows.beside() {
-            std::fs::rename(self.partial()?, &self.folder)
+            std::fs::rename(self.partial(), &self.folder)
                 .with_context(|| format!("cannot write `{}`", self.folder.display()))?;
         }
         write(&self.path, &divvy_report::html(results, &self.rows))

@@ -2,9 +2,8 @@
 //! here it only goes to its file.
 
 use std::{
-    fs::File,
     io::{BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -14,12 +13,12 @@ use divvy_core::{
     graded::{COLUMNS, Sheet, cells},
     results::Results,
 };
-use divvy_data::table::Table;
+use divvy_data::{beside::Beside, table::Table};
 use divvy_flow::rows::Make;
 use divvy_report::Chunk;
 use serde_json::Value;
 
-use super::{beside, inspect::Logs, outputs::Outputs, page::Page};
+use super::{begin, inspect::Logs, make_folder_of, outputs::Outputs, page::Page};
 use crate::cli::Format;
 
 /// Of one sheet, what each wanted form needs.
@@ -103,29 +102,28 @@ impl Sinks {
 }
 
 fn parquet(path: &Path) -> anyhow::Result<Table> {
-    beside(path)?; // makes the folder
+    make_folder_of(path)?;
     Table::create(path, &COLUMNS.map(|(name, kind)| (name, Shape::Plain(kind)))).map_err(anyhow::Error::msg)
 }
 
 /// Lines in a file, or on stdout.
 struct Csv {
-    path: Option<PathBuf>,
     out: BufWriter<Box<dyn Write>>,
+    beside: Option<Beside>,
 }
 
 impl Csv {
     fn in_file(path: &Path, head: &str) -> anyhow::Result<Self> {
-        let beside = beside(path)?;
-        let file = File::create(&beside).with_context(|| format!("cannot write `{}`", beside.display()))?;
-        Self::on(Some(path.to_owned()), Box::new(file), head)
+        let (beside, file) = begin(path)?;
+        Self::on(Some(beside), Box::new(file), head)
     }
 
     fn on_stdout(head: &str) -> anyhow::Result<Self> {
         Self::on(None, Box::new(std::io::stdout()), head)
     }
 
-    fn on(path: Option<PathBuf>, out: Box<dyn Write>, head: &str) -> anyhow::Result<Self> {
-        let mut csv = Self { path, out: BufWriter::new(out) };
+    fn on(beside: Option<Beside>, out: Box<dyn Write>, head: &str) -> anyhow::Result<Self> {
+        let mut csv = Self { out: BufWriter::new(out), beside };
         csv.write(head)?;
         Ok(csv)
     }
@@ -138,20 +136,37 @@ impl Csv {
     fn finish(mut self) -> anyhow::Result<()> {
         let flushed = self.out.flush();
         self.told(flushed)?;
-        match &self.path {
-            Some(path) => {
-                std::fs::rename(beside(path)?, path).with_context(|| format!("cannot write `{}`", path.display()))
-            }
-            None => Ok(()),
-        }
+        self.beside.map_or(Ok(()), Beside::rename).map_err(anyhow::Error::msg)
     }
 
     fn told(&self, written: std::io::Result<()>) -> anyhow::Result<()> {
-        match (written, &self.path) {
+        match (written, &self.beside) {
             // Whoever reads has seen enough.
             (Err(error), None) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
-            (written, Some(path)) => written.with_context(|| format!("cannot write `{}`", path.display())),
+            (written, Some(beside)) => written.map_err(|error| anyhow::Error::msg(beside.cannot(&error))),
             (written, None) => written.context("cannot write to stdout"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use divvy_testkit::workspace::Workspace;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_rows_has_its_name_when_it_is_whole_and_else_leaves_nothing() {
+        let workspace = Workspace::new();
+        let path = workspace.file("made/rows.csv");
+        let files = || std::fs::read_dir(workspace.file("made")).unwrap().count();
+        let begun = Csv::in_file(&path, "head\n").unwrap();
+        assert_eq!((files(), path.exists()), (1, false), "under another name");
+        drop(begun);
+        assert_eq!(files(), 0);
+        let mut csv = Csv::in_file(&path, "head\n").unwrap();
+        csv.write("row\n").unwrap();
+        csv.finish().unwrap();
+        assert_eq!((std::fs::read_to_string(&path).unwrap().as_str(), files()), ("head\nrow\n", 1));
     }
 }

@@ -1,6 +1,9 @@
 //! What was paid, for people and for programs: by model, by stage, by item, and for attempts that came to nothing.
 
-use divvy_core::{cost::show_dollars, recipe::Budget};
+use divvy_core::{
+    cost::{show_dollars, show_price},
+    recipe::Budget,
+};
 use divvy_flow::paid::Paid;
 use divvy_store::{Amount, AttemptSum, AttemptTotal, CallTotal, Spending};
 use serde_json::{Value, json};
@@ -37,19 +40,15 @@ fn took(paid: &Paid) -> String {
         0 => String::new(),
         calls => format!(" ({} calls did not say)", thousands(calls)),
     };
-    format!("{tokens_in} tokens in, {tokens_out} out{unknown}, {}", price(paid.cost_nanos))
-}
-
-fn price(nanos: Option<i64>) -> String {
-    nanos.map_or_else(|| "price unknown".to_owned(), show_dollars)
+    format!("{tokens_in} tokens in, {tokens_out} out{unknown}, {}", show_price(paid.cost_nanos))
 }
 
 /// What an endpoint did not report is not known to have been charged.
 fn reported(sum: &AttemptSum) -> String {
     let price = match (sum.price_nanos, sum.unpriced) {
         (None, 0) => String::new(),
-        (nanos, 0) | (nanos @ None, _) => format!(", {}", price(nanos)),
-        (nanos, unpriced) => format!(", {} and {} of unknown price", price(nanos), thousands(unpriced)),
+        (nanos, 0) | (nanos @ None, _) => format!(", {}", show_price(nanos)),
+        (nanos, unpriced) => format!(", {} and {} of unknown price", show_price(nanos), thousands(unpriced)),
     };
     format!("{} tokens in, {} out reported{price}", thousands(sum.tokens_in), thousands(sum.tokens_out))
 }
@@ -83,7 +82,7 @@ pub(super) fn call_line(total: &CallTotal) -> String {
     format!(
         "{calls:>10} {:<20} {tokens_in} tokens in, {tokens_out} out, {}\n",
         total.model_name,
-        price(total.price_nanos)
+        show_price(total.price_nanos)
     )
 }
 

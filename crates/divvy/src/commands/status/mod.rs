@@ -17,7 +17,7 @@ use divvy_flow::{
     screen,
     train::{self, Artefact},
 };
-use divvy_store::{ItemCount, WorkerRow};
+use divvy_store::{AttemptTotal, CallTotal, ItemCount, Spending, WorkerRow};
 use serde_json::{Value, json};
 
 use crate::{
@@ -28,39 +28,65 @@ use crate::{
     session::{Access, Session, short},
 };
 
+/// What the store has of the plan, and of all calls.
+struct Told {
+    counts: Vec<ItemCount>,
+    /// Items of each stage.
+    expected: Vec<(Stage, u64)>,
+    paid: BTreeMap<Stage, Paid>,
+    students: Vec<Student>,
+    spending: Spending,
+    workers: Vec<WorkerRow>,
+    calls: Vec<CallTotal>,
+    /// Attempts that came to nothing.
+    failed: Vec<AttemptTotal>,
+}
+
+impl Told {
+    async fn read(context: &Context) -> Result<Self, FlowError> {
+        let Context { store, digest, .. } = context;
+        let mut failed = store.attempt_totals().await?;
+        failed.retain(|attempt| attempt.outcome != "ok");
+        Ok(Self {
+            counts: store.item_counts(digest).await?,
+            expected: expected(context).await?,
+            paid: paid::by_stage(context).await?,
+            students: students(context).await?,
+            spending: store.spending(digest).await?,
+            workers: workers(context).await?,
+            calls: store.call_totals().await?,
+            failed,
+        })
+    }
+}
+
 pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
     let session = Session::open(place, Access::Look).await?;
     let context = &session.context;
     if as_json {
         return Ok(print(&serde_json::to_string_pretty(&as_value(context).await?)?)?);
     }
-    let counts = context.store.item_counts(&context.digest).await?;
-    let totals = context.store.call_totals().await?;
-    let mut failed = context.store.attempt_totals().await?;
-    failed.retain(|attempt| attempt.outcome != "ok");
-    let (expected, students) = (expected(context).await?, students(context).await?);
-    let (left, paid) = (left(&session).await?, paid::by_stage(context).await?);
+    let (told, left) = (Told::read(context).await?, left(&session).await?);
     let mut text = format!("{}  plan {}\n\n", context.plan.name, short(&context.digest));
-    for (stage, total) in &expected {
-        text.push_str(&stage_lines(*stage, *total, &counts));
-        text.push_str(&paid.get(stage).map(figures::lines).unwrap_or_default());
-        let pace = pace(context, *stage, pending(*stage, *total, &counts)).await?;
+    for (stage, total) in &told.expected {
+        text.push_str(&stage_lines(*stage, *total, &told.counts));
+        text.push_str(&told.paid.get(stage).map(figures::lines).unwrap_or_default());
+        let pace = pace(context, *stage, pending(*stage, *total, &told.counts)).await?;
         text.extend(pace.map(|pace| pace.line()));
         text.push_str(&left.iter().find(|(left, _)| left == stage).map(|(_, line)| line.clone()).unwrap_or_default());
     }
-    students.iter().for_each(|student| text.push_str(&student_line(student)));
-    let spending = context.store.spending(&context.digest).await?;
-    text.push_str(&figures::spending_lines(&spending, &session.recipe.budget));
+    text.extend(told.students.iter().map(student_line));
+    text.push_str(&figures::spending_lines(&told.spending, &session.recipe.budget));
     text.push_str(&batches::lines(&context.store, (context.now)()).await?);
-    workers(context).await?.iter().for_each(|worker| text.push_str(&worker_line(worker)));
+    text.extend(told.workers.iter().map(worker_line));
     text.push_str("\ncalls in this store, all runs together\n");
-    totals.iter().for_each(|total| text.push_str(&figures::call_line(total)));
-    if !failed.is_empty() {
+    text.extend(told.calls.iter().map(figures::call_line));
+    if !told.failed.is_empty() {
         text.push_str("\nattempts that came to nothing, all runs together\n");
-        failed.iter().for_each(|total| text.push_str(&figures::attempt_line(total)));
+        text.extend(told.failed.iter().map(figures::attempt_line));
     }
     print(&text)?;
-    if counts.is_empty() {
+    if told.counts.is_empty() {
         session.mention_other_plans().await?;
     }
     Ok(())
@@ -68,20 +94,15 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
 
 /// All of it for programs.
 pub(super) async fn as_value(context: &Context) -> Result<Value, FlowError> {
-    let counts = context.store.item_counts(&context.digest).await?;
-    let totals = context.store.call_totals().await?;
-    let failed = context.store.attempt_totals().await?;
-    let failed = failed.iter().filter(|attempt| attempt.outcome != "ok").map(figures::attempt_value);
-    let failed: Vec<Value> = failed.collect();
-    let (expected, students) = (expected(context).await?, students(context).await?);
-    let paid = paid::by_stage(context).await?;
+    let told = Told::read(context).await?;
     Ok(json!({
-        "plan": context.digest.hex(), "stages": stages(context, &counts, &expected, &paid).await?,
-        "students": students.iter().map(student).collect::<Vec<_>>(),
-        "spending": figures::spending_value(&context.store.spending(&context.digest).await?),
+        "plan": context.digest.hex(), "stages": stages(context, &told).await?,
+        "students": told.students.iter().map(student).collect::<Vec<_>>(),
+        "spending": figures::spending_value(&told.spending),
         "batches": batches::as_value(&context.store).await?,
-        "workers": workers(context).await?.iter().map(worker).collect::<Vec<_>>(),
-        "calls": totals.iter().map(figures::call_value).collect::<Vec<_>>(), "failed_attempts": failed,
+        "workers": told.workers.iter().map(worker).collect::<Vec<_>>(),
+        "calls": told.calls.iter().map(figures::call_value).collect::<Vec<_>>(),
+        "failed_attempts": told.failed.iter().map(figures::attempt_value).collect::<Vec<_>>(),
     }))
 }
 
@@ -165,12 +186,8 @@ fn worker_line(worker: &WorkerRow) -> String {
 /// done, then each reason, then what is left.
 fn tally(stage: Stage, total: u64, counts: &[ItemCount]) -> Vec<(String, u64)> {
     let mut lines: Vec<(String, u64)> = Vec::new();
-    for count in counts.iter().filter(|count| count.stage == stage) {
-        let word = match (&count.state, count.state.reason()) {
-            (ItemState::Pending, _) => continue,
-            (state, Some(reason)) => format!("{}: {reason}", state.name()),
-            (state, None) => state.name().to_owned(),
-        };
+    for count in counts.iter().filter(|count| count.stage == stage && count.state != ItemState::Pending) {
+        let word = count.state.to_string();
         match lines.iter_mut().find(|(known, _)| *known == word) {
             Some((_, items)) => *items += count.items,
             None => lines.push((word, count.items)),
@@ -242,12 +259,7 @@ fn stage_lines(stage: Stage, total: u64, counts: &[ItemCount]) -> String {
     format!("{} ({})\n{}", stage.name(), thousands(total), shown.concat())
 }
 
-async fn stages(
-    context: &Context,
-    counts: &[ItemCount],
-    expected: &[(Stage, u64)],
-    paid: &BTreeMap<Stage, Paid>,
-) -> Result<Vec<Value>, FlowError> {
+async fn stages(context: &Context, Told { counts, expected, paid, .. }: &Told) -> Result<Vec<Value>, FlowError> {
     let mut stages = Vec::new();
     for (stage, total) in expected {
         let pace = pace(context, *stage, pending(*stage, *total, counts)).await?;

@@ -59,10 +59,6 @@ fn asked(condition: &Condition) -> impl Iterator<Item = Stage> {
 fn line(item: &ItemRow, paid: &Paid) -> String {
     let ItemRow { stage, question, sample, arm, state, .. } = item;
     let arm = if arm.is_empty() { "-" } else { arm };
-    let state = match state.reason() {
-        Some(reason) => format!("{}: {reason}", state.name()),
-        None => state.name().to_owned(),
-    };
     let keys = item.calls.iter().map(short);
     let more: Vec<String> = [figures::of_item(paid)].into_iter().chain(why(item)).chain(keys).collect();
     format!("{:<8}  {question}  {sample}  {arm}  {state}  {}\n", stage.name(), more.join("  "))

@@ -1,0 +1,87 @@
+//! The layer of the budget: each try reserves the most that it can cost, and settles what it did.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering::Relaxed},
+};
+
+use divvy_core::{
+    chat::{ChatRequest, Usage},
+    cost::Prices,
+};
+use divvy_store::Amount;
+
+use super::{Budget, signed};
+use crate::{
+    client::Call,
+    error::{ChatError, ErrorKind},
+    layer::{Job, Layer},
+};
+
+pub(crate) struct Spend<L> {
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) prices: Option<Prices>,
+    /// It runs on this machine, where nobody sends a bill.
+    pub(crate) local: bool,
+    /// What the dearest call so far cost: the best guess where a machine's time is paid, which is known afterwards.
+    pub(crate) dearest: AtomicI64,
+    pub(crate) inner: L,
+}
+
+impl<L: Layer> Layer for Spend<L> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let estimate = self.estimate(&job.request)?;
+        let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
+        let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
+        let result = self.inner.call(Job { held: reservation.held.clone(), ..job }).await;
+        if let Ok(Call { price_nanos: Some(price), .. }) = &result {
+            self.dearest.fetch_max(*price, Relaxed);
+        }
+        reservation.settle = match &result {
+            Ok(call) => actual(call, estimate),
+            Err(error) if error.may_be_charged() => self.charged(error, estimate),
+            Err(_) => Amount::default(),
+        };
+        result
+    }
+}
+
+impl<L> Spend<L> {
+    /// The most it can cost; of a machine's time, as much as any call so far.
+    fn estimate(&self, request: &ChatRequest) -> Result<Amount, ChatError> {
+        let (tokens_in, tokens_out) = most_tokens(request);
+        let usage = Usage { tokens_in: Some(tokens_in), tokens_cached: None, tokens_out: Some(tokens_out) };
+        let by_the_hour = self.prices.is_some_and(|prices| prices.machine_hour > 0);
+        let time = if by_the_hour { self.dearest.load(Relaxed) } else { 0 };
+        let nanos = self.prices.and_then(|prices| prices.cost(&usage)?.checked_add(time));
+        if self.budget.caps.price_nanos.is_some() && nanos.is_none() && !self.local {
+            let message = "a cap in money needs the price of every model; give it as `price` in [models.NAME]";
+            return Err(ChatError::new(ErrorKind::BudgetExhausted, message));
+        }
+        Ok(Amount { calls: 1, tokens: signed(tokens_in + tokens_out), nanos: nanos.unwrap_or(0) })
+    }
+
+    /// What a try cost that brought no reply, as far as the endpoint says.
+    fn charged(&self, error: &ChatError, estimate: Amount) -> Amount {
+        let Some(tokens) = error.usage.tokens_in.zip(error.usage.tokens_out) else { return estimate };
+        let nanos = self.prices.and_then(|prices| prices.cost(&error.usage));
+        Amount { calls: 1, tokens: signed(tokens.0 + tokens.1), nanos: nanos.unwrap_or(estimate.nanos) }
+    }
+}
+
+/// Tokens in and out of a request, at most: four bytes a token is low for English and high for nothing we send, so three
+/// are taken.
+pub(crate) fn most_tokens(request: &ChatRequest) -> (u64, u64) {
+    let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
+    ((bytes as u64).div_ceil(3), u64::from(request.sampling.max_tokens))
+}
+
+/// What a provider did not report stays as estimated.
+fn actual(call: &Call, estimate: Amount) -> Amount {
+    if call.from_cache {
+        return Amount::default();
+    }
+    let usage = call.reply.usage;
+    let tokens = usage.tokens_in.zip(usage.tokens_out).map(|(tokens_in, tokens_out)| signed(tokens_in + tokens_out));
+    Amount { calls: 1, tokens: tokens.unwrap_or(estimate.tokens), nanos: call.price_nanos.unwrap_or(estimate.nanos) }
+}
