@@ -29,6 +29,10 @@ fn what_is_put_back_is_asked_anew_and_screened_anew() {
     assert_eq!(bench.teacher.asked().len(), REQUESTS + 3 + 2 * TRAIN);
     bench.done(&["run", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), REQUESTS + 3 + 2 * TRAIN, "and no more");
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    let of_stages = status["stages"].as_array().unwrap().iter().map(|stage| stage["calls"]["calls"].as_u64().unwrap());
+    assert_eq!(of_stages.sum::<u64>(), (REQUESTS + 3 + 2 * TRAIN) as u64, "what was replaced was paid for");
+    assert_eq!(status["spending"]["spent"]["calls"], REQUESTS + 3 + 2 * TRAIN);
 }
 
 #[test]
