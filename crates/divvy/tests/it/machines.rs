@@ -112,6 +112,7 @@ fn assert_silent_about_the_password(ended: &Ended) {
 #[test]
 fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
     let Some(machines) = Machines::slow() else { return };
+    machines.bench.recipe(&format!("{}\n[budget]\ncalls = 100000\n", long()));
     let [mut killed, mut paused, steady] = machines.workers();
     machines.until(&mut killed, 60);
     killed.kill().unwrap();
@@ -145,6 +146,11 @@ fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
         "{failed} failed, {further} more replies"
     );
     assert_eq!(machines.count("flight"), 0);
+    // Charged, too: what the killed one had borrowed and not booked is lost, and nobody else's.
+    let status: Value = serde_json::from_str(&machines.done(&["status", "recipe.toml", "--json"]).stdout).unwrap();
+    let calls = |of: &str| status["spending"][of]["calls"].as_u64().unwrap() as usize;
+    let (spent, lost) = (calls("spent"), calls("lost"));
+    assert!(spent + lost >= machines.heard(), "{} heard, {spent} spent, {lost} lost", machines.heard());
     let asked = machines.heard();
     machines.done(&["eval", "recipe.toml"]);
     assert_eq!(machines.heard(), asked, "a finished run asks nothing");
@@ -314,6 +320,9 @@ fn every_command_takes_a_server_for_a_store() {
     let screened = machines.count("item_history WHERE stage = 'screen'");
     machines.done(&["screen", "recipe.toml"]);
     assert_eq!(machines.count("item_history WHERE stage = 'screen'"), screened + 3);
+    let now: Value = serde_json::from_str(&machines.done(&["status", "recipe.toml", "--json"]).stdout).unwrap();
+    let of_stages = now["stages"].as_array().unwrap().iter().map(|stage| stage["calls"]["calls"].as_u64().unwrap());
+    assert_eq!(of_stages.sum::<u64>(), machines.count("call") as u64, "the replaced ones, too");
     let help = machines.done(&["collect", "--help"]).stdout;
     assert!(help.contains("DIVVY_STORE") && !help.contains(PASSWORD), "{help}");
     // The recipe may name the server, and where it is changes no digest.
