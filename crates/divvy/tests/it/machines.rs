@@ -14,7 +14,7 @@ use divvy_testkit::{
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{Bench, Ended, ended, interrupt, wait_for},
+    bench::{Bench, Ended, calls_of_stages, ended, interrupt, wait_for},
     school::{self, CONCURRENCY, RECIPE, REQUESTS, TEST},
 };
 
@@ -66,6 +66,10 @@ impl Machines {
         let ended = self.run(arguments);
         assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
         ended
+    }
+
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.done(&["status", "recipe.toml", "--json"]).stdout).unwrap()
     }
 
     /// Three workers, as on three machines.
@@ -146,11 +150,10 @@ fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
         "{failed} failed, {further} more replies"
     );
     assert_eq!(machines.count("flight"), 0);
-    // Charged, too: what the killed one had borrowed and not booked is lost, and nobody else's.
-    let status: Value = serde_json::from_str(&machines.done(&["status", "recipe.toml", "--json"]).stdout).unwrap();
-    let calls = |of: &str| status["spending"][of]["calls"].as_u64().unwrap() as usize;
-    let (spent, lost) = (calls("spent"), calls("lost"));
-    assert!(spent + lost >= machines.heard(), "{} heard, {spent} spent, {lost} lost", machines.heard());
+    // It is charged, too; what the killed one had borrowed and not booked counts as lost.
+    let spending = machines.status()["spending"].clone();
+    let calls = |of: &str| spending[of]["calls"].as_u64().unwrap() as usize;
+    assert!(calls("spent") + calls("lost") >= machines.heard(), "{} heard, {spending}", machines.heard());
     let asked = machines.heard();
     machines.done(&["eval", "recipe.toml"]);
     assert_eq!(machines.heard(), asked, "a finished run asks nothing");
@@ -307,8 +310,7 @@ fn every_command_takes_a_server_for_a_store() {
     assert!(run.stderr.contains("store postgres://divvy@") && run.stdout.contains("two-stage"), "{run:?}");
     assert_silent_about_the_password(&run);
     assert_eq!(machines.heard(), REQUESTS);
-    let status = machines.done(&["status", "recipe.toml", "--json"]).stdout;
-    let status: Value = serde_json::from_str(&status).unwrap();
+    let status = machines.status();
     assert_eq!(status["stages"][2]["states"]["done"], json!(3 * TEST), "{status}");
     let calls = machines.done(&["calls", "--last", "3", "--json"]).stdout;
     assert_eq!(calls.lines().count(), 3);
@@ -320,9 +322,7 @@ fn every_command_takes_a_server_for_a_store() {
     let screened = machines.count("item_history WHERE stage = 'screen'");
     machines.done(&["screen", "recipe.toml"]);
     assert_eq!(machines.count("item_history WHERE stage = 'screen'"), screened + 3);
-    let now: Value = serde_json::from_str(&machines.done(&["status", "recipe.toml", "--json"]).stdout).unwrap();
-    let of_stages = now["stages"].as_array().unwrap().iter().map(|stage| stage["calls"]["calls"].as_u64().unwrap());
-    assert_eq!(of_stages.sum::<u64>(), machines.count("call") as u64, "the replaced ones, too");
+    assert_eq!(calls_of_stages(&machines.status()), machines.count("call"), "the replaced ones, too");
     let help = machines.done(&["collect", "--help"]).stdout;
     assert!(help.contains("DIVVY_STORE") && !help.contains(PASSWORD), "{help}");
     // The recipe may name the server, and where it is changes no digest.

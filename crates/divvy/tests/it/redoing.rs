@@ -4,7 +4,7 @@ use divvy_testkit::script::{Fault, Step};
 use divvy_testkit::teacher::Lesson;
 
 use crate::{
-    bench::Bench,
+    bench::{Bench, calls_of_stages},
     school::{self, RECIPE, REQUESTS, TRAIN},
 };
 
@@ -30,8 +30,7 @@ fn what_is_put_back_is_asked_anew_and_screened_anew() {
     bench.done(&["run", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), REQUESTS + 3 + 2 * TRAIN, "and no more");
     let status = bench.json(&["status", "recipe.toml", "--json"]);
-    let of_stages = status["stages"].as_array().unwrap().iter().map(|stage| stage["calls"]["calls"].as_u64().unwrap());
-    assert_eq!(of_stages.sum::<u64>(), (REQUESTS + 3 + 2 * TRAIN) as u64, "what was replaced was paid for");
+    assert_eq!(calls_of_stages(&status), REQUESTS + 3 + 2 * TRAIN, "what was replaced was paid for");
     assert_eq!(status["spending"]["spent"]["calls"], REQUESTS + 3 + 2 * TRAIN);
 }
 
