@@ -7,7 +7,6 @@
 Needs Rust and PostgreSQL's programs; for the training an interpreter with PyTorch, TRL and PEFT (docs/scaling.md).
 """
 import argparse
-import datetime
 import glob
 import json
 import os
@@ -22,7 +21,7 @@ import time
 import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from common import machine  # noqa: E402
+from common import finish, row  # noqa: E402
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -184,6 +183,25 @@ def trainings(programs, python, model, folder):
     return [training(programs, python, model, *way, folder) for way in ways]
 
 
+def as_rows(results):
+    """The peer of several is one of the kind; of requests, also what the endpoint's latency allows."""
+    rows, one = [], results["shards"][0]
+    for many in results["shards"]:
+        count, rate = many["shards"], many["rows_per_s"]
+        shards = f"{count} shard{'s' if count > 1 else ''}"
+        row(rows, f"rows a second, {shards}", "1/s", rate, many["at_most_per_s"], "theory", None, "higher")
+        if count > 1:
+            row(rows, f"rows a second, {shards}", "1/s", rate, one["rows_per_s"], "1 shard", None, "higher")
+        row(rows, f"CPU of the workers a row, {shards}", "µs", many["worker_cpu_us_a_row"], None, None, None, "lower")
+        row(rows, f"store a row, {shards}", "bytes", many["store_bytes_a_row"], None, None, None, "lower")
+    row(rows, "CPU of PostgreSQL a row, all shards", "µs", results["server_cpu_us_a_row"], None, None, None, "lower")
+    for way in results.get("training", []):
+        one = results["training"][0]
+        peer, name = (None, None) if way is one else (one["tokens_per_s"], one["how"])
+        row(rows, f"training, {way['how']}", "tokens/s", way["tokens_per_s"], peer, name, None, "higher")
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--programs", type=pathlib.Path, help="a folder with divvy and mock that are built already")
@@ -195,7 +213,7 @@ def main():
         options.programs = ROOT / "target/release"
         build = ["cargo", "build", "--release", "-p", "divvy", "-p", "divvy-testkit", "--bin", "divvy", "--bin", "mock"]
         subprocess.run(build, cwd=ROOT, check=True)
-    results = {"date": datetime.date.today().isoformat(), "machine": machine()}
+    results = {}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as data:
         folder, mock = pathlib.Path(folder), endpoint(options.programs)
         try:
@@ -208,9 +226,7 @@ def main():
             mock.wait()
         if options.python and options.model:
             results["training"] = trainings(options.programs, options.python, options.model, folder)
-    text = json.dumps(results, indent=1)
-    print(text)
-    (HERE / "results.json").write_text(text + "\n")
+    finish(HERE, as_rows(results), write=True, **results)
 
 
 if __name__ == "__main__":

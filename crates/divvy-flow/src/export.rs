@@ -27,7 +27,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub rows: bool,
-    /// Of each question that has both: its best decomposition against every different one that the screening rejected.
+    /// Of each question that has both: its best decomposition against every different one that the screening rejected and
+    /// with which the solver was right less often.
     pub pairs: bool,
 }
 
@@ -145,8 +146,8 @@ impl<'a> Maker<'a> {
         let Some(best) = best(candidates) else { return Vec::new() };
         let chosen = decompose::completion(&best.steps);
         let source = |candidate: &Candidate| self.provenance(candidate.key.sample, Some(candidate));
-        let failed = candidates.iter().filter(|candidate| candidate.failed());
-        let others = failed.map(|candidate| (candidate, decompose::completion(&candidate.steps)));
+        let worse = candidates.iter().filter(|candidate| candidate.is_worse_than(best));
+        let others = worse.map(|candidate| (candidate, decompose::completion(&candidate.steps)));
         let pair = |(candidate, rejected)| Preference {
             id: question.id.0.clone(),
             prompt: self.asked.decomposing(question),

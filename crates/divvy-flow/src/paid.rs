@@ -42,8 +42,9 @@ impl Paid {
     }
 }
 
-/// In running order. Of items that failed, the calls that were answered count. A stage is read part by part, so that there may
-/// be any number of items: what is held are eight bytes for each call, and the attempts that failed.
+/// In running order. Of items that failed, the calls that were answered count, and of those put back the replies that were
+/// replaced: they were paid for. A stage is read part by part, so that there may be any number of items: what is held are
+/// eight bytes for each call, and the attempts that failed.
 ///
 /// # Errors
 /// The store's.
@@ -51,7 +52,7 @@ pub async fn by_stage(context: &Context) -> Result<BTreeMap<Stage, Paid>, FlowEr
     let failed = context.store.failed_by_key().await?;
     let (mut counted, mut paid) = (HashSet::new(), BTreeMap::new());
     for stage in STAGES {
-        let (mut sum, mut walk) = (Paid::default(), context.store.walk(&context.digest, stage).await?);
+        let (mut sum, mut walk) = (Paid::default(), context.store.history(&context.digest, stage).await?);
         while let Some(items) = walk.more().await? {
             let keys = items.into_iter().flat_map(|item| item.calls);
             // Sixty-four bits of a hash tell calls apart: among ten million, two are taken for one with a chance of one in 300,000.

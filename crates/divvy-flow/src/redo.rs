@@ -2,7 +2,7 @@
 //! the old reply is kept and would be the answer for ever. Collected and screened items only: an answer that was measured
 //! stays, or a table could be asked again until it pleases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use divvy_core::{
     question::QuestionId,
@@ -21,19 +21,28 @@ pub const STAGES: [Stage; 2] = [Stage::Collect, Stage::Screen];
 /// # Errors
 /// The store's.
 pub async fn put_back(context: &Context, condition: &Condition) -> Result<Vec<(Stage, u64)>, FlowError> {
-    let collected = context.store.items(&context.digest, Stage::Collect).await?;
-    let settled = |row: &ItemRow| row.state != ItemState::Pending;
-    let named = |row: &ItemRow| settled(row) && condition.holds(row);
-    let collected: Vec<ItemRow> = collected.into_iter().filter(named).collect();
-    let follows =
-        |row: &ItemRow| collected.iter().any(|old| (&old.question, old.sample) == (&row.question, row.sample));
-    let screened = context.store.items(&context.digest, Stage::Screen).await?;
-    let screened: Vec<ItemRow> =
-        screened.into_iter().filter(|row| named(row) || (settled(row) && follows(row))).collect();
+    let collected = emptied(context, Stage::Collect, |row| condition.holds(row)).await?;
+    let anew: HashSet<(&QuestionId, u32)> = collected.iter().map(|row| (&row.question, row.sample)).collect();
+    let follows = |row: &ItemRow| anew.contains(&(&row.question, row.sample));
+    let screened = emptied(context, Stage::Screen, |row| condition.holds(row) || follows(row)).await?;
     let counts = [(Stage::Collect, collected.len() as u64), (Stage::Screen, screened.len() as u64)];
-    let rows: Vec<ItemRow> = collected.into_iter().chain(screened).map(|row| pending(context, row)).collect();
+    let rows: Vec<ItemRow> = collected.into_iter().chain(screened).collect();
     context.store.put_items(&rows).await?;
     Ok(counts.into_iter().filter(|(_, items)| *items > 0).collect())
+}
+
+/// Those items of a stage that have an outcome and are meant, without it: a stage may be too large to be held whole.
+async fn emptied(
+    context: &Context,
+    stage: Stage,
+    is_meant: impl Fn(&ItemRow) -> bool,
+) -> Result<Vec<ItemRow>, FlowError> {
+    let (mut walk, mut rows) = (context.store.walk(&context.digest, stage).await?, Vec::new());
+    while let Some(some) = walk.more().await? {
+        let meant = some.into_iter().filter(|row| row.state != ItemState::Pending && is_meant(row));
+        rows.extend(meant.map(|row| pending(context, row)));
+    }
+    Ok(rows)
 }
 
 fn pending(context: &Context, row: ItemRow) -> ItemRow {

@@ -219,8 +219,23 @@ async fn judge(
             take,
         )
     });
-    let calls = join_all(samples).await.into_iter().collect::<Result<Vec<Call>, ChatError>>()?;
+    let calls = all_answered(join_all(samples).await)?;
     Ok(judged(&weigh(plan, &question, &calls), calls))
+}
+
+/// All calls, or the first error, which knows what else was asked beside it: that was paid for.
+fn all_answered(outcomes: Vec<Result<Call, ChatError>>) -> Result<Vec<Call>, ChatError> {
+    let (mut calls, mut errors) = (Vec::new(), Vec::new());
+    for outcome in outcomes {
+        match outcome {
+            Ok(call) => calls.push(call),
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut errors = errors.into_iter();
+    let Some(first) = errors.next() else { return Ok(calls) };
+    let asked = calls.into_iter().map(|call| call.key).chain(errors.flat_map(|error| error.calls));
+    Err(ChatError { calls: asked.chain(first.calls).collect(), ..first })
 }
 
 fn weigh(plan: &ScreenPlan, question: &Question, calls: &[Call]) -> Verdict {

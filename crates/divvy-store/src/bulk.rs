@@ -43,6 +43,7 @@ const PLACES: &str =
     "SELECT question, max(seq) AS seq FROM item WHERE plan = ?1 AND stage = ?2 GROUP BY question, sample, arm";
 const NEWEST: &str = "SELECT max(seq) FROM item WHERE plan = ?1 AND stage = ?2
     GROUP BY question, sample, arm ORDER BY question, sample, arm";
+const ALL: &str = "SELECT seq FROM item WHERE plan = ?1 AND stage = ?2 AND state != 'pending' ORDER BY seq";
 const ITEMS_AMONG: &str = "SELECT * FROM item WHERE seq IN
         (SELECT max(seq) FROM item
          WHERE plan = ?1 AND stage = ?2 AND question IN (SELECT value FROM json_each(?3)) GROUP BY question, sample, arm)
@@ -111,7 +112,19 @@ impl SqliteStore {
     /// # Errors
     /// When the store cannot be read.
     pub(crate) async fn newest_rows(&self, plan: &Digest, stage: Stage) -> Result<Vec<i64>, StoreError> {
-        sqlx::query_scalar(NEWEST)
+        self.rows_of(NEWEST, plan, stage).await
+    }
+
+    /// Every row that has an outcome of an item of a stage, the replaced ones too.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn all_rows(&self, plan: &Digest, stage: Stage) -> Result<Vec<i64>, StoreError> {
+        self.rows_of(ALL, plan, stage).await
+    }
+
+    async fn rows_of(&self, sql: &'static str, plan: &Digest, stage: Stage) -> Result<Vec<i64>, StoreError> {
+        sqlx::query_scalar(sql)
             .bind(blob(plan))
             .bind(stage.name())
             .fetch_all(&mut *self.reader().await?)

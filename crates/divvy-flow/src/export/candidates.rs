@@ -10,6 +10,7 @@ use divvy_core::{
     question::{Question, QuestionId},
     recipe::Target,
     records::{Collected, ItemState, Stage, Verdict},
+    screening::reason,
 };
 use divvy_store::{ItemRow, Places};
 
@@ -43,10 +44,12 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    /// The solver was never right with it. One that is merely not the best is no bad example, nor is one that no solver was asked
-    /// about.
-    pub(super) fn failed(&self) -> bool {
-        self.verdict.as_ref().is_some_and(|verdict| !verdict.keep && verdict.pass_rate == Some(0.0))
+    /// Rejected, and the solver was right less often with it than with the best. One that is merely not the best was good
+    /// enough and is no bad example, nor is one that no solver was asked about.
+    pub(super) fn is_worse_than(&self, best: &Self) -> bool {
+        let rate = |candidate: &Self| candidate.verdict.as_ref().and_then(|verdict| verdict.pass_rate);
+        let is_bad = |verdict: &Verdict| !verdict.keep && verdict.reason != reason::NOT_THE_BEST;
+        self.verdict.as_ref().is_some_and(is_bad) && rate(self).zip(rate(best)).is_some_and(|(own, best)| own < best)
     }
 }
 

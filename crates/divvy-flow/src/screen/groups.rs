@@ -71,7 +71,10 @@ impl<'c> Groups<'c> {
         let waves = self.context.plan.collects_in_waves();
         let counts = |number: &usize| self.is_ours(*number) && (waves || !self.collected.is_rejected(*number));
         let last = (at..self.all).filter(counts).take(size).last()?;
-        Some(at..last + 1)
+        let samples = self.samples as usize;
+        // A better sample beyond the end would leave the question without a kept one before it.
+        let end = if self.rule == Rule::Best { (last / samples + 1) * samples } else { last + 1 };
+        Some(at..end)
     }
 
     /// Of those before `at`, see [`kept`].

@@ -90,6 +90,14 @@ impl Store {
         Walk::begin(self, plan, stage).await
     }
 
+    /// Every outcome that items of a stage ever had, what was replaced included, part by part.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn history(&self, plan: &Digest, stage: Stage) -> Result<Walk, StoreError> {
+        Walk::begin_history(self, plan, stage).await
+    }
+
     /// Tells of each item of a stage that is done or rejected, and whether it is done, in no order and one after another, so
     /// that there may be any number of them.
     ///

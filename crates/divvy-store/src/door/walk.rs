@@ -14,14 +14,29 @@ use crate::{
 /// Items in one part.
 const AT_ONCE: u16 = 512;
 
-/// See [`Store::walk`].
+/// See [`Store::walk`] and [`Store::history`].
 #[derive(Debug)]
 pub struct Walk(Source);
 
 #[derive(Debug)]
 enum Source {
-    InFile { store: SqliteStore, rows: std::vec::IntoIter<i64> },
-    OnServer { store: PostgresStore, plan: Digest, stage: Stage, last: Option<Unit> },
+    InFile {
+        store: SqliteStore,
+        rows: std::vec::IntoIter<i64>,
+    },
+    OnServer {
+        store: PostgresStore,
+        plan: Digest,
+        stage: Stage,
+        last: Option<Unit>,
+    },
+    /// By the time of each outcome and its number.
+    HistoryOnServer {
+        store: PostgresStore,
+        plan: Digest,
+        stage: Stage,
+        last: (i64, i64),
+    },
 }
 
 impl Walk {
@@ -31,6 +46,18 @@ impl Walk {
                 Source::InFile { rows: store.newest_rows(plan, stage).await?.into_iter(), store: store.clone() }
             }
             Store::Postgres(store) => Source::OnServer { store: store.clone(), plan: plan.clone(), stage, last: None },
+        }))
+    }
+
+    pub(super) async fn begin_history(store: &Store, plan: &Digest, stage: Stage) -> Result<Self, StoreError> {
+        Ok(Self(match store {
+            Store::Sqlite(store) => {
+                Source::InFile { rows: store.all_rows(plan, stage).await?.into_iter(), store: store.clone() }
+            }
+            Store::Postgres(store) => {
+                let last = (i64::MIN, i64::MIN);
+                Source::HistoryOnServer { store: store.clone(), plan: plan.clone(), stage, last }
+            }
         }))
     }
 
@@ -47,6 +74,11 @@ impl Walk {
             Source::OnServer { store, plan, stage, last } => {
                 let items = Box::pin(store.items_behind(plan, *stage, last.as_ref(), AT_ONCE.into())).await?;
                 *last = items.last().map(unit).or(last.take());
+                items
+            }
+            Source::HistoryOnServer { store, plan, stage, last } => {
+                let (items, end) = Box::pin(store.outcomes_behind(plan, *stage, *last, AT_ONCE.into())).await?;
+                *last = end.unwrap_or(*last);
                 items
             }
         };

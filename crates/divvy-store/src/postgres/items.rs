@@ -5,7 +5,11 @@ use divvy_core::{
     question::{Question, QuestionId},
     records::Stage,
 };
-use sqlx::{Postgres, Row, postgres::PgArguments, query::Query};
+use sqlx::{
+    Postgres, Row,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 
 use super::{
     PostgresStore,
@@ -21,6 +25,10 @@ use crate::{
 const ITEMS: &str = "SELECT * FROM item
     WHERE plan = $1 AND stage = $2 AND (question, sample, arm) > ($3, $4, $5) AND state IS NOT NULL
     ORDER BY question, sample, arm LIMIT $6";
+/// In the order of an index.
+const OUTCOMES: &str = "SELECT * FROM item_history
+    WHERE plan = $1 AND stage = $2 AND state <> 'pending' AND (updated_ms, seq) > ($3, $4)
+    ORDER BY updated_ms, seq LIMIT $5";
 const SETTLED: &str = "SELECT question, sample, arm, state = 'done' AS done FROM item
     WHERE plan = $1 AND stage = $2 AND (question, sample, arm) > ($3, $4, $5) AND state IN ('done', 'rejected')
     ORDER BY question, sample, arm LIMIT $6";
@@ -95,6 +103,30 @@ impl PostgresStore {
     ) -> Result<Vec<ItemRow>, StoreError> {
         let rows = self.read(|| behind(ITEMS, (plan, stage), last, count)).await?;
         rows.iter().map(|row| item(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// So many outcomes that items of a stage ever had, by time and number, that come behind one, and the place of the last.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(crate) async fn outcomes_behind(
+        &self,
+        plan: &Digest,
+        stage: Stage,
+        last: (i64, i64),
+        count: i64,
+    ) -> Result<(Vec<ItemRow>, Option<(i64, i64)>), StoreError> {
+        let rows = self
+            .read(|| {
+                let query = sqlx::query(OUTCOMES).bind(blob(plan)).bind(stage.name());
+                query.bind(last.0).bind(last.1).bind(count)
+            })
+            .await?;
+        let read = || {
+            let items: Vec<ItemRow> = rows.iter().map(item).collect::<Result<_, sqlx::Error>>()?;
+            Ok((items, rows.last().map(place).transpose()?))
+        };
+        read().map_err(|e: sqlx::Error| self.unreadable(&e))
     }
 
     /// See [`crate::Store::items_since`].
@@ -222,6 +254,10 @@ fn behind<'q>(
         .bind(sample)
         .bind(arm.to_owned())
         .bind(count)
+}
+
+fn place(outcome: &PgRow) -> Result<(i64, i64), sqlx::Error> {
+    Ok((outcome.try_get("updated_ms")?, outcome.try_get("seq")?))
 }
 
 fn id_of(question: &str) -> Result<QuestionId, sqlx::Error> {

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
@@ -12,6 +13,8 @@ use crate::{call, key};
 
 const CHILD_STORE: &str = "DIVVY_TEST_CHILD_STORE";
 const CHILD_FIRST: &str = "DIVVY_TEST_CHILD_FIRST";
+/// A page in the log, with its header.
+const FRAME: usize = 4096 + 24;
 
 /// Not a test of its own: the process that the tests below start and kill. Writes calls, many at once, and prints the
 /// number of each after the store has acknowledged it.
@@ -181,6 +184,33 @@ async fn a_torn_log_keeps_every_whole_transaction() {
         last = kept;
     }
     assert_eq!(last, 0);
+}
+
+/// Power that fails while the next call is written: whatever part of it came to the disk, all before it is there.
+#[tokio::test]
+async fn a_cut_within_the_next_transaction_keeps_every_acknowledged_call() {
+    const CALLS: u32 = 8;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let store = Store::open(&path).await.unwrap();
+    let length = || fs::metadata(directory.path().join("store.db-wal")).unwrap().len() as usize;
+    let mut lengths = vec![length()];
+    for number in 0..CALLS {
+        store.record_call(call(number)).await.unwrap();
+        lengths.push(length());
+    }
+    let copy = directory.path().join("copy.db");
+    fs::copy(&path, &copy).unwrap();
+    let log = fs::read(directory.path().join("store.db-wal")).unwrap();
+    for (kept, ends) in (0..).zip(lengths.windows(2)) {
+        let (acknowledged, next) = (ends[0], ends[1]);
+        assert!(acknowledged + FRAME < next, "a call is several frames: {lengths:?}");
+        let inside = [acknowledged + 1, acknowledged + FRAME / 2, acknowledged + FRAME, next - FRAME, next - 1];
+        for cut in BTreeSet::from(inside).into_iter().chain([acknowledged]) {
+            assert_eq!(recovered(&copy, &log[..cut]).await, kept, "cut at {cut} of {lengths:?}");
+        }
+    }
+    assert_eq!(recovered(&copy, &log[..lengths[CALLS as usize]]).await, CALLS);
 }
 
 #[tokio::test]

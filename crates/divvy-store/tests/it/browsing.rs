@@ -88,12 +88,18 @@ async fn a_stage_is_walked_through_in_order(store: Store) {
     assert_eq!(seen, store.items(&key(1), Stage::Evaluate).await.unwrap());
     let of = [QuestionId("q/3".into()), QuestionId("q/9999".into())];
     let among = store.items_among(&key(1), Stage::Evaluate, &of).await.unwrap();
-    assert_eq!(among, [again, item(3, "b", true), ItemRow { sample: 1, ..item(3, "a", true) }]);
+    assert_eq!(among, [again.clone(), item(3, "b", true), ItemRow { sample: 1, ..item(3, "a", true) }]);
     assert_eq!(store.items_among(&key(1), Stage::Screen, &of).await.unwrap(), [screened]);
     let mut settled = 0;
     store.each_settled(&key(1), Stage::Evaluate, |_, is_done| settled += u64::from(is_done)).await.unwrap();
     assert_eq!(settled, 701);
     assert_eq!(store.walk(&key(1), Stage::Judge).await.unwrap().more().await.unwrap(), None);
+    let (mut history, mut outcomes) = (store.history(&key(1), Stage::Evaluate).await.unwrap(), Vec::new());
+    while let Some(items) = history.more().await.unwrap() {
+        outcomes.extend(items);
+    }
+    assert_eq!(outcomes.len(), 703, "what was replaced, too, and no other stage's");
+    assert_eq!(outcomes.iter().filter(|row| **row == item(3, "a", true) || **row == again).count(), 2);
 }
 
 async fn what_came_to_nothing_is_summed_by_its_call(store: Store) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use divvy_core::{chat::ChatRequest, cost::show_price};
-use divvy_store::{AttemptRecord, CallFilter, CallRecord, Store};
+use divvy_store::{AttemptRecord, CallFilter, CallRecord, RawReply, Store};
 use serde_json::{Value, json};
 
 use crate::{
@@ -30,7 +30,11 @@ pub(crate) async fn run(store: Option<&Path>, wanted: &Wanted) -> anyhow::Result
     let calls = store.calls(&filter(wanted)?).await?;
     match (&wanted.key, &calls[..]) {
         (Some(key), []) => unanswered(&store, key, wanted).await,
-        (Some(_), [call]) if !wanted.json => Ok(print(&whole(call, &store.attempts(&call.key).await?)?)?),
+        (Some(_), [call]) if !wanted.json => {
+            let (attempts, raws) = (store.attempts(&call.key).await?, store.raw_replies(&call.key).await?);
+            Ok(print(&(whole(call, &attempts)? + &raws.iter().map(as_received).collect::<String>()))?)
+        }
+        (Some(_), calls) if wanted.json => with_all_replies(&store, calls).await,
         _ => list(&calls, wanted),
     }
 }
@@ -110,6 +114,25 @@ fn whole(call: &CallRecord, attempts: &[AttemptRecord]) -> anyhow::Result<String
     Ok(text)
 }
 
+/// A reply before anything read it, also one that nobody could.
+fn as_received(raw: &RawReply) -> String {
+    format!("\n── as received, {} ──\n{}\n", clock::rfc3339(raw.received_ms), String::from_utf8_lossy(&raw.bytes))
+}
+
+/// With every reply that came, the unreadable ones before the one that was read included.
+async fn with_all_replies(store: &Store, calls: &[CallRecord]) -> anyhow::Result<()> {
+    for call in calls.iter().rev() {
+        let mut value = as_json(call)?;
+        value["raw_replies"] = store.raw_replies(&call.key).await?.iter().map(raw_value).collect();
+        print(&value.to_string())?;
+    }
+    Ok(())
+}
+
+fn raw_value(raw: &RawReply) -> Value {
+    json!({ "received": clock::rfc3339(raw.received_ms), "text": String::from_utf8_lossy(&raw.bytes) })
+}
+
 fn finish(call: &CallRecord) -> String {
     format!("{:?}", call.reply.finish).to_lowercase()
 }
@@ -140,8 +163,7 @@ async fn unanswered(store: &Store, key: &str, wanted: &Wanted) -> anyhow::Result
         return Ok(());
     }
     for raw in store.raw_replies(&first.key).await? {
-        let received = clock::rfc3339(raw.received_ms);
-        print(&format!("\n── as received, {received} ──\n{}", String::from_utf8_lossy(&raw.bytes)))?;
+        print(&as_received(&raw))?;
     }
     Ok(())
 }

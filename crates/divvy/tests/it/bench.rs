@@ -265,6 +265,12 @@ pub(crate) fn interrupt(child: &Child) {
     assert!(status.success());
 }
 
+/// What `status --json` says that all stages together were answered.
+pub(crate) fn calls_of_stages(status: &Value) -> usize {
+    let stages = status["stages"].as_array().unwrap().iter();
+    stages.map(|stage| stage["calls"]["calls"].as_u64().unwrap() as usize).sum()
+}
+
 /// Every file below a folder, by name.
 pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();

@@ -1,6 +1,6 @@
 //! `divvy export --rows`: what a student learns from, in the forms that other trainers read, with where it comes from.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path, sync::Mutex};
 
 use divvy_testkit::teacher::Lesson;
 use serde_json::{Value, json};
@@ -168,6 +168,51 @@ fn preferences_pair_a_kept_decomposition_with_a_failed_one() {
         assert!(text("chosen").contains("useful") && text("rejected").contains("useless"), "{pair}");
         assert!(pair["divvy"]["chosen"]["pass_rate"] == 1.0 && pair["divvy"]["rejected"]["pass_rate"] == 0.0, "{pair}");
     }
+}
+
+/// Three decompositions a question: the solver is right with the first, with the second in one of two tries, and never with the
+/// last.
+fn in_three_grades() -> Lesson {
+    let heard = Mutex::new(HashMap::<String, usize>::new());
+    let known = school::rule(|question, _| school::right(question));
+    let rule: Box<divvy_testkit::teacher::Rule> = Box::new(move |asked| {
+        let mut heard = heard.lock().unwrap();
+        let times = heard.entry(asked.last().to_owned()).or_default();
+        *times += 1;
+        let text = asked.last();
+        match Manner::of(asked) {
+            Manner::Decompose => {
+                let kind = ["useful", "doubtful", "hopeless"][(*times - 1) % 3];
+                format!("1. What is {kind} here?\n2. And then?")
+            }
+            _ if text.contains("hopeless") || (text.contains("doubtful") && *times > 1) => {
+                "The answer is: 987654321".to_owned()
+            }
+            _ => known(asked),
+        }
+    });
+    Lesson { rule, ..school::lesson() }
+}
+
+#[test]
+fn every_rejected_decomposition_that_does_worse_is_paired() {
+    let bench = Bench::new(in_three_grades());
+    divvy_testkit::checkpoint::write_tiny(&bench.file("tiny")).unwrap();
+    let rates_of = |rule: &str| {
+        let screen = format!("[screen]\nsamples = 2\ntemperature = 0.5\nrule = \"{rule}\"");
+        let recipe =
+            RECIPE.replace("[collect]", "[collect]\nsamples = 3\ntemperature = 0.7").replace("[screen]", &screen);
+        bench.recipe(&format!("{recipe}\n{STUDENT}")).done(&["screen", "recipe.toml"]);
+        let pairs = export(&bench, "preferences", &format!("{rule}.jsonl"));
+        assert!(pairs.iter().all(|pair| pair["divvy"]["chosen"]["pass_rate"] == 1.0), "{pairs:?}");
+        let rate = |pair: &Value| pair["divvy"]["rejected"]["pass_rate"].as_f64().unwrap();
+        let mut rates: Vec<f64> = pairs.iter().map(rate).collect();
+        rates.sort_by(f64::total_cmp);
+        rates
+    };
+    let (none, half) = ([0.0; TRAIN], [0.5; TRAIN]);
+    assert_eq!(rates_of("all"), [none, half].concat());
+    assert_eq!(rates_of("best"), none, "what is merely not the best is no bad example");
 }
 
 #[test]

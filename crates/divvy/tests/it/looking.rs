@@ -1,6 +1,9 @@
 //! `divvy calls`: what was asked and answered, from the store alone.
 
-use divvy_testkit::{script::Step, teacher::Lesson};
+use divvy_testkit::{
+    script::{Fault, Step},
+    teacher::Lesson,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -46,6 +49,23 @@ fn failed_attempts_say_what_the_endpoint_said() {
     let key = failed[0]["key"].as_str().unwrap();
     let whole = bench.done(&["calls", key]).stdout;
     assert!(whole.contains("server-error (500)") && whole.contains("  ok\n"), "both attempts are there: {whole}");
+}
+
+/// Two replies that nobody could read, then one that was.
+#[test]
+fn every_reply_of_a_call_is_shown_as_it_was_received() {
+    let bench = Bench::new(Lesson { script: vec![Step::fault(Fault::Nonsense); 2], ..school::lesson() });
+    bench.recipe(&RECIPE.replace("concurrency = 4", "concurrency = 1")).done(&["collect", "recipe.toml"]);
+    let failed = lines(&bench.done(&["calls", "--failed", "--json"]).stdout);
+    let key = failed[0]["key"].as_str().unwrap();
+    let [call] = &lines(&bench.done(&["calls", key, "--json"]).stdout)[..] else { panic!("it was answered") };
+    let raws = call["raw_replies"].as_array().unwrap();
+    let of_key = failed.iter().filter(|attempt| attempt["key"] == key).count();
+    assert_eq!((raws.len(), &raws[of_key]["text"]), (of_key + 1, &call["raw_reply"]), "{call}");
+    assert!(raws[0]["received"].is_string() && raws[0]["text"] != call["raw_reply"], "{call}");
+    let whole = bench.done(&["calls", key]).stdout;
+    assert_eq!(whole.matches("── as received, ").count(), raws.len());
+    assert!(raws.iter().all(|raw| whole.contains(raw["text"].as_str().unwrap())), "{whole}");
 }
 
 #[test]

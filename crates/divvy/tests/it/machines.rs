@@ -1,6 +1,8 @@
 //! Several workers on one PostgreSQL server: they share the work, the cache, the money and the rate, whatever happens to
 //! any of them or to the server.
 
+mod money;
+
 use std::{
     process::{Child, Command},
     time::{Duration, Instant},
@@ -8,13 +10,12 @@ use std::{
 
 use divvy_testkit::{
     postgres::{PASSWORD, Postgres},
-    script::{Fault, Step},
     teacher::Lesson,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{Bench, Ended, ended, interrupt, wait_for},
+    bench::{Bench, Ended, calls_of_stages, ended, interrupt, wait_for},
     school::{self, CONCURRENCY, RECIPE, REQUESTS, TEST},
 };
 
@@ -68,6 +69,10 @@ impl Machines {
         ended
     }
 
+    fn status(&self) -> Value {
+        serde_json::from_str(&self.done(&["status", "recipe.toml", "--json"]).stdout).unwrap()
+    }
+
     /// Three workers, as on three machines.
     fn workers(&self) -> [Child; 3] {
         [(); 3].map(|()| self.command(&["eval", "recipe.toml"]).spawn().unwrap())
@@ -112,6 +117,7 @@ fn assert_silent_about_the_password(ended: &Ended) {
 #[test]
 fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
     let Some(machines) = Machines::slow() else { return };
+    machines.bench.recipe(&format!("{}\n[budget]\ncalls = 100000\n", long()));
     let [mut killed, mut paused, steady] = machines.workers();
     machines.until(&mut killed, 60);
     killed.kill().unwrap();
@@ -145,6 +151,10 @@ fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
         "{failed} failed, {further} more replies"
     );
     assert_eq!(machines.count("flight"), 0);
+    // It is charged, too; what the killed one had borrowed and not booked counts as lost.
+    let spending = machines.status()["spending"].clone();
+    let calls = |of: &str| spending[of]["calls"].as_u64().unwrap() as usize;
+    assert!(calls("spent") + calls("lost") >= machines.heard(), "{} heard, {spending}", machines.heard());
     let asked = machines.heard();
     machines.done(&["eval", "recipe.toml"]);
     assert_eq!(machines.heard(), asked, "a finished run asks nothing");
@@ -183,70 +193,6 @@ fn a_server_that_crashes_in_mid_run_loses_nothing_that_was_paid() {
     assert_eq!(machines.count("attempt"), machines.heard(), "every reply is on record");
     // A crash may forget the newest leases, never a reply.
     assert!(machines.bench.repeats() <= 2 * CONCURRENCY, "{} repeats", machines.bench.repeats());
-}
-
-#[test]
-fn a_budget_in_dollars_holds_for_all_workers_together() {
-    let Some(machines) = Machines::slow() else { return };
-    let priced = long().replace("concurrency = 4", "concurrency = 4\nprice = { input = \"10\", output = \"100\" }");
-    machines.bench.recipe(&format!("{priced}\n[budget]\ndollars = \"0.4\"\n"));
-    for worker in machines.workers() {
-        ended(worker).complains(3, &["budget", "(of $0.4000)", "everything finished so far is kept"]);
-    }
-    let spent: i64 = machines.server.query(DATABASE, "SELECT sum(price_nanos) FROM divvy.call").parse().unwrap();
-    let booked = machines.server.query(DATABASE, "SELECT calls, nanos, held_calls, held_nanos FROM divvy.account");
-    assert_eq!(booked, format!("{}|{spent}|0|0", machines.count("call")));
-    // What is left is less than the most that a call may cost.
-    assert!((280_000_000..=400_000_000).contains(&spent), "{spent}");
-    assert_eq!((machines.heard(), machines.bench.repeats()), (machines.count("call"), 0));
-    // The cap is the plan's, not the command's: another worker has nothing more to spend.
-    machines.run(&["eval", "recipe.toml"]).complains(3, &["(of $0.4000)"]);
-    assert_eq!(machines.heard(), machines.count("call"));
-    machines.bench.recipe(&format!("{priced}\n[budget]\ndollars = \"40\"\n"));
-    machines.done(&["eval", "recipe.toml"]);
-    machines.assert_finished();
-    assert_eq!(machines.bench.repeats(), 0);
-}
-
-/// Two wait for a reply when it comes to Ctrl-C, and those behind them for their turn.
-#[test]
-fn what_was_interrupted_is_booked_as_far_as_it_was_sent() {
-    let script = vec![Step::fault(Fault::Hang); 2];
-    let Some(machines) = Machines::new(Lesson { script, ..school::lesson() }) else { return };
-    let slow = RECIPE.replace("concurrency = 4", "concurrency = 4\nrequests_per_minute = 2");
-    machines.bench.recipe(&format!("{slow}\n[budget]\ncalls = 60\n"));
-    let mut worker = machines.command(&["collect", "recipe.toml"]).spawn().unwrap();
-    machines.until(&mut worker, 2);
-    interrupt(&worker);
-    ended(worker).complains(130, &["interrupted"]);
-    assert_eq!(machines.server.query(DATABASE, "SELECT calls, held_calls FROM divvy.account"), "2|0");
-}
-
-#[test]
-fn what_others_finished_is_not_left_when_the_budget_ends() {
-    let Some(machines) = Machines::slow() else { return };
-    machines.bench.recipe(&format!("{}\n[budget]\ncalls = 60\n", long()));
-    let workers = [(); 3].map(|()| machines.command(&["collect", "recipe.toml"]).spawn().unwrap());
-    let left = workers.map(|worker| {
-        let ended = ended(worker);
-        ended.complains(3, &["budget", "items are left"]);
-        let told = ended.stderr.split("collect: ").filter_map(|told| told.split_once(" items are left"));
-        told.last().and_then(|(items, _)| items.parse::<usize>().ok()).unwrap_or_else(|| panic!("{ended:?}"))
-    });
-    let asked = machines.count("item");
-    let done = machines.count("item WHERE state = 'done'");
-    assert!(done > 0 && done < TRAIN_ROWS, "{done} of {asked}");
-    // Who ends last knows of everybody's.
-    assert_eq!(left.into_iter().min(), Some(TRAIN_ROWS - done), "{left:?}");
-}
-
-#[test]
-fn an_estimate_gives_back_what_it_did_not_spend() {
-    let Some(machines) = Machines::new(school::lesson()) else { return };
-    // Just enough for the whole run: 12 training and 8 test questions.
-    machines.bench.recipe(&format!("{RECIPE}\n[budget]\ncalls = {}\n", 2 * 12 + 4 * 8));
-    machines.done(&["run", "recipe.toml", "--estimate=2"]);
-    machines.done(&["run", "recipe.toml"]);
 }
 
 #[test]
@@ -301,8 +247,7 @@ fn every_command_takes_a_server_for_a_store() {
     assert!(run.stderr.contains("store postgres://divvy@") && run.stdout.contains("two-stage"), "{run:?}");
     assert_silent_about_the_password(&run);
     assert_eq!(machines.heard(), REQUESTS);
-    let status = machines.done(&["status", "recipe.toml", "--json"]).stdout;
-    let status: Value = serde_json::from_str(&status).unwrap();
+    let status = machines.status();
     assert_eq!(status["stages"][2]["states"]["done"], json!(3 * TEST), "{status}");
     let calls = machines.done(&["calls", "--last", "3", "--json"]).stdout;
     assert_eq!(calls.lines().count(), 3);
@@ -314,6 +259,7 @@ fn every_command_takes_a_server_for_a_store() {
     let screened = machines.count("item_history WHERE stage = 'screen'");
     machines.done(&["screen", "recipe.toml"]);
     assert_eq!(machines.count("item_history WHERE stage = 'screen'"), screened + 3);
+    assert_eq!(calls_of_stages(&machines.status()), machines.count("call"), "the replaced ones, too");
     let help = machines.done(&["collect", "--help"]).stdout;
     assert!(help.contains("DIVVY_STORE") && !help.contains(PASSWORD), "{help}");
     // The recipe may name the server, and where it is changes no digest.

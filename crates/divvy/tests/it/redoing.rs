@@ -4,7 +4,7 @@ use divvy_testkit::script::{Fault, Step};
 use divvy_testkit::teacher::Lesson;
 
 use crate::{
-    bench::Bench,
+    bench::{Bench, calls_of_stages},
     school::{self, RECIPE, REQUESTS, TRAIN},
 };
 
@@ -29,6 +29,9 @@ fn what_is_put_back_is_asked_anew_and_screened_anew() {
     assert_eq!(bench.teacher.asked().len(), REQUESTS + 3 + 2 * TRAIN);
     bench.done(&["run", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), REQUESTS + 3 + 2 * TRAIN, "and no more");
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    assert_eq!(calls_of_stages(&status), REQUESTS + 3 + 2 * TRAIN, "what was replaced was paid for");
+    assert_eq!(status["spending"]["spent"]["calls"], REQUESTS + 3 + 2 * TRAIN);
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! `divvy status`, and item by item with `--rows`: what was paid, also for nothing, and why each row was kept or dropped.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Mutex};
 
 use divvy_testkit::{
     postgres::Postgres,
     script::{Fault, Step},
-    teacher::Lesson,
+    teacher::{Lesson, Rule},
 };
 use serde_json::{Value, json};
 
@@ -101,7 +101,7 @@ fn every_item_is_listed(run: &Run<'_>) {
     let wrong = run.rows(&["state=rejected", "reason=wrong-answer"]);
     assert!(!wrong.is_empty() && wrong.iter().all(|row| row["stage"] == "screen" && row["pass_rate"] == 0.0));
     let kept = &run.rows(&["stage=screen", "state=done"])[0];
-    assert_eq!((&kept["pass_rate"], &kept["reason"]), (&json!(1.0), &Value::Null));
+    assert_eq!((&kept["pass_rate"], &kept["reason"]), (&json!(1.0), &json!("correct")));
     assert_eq!(run.rows(&["reason=truncated"]).len(), 1);
 
     let question = format!("question={CHATTY}");
@@ -150,6 +150,48 @@ fn a_failed_call_is_shown(run: &Run<'_>) {
     assert_eq!(run.stage("evaluate")["failed_attempts"], *attempts);
     let shown = run.says(&["calls", failed["calls"][1].as_str().unwrap()]);
     assert!(shown.contains("empty-completion") && shown.contains("── as received"), "{shown}");
+}
+
+/// The third of all the requests to the solver is never answered.
+fn one_sample_is_mute() -> Lesson {
+    let (answered, seen) = (school::lesson().rule, Mutex::new(Vec::<Value>::new()));
+    let rule: Box<Rule> = Box::new(move |asked| {
+        let mut seen = seen.lock().unwrap();
+        if Manner::of(asked) == Manner::TwoStage && !seen.contains(&asked.body) {
+            seen.push(asked.body.clone());
+        }
+        if seen.get(2) == Some(&asked.body) { String::new() } else { answered(asked) }
+    });
+    Lesson { rule, ..Lesson::default() }
+}
+
+#[test]
+fn a_screening_that_failed_took_what_was_answered_and_a_kept_one_says_why() {
+    let bench = Bench::new(one_sample_is_mute());
+    let agreement = "[screen]\nrule = \"agreement\"\nsamples = 3\ntemperature = 0.7";
+    bench.recipe(&recipe(PRICE).replace("[screen]", agreement)).done(&["screen", "recipe.toml"]);
+    let run = Run { bench: &bench, store: None };
+    let [failed] = &run.rows(&["stage=screen", "state=failed"])[..] else { panic!("one sample never came") };
+    assert_eq!((&failed["took"]["calls"], failed["calls"].as_array().unwrap().len()), (&json!(2), 3), "{failed}");
+    let (rows, total) = (run.rows(&["stage=screen"]), run.stage("screen"));
+    assert_eq!(total["calls"], 3 * TRAIN - 1);
+    assert_eq!(sum(&rows, |row| &row["took"]["cost_nanos"]), total["cost_nanos"].as_i64().unwrap());
+    kept_because(&run, "agreed", TRAIN - 1);
+}
+
+#[test]
+fn what_is_kept_by_its_form_says_so() {
+    let bench = Bench::new(school::lesson());
+    let format = RECIPE.replace("[screen]\nsolver = \"big\"", "[screen]\nrule = \"format\"");
+    bench.recipe(&format).done(&["screen", "recipe.toml"]);
+    kept_because(&Run { bench: &bench, store: None }, "well-formed", TRAIN);
+}
+
+fn kept_because(run: &Run<'_>, reason: &str, rows: usize) {
+    let kept = run.rows(&["stage=screen", "state=done"]);
+    assert!(kept.len() == rows && kept.iter().all(|row| row["reason"] == reason), "{kept:?}");
+    let people = run.says(&["status", "recipe.toml", "--rows", "--where", "stage=screen", "--where", "state=done"]);
+    assert!(people.lines().all(|line| line.contains(&format!("  done: {reason}  "))), "{people}");
 }
 
 #[test]

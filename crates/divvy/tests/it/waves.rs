@@ -1,10 +1,17 @@
 //! `[screen] until`: decompositions are bought as far as the screening needs them, and no further, whatever stops a run and
 //! whoever shares the work.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Mutex,
+    time::Duration,
+};
 
 use divvy_core::{question::Split, synth};
-use divvy_testkit::{checkpoint, teacher::Lesson};
+use divvy_testkit::{
+    checkpoint,
+    teacher::{Lesson, Rule},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -80,6 +87,41 @@ fn no_more_is_collected_than_the_screening_needs() {
     other.done(&["screen", "recipe.toml"]);
     assert_eq!(stage(&other, "screen"), screened);
     assert!(requests(&bench).is_subset(&requests(&other)));
+}
+
+/// A question's third decomposition is always solved, the others in one of two tries.
+fn ever_better() -> Lesson {
+    let right = school::rule_about(synth::generate(Split::Train, ROWS, 7), |question, _| school::right(question));
+    let heard = Mutex::new(HashMap::<String, usize>::new());
+    let rule: Box<Rule> = Box::new(move |asked| {
+        let mut heard = heard.lock().unwrap();
+        let times = heard.entry(asked.last().to_owned()).or_default();
+        *times += 1;
+        match Manner::of(asked) {
+            Manner::Decompose => format!("1. What is said in part {times}?\n2. What follows?"),
+            _ if *times == 1 || asked.last().contains("said in part 3?") => right(asked),
+            _ => "The answer is: 987654321".to_owned(),
+        }
+    });
+    Lesson { rule, ..Lesson::default() }
+}
+
+#[test]
+fn the_best_of_a_question_is_chosen_within_a_group() {
+    let bench = Bench::new(ever_better());
+    // Groups of forty and more decompositions, three a question.
+    let best = format!("until = {}\nrule = \"best\"\nsamples = 2\ntemperature = 0.5", 2 * UNTIL);
+    let recipe = recipe().replace(&format!("until = {UNTIL}"), &best).replace("concurrency = 4", "concurrency = 1");
+    bench.recipe(&recipe.replace("[collect]", "[collect]\nsamples = 3\ntemperature = 0.7"));
+    bench.done(&["screen", "recipe.toml"]);
+    let (asked, collected, screened) = (requests(&bench), stage(&bench, "collect"), stage(&bench, "screen"));
+    let kept = screened["done"].as_u64().unwrap();
+    assert!(kept >= 2 * UNTIL as u64 && kept < ROWS as u64, "{screened}");
+    assert_eq!(screened["rejected: not-the-best"], 2 * kept, "every question that was begun has all its samples");
+    assert_eq!((&collected["pending"], &screened["pending"]), (&json!(0), &json!(0)), "nothing more is needed");
+    bench.done(&["screen", "recipe.toml"]);
+    assert_eq!(requests(&bench), asked, "a second run asks nothing");
+    assert_eq!((stage(&bench, "collect"), stage(&bench, "screen")), (collected, screened));
 }
 
 #[test]

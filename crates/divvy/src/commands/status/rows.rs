@@ -59,9 +59,18 @@ fn asked(condition: &Condition) -> impl Iterator<Item = Stage> {
 fn line(item: &ItemRow, paid: &Paid) -> String {
     let ItemRow { stage, question, sample, arm, state, .. } = item;
     let arm = if arm.is_empty() { "-" } else { arm };
+    let state = match reason(item) {
+        Some(reason) => format!("{}: {reason}", state.name()),
+        None => state.name().to_owned(),
+    };
     let keys = item.calls.iter().map(short);
     let more: Vec<String> = [figures::of_item(paid)].into_iter().chain(why(item)).chain(keys).collect();
     format!("{:<8}  {question}  {sample}  {arm}  {state}  {}\n", stage.name(), more.join("  "))
+}
+
+/// A decomposition is kept for a reason, too.
+fn reason(item: &ItemRow) -> Option<String> {
+    item.state.reason().map(str::to_owned).or_else(|| verdict(item).map(|verdict| verdict.reason))
 }
 
 /// What the record says beyond the reason.
@@ -78,8 +87,11 @@ fn why(item: &ItemRow) -> Option<String> {
 
 /// Of the solver's samples, those that were right.
 fn pass_rate(item: &ItemRow) -> Option<f64> {
-    let verdict: Verdict = (item.stage == Stage::Screen).then(|| serde_json::from_str(&item.payload_json).ok())??;
-    verdict.pass_rate
+    verdict(item)?.pass_rate
+}
+
+fn verdict(item: &ItemRow) -> Option<Verdict> {
+    (item.stage == Stage::Screen).then(|| serde_json::from_str(&item.payload_json).ok())?
 }
 
 /// What the failed call ended with.
@@ -113,7 +125,7 @@ fn value(item: &ItemRow, paid: &Paid) -> Value {
     let ItemRow { stage, question, sample, arm, state, calls, .. } = item;
     json!({
         "stage": stage.name(), "question": question, "sample": sample, "arm": arm, "state": state.name(),
-        "reason": state.reason(), "pass_rate": pass_rate(item), "problems": problems(item), "message": message(item),
+        "reason": reason(item), "pass_rate": pass_rate(item), "problems": problems(item), "message": message(item),
         "took": figures::value(paid), "calls": calls.iter().map(|key| key.hex().to_owned()).collect::<Vec<_>>(),
     })
 }
