@@ -34,7 +34,8 @@ pub struct Caps {
     /// In and out together.
     pub tokens: Option<u64>,
     pub price_nanos: Option<i64>,
-    /// Of this command, from the making of the budget; no call is let in after it. One that stands in line by then still begins.
+    /// Of this command, from the making of the budget: nothing is sent after it, whoever stands in line by then. What is under way
+    /// comes to its end.
     pub time: Option<Duration>,
 }
 
@@ -141,12 +142,9 @@ impl Budget {
     }
 
     /// When its time is used up.
-    pub(crate) fn ends(&self) -> Option<Instant> {
-        self.caps.time.and_then(|time| self.began.checked_add(time))
-    }
-
-    pub(crate) fn out_of_time(&self) -> ChatError {
-        out_of_time(self.caps.time.unwrap_or_default())
+    fn ends(&self) -> Option<End> {
+        let time = self.caps.time?;
+        Some(End { at: self.began.checked_add(time)?, time })
     }
 
     /// Waits while calls in flight hold what is left: most of them cost less than was reserved for them.
@@ -159,7 +157,8 @@ impl Budget {
         }
     }
 
-    fn check_time(&self) -> Result<(), ChatError> {
+    /// An error once the time is used up.
+    pub(crate) fn check_time(&self) -> Result<(), ChatError> {
         let over = self.caps.time.filter(|time| self.began.elapsed() >= *time);
         over.map_or(Ok(()), |time| Err(out_of_time(time)))
     }
@@ -243,6 +242,20 @@ impl Budget {
     }
 }
 
+/// The end of a budget's time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) at: Instant,
+    /// How long it was.
+    pub(crate) time: Duration,
+}
+
+impl End {
+    pub(crate) fn error(self) -> ChatError {
+        out_of_time(self.time)
+    }
+}
+
 /// What a try holds of the budget, on its way down to the endpoint.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held(Arc<Hold>);
@@ -257,6 +270,10 @@ struct Hold {
 impl Held {
     fn new(cost: Cost) -> Self {
         Self(Arc::new(Hold { cost, out: AtomicBool::new(false) }))
+    }
+
+    fn is_out(&self) -> bool {
+        self.0.out.load(Relaxed)
     }
 }
 
@@ -328,7 +345,7 @@ impl Drop for Reservation {
         let mut books = self.budget.books();
         books.reserved = minus(books.reserved, self.cost);
         books.settled = plus(books.settled, self.settle);
-        if self.held.0.out.load(Relaxed) {
+        if self.held.is_out() {
             books.out = minus(books.out, self.cost);
         }
         self.budget.write_down(&books);
@@ -352,13 +369,16 @@ impl<L: Layer> Layer for Spend<L> {
         let estimate = self.estimate(&job.request)?;
         let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
         let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
-        let result = self.inner.call(Job { held: reservation.held.clone(), ..job }).await;
+        let job = Job { held: reservation.held.clone(), ends: self.budget.ends(), ..job };
+        let result = self.inner.call(job).await;
         if let Ok(Call { price_nanos: Some(price), .. }) = &result {
             self.dearest.fetch_max(*price, Relaxed);
         }
         reservation.settle = match &result {
             Ok(call) => actual(call, estimate),
             Err(error) if error.may_be_charged() => self.charged(error, estimate),
+            // It was answered, as far as anybody knows, and there was no place for the answer.
+            Err(error) if error.kind == ErrorKind::Store && reservation.held.is_out() => estimate,
             Err(_) => Cost::default(),
         };
         result
@@ -389,11 +409,16 @@ impl<L> Spend<L> {
     }
 }
 
-/// Tokens in and out of a request, at most: four bytes a token is low for English and high for nothing we send, so three
-/// are taken.
+/// Tokens in and out of a request, at most. English takes a token for four bytes, so that one for three is enough; digits may
+/// be a token each, and so may the bytes of a script that the model's vocabulary hardly knows.
 pub(crate) fn most_tokens(request: &ChatRequest) -> (u64, u64) {
     let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
-    ((bytes as u64).div_ceil(3), u64::from(request.sampling.max_tokens))
+    let dear: usize = request.messages.iter().map(|message| dear_bytes(&message.content)).sum();
+    ((dear + (bytes - dear).div_ceil(3)) as u64, u64::from(request.sampling.max_tokens))
+}
+
+fn dear_bytes(text: &str) -> usize {
+    text.bytes().filter(|byte| byte.is_ascii_digit() || !byte.is_ascii()).count()
 }
 
 /// What a provider did not report stays as estimated.
