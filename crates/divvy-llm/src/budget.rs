@@ -31,7 +31,8 @@ pub struct Caps {
     /// In and out together.
     pub tokens: Option<u64>,
     pub price_nanos: Option<i64>,
-    /// Of this command, from the making of the budget; no call is let in after it. One that stands in line by then still begins.
+    /// Of this command, from the making of the budget: nothing is sent after it, whoever stands in line by then. What is under way
+    /// comes to its end.
     pub time: Option<Duration>,
 }
 
@@ -124,12 +125,9 @@ impl Budget {
     }
 
     /// When its time is used up.
-    pub(crate) fn ends(&self) -> Option<Instant> {
-        self.caps.time.and_then(|time| self.began.checked_add(time))
-    }
-
-    pub(crate) fn out_of_time(&self) -> ChatError {
-        out_of_time(self.caps.time.unwrap_or_default())
+    fn ends(&self) -> Option<End> {
+        let time = self.caps.time?;
+        Some(End { at: self.began.checked_add(time)?, time })
     }
 
     /// Waits while calls in flight hold what is left: most of them cost less than was reserved for them.
@@ -142,7 +140,8 @@ impl Budget {
         }
     }
 
-    fn check_time(&self) -> Result<(), ChatError> {
+    /// An error once the time is used up.
+    pub(crate) fn check_time(&self) -> Result<(), ChatError> {
         let over = self.caps.time.filter(|time| self.began.elapsed() >= *time);
         over.map_or(Ok(()), |time| Err(out_of_time(time)))
     }
@@ -221,6 +220,20 @@ impl Budget {
     }
 }
 
+/// The end of a budget's time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub(crate) at: Instant,
+    /// How long it was.
+    pub(crate) time: Duration,
+}
+
+impl End {
+    pub(crate) fn error(self) -> ChatError {
+        out_of_time(self.time)
+    }
+}
+
 /// What a try holds of the budget, on its way down to the endpoint.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Held(Arc<Hold>);
@@ -235,6 +248,10 @@ struct Hold {
 impl Held {
     fn new(cost: Amount) -> Self {
         Self(Arc::new(Hold { cost, out: AtomicBool::new(false) }))
+    }
+
+    fn is_out(&self) -> bool {
+        self.0.out.load(Relaxed)
     }
 }
 
@@ -294,7 +311,7 @@ impl Drop for Reservation {
         let mut books = self.budget.books();
         books.reserved = books.reserved.minus(self.cost);
         books.settled = books.settled.plus(self.settle);
-        if self.held.0.out.load(Relaxed) {
+        if self.held.is_out() {
             books.out = books.out.minus(self.cost);
         }
         self.budget.write_down(&books);

@@ -13,8 +13,8 @@ use crate::error::{ChatError, ErrorKind};
 /// A piece of a reply, in the order of arrival. `Done` is the last; a stream that ends without it was cut off.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delta {
-    /// The body as received. A backend with a wire format sends it before it parses it, or, when it streams, after the
-    /// last piece of text.
+    /// The body as received, without our key. A backend with a wire format sends it before it parses it, or, when it streams,
+    /// after the last piece of text, also where it broke off.
     Raw(Bytes),
     /// May be empty: the model is at work, with nothing to show yet.
     Text(String),

@@ -148,7 +148,7 @@ impl Client {
             prices: if cheap { config.batch_prices } else { config.prices },
             local: config.local,
             dearest: AtomicI64::new(0),
-            inner: InBatches { batches, budget: Arc::clone(&config.budget), inner: route },
+            inner: InBatches { batches, inner: route },
         };
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
         let single_flight = SingleFlight::new(store.clone(), retry);

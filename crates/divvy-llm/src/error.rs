@@ -143,6 +143,7 @@ impl ChatError {
     pub fn may_be_charged(&self) -> bool {
         use ErrorKind::{Cancelled, CutOff, Empty, Refused, TimedOut, Unreadable};
         matches!(self.kind, TimedOut | CutOff | Unreadable | Empty | Refused | Cancelled)
+            || self.status.is_some_and(may_be_charged_with)
     }
 
     #[must_use]
@@ -154,6 +155,12 @@ impl ChatError {
     pub fn is_cancelled(&self) -> bool {
         matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Unsent)
     }
+}
+
+/// A proxy in between has given up waiting, and the model behind it may not have: 504, and Cloudflare's 524.
+#[must_use]
+pub fn may_be_charged_with(status: u16) -> bool {
+    matches!(status, 504 | 524)
 }
 
 impl From<divvy_store::StoreError> for ChatError {

@@ -9,11 +9,11 @@ use std::{
 };
 
 use divvy_core::{chat::ChatRequest, digest::Digest};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    budget::Held,
+    budget::{End, Held},
     chat::{Told, TraceHeaders},
     client::Call,
     error::ChatError,
@@ -33,6 +33,8 @@ pub(crate) struct Job {
     pub(crate) listener: Listener,
     /// What this try holds of the budget.
     pub(crate) held: Held,
+    /// Nothing is sent after it; set by the layer of the budget.
+    pub(crate) ends: Option<End>,
     /// Nobody waits for it after this moment.
     pub(crate) until: Option<Instant>,
 }
@@ -42,7 +44,17 @@ impl Job {
         let (key, json) = crate::client::key_and_json(&request);
         let (request, json) = (Arc::new(request), json.into());
         let (waited, held) = (Waited::default(), Held::default());
-        Self { key, request, json, cancel, attempt: 1, waited, listener, held, until: None }
+        Self { key, request, json, cancel, attempt: 1, waited, listener, held, ends: None, until: None }
+    }
+
+    /// Stands in a line until its turn, or until nothing would be sent any more.
+    pub(crate) async fn in_line<T>(&self, turn: impl Future<Output = T>) -> Result<T, ChatError> {
+        let turn = self.cancel.run_until_cancelled(turn);
+        let came = match self.ends {
+            Some(end) => timeout_at(end.at, turn).await.map_err(|_| end.error())?,
+            None => turn.await,
+        };
+        came.ok_or_else(ChatError::unsent)
     }
 }
 

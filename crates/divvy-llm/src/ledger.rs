@@ -45,6 +45,7 @@ impl Layer for Ledger {
         if let Some(call) = self.kept(&job).await? {
             return Ok(call);
         }
+        self.budget.check_time()?;
         let started_ms = self.clock.now_ms();
         if !self.local {
             self.budget.goes_out(&job.held);

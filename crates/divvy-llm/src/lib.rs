@@ -37,7 +37,7 @@ pub use budget::{Budget, Caps};
 pub use chat::{Chat, Delta, Deltas, Quota, Told, TraceHeaders, collect};
 pub use client::{Call, Client, ClientConfig, Endpoint, call_key};
 pub use clock::Clock;
-pub use error::{ChatError, ErrorKind};
+pub use error::{ChatError, ErrorKind, may_be_charged_with};
 pub use http::{ApiKey, HttpBatches, HttpChat, HttpConfig, Transfer, blocking_client};
 pub use layer::Hear;
 pub use ledger::in_batch;

@@ -19,7 +19,8 @@ use window::Window;
 
 pub(crate) struct Limit<L> {
     slots: Semaphore,
-    /// An error that every request would meet closes the line: a run should end. A service goes on and tries again.
+    /// An error that every request would meet closes the line: a run should end, before more is paid for that cannot be kept. A
+    /// service goes on and tries again.
     closes: bool,
     size: Mutex<Size>,
     inner: L,
@@ -68,7 +69,7 @@ impl<L> Limit<L> {
     /// What this request tells about how many the endpoint can take.
     fn learn(&self, started: Instant, result: &Result<Call, ChatError>) {
         if let Err(error) = result
-            && error.condemns_endpoint()
+            && (error.condemns_endpoint() || error.kind == ErrorKind::Store)
         {
             if self.closes {
                 self.close(error);
@@ -114,8 +115,7 @@ impl<L: Layer> Layer for Limit<L> {
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let start = Instant::now();
-        let waiting = job.cancel.run_until_cancelled(self.slots.acquire()).await;
-        let slot = waiting.ok_or_else(ChatError::unsent)?.map_err(|_| self.refusal())?;
+        let slot = job.in_line(self.slots.acquire()).await?.map_err(|_| self.refusal())?;
         let slot = Slot { limit: self, slot: Some(slot) };
         job.waited.since(start);
         let (started, waited) = (Instant::now(), job.waited.clone());

@@ -182,8 +182,7 @@ impl<L: Layer> Layer for Rate<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let (tokens_in, tokens_out) = most_tokens(&job.request);
         let start = Instant::now();
-        let admitted = job.cancel.run_until_cancelled(self.admit(tokens_in, tokens_out)).await;
-        let place = admitted.ok_or_else(ChatError::unsent)??;
+        let place = job.in_line(self.admit(tokens_in, tokens_out)).await??;
         job.waited.since(start);
         let result = self.inner.call(job).await;
         if let Some(tokens) = taken(&result) {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::{
     client::Call,
     error::{ChatError, ErrorKind},
+    http::batch_lines::UNCHARGED,
     layer::{Job, Layer},
 };
 pub use breaker::BreakerState;
@@ -172,7 +173,7 @@ fn blames_endpoint(kind: ErrorKind) -> bool {
 fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {
     let error = lane.last_error();
     let message = format!("{}; it failed several times in a row and is left alone for a while", error.message);
-    ChatError { message, retry_after: Some(left), usage: divvy_core::chat::Usage::default(), ..error }
+    ChatError { message, retry_after: Some(left), usage: UNCHARGED, ..error }
 }
 
 impl<L: Layer> Layer for Route<L> {
@@ -183,8 +184,7 @@ impl<L: Layer> Layer for Route<L> {
                 Ok(lane) => lane,
                 // Waiting is no try: an endpoint that comes back finds its requests still there.
                 Err(ChatError { retry_after: Some(rest), .. }) if start.elapsed() < self.longest_wait => {
-                    let slept = job.cancel.run_until_cancelled(tokio::time::sleep(rest)).await;
-                    slept.ok_or_else(ChatError::unsent)?;
+                    job.in_line(tokio::time::sleep(rest)).await?;
                     continue;
                 }
                 Err(error) => return Err(error),

@@ -133,7 +133,7 @@ pub struct Teacher {
 
 impl Drop for Teacher {
     fn drop(&mut self) {
-        self.server.abort();
+        self.leave();
     }
 }
 
@@ -182,6 +182,11 @@ impl Teacher {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Goes away: what it is answering comes to its end, and nobody gets a connection any more.
+    pub fn leave(&self) {
+        self.server.abort();
     }
 
     /// Every request so far, faults included.

@@ -255,7 +255,7 @@ pub struct Budget {
     pub calls: Option<u64>,
     /// Most tokens, in and out together.
     pub tokens: Option<u64>,
-    /// Most minutes of one `divvy` command; what is in flight or in line then comes to its end, and batches stay out.
+    /// Most minutes of one `divvy` command; what is in flight then comes to its end, nothing more is sent, and batches stay out.
     pub minutes: Option<u64>,
     /// Most money, as a decimal string: `"5.00"`. Every endpoint needs a price then, its own or a listed one; a local model without one costs
     /// nothing. What a machine's hours cost is known afterwards: calls in flight at the cap come to their end.

@@ -7,7 +7,7 @@ use divvy_core::{
     digest::Digest,
     results::costs::{Outlay, StatedTerms, Tokens},
 };
-use divvy_llm::in_batch;
+use divvy_llm::{in_batch, may_be_charged_with};
 use divvy_store::{AttemptRecord, CallUsage, ItemRow};
 
 use crate::{context::Context, error::FlowError};
@@ -144,13 +144,17 @@ impl Calls {
     }
 }
 
+fn may_be_charged(attempt: &AttemptRecord) -> bool {
+    MAY_BE_CHARGED.contains(&attempt.outcome.as_str()) || attempt.http_status.is_some_and(may_be_charged_with)
+}
+
 impl Took {
     fn failed(&mut self, attempt: &AttemptRecord, prices: Option<&Prices>) {
         self.failed_tries += 1;
         let usage = &attempt.usage;
         let counted = usage.tokens_in.is_some() || usage.tokens_out.is_some();
         if !counted {
-            self.uncounted_tries += u64::from(MAY_BE_CHARGED.contains(&attempt.outcome.as_str()));
+            self.uncounted_tries += u64::from(may_be_charged(attempt));
             return;
         }
         self.failed_tokens.add(usage);

@@ -26,7 +26,6 @@ use tokio::{
 use self::{board::Board, gather::Gathering, queue::Queue};
 use crate::{
     attempt::Attempt,
-    budget::Budget,
     client::{Call, ClientConfig},
     clock::Clock,
     error::{ChatError, ErrorKind},
@@ -177,7 +176,8 @@ impl Batches {
                 Err(error) => self.board.answer(&job.key, Err(error)),
             }
         }
-        let answer = job.cancel.run_until_cancelled(seat).await.ok_or_else(ChatError::cancelled)?;
+        // Its batch goes on, and the next command hears what comes of it: nothing is spent by leaving.
+        let answer = job.cancel.run_until_cancelled(seat).await.ok_or_else(ChatError::unsent)?;
         answer.unwrap_or_else(|_| Err(ChatError::new(ErrorKind::Backend, "a batch was forgotten (a bug); see the log")))
     }
 
@@ -250,15 +250,14 @@ fn fatal(error: ChatError) -> ChatError {
 /// The layer: without [`Batches`] it is none.
 pub(crate) struct InBatches<L> {
     pub(crate) batches: Option<Arc<Batches>>,
-    /// When its time is used up, nobody waits any longer: the next command takes the batches up again.
-    pub(crate) budget: Arc<Budget>,
     pub(crate) inner: L,
 }
 
 impl<L: Layer> InBatches<L> {
+    /// When the budget's time is used up, nobody waits any longer: the next command takes the batches up again.
     async fn ask(&self, batches: &Arc<Batches>, job: &Job) -> Result<Answer, ChatError> {
-        match self.budget.ends() {
-            Some(end) => timeout_at(end, batches.ask(job)).await.unwrap_or_else(|_| Err(self.budget.out_of_time())),
+        match job.ends {
+            Some(end) => timeout_at(end.at, batches.ask(job)).await.unwrap_or_else(|_| Err(end.error())),
             None => batches.ask(job).await,
         }
     }

@@ -108,8 +108,8 @@ impl Batches {
         back: &mut Back,
         odd: &mut Odd,
     ) -> Result<(), ChatError> {
-        let rows: Vec<(Digest, Bytes)> =
-            lines.into_iter().filter_map(|line| Some((sort(&line, open, back, odd)?, line))).collect();
+        let mut row = |line: Bytes| Some((sort(&line, open, back, odd)?, self.api.without_key(line)));
+        let rows: Vec<(Digest, Bytes)> = lines.into_iter().filter_map(&mut row).collect();
         let raw: Vec<RawReply> = rows.iter().map(|(key, line)| self.raw(open, key, line)).collect();
         let kept = join_all(raw.iter().map(|raw| self.store.record_raw(raw))).await;
         kept.into_iter().collect::<Result<(), _>>()?;

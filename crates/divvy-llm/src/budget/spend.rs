@@ -33,13 +33,15 @@ impl<L: Layer> Layer for Spend<L> {
         let estimate = self.estimate(&job.request)?;
         let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
         let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
-        let result = self.inner.call(Job { held: reservation.held.clone(), ..job }).await;
+        let result = self.inner.call(Job { held: reservation.held.clone(), ends: self.budget.ends(), ..job }).await;
         if let Ok(Call { price_nanos: Some(price), .. }) = &result {
             self.dearest.fetch_max(*price, Relaxed);
         }
         reservation.settle = match &result {
             Ok(call) => actual(call, estimate),
             Err(error) if error.may_be_charged() => self.charged(error, estimate),
+            // It was answered, as far as anybody knows, and there was no place for the answer.
+            Err(error) if error.kind == ErrorKind::Store && reservation.held.is_out() => estimate,
             Err(_) => Amount::default(),
         };
         result
@@ -69,11 +71,16 @@ impl<L> Spend<L> {
     }
 }
 
-/// Tokens in and out of a request, at most: four bytes a token is low for English and high for nothing we send, so three
-/// are taken.
+/// Tokens in and out of a request, at most. English takes a token for four bytes, so that one for three is enough; digits may
+/// be a token each, and so may the bytes of a script that the model's vocabulary hardly knows.
 pub(crate) fn most_tokens(request: &ChatRequest) -> (u64, u64) {
     let bytes: usize = request.messages.iter().map(|message| message.content.len() + 12).sum();
-    ((bytes as u64).div_ceil(3), u64::from(request.sampling.max_tokens))
+    let dear: usize = request.messages.iter().map(|message| dear_bytes(&message.content)).sum();
+    ((dear + (bytes - dear).div_ceil(3)) as u64, u64::from(request.sampling.max_tokens))
+}
+
+fn dear_bytes(text: &str) -> usize {
+    text.bytes().filter(|byte| byte.is_ascii_digit() || !byte.is_ascii()).count()
 }
 
 /// What a provider did not report stays as estimated.

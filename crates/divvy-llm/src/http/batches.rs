@@ -211,6 +211,11 @@ impl HttpBatches {
         Ok(patient(chunks.boxed()))
     }
 
+    /// A line of a file that came down, as it may be kept.
+    pub(crate) fn without_key(&self, line: Bytes) -> Bytes {
+        self.inner.place.bytes_without_key(line)
+    }
+
     /// A line of a file that came down, as the reply that it stands for.
     pub(crate) fn read(&self, line: &[u8]) -> Result<Reply, ChatError> {
         batch_lines::read(line, &self.inner.place)

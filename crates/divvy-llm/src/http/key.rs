@@ -1,6 +1,6 @@
 //! API keys: named in a recipe, read from the environment or a file, and shown to nobody.
 
-use std::{fmt, path::PathBuf};
+use std::{borrow::Cow, fmt, path::PathBuf};
 
 use crate::error::{ChatError, ErrorKind};
 
@@ -15,19 +15,34 @@ pub enum ApiKey {
     File(PathBuf),
 }
 
+/// In a key's place.
+const REDACTED: &str = "[redacted]";
+/// A shorter key is a word like `EMPTY` and no secret: replies keep it.
+const SHORTEST: usize = 8;
+
 /// The key itself. It cannot be printed by accident.
 #[derive(Clone)]
 pub(super) struct Secret(String);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
+        f.write_str(REDACTED)
     }
 }
 
 impl Secret {
     pub(super) fn text(&self) -> &str {
         &self.0
+    }
+
+    pub(super) fn hidden_in(&self, text: &str) -> String {
+        text.replace(&self.0, REDACTED)
+    }
+
+    pub(super) fn hidden_in_body<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
+        let text = String::from_utf8_lossy(body);
+        let is_there = self.0.len() >= SHORTEST && text.contains(&self.0);
+        if is_there { self.hidden_in(&text).into_bytes().into() } else { body.into() }
     }
 }
 

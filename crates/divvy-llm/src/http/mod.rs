@@ -298,7 +298,7 @@ impl Inner {
                 return Err(self.place.unreadable(&body[..200], "it does not end"));
             }
         }
-        Ok(body.freeze())
+        Ok(self.place.bytes_without_key(body.freeze()))
     }
 
     async fn refused(&self, answer: Answer) -> ChatError {

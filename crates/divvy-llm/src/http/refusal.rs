@@ -1,12 +1,14 @@
 //! What an endpoint says instead of a reply, put into words that name the endpoint, the model and the way out.
 
 use std::{
+    borrow::Cow,
     error::Error,
     io,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use rustls::CertificateError;
 use serde_json::Value;
@@ -127,7 +129,7 @@ impl Place {
     pub(super) fn unreadable(&self, body: &[u8], reason: &str) -> ChatError {
         let what = format!(
             "the reply is no chat completion ({reason}); is the URL that of an OpenAI-compatible API (…/v1)? It begins: {}",
-            excerpt(body)
+            self.redact(&excerpt(body))
         );
         self.error(ErrorKind::Unreadable, &what)
     }
@@ -135,7 +137,7 @@ impl Place {
     pub(super) fn no_batches(&self, reason: &str, body: &[u8]) -> ChatError {
         let what = format!(
             "the reply is not that of a Batch API ({reason}); is the URL that of one (…/v1)? It begins: {}",
-            excerpt(body)
+            self.redact(&excerpt(body))
         );
         self.error(ErrorKind::Unreadable, &what)
     }
@@ -191,10 +193,20 @@ impl Place {
 
     /// Some servers repeat the key in their complaint.
     fn redact(&self, text: &str) -> String {
-        match self.key() {
-            Some(key) => text.replace(key, "[redacted]"),
-            None => text.to_owned(),
-        }
+        self.secret.as_ref().map_or_else(|| text.to_owned(), |secret| secret.hidden_in(text))
+    }
+
+    /// A body as it may be kept: a server or a model may repeat what it was sent.
+    pub(super) fn without_key<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
+        self.secret.as_ref().map_or(Cow::Borrowed(body), |secret| secret.hidden_in_body(body))
+    }
+
+    pub(super) fn bytes_without_key(&self, body: Bytes) -> Bytes {
+        let changed = match self.without_key(&body) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(changed) => Some(changed.into()),
+        };
+        changed.unwrap_or(body)
     }
 }
 
@@ -371,6 +383,17 @@ mod tests {
         let headers = [("date", "Wed, 21 Oct 2015 07:27:30 GMT"), ("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")];
         let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
         assert_eq!(retry_after(&headers.into_iter().collect()), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn an_excerpt_that_repeats_the_key_does_not_show_it() {
+        let place = place("https://api.example.com/v1");
+        let body = b"<p>Authorization: Bearer sk-1</p>";
+        for error in [place.unreadable(body, "no JSON"), place.no_batches("no JSON", body)] {
+            let told = &error.message;
+            assert!(told.contains("Bearer [redacted]</p>") && !told.contains("sk-1"), "{told}");
+        }
+        assert_eq!(*place.without_key(body), body[..], "so short a key is no secret");
     }
 
     #[test]

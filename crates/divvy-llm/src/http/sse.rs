@@ -73,7 +73,7 @@ impl Events {
             self.done = true;
             return Ok(());
         }
-        let piece = wire::piece(data, place)?;
+        let piece = wire::piece(&place.without_key(data), place)?;
         if !piece.text.is_empty() {
             self.whole.text.push_str(&piece.text);
             self.fresh.push_back(piece.text);
@@ -132,10 +132,7 @@ impl Reading {
                     return Some(Ok(Delta::Text(String::new())));
                 }
                 Ok(_) => {}
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
+                Err(error) => return Some(self.broken(error)),
             }
         }
     }
@@ -154,7 +151,7 @@ impl Reading {
     fn close(&mut self) -> Result<(), ChatError> {
         if !self.raw.is_empty() && !looks_like(&self.raw) {
             // A server that does not stream sends the reply in one piece, or its error.
-            let piece = wire::piece(&self.raw, &self.place)?;
+            let piece = wire::piece(&self.place.without_key(&self.raw), &self.place)?;
             self.events.fresh.push_back(piece.text.clone());
             (self.events.whole, self.events.done) = (piece, true);
             return Ok(());
@@ -163,9 +160,25 @@ impl Reading {
         if self.events.done { Ok(()) } else { Err(self.place.ended_early()) }
     }
 
+    /// What came is kept before anybody hears that it is no reply. Read again, it is none either: nothing says that it ended.
+    fn broken(&mut self, error: ChatError) -> Result<Delta, ChatError> {
+        self.ended = true;
+        self.events.fresh.clear();
+        if self.raw.is_empty() {
+            return Err(error);
+        }
+        self.last.push_back(Err(error));
+        Ok(Delta::Raw(self.came()))
+    }
+
+    fn came(&mut self) -> Bytes {
+        self.place.bytes_without_key(self.raw.split().freeze())
+    }
+
     fn end(&mut self) {
         self.ended = true;
-        self.last.push_back(Ok(Delta::Raw(self.raw.split().freeze())));
+        let raw = self.came();
+        self.last.push_back(Ok(Delta::Raw(raw)));
         self.last.push_back(match wire::reply(std::mem::take(&mut self.events.whole), &self.place) {
             Ok(reply) => Ok(Delta::Done { finish: reply.finish, usage: reply.usage }),
             Err(error) => Err(error),
@@ -206,6 +219,41 @@ mod tests {
             .collect();
         assert_eq!(texts, ["", "42"]);
         assert!(matches!(deltas.last(), Some(Ok(Delta::Done { .. }))), "{deltas:?}");
+    }
+
+    #[test]
+    fn a_part_of_a_stream_is_never_read_as_a_whole_reply() {
+        let events = [
+            "data: {\"choices\": [{\"delta\": {\"content\": \"four \"}}]}\n\n",
+            "data: {\"choices\": [{\"delta\": {\"content\": \"two\"}, \"finish_reason\": null}]}\n\n",
+            "data: {\"choices\": [{\"delta\": {}, \"finish_reason\": \"stop\"}]}\n\n",
+            "data: {\"choices\": [], \"usage\": {\"prompt_tokens\": 3, \"completion_tokens\": 2}}\n\n",
+            "data: [DONE]\n\n",
+        ];
+        let place = Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap();
+        let whole = events.concat();
+        // The model says with the third that it is done; from there on only its figures are missing.
+        let said = events[..3].concat().trim_end().len();
+        for cut in 0..=whole.len() {
+            let part = &whole.as_bytes()[..cut];
+            let reply = if looks_like(part) { read(part, &place) } else { wire::read(part, &place) };
+            assert!(cut >= said || reply.is_err(), "{cut}: {reply:?}");
+            assert!(reply.is_ok_and(|reply| reply.text == "four two") || cut < whole.len(), "{cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_came_before_a_stream_broke_is_handed_on_and_then_the_error() {
+        let place = Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap();
+        let good = "data: {\"choices\": [{\"delta\": {\"content\": \"4\"}}]}\n\n";
+        for bad in [Ok("data: {\"choi\n\n"), Err(place.ended_early())] {
+            let kept = format!("{good}{}", bad.as_ref().copied().unwrap_or_default());
+            let chunks = [Ok(good), bad].map(|chunk| chunk.map(|chunk| Bytes::from_static(chunk.as_bytes())));
+            let deltas = deltas(stream::iter(chunks).boxed(), place.clone(), CancellationToken::new());
+            let deltas: Vec<_> = deltas.collect().await;
+            assert_eq!(deltas[..2], [Ok(Delta::Text("4".into())), Ok(Delta::Raw(kept.into()))]);
+            assert!(deltas.len() == 3 && deltas[2].is_err(), "{deltas:?}");
+        }
     }
 
     /// Lines of events, good and bad, and noise.

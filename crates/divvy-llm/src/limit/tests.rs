@@ -4,7 +4,7 @@ use divvy_core::chat::{Finish, Reply, Usage};
 use tokio::time::sleep;
 
 use super::*;
-use crate::layer::testing::job;
+use crate::{budget::End, layer::testing::job};
 
 /// Serves so many at once and refuses the rest, as an endpoint with a limit of its own does.
 struct Server {
@@ -114,4 +114,21 @@ async fn who_gives_up_in_line_was_never_sent() {
     let (first, second, ()) = tokio::join!(limit.call(job(9)), limit.call(waiting), leave);
     let second = second.unwrap_err();
     assert!(first.is_ok() && second.is_cancelled() && !second.may_be_charged(), "{second:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_in_line_is_sent_once_the_budgets_time_is_used_up() {
+    let (limit, _server) = limit(1, false, 1);
+    let time = Duration::from_millis(500);
+    let (start, ends) = (Instant::now(), Some(End { at: Instant::now() + time, time }));
+    let calls = (0..10).map(|_| async {
+        let call = limit.call(Job { ends, ..job(9) }).await;
+        (call, start.elapsed())
+    });
+    let calls = futures::future::join_all(calls).await;
+    let late: Vec<_> = calls.iter().filter(|(call, _)| call.is_err()).collect();
+    assert_eq!(late.len(), 7, "a fifth of a second each, one after another");
+    for (call, waited) in late {
+        assert!(call.as_ref().is_err_and(ChatError::is_budget) && *waited < 2 * time, "{call:?} after {waited:?}");
+    }
 }

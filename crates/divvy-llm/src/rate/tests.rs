@@ -3,12 +3,12 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use divvy_core::chat::{Finish, Reply, Usage};
+use divvy_core::chat::{ChatRequest, Finish, Message, Reply, Usage};
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{error::ErrorKind, layer::testing::job};
+use crate::{budget::End, error::ErrorKind, layer::testing::job};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -249,4 +249,32 @@ async fn what_the_endpoint_says_of_its_limits_is_kept() {
         let sent = send(Rates::default(), Endpoint { told, ..Endpoint::default() }, vec![(Duration::ZERO, 5)]).await;
         assert!(sent[0].0 >= 6 * SECOND, "{sent:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_sent_once_the_budgets_time_is_used_up() {
+    let (start, time) = (Instant::now(), Duration::from_secs(150));
+    let ends = Some(End { at: start + time, time });
+    let endpoint = Endpoint::default();
+    let log = Arc::clone(&endpoint.log);
+    let rate = Rate::new(Rates { requests: Some(1), tokens: None }, LONGEST_HOLD, endpoint);
+    let calls = futures::future::join_all((0..10).map(|_| rate.call(Job { ends, ..job(9) }))).await;
+    let late: Vec<&ChatError> = calls.iter().filter_map(|call| call.as_ref().err()).collect();
+    assert_eq!((log.lock().unwrap().len(), late.len()), (3, 7), "one a minute");
+    assert!(late.iter().all(|error| error.is_budget() && error.message.contains("2.5 minutes is used up")), "{late:?}");
+    assert!(start.elapsed() < time + SECOND, "nobody waits any longer: {:?}", start.elapsed());
+}
+
+#[test]
+fn digits_and_rare_scripts_may_take_a_token_for_each_byte() {
+    let tokens_in = |text: &str| {
+        let request = ChatRequest { messages: vec![Message::user(text)], ..(*job(9).request).clone() };
+        most_tokens(&request).0
+    };
+    let frame = 12 / 3;
+    assert_eq!(tokens_in("one two three"), frame + 5, "three bytes a token, rounded up");
+    // A vocabulary that merges no digits, and one that lacks the letters.
+    assert_eq!(tokens_in("31415926535897"), frame + 14);
+    assert_eq!(tokens_in("คน"), frame + 6);
+    assert_eq!(tokens_in("🦥🦥 a"), frame + 8 + 1);
 }

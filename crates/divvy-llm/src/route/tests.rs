@@ -139,3 +139,15 @@ async fn where_nothing_is_tried_again_nothing_rests() {
     }
     assert_eq!(server.asked(), 21);
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_told_that_all_endpoints_rest_is_charged_nothing() {
+    let server = Server::failing(ErrorKind::TimedOut);
+    let route = Route::new(vec![(1, Arc::clone(&server)), (1, Arc::clone(&server))], Rest::Brief);
+    for _ in 0..20 {
+        route.call(job(9)).await.unwrap_err();
+    }
+    let asked = server.asked();
+    let error = route.call(job(9)).await.unwrap_err();
+    assert_eq!((server.asked(), error.usage), (asked, UNCHARGED), "{error}");
+}

@@ -1,16 +1,18 @@
-//! What a request that is given up leaves in the budget: the endpoint may have worked for it, and charges what nobody
-//! hears of.
+//! What a request that is given up, or whose reply cannot be kept, leaves in the budget: the endpoint may have worked for it,
+//! and charges what nobody hears of.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use divvy_core::cost::Prices;
-use divvy_llm::{Budget, Caps, ClientConfig, Scripted, Step};
+use divvy_core::{chat::ChatRequest, cost::Prices};
+use divvy_llm::{Budget, Caps, Chat, Client, ClientConfig, Delta, Deltas, Endpoint, ErrorKind, Scripted, Step};
+use divvy_store::Store;
+use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use crate::{bench, request};
+use crate::{bench, config, request};
 
 const PRICES: Prices =
     Prices { input: 1_000_000_000, cached_input: 1_000_000_000, output: 2_000_000_000, ..Prices::FREE };
@@ -75,4 +77,33 @@ async fn who_gives_up_the_wait_for_the_budget_has_spent_nothing() {
     assert!(a.unwrap_err().is_cancelled() && b.unwrap_err().is_cancelled());
     until(|| budget.spent().0 == 1).await;
     assert_eq!((budget.spent().1, model.asked().len()), (MOST.0, 1), "the first alone");
+}
+
+/// Answers, and the store is gone by then.
+struct ClosesTheStore(Store);
+
+impl Chat for ClosesTheStore {
+    fn start(&self, _request: ChatRequest, _cancel: CancellationToken) -> Deltas {
+        let store = self.0.clone();
+        stream::once(async move {
+            store.close().await.unwrap();
+            Ok(Delta::Raw("raw".into()))
+        })
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_cannot_be_kept_is_spent_all_the_same() {
+    let budget = Budget::new(Caps::default());
+    let bench = bench(Arc::new(Scripted::rule(|_| Step::Hang)), |c| c).await;
+    let backend = Arc::new(ClosesTheStore(bench.store.clone()));
+    let shared = Arc::clone(&budget);
+    let config = config(|c| ClientConfig { budget: shared, ..c });
+    let client =
+        Client::new(vec![Endpoint { max_concurrency: 1, ..Endpoint::new(backend) }], bench.store.clone(), config);
+    let cancel = CancellationToken::new();
+    let (a, b) = tokio::join!(client.complete(request("a"), &cancel), client.complete(request("b"), &cancel));
+    assert_eq!((a.unwrap_err().kind, b.unwrap_err().kind), (ErrorKind::Store, ErrorKind::Store));
+    assert_eq!(budget.spent().0, 1, "whoever stood in line is not sent any more");
 }

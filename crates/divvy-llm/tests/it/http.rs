@@ -1,7 +1,13 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use divvy_core::chat::Finish;
-use divvy_llm::{ApiKey, Chat, ChatError, Client, Delta, Endpoint, ErrorKind, HttpChat, HttpConfig, Transfer};
+use divvy_llm::{
+    ApiKey, Budget, Chat, ChatError, Client, ClientConfig, Delta, Endpoint, ErrorKind, Hear, HttpChat, HttpConfig,
+    Live, RetryPolicy, Transfer,
+};
 use divvy_testkit::{
     script::{Fault, Step},
     teacher::{Lesson, Teacher},
@@ -171,6 +177,74 @@ async fn faults_are_survived_and_every_attempt_is_on_record() {
     // Whatever came with a 200 is kept as it came.
     assert_eq!(bench.store.raw_replies(&call.key).await.unwrap().len(), 3);
     assert_eq!(teacher.answered(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_no_reply_is_kept_as_it_came_and_never_taken_for_one() {
+    let half = "data: {\"choices\": [{\"delta\": {\"content\": \"half\"}}]}\n\n";
+    for step in [Step::fault(Fault::Nonsense), Step::fault(Fault::Cut), Step::raw(200, half)] {
+        let teacher = Teacher::scripted([step.clone()]).await.unwrap();
+        let backend = Arc::new(http(&teacher.url(), Transfer::Streamed));
+        let bench = bench(backend, |c| ClientConfig { retry: RetryPolicy::NEVER, ..c }).await;
+        let (cancel, key) = (CancellationToken::new(), divvy_llm::call_key(&request("a")));
+        bench.client.complete(request("a"), &cancel).await.unwrap_err();
+        assert_eq!(bench.store.raw_replies(&key).await.unwrap().len(), 1, "{step:?}");
+        let call = bench.client.complete(request("a"), &cancel).await.unwrap();
+        assert_eq!((call.reply.text.as_str(), teacher.asked().len()), ("You said: a", 2), "{step:?}");
+    }
+}
+
+/// Notes what it hears.
+#[derive(Default)]
+struct Ear(Mutex<String>);
+
+impl Hear for Ear {
+    fn piece(&self, text: &str) {
+        self.0.lock().unwrap().push_str(text);
+    }
+}
+
+/// Ten minutes between two words.
+fn stands_still() -> Step {
+    Step::drip("one two", 600_000)
+}
+
+const STALL: Option<Duration> = Some(Duration::from_millis(300));
+
+#[tokio::test]
+async fn a_stream_that_stands_still_in_the_middle_is_given_up() {
+    // One that is slow to begin is asked again; none comes to its end.
+    let teacher = Teacher::scripted(vec![stands_still(); 3]).await.unwrap();
+    let endpoint = Endpoint::new(Arc::new(http(&teacher.url(), Transfer::Streamed)));
+    let live = Live::new(vec![endpoint], &config(|c| ClientConfig { stall: STALL, ..c }));
+    let (ear, until) = (Arc::new(Ear::default()), tokio::time::Instant::now() + Duration::from_mins(5));
+    let error = live.ask(request("a"), until, ear.clone()).await.unwrap_err();
+    assert_eq!((error.kind, ear.0.lock().unwrap().as_str()), (ErrorKind::TimedOut, "one "));
+    assert!(error.message.contains("sent nothing for 0.3 s; raise `stall_seconds`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_stream_that_stood_still_is_asked_for_again() {
+    let teacher = Teacher::scripted([stands_still()]).await.unwrap();
+    let backend = Arc::new(http(&teacher.url(), Transfer::Streamed));
+    let bench = bench(backend, |c| ClientConfig { stall: STALL, ..c }).await;
+    let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+    let attempts = bench.store.attempts(&call.key).await.unwrap();
+    assert_eq!((call.reply.text.as_str(), attempts[0].outcome.as_str()), ("You said: a", "timed-out"));
+    assert!(attempts[0].message.contains("sent nothing for 0.3 s"), "{}", attempts[0].message);
+}
+
+/// A proxy that gave up waiting says nothing of the model behind it; one that is overloaded has not asked it.
+#[tokio::test]
+async fn a_proxy_that_gave_up_waiting_may_have_been_charged() {
+    for (status, spent) in [(504, 1), (524, 1), (502, 0), (503, 0), (429, 0)] {
+        let teacher = Teacher::scripted([Step::status(status)]).await.unwrap();
+        let budget = Arc::<Budget>::default();
+        let (shared, backend) = (Arc::clone(&budget), Arc::new(http(&teacher.url(), Transfer::Whole)));
+        let bench = bench(backend, |c| ClientConfig { budget: shared, retry: RetryPolicy::NEVER, ..c }).await;
+        bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap_err();
+        assert_eq!(budget.spent().0, spent, "{status}");
+    }
 }
 
 #[tokio::test]

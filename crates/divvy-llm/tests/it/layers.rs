@@ -1,7 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use divvy_core::{
-    chat::{ChatRequest, Message},
+    chat::{ChatRequest, Message, ReplyFormat},
     cost::Prices,
     model::ModelId,
 };
@@ -48,7 +48,7 @@ async fn a_finished_call_is_free_for_another_process_and_endpoint() {
 #[test]
 fn the_key_follows_every_part_of_the_request() {
     let base = request("a");
-    let mut others = vec![base.clone(); 10];
+    let mut others = vec![base.clone(); 14];
     others[0].model = ModelId::remote("test", "other");
     others[1].messages.insert(0, Message::system("a"));
     others[2].messages[0].content.push(' ');
@@ -59,10 +59,18 @@ fn the_key_follows_every_part_of_the_request() {
     others[7].sampling.stop.push("x".into());
     others[8].sampling.seed = 1;
     others[9].sample = 1;
-    let mut keys: Vec<_> = others.iter().chain([&base]).map(call_key).collect();
+    others[10].sampling.top_k = 40;
+    others[11].sampling.min_p = 0.1;
+    others[12].sampling.logit_bias.insert(7, -1.0);
+    let format = ReplyFormat { name: "steps".into(), schema: serde_json::json!({"type": "object"}) };
+    others[13].sampling.format = Some(Box::new(format));
+    let mut further = vec![others[12].clone(), others[13].clone()];
+    further[0].sampling.logit_bias.insert(7, 1.0);
+    further[1].sampling.format.as_mut().unwrap().schema = serde_json::json!({"type": "array"});
+    let mut keys: Vec<_> = others.iter().chain(&further).chain([&base]).map(call_key).collect();
     keys.sort();
     keys.dedup();
-    assert_eq!(keys.len(), 11);
+    assert_eq!(keys.len(), 17);
     // Derived seeds use all 64 bits.
     others[8].sampling.seed = u64::MAX;
     assert_ne!(call_key(&others[8]), call_key(&base));

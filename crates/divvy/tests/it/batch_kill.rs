@@ -98,12 +98,15 @@ fn killed_while_it_takes_in() {
 #[test]
 fn ctrl_c_leaves_a_batch_where_it_is() {
     let bench = Bench::new(bureau(Bureau { fates: vec![Fate::Hold { answered: 0 }], ..Bureau::default() }));
-    bench.recipe(&in_batches(""));
+    // As many calls as there are rows: none is paid for twice.
+    bench.recipe(&format!("{}\n[budget]\ncalls = {TRAIN}\n", in_batches("")));
     let child = start(&bench, || status(&bench) == Some("in_progress"));
     interrupt(&child);
     ended(child).complains(130, &["interrupted", "a batch (12 rows) goes on at the endpoint", "the same command"]);
+    assert_eq!(bench.spending(), divvy_store::Spending::default(), "nothing came back yet");
     bench.teacher.release();
     goes_on(&bench, &[TRAIN]);
+    assert_eq!(bench.spending().spent.calls as usize, TRAIN);
 }
 
 /// Its rows come in before anybody asks for them: another question file, say, was on its way at the time.

@@ -79,6 +79,11 @@ impl Bench {
         command
     }
 
+    /// Another teacher, for as long as the test.
+    pub(crate) fn another(&self, lesson: Lesson) -> Teacher {
+        self.runtime.block_on(Teacher::start(lesson)).unwrap()
+    }
+
     /// A collector of traces, for as long as the test.
     pub(crate) fn collector(&self) -> Collector {
         self.runtime.block_on(Collector::start()).unwrap()

@@ -1,6 +1,9 @@
 //! Endpoints that are not there, or refuse: the command stops at once, names the endpoint, and says what to change.
 
-use divvy_testkit::teacher::Lesson;
+use divvy_testkit::{
+    script::Step,
+    teacher::{Asked, Lesson},
+};
 
 use crate::{
     bench::{Bench, files_below},
@@ -57,6 +60,26 @@ fn a_key_is_used_and_kept_nowhere() {
     }
 }
 
+/// In one piece and in a stream, in a reply and in a page that is none.
+#[test]
+fn a_key_that_the_endpoint_repeats_is_shown_nowhere() {
+    for stream in ["", "\nstall_seconds = 60"] {
+        let echo = |asked: &Asked| format!("{}\n{:?}", school::SUBQUESTIONS, asked.authorization);
+        let page = Step::Body { body: format!("<p>Authorization: Bearer {KEY}</p>") };
+        let bench = Bench::new(Lesson { script: vec![page], rule: Box::new(echo), ..school::lesson() });
+        bench.recipe(&with(&format!("api_key_env = \"{KEY_VARIABLE}\"{stream}")));
+        let child = bench.command(&["collect", "recipe.toml", "--verbose"]).env(KEY_VARIABLE, KEY).spawn().unwrap();
+        let collected = crate::bench::ended(child);
+        let all = bench.done(&["calls", "--last", "1000", "--json"]).stdout;
+        assert!(all.contains("Bearer [redacted]") && all.contains("raw_reply"), "{all}");
+        let failed = bench.done(&["calls", "--failed", "--json"]).stdout;
+        assert!(failed.contains("unreadable") && failed.contains("Bearer [redacted]</p>"), "{failed}");
+        for shown in [all, failed, collected.stderr] {
+            assert!(!shown.contains(KEY), "the key is shown: {shown}");
+        }
+    }
+}
+
 #[test]
 fn a_key_that_is_wanted_and_not_named() {
     let bench = Bench::new(Lesson { api_key: Some(KEY.to_owned()), ..school::lesson() });
@@ -101,7 +124,7 @@ fn an_arm_without_a_single_answer_is_an_error_however_few_its_rows() {
 
 #[test]
 fn an_endpoint_that_is_a_web_page_is_recognised() {
-    let page = divvy_testkit::script::Step::Body { body: "<html>Welcome</html>".to_owned() };
+    let page = Step::Body { body: "<html>Welcome</html>".to_owned() };
     let bench = Bench::new(Lesson { script: vec![page; 500], ..school::lesson() });
     bench.recipe(&with("timeout_seconds = 1"));
     bench.run(&["run", "recipe.toml"]).complains(1, &["no chat completion", "OpenAI-compatible"]);

@@ -1,6 +1,8 @@
 //! Stopped at any time, by force or by Ctrl-C, the same command goes on: no call that is in the store is made again, and
 //! at most the calls that were in flight are.
 
+#[cfg(unix)]
+use std::process::Stdio;
 use std::time::Duration;
 
 use divvy_testkit::teacher::Lesson;
@@ -122,6 +124,44 @@ fn ctrl_c_stops_cleanly_and_the_same_command_goes_on() {
         stopped.complains(130, &["stopping", "interrupted", "run the same command to go on"]);
     }
     finish(&bench, &heard(&bench), 2);
+}
+
+/// The shell limits the size of files and has the signal ignored, so that writing fails as it does on a full disk; each run has
+/// a little more room than the one before.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_costs_at_most_what_was_in_flight_and_all_of_it_is_counted() {
+    let bench = slow();
+    let (mut committed, mut stops) = (Vec::new(), 0);
+    for room in (300..).step_by(60) {
+        let asked = bench.teacher.asked().len();
+        if run_with(&bench, room).code == Some(0) {
+            break;
+        }
+        if bench.teacher.asked().len() == asked {
+            continue;
+        }
+        stops += 1;
+        let (asked, spending) = (bench.teacher.asked().len(), bench.spending());
+        let counted = spending.spent.calls + spending.lost.calls;
+        assert!(counted as usize >= asked, "{asked} asked with room for {room}: {spending:?}");
+        committed.extend(heard(&bench));
+    }
+    assert!(stops > 0, "the disk was never full in the middle of a run");
+    finish(&bench, &committed, stops);
+}
+
+/// In blocks of 512 bytes or 1 KiB, as the shell counts.
+#[cfg(unix)]
+fn run_with(bench: &Bench, room: usize) -> crate::bench::Ended {
+    let program = bench.command(&["run", "recipe.toml"]);
+    let limited = format!("trap '' XFSZ; ulimit -f {room}; exec \"$0\" \"$@\"");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &limited]).arg(program.get_program()).args(program.get_args());
+    shell.current_dir(bench.workspace.path()).env("DIVVY_CACHE", bench.file("cache"));
+    shell.env_remove("DIVVY_STORE").env_remove("DIVVY_LOG");
+    shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    ended(shell.spawn().unwrap())
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod clock; // clocks that jump in the middle of a run; the minutes of a budget
 mod costing; // what a report says of money, machine time and tries that failed
 mod data_mistakes; // rows and splits that cannot be used
 mod endpoint_mistakes; // endpoints that refuse
+mod endpoints; // one model at several places
 mod estimating; // what the rest of a run will take
 mod exporting;
 mod exporting_for; // training rows for other trainers
