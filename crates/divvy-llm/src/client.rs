@@ -179,11 +179,11 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         stall: config.stall,
         meter: Meter::default(),
     };
-    let name = format!("{} {}", attempt.endpoint.as_deref().unwrap_or_default(), config.model_name);
+    let place = attempt.endpoint.clone();
     let ledger = Ledger::new(attempt, store, config);
     let rate = Rate::new(endpoint.rates, LONGEST_HOLD, ledger);
     // What runs on this machine is nobody else's.
-    let rate = if config.local { rate } else { rate.shared(store, name) };
+    let rate = if config.local { rate } else { rate.shared(store, place.as_deref(), &config.model_name, config.clock) };
     Limit::new(endpoint.max_concurrency, endpoint.adaptive, true, rate)
 }
 

@@ -1,9 +1,10 @@
 //! Requests and tokens a minute, as an endpoint's owner allows them: from the recipe, or as the endpoint itself says with
 //! its replies. The minute slides: whatever moment it ends at, no more than the limit was sent in it, what went out before
 //! the limit was known included (`window`). What a request may take is held until its reply says what it took. An endpoint
-//! that asks for a pause gets it, from all requests. On a store that workers share, the minute is theirs together (`common`).
+//! that asks for a pause gets it, from all requests. On a store that workers share, the minute is theirs together (`common`); on one in a file, what earlier commands sent counts (`earlier`).
 
 mod common;
+mod earlier;
 mod window;
 
 use std::{
@@ -17,11 +18,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::{common::Common, window::Window};
+use self::{common::Common, earlier::Earlier, window::Window};
 use crate::{
     budget::spend::most_tokens,
     chat::{Quota, Told},
     client::Call,
+    clock::Clock,
     error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
@@ -68,6 +70,8 @@ pub(crate) struct Rate<L> {
     state: Mutex<State>,
     /// The window of all workers, in place of our own once there is a limit.
     common: Option<Common>,
+    /// On a store in a file.
+    earlier: Option<Earlier>,
     /// First come, first served: only who holds it waits for room.
     turn: tokio::sync::Mutex<()>,
     room: Notify,
@@ -81,16 +85,24 @@ impl<L> Rate<L> {
             longest_hold,
             state: Mutex::default(),
             common: None,
+            earlier: None,
             turn: tokio::sync::Mutex::default(),
             room: Notify::new(),
             inner,
         }
     }
 
-    /// The endpoint called `lane` is asked by all workers on this store.
-    pub(crate) fn shared(self, store: &Store, lane: String) -> Self {
-        let common = store.shared().map(|store| Common::new(store.clone(), lane));
-        Self { common, ..self }
+    /// The endpoint is asked for `model` by all workers on this store, or one command after another.
+    pub(crate) fn shared(self, store: &Store, endpoint: Option<&str>, model: &str, clock: Clock) -> Self {
+        let endpoint = endpoint.unwrap_or_default();
+        match store {
+            Store::Postgres(server) => {
+                Self { common: Some(Common::new(server.clone(), format!("{endpoint} {model}"))), ..self }
+            }
+            Store::Sqlite(file) => {
+                Self { earlier: Some(Earlier::new(file.clone(), endpoint.to_owned(), clock)), ..self }
+            }
+        }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -133,7 +145,12 @@ impl<L: Layer> Rate<L> {
                 self.tell_what_was_sent(common, now).await?;
                 Ok(common.enter(rates, tokens).await?.map(Place::Common))
             }
-            _ => Ok(self.state().window.enter(rates, tokens, now).map(Place::Own)),
+            _ => {
+                if let Some(earlier) = self.earlier.as_ref().filter(|_| rates != Rates::default()) {
+                    earlier.count(&self.state).await?;
+                }
+                Ok(self.state().window.enter(rates, tokens, now).map(Place::Own))
+            }
         }
     }
 

@@ -62,6 +62,14 @@ pub(crate) const USAGES: &str = "SELECT reply.key AS key, identity.text AS model
 pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, took_ms, word.text AS endpoint, length, body
     FROM reply LEFT JOIN word ON word.id = reply.endpoint
     WHERE seq IN (SELECT value FROM json_each(?1)) AND key = ?2 AND body IS NOT NULL ORDER BY seq";
+/// Rows are looked at from the newest on, no more than `?3` of each table.
+pub(crate) const SENT: &str = "SELECT received_ms - coalesce(took_ms, 0) AS sent,
+        coalesce(tokens_in, 0) + coalesce(tokens_out, 0) AS tokens
+    FROM reply JOIN word ON word.id = reply.endpoint LEFT JOIN call ON call.seq = reply.seq
+    WHERE reply.seq > (SELECT max(seq) FROM reply) - ?3 AND word.text = ?1 AND received_ms >= ?2
+    UNION ALL SELECT started_ms AS sent, 0 AS tokens FROM attempt
+    WHERE seq > (SELECT max(seq) FROM attempt) - ?3 AND outcome != 'ok' AND started_ms >= ?2
+    ORDER BY sent";
 pub(crate) const UNREAD: &str = "SELECT count(*) FROM reply
     WHERE body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM call WHERE call.seq = reply.seq)";
 pub(crate) const TOTALS: &str =

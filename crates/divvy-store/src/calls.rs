@@ -7,9 +7,10 @@ use divvy_core::digest::Digest;
 
 use crate::{
     call_sql::{
-        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, FAILED, FAILED_BY_KEY, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, Slot,
-        TOTALS, UNREAD, USAGES, any_attempt, attempt, attempt_statement, attempt_total, call_record, call_statement,
-        call_total, call_usage, failed_by_key, is_plain, listed, raw_reply, reply_statement, row_number,
+        ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, FAILED, FAILED_BY_KEY, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, SENT,
+        Slot, TOTALS, UNREAD, USAGES, any_attempt, attempt, attempt_statement, attempt_total, call_record,
+        call_statement, call_total, call_usage, failed_by_key, is_plain, listed, raw_reply, reply_statement,
+        row_number,
     },
     codec::blob,
     error::StoreError,
@@ -20,6 +21,8 @@ use crate::{
 
 /// Calls whose figures are read in one query.
 const AT_ONCE: usize = 1000;
+/// A minute's limit that is larger limits nothing.
+const SENT_AT_MOST: i64 = 20_000;
 
 impl SqliteStore {
     /// Keeps the bytes of a reply. On disk when this returns, and so before any parser sees them.
@@ -260,6 +263,16 @@ impl SqliteStore {
             .await
             .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| any_attempt(row).map_err(|e| self.unreadable(&e))).collect()
+    }
+
+    /// When requests went to `endpoint`, from the moment `since_ms` on, and what tokens each took, oldest first; zero tokens where
+    /// nobody knows, and for tries that came to nothing, of which it is not on record where they went. Of very many, the last.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn sent_since(&self, endpoint: &str, since_ms: i64) -> Result<Vec<(i64, i64)>, StoreError> {
+        let rows = sqlx::query_as(SENT).bind(endpoint).bind(since_ms).bind(SENT_AT_MOST);
+        rows.fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))
     }
 
     /// How attempts ended, most frequent first.

@@ -152,7 +152,12 @@ async fn what_workers_sent_before_they_heard_of_a_limit_counts_for_all() {
     let mut workers = Vec::new();
     for _ in 0..2 {
         let store = Store::connect(&url, Terms::default()).await.unwrap();
-        let rate = Rate::new(Rates::default(), LONGEST_HOLD, Endpoint::default()).shared(&store, "lane".to_owned());
+        let rate = Rate::new(Rates::default(), LONGEST_HOLD, Endpoint::default()).shared(
+            &store,
+            Some("lane"),
+            "model",
+            crate::clock::Clock::system(),
+        );
         for _ in 0..3 {
             let before = rate.enter_any(Rates::default(), 10, Instant::now()).await.unwrap();
             assert!(matches!(before, Ok(Place::Own(_))), "without a limit the server is not asked");

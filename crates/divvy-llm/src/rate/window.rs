@@ -68,6 +68,14 @@ impl Window {
         }
     }
 
+    /// What went out before anything that is known here, oldest first.
+    pub(super) fn precede(&mut self, sent: impl DoubleEndedIterator<Item = (Instant, u64)>) {
+        for (at, tokens) in sent.rev() {
+            self.sent.push_front(Sent { number: 0, first: at, last: at, requests: 1, tokens });
+            (self.requests, self.tokens) = (self.requests + 1, self.tokens + tokens);
+        }
+    }
+
     /// A request took so many tokens in the end.
     pub(super) fn settle(&mut self, held: Held, tokens: u64) {
         if let Ok(at) = self.sent.binary_search_by_key(&held.number, |sent| sent.number) {
@@ -117,6 +125,17 @@ mod tests {
         window.sums(now + MINUTE);
         window.settle(held[1], 5);
         assert_eq!(window.sums(now + MINUTE), (0, 0));
+    }
+
+    #[test]
+    fn what_went_out_before_counts_until_it_is_a_minute_old() {
+        let (mut window, now) = (Window::default(), Instant::now() + MINUTE);
+        let rates = Rates { requests: Some(3), tokens: None };
+        let held = window.enter(rates, 5, now).ok().unwrap();
+        window.precede([(now - MINUTE / 2, 40), (now - MINUTE / 4, 2)].into_iter());
+        assert_eq!(window.enter(rates, 5, now).err(), Some(now + MINUTE / 2));
+        window.settle(held, 1);
+        assert_eq!((window.sums(now), window.sums(now + MINUTE / 2)), ((3, 43), (2, 3)));
     }
 
     #[test]

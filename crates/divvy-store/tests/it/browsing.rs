@@ -5,7 +5,9 @@ use divvy_core::{
     question::{Question, QuestionId, ScorerKind, Split},
     records::{ItemState, Stage},
 };
-use divvy_store::{ArmMark, AttemptRecord, AttemptSum, ItemPage, ItemRow, KeptRecipe, RunId, RunStatus, Store};
+use divvy_store::{
+    ArmMark, AttemptRecord, AttemptSum, CallRecord, ItemPage, ItemRow, KeptRecipe, RunId, RunStatus, SqliteStore, Store,
+};
 
 use crate::{both::on_both, json, key};
 
@@ -170,4 +172,32 @@ async fn a_store_tells_whether_somebody_writes_to_it() {
     assert!(reading.is_being_written().await.unwrap());
     store.close().await.unwrap();
     assert!(!reading.is_being_written().await.unwrap());
+}
+
+#[tokio::test]
+async fn what_went_to_an_endpoint_is_found_by_its_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("store.db")).await.unwrap();
+    for number in [1, 2, 3] {
+        let elsewhere = (number == 2).then(|| "http://elsewhere/v1".to_owned());
+        let call = crate::call(number);
+        store.record_call(CallRecord { endpoint: elsewhere.or(call.endpoint.clone()), ..call }).await.unwrap();
+    }
+    let failed = AttemptRecord {
+        key: key(4),
+        number: 1,
+        outcome: "rate-limited".into(),
+        http_status: Some(429),
+        message: String::new(),
+        usage: Usage::default(),
+        price_nanos: None,
+        started_ms: 2,
+        latency_ms: 6,
+    };
+    store.record_attempt(&failed).await.unwrap();
+    let sent = |since_ms| store.sent_since("http://localhost/v1", since_ms);
+    assert_eq!(sent(0).await.unwrap(), [(1, 11), (2, 0), (3, 13)]);
+    // A call is found by when its reply came.
+    assert_eq!(sent(22).await.unwrap(), [(3, 13)]);
+    assert_eq!(store.sent_since("http://nowhere/v1", 3).await.unwrap(), []);
 }

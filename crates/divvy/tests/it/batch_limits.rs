@@ -54,7 +54,7 @@ fn at_the_deadline_the_rest_is_asked_online() {
 fn at_the_deadline_the_rest_is_handed_in_again_where_the_recipe_says_so() {
     let fates = vec![Fate::Hold { answered: 5 }];
     let bench = Bench::new(bureau(Bureau { fates, ..Bureau::default() }));
-    let again = in_batches(", deadline_hours = 0.0005, fallback = \"resubmit\"");
+    let again = in_batches(", deadline_hours = 0.0015, fallback = \"resubmit\"");
     bench.recipe(&again).done(&["collect", "recipe.toml"]);
     assert_eq!((bench.batches(), bench.teacher.asked().len()), (vec![TRAIN, TRAIN - 5], 0));
 }
