@@ -29,6 +29,11 @@ impl Filter {
         &self.0
     }
 
+    /// How many numbers it was made of.
+    pub(crate) fn count(&self) -> usize {
+        self.0.len() * 8 / BITS
+    }
+
     pub(crate) fn may_have(&self, number: u32) -> bool {
         let set = |probe| {
             let bit = self.bit(number, probe);
@@ -62,6 +67,7 @@ mod tests {
         let number = |at: u32| at.wrapping_mul(2_654_435_761);
         let made = Filter::of((0..COUNT as usize).map(|at| number(at as u32)));
         let filter = Filter::from_bytes(made.bytes().to_vec());
+        assert_eq!(filter.count(), COUNT as usize);
         assert!((0..COUNT).all(|at| filter.may_have(number(at))));
         let wrong = (COUNT..2 * COUNT).filter(|at| filter.may_have(number(*at))).count();
         assert!(wrong < COUNT as usize / 200, "{wrong} of {COUNT}");

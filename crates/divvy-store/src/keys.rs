@@ -31,7 +31,6 @@ struct Inner {
     /// Those that are in no batch, see [`entry`].
     recent: BTreeSet<i64>,
     batches: Vec<Filter>,
-    filed: usize,
     /// All replies up to this one are in a batch.
     filed_to: i64,
     filing: bool,
@@ -123,7 +122,9 @@ impl Keys {
     /// The next batch, if there is one and nobody is at it.
     fn due(&self) -> Option<Filing> {
         let mut inner = self.inner();
-        if inner.filing || inner.recent.len() < BATCH.max(inner.filed / SHARE) {
+        let filed = || inner.batches.iter().map(Filter::count).sum::<usize>();
+        // The sum last, as this is asked at every reply.
+        if inner.filing || inner.recent.len() < BATCH || inner.recent.len() < filed() / SHARE {
             return None;
         }
         inner.filing = true;
@@ -136,7 +137,6 @@ impl Keys {
     /// The batch is on the disk.
     fn filed(&self, filing: Filing) {
         let mut inner = self.inner();
-        inner.filed += filing.entries.len();
         inner.add(filing.filter, filing.up_to);
         inner.filing = false;
     }
@@ -319,6 +319,9 @@ mod tests {
         // The next number is new, though nothing of the last batch is in memory.
         assert_eq!(store.next_reply(&key(3)), (BATCH + MORE) as i64 + 1);
         assert_eq!(store.find(&key(3)).await.unwrap(), [4, (BATCH + MORE) as i64 + 1]);
+        // One that comes later knows how many are filed, which says how large the next batch is.
+        store.close().await.unwrap();
+        assert_eq!(opened(&path).await.keys().inner().batches.iter().map(Filter::count).sum::<usize>(), BATCH);
     }
 
     #[tokio::test]
