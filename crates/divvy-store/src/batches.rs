@@ -1,7 +1,8 @@
 //! Batches: files of requests handed to a Batch API. One is on record before anything is sent, and every step after it;
 //! an open one is taken up again by the next process instead of being handed in a second time.
 
-use sqlx::{Row, sqlite::SqliteRow};
+use divvy_core::digest::Digest;
+use sqlx::FromRow;
 
 use crate::{
     codec::{blobs, digests, undecodable},
@@ -11,23 +12,52 @@ use crate::{
     store::SqliteStore,
 };
 
-const OPEN: &str = "SELECT batch.*,
-        (SELECT name FROM batch_event AS event WHERE event.intent = batch.intent AND state = 'uploaded'
-         ORDER BY seq DESC LIMIT 1) AS file,
-        (SELECT name FROM batch_event AS event WHERE event.intent = batch.intent AND state = 'submitted'
-         ORDER BY seq DESC LIMIT 1) AS remote,
-        last.state AS state, last.back AS back, last.failed AS failed
-    FROM batch LEFT JOIN batch_event AS last
-        ON last.seq = (SELECT max(seq) FROM batch_event AS event WHERE event.intent = batch.intent)
-    WHERE last.state IS NULL OR last.state NOT IN ('settled', 'abandoned')
-    ORDER BY batch.seq";
+/// [`Columns`] of batches, oldest first, in the words of either kind of store.
+macro_rules! batches_where {
+    ($condition:literal, followed: $followed:literal) => {
+        concat!(
+            "SELECT batch.intent, endpoint, model, keys, created_ms, deadline_ms, last.state,
+                (SELECT name FROM batch_event AS event WHERE event.intent = batch.intent AND state = 'uploaded'
+                 ORDER BY seq DESC LIMIT 1),
+                (SELECT name FROM batch_event AS event WHERE event.intent = batch.intent AND state = 'submitted'
+                 ORDER BY seq DESC LIMIT 1),
+                last.back, last.failed, ",
+            $followed,
+            " FROM batch LEFT JOIN batch_event AS last
+                 ON last.seq = (SELECT max(seq) FROM batch_event AS event WHERE event.intent = batch.intent)
+             WHERE ",
+            $condition,
+            " ORDER BY batch.seq"
+        )
+    };
+}
+pub(crate) use batches_where;
+
+/// Intent, endpoint, model, keys, made at, deadline, state, file, name at the endpoint, answered, failed, followed.
+type Columns = (
+    String,
+    String,
+    String,
+    Vec<u8>,
+    i64,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    bool,
+);
+
+const OPEN: &str =
+    batches_where!("last.state IS NULL OR last.state NOT IN ('settled', 'abandoned')", followed: "false");
 
 impl SqliteStore {
-    /// Keeps what is about to be handed in. Nothing may be sent before this returns.
+    /// See [`crate::Store::intend_batch`].
     ///
     /// # Errors
     /// When the store cannot write.
-    pub async fn intend_batch(&self, batch: &BatchRow) -> Result<(), StoreError> {
+    pub async fn intend_batch(&self, batch: &BatchRow) -> Result<Vec<Digest>, StoreError> {
         let insert = Statement::new(
             "INSERT INTO batch (intent, endpoint, model, keys, created_ms, deadline_ms) VALUES (?, ?, ?, ?, ?, ?)",
         )
@@ -37,14 +67,14 @@ impl SqliteStore {
         .blob(blobs(&batch.keys))
         .int(batch.created_ms)
         .int(batch.deadline_ms);
-        self.write(vec![insert]).await.map(|_| ())
+        self.write(vec![insert]).await.map(|_| batch.keys.clone())
     }
 
-    /// Keeps a step of a batch that was intended.
+    /// See [`crate::Store::record_batch_event`].
     ///
     /// # Errors
     /// When the store cannot write.
-    pub async fn record_batch_event(&self, event: &BatchEvent) -> Result<(), StoreError> {
+    pub async fn record_batch_event(&self, event: &BatchEvent) -> Result<bool, StoreError> {
         let insert = Statement::new(
             "INSERT INTO batch_event (intent, state, name, back, failed, detail, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
@@ -55,10 +85,10 @@ impl SqliteStore {
         .int(event.failed.map(signed))
         .text_or_null(event.detail.clone())
         .int(event.at_ms);
-        self.write(vec![insert]).await.map(|_| ())
+        self.write(vec![insert]).await.map(|_| true)
     }
 
-    /// Batches that are not settled, oldest first, of every endpoint.
+    /// See [`crate::Store::open_batches`].
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -66,28 +96,44 @@ impl SqliteStore {
         let rows = sqlx::query(OPEN).fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| batch_row(row).map_err(|e| self.unreadable(&e))).collect()
     }
+
+    /// See [`crate::Store::take_up_batches`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn take_up_batches(&self, endpoint: &str, model: &str) -> Result<Vec<BatchRow>, StoreError> {
+        let mut open = self.open_batches().await?;
+        open.retain(|batch| batch.endpoint == endpoint && batch.model == model);
+        Ok(open)
+    }
 }
 
-fn signed(count: u64) -> i64 {
+pub(crate) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn batch_row(row: &SqliteRow) -> Result<BatchRow, sqlx::Error> {
-    let state: Option<&str> = row.try_get("state")?;
-    let count =
-        |column: &str| Ok::<_, sqlx::Error>(row.try_get::<Option<i64>, _>(column)?.map_or(0, i64::unsigned_abs));
+/// A row of [`batches_where`].
+pub(crate) fn batch_row<'r, R>(row: &'r R) -> Result<BatchRow, sqlx::Error>
+where
+    R: sqlx::Row,
+    Columns: FromRow<'r, R>,
+{
+    let (intent, endpoint, model, keys, created_ms, deadline_ms, state, file, remote, back, failed, followed) =
+        Columns::from_row(row)?;
+    let count = |count: Option<i64>| count.map_or(0, i64::unsigned_abs);
     Ok(BatchRow {
-        intent: row.try_get("intent")?,
-        endpoint: row.try_get("endpoint")?,
-        model: row.try_get("model")?,
-        keys: digests(row.try_get("keys")?)?,
-        created_ms: row.try_get("created_ms")?,
-        deadline_ms: row.try_get("deadline_ms")?,
-        state: state.map(parse).transpose()?,
-        file: row.try_get("file")?,
-        remote: row.try_get("remote")?,
-        back: count("back")?,
-        failed: count("failed")?,
+        intent,
+        endpoint,
+        model,
+        keys: digests(&keys)?,
+        created_ms,
+        deadline_ms,
+        state: state.as_deref().map(parse).transpose()?,
+        file,
+        remote,
+        back: count(back),
+        failed: count(failed),
+        followed,
     })
 }
 

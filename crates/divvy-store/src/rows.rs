@@ -227,6 +227,8 @@ pub struct BatchRow {
     /// Rows that the endpoint had answered when it was last looked at, and rows that it had failed.
     pub back: u64,
     pub failed: u64,
+    /// A worker follows it that is heard of. In a file nobody can tell.
+    pub followed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

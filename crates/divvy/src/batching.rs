@@ -57,16 +57,23 @@ impl Batching {
         if let Some(batches) = known.get(&(url.clone(), served.clone())) {
             return Ok(Some((Arc::clone(batches), at_once)));
         }
-        let chat = HttpChat::new(HttpConfig {
-            url: url.clone(),
-            model: served.clone(),
-            api_key: model.recipe.api_key_env.clone().map_or(ApiKey::None, ApiKey::Env),
-            transfer: Transfer::Whole,
-        })?;
+        let chat = chat(url, &model.recipe, model.recipe.api_key_env.clone().map_or(ApiKey::None, ApiKey::Env))?;
         let batches = Batches::new(chat, store.clone(), config, settings);
         known.insert((url.clone(), served), Arc::clone(&batches));
         Ok(Some((batches, at_once)))
     }
+}
+
+/// The endpoint and the model under which the batches of a model are on record; `None` for one that is asked online.
+pub(crate) fn batch_place(model: &Resolved) -> Option<(String, String)> {
+    let ModelSource::Endpoint { url } = &model.source else { return None };
+    let batched = model.recipe.mode == Mode::Batch;
+    batched.then(|| chat(url, &model.recipe, ApiKey::None).ok())?.map(|chat| chat.batch_place())
+}
+
+fn chat(url: &str, recipe: &recipe::Model, api_key: ApiKey) -> Result<HttpChat, ChatError> {
+    let model = recipe.model.clone().unwrap_or_default();
+    HttpChat::new(HttpConfig { url: url.to_owned(), model, api_key, transfer: Transfer::Whole })
 }
 
 fn settings(written: &recipe::Batch, tell: Tell) -> BatchSettings {

@@ -31,7 +31,7 @@ use divvy_serve::menu::Voice;
 use divvy_store::{Store, StoreError};
 
 use crate::{
-    batching::Batching,
+    batching::{self, Batching},
     host::{Hosts, LocalChat},
 };
 pub(crate) use resolve::{Resolved, path, resolve};
@@ -98,6 +98,11 @@ impl Registry {
     /// From now on nothing is asked in batches: somebody waits for the answer.
     pub(crate) fn ask_at_once(&self) {
         self.batching.suspend();
+    }
+
+    /// Whose batches this recipe waits for, by endpoint and model.
+    pub(crate) fn batch_places(&self) -> Vec<(String, String)> {
+        self.resolved.values().filter_map(batching::batch_place).collect()
     }
 
     /// Gives back what is lent of a budget that workers have in common.

@@ -126,9 +126,6 @@ impl Session {
         let plan = plan.with_inputs(ids, content);
         let home = Home::new(place.store.as_deref(), recipe.store.as_deref());
         let store = home.open(access).await?;
-        if access == Access::Run {
-            no_batches_with_others(&recipe, &store)?;
-        }
         let to_keep = (!recipe.may_hold_secrets()).then(|| KeptRecipe { text, folder: absolute(folder) });
         let (digest, seen_from, folder) = (plan.digest(), folder.to_owned(), home.folder);
         let budget = match access {
@@ -235,18 +232,6 @@ impl Session {
 fn absolute(folder: &Path) -> String {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).to_string_lossy().into_owned()
-}
-
-/// A batch is followed by one process, and on a server there may be several.
-fn no_batches_with_others(recipe: &Recipe, store: &Store) -> Result<(), Usage> {
-    let batched = recipe.models.iter().find(|(_, model)| model.mode == recipe::Mode::Batch);
-    match batched.filter(|_| store.shared().is_some()) {
-        Some((name, _)) => Err(Usage(format!(
-            "models.{name}.mode: workers cannot share batches yet, so that a store on a server goes with mode = \"online\" \
-             alone; or keep the store in a folder (--store runs)"
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// What the stages are given in this program.

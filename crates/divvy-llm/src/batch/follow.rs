@@ -8,7 +8,7 @@ use divvy_store::{BatchEvent, BatchState};
 use futures::future::join_all;
 
 use super::{
-    Answer, Batches, Open, Standing, board, fatal,
+    Answer, Batches, Halt, Open, Standing, board,
     rows::{AT_ONCE, Back},
 };
 use crate::{
@@ -19,23 +19,28 @@ use crate::{
     },
 };
 
-/// For a cancelled batch to come to its end.
-const CANCELLING: Duration = Duration::from_mins(15);
+/// Within which a cancelled batch comes to its end, at OpenAI at least.
+const CANCELLING_MS: i64 = 15 * 60_000;
 /// The code of a batch that is refused since too many tokens wait at the endpoint.
 const TOO_MANY_TOKENS: &str = "token_limit_exceeded";
+/// Refusals in a row, over hours, after which a row alone in its batch is taken for too long by itself.
+const HOPELESS: u32 = 16;
+
+/// How it goes with a batch that is to be cancelled.
+#[derive(Default)]
+struct Cancelling {
+    since: Option<i64>,
+    /// The endpoint has taken it.
+    agreed: bool,
+    told: bool,
+}
 
 impl Batches {
-    pub(super) async fn follow(self: &Arc<Self>, open: Open) {
-        if let Err(error) = self.to_its_end(&open).await {
-            // It is still open, and the next command goes on with it.
-            self.answer_all(&open.keys, &fatal(error));
-        }
-        self.stands(&open.intent, None);
-    }
-
-    async fn to_its_end(self: &Arc<Self>, open: &Open) -> Result<(), ChatError> {
+    pub(super) async fn follow(self: &Arc<Self>, open: &Open) -> Result<(), Halt> {
         let (status, back, faults) = match self.until_over(open).await? {
             Some(view) => {
+                // Whoever was taken for dead takes nothing in, and charges for nothing.
+                self.record(self.looked_at(open, view.counts())).await?;
                 let back = self.take_in(open, &view).await?;
                 (view.status(), back, view.faults())
             }
@@ -58,8 +63,10 @@ impl Batches {
     /// What becomes of the rows that the batch has not answered.
     async fn part_with(self: &Arc<Self>, open: &Open, status: &str, faults: &[Fault], left: Vec<Digest>) {
         if let Some(fault) = faults.iter().find(|fault| fault.code.as_deref() == Some(TOO_MANY_TOKENS)) {
-            self.make_room(fault).await;
-            return self.gather_again(&left);
+            let refusals = self.make_room(fault).await;
+            if open.keys.len() > 1 || refusals < HOPELESS {
+                return self.gather_again(&left);
+            }
         }
         self.queue.let_in();
         for some in left.chunks(AT_ONCE) {
@@ -82,38 +89,38 @@ impl Batches {
         board::answer(waiters, said.map(Answer::Call));
     }
 
-    async fn make_room(&self, fault: &Fault) {
+    /// Returns how often a batch was refused in a row.
+    async fn make_room(&self, fault: &Fault) -> u32 {
         let refusals = self.queue.refused(fault.message.as_deref().and_then(stated_limit));
         self.note(format!("{}; smaller batches follow, one after another", told(fault)));
         // Others may fill the endpoint's queue too.
         let pause = self.settings.poll.saturating_mul(1 << refusals.min(10));
         tokio::time::sleep(pause.min(Duration::from_mins(10).max(self.settings.poll))).await;
+        refusals
     }
 
-    /// Looks at it until it is over; `None` when the endpoint has forgotten it.
-    async fn until_over(&self, open: &Open) -> Result<Option<View>, ChatError> {
-        let (mut known, mut cancelled) = (Counts::default(), None);
+    /// Looks at it until it is over; `None` when the endpoint has forgotten it. As long as it is not over, its rows are nobody
+    /// else's: it may answer them, and charge for it.
+    async fn until_over(&self, open: &Open) -> Result<Option<View>, Halt> {
+        let (mut known, mut cancelling) = (Counts::default(), Cancelling::default());
         loop {
             let view = match self.until_told(|| self.api.view(&open.id)).await {
                 Ok(view) => view,
                 Err(error) if error.kind == ErrorKind::NotFound && self.is_given_up(open.created_ms) => {
                     return Ok(None);
                 }
-                Err(error) if error.kind == ErrorKind::NotFound => return Err(unknown(open, &error)),
-                Err(error) => return Err(error),
+                Err(error) if error.kind == ErrorKind::NotFound => return Err(unknown(open, &error).into()),
+                Err(error) => return Err(error.into()),
             };
             if known != view.counts() {
                 known = view.counts();
                 self.progressed(open, known).await?;
             }
-            let now = self.clock.now_ms();
-            let patience_ms = i64::try_from(CANCELLING.as_millis()).unwrap_or(i64::MAX);
-            if view.is_over() || cancelled.is_some_and(|since| now - since > patience_ms) {
+            if view.is_over() {
                 return Ok(Some(view));
             }
-            if self.is_late(open) && cancelled.is_none() {
-                self.cancel(open).await;
-                cancelled = Some(now);
+            if self.is_late(open) {
+                self.cancel(open, &mut cancelling).await;
             }
             tokio::time::sleep(self.until_next_look(open)).await;
         }
@@ -129,24 +136,40 @@ impl Batches {
         self.settings.poll.min(left)
     }
 
-    async fn cancel(&self, open: &Open) {
-        self.note(format!(
-            "batch {} is not back at its deadline and is cancelled; what it has answered is kept",
-            open.id
-        ));
-        // It may be over by now, which the next look tells.
-        if let Err(error) = self.api.cancel(&open.id).await {
-            tracing::warn!(%error, batch = open.id, "the endpoint does not cancel it");
+    /// At each look until the endpoint agrees.
+    async fn cancel(&self, open: &Open, cancelling: &mut Cancelling) {
+        if cancelling.since.is_none() {
+            self.note(format!(
+                "batch {} is not back at its deadline and is cancelled; what it has answered is kept",
+                open.id
+            ));
+        }
+        let since = *cancelling.since.get_or_insert(self.clock.now_ms());
+        if !cancelling.agreed {
+            match self.api.cancel(&open.id).await {
+                Ok(_) => cancelling.agreed = true,
+                // It may be over by now, which the next look tells.
+                Err(error) => tracing::warn!(%error, batch = open.id, "the endpoint does not cancel it"),
+            }
+        }
+        if self.clock.now_ms() - since > CANCELLING_MS && !std::mem::replace(&mut cancelling.told, true) {
+            self.note(format!(
+                "batch {} does not end; its rows wait for it, since asked anew they would be paid for twice",
+                open.id
+            ));
         }
     }
 
-    async fn progressed(&self, open: &Open, counts: Counts) -> Result<(), ChatError> {
-        let Counts { completed, failed } = counts;
-        let running = self.event(&open.intent, BatchState::Running);
-        self.record(BatchEvent { back: Some(completed), failed: Some(failed), ..running }).await?;
-        let (rows, back) = (open.keys.len() as u64, completed + failed);
+    async fn progressed(&self, open: &Open, counts: Counts) -> Result<(), Halt> {
+        self.record(self.looked_at(open, counts)).await?;
+        let (rows, back) = (open.keys.len() as u64, counts.completed + counts.failed);
         self.stands(&open.intent, Some(Standing { batches: 1, rows, back, deadline_ms: open.deadline_ms }));
         Ok(())
+    }
+
+    fn looked_at(&self, open: &Open, counts: Counts) -> BatchEvent {
+        let running = self.event(&open.intent, BatchState::Running);
+        BatchEvent { back: Some(counts.completed), failed: Some(counts.failed), ..running }
     }
 }
 
@@ -168,6 +191,8 @@ fn refused(open: &Open, faults: &[Fault]) -> ChatError {
     let more = if faults.len() > 1 { format!(" (and {} more)", faults.len() - 1) } else { String::new() };
     let kind = match faults.first().and_then(|fault| fault.code.as_deref()) {
         Some("model_not_found") => ErrorKind::NotFound,
+        // It may be this row, and the others do well without it.
+        _ if open.keys.len() == 1 => ErrorKind::BadRequest,
         _ => ErrorKind::BatchFailed,
     };
     ChatError {

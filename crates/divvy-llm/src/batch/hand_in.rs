@@ -2,13 +2,13 @@
 //! batch came to be when nobody heard the answer is found out from the endpoint's own list, where our name for it stands
 //! in its metadata.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use divvy_core::digest::{Digest, derive_seed};
 use divvy_store::{BatchEvent, BatchRow, BatchState};
 use futures::stream;
 
-use super::{Batches, Open, Standing, fatal, gather::Row};
+use super::{Batches, Halt, Open, Standing, fatal, gather::Row};
 use crate::{
     error::{ChatError, ErrorKind},
     http::batches::View,
@@ -27,28 +27,80 @@ impl Batches {
     pub(super) async fn carry(self: Arc<Self>, rows: Vec<Row>) {
         let _place = self.queue.enter(rows.iter().map(|row| row.tokens).sum()).await;
         // Whoever was interrupted meanwhile pays nothing.
-        let rows: Arc<[Row]> = rows.into_iter().filter(|row| self.board.wanted(&row.key).is_some()).collect();
+        let mut seen = HashSet::new();
+        let wanted = |row: &Row| seen.insert(row.key.clone()) && self.board.wanted(&row.key).is_some();
+        let rows: Vec<Row> = rows.into_iter().filter(wanted).collect();
         if rows.is_empty() {
             return;
         }
-        let keys: Vec<Digest> = rows.iter().map(|row| row.key.clone()).collect();
-        match self.hand_in(rows, keys.clone()).await {
-            Ok(open) => self.follow(open).await,
-            Err(error) => self.answer_all(&keys, &error),
+        let mut batch = self.intent(rows.iter().map(|row| row.key.clone()).collect());
+        self.followed().insert(batch.intent.clone());
+        let end = self.carry_intended(&mut batch, rows).await;
+        self.ends(&batch.intent, &batch.keys, end);
+    }
+
+    async fn carry_intended(self: &Arc<Self>, batch: &mut BatchRow, rows: Vec<Row>) -> Result<(), Halt> {
+        batch.keys = self.store.intend_batch(batch).await?;
+        let ours: HashSet<&Digest> = batch.keys.iter().collect();
+        let (ours, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| ours.contains(&row.key));
+        if !others.is_empty() {
+            self.wait_for_others(others.into_iter().map(|row| row.key).collect());
+        }
+        let ours = self.still_open(ours).await?;
+        if ours.is_empty() {
+            // Without rows there is nothing on record, nor anything to take over.
+            let _ = self.store.record_batch_event(&self.event(&batch.intent, BatchState::Abandoned)).await?;
+            return Ok(());
+        }
+        match self.hand_in(batch, ours.into()).await {
+            Ok(open) => self.follow(&open).await,
+            Err(Halt::Elsewhere) => Err(Halt::Elsewhere),
+            // Nothing is out.
+            Err(Halt::Error(error)) => {
+                self.answer_all(&batch.keys, &error);
+                Ok(())
+            }
         }
     }
 
-    async fn hand_in(&self, rows: Arc<[Row]>, keys: Vec<Digest>) -> Result<Open, ChatError> {
-        let batch = self.intent(keys);
-        self.store.intend_batch(&batch).await?;
+    /// But for rows that another worker's batch has answered since they were gathered: they are free again once it is over.
+    async fn still_open(&self, rows: Vec<Row>) -> Result<Vec<Row>, ChatError> {
+        let Some(shared) = self.store.shared() else { return Ok(rows) };
+        let answered = shared.replied(rows.iter().map(|row| &row.key)).await?;
+        let mut open = Vec::with_capacity(rows.len());
+        for row in rows {
+            if !answered.contains(&row.key) || !self.answered_from_store(&row.key).await? {
+                open.push(row);
+            }
+        }
+        Ok(open)
+    }
+
+    async fn hand_in(&self, batch: &BatchRow, rows: Arc<[Row]>) -> Result<Open, Halt> {
         let file = match self.persist(&batch.intent, || self.upload(&batch.intent, &rows)).await {
             Ok(file) => file,
             Err(error) => return Err(self.abandoned(&batch.intent, error).await),
         };
-        let uploaded = self.event(&batch.intent, BatchState::Uploaded);
-        self.record(BatchEvent { name: Some(file.clone()), ..uploaded }).await?;
-        let view = self.create(&batch, &file).await?;
-        self.handed_in(batch, view).await
+        let view = self.create(batch, &file).await?;
+        let id = view.id.clone();
+        match self.handed_in(batch, view).await {
+            Err(Halt::Elsewhere) => Err(self.handed_in_late(batch, &id).await),
+            handed_in => handed_in,
+        }
+    }
+
+    /// Another worker took it over while it came to be. Did he give it up before, it is nobody's, and its rows go elsewhere.
+    async fn handed_in_late(&self, batch: &BatchRow, id: &str) -> Halt {
+        match self.store.open_batches().await {
+            Ok(open) if open.iter().any(|other| other.intent == batch.intent) => {}
+            Ok(_) => {
+                if let Err(error) = self.api.cancel(id).await {
+                    tracing::warn!(%error, batch = id, "a batch that was handed in too late goes on at the endpoint");
+                }
+            }
+            Err(error) => return error.into(),
+        }
+        Halt::Elsewhere
     }
 
     fn intent(&self, keys: Vec<Digest>) -> BatchRow {
@@ -67,6 +119,7 @@ impl Batches {
             remote: None,
             back: 0,
             failed: 0,
+            followed: true,
         }
     }
 
@@ -78,9 +131,12 @@ impl Batches {
         self.api.upload(&format!("divvy-{intent}"), length, stream::iter(lines)).await
     }
 
-    async fn create(&self, batch: &BatchRow, file: &str) -> Result<View, ChatError> {
+    async fn create(&self, batch: &BatchRow, file: &str) -> Result<View, Halt> {
         let mut attempt = 1;
         loop {
+            // Each time, since whoever was taken for dead meanwhile hands nothing in.
+            let uploaded = self.event(&batch.intent, BatchState::Uploaded);
+            self.record(BatchEvent { name: Some(file.to_owned()), ..uploaded }).await?;
             let error = match self.api.create(file, &batch.intent, &self.settings.window).await {
                 Ok(view) => return Ok(view),
                 Err(error) => error,
@@ -98,7 +154,7 @@ impl Batches {
         }
     }
 
-    async fn handed_in(&self, batch: BatchRow, view: View) -> Result<Open, ChatError> {
+    async fn handed_in(&self, batch: &BatchRow, view: View) -> Result<Open, Halt> {
         let submitted = self.event(&batch.intent, BatchState::Submitted);
         self.record(BatchEvent { name: Some(view.id.clone()), ..submitted }).await?;
         let open = self.open(batch, view.id);
@@ -106,23 +162,23 @@ impl Batches {
         Ok(open)
     }
 
-    fn open(&self, batch: BatchRow, id: String) -> Open {
-        let BatchRow { intent, keys, created_ms, deadline_ms, .. } = batch;
+    fn open(&self, batch: &BatchRow, id: String) -> Open {
+        let BatchRow { intent, keys, created_ms, deadline_ms, .. } = batch.clone();
         let (rows, back) = (keys.len() as u64, batch.back + batch.failed);
         self.stands(&intent, Some(Standing { batches: 1, rows, back, deadline_ms }));
         Open { intent, id, keys, created_ms, deadline_ms }
     }
 
     /// A batch that an earlier process meant to hand in; `None` where it never came to be.
-    pub(super) async fn found_again(&self, batch: BatchRow) -> Result<Option<Open>, ChatError> {
+    pub(super) async fn found_again(&self, batch: &BatchRow) -> Result<Option<Open>, Halt> {
         if let Some(id) = batch.remote.clone() {
             return Ok(Some(self.open(batch, id)));
         }
-        match self.find(&batch).await {
+        match self.find(batch).await {
             Ok(Some(view)) => self.handed_in(batch, view).await.map(Some),
             Ok(None) => Ok(None),
             Err(error) if error.kind == ErrorKind::NotFound && self.is_given_up(batch.created_ms) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -158,10 +214,10 @@ impl Batches {
     }
 
     /// Nothing was handed in: the rows are free to be tried again.
-    async fn abandoned(&self, intent: &str, error: ChatError) -> ChatError {
+    async fn abandoned(&self, intent: &str, error: ChatError) -> Halt {
         let detail = Some(error.message.clone());
         let event = BatchEvent { detail, ..self.event(intent, BatchState::Abandoned) };
-        self.record(event).await.err().unwrap_or(error)
+        self.record(event).await.err().unwrap_or(Halt::Error(error))
     }
 
     /// Tries again what may be done twice.

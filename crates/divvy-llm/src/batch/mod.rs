@@ -2,7 +2,8 @@
 //! API, and answers each request when its row comes back, an hour or a day later. Whoever asks knows nothing of it.
 //!
 //! A batch is on record before it is handed in and carries our own name for it, so that a process which died at any
-//! point finds its batches again and hands nothing in twice.
+//! point finds its batches again and hands nothing in twice. On a server each batch is followed by one worker, and by another
+//! when that one is no longer heard of.
 
 mod board;
 mod follow;
@@ -12,12 +13,13 @@ mod queue;
 mod rows;
 
 use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use divvy_store::{BatchEvent, BatchRow, BatchState, Store};
+use divvy_core::digest::Digest;
+use divvy_store::{BatchEvent, BatchRow, BatchState, Store, StoreError};
 use tokio::{
     sync::OnceCell,
     time::{Instant, timeout_at},
@@ -107,6 +109,8 @@ pub struct Batches {
     gathering: Mutex<Gathering>,
     queue: Queue,
     out: Mutex<BTreeMap<String, Standing>>,
+    /// By intent: what this process handles now.
+    followed: Mutex<BTreeSet<String>>,
     /// What an earlier process left open was read.
     taken_up: OnceCell<()>,
 }
@@ -116,9 +120,28 @@ struct Open {
     intent: String,
     /// The endpoint's name for it.
     id: String,
-    keys: Vec<divvy_core::digest::Digest>,
+    keys: Vec<Digest>,
     created_ms: i64,
     deadline_ms: Option<i64>,
+}
+
+/// Why a batch is left before its end.
+enum Halt {
+    Error(ChatError),
+    /// This process was not heard of for a while, and another worker follows it now.
+    Elsewhere,
+}
+
+impl From<ChatError> for Halt {
+    fn from(error: ChatError) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        Self::Error(error.into())
+    }
 }
 
 /// What becomes of a request.
@@ -153,6 +176,7 @@ impl Batches {
             board: Board::default(),
             gathering: Mutex::default(),
             out: Mutex::default(),
+            followed: Mutex::default(),
             taken_up: OnceCell::new(),
         })
     }
@@ -165,50 +189,102 @@ impl Batches {
     /// Waits until a row comes back, however long that takes.
     async fn ask(self: &Arc<Self>, job: &Job) -> Result<Answer, ChatError> {
         if !self.taken_up.initialized() {
-            Box::pin(self.taken_up.get_or_try_init(|| self.take_up())).await?;
+            Box::pin(self.taken_up.get_or_try_init(|| async { self.take_up().await.map(drop) })).await?;
         }
         let (seat, first) = self.board.join(job);
         if first {
-            // Its row may have come in before anybody asked for it.
-            match Box::pin(self.ledger.kept(job)).await {
-                Ok(None) => self.gather(gather::Row::of(&self.api, job)),
-                Ok(Some(call)) => self.board.answer(&job.key, Ok(Answer::Call(call))),
-                Err(error) => self.board.answer(&job.key, Err(error)),
-            }
+            Box::pin(self.gather_unless_kept(job)).await;
         }
         // Its batch goes on, and the next command hears what comes of it: nothing is spent by leaving.
         let answer = job.cancel.run_until_cancelled(seat).await.ok_or_else(ChatError::unsent)?;
         answer.unwrap_or_else(|_| Err(ChatError::new(ErrorKind::Backend, "a batch was forgotten (a bug); see the log")))
     }
 
-    /// Batches that an earlier process handed in, or meant to.
-    async fn take_up(self: &Arc<Self>) -> Result<(), ChatError> {
-        let (endpoint, model) = (self.api.endpoint(), self.api.model());
-        for row in self.store.open_batches().await? {
-            if row.endpoint == endpoint && row.model == model {
-                self.board.expect(&row.keys);
-                tokio::spawn(Arc::clone(self).take_up_one(row));
+    /// A row may have come in before anybody asked for it.
+    async fn gather_unless_kept(self: &Arc<Self>, job: &Job) {
+        match self.answered_from_store(&job.key).await {
+            Ok(true) => {}
+            Ok(false) => self.gather(gather::Row::of(&self.api, job)),
+            Err(error) => self.board.answer(&job.key, Err(error)),
+        }
+    }
+
+    /// Whether a row that is waited for is in the store by now; a row that nobody waits for needs no answer.
+    async fn answered_from_store(&self, key: &Digest) -> Result<bool, ChatError> {
+        let Some(job) = self.board.wanted(key) else { return Ok(true) };
+        let kept = self.ledger.kept(&job).await?;
+        Ok(kept.map(|call| self.board.answer(key, Ok(Answer::Call(call)))).is_some())
+    }
+
+    /// Batches that an earlier process, or a worker that is no longer heard of, handed in or meant to; their rows.
+    async fn take_up(self: &Arc<Self>) -> Result<HashSet<Digest>, ChatError> {
+        let mut rows = HashSet::new();
+        for batch in self.store.take_up_batches(&self.api.endpoint(), self.api.model()).await? {
+            if self.followed().insert(batch.intent.clone()) {
+                self.board.expect(&batch.keys);
+                rows.extend(batch.keys.iter().cloned());
+                tokio::spawn(Arc::clone(self).take_up_one(batch));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn followed(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take_up_one(self: Arc<Self>, batch: BatchRow) {
+        let end = match self.found_again(&batch).await {
+            Ok(Some(open)) => {
+                self.note(format!("batch {} ({} rows) is taken up again", open.id, open.keys.len()));
+                self.follow(&open).await
+            }
+            Ok(None) => self.came_to_nothing(&batch).await,
+            Err(halt) => Err(halt),
+        };
+        self.ends(&batch.intent, &batch.keys, end);
+    }
+
+    async fn came_to_nothing(self: &Arc<Self>, batch: &BatchRow) -> Result<(), Halt> {
+        self.record(self.event(&batch.intent, BatchState::Abandoned)).await?;
+        self.gather_again(&batch.keys);
+        Ok(())
+    }
+
+    /// Nothing more is done here about a batch.
+    fn ends(self: &Arc<Self>, intent: &str, keys: &[Digest], end: Result<(), Halt>) {
+        self.stands(intent, None);
+        self.followed().remove(intent);
+        match end {
+            Ok(()) => {}
+            // It is still open, and the next command goes on with it.
+            Err(Halt::Error(error)) => self.answer_all(keys, &fatal(error)),
+            Err(Halt::Elsewhere) => self.wait_for_others(keys.to_vec()),
+        }
+    }
+
+    /// Rows in a batch that another worker follows: what it brings is in the store, and it may come to nothing, or its worker.
+    fn wait_for_others(self: &Arc<Self>, keys: Vec<Digest>) {
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = this.look_elsewhere(&keys).await {
+                this.answer_all(&keys, &error);
+            }
+        });
+    }
+
+    async fn look_elsewhere(self: &Arc<Self>, keys: &[Digest]) -> Result<(), ChatError> {
+        let ours = self.take_up().await?;
+        tokio::time::sleep(self.settings.poll).await;
+        for key in keys.iter().filter(|key| !ours.contains(key)) {
+            if let Some(job) = self.board.wanted(key) {
+                self.gather_unless_kept(&job).await;
             }
         }
         Ok(())
     }
 
-    async fn take_up_one(self: Arc<Self>, row: BatchRow) {
-        let (intent, keys) = (row.intent.clone(), row.keys.clone());
-        match self.found_again(row).await {
-            Ok(Some(open)) => {
-                self.note(format!("batch {} ({} rows) is taken up again", open.id, open.keys.len()));
-                self.follow(open).await;
-            }
-            Ok(None) => match self.record(self.event(&intent, BatchState::Abandoned)).await {
-                Ok(()) => self.gather_again(&keys),
-                Err(error) => self.answer_all(&keys, &error),
-            },
-            Err(error) => self.answer_all(&keys, &fatal(error)),
-        }
-    }
-
-    fn answer_all(&self, keys: &[divvy_core::digest::Digest], error: &ChatError) {
+    fn answer_all(&self, keys: &[Digest], error: &ChatError) {
         keys.iter().for_each(|key| self.board.answer(key, Err(error.clone())));
     }
 
@@ -216,8 +292,8 @@ impl Batches {
         BatchEvent::new(intent, state, self.clock.now_ms())
     }
 
-    async fn record(&self, event: BatchEvent) -> Result<(), ChatError> {
-        Ok(self.store.record_batch_event(&event).await?)
+    async fn record(&self, event: BatchEvent) -> Result<(), Halt> {
+        if self.store.record_batch_event(&event).await? { Ok(()) } else { Err(Halt::Elsewhere) }
     }
 
     fn note(&self, text: String) {

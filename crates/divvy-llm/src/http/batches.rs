@@ -119,6 +119,13 @@ impl HttpChat {
     pub fn batches(&self) -> HttpBatches {
         HttpBatches { inner: Arc::clone(&self.inner) }
     }
+
+    /// The endpoint and the model under which its batches are on record.
+    #[must_use]
+    pub fn batch_place(&self) -> (String, String) {
+        let batches = self.batches();
+        (batches.endpoint(), batches.model().to_owned())
+    }
 }
 
 impl HttpBatches {

@@ -11,7 +11,6 @@ use crate::{
         AttemptRecord, AttemptSum, AttemptTotal, BatchEvent, BatchRow, CallFilter, CallRecord, CallTotal, CallUsage,
         RawReply,
     },
-    store::SqliteStore,
 };
 
 impl Store {
@@ -143,42 +142,37 @@ impl Store {
         either!(self, unread_replies())
     }
 
-    /// Keeps what is about to be handed to a Batch API. Nothing may be sent before this returns.
+    /// Keeps what is about to be handed to a Batch API. Nothing may be sent before this returns, and only the rows that it returns,
+    /// in their order: a row that is in an open batch of another worker is left out, and without rows there is no batch.
     ///
     /// # Errors
-    /// When the store cannot write; always on a server.
-    pub async fn intend_batch(&self, batch: &BatchRow) -> Result<(), StoreError> {
-        self.own()?.intend_batch(batch).await
+    /// When the store cannot write.
+    pub async fn intend_batch(&self, batch: &BatchRow) -> Result<Vec<Digest>, StoreError> {
+        either!(self, intend_batch(batch))
     }
 
-    /// Keeps a step of a batch that was intended.
+    /// Keeps a step of a batch that was intended; `false`: another worker has taken it over, and nothing is kept.
     ///
     /// # Errors
-    /// When the store cannot write; always on a server.
-    pub async fn record_batch_event(&self, event: &BatchEvent) -> Result<(), StoreError> {
-        self.own()?.record_batch_event(event).await
+    /// When the store cannot write.
+    pub async fn record_batch_event(&self, event: &BatchEvent) -> Result<bool, StoreError> {
+        either!(self, record_batch_event(event))
     }
 
-    /// Batches that are not settled, oldest first, of every endpoint; none on a server.
+    /// Batches that are not settled, oldest first, of every endpoint.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn open_batches(&self) -> Result<Vec<BatchRow>, StoreError> {
-        match self {
-            Self::Sqlite(store) => store.open_batches().await,
-            Self::Postgres(_) => Ok(Vec::new()),
-        }
+        either!(self, open_batches())
     }
 
-    /// The store in a file: one process follows its batches.
-    fn own(&self) -> Result<&SqliteStore, StoreError> {
-        match self {
-            Self::Sqlite(store) => Ok(store),
-            Self::Postgres(store) => Err(StoreError::Refused {
-                path: store.name().into(),
-                action: "keep batches",
-                detail: "workers cannot share them; ask online, or take a store in a folder".to_owned(),
-            }),
-        }
+    /// Open batches of a model at an endpoint that this process is to follow: all in a file; on a server those that it has
+    /// handed in, and those of workers that are no longer heard of, which it takes over.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or written.
+    pub async fn take_up_batches(&self, endpoint: &str, model: &str) -> Result<Vec<BatchRow>, StoreError> {
+        either!(self, take_up_batches(endpoint, model))
     }
 }

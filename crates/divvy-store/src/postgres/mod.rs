@@ -7,6 +7,7 @@
 mod address;
 mod artefacts;
 mod batch;
+mod batches;
 mod body;
 mod browse;
 mod bulk;

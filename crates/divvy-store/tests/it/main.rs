@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic; the lint spares only the tests themselves")]
 
 mod accidents;
+mod batches;
 mod both;
 mod browsing;
 mod sharing;

@@ -5,10 +5,7 @@ use divvy_core::{
     question::{Gold, Question, QuestionId, ScorerKind, Split},
     records::{ItemState, Stage, TrainPoint},
 };
-use divvy_store::{
-    AttemptRecord, AttemptSum, BatchEvent, BatchRow, BatchState, CallFilter, ItemRow, RawReply, RunStatus, Store,
-    StoreError, Unit,
-};
+use divvy_store::{AttemptRecord, AttemptSum, CallFilter, ItemRow, RawReply, RunStatus, Store, StoreError, Unit};
 
 use crate::{both::on_both, call, json, key};
 
@@ -333,46 +330,4 @@ async fn artefacts_metrics_and_questions(store: Store) {
     assert_eq!(store.question(&one, &question.id).await.unwrap(), Some(question));
     assert_eq!(store.question(&other, &changed.id).await.unwrap(), Some(changed));
     assert_eq!(store.question(&one, &QuestionId("none".into())).await.unwrap(), None);
-}
-
-#[tokio::test]
-async fn a_batch_is_open_until_it_is_settled_or_came_to_nothing() {
-    let (_directory, store) = fresh().await;
-    let intended = |intent: &str| BatchRow {
-        intent: intent.into(),
-        endpoint: "http://x/v1".into(),
-        model: "m".into(),
-        keys: vec![key(1), key(2)],
-        created_ms: 5,
-        deadline_ms: Some(99),
-        state: None,
-        file: None,
-        remote: None,
-        back: 0,
-        failed: 0,
-    };
-    let event = |intent: &str, state| BatchEvent::new(intent, state, 7);
-    for intent in ["a", "b", "c"] {
-        store.intend_batch(&intended(intent)).await.unwrap();
-    }
-    assert!(store.intend_batch(&intended("a")).await.is_err(), "an intent is meant once");
-    assert_eq!(store.open_batches().await.unwrap(), ["a", "b", "c"].map(intended));
-    let named = |state, name: &str| BatchEvent { name: Some(name.into()), ..event("a", state) };
-    store.record_batch_event(&named(BatchState::Uploaded, "file-1")).await.unwrap();
-    store.record_batch_event(&named(BatchState::Submitted, "batch_1")).await.unwrap();
-    let running = BatchEvent { back: Some(1), failed: Some(0), ..event("a", BatchState::Running) };
-    store.record_batch_event(&running).await.unwrap();
-    store.record_batch_event(&event("b", BatchState::Abandoned)).await.unwrap();
-    let open = store.open_batches().await.unwrap();
-    let a = BatchRow {
-        state: Some(BatchState::Running),
-        file: Some("file-1".into()),
-        remote: Some("batch_1".into()),
-        back: 1,
-        ..intended("a")
-    };
-    assert_eq!(open, [a, intended("c")]);
-    store.record_batch_event(&event("a", BatchState::Settled)).await.unwrap();
-    assert_eq!(store.open_batches().await.unwrap(), [intended("c")]);
-    assert!(store.record_batch_event(&event("nobody", BatchState::Settled)).await.is_err());
 }

@@ -1,6 +1,5 @@
 //! Batches that are out at an endpoint, told to people and to programs.
 
-use divvy_core::recipe::Mode;
 use divvy_store::{BatchRow, Store, StoreError};
 use serde_json::{Value, json};
 
@@ -22,18 +21,20 @@ pub(super) async fn mention_open(store: &Store) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Rows that are out, of a model that the recipe no longer asks in batches, would be asked and paid for once more.
+/// Rows that are out, of a model that the recipe no longer asks in batches or no longer there, would be asked and paid for
+/// once more.
 pub(super) async fn mention_unwaited(session: &Session) -> Result<(), StoreError> {
-    let models = session.recipe.models.values().filter(|model| model.mode == Mode::Batch);
-    let waited: Vec<&str> = models.filter_map(|model| model.model.as_deref()).collect();
+    let waited = session.registry.batch_places();
+    let waits =
+        |batch: &BatchRow| waited.iter().any(|(endpoint, model)| (endpoint, model) == (&batch.endpoint, &batch.model));
     let mut open = session.context.store.open_batches().await?;
-    open.retain(|batch| !waited.contains(&batch.model.as_str()));
+    open.retain(|batch| !batch.followed && !waits(batch));
     if !open.is_empty() {
         let (which, rows) = counted(&open);
-        let model = &open[0].model;
+        let BatchRow { model, endpoint, .. } = &open[0];
         say(&format!(
-            "note: {which} ({rows} rows) of `{model}` is still out and nobody waits for it; with mode = \"batch\" its rows \
-             are not asked and paid for again"
+            "note: {which} ({rows} rows) of `{model}` at {endpoint} is still out and nobody waits for it; with mode = \"batch\" \
+             and that URL its rows are not asked and paid for again"
         ));
     }
     Ok(())

@@ -71,9 +71,15 @@ fn killed_while_it_waits() {
     }
     let open = &bench.json(&["status", "recipe.toml", "--json"])["batches"][0];
     assert_eq!((&open["batch"], &open["rows"]), (&json!("batch_1"), &json!(TRAIN)), "{open}");
+    let elsewhere = in_batches("").replace("\"URL\"", "\"URL/other\"");
+    let elsewhere = bench.recipe(&elsewhere).run(&["collect", "recipe.toml"]);
+    assert!(elsewhere.stderr.contains("is still out and nobody waits for it"), "{elsewhere:?}");
     let online = bench.recipe(RECIPE).command(&["collect", "recipe.toml"]).spawn().unwrap();
     let online = ended(online);
-    assert!(online.stderr.contains("of `teacher` is still out and nobody waits for it"), "{online:?}");
+    assert!(
+        online.stderr.contains("of `teacher` at http://127.0.0.1") && online.stderr.contains("nobody waits for it"),
+        "{online:?}"
+    );
 }
 
 #[test]

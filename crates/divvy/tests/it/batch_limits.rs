@@ -1,6 +1,6 @@
 //! Batches and their limits: rows, bytes and tokens of a file, money, time.
 
-use divvy_testkit::teacher::{Bureau, Fate};
+use divvy_testkit::teacher::{Bureau, Door, Fate, Mishap};
 
 use crate::{
     bench::Bench,
@@ -48,6 +48,33 @@ fn at_the_deadline_the_rest_is_asked_online() {
     assert_eq!((bench.batches(), bench.teacher.asked().len()), (vec![TRAIN], TRAIN - 5));
     assert_eq!((bench.teacher.handed_in()[0].status, bench.committed().len()), ("cancelled", TRAIN));
     assert!(ended.stderr.contains("is not back at its deadline and is cancelled"), "{}", ended.stderr);
+}
+
+/// It may answer them all, and charges for what it answers.
+#[test]
+fn rows_of_a_batch_that_is_not_cancelled_are_asked_nowhere_else() {
+    let mishaps = vec![(Door::Cancel, Mishap::Status(503, None)); 3];
+    let fates = vec![Fate::Hold { answered: 5 }];
+    let bench = Bench::new(bureau(Bureau { fates, mishaps, ..Bureau::default() }));
+    bench.recipe(&in_batches(", deadline_hours = 0.0002")).done(&["collect", "recipe.toml"]);
+    assert_eq!((bench.batches(), bench.teacher.asked().len()), (vec![TRAIN], TRAIN - 5));
+    assert_eq!(
+        (bench.teacher.mishaps_left(), bench.teacher.handed_in()[0].status),
+        (0, "cancelled"),
+        "asked until it was"
+    );
+}
+
+/// Its own limit, not the others' that wait: it would be refused for ever.
+#[test]
+fn a_row_that_no_queue_has_room_for_fails_alone() {
+    let refuse = |message: &str| Fate::Refuse { code: "token_limit_exceeded".to_owned(), message: message.to_owned() };
+    let fates = vec![refuse("Too many tokens wait."); 16];
+    let bench = Bench::new(bureau(Bureau { fates, ..Bureau::default() }));
+    let alone = in_batches(", rows = 1, at_once = 1").replace("poll_seconds = 0.01", "poll_seconds = 0.0001");
+    bench.recipe(&alone).done(&["collect", "recipe.toml"]);
+    let failed = bench.attempts().into_iter().find(|(outcome, _)| outcome == "bad-request");
+    assert_eq!((failed, bench.committed().len()), (Some(("bad-request".to_owned(), 1)), TRAIN - 1));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Several workers on one PostgreSQL server: they share the work, the cache, the money and the rate, whatever happens to
 //! any of them or to the server.
 
+mod batches;
 mod money;
 
 use std::{
@@ -193,16 +194,6 @@ fn a_server_that_crashes_in_mid_run_loses_nothing_that_was_paid() {
     assert_eq!(machines.count("attempt"), machines.heard(), "every reply is on record");
     // A crash may forget the newest leases, never a reply.
     assert!(machines.bench.repeats() <= 2 * CONCURRENCY, "{} repeats", machines.bench.repeats());
-}
-
-#[test]
-fn what_one_process_follows_is_refused_beside_others() {
-    let Some(machines) = Machines::new(school::lesson()) else { return };
-    machines.bench.recipe(&school::in_batches(""));
-    let ended = machines.run(&["collect", "recipe.toml"]);
-    assert_eq!(ended.code, Some(2), "{ended:?}");
-    assert!(ended.stderr.contains("models.big.mode: workers cannot share batches"), "{ended:?}");
-    assert_eq!(machines.bench.teacher.asked().len(), 0);
 }
 
 #[test]
