@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use divvy_core::{digest::Digest, records::Stage};
 use divvy_store::{AttemptSum, CallUsage, ItemRow};
 
-use crate::{context::Context, error::FlowError};
+use crate::{context::Context, error::FlowError, structured};
 
 /// The stages that ask, in running order.
 pub const STAGES: [Stage; 4] = [Stage::Collect, Stage::Screen, Stage::Evaluate, Stage::Judge];
@@ -14,6 +14,8 @@ pub const STAGES: [Stage; 4] = [Stage::Collect, Stage::Screen, Stage::Evaluate, 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paid {
     pub calls: u64,
+    /// Of these, trials of a JSON schema that are behind no item.
+    pub trials: u64,
     pub tokens_in: u64,
     pub tokens_out: u64,
     /// Calls whose tokens nobody counted.
@@ -27,7 +29,7 @@ pub struct Paid {
 impl Default for Paid {
     fn default() -> Self {
         let failed = AttemptSum::default();
-        Self { calls: 0, tokens_in: 0, tokens_out: 0, unknown_usage: 0, cost_nanos: Some(0), failed }
+        Self { calls: 0, trials: 0, tokens_in: 0, tokens_out: 0, unknown_usage: 0, cost_nanos: Some(0), failed }
     }
 }
 
@@ -43,8 +45,8 @@ impl Paid {
 }
 
 /// In running order. Of items that failed, the calls that were answered count, and of those put back the replies that were
-/// replaced: they were paid for. A stage is read part by part, so that there may be any number of items: what is held are
-/// eight bytes for each call, and the attempts that failed.
+/// replaced: they were paid for. So were trials of a JSON schema, which may have no item. A stage is read part by part, so that
+/// there may be any number of items: what is held are eight bytes for each call, and the attempts that failed.
 ///
 /// # Errors
 /// The store's.
@@ -55,17 +57,35 @@ pub async fn by_stage(context: &Context) -> Result<BTreeMap<Stage, Paid>, FlowEr
         let (mut sum, mut walk) = (Paid::default(), context.store.history(&context.digest, stage).await?);
         while let Some(items) = walk.more().await? {
             let keys = items.into_iter().flat_map(|item| item.calls);
-            // Sixty-four bits of a hash tell calls apart: among ten million, two are taken for one with a chance of one in 300,000.
-            let keys: Vec<Digest> = keys.filter(|key| counted.insert(key.seed())).collect();
-            context.store.call_usages(&keys).await?.iter().for_each(|call| sum.add(call));
-            keys.iter().filter_map(|key| failed.get(key)).for_each(|attempts| sum.failed.add(attempts));
+            count(context, &failed, fresh(keys, &mut counted), &mut sum).await?;
         }
+        let of_items = sum.calls;
+        let trials = structured::trials(context, stage).await?;
+        count(context, &failed, fresh(trials, &mut counted), &mut sum).await?;
+        sum.trials = sum.calls - of_items;
         // Few plans have a judge.
         if stage != Stage::Judge || sum != Paid::default() {
             paid.insert(stage, sum);
         }
     }
     Ok(paid)
+}
+
+/// Those that were not counted before. Sixty-four bits of a hash tell calls apart: among ten million, two are taken for one
+/// with a chance of one in 300,000.
+fn fresh(keys: impl IntoIterator<Item = Digest>, counted: &mut HashSet<u64>) -> Vec<Digest> {
+    keys.into_iter().filter(|key| counted.insert(key.seed())).collect()
+}
+
+async fn count(
+    context: &Context,
+    failed: &HashMap<Digest, AttemptSum>,
+    keys: Vec<Digest>,
+    sum: &mut Paid,
+) -> Result<(), FlowError> {
+    context.store.call_usages(&keys).await?.iter().for_each(|call| sum.add(call));
+    keys.iter().filter_map(|key| failed.get(key)).for_each(|attempts| sum.failed.add(attempts));
+    Ok(())
 }
 
 /// What each of these items took, whoever shares its calls; `failed` is [`divvy_store::Store::failed_by_key`].

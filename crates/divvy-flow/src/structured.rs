@@ -1,6 +1,7 @@
 //! Decompositions as JSON by a schema, from endpoints that can. Whether one can is found out with the first request of a
 //! stage, before any other is sent, and remembered in the store. Where it can, that request is the first item's own; where
-//! it refuses, nothing was charged; where it says something else, that one reply was paid for and no more.
+//! it refuses, nothing was charged; where it says something else, that one reply was paid for and no more. It is behind no item
+//! then, so that trials are noted at their stage. Of workers that share a store one tries, and the others wait for it.
 
 use divvy_core::{
     chat::{Message, Sampling},
@@ -14,6 +15,7 @@ use divvy_llm::{Call, ChatError};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    claims,
     context::{Context, Ready},
     error::FlowError,
 };
@@ -55,11 +57,42 @@ pub async fn settle(
     ready: &Ready,
     first: impl Fn(Style) -> Request,
 ) -> Result<Style, FlowError> {
-    let known = context.plan.structured(name) != Structured::Auto || remembered(context, &ready.id).await?.is_some();
-    if known {
+    if context.plan.structured(name) != Structured::Auto || remembered(context, &ready.id).await?.is_some() {
         return style(context, name, &ready.id).await;
     }
-    let keeps_schema = match send(context, ready, first(Style::Structured)).await {
+    take_turn(context, &ready.id).await?;
+    // Another worker may have found it out meanwhile.
+    let found = match remembered(context, &ready.id).await? {
+        Some(_) => style(context, name, &ready.id).await,
+        None => try_it(context, stage, name, ready, first(Style::Structured)).await,
+    };
+    if let Some(store) = context.store.shared() {
+        store.give_up_call(&key(&ready.id)).await?;
+    }
+    found
+}
+
+/// On a store that workers share, one after another.
+async fn take_turn(context: &Context, id: &ModelId) -> Result<(), FlowError> {
+    let Some(store) = context.store.shared() else { return Ok(()) };
+    let poll = claims::poll(store)?;
+    while !store.claim_call(&key(id)).await? {
+        let slept = context.cancel.run_until_cancelled(tokio::time::sleep(poll)).await;
+        slept.ok_or(FlowError::Interrupted)?;
+    }
+    Ok(())
+}
+
+async fn try_it(
+    context: &Context,
+    stage: Stage,
+    name: &str,
+    ready: &Ready,
+    request: Request,
+) -> Result<Style, FlowError> {
+    let trial = send(context, ready, request).await;
+    note_trial(context, stage, &ready.id, &trial).await?;
+    let keeps_schema = match trial {
         Ok(call) => decompose::keeps_format(&call.reply.text, &call.reply.finish),
         Err(error) if error.refuses_format() => false,
         Err(error) if error.is_cancelled() => return Err(FlowError::Interrupted),
@@ -99,6 +132,46 @@ pub async fn ask(
 async fn send(context: &Context, ready: &Ready, request: Request) -> Result<Call, ChatError> {
     let Request { messages, sampling, sample, take } = request;
     context.ask_again(ready, messages, sampling, sample, take).await
+}
+
+/// Keys of the calls with which a schema was tried. One that was kept to is an item's as well.
+///
+/// # Errors
+/// The store's.
+pub async fn trials(context: &Context, stage: Stage) -> Result<Vec<Digest>, FlowError> {
+    let (plan, mut keys) = (&context.plan, Vec::new());
+    for (_, id) in plan.models.iter().filter(|(name, _)| plan.structured(name) == Structured::Auto) {
+        if let Some(id) = Digest::from_hex(id) {
+            keys.extend(trials_of(context, stage, &ModelId(id)).await?);
+        }
+    }
+    Ok(keys)
+}
+
+async fn trials_of(context: &Context, stage: Stage, id: &ModelId) -> Result<Vec<Digest>, FlowError> {
+    let kept = context.store.artefact(&trials_key(context, stage, id)).await?;
+    Ok(kept.and_then(|kept| serde_json::from_str(&kept.meta_json).ok()).unwrap_or_default())
+}
+
+/// Whatever came of it: it may have been charged.
+async fn note_trial(
+    context: &Context,
+    stage: Stage,
+    id: &ModelId,
+    trial: &Result<Call, ChatError>,
+) -> Result<(), FlowError> {
+    let keys = match trial {
+        Ok(call) => std::slice::from_ref(&call.key),
+        Err(error) => &error.calls,
+    };
+    let mut all = trials_of(context, stage, id).await?;
+    all.extend(keys.iter().filter(|key| !all.contains(key)).cloned().collect::<Vec<_>>());
+    let all = serde_json::to_string(&all).expect("keys are plain JSON");
+    Ok(context.store.put_artefact(&trials_key(context, stage, id), "schema-trials", "", &all, (context.now)()).await?)
+}
+
+fn trials_key(context: &Context, stage: Stage, id: &ModelId) -> Digest {
+    Digest::of("schema-trials/1", &(&context.digest, stage, id))
 }
 
 fn key(id: &ModelId) -> Digest {

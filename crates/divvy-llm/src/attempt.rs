@@ -1,14 +1,15 @@
-//! One try: asks a backend and listens to the end, as long as it may take.
+//! One try: asks a backend and listens to the end, as long as it may take. What had come of a reply that is given up is kept
+//! like one that broke off: the endpoint may charge for it.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use divvy_core::chat::Reply;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    chat::{Chat, Delta},
+    chat::{Chat, Delta, Deltas},
     error::{ChatError, ErrorKind},
     layer::Job,
     meter::Meter,
@@ -43,41 +44,61 @@ impl Attempt {
     /// Asks. `keeper` gets the body before anything reads it.
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
         let (began, work) = (Instant::now(), self.meter.begin());
-        let own = began + self.timeout;
-        let deadline = job.until.map_or(own, |until| own.min(until));
         let trace = job.listener.trying(self.endpoint.as_deref());
-        let mut deltas = self.backend.start_traced((*job.request).clone(), job.cancel.clone(), trace);
-        let (mut raw, mut text, mut worked) = (Bytes::new(), String::new(), None);
+        let stop = job.cancel.child_token();
+        let mut deltas = self.backend.start_traced((*job.request).clone(), stop.clone(), trace);
+        let (mut raw, mut text, mut worked, mut given_up) = (Bytes::new(), String::new(), None, None);
         loop {
-            let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
-            let next = timeout_at(stalls, job.cancel.run_until_cancelled(deltas.next())).await;
-            let next = next.map_err(|_| {
-                if stalls < deadline {
-                    self.stalled()
-                } else if deadline < own {
-                    self.out_of_time()
-                } else {
-                    self.timed_out()
-                }
-            })?;
-            match next.ok_or_else(ChatError::cancelled)? {
-                Some(Ok(Delta::Raw(bytes))) => {
+            let next = match &given_up {
+                None => self.next(&mut deltas, job, began).await,
+                // What there is of it lies ready: a backend that is stopped is not waited for.
+                Some(_) => Ok(deltas.next().now_or_never().flatten()),
+            };
+            match next {
+                Ok(Some(Ok(Delta::Raw(bytes)))) => {
                     keeper.keep(job, &bytes, began.elapsed()).await?;
                     raw = bytes;
                 }
-                Some(Ok(Delta::Text(piece))) => {
+                Ok(Some(Ok(Delta::Text(piece)))) => {
                     job.listener.hear(&piece);
                     text.push_str(&piece);
                 }
-                Some(Ok(Delta::Worked(time))) => worked = Some(time),
-                Some(Ok(Delta::Done { finish, usage })) => {
+                Ok(Some(Ok(Delta::Worked(time)))) => worked = Some(time),
+                Ok(Some(Ok(Delta::Done { finish, usage }))) => {
                     let worked = worked.unwrap_or_else(|| work.end());
                     return Ok(Received { raw, reply: Reply { text, finish, usage }, worked });
                 }
-                Some(Err(error)) => return Err(error),
-                None => return Err(self.cut_off()),
+                Ok(Some(Err(error))) => return Err(given_up.unwrap_or(error)),
+                Ok(None) => return Err(given_up.unwrap_or_else(|| self.cut_off())),
+                Err(error) => {
+                    stop.cancel();
+                    given_up = Some(error);
+                }
             }
         }
+    }
+
+    /// What comes next, or why nobody waits for it any longer.
+    async fn next(
+        &self,
+        deltas: &mut Deltas,
+        job: &Job,
+        began: Instant,
+    ) -> Result<Option<Result<Delta, ChatError>>, ChatError> {
+        let own = began + self.timeout;
+        let deadline = job.until.map_or(own, |until| own.min(until));
+        let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
+        let next = timeout_at(stalls, job.cancel.run_until_cancelled(deltas.next())).await;
+        let next = next.map_err(|_| {
+            if stalls < deadline {
+                self.stalled()
+            } else if deadline < own {
+                self.out_of_time()
+            } else {
+                self.timed_out()
+            }
+        })?;
+        next.ok_or_else(ChatError::cancelled)
     }
 
     fn timed_out(&self) -> ChatError {

@@ -24,6 +24,9 @@ use tokio::{
 use self::account::{Account, Answer};
 use crate::error::{ChatError, ErrorKind};
 
+/// At the end of a command, what is still in flight is waited for so long: it was given up, and takes a commit or two.
+const LANDING: Duration = Duration::from_secs(5);
+
 /// `None`: no cap. Calls that the cache answers cost nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Caps {
@@ -175,6 +178,20 @@ impl Budget {
                 Answer::Refused { .. } => drop(timeout(account::POLL, changed).await),
             }
         }
+    }
+
+    /// Waits until nothing is in flight any more: whoever gives up does not stay to see what had come of a reply put on record.
+    async fn all_landed(&self) {
+        let landed = async {
+            loop {
+                let changed = self.settled.notified();
+                if self.books().reserved.calls == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        drop(timeout(LANDING, landed).await);
     }
 
     /// A reservation, if there is room for it.

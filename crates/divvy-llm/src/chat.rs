@@ -14,7 +14,7 @@ use crate::error::{ChatError, ErrorKind};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Delta {
     /// The body as received, without our key. A backend with a wire format sends it before it parses it, or, when it streams,
-    /// after the last piece of text, also where it broke off.
+    /// after the last piece of text, also where it broke off or was stopped.
     Raw(Bytes),
     /// May be empty: the model is at work, with nothing to show yet.
     Text(String),
@@ -56,7 +56,8 @@ pub struct TraceHeaders {
 
 /// A model that can be asked.
 pub trait Chat: Send + Sync {
-    /// Asks. Nothing happens before the stream is polled, and parsing happens after `Raw` was taken from it.
+    /// Asks. Nothing happens before the stream is polled, and parsing happens after `Raw` was taken from it. Once the token is
+    /// cancelled, what has come is there at the next poll, or never.
     fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas;
 
     /// The same for a call that belongs to a trace. A model without a wire has nobody to tell.

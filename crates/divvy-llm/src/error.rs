@@ -29,6 +29,8 @@ pub enum ErrorKind {
     NotFound,
     /// 400, 422 and other 4xx.
     BadRequest,
+    /// 400 for a word that the endpoint calls otherwise: the next request to it uses its own.
+    OtherWord,
     ContextTooLong,
     /// The provider's filter does not let this request or its reply through.
     Refused,
@@ -91,6 +93,7 @@ impl ChatError {
             ErrorKind::Unpaid => "unpaid",
             ErrorKind::NotFound => "not-found",
             ErrorKind::BadRequest => "bad-request",
+            ErrorKind::OtherWord => "other-word",
             ErrorKind::ContextTooLong => "context-too-long",
             ErrorKind::Refused => "refused",
             ErrorKind::RateLimited => "rate-limited",
@@ -112,8 +115,11 @@ impl ChatError {
     /// The same request may succeed a little later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        use ErrorKind::{CutOff, Empty, RateLimited, ServerError, TimedOut, Unreachable, Unreadable};
-        matches!(self.kind, RateLimited | ServerError | Unreachable | TimedOut | CutOff | Unreadable | Empty)
+        use ErrorKind::{CutOff, Empty, OtherWord, RateLimited, ServerError, TimedOut, Unreachable, Unreadable};
+        matches!(
+            self.kind,
+            RateLimited | ServerError | Unreachable | TimedOut | CutOff | Unreadable | Empty | OtherWord
+        )
     }
 
     /// Every further request would fail in the same way: the stage should stop.

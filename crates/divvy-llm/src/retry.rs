@@ -1,5 +1,6 @@
 //! Tries again what may work a little later: exponential backoff with full jitter (Brooker, "Exponential Backoff And
-//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call.
+//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call. What an endpoint wants to
+//! hear in its own word is asked again at once, and is no try that the policy counts.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     client::Call,
-    error::ChatError,
+    error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
 
@@ -50,19 +51,19 @@ pub(crate) struct Retry<L> {
 impl<L: Layer> Layer for Retry<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let deadline = Instant::now() + self.deadline;
-        let mut attempt = 1;
+        let (mut attempt, mut reworded) = (1, 0);
         loop {
             let error = match self.inner.call(Job { attempt, ..job.clone() }).await {
                 Ok(call) => return Ok(call),
                 Err(error) => error,
             };
-            let late = job.until.is_some_and(|until| Instant::now() >= until);
-            if !error.is_retryable() || attempt >= self.policy.attempts || job.listener.has_heard() || late {
+            let other_word = error.kind == ErrorKind::OtherWord;
+            reworded += u32::from(other_word);
+            let (tries, late) = (attempt - reworded, job.until.is_some_and(|until| Instant::now() >= until));
+            if !error.is_retryable() || tries >= self.policy.attempts || job.listener.has_heard() || late {
                 return Err(after(error, attempt));
             }
-            // A draw from the key, not from a global generator: different calls spread out, the same one repeats.
-            let random = derive_seed(job.key.seed(), &format!("retry/{attempt}"));
-            let pause = self.policy.pause(attempt, error.retry_after, random);
+            let pause = if other_word { Duration::ZERO } else { self.pause(&job, tries, &error) };
             if Instant::now() + pause >= deadline + job.waited.so_far() {
                 return Err(too_late(error, attempt, self.deadline));
             }
@@ -72,6 +73,14 @@ impl<L: Layer> Layer for Retry<L> {
             slept.ok_or_else(ChatError::cancelled)?;
             attempt += 1;
         }
+    }
+}
+
+impl<L> Retry<L> {
+    fn pause(&self, job: &Job, tries: u32, error: &ChatError) -> Duration {
+        // A draw from the key, not from a global generator: different calls spread out, the same one repeats.
+        let random = derive_seed(job.key.seed(), &format!("retry/{tries}"));
+        self.policy.pause(tries, error.retry_after, random)
     }
 }
 

@@ -91,6 +91,8 @@ pub struct Lesson {
     pub model: String,
     /// Wanted as bearer token, else 401.
     pub api_key: Option<String>,
+    /// It refuses `max_tokens`, as OpenAI's models that think do.
+    pub own_word: bool,
     /// 0 takes any free port.
     pub port: u16,
     /// With every reply to a request for a completion.
@@ -107,6 +109,7 @@ impl Default for Lesson {
             latency: Duration::ZERO,
             model: "teacher".to_owned(),
             api_key: None,
+            own_word: false,
             port: 0,
             headers: Vec::new(),
             bureau: None,
@@ -119,6 +122,7 @@ struct Class {
     latency: Duration,
     model: String,
     api_key: Option<String>,
+    own_word: bool,
     headers: Vec<(&'static str, &'static str)>,
     bureau: Option<bureau::Desk>,
     log: Mutex<Log>,
@@ -147,6 +151,7 @@ impl Teacher {
             latency: lesson.latency,
             model: lesson.model,
             api_key: lesson.api_key,
+            own_word: lesson.own_word,
             headers: lesson.headers,
             bureau: lesson.bureau.map(bureau::Desk::new),
             log: Mutex::new(log),
@@ -273,6 +278,10 @@ impl Class {
         let wanted = self.api_key.as_ref().map(|key| format!("Bearer {key}"));
         if wanted.is_some() && asked.authorization != wanted {
             return Some(error(401, "Incorrect API key provided.", None));
+        }
+        if self.own_word && !asked.body["max_tokens"].is_null() {
+            let message = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
+            return Some(error(400, message, None));
         }
         let model = asked.body["model"].as_str().unwrap_or_default();
         (model != self.model).then(|| error(404, &format!("The model `{model}` does not exist."), None))

@@ -72,11 +72,13 @@ impl Budget {
         })
     }
 
-    /// Has everything booked that was spent, and gives back what is lent and not reserved. For the end of a command.
+    /// Has everything booked that was spent, and gives back what is lent and not reserved. For the end of a command: calls that
+    /// were given up are put on record first.
     ///
     /// # Errors
     /// When the store cannot write.
     pub async fn settle(self: &Arc<Self>) -> Result<(), ChatError> {
+        self.all_landed().await;
         if self.account.as_ref().is_some_and(|account| account.tended.load(Ordering::Relaxed)) {
             self.exchange(Amount::default(), Amount::default()).await?;
         }

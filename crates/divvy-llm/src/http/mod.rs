@@ -248,10 +248,10 @@ impl Inner {
     async fn send(&self, asked: &Asked) -> Result<Answer, ChatError> {
         let knew = self.own_word.load(Relaxed);
         match self.post(asked, knew).await {
-            // A refused request was not charged.
+            // A refused request was not charged. It is sent again by the layer that tries again, past every limit.
             Err(error) if !knew && error.kind == ErrorKind::BadRequest && error.message.contains(OWN_WORD) => {
                 self.own_word.store(true, Relaxed);
-                self.post(asked, true).await
+                Err(ChatError { kind: ErrorKind::OtherWord, ..error })
             }
             result => result,
         }

@@ -83,6 +83,17 @@ async fn what_will_not_get_better_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_said_in_another_word_is_no_try_of_the_policys_and_waits_for_nothing() {
+    let other_word = ChatError::new(ErrorKind::OtherWord, "say it otherwise");
+    let errors = [vec![other_word], vec![busy(Some(40)); 100]].concat();
+    let (result, pauses) = try_with(errors, 600).await;
+    let error = result.unwrap_err();
+    assert_eq!((pauses.len(), pauses[0]), (6, Duration::ZERO), "{pauses:?}");
+    assert!(pauses[1..].iter().all(|pause| *pause >= Duration::from_secs(40)), "{pauses:?}");
+    assert!(error.message.contains("after 7 tries"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn cancelling_ends_a_pause() {
     let inner = Failing { errors: Mutex::new(vec![busy(Some(500)); 2].into()), asked: Arc::default() };
     let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(3600), inner };

@@ -151,3 +151,15 @@ async fn whoever_is_told_that_all_endpoints_rest_is_charged_nothing() {
     let error = route.call(job(9)).await.unwrap_err();
     assert_eq!((server.asked(), error.usage), (asked, UNCHARGED), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_wants_another_word_is_not_ill() {
+    let servers = [ErrorKind::OtherWord, ErrorKind::OtherWord].map(Server::failing);
+    let route = Route::new(servers.iter().map(|server| (1, Arc::clone(server))).collect(), Rest::Brief);
+    for _ in 0..40 {
+        route.call(job(9)).await.unwrap_err();
+    }
+    assert_eq!(servers.iter().map(|server| server.asked()).sum::<usize>(), 40);
+    let standings: Vec<BreakerState> = route.endpoints().map(|(standing, ..)| standing).collect();
+    assert_eq!(standings, [BreakerState::Closed; 2]);
+}

@@ -1,18 +1,28 @@
-//! What a request that is given up, or whose reply cannot be kept, leaves in the budget: the endpoint may have worked for it,
-//! and charges what nobody hears of.
+//! What a request that is given up, or whose reply cannot be kept, leaves in the budget and in the store: the endpoint may have
+//! worked for it, and charges what nobody hears of.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
-use divvy_core::{chat::ChatRequest, cost::Prices};
-use divvy_llm::{Budget, Caps, Chat, Client, ClientConfig, Delta, Deltas, Endpoint, ErrorKind, Scripted, Step};
+use divvy_core::{
+    chat::{ChatRequest, Reply},
+    cost::Prices,
+};
+use divvy_llm::{
+    Budget, Caps, Chat, ChatError, Client, ClientConfig, Delta, Deltas, Endpoint, ErrorKind, HttpChat, RetryPolicy,
+    Scripted, Step, Transfer, call_key,
+};
 use divvy_store::Store;
+use divvy_testkit::teacher::Teacher;
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use crate::{bench, config, request};
+use crate::{bench, config, http::http, request};
 
 const PRICES: Prices =
     Prices { input: 1_000_000_000, cached_input: 1_000_000_000, output: 2_000_000_000, ..Prices::FREE };
@@ -106,4 +116,72 @@ async fn a_reply_that_cannot_be_kept_is_spent_all_the_same() {
     let (a, b) = tokio::join!(client.complete(request("a"), &cancel), client.complete(request("b"), &cancel));
     assert_eq!((a.unwrap_err().kind, b.unwrap_err().kind), (ErrorKind::Store, ErrorKind::Store));
     assert_eq!(budget.spent().0, 1, "whoever stood in line is not sent any more");
+}
+
+/// Notes when the first piece of a reply has come.
+struct Noting {
+    inner: HttpChat,
+    begun: Arc<AtomicBool>,
+}
+
+impl Chat for Noting {
+    fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas {
+        let begun = Arc::clone(&self.begun);
+        let note = move |delta: &Result<Delta, ChatError>| {
+            begun.fetch_or(matches!(delta, Ok(Delta::Text(text)) if !text.is_empty()), Relaxed);
+        };
+        self.inner.start(request, cancel).inspect(note).boxed()
+    }
+
+    fn reread(&self, raw: &[u8]) -> Option<Result<Reply, ChatError>> {
+        self.inner.reread(raw)
+    }
+}
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+/// Why a reply is given up, the settings with which it is, and what is on record then.
+const WAYS: [(bool, Option<Duration>, Duration, &str, &str); 3] = [
+    (false, Some(MINUTE), Duration::from_mins(5), "timed-out", "sent nothing for 60 s"),
+    (false, None, MINUTE, "timed-out", "did not finish its reply in 60 s"),
+    (true, None, Duration::from_mins(5), "cancelled", "interrupted"),
+];
+
+#[tokio::test]
+async fn what_had_come_of_a_reply_that_is_given_up_is_kept_and_never_taken_for_the_whole() {
+    for (interrupted, stall, attempt_timeout, outcome, why) in WAYS {
+        let teacher = Teacher::scripted([divvy_testkit::script::Step::drip("one two", 600_000)]).await.unwrap();
+        let begun = Arc::<AtomicBool>::default();
+        let model = Noting { inner: http(&teacher.url(), Transfer::Streamed), begun: Arc::clone(&begun) };
+        let budget = Budget::new(Caps::default());
+        let of = ClientConfig { stall, attempt_timeout, retry: RetryPolicy::NEVER, ..ClientConfig::new("teacher") };
+        let of = ClientConfig { budget: Arc::clone(&budget), prices: Some(PRICES), ..of };
+        let bench = bench(Arc::new(model), |_| of).await;
+        let (cancel, key) = (CancellationToken::new(), call_key(&request("a")));
+        let then = async {
+            until(|| begun.load(Relaxed)).await;
+            // From now on nothing happens, and the clock goes on to whatever is due next.
+            if interrupted { cancel.cancel() } else { tokio::time::pause() }
+        };
+        let (given_up, ()) = tokio::join!(bench.client.complete(request("a"), &cancel), then);
+        if !interrupted {
+            tokio::time::resume();
+        }
+        given_up.unwrap_err();
+        // The end of a command: nobody has waited for what became of it.
+        budget.settle().await.unwrap();
+        assert_eq!(budget.spent(), (1, MOST.0, MOST.1), "{why}");
+        let raw: Vec<String> = bench.store.raw_replies(&key).await.unwrap().into_iter().map(text).collect();
+        assert!(raw.len() == 1 && raw[0].contains("one ") && !raw[0].contains("two"), "{why}: {raw:?}");
+        let attempts = bench.store.attempts(&key).await.unwrap();
+        assert!(attempts.len() == 1 && attempts[0].message.contains(why), "{attempts:?}");
+        assert_eq!(attempts[0].outcome, outcome);
+
+        let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+        assert_eq!((call.reply.text.as_str(), teacher.asked().len()), ("You said: a", 2), "{why}");
+    }
+}
+
+fn text(raw: divvy_store::RawReply) -> String {
+    String::from_utf8(raw.bytes).unwrap()
 }

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{bench, config, request};
 
-fn http(url: &str, transfer: Transfer) -> HttpChat {
+pub(super) fn http(url: &str, transfer: Transfer) -> HttpChat {
     let config = HttpConfig { url: url.into(), model: "teacher".into(), api_key: ApiKey::None, transfer };
     HttpChat::new(config).unwrap()
 }

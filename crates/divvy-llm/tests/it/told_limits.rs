@@ -6,11 +6,11 @@ use std::{
     time::Duration,
 };
 
-use divvy_llm::{ApiKey, Endpoint, Hear, HttpChat, HttpConfig, Live, TraceHeaders, Transfer};
+use divvy_llm::{Endpoint, Hear, Live, Rates, TraceHeaders, Transfer};
 use divvy_testkit::teacher::{Lesson, Teacher};
 use tokio::time::{Instant, advance};
 
-use crate::{config, request};
+use crate::{config, http::http, request};
 
 /// As long as what it returns lives, time stands still: a paused clock goes on by itself when all tasks wait, and cannot
 /// know that one of them waits for a socket.
@@ -38,9 +38,7 @@ impl Hear for Log {
 /// One after another, and each waited for until the moment at which it is due.
 async fn sent(headers: &[(&'static str, &'static str)], due: &[Duration]) -> Vec<Duration> {
     let teacher = Teacher::start(Lesson { headers: headers.to_vec(), ..Lesson::default() }).await.unwrap();
-    let chat =
-        HttpConfig { url: teacher.url(), model: "teacher".into(), api_key: ApiKey::None, transfer: Transfer::Whole };
-    let endpoint = Endpoint::new(Arc::new(HttpChat::new(chat).unwrap()));
+    let endpoint = Endpoint::new(Arc::new(http(&teacher.url(), Transfer::Whole)));
     let live = Arc::new(Live::new(vec![endpoint], &config(|c| c)));
     let log = Arc::new(Log { start: Instant::now(), sent: Mutex::default() });
     for (count, due) in (1..).zip(due) {
@@ -106,4 +104,25 @@ async fn a_quota_that_is_used_up_is_waited_for_in_every_dialect() {
     // There is some left.
     let headers = [("x-ratelimit-remaining-tokens", "5"), ("x-ratelimit-reset-tokens", "0.8")];
     assert_eq!(sent(&headers, &[Duration::ZERO; 3]).await, [Duration::ZERO; 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_sent_again_in_the_endpoints_own_word_keeps_to_the_rate() {
+    let _hold = stop_the_clock();
+    let teacher = Teacher::start(Lesson { own_word: true, ..Lesson::default() }).await.unwrap();
+    let rates = Rates { requests: Some(2), tokens: None };
+    let endpoint = Endpoint { rates, ..Endpoint::new(Arc::new(http(&teacher.url(), Transfer::Whole))) };
+    let live = Arc::new(Live::new(vec![endpoint], &config(|c| c)));
+    let log = Arc::new(Log { start: Instant::now(), sent: Mutex::default() });
+    let ask = |text: &'static str| {
+        let (live, hears, until) = (Arc::clone(&live), Arc::clone(&log), Instant::now() + Duration::from_mins(10));
+        tokio::spawn(async move { live.ask(request(text), until, hears).await })
+    };
+    ask("a").await.unwrap().unwrap();
+    let second = ask("b");
+    go_on_to(log.start + Duration::from_mins(1)).await;
+    second.await.unwrap().unwrap();
+    // The first request took both places of its minute.
+    assert_eq!(*log.sent.lock().unwrap(), [0, 0, 60].map(Duration::from_secs));
+    assert_eq!((teacher.asked().len(), teacher.answered()), (3, 2));
 }

@@ -32,6 +32,14 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
         return Err(output::Usage("the question is empty".to_owned()).into());
     }
     let session = Session::open(place, Access::Run).await?;
+    let answer = answer(&session, &asked).await;
+    // Also without one: what was paid for is put on record.
+    session.close().await?;
+    print(&answer?)?;
+    Ok(())
+}
+
+async fn answer(session: &Session, asked: &Asked) -> anyhow::Result<String> {
     let context = &session.context;
     session.registry.ask_at_once();
     stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
@@ -49,13 +57,10 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
         .into());
     }
     let scorer = evaluate::questions(context, plan).first().map_or(ScorerKind::Exact, |first| first.scorer);
-    let question = question(&asked, scorer);
+    let question = question(asked, scorer);
     let opened = evaluate::open_arm(context, arm).await?;
     let answer = strategy::answer(context, plan, &opened, (&question, 0)).await?;
-    let text = if asked.json { serde_json::to_string_pretty(&as_json(arm, &answer))? } else { as_text(arm, &answer) };
-    print(&text)?;
-    session.close().await?;
-    Ok(())
+    Ok(if asked.json { serde_json::to_string_pretty(&as_json(arm, &answer))? } else { as_text(arm, &answer) })
 }
 
 fn choose<'a>(plan: &'a EvaluatePlan, wanted: Option<&str>) -> anyhow::Result<&'a Arm> {

@@ -5,11 +5,11 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use divvy_testkit::teacher::Lesson;
+use divvy_testkit::{script::Step, teacher::Lesson};
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{Bench, ended, interrupt},
+    bench::{Bench, ended, interrupt, wait_for},
     school::{self, CONCURRENCY, RECIPE, REQUESTS, TEST, TRAIN},
 };
 
@@ -124,6 +124,27 @@ fn ctrl_c_stops_cleanly_and_the_same_command_goes_on() {
         stopped.complains(130, &["stopping", "interrupted", "run the same command to go on"]);
     }
     finish(&bench, &heard(&bench), 2);
+}
+
+#[test]
+fn ctrl_c_keeps_what_had_come_of_the_reply_that_it_gives_up() {
+    let script = vec![Step::drip("Half an answer", 600_000)];
+    let bench = Bench::new(Lesson { script, ..school::lesson() });
+    bench.recipe(&RECIPE.replace("concurrency = 4", "concurrency = 4\nstall_seconds = 300"));
+    let mut child = bench.command(&["run", "recipe.toml"]).spawn().unwrap();
+    // By the time that all others are answered, the first word of that one has long come.
+    wait_for(&mut child, || bench.teacher.answered() == TRAIN - 1);
+    interrupt(&child);
+    ended(child).complains(130, &["stopping", "interrupted"]);
+    let spending = bench.spending();
+    assert_eq!((spending.spent.calls, spending.lost.calls), (TRAIN as i64, 0), "{spending:?}");
+    let failed = bench.done(&["calls", "--failed"]).stdout;
+    let key = failed.split_whitespace().next().unwrap();
+    let told = bench.done(&["calls", key]).stdout;
+    assert!(failed.lines().count() == 1 && told.contains("cancelled: interrupted"), "{told}");
+    assert!(told.contains("as received") && told.contains("Half ") && !told.contains("answer"), "{told}");
+    bench.done(&["run", "recipe.toml"]);
+    assert_eq!(bench.teacher.asked().len(), REQUESTS + 1);
 }
 
 /// The shell limits the size of files and has the signal ignored, so that writing fails as it does on a full disk; each run has

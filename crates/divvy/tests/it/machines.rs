@@ -16,7 +16,7 @@ use divvy_testkit::{
 use serde_json::{Value, json};
 
 use crate::{
-    bench::{Bench, Ended, calls_of_stages, ended, interrupt, wait_for},
+    bench::{Bench, Ended, calls_of_stages, ended, interrupt, stage, wait_for},
     school::{self, CONCURRENCY, RECIPE, REQUESTS, TEST},
 };
 
@@ -159,6 +159,23 @@ fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
     let asked = machines.heard();
     machines.done(&["eval", "recipe.toml"]);
     assert_eq!(machines.heard(), asked, "a finished run asks nothing");
+}
+
+/// Each begins with another question, so that their trials would be different calls.
+#[test]
+fn of_workers_that_begin_together_one_tries_a_schema() {
+    let Some(machines) = Machines::slow() else { return };
+    machines.bench.recipe(&long().replace("concurrency = 4", "concurrency = 4\nstructured = \"auto\""));
+    let begin = |shard| machines.command(&["collect", "recipe.toml", "--shard", shard]).spawn().unwrap();
+    let told = ["1/3", "2/3", "3/3"].map(begin).map(ended);
+    assert!(told.iter().all(|worker| worker.code == Some(0)), "{told:?}");
+    let finders = told.iter().filter(|worker| worker.stderr.contains("does not keep to a JSON schema")).count();
+    let asked = machines.bench.teacher.asked();
+    let trials = asked.iter().filter(|asked| !asked.body["response_format"].is_null()).count();
+    assert_eq!((finders, trials, asked.len()), (1, 1, TRAIN_ROWS + 1));
+    let calls = &stage(&machines.status(), "collect")["calls"];
+    assert_eq!((&calls["calls"], &calls["schema_trials"]), (&json!(TRAIN_ROWS + 1), &json!(1)));
+    assert_eq!(machines.count("flight"), 0);
 }
 
 #[test]

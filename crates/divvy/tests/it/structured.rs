@@ -5,8 +5,10 @@ use divvy_testkit::{
     teacher::{Asked, Lesson, Rule},
 };
 
+use serde_json::{Value, json};
+
 use crate::{
-    bench::Bench,
+    bench::{Bench, stage},
     school::{self, Manner, RECIPE, REQUESTS, TEST, TRAIN},
 };
 
@@ -44,6 +46,8 @@ fn an_endpoint_that_keeps_to_it_is_held_to_it() {
     let report = bench.json(&["report", "recipe.toml", "--json"]);
     let arm = report["arms"].as_array().unwrap().iter().find(|arm| arm["arm"] == "two-stage/teacher/big").unwrap();
     assert_eq!(arm["correct"], TEST, "{arm}");
+    let calls = &bench.stage("collect")["calls"];
+    assert_eq!((&calls["calls"], &calls["schema_trials"]), (&json!(TRAIN), &json!(0)), "it counts once");
     let second = bench.done(&["run", "recipe.toml"]);
     assert!(bench.teacher.asked().len() == REQUESTS && !second.stderr.contains("schema"), "{second:?}");
 }
@@ -64,12 +68,55 @@ fn asked_plainly_after_one_trial(bench: &Bench) {
 fn one_that_refuses_it_is_asked_plainly() {
     let message = Some("'response_format' of type 'json_schema' is not supported with this model.".to_owned());
     let script = vec![Step::Status { status: 400, retry_after: None, message }];
-    asked_plainly_after_one_trial(&Bench::new(Lesson { script, ..school::lesson() }));
+    let bench = Bench::new(Lesson { script, ..school::lesson() });
+    asked_plainly_after_one_trial(&bench);
+    bench.recipe(&recipe("auto"));
+    let calls = &bench.stage("collect")["calls"];
+    let told = [&calls["calls"], &calls["schema_trials"], &calls["failed_attempts"]["attempts"]];
+    assert_eq!(told, [&json!(TRAIN), &json!(0), &json!(1)], "the refusal is told at its stage");
 }
 
 #[test]
 fn one_that_takes_no_notice_is_asked_plainly() {
     asked_plainly_after_one_trial(&Bench::new(school::lesson()));
+}
+
+/// A second decomposer, which is a model of its own, is tried in the evaluation.
+const TWO: &str = r#"
+[models.other]
+source = "URL"
+model = "teacher"
+provider = "elsewhere"
+structured = "auto"
+price = { input = "1", output = "2" }
+"#;
+
+#[test]
+fn a_trial_in_vain_is_told_and_paid_at_its_stage() {
+    let bench = Bench::new(school::lesson());
+    let priced = recipe("auto").replace("structured", "price = { input = \"10\", output = \"100\" }\nstructured");
+    let two = priced.replace("decomposers = [\"teacher\"]", "decomposers = [\"teacher\", \"other\"]") + TWO;
+    bench.recipe(&two).done(&["run", "recipe.toml"]);
+    assert_eq!(schemas(&bench), 2);
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    let collect = &stage(&status, "collect")["calls"];
+    assert_eq!((&collect["calls"], &collect["schema_trials"]), (&json!(TRAIN + 1), &json!(1)), "{status}");
+    assert_eq!(stage(&status, "evaluate")["calls"]["schema_trials"], 1, "{status}");
+    // Whatever a model was paid, a stage has paid.
+    let sum = |values: &[Value]| {
+        let of =
+            |value: &Value| ["calls", "tokens_in", "tokens_out", "cost_nanos"].map(|of| value[of].as_u64().unwrap());
+        values.iter().map(of).fold([0; 4], |sum, of| std::array::from_fn(|at| sum[at] + of[at]))
+    };
+    let stages: Vec<Value> = status["stages"].as_array().unwrap().iter().map(|stage| stage["calls"].clone()).collect();
+    assert_eq!(sum(&stages), sum(status["calls"].as_array().unwrap()), "{status}");
+    assert_eq!(sum(&stages)[0], bench.teacher.asked().len() as u64);
+    let text = bench.done(&["status", "recipe.toml"]).stdout;
+    assert!(text.contains("13 calls, 1 of them a trial of a JSON schema: "), "{text}");
+    // Another plan knows it from this one, and has paid nothing for it.
+    bench.recipe(&two.replace("seed = 7", "seed = 8")).done(&["collect", "recipe.toml"]);
+    let collect = &bench.stage("collect")["calls"];
+    assert_eq!((&collect["calls"], &collect["schema_trials"]), (&json!(TRAIN), &json!(0)));
 }
 
 #[test]

@@ -1,12 +1,19 @@
 //! OpenAI, and Azure's OpenAI, which has a path, a header and a filter of its own.
 
+use std::sync::Arc;
+
 use divvy_core::chat::{Finish, Usage};
-use divvy_llm::{ApiKey, Chat, ErrorKind, HttpChat, HttpConfig, Transfer};
-use divvy_testkit::{script::Step, teacher::Teacher};
+use divvy_llm::{
+    ApiKey, Budget, Caps, Chat, ClientConfig, ErrorKind, HttpChat, HttpConfig, RetryPolicy, Transfer, call_key,
+};
+use divvy_testkit::{
+    script::Step,
+    teacher::{Lesson, Teacher},
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{No, Whole, are_read, are_read_streamed, are_refusals, ask, chat, other, tokens};
-use crate::request;
+use super::{No, Whole, are_read, are_read_streamed, are_refusals, chat, other, tokens};
+use crate::{bench, request};
 
 #[tokio::test]
 async fn replies_in_one_piece() {
@@ -151,23 +158,37 @@ async fn azure_has_a_path_and_a_header_of_its_own() {
     assert_eq!((asked.api_key.as_deref(), asked.authorization.as_deref()), (Some("azure-secret"), None));
 }
 
-/// OpenAI's models that think have another word for the most tokens of a reply.
+/// OpenAI's models that think have another word for the most tokens of a reply. The request in that word is a try of its own, to
+/// the budget and on record, and goes out also where nothing is tried again.
 #[tokio::test]
 async fn a_word_that_is_refused_is_replaced_and_remembered() {
-    let no = r#"{"error": {"message": "Unsupported parameter: 'max_tokens' is not supported with this model. Use
-        'max_completion_tokens' instead.", "type": "invalid_request_error", "param": "max_tokens"}}"#;
-    let teacher = Teacher::scripted([Step::raw(400, no)]).await.unwrap();
-    let chat = chat(&teacher, Transfer::Whole);
+    let teacher = Teacher::start(Lesson { own_word: true, ..Lesson::default() }).await.unwrap();
+    let budget = Budget::new(Caps { calls: Some(2), ..Caps::default() });
+    let shared = Arc::clone(&budget);
+    let never = |c| ClientConfig { budget: shared, retry: RetryPolicy::NEVER, ..c };
+    let bench = bench(Arc::new(chat(&teacher, Transfer::Whole)), never).await;
+    let mut outcomes = Vec::new();
     for text in ["a", "b"] {
-        chat.complete(request(text), CancellationToken::new()).await.unwrap();
+        let call = bench.client.complete(request(text), &CancellationToken::new()).await.unwrap();
+        let attempts = bench.store.attempts(&call.key).await.unwrap();
+        outcomes.extend(attempts.into_iter().map(|attempt| (attempt.number, attempt.outcome, attempt.http_status)));
     }
+    let (refused, ok) = ((1, "other-word".to_owned(), Some(400)), |number| (number, "ok".to_owned(), None));
+    assert_eq!(outcomes, [refused, ok(2), ok(1)]);
     let asked = teacher.asked();
     let words: Vec<_> =
         asked.iter().map(|asked| (&asked.body["max_tokens"], &asked.body["max_completion_tokens"])).collect();
     let (none, most) = (&serde_json::Value::Null, &16.into());
     assert_eq!(words, [(most, none), (none, most), (none, most)]);
-    // One that refuses both is asked twice and no more.
+    assert_eq!(budget.spent().0, 2, "what is refused is no call");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_both_words_is_asked_twice_and_no_more() {
+    let no = r#"{"error": {"message": "Unsupported parameter: 'max_completion_tokens'."}}"#;
     let stubborn = Teacher::scripted(vec![Step::raw(400, no); 9]).await.unwrap();
-    assert_eq!(ask(&stubborn, Transfer::Whole).await.unwrap_err().kind, ErrorKind::BadRequest);
-    assert_eq!(stubborn.asked().len(), 2);
+    let bench = bench(Arc::new(chat(&stubborn, Transfer::Whole)), |c| c).await;
+    let error = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap_err();
+    let attempts = bench.store.attempts(&call_key(&request("a"))).await.unwrap();
+    assert_eq!((error.kind, stubborn.asked().len(), attempts.len()), (ErrorKind::BadRequest, 2, 2));
 }

@@ -12,7 +12,12 @@ use crate::progress::thousands;
 
 /// Of a stage; nothing where nobody was asked.
 pub(super) fn lines(paid: &Paid) -> String {
-    let calls = (paid.calls > 0).then(|| format!("{:>10} calls: {}\n", thousands(paid.calls), took(paid)));
+    let trials = match paid.trials {
+        0 => String::new(),
+        1 => ", 1 of them a trial of a JSON schema".to_owned(),
+        trials => format!(", {} of them trials of a JSON schema", thousands(trials)),
+    };
+    let calls = (paid.calls > 0).then(|| format!("{:>10} calls{trials}: {}\n", thousands(paid.calls), took(paid)));
     let failed = &paid.failed;
     let failed = (failed.attempts > 0)
         .then(|| format!("{:>10} attempts that came to nothing: {}\n", thousands(failed.attempts), reported(failed)));
@@ -51,6 +56,12 @@ fn reported(sum: &AttemptSum) -> String {
         (nanos, unpriced) => format!(", {} and {} of unknown price", show_price(nanos), thousands(unpriced)),
     };
     format!("{} tokens in, {} out reported{price}", thousands(sum.tokens_in), thousands(sum.tokens_out))
+}
+
+pub(super) fn value_of_stage(paid: &Paid) -> Value {
+    let mut value = value(paid);
+    value["schema_trials"] = json!(paid.trials);
+    value
 }
 
 pub(super) fn value(paid: &Paid) -> Value {

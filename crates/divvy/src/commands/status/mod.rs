@@ -266,7 +266,7 @@ async fn stages(context: &Context, Told { counts, expected, paid, .. }: &Told) -
         let states: serde_json::Map<String, Value> =
             tally(*stage, *total, counts).into_iter().map(|(word, items)| (word, json!(items))).collect();
         stages.push(json!({
-            "stage": stage.name(), "items": total, "states": states, "calls": paid.get(stage).map(figures::value),
+            "stage": stage.name(), "items": total, "states": states, "calls": paid.get(stage).map(figures::value_of_stage),
             "per_second": pace.as_ref().map(|pace| pace.per_second), "seconds_left": pace.map(|pace| pace.seconds_left),
         }));
     }
