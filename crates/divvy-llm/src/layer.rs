@@ -37,14 +37,16 @@ pub(crate) struct Job {
     pub(crate) ends: Option<End>,
     /// Nobody waits for it after this moment.
     pub(crate) until: Option<Instant>,
+    /// Its batch was late: it is asked on its own from now on, however often. Set by the layer of batches.
+    pub(crate) online: Arc<AtomicBool>,
 }
 
 impl Job {
     pub(crate) fn new(request: ChatRequest, cancel: CancellationToken, listener: Listener) -> Self {
         let (key, json) = crate::client::key_and_json(&request);
         let (request, json) = (Arc::new(request), json.into());
-        let (waited, held) = (Waited::default(), Held::default());
-        Self { key, request, json, cancel, attempt: 1, waited, listener, held, ends: None, until: None }
+        let (waited, held, online) = (Waited::default(), Held::default(), Arc::default());
+        Self { key, request, json, cancel, attempt: 1, waited, listener, held, ends: None, until: None, online }
     }
 
     /// Stands in a line until its turn, or until nothing would be sent any more.

@@ -80,7 +80,7 @@ impl Batches {
         let Some(first) = waiters.first() else { return };
         let late = self.is_late(open);
         let error = match status {
-            "failed" => refused(open, faults),
+            "failed" => self.reworded(&first.job, refused(open, faults)),
             _ if late && self.settings.online_at_deadline => return board::answer(waiters, Ok(Answer::Online)),
             "cancelled" | "canceled" if !late => cancelled_there(open),
             _ => unanswered(open, status),

@@ -14,7 +14,7 @@ mod rows;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -288,6 +288,11 @@ impl Batches {
         keys.iter().for_each(|key| self.board.answer(key, Err(error.clone())));
     }
 
+    /// A row that its endpoint wants to hear in its own word is handed in once more.
+    fn reworded(&self, job: &Job, error: ChatError) -> ChatError {
+        if job.attempt == 1 { self.api.reworded(error) } else { error }
+    }
+
     fn event(&self, intent: &str, state: BatchState) -> BatchEvent {
         BatchEvent::new(intent, state, self.clock.now_ms())
     }
@@ -341,13 +346,14 @@ impl<L: Layer> InBatches<L> {
 
 impl<L: Layer> Layer for InBatches<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        if let Some(batches) = &self.batches {
+        if let Some(batches) = self.batches.as_ref().filter(|_| !job.online.load(Relaxed)) {
             let start = Instant::now();
             let answer = self.ask(batches, &job).await;
             job.waited.since(start);
             if let Answer::Call(call) = answer? {
                 return Ok(call);
             }
+            job.online.store(true, Relaxed);
         }
         self.inner.call(job).await
     }

@@ -18,7 +18,7 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{HttpChat, Inner, batch_lines, refusal, wire};
+use super::{HttpChat, Inner, batch_lines, refusal};
 use crate::error::{ChatError, ErrorKind};
 
 /// For one small request and its reply.
@@ -140,7 +140,7 @@ impl HttpBatches {
 
     /// One request as a line of the file.
     pub(crate) fn line(&self, key: &Digest, request: &ChatRequest) -> Bytes {
-        let (path, body) = (self.path(), wire::body(request, self.model(), false));
+        let (path, body) = (self.path(), self.inner.written(request, self.model(), false));
         let head = format!(r#"{{"custom_id":"{}","method":"POST","url":"{path}","body":"#, key.hex());
         [head.as_bytes(), &body, b"}\n"].concat().into()
     }
@@ -226,6 +226,11 @@ impl HttpBatches {
     /// A line of a file that came down, as the reply that it stands for.
     pub(crate) fn read(&self, line: &[u8]) -> Result<Reply, ChatError> {
         batch_lines::read(line, &self.inner.place)
+    }
+
+    /// Of a row or a batch that was refused: one that is told our word and wants its own hears that from now on.
+    pub(crate) fn reworded(&self, error: ChatError) -> ChatError {
+        self.inner.reworded(error)
     }
 
     fn url(&self, path: &str, query: &str) -> String {

@@ -247,23 +247,30 @@ impl Inner {
     /// Sends; returns when the head of a 200 is there, or with the error that the endpoint told.
     async fn send(&self, asked: &Asked) -> Result<Answer, ChatError> {
         let knew = self.own_word.load(Relaxed);
-        match self.post(asked, knew).await {
-            // A refused request was not charged. It is sent again by the layer that tries again, past every limit.
-            Err(error) if !knew && error.kind == ErrorKind::BadRequest && error.message.contains(OWN_WORD) => {
-                self.own_word.store(true, Relaxed);
-                Err(ChatError { kind: ErrorKind::OtherWord, ..error })
-            }
-            result => result,
-        }
+        let answer = self.post(asked).await;
+        answer.map_err(|error| if knew { error } else { self.reworded(error) })
     }
 
-    async fn post(&self, asked: &Asked, own_word: bool) -> Result<Answer, ChatError> {
-        let (model, stream) = (&self.place.model, self.transfer == Transfer::Streamed);
-        let body = if own_word {
-            wire::body_in(Words::MaxCompletionTokens, &asked.request, model, stream)
-        } else {
-            wire::body(&asked.request, model, stream)
-        };
+    /// A request as the endpoint wants it written, as far as that is known.
+    fn written(&self, request: &ChatRequest, model: &str, stream: bool) -> Vec<u8> {
+        if self.own_word.load(Relaxed) {
+            return wire::body_in(Words::MaxCompletionTokens, request, model, stream);
+        }
+        wire::body(request, model, stream)
+    }
+
+    /// A refused request was not charged. It is sent again by the layer that tries again, past every limit.
+    fn reworded(&self, error: ChatError) -> ChatError {
+        let refused = matches!(error.kind, ErrorKind::BadRequest | ErrorKind::BatchFailed);
+        if !refused || !error.message.contains(OWN_WORD) {
+            return error;
+        }
+        self.own_word.store(true, Relaxed);
+        ChatError { kind: ErrorKind::OtherWord, ..error }
+    }
+
+    async fn post(&self, asked: &Asked) -> Result<Answer, ChatError> {
+        let body = self.written(&asked.request, &self.place.model, self.transfer == Transfer::Streamed);
         let mut headers = self.headers.clone();
         asked.trace.iter().for_each(|trace| with_trace(&mut headers, trace));
         let answer = self.exchange(headers, body).await.map_err(|error| self.place.unreachable(&*error))?;

@@ -1,6 +1,9 @@
 //! Batches and their limits: rows, bytes and tokens of a file, money, time.
 
-use divvy_testkit::teacher::{Bureau, Door, Fate, Mishap};
+use divvy_testkit::{
+    script::Step,
+    teacher::{Bureau, Door, Fate, Lesson, Mishap},
+};
 
 use crate::{
     bench::Bench,
@@ -50,6 +53,17 @@ fn at_the_deadline_the_rest_is_asked_online() {
     assert!(ended.stderr.contains("is not back at its deadline and is cancelled"), "{}", ended.stderr);
 }
 
+/// A row that is asked online and has to be asked again is in no further batch.
+#[test]
+fn what_is_asked_online_after_its_deadline_stays_online() {
+    let bureau = Bureau { fates: vec![Fate::Hold { answered: 5 }], ..Bureau::default() };
+    let script = vec![Step::status(503); 3];
+    let bench = Bench::new(Lesson { script, ..self::bureau(bureau) });
+    bench.recipe(&in_batches(", deadline_hours = 0.0002")).done(&["collect", "recipe.toml"]);
+    assert_eq!((bench.batches(), bench.committed().len()), (vec![TRAIN], TRAIN));
+    assert_eq!(bench.teacher.asked().len(), TRAIN - 5 + 3);
+}
+
 /// It may answer them all, and charges for what it answers.
 #[test]
 fn rows_of_a_batch_that_is_not_cancelled_are_asked_nowhere_else() {
@@ -71,7 +85,8 @@ fn a_row_that_no_queue_has_room_for_fails_alone() {
     let refuse = |message: &str| Fate::Refuse { code: "token_limit_exceeded".to_owned(), message: message.to_owned() };
     let fates = vec![refuse("Too many tokens wait."); 16];
     let bench = Bench::new(bureau(Bureau { fates, ..Bureau::default() }));
-    let alone = in_batches(", rows = 1, at_once = 1").replace("poll_seconds = 0.01", "poll_seconds = 0.0001");
+    let hurried = "poll_seconds = 0.0001, gather_seconds = 0.001";
+    let alone = in_batches(", rows = 1, at_once = 1").replace("poll_seconds = 0.01, gather_seconds = 0.5", hurried);
     bench.recipe(&alone).done(&["collect", "recipe.toml"]);
     let failed = bench.attempts().into_iter().find(|(outcome, _)| outcome == "bad-request");
     assert_eq!((failed, bench.committed().len()), (Some(("bad-request".to_owned(), 1)), TRAIN - 1));

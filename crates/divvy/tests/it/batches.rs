@@ -56,6 +56,29 @@ fn rows_that_expire_are_handed_in_again_and_those_that_came_are_kept() {
     assert!(bench.attempts().contains(&("ok".to_owned(), TRAIN as u64)), "{:?}", bench.attempts());
 }
 
+/// Whether it says so of each row or of the file, the next file says it in the endpoint's word.
+#[test]
+fn an_endpoint_that_calls_the_limit_otherwise_is_told_in_its_own_word() {
+    const WANTS: &str = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
+    let row = |_: &divvy_testkit::teacher::Asked, batch: usize| match batch {
+        1 => RowFate::Status(400, WANTS.to_owned()),
+        _ => RowFate::Answered,
+    };
+    let of_rows = Bureau { row: Box::new(row), ..Bureau::default() };
+    let refused = Fate::Refuse { code: "invalid_request".to_owned(), message: WANTS.to_owned() };
+    for bureau_ in [of_rows, Bureau { fates: vec![refused], ..Bureau::default() }] {
+        let bench = Bench::new(bureau(bureau_));
+        bench.recipe(&in_batches("")).done(&["collect", "recipe.toml"]);
+        assert_eq!((bench.batches(), bench.committed().len()), (vec![TRAIN, TRAIN], TRAIN));
+        let handed_in = bench.teacher.handed_in();
+        let words = |batch: usize| {
+            let all = handed_in[batch].asked.iter();
+            all.map(|asked| ["max_tokens", "max_completion_tokens"].map(|word| !asked.body[word].is_null()))
+        };
+        assert!(words(0).all(|says| says == [true, false]) && words(1).all(|says| says == [false, true]));
+    }
+}
+
 #[test]
 fn each_row_is_treated_like_a_request_of_its_own() {
     let row = |number: usize| number;
