@@ -12,8 +12,8 @@ pub enum StoreError {
     #[error("no store at {path}; a run creates it, or check the path", path = path.display())]
     Missing { path: PathBuf },
     #[error(
-        "the disk is full or a quota is reached while writing {path} ({detail}); free some space and run the same \
-         command again: everything committed so far is kept", path = path.display()
+        "the disk takes no more while writing {path} ({detail}): it is full, or a quota or a limit on files is reached; free some \
+         space and run the same command again: everything committed so far is kept", path = path.display()
     )]
     DiskFull { path: PathBuf, detail: String },
     #[error(
@@ -52,13 +52,17 @@ impl StoreError {
         matches!(self, Self::DiskFull { .. })
     }
 
-    /// Sorts a database error by SQLite's primary result code (<https://sqlite.org/rescode.html>).
+    /// Sorts a database error by SQLite's result code (<https://sqlite.org/rescode.html>).
     pub(crate) fn from_sql(path: &Path, action: &'static str, error: &sqlx::Error) -> Self {
         let (path, detail) = (path.to_owned(), error.to_string());
         if matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }) {
             return Self::Corrupt { path, detail };
         }
-        match primary_code(error) {
+        let code = code(error);
+        if code == Some(SQLITE_IOERR_WRITE) {
+            return Self::DiskFull { path, detail };
+        }
+        match code.map(|code| code & 0xff) {
             Some(SQLITE_BUSY) => Self::Busy { path },
             Some(SQLITE_FULL) => Self::DiskFull { path, detail },
             Some(SQLITE_IOERR | SQLITE_CANTOPEN | SQLITE_READONLY | SQLITE_PERM) => Self::Io { path, action, detail },
@@ -90,13 +94,14 @@ const SQLITE_PERM: i32 = 3;
 const SQLITE_BUSY: i32 = 5;
 const SQLITE_READONLY: i32 = 8;
 const SQLITE_IOERR: i32 = 10;
+/// What SQLite makes of any error of `write` but a full disk: of a quota and of a limit on the size of files, too.
+const SQLITE_IOERR_WRITE: i32 = 778;
 const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_FULL: i32 = 13;
 const SQLITE_CANTOPEN: i32 = 14;
 const SQLITE_NOTADB: i32 = 26;
 
-/// The low byte of SQLite's extended result code.
-fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+/// SQLite's extended result code; its low byte is the primary one.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
 }

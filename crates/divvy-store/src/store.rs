@@ -31,7 +31,7 @@ const QUEUE: usize = 4096;
 const READERS: usize = 4;
 const STATEMENTS: usize = 400;
 /// How long SQLite itself waits for a lock, for example while another process copies the file.
-const BUSY: Duration = Duration::from_secs(10);
+const BUSY: Duration = if cfg!(test) { Duration::from_millis(40) } else { Duration::from_secs(10) };
 
 /// The store; a clone is another handle to the same one. Writes of a dropped caller are still committed.
 #[derive(Clone, Debug)]

@@ -17,3 +17,33 @@ async fn the_writing_connection_syncs_every_commit() {
     assert_eq!(told, (full, "wal".to_owned(), 1));
     store.close().await.unwrap();
 }
+
+async fn somebody_else(path: &Path) -> SqliteConnection {
+    let mut other = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    other
+}
+
+fn a_write(text: &str) -> Vec<Statement> {
+    vec![Statement::new("INSERT INTO word (text) SELECT ?").text(text)]
+}
+
+/// For longer than SQLite itself waits, and then for longer than we do.
+#[tokio::test]
+async fn a_database_that_another_program_holds_is_waited_for_many_times_and_not_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let mut other = somebody_else(&path).await;
+    let (written, ()) = tokio::join!(store.write(a_write("x")), async {
+        tokio::time::sleep(4 * BUSY).await;
+        sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    });
+    written.unwrap();
+    let other = somebody_else(&path).await;
+    let error = store.write(a_write("y")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Busy { .. }), "{error}");
+    assert!(error.to_string().contains("another program holds"), "{error}");
+    drop(other);
+    store.close().await.unwrap();
+}
