@@ -4,7 +4,7 @@
 //! then, so that trials are noted at their stage. Of workers that share a store one tries, and the others wait for it.
 
 use divvy_core::{
-    chat::{Message, Sampling},
+    chat::{Finish, Message, Sampling},
     digest::Digest,
     model::ModelId,
     prompts::decompose::{self, Style},
@@ -93,6 +93,8 @@ async fn try_it(
     let trial = send(context, ready, request).await;
     note_trial(context, stage, &ready.id, &trial).await?;
     let keeps_schema = match trial {
+        // Its filter spoke, not the model.
+        Ok(call) if matches!(call.reply.finish, Finish::Other(_)) => return Ok(context.plan.style(name)),
         Ok(call) => decompose::keeps_format(&call.reply.text, &call.reply.finish),
         Err(error) if error.refuses_format() => false,
         Err(error) if error.is_cancelled() => return Err(FlowError::Interrupted),
@@ -102,9 +104,12 @@ async fn try_it(
         Err(_) => return Ok(context.plan.style(name)),
     };
     remember(context, &ready.id, keeps_schema).await?;
-    let does = if keeps_schema { "keeps" } else { "does not keep" };
-    let name = context.resolve(name);
-    context.progress.note(&format!("`{name}` {does} to a JSON schema; the store remembers it"));
+    let (does, hint) = match keeps_schema {
+        true => ("keeps", ""),
+        false => ("does not keep", " (structured = \"on\" asks for one all the same)"),
+    };
+    let called = context.resolve(name);
+    context.progress.note(&format!("`{called}` {does} to a JSON schema; the store remembers it{hint}"));
     style(context, name, &ready.id).await
 }
 
