@@ -28,7 +28,7 @@ use crate::{
     rate::{LONGEST_HOLD, Rate, Rates},
     retry::{Retry, RetryPolicy},
     route::{Rest, Route},
-    single_flight::SingleFlight,
+    single_flight::{Flights, SingleFlight},
 };
 
 /// A finished call, on record.
@@ -85,6 +85,8 @@ pub struct ClientConfig {
     pub batch_prices: Option<Prices>,
     /// May be shared with other clients.
     pub budget: Arc<Budget>,
+    /// May be shared with other clients on the same store.
+    pub flights: Flights,
     pub clock: Clock,
 }
 
@@ -103,6 +105,7 @@ impl ClientConfig {
             prices: None,
             batch_prices: None,
             budget: Arc::default(),
+            flights: Flights::default(),
             clock: Clock::system(),
         }
     }
@@ -151,7 +154,7 @@ impl Client {
             inner: InBatches { batches, inner: route },
         };
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
-        let single_flight = SingleFlight::new(store.clone(), retry);
+        let single_flight = SingleFlight::new(store.clone(), config.flights, retry);
         Self { stack: Cache { store, inner: single_flight } }
     }
 

@@ -47,3 +47,4 @@ pub use recorded::Recorded;
 pub use retry::RetryPolicy;
 pub use route::BreakerState;
 pub use scripted::{Scripted, Step};
+pub use single_flight::Flights;

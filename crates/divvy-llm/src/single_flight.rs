@@ -4,7 +4,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use divvy_core::digest::Digest;
@@ -20,7 +21,22 @@ use crate::{
 };
 
 type Outcome = Option<Result<Call, ChatError>>;
-type Flights = Arc<Mutex<HashMap<Digest, Flight>>>;
+
+/// What is in flight, by key: of several clients on one store where they share it, since two names in a recipe may mean one model.
+#[derive(Clone, Default)]
+pub struct Flights(Arc<Mutex<HashMap<Digest, Flight>>>);
+
+impl Flights {
+    fn list(&self) -> MutexGuard<'_, HashMap<Digest, Flight>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Flights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Flights").field(&self.list().len()).finish()
+    }
+}
 
 struct Flight {
     outcome: watch::Receiver<Outcome>,
@@ -35,13 +51,13 @@ pub(crate) struct SingleFlight<L> {
 }
 
 impl<L: Layer> SingleFlight<L> {
-    pub(crate) fn new(store: Store, inner: L) -> Self {
-        Self { store, flights: Flights::default(), inner: Arc::new(inner) }
+    pub(crate) fn new(store: Store, flights: Flights, inner: L) -> Self {
+        Self { store, flights, inner: Arc::new(inner) }
     }
 
     /// Joins the flight of this key, or starts one. `true`: it was in flight already.
     fn board(&self, job: &Job) -> (watch::Receiver<Outcome>, Seat, bool) {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.flights.list();
         let flight = flights.entry(job.key.clone()).or_insert_with(|| self.take_off(job));
         let shared = flight.waiting > 0;
         flight.waiting += 1;
@@ -90,7 +106,7 @@ struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut flights = self.flights.list();
         if let Some(flight) = flights.get_mut(&self.key) {
             flight.waiting -= 1;
             if flight.waiting == 0 {

@@ -24,8 +24,8 @@ use divvy_flow::{
     train::Artefact,
 };
 use divvy_llm::{
-    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Clock, Endpoint, HttpChat, HttpConfig, Live, Rates, RetryPolicy,
-    Transfer,
+    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Clock, Endpoint, Flights, HttpChat, HttpConfig, Live, Rates,
+    RetryPolicy, Transfer,
 };
 use divvy_serve::menu::Voice;
 use divvy_store::{Store, StoreError};
@@ -73,6 +73,7 @@ pub(crate) struct Registry {
     clients: Mutex<HashMap<String, Ready>>,
     voices: Mutex<HashMap<String, Voice>>,
     batching: Batching,
+    flights: Flights,
 }
 
 impl Registry {
@@ -92,6 +93,7 @@ impl Registry {
             clients: Mutex::default(),
             voices: Mutex::default(),
             batching: Batching::new(progress),
+            flights: Flights::default(),
         }
     }
 
@@ -219,6 +221,7 @@ impl Registry {
         config.prices = price.map(Prices::parse).transpose().map_err(|error| format!("price: {error}"))?;
         config.batch_prices = price.map(Prices::parse_batch).transpose().map_err(|error| format!("price: {error}"))?;
         config.budget = Arc::clone(&self.budget);
+        config.flights = self.flights.clone();
         config.clock = Clock::starting_at(crate::clock::now_ms());
         config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
         config.stall = model.recipe.stall_seconds.map(Duration::from_secs);

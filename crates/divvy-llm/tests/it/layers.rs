@@ -5,7 +5,7 @@ use divvy_core::{
     cost::Prices,
     model::ModelId,
 };
-use divvy_llm::{Budget, Caps, Chat, Client, Endpoint, ErrorKind, Recorded, Scripted, Step, call_key};
+use divvy_llm::{Budget, Caps, Chat, Client, ClientConfig, Endpoint, ErrorKind, Recorded, Scripted, Step, call_key};
 use tokio_util::sync::CancellationToken;
 
 use crate::{bench, config, request};
@@ -86,6 +86,19 @@ async fn a_hundred_identical_requests_are_one_call() {
     assert!(calls.iter().all(|call| call.reply.text == "once"));
     assert_eq!(calls.iter().filter(|call| !call.from_cache).count(), 1, "only one has paid");
     assert_eq!(model.asked().len(), 1);
+}
+
+/// As two names in a recipe that mean one model.
+#[tokio::test]
+async fn clients_that_share_their_flights_send_a_request_once() {
+    let model = Arc::new(Scripted::rule(|_| Step::After(Duration::from_millis(50), "once".into())));
+    let flights = divvy_llm::Flights::default();
+    let of = |c| ClientConfig { flights: flights.clone(), ..c };
+    let (bench, cancel) = (bench(model.clone(), of).await, CancellationToken::new());
+    let other = Client::new(vec![Endpoint::new(model.clone())], bench.store.clone(), config(of));
+    let (one, two) =
+        tokio::join!(bench.client.complete(request("same"), &cancel), other.complete(request("same"), &cancel));
+    assert_eq!((one.unwrap().from_cache, two.unwrap().from_cache, model.asked().len()), (false, true, 1));
 }
 
 #[tokio::test]
@@ -253,7 +266,7 @@ async fn a_machine_is_paid_for_the_time_it_works() {
     let model = Arc::new(Scripted::rule(|_| Step::After(Duration::from_secs(2), "x".into())));
     let budget = Budget::new(Caps { price_nanos: Some(5_000_000), ..Caps::default() });
     let shared = budget.clone();
-    let bench = bench(model, |c| divvy_llm::ClientConfig { budget: shared, prices: Some(by_the_hour()), ..c }).await;
+    let bench = bench(model, |c| ClientConfig { budget: shared, prices: Some(by_the_hour()), ..c }).await;
     let cancel = CancellationToken::new();
     for text in ["a", "b"] {
         let call = bench.client.complete(request(text), &cancel).await.unwrap();
@@ -277,7 +290,7 @@ async fn a_machines_time_is_kept_unless_tokens_are_paid_for() {
     let by_token = Prices { input: 1_000_000, ..Prices::FREE };
     let cases = [(true, None, Some(3_000_000)), (false, None, None), (true, Some(by_token), None)];
     for (timed, prices, kept) in cases {
-        let bench = bench(slow(), |c| divvy_llm::ClientConfig { timed, prices, ..c }).await;
+        let bench = bench(slow(), |c| ClientConfig { timed, prices, ..c }).await;
         bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
         assert_eq!(worked(&bench, "a").await, kept, "{timed} {prices:?}");
     }
@@ -302,7 +315,7 @@ impl Chat for InTurn {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_that_knows_how_long_it_worked_is_believed() {
-    let bench = bench(Arc::new(InTurn), |c| divvy_llm::ClientConfig { prices: Some(by_the_hour()), ..c }).await;
+    let bench = bench(Arc::new(InTurn), |c| ClientConfig { prices: Some(by_the_hour()), ..c }).await;
     let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
     assert_eq!((worked(&bench, "a").await, call.price_nanos), (Some(40_000), Some(40_000)));
     assert!(call.latency_ms >= 5_000, "whoever waited, waited for all of it: {}", call.latency_ms);
@@ -369,7 +382,7 @@ async fn the_raw_reply_is_on_disk_before_it_is_parsed() {
 #[tokio::test(start_paused = true)]
 async fn no_call_begins_after_the_budget_of_time() {
     let budget = Budget::new(Caps { time: Some(Duration::from_mins(3)), ..Caps::default() });
-    let bench = bench(echo(), |c| divvy_llm::ClientConfig { budget, ..c }).await;
+    let bench = bench(echo(), |c| ClientConfig { budget, ..c }).await;
     let cancel = CancellationToken::new();
     bench.client.complete(request("a"), &cancel).await.unwrap();
     tokio::time::sleep(Duration::from_mins(3)).await;
@@ -381,7 +394,7 @@ async fn no_call_begins_after_the_budget_of_time() {
 #[tokio::test(start_paused = true)]
 async fn a_reply_that_stands_still_is_given_up_and_asked_for_again() {
     let model = Arc::new(Scripted::steps([Step::Hang, Step::Say("there".into())]));
-    let bench = bench(model, |c| divvy_llm::ClientConfig { stall: Some(Duration::from_secs(20)), ..c }).await;
+    let bench = bench(model, |c| ClientConfig { stall: Some(Duration::from_secs(20)), ..c }).await;
     let start = tokio::time::Instant::now();
     let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
     assert!(call.reply.text == "there" && start.elapsed() < Duration::from_secs(30));
