@@ -11,11 +11,12 @@ use sqlx::{
 use super::{address::SCHEMA, line::Server};
 use crate::error::StoreError;
 
-const STEPS: [(i64, &str, &str); 4] = [
+const STEPS: [(i64, &str, &str); 5] = [
     (1, "init", include_str!("../../migrations-postgres/0001_init.sql")),
     (2, "worked", include_str!("../../migrations-postgres/0002_worked.sql")),
     (3, "latency of reply", include_str!("../../migrations-postgres/0003_latency_of_reply.sql")),
     (4, "price of try", include_str!("../../migrations-postgres/0004_price_of_try.sql")),
+    (6, "outstanding", include_str!("../../migrations-postgres/0006_outstanding.sql")),
 ];
 
 fn migrator() -> Migrator {
