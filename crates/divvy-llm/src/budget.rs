@@ -15,13 +15,14 @@ use std::{
 };
 
 use divvy_core::{cost::show_dollars, digest::Digest};
-use divvy_store::{Amount, PostgresStore, Purse, Spending};
+use divvy_store::{Amount, Departure, PostgresStore, Purse, Spending};
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
 };
 
-use self::account::{Account, Answer};
+pub(crate) use self::account::Account;
+use self::account::Answer;
 use crate::error::{ChatError, ErrorKind};
 
 /// At the end of a command, what is still in flight is waited for so long: it was given up, and takes a commit or two.
@@ -57,6 +58,8 @@ struct Books {
     lent: Amount,
     /// Of what is settled, what the common account knows.
     booked: Amount,
+    /// What was lent went back while this worker stood still: nothing fits before more is borrowed.
+    closed: bool,
 }
 
 /// What may be spent, and what was.
@@ -102,8 +105,7 @@ impl Budget {
     /// Caps on what all workers of a plan spend, whenever they run; the time is each command's own.
     #[must_use]
     pub fn common(caps: Caps, store: PostgresStore, plan: Digest) -> Arc<Self> {
-        let counts = caps != Caps { time: caps.time, ..Caps::default() };
-        Arc::new(Self { caps, account: counts.then(|| Account::new(store, plan)), ..Self::default() })
+        Arc::new(Self { caps, account: Some(Account::new(store, plan)), ..Self::default() })
     }
 
     /// Calls, tokens and nano-dollars that this command has spent so far, calls in flight not included.
@@ -118,13 +120,11 @@ impl Budget {
     /// # Errors
     /// When the common account cannot be read.
     pub async fn spent_for_plan(&self) -> Result<(u64, u64, i64), ChatError> {
-        let before = match &self.account {
+        let Spending { spent, lost } = match &self.account {
             Some(account) => account.spending().await?,
-            None => self.before,
+            None => Spending { spent: self.before.spent.plus(self.books().settled), ..self.before },
         };
-        let books = self.books();
-        let own = books.settled.minus(books.booked);
-        Ok(counts(own.plus(before.spent).plus(before.lost)))
+        Ok(counts(spent.plus(lost)))
     }
 
     /// When its time is used up.
@@ -214,7 +214,7 @@ impl Budget {
             return within(total.plus(self.before.spent).plus(self.before.lost), caps);
         }
         let lent = books.lent.columns();
-        within(total.minus(books.booked), std::array::from_fn(|at| caps[at].map(|_| lent[at])))
+        !books.closed && within(total.minus(books.booked), std::array::from_fn(|at| caps[at].map(|_| lent[at])))
     }
 
     fn exhausted(&self, spent: Amount, lost: Amount) -> ChatError {
@@ -270,16 +270,39 @@ impl Held {
     fn is_out(&self) -> bool {
         self.0.out.load(Relaxed)
     }
+
+    /// The most that it may cost.
+    pub(crate) fn cost(&self) -> Amount {
+        self.0.cost
+    }
 }
 
 impl Budget {
-    /// The try goes out now: if nobody lives to hear what comes of it, it counts as lost.
-    pub(crate) fn goes_out(&self, held: &Held) {
+    /// The account that workers have in common.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// The try goes out now: if nobody lives to hear what comes of it, it counts as lost. `false`: a reply to its request is
+    /// there that nobody has read, which only a common account looks for.
+    pub(crate) async fn goes_out(&self, key: &Digest, held: &Held, unless_replied: bool) -> Result<bool, ChatError> {
+        if let Some(account) = &self.account {
+            // On the heap: a trip over the network is large, and most stores never make one.
+            match Box::pin(account.go_out(key, held.cost(), unless_replied)).await? {
+                Departure::Out => {}
+                Departure::Replied => return Ok(false),
+                Departure::Unlent => {
+                    self.books().closed = true;
+                    return Err(ChatError::new(ErrorKind::Unlent, "what was lent for it went back meanwhile"));
+                }
+            }
+        }
         if !held.0.out.swap(true, Relaxed) {
             let mut books = self.books();
             books.out = books.out.plus(held.0.cost);
             self.write_down(&books);
         }
+        Ok(true)
     }
 
     fn write_down(&self, books: &Books) {

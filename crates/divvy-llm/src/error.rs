@@ -53,6 +53,9 @@ pub enum ErrorKind {
     Cancelled,
     /// Cancelled while it stood in line: the endpoint never heard of it.
     Unsent,
+    /// What it was to be paid from was lent to another worker while this one stood still: it borrows anew. Nobody but the budget
+    /// sees it.
+    Unlent,
     /// The store cannot keep the reply.
     Store,
     /// A batch was refused or stopped as a whole.
@@ -103,7 +106,7 @@ impl ChatError {
             ErrorKind::CutOff => "cut-off",
             ErrorKind::Unreadable => "unreadable",
             ErrorKind::Empty => "empty-completion",
-            ErrorKind::BudgetExhausted => "budget",
+            ErrorKind::BudgetExhausted | ErrorKind::Unlent => "budget",
             ErrorKind::Untrusted => "untrusted-certificate",
             ErrorKind::Cancelled | ErrorKind::Unsent => "cancelled",
             ErrorKind::Store => "store",

@@ -6,12 +6,15 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use divvy_core::{chat::Usage, cost::Prices, model::ModelId};
-use divvy_store::{AttemptRecord, CallRecord, RawReply, Store};
+use divvy_store::{Amount, AttemptRecord, CallRecord, RawReply, Store};
 use tokio::time::Instant;
 
 use crate::{
     attempt::{Attempt, Keep, Received},
-    budget::Budget,
+    budget::{
+        Budget,
+        spend::{of_failure, of_reply},
+    },
     chat::Told,
     client::{Call, ClientConfig},
     clock::Clock,
@@ -42,14 +45,15 @@ impl Layer for Ledger {
     }
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        if let Some(call) = self.kept(&job).await? {
-            return Ok(call);
+        // On a server one trip says that the try goes out, or that a reply is there to be read.
+        let on_server = !self.local && self.budget.account().is_some();
+        if !(on_server && self.goes_out(&job, job.attempt == 1).await?) {
+            if let Some(call) = self.kept(&job).await? {
+                return Ok(call);
+            }
+            self.goes_out(&job, false).await?;
         }
-        self.budget.check_time()?;
         let started_ms = self.clock.now_ms();
-        if !self.local {
-            self.budget.goes_out(&job.held);
-        }
         let outcome = self.attempt.run(&job, self).await;
         self.settle(&job, outcome, started_ms).await
     }
@@ -90,6 +94,12 @@ impl Ledger {
         }
     }
 
+    async fn goes_out(&self, job: &Job, unless_replied: bool) -> Result<bool, ChatError> {
+        self.budget.check_time()?;
+        // Nobody charges for what runs here.
+        if self.local { Ok(true) } else { self.budget.goes_out(&job.key, &job.held, unless_replied).await }
+    }
+
     /// A reply that was kept and not read, if it can be read now.
     pub(crate) async fn kept(&self, job: &Job) -> Result<Option<Call>, ChatError> {
         if job.attempt > 1 {
@@ -101,10 +111,14 @@ impl Ledger {
                 let unknown = (self.clock.now_ms(), 0);
                 let times = raw.latency_ms.map_or(unknown, |latency_ms| (raw.received_ms - latency_ms, latency_ms));
                 let call = self.record(job, received, raw.endpoint, times);
-                // On the heap, as it is rare: every request holds room for what it may wait for.
-                Box::pin(self.store.record_call(call.clone())).await?;
                 // A row of a batch that came while nobody asked for it is paid for, and was never counted.
                 let counted = !in_batch(call.endpoint.as_deref());
+                let cost = if counted { Amount::default() } else { self.cost(job, &call) };
+                // On the heap, as it is rare: every request holds room for what it may wait for.
+                match self.budget.account() {
+                    Some(account) => Box::pin(account.book(&job.key, cost, Some(&call), None)).await?,
+                    None => Box::pin(self.store.record_call(call.clone())).await?,
+                }
                 return Ok(Some(paid(call, counted)));
             }
         }
@@ -123,16 +137,34 @@ impl Ledger {
             Ok(received) => {
                 let attempt = of_attempt(job, None, received.reply.usage, started_ms, latency_ms);
                 let call = self.record(job, received, self.attempt.endpoint.clone(), (started_ms, latency_ms));
-                self.store.record_call_with_attempt(&call, &attempt).await?;
+                match self.budget.account() {
+                    Some(account) => {
+                        let cost = self.cost(job, &call);
+                        Box::pin(account.book(&job.key, cost, Some(&call), Some(&attempt))).await?;
+                    }
+                    None => self.store.record_call_with_attempt(&call, &attempt).await?,
+                }
                 Ok(paid(call, false))
             }
             Err(error) => {
                 let attempt = of_attempt(job, Some(&error), error.usage, started_ms, latency_ms);
                 let attempt = AttemptRecord { price_nanos: self.lost(&error.usage), ..attempt };
-                self.store.record_attempt(&attempt).await?;
+                match self.budget.account() {
+                    Some(account) => {
+                        let prices = self.prices_at(self.attempt.endpoint.as_deref());
+                        let cost = of_failure(&error, prices, job.held.cost());
+                        Box::pin(account.book(&job.key, cost, None, Some(&attempt))).await?;
+                    }
+                    None => self.store.record_attempt(&attempt).await?,
+                }
                 Err(error)
             }
         }
+    }
+
+    /// As the layer of the budget settles it.
+    fn cost(&self, job: &Job, call: &CallRecord) -> Amount {
+        of_reply(&call.reply.usage, call.price_nanos, job.held.cost())
     }
 
     fn record(

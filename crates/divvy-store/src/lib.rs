@@ -39,7 +39,7 @@ pub use purse::Purse;
 pub use recipes::KeptRecipe;
 pub use rows::{
     Amount, ArtefactRow, AttemptRecord, AttemptSum, AttemptTotal, BatchEvent, BatchRow, BatchState, Borrowed,
-    CallFilter, CallRecord, CallTotal, CallUsage, Claims, Exchange, ItemCount, ItemRow, Lent, LentBefore, RawReply,
-    RunId, RunRow, RunStatus, Share, Spending, TestOpening, Unit, WorkerRow,
+    CallFilter, CallRecord, CallTotal, CallUsage, Claims, Departure, Exchange, ItemCount, ItemRow, Lent, LentBefore,
+    RawReply, RunId, RunRow, RunStatus, Share, Spending, TestOpening, Unit, WorkerRow,
 };
 pub use store::SqliteStore;

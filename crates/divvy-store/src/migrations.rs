@@ -12,7 +12,7 @@ use crate::error::StoreError;
 
 type Step = (i64, &'static str, &'static str);
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     (1, "init", include_str!("../migrations/0001_init.sql")),
     (2, "question by plan", include_str!("../migrations/0002_question_by_plan.sql")),
     (3, "recipe of run", include_str!("../migrations/0003_recipe_of_run.sql")),
@@ -23,6 +23,7 @@ const STEPS: [Step; 10] = [
     (8, "price of try", include_str!("../migrations/0008_price_of_try.sql")),
     (9, "spending", include_str!("../migrations/0009_spending.sql")),
     (10, "keys on disk", include_str!("../migrations/0010_keys_on_disk.sql")),
+    (11, "left in flight", include_str!("../migrations/0011_left_in_flight.sql")),
 ];
 
 fn migrator(steps: &[Step]) -> Migrator {

@@ -8,7 +8,7 @@ use std::{
     io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use divvy_core::digest::Digest;
@@ -93,6 +93,20 @@ impl SqliteStore {
         Ok(Spending { spent: rows.spent.plus(spent), lost: rows.lost.plus(in_flight) })
     }
 
+    /// What commands that are over had in flight when they wrote that down for the last time, if that was at `since_ms` or later;
+    /// to which endpoints is not on record.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn left_in_flight(&self, since_ms: i64) -> Result<Vec<(i64, Amount)>, StoreError> {
+        let rows = sqlx::query_as(
+            "SELECT left_ms, lost_calls, lost_tokens, lost_nanos FROM spending WHERE left_ms >= ? AND lost_calls > 0",
+        );
+        let rows = rows.bind(since_ms).fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
+        let amount = |(left_ms, calls, tokens, nanos)| (left_ms, Amount { calls, tokens, nanos });
+        Ok(rows.into_iter().map(amount).collect())
+    }
+
     /// What the last command wrote down, if it was for this plan. While it runs, nothing is lost yet.
     fn left(&self, plan: &Digest) -> Option<Entry> {
         let entry = Entry::decode(&std::fs::read(purse_path(self.path())).ok()?).filter(|entry| entry.plan == *plan)?;
@@ -126,7 +140,8 @@ impl Purse {
     /// When the store cannot write.
     pub async fn close(&self, spending: Spending) -> Result<(), StoreError> {
         self.note(spending);
-        self.store.write(vec![insert(&self.entry(spending))]).await?;
+        let left_ms = written_ms(&self.written().file);
+        self.store.write(vec![insert(&self.entry(spending), left_ms)]).await?;
         let emptied = self.written().file.set_len(0);
         emptied.map_err(|e| StoreError::from_io(&purse_path(self.store.path()), "empty", &e))
     }
@@ -177,21 +192,30 @@ pub(crate) async fn take_in(store: &Path, connection: &mut SqliteConnection) -> 
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(|e| StoreError::from_io(&path, "read what was spent", &e))?;
     if let Some(entry) = Entry::decode(&bytes) {
-        insert(&entry).execute(connection).await.map_err(|e| StoreError::from_sql(store, "write", &e))?;
+        insert(&entry, written_ms(&file))
+            .execute(connection)
+            .await
+            .map_err(|e| StoreError::from_sql(store, "write", &e))?;
     } else if !bytes.is_empty() {
         tracing::warn!(file = %path.display(), "a power cut has spoilt what the last command wrote down of its spending");
     }
     file.set_len(0).map_err(|e| StoreError::from_io(&path, "empty", &e))
 }
 
-fn insert(entry: &Entry) -> Statement {
+/// When something was written into it last.
+fn written_ms(file: &File) -> Option<i64> {
+    let since = file.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_millis()).ok()
+}
+
+fn insert(entry: &Entry, left_ms: Option<i64>) -> Statement {
     let row = Statement::new(
-        "INSERT INTO spending (number, plan, calls, tokens, nanos, lost_calls, lost_tokens, lost_nanos)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO spending (number, plan, calls, tokens, nanos, lost_calls, lost_tokens, lost_nanos, left_ms)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     );
     let Entry { number, plan, spent, in_flight } = entry;
     let amount = |row: Statement, Amount { calls, tokens, nanos }: Amount| row.int(calls).int(tokens).int(nanos);
-    amount(amount(row.int(*number).blob(blob(plan)), *spent), *in_flight)
+    amount(amount(row.int(*number).blob(blob(plan)), *spent), *in_flight).int(left_ms)
 }
 
 fn purse_path(store: &Path) -> PathBuf {
@@ -253,12 +277,17 @@ mod tests {
         let purse = store.purse(&plan).await.unwrap();
         purse.note(spending(5, 2));
         let left = std::fs::read(purse_path(&path)).unwrap();
-        // Killed: nobody closes the purse.
+        // Killed: nobody closes the purse. Nobody was near it for an hour.
+        let hour_ago = std::time::SystemTime::now() - Duration::from_hours(1);
+        purse.written().file.set_modified(hour_ago).unwrap();
+        let hour_ago = written_ms(&purse.written().file).unwrap();
         drop(purse);
         store.close().await.unwrap();
         for _ in 0..2 {
             // The second time as if the row had been written and the file not been emptied.
-            std::fs::write(purse_path(&path), &left).unwrap();
+            if std::fs::read(purse_path(&path)).unwrap() != left {
+                std::fs::write(purse_path(&path), &left).unwrap();
+            }
             let next = SqliteStore::open(&path).await.unwrap();
             assert_eq!(next.spending(&plan).await.unwrap(), spending(5, 2));
             assert_eq!(std::fs::read(purse_path(&path)).unwrap(), b"");
@@ -270,6 +299,13 @@ mod tests {
         purse.close(spending(3, 0)).await.unwrap();
         assert_eq!(next.spending(&plan).await.unwrap(), spending(8, 2));
         assert_eq!(next.spending(&Digest::of_bytes(b"other")).await.unwrap(), Spending::default());
+        let in_flight = |since_ms| next.left_in_flight(since_ms);
+        assert_eq!(
+            in_flight(hour_ago).await.unwrap(),
+            [(hour_ago, spending(2, 0).spent)],
+            "whose last word is its own"
+        );
+        assert_eq!(in_flight(hour_ago + 1).await.unwrap(), []);
     }
 
     #[test]

@@ -335,8 +335,8 @@ impl Amount {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spending {
     pub spent: Amount,
-    /// In flight when a process died: it may have been charged, and nobody has heard the answer. Of a command that runs, what
-    /// is in flight.
+    /// In flight when a process died: it may have been charged, and nobody has heard the answer. Of a command that runs on a
+    /// store in a file, what is in flight.
     pub lost: Amount,
 }
 
@@ -357,6 +357,17 @@ pub struct Exchange {
     pub caps: [Option<i64>; 3],
 }
 
+/// What becomes of a try that is about to go out, where workers share the plan's account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Departure {
+    /// It goes out: should nobody live to hear what comes of it, it is lost.
+    Out,
+    /// A reply to its request is there.
+    Replied,
+    /// What it was to be paid from was lent to others while nobody heard of this worker.
+    Unlent,
+}
+
 /// The account's answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Borrowed {
@@ -365,7 +376,7 @@ pub struct Borrowed {
     pub holds: Amount,
     /// Settled by all workers, ever.
     pub total: Amount,
-    /// Held by workers that vanished: counted as spent.
+    /// Out when their workers vanished: counted as spent.
     pub lost: Amount,
     /// Another worker holds something, and may give it back.
     pub others: bool,

@@ -1,6 +1,7 @@
 //! The account that all workers of a plan have in common, on the server. A worker borrows for some calls at a time, spends
 //! that here, and tells what became of it when it borrows again; what it does not need it gives back. No round trip for
-//! most calls, and together the workers never spend more than the caps.
+//! most calls, and together the workers never spend more than the caps. What goes out, and what comes of it, is told with trips
+//! that are made anyway: of a worker that dies, the account knows what it spent and what it lost, with caps or without.
 
 use std::{
     sync::{
@@ -11,7 +12,9 @@ use std::{
 };
 
 use divvy_core::digest::Digest;
-use divvy_store::{Amount, Borrowed, Exchange, PostgresStore, Spending, StoreError};
+use divvy_store::{
+    Amount, AttemptRecord, Borrowed, CallRecord, Departure, Exchange, PostgresStore, Spending, StoreError,
+};
 
 use super::Budget;
 use crate::error::ChatError;
@@ -22,7 +25,7 @@ pub(super) const POLL: Duration = Duration::from_millis(500);
 const AHEAD: i64 = 16;
 
 #[derive(Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     store: PostgresStore,
     plan: Digest,
     /// First come, first served: only who holds it borrows.
@@ -42,7 +45,7 @@ pub(super) enum Answer {
         others: bool,
         /// What all workers have spent.
         total: Amount,
-        /// What those hold that are no longer heard of.
+        /// What those had out that are no longer heard of.
         lost: Amount,
     },
 }
@@ -53,9 +56,28 @@ impl Account {
         Self { store, plan, line, turn, tended: AtomicBool::new(false), busy: AtomicBool::new(false) }
     }
 
-    /// As the account knows it: what a worker has spent since its last exchange is not in it.
     pub(super) async fn spending(&self) -> Result<Spending, StoreError> {
         self.store.spending(&self.plan).await
+    }
+
+    pub(super) async fn go_out(
+        &self,
+        key: &Digest,
+        most: Amount,
+        unless_replied: bool,
+    ) -> Result<Departure, StoreError> {
+        self.store.go_out(&self.plan, key, most, unless_replied).await
+    }
+
+    /// Keeps what a request came to, with what that cost.
+    pub(crate) async fn book(
+        &self,
+        key: &Digest,
+        cost: Amount,
+        call: Option<&CallRecord>,
+        attempt: Option<&AttemptRecord>,
+    ) -> Result<(), StoreError> {
+        self.store.book(&self.plan, key, cost, call, attempt).await
     }
 }
 
@@ -117,6 +139,7 @@ impl Budget {
         if answer.granted {
             let mut books = self.books();
             books.lent = books.lent.plus(answer.holds.minus(keep));
+            books.closed = false;
             drop(books);
             account.busy.store(true, Ordering::Relaxed);
             self.settled.notify_waiters();

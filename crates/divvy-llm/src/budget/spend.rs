@@ -31,6 +31,18 @@ pub(crate) struct Spend<L> {
 impl<L: Layer> Layer for Spend<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let estimate = self.estimate(&job.request)?;
+        // What it was to be paid from went back while this worker stood still: it borrows anew.
+        loop {
+            let result = self.call_within(estimate, job.clone()).await;
+            if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unlent) {
+                return result;
+            }
+        }
+    }
+}
+
+impl<L: Layer> Spend<L> {
+    async fn call_within(&self, estimate: Amount, job: Job) -> Result<Call, ChatError> {
         let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
         let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
         let result = self.inner.call(Job { held: reservation.held.clone(), ends: self.budget.ends(), ..job }).await;
@@ -39,10 +51,13 @@ impl<L: Layer> Layer for Spend<L> {
         }
         reservation.settle = match &result {
             Ok(call) => actual(call, estimate),
-            Err(error) if error.may_be_charged() => self.charged(error, estimate),
-            // It was answered, as far as anybody knows, and there was no place for the answer.
-            Err(error) if error.kind == ErrorKind::Store && reservation.held.is_out() => estimate,
-            Err(_) => Amount::default(),
+            // It was answered, as far as anybody knows, and there was no place for the answer. On a server it stands as out.
+            Err(error)
+                if error.kind == ErrorKind::Store && reservation.held.is_out() && self.budget.account().is_none() =>
+            {
+                estimate
+            }
+            Err(error) => of_failure(error, self.prices, estimate),
         };
         result
     }
@@ -62,13 +77,6 @@ impl<L> Spend<L> {
         }
         Ok(Amount { calls: 1, tokens: signed(tokens_in + tokens_out), nanos: nanos.unwrap_or(0) })
     }
-
-    /// What a try cost that brought no reply, as far as the endpoint says.
-    fn charged(&self, error: &ChatError, estimate: Amount) -> Amount {
-        let Some(tokens) = error.usage.tokens_in.zip(error.usage.tokens_out) else { return estimate };
-        let nanos = self.prices.and_then(|prices| prices.cost(&error.usage));
-        Amount { calls: 1, tokens: signed(tokens.0 + tokens.1), nanos: nanos.unwrap_or(estimate.nanos) }
-    }
 }
 
 /// Tokens in and out of a request, at most. English takes a token for four bytes, so that one for three is enough; digits may
@@ -83,12 +91,22 @@ fn dear_bytes(text: &str) -> usize {
     text.bytes().filter(|byte| byte.is_ascii_digit() || !byte.is_ascii()).count()
 }
 
-/// What a provider did not report stays as estimated.
 fn actual(call: &Call, estimate: Amount) -> Amount {
-    if call.from_cache {
+    if call.from_cache { Amount::default() } else { of_reply(&call.reply.usage, call.price_nanos, estimate) }
+}
+
+/// What a provider did not report stays as estimated.
+pub(crate) fn of_reply(usage: &Usage, price_nanos: Option<i64>, estimate: Amount) -> Amount {
+    let tokens = usage.tokens_in.zip(usage.tokens_out).map(|(tokens_in, tokens_out)| signed(tokens_in + tokens_out));
+    Amount { calls: 1, tokens: tokens.unwrap_or(estimate.tokens), nanos: price_nanos.unwrap_or(estimate.nanos) }
+}
+
+/// What a try cost that brought no reply, as far as the endpoint says.
+pub(crate) fn of_failure(error: &ChatError, prices: Option<Prices>, estimate: Amount) -> Amount {
+    if !error.may_be_charged() {
         return Amount::default();
     }
-    let usage = call.reply.usage;
-    let tokens = usage.tokens_in.zip(usage.tokens_out).map(|(tokens_in, tokens_out)| signed(tokens_in + tokens_out));
-    Amount { calls: 1, tokens: tokens.unwrap_or(estimate.tokens), nanos: call.price_nanos.unwrap_or(estimate.nanos) }
+    let known = error.usage.tokens_in.zip(error.usage.tokens_out);
+    let price = known.and_then(|_| prices?.cost(&error.usage));
+    of_reply(&error.usage, price, estimate)
 }

@@ -172,6 +172,42 @@ async fn what_workers_sent_before_they_heard_of_a_limit_counts_for_all() {
     assert_eq!(server.query("told", "SELECT sum(requests), sum(tokens) FROM divvy.lent"), "7|70");
 }
 
+/// Two requests were in flight at the kill; the next command begins at once.
+#[tokio::test(start_paused = true)]
+async fn what_a_killed_command_had_in_flight_counts_for_the_next() {
+    use divvy_store::{Amount, Spending, SqliteStore};
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let killed = SqliteStore::open(&path).await.unwrap();
+    let purse = killed.purse(&divvy_core::digest::Digest::of_bytes(b"plan")).await.unwrap();
+    purse.note(Spending { lost: Amount { calls: 2, tokens: 300, nanos: 0 }, ..Spending::default() });
+    drop(purse);
+    killed.close().await.unwrap();
+    let store = Store::open(&path).await.unwrap();
+    let (tokens_in, tokens_out) = most_tokens(&job(5).request);
+    let two_fit = 300 + 2 * (tokens_in + tokens_out);
+    for (requests, tokens, at_once) in [(Some(3), None, 1), (None, Some(two_fit), 2)] {
+        let rates = Rates { requests, tokens };
+        let (endpoint, clock) = (Endpoint { silent: true, ..Endpoint::default() }, crate::clock::Clock::system());
+        let (log, began) = (Arc::clone(&endpoint.log), Instant::now());
+        let rate = Rate::new(rates, LONGEST_HOLD, endpoint).shared(&store, Some("lane"), "model", clock);
+        let rate = Arc::new(rate);
+        let jobs = [(); 4].map(|()| {
+            tokio::spawn({
+                let rate = Arc::clone(&rate);
+                async move { rate.call(job(5)).await.is_ok() }
+            })
+        });
+        for sent in jobs {
+            assert!(sent.await.unwrap());
+        }
+        let log = log.lock().unwrap();
+        let within = |from: Instant| log.iter().filter(|(at, _)| (from..from + MINUTE).contains(at)).count();
+        assert_eq!((within(began), log.len()), (at_once, 4), "{log:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_limit_is_used_to_the_full() {
     let rates = Rates { requests: Some(10), tokens: None };

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use divvy_core::{cost::Prices, digest::Digest};
 use divvy_llm::{Budget, Caps, Client, Endpoint, Scripted, Step};
-use divvy_store::{Store, Terms};
+use divvy_store::{Spending, Store, Terms};
 use divvy_testkit::postgres::Postgres;
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +65,100 @@ async fn a_request_that_another_worker_gives_up_is_made_here() {
     let (of_a, of_b, ()) = tokio::join!(a.complete(request("same"), &stop), late, leave);
     assert!(of_a.unwrap_err().is_cancelled());
     assert_eq!((of_b.reply.text.as_str(), of_b.from_cache), ("bob's", false));
+}
+
+/// A worker with a runtime of its own: while it is not told to run, it is as one that was stopped or killed.
+struct Stoppable {
+    runtime: tokio::runtime::Runtime,
+    client: Arc<Client>,
+    budget: Arc<Budget>,
+}
+
+const LEASE: Duration = Duration::from_millis(300);
+
+impl Stoppable {
+    fn new(url: &str, model: &Arc<Scripted>, caps: Caps, concurrency: usize) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let terms = Terms { lease: LEASE, ..Terms::default() };
+        let store = runtime.block_on(Store::connect(url, terms)).unwrap();
+        let budget = Budget::common(caps, store.shared().unwrap().clone(), plan());
+        let endpoint = Endpoint { max_concurrency: concurrency, ..Endpoint::new(model.clone()) };
+        let config = config(|config| divvy_llm::ClientConfig { budget: budget.clone(), ..config });
+        Self { runtime, client: Arc::new(Client::new(vec![endpoint], store, config)), budget }
+    }
+
+    /// Asks so many things; how many replies came before the budget ended.
+    fn ask(&self, name: &str, requests: usize) -> usize {
+        let cancel = CancellationToken::new();
+        let asked = (0..requests).map(|k| self.client.complete(request(&format!("{name}/{k}")), &cancel));
+        let results = self.runtime.block_on(futures::future::join_all(asked.collect::<Vec<_>>()));
+        assert!(
+            results.iter().all(|result| result.as_ref().err().is_none_or(|error| error.is_budget())),
+            "{results:?}"
+        );
+        results.iter().flatten().count()
+    }
+}
+
+fn plan() -> Digest {
+    Digest::of_bytes(b"plan")
+}
+
+#[test]
+fn of_a_worker_that_died_what_was_out_is_lost_and_what_stood_in_line_is_not() {
+    let Some(server) = Postgres::start() else { return };
+    for (name, caps) in [("uncapped", Caps::default()), ("capped", Caps { calls: Some(100), ..Caps::default() })] {
+        let url = server.database(name);
+        let model = Arc::new(Scripted::rule(|request| match request.messages[0].content.starts_with("done") {
+            true => Step::Say("yes".into()),
+            false => Step::Hang,
+        }));
+        let killed = Stoppable::new(&url, &model, caps, 2);
+        assert_eq!(killed.ask("done", 3), 3);
+        killed.runtime.block_on(async {
+            for k in 0..5 {
+                let client = killed.client.clone();
+                let hangs =
+                    async move { client.complete(request(&format!("hangs/{k}")), &CancellationToken::new()).await };
+                tokio::spawn(hangs);
+            }
+            while model.asked().len() < 5 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        std::thread::sleep(2 * LEASE);
+        let other = Stoppable::new(&url, &model, caps, 2);
+        assert_eq!(other.ask("done", 4), 4);
+        let store = other.runtime.block_on(Store::connect_read(&url)).unwrap();
+        let Spending { spent, lost } = other.runtime.block_on(store.spending(&plan())).unwrap();
+        assert_eq!((spent.calls, lost.calls), (4, 2), "{name}: three of the four were there already");
+        assert_eq!(other.runtime.block_on(other.budget.spent_for_plan()).unwrap().0, 6);
+        std::mem::forget(killed.runtime);
+    }
+}
+
+#[test]
+fn a_worker_that_stood_still_spends_nothing_that_others_were_lent_meanwhile() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database("still");
+    let caps = Caps { calls: Some(10), ..Caps::default() };
+    let model = Arc::new(Scripted::rule(|_| Step::Say("yes".into())));
+    let still = Stoppable::new(&url, &model, caps, 1);
+    assert_eq!(still.ask("first", 1), 1);
+    let held = server.query("still", "SELECT held_calls FROM divvy.account").parse::<i64>().unwrap();
+    assert!(held > 1, "it holds more than it has spent");
+    std::thread::sleep(2 * LEASE);
+    let other = Stoppable::new(&url, &model, caps, 1);
+    assert_eq!(other.ask("second", 5), 5);
+    assert_eq!(still.ask("third", 1), 1, "there is room");
+    std::thread::sleep(2 * LEASE);
+    assert_eq!(other.ask("fourth", 9), 3);
+    assert_eq!(still.ask("fifth", 1), 0);
+    assert_eq!(model.asked().len(), 10);
+    for worker in [still, other] {
+        worker.runtime.block_on(worker.budget.settle()).unwrap();
+    }
+    assert_eq!(server.query("still", "SELECT calls, held_calls FROM divvy.account"), "10|0");
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ impl Store {
         either!(self, begin_run(plan, name, version, now_ms))
     }
 
-    /// What was spent for a plan, by all commands. On a server that is known where the plan has caps.
+    /// What was spent for a plan, by all commands. On a server, what a worker had out is lost once it is not heard of for a lease.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     codec::{blob, blobs, finish_text, state_text},
-    rows::{AttemptRecord, CallRecord, ItemRow, RawReply},
+    rows::{Amount, AttemptRecord, CallRecord, ItemRow, RawReply},
 };
 
 /// What one caller wants to have written, all or nothing.
@@ -22,8 +22,17 @@ pub(super) struct Write {
     pub(super) raws: Vec<Raw>,
     pub(super) calls: Vec<Call>,
     pub(super) attempts: Vec<AttemptRecord>,
+    pub(super) booked: Vec<Booked>,
     /// With the token under which it was worked on, where there is one.
     pub(super) items: Vec<(ItemRow, Option<Token>)>,
+}
+
+/// What a try cost its plan.
+#[derive(Clone, Debug)]
+pub(super) struct Booked {
+    pub(super) plan: Digest,
+    pub(super) key: Digest,
+    pub(super) cost: Amount,
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +81,11 @@ impl Write {
         self.attempts.push(attempt.clone());
         self
     }
+
+    pub(super) fn booked(mut self, booked: Booked) -> Self {
+        self.booked.push(booked);
+        self
+    }
 }
 
 /// The rows of many writes, table by table.
@@ -81,6 +95,7 @@ pub(super) struct Batch<'w> {
     raws: Vec<&'w Raw>,
     calls: BTreeMap<&'w Digest, &'w Call>,
     attempts: Vec<&'w AttemptRecord>,
+    booked: Vec<&'w Booked>,
 }
 
 /// An item of a batch: its write, and its place in it.
@@ -100,6 +115,7 @@ impl<'w> Batch<'w> {
             raws: writes.iter().flat_map(|write| &write.raws).collect(),
             calls,
             attempts: writes.iter().flat_map(|write| &write.attempts).collect(),
+            booked: writes.iter().flat_map(|write| &write.booked).collect(),
         }
     }
 
@@ -116,8 +132,9 @@ impl<'w> Batch<'w> {
     ) -> Result<Vec<Vec<bool>>, sqlx::Error> {
         self.write_bodies(connection).await?;
         self.write_raws(connection).await?;
-        self.write_calls(connection, worker).await?;
+        self.write_calls(connection).await?;
         self.write_attempts(connection).await?;
+        self.land(connection, worker).await?;
         let mut put: Vec<Vec<bool>> = self.writes.iter().map(|write| vec![false; write.items.len()]).collect();
         for round in self.rounds() {
             for (write, item) in self.write_items(connection, worker, &round).await? {
@@ -165,13 +182,20 @@ impl<'w> Batch<'w> {
         .map(drop)
     }
 
-    async fn write_calls(&self, connection: &mut PgConnection, worker: Worker) -> Result<(), sqlx::Error> {
+    async fn land(&self, connection: &mut PgConnection, worker: Worker) -> Result<(), sqlx::Error> {
+        if self.calls.is_empty() && self.booked.is_empty() {
+            return Ok(());
+        }
+        let calls: Vec<&Digest> = self.calls.keys().copied().collect();
+        worker.land(connection, &calls, &self.booked).await
+    }
+
+    async fn write_calls(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         if self.calls.is_empty() {
             return Ok(());
         }
         let calls = || self.calls.values();
         let usages = || calls().map(|call| &call.call.reply.usage);
-        let keys: Vec<Vec<u8>> = calls().map(|call| blob(&call.call.key)).collect();
         sqlx::query(
             "INSERT INTO call (key, model_name, model_id, request, reply, raw, finish, tokens_in, tokens_cached, tokens_out,
                                price_nanos, latency_ms, created_ms, endpoint, worked_us)
@@ -180,7 +204,7 @@ impl<'w> Batch<'w> {
                                   $14::text[], $15::bigint[])
              ON CONFLICT (key) DO NOTHING",
         )
-        .bind(&keys)
+        .bind(calls().map(|call| blob(&call.call.key)).collect::<Vec<_>>())
         .bind(calls().map(|call| &call.call.model_name[..]).collect::<Vec<_>>())
         .bind(calls().map(|call| blob(&call.call.model_id)).collect::<Vec<_>>())
         .bind(calls().map(|call| &call.request[..]).collect::<Vec<_>>())
@@ -195,9 +219,9 @@ impl<'w> Batch<'w> {
         .bind(calls().map(|call| call.call.created_ms).collect::<Vec<_>>())
         .bind(calls().map(|call| call.call.endpoint.as_deref()).collect::<Vec<_>>())
         .bind(calls().map(|call| call.call.worked_us).collect::<Vec<_>>())
-        .execute(&mut *connection)
-        .await?;
-        worker.land(connection, &keys).await
+        .execute(connection)
+        .await
+        .map(drop)
     }
 
     async fn write_attempts(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {

@@ -7,13 +7,13 @@ use sqlx::Row;
 
 use super::{
     PostgresStore,
-    batch::Write,
+    batch::{Booked, Write},
     decode::{attempt, attempt_total, call_record, call_total, call_usage, failed_by_key, raw_reply},
 };
 use crate::{
     codec::blob,
     error::StoreError,
-    rows::{AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{Amount, AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
 };
 
 /// One text, so that the by-key and the list query cannot drift apart.
@@ -123,15 +123,39 @@ impl PostgresStore {
     /// # Errors
     /// When the store cannot write.
     pub async fn record_call_with_attempt(&self, call: &CallRecord, attempt: &AttemptRecord) -> Result<(), StoreError> {
-        match self.write(Write::default().call(call, true).attempt(attempt)).await {
-            // Its raw reply was not kept before: it is now.
+        self.write_call(Write::default().attempt(attempt), call, attempt).await
+    }
+
+    /// With its raw reply where that was not kept before.
+    async fn write_call(&self, write: Write, call: &CallRecord, attempt: &AttemptRecord) -> Result<(), StoreError> {
+        match self.write(write.clone().call(call, true)).await {
             Err(StoreError::Refused { .. }) => {
-                let raw = Write::default().raw(&raw_of(call, attempt));
-                self.write(raw.call(call, true).attempt(attempt)).await
+                self.write(write.raw(&raw_of(call, attempt)).call(call, true)).await.map(drop)
             }
-            written => written,
+            written => written.map(drop),
         }
-        .map(drop)
+    }
+
+    /// Keeps what a request came to, as far as there is something to keep, and with it what that cost its plan: from now on it
+    /// is not out.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn book(
+        &self,
+        plan: &Digest,
+        key: &Digest,
+        cost: Amount,
+        call: Option<&CallRecord>,
+        attempt: Option<&AttemptRecord>,
+    ) -> Result<(), StoreError> {
+        let booked = Write::default().booked(Booked { plan: plan.clone(), key: key.clone(), cost });
+        match (call, attempt) {
+            (Some(call), Some(attempt)) => self.write_call(booked.attempt(attempt), call, attempt).await,
+            (Some(call), None) => self.write(booked.call(call, false)).await.map(drop),
+            (None, Some(attempt)) => self.write(booked.attempt(attempt)).await.map(drop),
+            (None, None) => self.write(booked).await.map(drop),
+        }
     }
 
     /// See [`crate::Store::record_attempt`].

@@ -7,7 +7,11 @@ use std::{sync::Arc, time::Duration};
 use divvy_core::{digest::Digest, records::Stage};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 
-use super::{PostgresStore, batch::Write, line::Line};
+use super::{
+    PostgresStore,
+    batch::{Booked, Write},
+    line::Line,
+};
 use crate::{
     codec::blob,
     error::StoreError,
@@ -53,11 +57,22 @@ impl Worker {
         Ok(begun.rows_affected() > 0)
     }
 
-    /// Calls that are on record are no longer on their way.
-    pub(super) async fn land(self, connection: &mut PgConnection, keys: &[Vec<u8>]) -> Result<(), sqlx::Error> {
-        sqlx::query("DELETE FROM flight WHERE key = ANY($1) AND worker = $2")
-            .bind(keys)
+    /// Calls that are on record are no longer on their way, and a try that is booked is back.
+    pub(super) async fn land(
+        self,
+        connection: &mut PgConnection,
+        calls: &[&Digest],
+        booked: &[&Booked],
+    ) -> Result<(), sqlx::Error> {
+        let column = |of: fn(&Booked) -> i64| booked.iter().map(|booked| of(booked)).collect::<Vec<i64>>();
+        sqlx::query(LAND)
             .bind(self.id)
+            .bind(calls.iter().map(|key| blob(key)).collect::<Vec<_>>())
+            .bind(booked.iter().map(|booked| blob(&booked.key)).collect::<Vec<_>>())
+            .bind(booked.iter().map(|booked| blob(&booked.plan)).collect::<Vec<_>>())
+            .bind(column(|booked| booked.cost.calls))
+            .bind(column(|booked| booked.cost.tokens))
+            .bind(column(|booked| booked.cost.nanos))
             .execute(connection)
             .await
             .map(drop)
@@ -242,6 +257,17 @@ impl PostgresStore {
             .map(drop)
     }
 }
+
+/// In one trip, since every commit makes it.
+const LAND: &str = "WITH landed AS (DELETE FROM flight WHERE worker = $1 AND key = ANY($2::bytea[])),
+        back AS (DELETE FROM outstanding WHERE worker = $1 AND key = ANY($3::bytea[]))
+    INSERT INTO slice (plan, worker, unbooked_calls, unbooked_tokens, unbooked_nanos)
+    SELECT plan, $1, sum(calls), sum(tokens), sum(nanos)
+    FROM unnest($4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[]) AS b (plan, calls, tokens, nanos) GROUP BY plan
+    ON CONFLICT (plan, worker) DO UPDATE
+        SET unbooked_calls = slice.unbooked_calls + excluded.unbooked_calls,
+            unbooked_tokens = slice.unbooked_tokens + excluded.unbooked_tokens,
+            unbooked_nanos = slice.unbooked_nanos + excluded.unbooked_nanos";
 
 /// What is open is found, the first of it that is free is taken, and the rest is told.
 const CLAIM: &str = "WITH asked AS (

@@ -1,5 +1,6 @@
 //! Money and rates that workers share. What a worker may spend or send is lent to it in slices, one round trip each; the
-//! sums are on the server, and no order of events lets them grow beyond the cap.
+//! sums are on the server, and no order of events lets them grow beyond the cap. What is out at an endpoint stands there
+//! before it goes: of a worker that vanished it is known what was lost, and the rest of what it held is free.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::PostgresStore;
 use crate::{
     codec::blob,
     error::StoreError,
-    rows::{Amount, Borrowed, Exchange, Lent, LentBefore, Share, Spending},
+    rows::{Amount, Borrowed, Departure, Exchange, Lent, LentBefore, Share, Spending},
 };
 
 impl PostgresStore {
@@ -37,6 +38,37 @@ impl PostgresStore {
         row.and_then(borrowed).map_err(|e| self.unreadable(&e))
     }
 
+    /// Says that a try goes out now which may cost so much at most. With `unless_replied` it does not where a reply to its
+    /// request is there that nobody has read.
+    ///
+    /// # Errors
+    /// When the store cannot write.
+    pub async fn go_out(
+        &self,
+        plan: &Digest,
+        key: &Digest,
+        most: Amount,
+        unless_replied: bool,
+    ) -> Result<Departure, StoreError> {
+        let worker = self.worker()?;
+        let rows = self
+            .read(|| {
+                sqlx::query("SELECT go_out($1, $2, $3, $4, $5) AS told")
+                    .bind(blob(plan))
+                    .bind(worker.id)
+                    .bind(blob(key))
+                    .bind(most.columns())
+                    .bind(unless_replied)
+            })
+            .await?;
+        let told = rows.first().map_or(Err(sqlx::Error::RowNotFound), |row| row.try_get::<String, _>("told"));
+        Ok(match told.map_err(|e| self.unreadable(&e))?.as_str() {
+            "replied" => Departure::Replied,
+            "unlent" => Departure::Unlent,
+            _ => Departure::Out,
+        })
+    }
+
     /// See [`crate::Store::spending`].
     ///
     /// # Errors
@@ -45,10 +77,10 @@ impl PostgresStore {
         let rows = self
             .read(|| {
                 sqlx::query(
-                    "SELECT ARRAY[a.calls, a.tokens, a.nanos] AS spent,
-                        ARRAY[coalesce(sum(s.calls), 0), coalesce(sum(s.tokens), 0), coalesce(sum(s.nanos), 0)]::BIGINT[] AS lost
-                     FROM account a LEFT JOIN slice s ON s.plan = a.plan AND NOT alive(s.worker)
-                     WHERE a.plan = $1 GROUP BY a.plan",
+                    "SELECT ARRAY[sum(calls), sum(tokens), sum(nanos)]::BIGINT[] AS spent, lost_of($1) AS lost
+                     FROM (SELECT 0 AS calls, 0 AS tokens, 0 AS nanos
+                           UNION ALL SELECT calls, tokens, nanos FROM account WHERE plan = $1
+                           UNION ALL SELECT unbooked_calls, unbooked_tokens, unbooked_nanos FROM slice WHERE plan = $1) s",
                 )
                 .bind(blob(plan))
             })

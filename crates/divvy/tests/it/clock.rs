@@ -8,6 +8,7 @@ use std::{
 };
 
 use divvy_testkit::{
+    script::{Fault, Step},
     teacher::{Asked, Lesson},
     workspace::Workspace,
 };
@@ -82,11 +83,11 @@ fn a_clock_that_jumps_bends_nothing() {
     assert!((80_000_000..90_000_000).contains(&off), "the clock did not jump: {off} ms");
 }
 
-/// Answers as the school does; with its fifth answer the minute is over.
-fn until_the_fifth(over: &Path) -> Lesson {
+/// Answers as the school does; with its answer of this number the minute is over.
+fn until_answer(last: usize, over: &Path) -> Lesson {
     let (rule, over, answers) = (school::lesson().rule, over.to_owned(), std::sync::atomic::AtomicUsize::new(1));
     let rule = Box::new(move |asked: &Asked| {
-        if answers.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 5 {
+        if answers.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == last {
             std::fs::write(&over, "").unwrap();
         }
         rule(asked)
@@ -98,7 +99,7 @@ fn until_the_fifth(over: &Path) -> Lesson {
 fn a_budget_of_minutes_stops_a_run_and_the_next_goes_on() {
     let folder = Workspace::new();
     let over = folder.file("over");
-    let bench = Bench::new(until_the_fifth(&over));
+    let bench = Bench::new(until_answer(5, &over));
     let Some(library) = clock(&bench, LATER) else { return };
     // More than stand in line for a model that is asked one question at a time.
     const ROWS: usize = 40;
@@ -118,4 +119,26 @@ fn a_budget_of_minutes_stops_a_run_and_the_next_goes_on() {
 
     bench.done(&["run", "recipe.toml"]);
     assert_eq!((bench.teacher.asked().len(), bench.repeats()), (REQUESTS + 2 * (ROWS - TRAIN), 0));
+}
+
+/// Two were in flight at the kill. The next command's first answer comes when one more is all that the minute has room for, and
+/// ends its time.
+#[test]
+fn what_a_killed_command_had_in_flight_is_in_the_next_ones_minute() {
+    let folder = Workspace::new();
+    let over = folder.file("over");
+    let script = vec![Step::fault(Fault::Hang); 2];
+    let bench = Bench::new(Lesson { script, ..until_answer(1, &over) });
+    let Some(library) = clock(&bench, LATER) else { return };
+    bench.recipe(&RECIPE.replace("concurrency = 4", "concurrency = 2"));
+    let mut killed = bench.run_until(2);
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let three = RECIPE.replace("concurrency = 4", "concurrency = 4\nrequests_per_minute = 3");
+    bench.recipe(&format!("{three}\n[budget]\nminutes = 1\n"));
+    let next =
+        bench.command(&["run", "recipe.toml"]).env("LD_PRELOAD", &library).env("DIVVY_TEST_LATER", &over).spawn();
+    let next = ended(next.unwrap());
+    next.complains(3, &["the budget of 1 minutes is used up"]);
+    assert_eq!((bench.spending().lost.calls, bench.teacher.asked().len()), (2, 3), "{next:?}");
 }

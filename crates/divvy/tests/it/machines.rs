@@ -117,8 +117,17 @@ fn assert_silent_about_the_password(ended: &Ended) {
 
 #[test]
 fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
+    one_is_killed_and_one_paused("[budget]\ncalls = 100000\n");
+}
+
+#[test]
+fn without_a_budget_it_is_the_same() {
+    one_is_killed_and_one_paused("");
+}
+
+fn one_is_killed_and_one_paused(budget: &str) {
     let Some(machines) = Machines::slow() else { return };
-    machines.bench.recipe(&format!("{}\n[budget]\ncalls = 100000\n", long()));
+    machines.bench.recipe(&format!("{}\n{budget}", long()));
     let [mut killed, mut paused, steady] = machines.workers();
     machines.until(&mut killed, 60);
     killed.kill().unwrap();
@@ -152,10 +161,12 @@ fn one_of_three_is_killed_and_one_paused_and_nothing_is_done_twice() {
         "{failed} failed, {further} more replies"
     );
     assert_eq!(machines.count("flight"), 0);
-    // It is charged, too; what the killed one had borrowed and not booked counts as lost.
+    // It is charged, too; of the killed one what it had in flight is lost, and nothing else.
     let spending = machines.status()["spending"].clone();
     let calls = |of: &str| spending[of]["calls"].as_u64().unwrap() as usize;
     assert!(calls("spent") + calls("lost") >= machines.heard(), "{} heard, {spending}", machines.heard());
+    assert!(calls("lost") <= CONCURRENCY && calls("spent") <= attempts, "{attempts} on record, {spending}");
+    assert_eq!(machines.count("outstanding"), calls("lost"), "those alone are not back");
     let asked = machines.heard();
     machines.done(&["eval", "recipe.toml"]);
     assert_eq!(machines.heard(), asked, "a finished run asks nothing");

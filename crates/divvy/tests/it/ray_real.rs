@@ -190,8 +190,10 @@ fn four_shards_one_killed_and_one_node_stopped_lose_and_repeat_nothing() {
     let repeats = bench.repeats();
     eprintln!("{} requests, {repeats} of them repeated, {committed} calls committed", bench.teacher.asked().len());
     assert!(repeats <= 4 * CONCURRENCY, "{repeats} repeats");
-    let booked: usize = server.query(DATABASE, "SELECT calls + held_calls FROM divvy.account").parse().unwrap();
-    eprintln!("{booked} calls on the account, of {cap}");
+    let booked = "SELECT calls + (SELECT coalesce(sum(unbooked_calls), 0) FROM divvy.slice)
+                         + (SELECT count(*) FROM divvy.outstanding) FROM divvy.account";
+    let booked: usize = server.query(DATABASE, booked).parse().unwrap();
+    eprintln!("{booked} calls spent or lost, of {cap}");
     assert!((rows..=cap).contains(&booked), "{booked} of {cap}");
     for secret in [key, PASSWORD, TOKEN] {
         assert!(!described.contains(secret) && !format!("{told:?}").contains(secret), "a secret is told");

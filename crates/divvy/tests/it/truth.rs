@@ -103,6 +103,8 @@ fn every_item_is_listed(run: &Run<'_>) {
     let kept = &run.rows(&["stage=screen", "state=done"])[0];
     assert_eq!((&kept["pass_rate"], &kept["reason"]), (&json!(1.0), &json!("correct")));
     assert_eq!(run.rows(&["reason=truncated"]).len(), 1);
+    let correct: Vec<Value> = rows.iter().filter(|row| row["reason"] == "correct").cloned().collect();
+    assert!(!correct.is_empty() && run.rows(&["reason=correct"]) == correct, "what is kept has a reason, too");
 
     let question = format!("question={CHATTY}");
     let [chat] = &run.rows(&[&question])[..] else { panic!("it was not screened") };
@@ -190,6 +192,7 @@ fn what_is_kept_by_its_form_says_so() {
 fn kept_because(run: &Run<'_>, reason: &str, rows: usize) {
     let kept = run.rows(&["stage=screen", "state=done"]);
     assert!(kept.len() == rows && kept.iter().all(|row| row["reason"] == reason), "{kept:?}");
+    assert_eq!(run.rows(&[&format!("reason={reason}")]), kept);
     let people = run.says(&["status", "recipe.toml", "--rows", "--where", "stage=screen", "--where", "state=done"]);
     assert!(people.lines().all(|line| line.contains(&format!("  done: {reason}  "))), "{people}");
 }

@@ -4,10 +4,10 @@
 
 use divvy_core::{
     prompts::decompose::Problem,
-    records::{Collected, ItemState, Stage, Unusable, Verdict},
+    records::{Collected, ItemState, Stage, Unusable},
 };
 use divvy_flow::{
-    condition::Condition,
+    condition::{Condition, reason, verdict},
     paid::{self, Paid},
 };
 use divvy_store::ItemRow;
@@ -68,11 +68,6 @@ fn line(item: &ItemRow, paid: &Paid) -> String {
     format!("{:<8}  {question}  {sample}  {arm}  {state}  {}\n", stage.name(), more.join("  "))
 }
 
-/// A decomposition is kept for a reason, too.
-fn reason(item: &ItemRow) -> Option<String> {
-    item.state.reason().map(str::to_owned).or_else(|| verdict(item).map(|verdict| verdict.reason))
-}
-
 /// What the record says beyond the reason.
 fn why(item: &ItemRow) -> Option<String> {
     if let Some(rate) = pass_rate(item) {
@@ -88,10 +83,6 @@ fn why(item: &ItemRow) -> Option<String> {
 /// Of the solver's samples, those that were right.
 fn pass_rate(item: &ItemRow) -> Option<f64> {
     verdict(item)?.pass_rate
-}
-
-fn verdict(item: &ItemRow) -> Option<Verdict> {
-    (item.stage == Stage::Screen).then(|| serde_json::from_str(&item.payload_json).ok())?
 }
 
 /// What the failed call ended with.
