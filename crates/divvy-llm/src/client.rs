@@ -151,6 +151,7 @@ impl Client {
             prices: if cheap { config.batch_prices } else { config.prices },
             local: config.local,
             dearest: AtomicI64::new(0),
+            first: tokio::sync::Mutex::default(),
             inner: InBatches { batches, inner: route },
         };
         let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };

@@ -69,6 +69,7 @@ impl Live {
             prices: config.prices,
             local: config.local,
             dearest: AtomicI64::new(0),
+            first: tokio::sync::Mutex::default(),
             inner: Route::new(lanes, rest),
         };
         Self { stack: Retry { policy, deadline: LATEST_TRY, inner: spend }, names }

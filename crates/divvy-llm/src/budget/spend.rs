@@ -10,6 +10,7 @@ use divvy_core::{
     cost::Prices,
 };
 use divvy_store::Amount;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Budget, signed};
 use crate::{
@@ -25,11 +26,15 @@ pub(crate) struct Spend<L> {
     pub(crate) local: bool,
     /// What the dearest call so far cost: the best guess where a machine's time is paid, which is known afterwards.
     pub(crate) dearest: AtomicI64,
+    /// Held by the first call whose machine's time is to be paid.
+    pub(crate) first: Mutex<()>,
     pub(crate) inner: L,
 }
 
 impl<L: Layer> Layer for Spend<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        // On the heap, as it is rare: every request holds room for what it may wait for.
+        let _first = if self.knows_no_cost() { Box::pin(job.in_line(self.alone())).await? } else { None };
         let estimate = self.estimate(&job.request)?;
         // What it was to be paid from went back while this worker stood still: it borrows anew.
         loop {
@@ -64,12 +69,25 @@ impl<L: Layer> Spend<L> {
 }
 
 impl<L> Spend<L> {
+    fn pays_by_the_hour(&self) -> bool {
+        self.prices.is_some_and(|prices| prices.machine_hour > 0)
+    }
+
+    /// Of a call whose time is paid, under a cap in money.
+    fn knows_no_cost(&self) -> bool {
+        self.pays_by_the_hour() && self.budget.caps.price_nanos.is_some() && self.dearest.load(Relaxed) == 0
+    }
+
+    /// The first goes alone: those after it know what one costs.
+    async fn alone(&self) -> Option<MutexGuard<'_, ()>> {
+        Some(self.first.lock().await).filter(|_| self.knows_no_cost())
+    }
+
     /// The most it can cost; of a machine's time, as much as any call so far.
     fn estimate(&self, request: &ChatRequest) -> Result<Amount, ChatError> {
         let (tokens_in, tokens_out) = most_tokens(request);
         let usage = Usage { tokens_in: Some(tokens_in), tokens_cached: None, tokens_out: Some(tokens_out) };
-        let by_the_hour = self.prices.is_some_and(|prices| prices.machine_hour > 0);
-        let time = if by_the_hour { self.dearest.load(Relaxed) } else { 0 };
+        let time = if self.pays_by_the_hour() { self.dearest.load(Relaxed) } else { 0 };
         let nanos = self.prices.and_then(|prices| prices.cost(&usage)?.checked_add(time));
         if self.budget.caps.price_nanos.is_some() && nanos.is_none() && !self.local {
             let message = "a cap in money needs the price of every model; give it as `price` in [models.NAME]";

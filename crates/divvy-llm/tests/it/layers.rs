@@ -280,6 +280,21 @@ async fn a_machine_is_paid_for_the_time_it_works() {
     assert!(error.is_budget(), "{error}");
 }
 
+/// Nobody knows before the first is over what one costs: two seconds each, and room for two.
+#[tokio::test(start_paused = true)]
+async fn of_calls_that_are_paid_by_time_the_first_goes_alone_under_a_cap() {
+    let model = Arc::new(Scripted::rule(|_| Step::After(Duration::from_secs(2), "x".into())));
+    let budget = Budget::new(Caps { price_nanos: Some(5_000_000), ..Caps::default() });
+    let shared = budget.clone();
+    let bench = bench(model.clone(), |c| ClientConfig { budget: shared, prices: Some(by_the_hour()), ..c }).await;
+    let cancel = CancellationToken::new();
+    let texts = ["a", "b", "c", "d", "e", "f"];
+    let calls = futures::future::join_all(texts.map(|text| bench.client.complete(request(text), &cancel))).await;
+    assert_eq!(calls.iter().filter(|call| call.is_ok()).count(), 2);
+    assert!(calls.iter().flat_map(|call| call.as_ref().err()).all(divvy_llm::ChatError::is_budget));
+    assert_eq!((model.asked().len(), budget.spent().2), (2, 4_000_000));
+}
+
 async fn worked(bench: &crate::Bench, text: &str) -> Option<i64> {
     bench.store.call_usages(&[call_key(&request(text))]).await.unwrap()[0].worked_us
 }
