@@ -5,6 +5,7 @@
 mod batch;
 mod cancelling;
 mod dialects;
+mod hours;
 mod http;
 mod layers;
 #[cfg(unix)]
