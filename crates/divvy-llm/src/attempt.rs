@@ -1,9 +1,15 @@
 //! One try: asks a backend and listens to the end, as long as it may take.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use divvy_core::chat::Reply;
+use divvy_core::chat::{Finish, Reply};
 use futures::StreamExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -23,6 +29,8 @@ pub(crate) struct Attempt {
     /// Between two pieces of a reply, and before the first.
     pub(crate) stall: Option<Duration>,
     pub(crate) meter: Meter,
+    /// Somebody has had a reply with a text from there, so that it is not mute.
+    pub(crate) speaks: AtomicBool,
 }
 
 /// A reply as it came, before it is a record.
@@ -40,6 +48,21 @@ pub(crate) trait Keep: Sync {
 }
 
 impl Attempt {
+    /// What counts as the answer. One that says nothing for the second time, from where others are answered, is an answer: a third
+    /// would be paid for as well, in every command anew.
+    pub(crate) fn taken(&self, job: &Job, said: Result<Reply, ChatError>) -> Result<Reply, ChatError> {
+        match said {
+            Err(error) if error.kind == ErrorKind::Empty && job.silent && self.speaks.load(Relaxed) => {
+                Ok(Reply { text: String::new(), finish: Finish::Stop, usage: error.usage })
+            }
+            Ok(reply) => {
+                self.speaks.fetch_or(!reply.text.trim().is_empty(), Relaxed);
+                Ok(reply)
+            }
+            error => error,
+        }
+    }
+
     /// Asks. `keeper` gets the body before anything reads it.
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
         let (began, work) = (Instant::now(), self.meter.begin());
@@ -48,7 +71,7 @@ impl Attempt {
         let trace = job.listener.trying(self.endpoint.as_deref());
         let mut deltas = self.backend.start_traced((*job.request).clone(), job.cancel.clone(), trace);
         let (mut raw, mut text, mut worked) = (Bytes::new(), String::new(), None);
-        loop {
+        let said = loop {
             let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
             let next = timeout_at(stalls, job.cancel.run_until_cancelled(deltas.next())).await;
             let next = next.map_err(|_| {
@@ -70,14 +93,13 @@ impl Attempt {
                     text.push_str(&piece);
                 }
                 Some(Ok(Delta::Worked(time))) => worked = Some(time),
-                Some(Ok(Delta::Done { finish, usage })) => {
-                    let worked = worked.unwrap_or_else(|| work.end());
-                    return Ok(Received { raw, reply: Reply { text, finish, usage }, worked });
-                }
-                Some(Err(error)) => return Err(error),
+                Some(Ok(Delta::Done { finish, usage })) => break Ok(Reply { text, finish, usage }),
+                Some(Err(error)) => break Err(error),
                 None => return Err(self.cut_off()),
             }
-        }
+        };
+        let reply = self.taken(job, said)?;
+        Ok(Received { raw, reply, worked: worked.unwrap_or_else(|| work.end()) })
     }
 
     fn timed_out(&self) -> ChatError {

@@ -1,5 +1,6 @@
 //! Tries again what may work a little later: exponential backoff with full jitter (Brooker, "Exponential Backoff And
-//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call.
+//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call. A completion without text is
+//! asked for once more: each was paid for.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     client::Call,
-    error::ChatError,
+    error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
 
@@ -50,14 +51,16 @@ pub(crate) struct Retry<L> {
 impl<L: Layer> Layer for Retry<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let deadline = Instant::now() + self.deadline;
-        let mut attempt = 1;
+        let (mut attempt, mut silent) = (1, false);
         loop {
-            let error = match self.inner.call(Job { attempt, ..job.clone() }).await {
+            let error = match self.inner.call(Job { attempt, silent, ..job.clone() }).await {
                 Ok(call) => return Ok(call),
                 Err(error) => error,
             };
+            let says_nothing = error.kind == ErrorKind::Empty;
             let late = job.until.is_some_and(|until| Instant::now() >= until);
-            if !error.is_retryable() || attempt >= self.policy.attempts || job.listener.has_heard() || late {
+            let hopeless = !error.is_retryable() || (says_nothing && silent);
+            if hopeless || attempt >= self.policy.attempts || job.listener.has_heard() || late {
                 return Err(after(error, attempt));
             }
             // A draw from the key, not from a global generator: different calls spread out, the same one repeats.
@@ -70,7 +73,7 @@ impl<L: Layer> Layer for Retry<L> {
             job.listener.failed_try(&error);
             let slept = job.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
             slept.ok_or_else(ChatError::cancelled)?;
-            attempt += 1;
+            (attempt, silent) = (attempt + 1, silent || says_nothing);
         }
     }
 }

@@ -13,10 +13,11 @@ mod rows;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
+use divvy_core::model::shown_url;
 use divvy_store::{BatchEvent, BatchRow, BatchState, Store};
 use tokio::{
     sync::OnceCell,
@@ -140,6 +141,7 @@ impl Batches {
             timeout: config.attempt_timeout,
             stall: None,
             meter: Meter::default(),
+            speaks: AtomicBool::new(false),
         };
         let ledger = Ledger::new(attempt, &store, config);
         Arc::new(Self {
@@ -185,7 +187,8 @@ impl Batches {
     async fn take_up(self: &Arc<Self>) -> Result<(), ChatError> {
         let (endpoint, model) = (self.api.endpoint(), self.api.model());
         for row in self.store.open_batches().await? {
-            if row.endpoint == endpoint && row.model == model {
+            // Earlier versions kept it with a password.
+            if shown_url(&row.endpoint) == endpoint && row.model == model {
                 self.board.expect(&row.keys);
                 tokio::spawn(Arc::clone(self).take_up_one(row));
             }
