@@ -60,6 +60,10 @@ pub async fn settle(
         return style(context, name, &ready.id).await;
     }
     let keeps_schema = match send(context, ready, first(Style::Structured)).await {
+        // A filter's doing, or a slip: it says nothing about schemas.
+        Ok(call) if call.reply.finish.is_refusal() || call.reply.text.trim().is_empty() => {
+            return Ok(context.plan.style(name));
+        }
         Ok(call) => decompose::keeps_format(&call.reply.text, &call.reply.finish),
         Err(error) if error.refuses_format() => false,
         Err(error) if error.is_cancelled() => return Err(FlowError::Interrupted),
