@@ -122,6 +122,14 @@ pub enum Finish {
     Other(String),
 }
 
+impl Finish {
+    /// The provider's own word for a reply that it or the model withheld, whole or from somewhere on.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Other(reason) if reason == "content_filter" || reason == "refusal")
+    }
+}
+
 /// Tokens of one call as the model counted them. `None` where a provider did not say: unknown is not zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {

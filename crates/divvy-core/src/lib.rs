@@ -31,3 +31,4 @@ pub mod scorers;
 pub mod screening;
 pub mod stats;
 pub mod synth;
+pub mod thoughts;

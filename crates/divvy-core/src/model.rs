@@ -35,7 +35,8 @@ impl fmt::Display for SourceError {
             f,
             "model source `{}`: {}; write one of http(s)://…, hf:org/name[:file], pypi:package==version, path:…, \
              recorded[:file.jsonl], student:NAME",
-            self.source, self.reason
+            shown_url(&self.source),
+            self.reason
         )
     }
 }
@@ -109,7 +110,7 @@ fn expand_range(package: &str) -> Result<Vec<String>, &'static str> {
 impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Endpoint { url } => f.write_str(url),
+            Self::Endpoint { url } => f.write_str(&shown_url(url)),
             Self::Hub { repo, file: None } => write!(f, "hf:{repo}"),
             Self::Hub { repo, file: Some(file) } => write!(f, "hf:{repo}:{file}"),
             Self::PyPi { packages, version } => match packages.as_slice() {
@@ -122,6 +123,16 @@ impl fmt::Display for ModelSource {
             Self::Student(name) => write!(f, "student:{name}"),
         }
     }
+}
+
+/// A URL as it is shown and kept: without a user and a password before the host, and without a query, where some put a key.
+/// Anything else stays as it is.
+#[must_use]
+pub fn shown_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority = rest.split(['/', '\\', '?', '#']).next().unwrap_or(rest);
+    let place = &rest[authority.rfind('@').map_or(0, |at| at + 1)..];
+    format!("{scheme}://{}", place.split(['?', '#']).next().unwrap_or(place))
 }
 
 /// Of a URL, what stands between scheme and path, less whoever is named before it: `host` or `host:port`.
@@ -182,6 +193,24 @@ mod tests {
         check("student:sd-r", ModelSource::Student("sd-r".into()));
         let packages = vec!["m-part1".into(), "m-part2".into()];
         check("pypi:m-part{1..2}==0.1", ModelSource::PyPi { packages, version: "0.1".into() });
+    }
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        for (url, shown) in [
+            ("https://a.example/v1", "https://a.example/v1"),
+            ("https://me:secret@a.example:8000/v1", "https://a.example:8000/v1"),
+            ("https://me:se@cret@a.example", "https://a.example"),
+            ("https://a.example/@me/v1?key=secret", "https://a.example/@me/v1"),
+            ("https://a.example#secret", "https://a.example"),
+            ("hf:org/name@x", "hf:org/name@x"),
+        ] {
+            assert_eq!(shown_url(url), shown, "{url}");
+        }
+        let source: ModelSource = "https://me:secret@a.example/v1".parse().unwrap();
+        assert_eq!(source.to_string(), "https://a.example/v1");
+        let error = "ftp://me:secret@a.example".parse::<ModelSource>().unwrap_err().to_string();
+        assert!(error.contains("ftp://a.example") && !error.contains("secret"), "{error}");
     }
 
     #[test]

@@ -199,10 +199,9 @@ async fn ask(
     let request = |style| request(context, &question, sample, style, take);
     let (call, style) = structured::ask(context, &plan.teacher, ready, style, request).await?;
     let parsed = decompose::read(&call.reply.text, &call.reply.finish, style, plan.max_subquestions);
-    Ok(match parsed.decomposition {
-        _ if call.reply.finish == Finish::Length => {
-            Done::new(ItemState::Rejected("truncated".into()), &Unusable { problems: parsed.problems }, vec![call])
-        }
+    // Of what was cut off or withheld, nothing that is left is a decomposition.
+    let is_whole = call.reply.finish != Finish::Length && !call.reply.finish.is_refusal();
+    Ok(match parsed.decomposition.filter(|_| is_whole) {
         None => {
             let reason = unusable(&call.reply.finish);
             Done::new(ItemState::Rejected(reason), &Unusable { problems: parsed.problems }, vec![call])
@@ -219,7 +218,8 @@ async fn ask(
 fn unusable(finish: &Finish) -> String {
     match finish {
         Finish::Other(reason) => reason.replace('_', "-"),
-        Finish::Stop | Finish::Length => "malformed".to_owned(),
+        Finish::Length => "truncated".to_owned(),
+        Finish::Stop => "malformed".to_owned(),
     }
 }
 

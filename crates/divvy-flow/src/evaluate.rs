@@ -301,17 +301,24 @@ async fn answer_one(
 
 /// By running it; a machine that can start no process is an error, not the program's.
 async fn tested(sandbox: &Arc<Sandbox>, question: &Arc<Question>, answer: &Answer) -> Grade {
+    if answer.finish.is_refusal() {
+        return without_answer(Outcome::Refused);
+    }
     if answer.finish == Finish::Length && extract::program(&answer.reply).is_none() {
-        return Grade { correct: false, score: 0.0, answer: None, outcome: Outcome::Truncated };
+        return without_answer(Outcome::Truncated);
     }
     let (sandbox, question, reply) = (Arc::clone(sandbox), Arc::clone(question), answer.reply.clone());
     let graded = tokio::task::spawn_blocking(move || sandbox.grade(&question, &reply)).await;
     graded.ok().and_then(Result::ok).unwrap_or_else(scorers::failed)
 }
 
+fn without_answer(outcome: Outcome) -> Grade {
+    Grade { correct: false, score: 0.0, answer: None, outcome }
+}
+
 fn grade(question: &Question, answer: &Answer) -> Graded {
     let grade = if answer.malformed {
-        Grade { correct: false, score: 0.0, answer: None, outcome: Outcome::NoAnswer }
+        without_answer(if answer.finish.is_refusal() { Outcome::Refused } else { Outcome::NoAnswer })
     } else {
         scorers::grade(question.scorer, &answer.reply, &answer.finish, &question.golds)
     };

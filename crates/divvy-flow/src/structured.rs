@@ -4,7 +4,7 @@
 //! then, so that trials are noted at their stage. Of workers that share a store one tries, and the others wait for it.
 
 use divvy_core::{
-    chat::{Finish, Message, Sampling},
+    chat::{Message, Sampling},
     digest::Digest,
     model::ModelId,
     prompts::decompose::{self, Style},
@@ -93,8 +93,10 @@ async fn try_it(
     let trial = send(context, ready, request).await;
     note_trial(context, stage, &ready.id, &trial).await?;
     let keeps_schema = match trial {
-        // Its filter spoke, not the model.
-        Ok(call) if matches!(call.reply.finish, Finish::Other(_)) => return Ok(context.plan.style(name)),
+        // A filter's doing, or a slip: it says nothing about schemas.
+        Ok(call) if call.reply.finish.is_refusal() || call.reply.text.trim().is_empty() => {
+            return Ok(context.plan.style(name));
+        }
         Ok(call) => decompose::keeps_format(&call.reply.text, &call.reply.finish),
         Err(error) if error.refuses_format() => false,
         Err(error) if error.is_cancelled() => return Err(FlowError::Interrupted),

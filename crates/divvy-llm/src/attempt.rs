@@ -1,10 +1,16 @@
 //! One try: asks a backend and listens to the end, as long as it may take. What had come of a reply that is given up is kept
 //! like one that broke off: the endpoint may charge for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use divvy_core::chat::Reply;
+use divvy_core::chat::{Finish, Reply};
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
@@ -24,6 +30,8 @@ pub(crate) struct Attempt {
     /// Between two pieces of a reply, and before the first.
     pub(crate) stall: Option<Duration>,
     pub(crate) meter: Meter,
+    /// Somebody has had a reply with a text from there, so that it is not mute.
+    pub(crate) speaks: AtomicBool,
 }
 
 /// A reply as it came, before it is a record.
@@ -41,6 +49,21 @@ pub(crate) trait Keep: Sync {
 }
 
 impl Attempt {
+    /// What counts as the answer. One that says nothing for the second time, from where others are answered, is an answer: a third
+    /// would be paid for as well, in every command anew.
+    pub(crate) fn taken(&self, job: &Job, said: Result<Reply, ChatError>) -> Result<Reply, ChatError> {
+        match said {
+            Err(error) if error.kind == ErrorKind::Empty && job.silent && self.speaks.load(Relaxed) => {
+                Ok(Reply { text: String::new(), finish: Finish::Stop, usage: error.usage })
+            }
+            Ok(reply) => {
+                self.speaks.fetch_or(!reply.text.trim().is_empty(), Relaxed);
+                Ok(reply)
+            }
+            error => error,
+        }
+    }
+
     /// Asks. `keeper` gets the body before anything reads it.
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
         let (began, work) = (Instant::now(), self.meter.begin());
@@ -48,7 +71,7 @@ impl Attempt {
         let stop = job.cancel.child_token();
         let mut deltas = self.backend.start_traced((*job.request).clone(), stop.clone(), trace);
         let (mut raw, mut text, mut worked, mut given_up) = (Bytes::new(), String::new(), None, None);
-        loop {
+        let said = loop {
             let next = match &given_up {
                 None => self.next(&mut deltas, job, began).await,
                 // What there is of it lies ready: a backend that is stopped is not waited for.
@@ -64,18 +87,17 @@ impl Attempt {
                     text.push_str(&piece);
                 }
                 Ok(Some(Ok(Delta::Worked(time)))) => worked = Some(time),
-                Ok(Some(Ok(Delta::Done { finish, usage }))) => {
-                    let worked = worked.unwrap_or_else(|| work.end());
-                    return Ok(Received { raw, reply: Reply { text, finish, usage }, worked });
-                }
-                Ok(Some(Err(error))) => return Err(given_up.unwrap_or(error)),
+                Ok(Some(Ok(Delta::Done { finish, usage }))) => break Ok(Reply { text, finish, usage }),
+                Ok(Some(Err(error))) => break Err(given_up.unwrap_or(error)),
                 Ok(None) => return Err(given_up.unwrap_or_else(|| self.cut_off())),
                 Err(error) => {
                     stop.cancel();
                     given_up = Some(error);
                 }
             }
-        }
+        };
+        let reply = self.taken(job, said)?;
+        Ok(Received { raw, reply, worked: worked.unwrap_or_else(|| work.end()) })
     }
 
     /// What comes next, or why nobody waits for it any longer.

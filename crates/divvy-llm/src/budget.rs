@@ -1,7 +1,7 @@
 //! Hard caps on what is spent for a plan, by all its commands together. An estimate is reserved before a call and settled
-//! after it, so that calls in flight together never exceed a cap; at the cap the caller is told to stop, and what is
-//! finished stays finished. One [`Budget`] may be shared by the clients of several models; on a store in a file it is
-//! written down as it is spent ([`Purse`]), on a server the workers have it in common (`account`).
+//! after it, so that calls in flight together go past a cap by no more than what their estimates lack; at the cap the caller
+//! is told to stop, and what is finished stays finished. One [`Budget`] may be shared by the clients of several models; on a
+//! store in a file it is written down as it is spent ([`Purse`]), on a server the workers have it in common (`account`).
 
 mod account;
 pub(crate) mod spend;

@@ -1,7 +1,10 @@
 //! The layers put together around one model. This is what a stage holds.
 
 use std::{
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64},
+    },
     time::Duration,
 };
 
@@ -182,6 +185,7 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         timeout: config.one_try(),
         stall: config.stall,
         meter: Meter::default(),
+        speaks: AtomicBool::new(false),
     };
     let place = attempt.endpoint.clone();
     let ledger = Ledger::new(attempt, store, config);

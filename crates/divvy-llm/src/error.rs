@@ -21,7 +21,7 @@ pub struct ChatError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// 401, 403: the key.
+    /// 401, 403: the key. A 403 that says that the input was flagged is [`Self::Refused`].
     Unauthorized,
     /// 402, or a 429 that says the account's quota is used up.
     Unpaid,
@@ -32,7 +32,7 @@ pub enum ErrorKind {
     /// 400 for a word that the endpoint calls otherwise: the next request to it uses its own.
     OtherWord,
     ContextTooLong,
-    /// The provider's filter does not let this request or its reply through.
+    /// The provider's filter does not let this request through. A reply that it withheld is a reply.
     Refused,
     /// 429.
     RateLimited,
@@ -47,7 +47,7 @@ pub enum ErrorKind {
     CutOff,
     /// A body that is no chat completion.
     Unreadable,
-    /// A completion without text.
+    /// A completion without text, of which no filter is said to be the cause.
     Empty,
     BudgetExhausted,
     Cancelled,

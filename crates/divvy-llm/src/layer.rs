@@ -29,6 +29,8 @@ pub(crate) struct Job {
     pub(crate) cancel: CancellationToken,
     /// 1 for the first try; set by the retry layer.
     pub(crate) attempt: u32,
+    /// An earlier try heard a completion without text; set by the retry layer.
+    pub(crate) silent: bool,
     pub(crate) waited: Waited,
     pub(crate) listener: Listener,
     /// What this try holds of the budget.
@@ -46,7 +48,8 @@ impl Job {
         let (key, json) = crate::client::key_and_json(&request);
         let (request, json) = (Arc::new(request), json.into());
         let (waited, held, online) = (Waited::default(), Held::default(), Arc::default());
-        Self { key, request, json, cancel, attempt: 1, waited, listener, held, ends: None, until: None, online }
+        let (attempt, silent) = (1, false);
+        Self { key, request, json, cancel, attempt, silent, waited, listener, held, ends: None, until: None, online }
     }
 
     /// Stands in a line until its turn, or until nothing would be sent any more.

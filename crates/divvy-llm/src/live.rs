@@ -4,7 +4,10 @@
 //! retry → budget → route → limit → rate → backend
 
 use std::{
-    sync::{Arc, atomic::AtomicI64},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64},
+    },
     time::Duration,
 };
 
@@ -105,6 +108,7 @@ fn lane(endpoint: Endpoint, config: &ClientConfig) -> Limit<Rate<Unkept>> {
         timeout: config.attempt_timeout,
         stall: config.stall,
         meter: Meter::default(),
+        speaks: AtomicBool::new(false),
     };
     let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };
     Limit::new(endpoint.max_concurrency, endpoint.adaptive, false, Rate::new(endpoint.rates, LONGEST_PAUSE, unkept))

@@ -1,6 +1,7 @@
 //! Tries again what may work a little later: exponential backoff with full jitter (Brooker, "Exponential Backoff And
 //! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call. What an endpoint wants to
-//! hear in its own word is asked again at once, and is no try that the policy counts.
+//! hear in its own word is asked again at once, and is no try that the policy counts. A completion without text is asked for
+//! once more: each was paid for.
 
 use std::time::Duration;
 
@@ -51,16 +52,17 @@ pub(crate) struct Retry<L> {
 impl<L: Layer> Layer for Retry<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let deadline = Instant::now() + self.deadline;
-        let (mut attempt, mut reworded) = (1, 0);
+        let (mut attempt, mut reworded, mut silent) = (1, 0, false);
         loop {
-            let error = match self.inner.call(Job { attempt, ..job.clone() }).await {
+            let error = match self.inner.call(Job { attempt, silent, ..job.clone() }).await {
                 Ok(call) => return Ok(call),
                 Err(error) => error,
             };
-            let other_word = error.kind == ErrorKind::OtherWord;
+            let (other_word, says_nothing) = (error.kind == ErrorKind::OtherWord, error.kind == ErrorKind::Empty);
             reworded += u32::from(other_word);
             let (tries, late) = (attempt - reworded, job.until.is_some_and(|until| Instant::now() >= until));
-            if !error.is_retryable() || tries >= self.policy.attempts || job.listener.has_heard() || late {
+            let hopeless = !error.is_retryable() || (says_nothing && silent);
+            if hopeless || tries >= self.policy.attempts || job.listener.has_heard() || late {
                 return Err(after(error, attempt));
             }
             let pause = if other_word { Duration::ZERO } else { self.pause(&job, tries, &error) };
@@ -71,7 +73,7 @@ impl<L: Layer> Layer for Retry<L> {
             job.listener.failed_try(&error);
             let slept = job.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
             slept.ok_or_else(ChatError::cancelled)?;
-            attempt += 1;
+            (attempt, silent) = (attempt + 1, silent || says_nothing);
         }
     }
 }

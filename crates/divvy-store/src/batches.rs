@@ -1,7 +1,7 @@
 //! Batches: files of requests handed to a Batch API. One is on record before anything is sent, and every step after it;
 //! an open one is taken up again by the next process instead of being handed in a second time.
 
-use divvy_core::digest::Digest;
+use divvy_core::{digest::Digest, model::shown_url};
 use sqlx::FromRow;
 
 use crate::{
@@ -103,7 +103,8 @@ impl SqliteStore {
     /// When the store cannot be read.
     pub async fn take_up_batches(&self, endpoint: &str, model: &str) -> Result<Vec<BatchRow>, StoreError> {
         let mut open = self.open_batches().await?;
-        open.retain(|batch| batch.endpoint == endpoint && batch.model == model);
+        // Earlier versions kept an endpoint with a password.
+        open.retain(|batch| shown_url(&batch.endpoint) == endpoint && batch.model == model);
         Ok(open)
     }
 }

@@ -35,6 +35,9 @@ use crate::script::{Fault, Step};
 /// Answers from the messages of a request.
 pub type Rule = dyn Fn(&Asked) -> String + Send + Sync;
 
+/// What a request meets in place of an answer, if anything.
+pub type Misfortune = dyn Fn(&Asked) -> Option<Step> + Send + Sync;
+
 /// A request as it came in.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Asked {
@@ -84,8 +87,10 @@ impl Drop for Watch {
 pub struct Lesson {
     /// Used up first, a step a request.
     pub script: Vec<Step>,
-    /// Answers once the script is used up.
+    /// Answers once the script is used up, …
     pub rule: Box<Rule>,
+    /// … unless this has something else for it.
+    pub misfortune: Box<Misfortune>,
     pub latency: Duration,
     /// The only model it serves; any other is a 404.
     pub model: String,
@@ -106,6 +111,7 @@ impl Default for Lesson {
         Self {
             script: Vec::new(),
             rule: Box::new(|asked| format!("You said: {}", asked.last())),
+            misfortune: Box::new(|_| None),
             latency: Duration::ZERO,
             model: "teacher".to_owned(),
             api_key: None,
@@ -119,6 +125,7 @@ impl Default for Lesson {
 
 struct Class {
     rule: Box<Rule>,
+    misfortune: Box<Misfortune>,
     latency: Duration,
     model: String,
     api_key: Option<String>,
@@ -148,6 +155,7 @@ impl Teacher {
         let log = Log { script: lesson.script.into(), ..Log::default() };
         let class = Arc::new(Class {
             rule: lesson.rule,
+            misfortune: lesson.misfortune,
             latency: lesson.latency,
             model: lesson.model,
             api_key: lesson.api_key,
@@ -247,6 +255,7 @@ async fn completion(class: &Arc<Class>, uri: &Uri, headers: &HeaderMap, bytes: &
         watch.ended = true;
         return refusal;
     }
+    let step = step.or_else(|| (class.misfortune)(&asked));
     match step.unwrap_or_else(|| Step::say((class.rule)(&asked))) {
         Step::Drip { drip, pause_ms } => drip_events(&drip, Duration::from_millis(pause_ms), &asked, watch),
         step => {

@@ -161,7 +161,7 @@ fn check_models(plan: &Plan, resolved: &BTreeMap<String, Resolved>) -> anyhow::R
             anyhow::bail!(
                 "models.{name}: `{}` is not the model that was measured (its identity is {now:.12}, it was {then:.12}); put \
                  that one back, or run the recipe anew",
-                model.recipe.source
+                model.source
             );
         }
     }

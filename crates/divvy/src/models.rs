@@ -279,7 +279,7 @@ fn endpoint(
         transfer: if streamed || model.stall_seconds.is_some() { Transfer::Streamed } else { Transfer::Whole },
     })?;
     Ok(Endpoint {
-        // Without the URL's query, which may hold what nobody should read in a store.
+        // Without what nobody should read in a store.
         name: Some(chat.endpoint().to_owned()),
         weight: place.weight.unwrap_or(1),
         max_concurrency: place.concurrency.unwrap_or(if streamed { LIVE_CONCURRENCY } else { REMOTE_CONCURRENCY }),

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use divvy_core::{
     cost::Prices,
     digest::Digest,
+    model::shown_url,
     plan::Plan,
     recipe::{self, DataSet, OneOrMany, Recipe},
     results::{Results, costs::StatedTerms},
@@ -278,7 +279,7 @@ async fn heading(
     costs: &recipe::Costs,
     numerics: BTreeMap<String, String>,
 ) -> Result<Heading, FlowError> {
-    let sources = models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect();
+    let sources = models.iter().map(|(name, model)| (name.clone(), shown_url(&model.source))).collect();
     let runs = context.store.runs().await?;
     let created = runs.iter().filter(|run| run.plan == context.digest).map(|run| run.started_ms).min().unwrap_or(0);
     let price = |(name, model): (&String, &recipe::Model)| Some((name.clone(), Prices::of(model).ok()??));

@@ -16,6 +16,7 @@ use crate::{
     chat::{Finish, Message, ReplyFormat},
     decomposition::Decomposition,
     question::Question,
+    thoughts::without_thoughts,
 };
 
 const SYSTEM: &str = "You break questions into subquestions.";
@@ -139,8 +140,9 @@ struct Structured {
 /// The reply is by the schema, or would be if it had come to its end.
 #[must_use]
 pub fn keeps_format(reply: &str, finish: &Finish) -> bool {
-    serde_json::from_str::<Structured>(reply).is_ok()
-        || (*finish == Finish::Length && reply.trim_start().starts_with('{'))
+    let said = without_thoughts(reply);
+    serde_json::from_str::<Structured>(said).is_ok()
+        || (*finish == Finish::Length && said.trim_start().starts_with('{'))
 }
 
 /// Reads the reply to [`messages`] in this style. A model that did not keep to the schema is read as any other.
@@ -149,13 +151,15 @@ pub fn read(reply: &str, finish: &Finish, style: Style, cap: usize) -> Parsed {
     if style != Style::Structured {
         return parse(reply, finish, cap);
     }
-    match serde_json::from_str::<Structured>(reply) {
-        Ok(said) if said.subquestions.is_empty() => {
-            Parsed { decomposition: Some(Decomposition::None), problems: Vec::new() }
+    let said = without_thoughts(reply);
+    let read = match serde_json::from_str::<Structured>(said) {
+        Ok(list) if list.subquestions.is_empty() => {
+            Some(Parsed { decomposition: Some(Decomposition::None), problems: Vec::new() })
         }
-        Err(_) if *finish == Finish::Length => cut_off(reply, cap).unwrap_or_else(|| parse(reply, finish, cap)),
-        _ => parse(reply, finish, cap),
-    }
+        Err(_) if *finish == Finish::Length => cut_off(said, cap),
+        _ => None,
+    };
+    read.map_or_else(|| parse(reply, finish, cap), |parsed| parsed.behind_thoughts_of(reply))
 }
 
 /// JSON that was cut off inside its list: the strings that are whole count.
@@ -257,6 +261,14 @@ mod tests {
             (r#"{"subquestions": ["How old is \"Ann\"?", "B"#, Finish::Length, true, steps(&["How old is \"Ann\"?"])),
             (r#"{"subquestions": [""#, Finish::Length, true, None),
             ("I cannot say.", Finish::Stop, false, None),
+            ("<think>\n1. Hm?\n</think>\n{\"subquestions\": []}", Finish::Stop, true, Some(Decomposition::None)),
+            (
+                "<think>[]</think>{\"subquestions\": [\"How old is Ann?\", \"B",
+                Finish::Length,
+                true,
+                steps(&["How old is Ann?"]),
+            ),
+            ("<think>{\"subquestions\": [\"How?\"", Finish::Length, false, None),
         ];
         for (reply, finish, keeps, decomposition) in cases {
             assert_eq!(keeps_format(reply, &finish), keeps, "{reply}");

@@ -1,5 +1,5 @@
 //! Reads a decomposer's reply, whoever wrote it: numbered or bulleted lines, labels ("Subquestion 2:"), a JSON list, a
-//! chatty preamble, answers behind the question mark, loops. What was left out is reported, never lost in silence.
+//! chatty preamble, thoughts, answers behind the question mark, loops. What was left out is reported, never lost in silence.
 //!
 //! Where any line is marked (number, bullet, label), only marked lines count; else only lines with a question mark that
 //! do not introduce a list.
@@ -10,11 +10,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{decompose::NO_DECOMPOSITION, single_spaced};
-use crate::{chat::Finish, decomposition::Decomposition};
+use crate::{
+    chat::Finish,
+    decomposition::Decomposition,
+    thoughts::{has_thoughts, without_thoughts},
+};
 
 /// Raised when the same reply would be read differently. 2: a JSON list counts only where it stands as one, not where a
-/// subquestion quotes it; every label of a line is left out, not the first alone.
-pub(super) const VERSION: u32 = 2;
+/// subquestion quotes it; every label of a line is left out, not the first alone. 3: thoughts before the reply are passed over,
+/// whatever they list.
+pub(super) const VERSION: u32 = 3;
 
 /// What a decomposer's reply says. `decomposition` is `None` when nothing in it can be read as one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,8 @@ pub struct Parsed {
 pub enum Problem {
     /// The reply is blank.
     Empty,
+    /// Thoughts before the reply were left out.
+    Thoughts,
     /// There is text, but no subquestion and no "No decomposition".
     NoSubquestions,
     /// A line of chatter was left out.
@@ -58,12 +65,22 @@ pub fn parse(reply: &str, finish: &Finish, cap: usize) -> Parsed {
         return Parsed { decomposition: None, problems: vec![Problem::Empty] };
     }
     let mut problems = Vec::new();
-    let body = unquoted(without_fences(reply));
+    let body = unquoted(without_fences(without_thoughts(reply)));
     let candidates = match json_texts(&body) {
         Some(texts) => texts,
         None => line_texts(&body, finish, &mut problems),
     };
-    decide(candidates, cap, problems)
+    decide(candidates, cap, problems).behind_thoughts_of(reply)
+}
+
+impl Parsed {
+    /// What was read behind the thoughts of this reply, if it has any.
+    pub(super) fn behind_thoughts_of(mut self, reply: &str) -> Self {
+        if has_thoughts(reply) {
+            self.problems.insert(0, Problem::Thoughts);
+        }
+        self
+    }
 }
 
 /// Turns candidate texts into a decomposition.

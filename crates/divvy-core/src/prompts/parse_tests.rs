@@ -59,7 +59,6 @@ fn preambles_of_every_kind() {
             ("Sure! Here are the subquestions:\n\n", "", 1),
             ("To answer this question, we need to find out:\n", "", 1),
             ("Certainly.\n\n**Subquestions:**\n", "\n\nLet me know if you need anything else!", 3),
-            ("<think>\nThe question has two parts.\n</think>\n\n", "", 3),
             ("## Decomposition\n\n", "\n\nThese lead to the final answer.", 2),
             ("Question: How many clips did she sell?\nSubquestions:\n", "", 2),
         ] {
@@ -68,6 +67,32 @@ fn preambles_of_every_kind() {
         }
     }
     check("Here is the JSON:\n{\"subquestions\": [\"How many in May?\", \"How many in all?\"]}\nDone.", &texts, &[]);
+}
+
+/// A list of thoughts is none of subquestions, whether the model began it or its chat template did.
+#[test]
+fn thoughts_before_a_reply_are_left_out() {
+    let list = "1. How many in May?\n2. How many in all?";
+    let texts = ["How many in May?", "How many in all?"];
+    for thoughts in [
+        "<think>\nThe question has two parts.\n</think>\n\n",
+        "<think>\n1. What is asked? The sum.\n2. So add.\n</think>\n",
+        "1. What is asked?\n2. [\"Who?\", \"When?\"]\n</think>",
+        "\n<think></think><think>- Why?\n</think>",
+        "<think>No decomposition</think>\n```\n",
+    ] {
+        check(&format!("{thoughts}{list}"), &texts, &[Problem::Thoughts]);
+    }
+    check("<think>Hm.</think>\n[\"How many in May?\", \"How many in all?\"]", &texts, &[Problem::Thoughts]);
+    check("<think>Hm.</think>\nSure:\n1. Who?", &["Who?"], &[Problem::Thoughts, Problem::SkippedLine]);
+    for finish in [Finish::Length, Finish::Stop] {
+        let endless = parse("<think>\n1. What is asked?\n2. What is given?\n3. So", &finish, 10);
+        assert_eq!((endless.decomposition, endless.problems[0]), (None, Problem::Thoughts));
+        assert_eq!(endless.problems.last(), Some(&Problem::NoSubquestions));
+    }
+    let cut = parse("<think>Hm?</think>1. Who?\n2. How ma", &Finish::Length, 10);
+    assert_eq!(cut.decomposition, Some(Decomposition::from_texts(["Who?"])));
+    assert_eq!(cut.problems, [Problem::Thoughts, Problem::UnfinishedLine]);
 }
 
 /// The last line said twice, or not to its end, by a model that loops until it is stopped.
@@ -212,7 +237,7 @@ proptest! {
     /// What was read is read again as it is, whatever labels, numbers and lists stood in it.
     #[test]
     fn what_is_read_is_stable(
-        reply in "(Step 1: |Subquestion 2: |Q3: |question |\\[\"a\", \"b\"\\]|[0-9]{1,2}[.)] |who|when|\\?| |\"|\n){1,14}"
+        reply in "(<think>|</think>|Step 1: |Subquestion 2: |Q3: |question |\\[\"a\", \"b\"\\]|[0-9]{1,2}[.)] |who|when|\\?| |\"|\n){1,14}"
     ) {
         if let Some(read) = parse(&reply, &Finish::Stop, 8).decomposition {
             let again = parse(&completion(&read), &Finish::Stop, 8);
@@ -238,13 +263,14 @@ proptest! {
 /// Replies of every kind, cut, doubled and mixed at random places: whatever comes out is a decomposition.
 #[test]
 fn mutated_replies_are_read_or_refused() {
-    const SEEDS: [&str; 8] = [
+    const SEEDS: [&str; 9] = [
         "Sure! Here are the subquestions:\n\n1. How many in May?\n2. How many in all?",
         "**Subquestion 1:** How many in May?\n**Subquestion 2:** How many in all?\n",
         "Decomposed subquestion 1: Who?\nDecomposed subquestion 2: Wie viele sind's für #1?",
         "```json\n{\"subquestions\": [{\"question\": \"Who?\"}, \"How \\u00e9?\"]}\n```",
         "- Who? He is 7.\n* When?\n• Why?",
         "No decomposition needed.",
+        "<think>\n1. What is asked?\n</think>\n1. How many?\n2. Who?",
         "### 1) Who?\n(2) When? 12.5\n3: Where is #1",
         "Q1: …?\nQ2: 何？\n\u{feff}Step 3: \u{1F600}?",
     ];

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     chat::{Finish, Message},
     question::Question,
+    thoughts::without_thoughts,
 };
 
 pub(super) const BUILT_IN: BuiltIn = BuiltIn {
@@ -44,7 +45,7 @@ pub fn messages(prompts: &Prompts, shots: &[Demonstration], question: &Question,
 /// Reads a reply. Of several subquestions the first that was not asked yet counts.
 #[must_use]
 pub fn parse_next(reply: &str, finish: &Finish, known: &[Known]) -> Next {
-    if reply.lines().find(|line| !letters_and_digits(line).is_empty()).is_some_and(says_enough) {
+    if without_thoughts(reply).lines().find(|line| !letters_and_digits(line).is_empty()).is_some_and(says_enough) {
         return Next::Enough;
     }
     let Some(decomposition) = parse(reply, finish, usize::MAX).decomposition else { return Next::Unreadable };
@@ -123,6 +124,8 @@ mod tests {
             ("Subquestion: Enough", Next::Enough),
             ("Enough eggs for how many cakes?", ask("Enough eggs for how many cakes?")),
             ("No decomposition", Next::Enough),
+            ("<think>\n1. Who asks?\n</think>\nEnough", Next::Enough),
+            ("Enough is known?\n</think>\nWhat is 3 plus 6?", ask("What is 3 plus 6?")),
             ("", Next::Unreadable),
             ("Ann has nine pens.", Next::Unreadable),
         ];

@@ -10,6 +10,7 @@ use crate::{
     decomposition::{Decomposition, Subquestion},
     extract,
     question::Question,
+    thoughts::without_thoughts,
 };
 
 pub(super) const BUILT_IN: BuiltIn = BuiltIn {
@@ -81,6 +82,7 @@ fn numbered(steps: &[Subquestion]) -> String {
 /// before the final answer as there are subquestions. `None` where the reply has nothing for it.
 #[must_use]
 pub fn sub_answers(reply: &str, steps: &[Subquestion]) -> Vec<Option<String>> {
+    let reply = without_thoughts(reply);
     let body = extract::before_answer(reply).unwrap_or(reply);
     let lines: Vec<&str> = body.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let mut answers = vec![None::<String>; steps.len()];
@@ -211,6 +213,7 @@ mod tests {
             "1. How many does Ann buy?\n2. What is 3 plus #1?\n\n1. 3 * 2 = 6\n2. 3 + 6 = 9\nTherefore, the final answer is 9.",
             "1. How many does Ann buy?\nAnswer: 3 * 2 = 6\n2. What is 3 plus #1?\nAnswer: 3 + 6 = 9\n#### 9",
             "3 * 2 = 6\n3 + 6 = 9\nThe answer is: 9",
+            "<think>\n1. Ann buys\n2. 3 plus\n</think>\n1. 3 * 2 = 6\n2. 3 + 6 = 9\nThe answer is: 9",
         ] {
             assert_eq!(sub_answers_of(reply), both, "{reply}");
         }

@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// Raised when the same reply would get another grade. A stored grade of another version is not read but made anew, which
-/// asks no model.
-pub const VERSION: u32 = 2;
+/// asks no model. 3: thoughts in a reply are no part of its answer.
+pub const VERSION: u32 = 3;
 
 /// Rules that need nothing but the reply and gold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ impl Scorer {
     /// Grades a solver's whole reply.
     #[must_use]
     pub fn grade(self, reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
-        if is_refusal(finish) {
+        if finish.is_refusal() {
             return missing(Outcome::Refused);
         }
         match self {
@@ -131,11 +131,6 @@ impl FromStr for Scorer {
 #[must_use]
 pub fn grade(kind: ScorerKind, reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
     Scorer::of(kind).map_or_else(failed, |scorer| scorer.grade(reply, finish, golds))
-}
-
-/// The provider's own word for a reply that it or the model withheld.
-fn is_refusal(finish: &Finish) -> bool {
-    matches!(finish, Finish::Other(reason) if reason == "content_filter" || reason == "refusal")
 }
 
 /// A grade for a question whose call failed for good: it stays in the denominator.

@@ -10,6 +10,7 @@ use crate::{
     extract::{self, Cue},
     question::Gold,
     records::{Grade, Outcome},
+    thoughts::without_thoughts,
 };
 
 pub(super) fn grade(reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
@@ -20,7 +21,7 @@ pub(super) fn grade(reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
     }
     let Some(found) = found else { return missing(Outcome::NoAnswer) };
     let number = match found.cue {
-        Cue::LastLine => number::last(reply),
+        Cue::LastLine => number::last(without_thoughts(reply)),
         _ => number::stated(&found.text),
     };
     let Some(number) = number else { return without_number(explicit, found.text) };

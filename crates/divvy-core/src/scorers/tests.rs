@@ -82,7 +82,10 @@ fn what_is_missing_is_labelled_and_wrong() {
         assert_eq!(outcome("The answer is: 5", Finish::Other("refusal".into())), (Outcome::Refused, false));
         assert_eq!(outcome("", Finish::Other("content_filter".into())), (Outcome::Refused, false));
     }
-    assert_eq!(grade(ScorerKind::Numeric, "I cannot tell.", &Finish::Stop, &golds).outcome, Outcome::NoAnswer);
+    let numeric = |reply: &str, finish| grade(ScorerKind::Numeric, reply, &finish, &golds).outcome;
+    assert_eq!(numeric("I cannot tell.", Finish::Stop), Outcome::NoAnswer);
+    assert_eq!(numeric("<think>It is 5.</think>\nI do not know.\nSorry.", Finish::Stop), Outcome::NoAnswer);
+    assert_eq!(numeric("<think>So the answer is: 5. Or", Finish::Length), Outcome::Truncated);
     assert_eq!(failed().outcome, Outcome::Error);
 }
 

@@ -39,6 +39,9 @@ impl Scene<'_> {
         let Request { messages, sampling, .. } = super::decomposing(plan, prompts, manner, self.question);
         let call = self.ask.ask(Turn::Decompose, messages, self.decomposing(sampling)).await?;
         let parsed = decompose::read(&call.reply.text, &call.reply.finish, manner.style, self.setting.most());
+        if call.reply.finish.is_refusal() {
+            return Ok(Answer { finish: call.reply.finish.clone(), ..self.with(None, Some(call)) });
+        }
         Ok(self.with(parsed.decomposition, Some(call)))
     }
 

@@ -1,6 +1,7 @@
 //! One subquestion, one solver call; in `self-ask` the decomposer hears each answer before it asks on.
 
 use divvy_core::{
+    chat::Finish,
     decomposition::Decomposition,
     prompts::{
         self_ask::{self, Next},
@@ -38,7 +39,7 @@ pub(super) async fn self_ask(scene: &Scene<'_>) -> Result<Answer, ChatError> {
                 scene.ask.told(News::Subquestion { number: known.len() + 1, text: &subquestion });
                 ask_one(scene, &mut answer, &mut known, subquestion).await?;
             }
-            Next::Unreadable if known.is_empty() => return Ok(Answer { malformed: true, ..answer }),
+            Next::Unreadable if known.is_empty() => return Ok(unreadable(answer)),
             // What is known stands, whatever the decomposer says behind it.
             Next::Enough | Next::Unreadable => break,
         }
@@ -51,10 +52,19 @@ pub(super) async fn self_ask(scene: &Scene<'_>) -> Result<Answer, ChatError> {
 async fn next(scene: &Scene<'_>, answer: &mut Answer, known: &[Known]) -> Result<Next, ChatError> {
     let Setting { prompts, manner, .. } = scene.setting;
     let call = scene.decompose(self_ask::messages(prompts, manner.shots, scene.question, known)).await?;
-    let next = self_ask::parse_next(&call.reply.text, &call.reply.finish, known);
+    let next = match &call.reply.finish {
+        withheld if withheld.is_refusal() => Next::Unreadable,
+        finish => self_ask::parse_next(&call.reply.text, finish, known),
+    };
     let text = answer.decomposer_text.get_or_insert_default();
     text.push_str(call.reply.text.trim());
     text.push('\n');
     answer.decompose_calls.push(call);
     Ok(next)
+}
+
+/// The first thing that the decomposer said is no subquestion.
+fn unreadable(answer: Answer) -> Answer {
+    let withheld = answer.decompose_calls.last().map(|call| call.reply.finish.clone()).filter(Finish::is_refusal);
+    Answer { malformed: true, finish: withheld.unwrap_or_default(), ..answer }
 }

@@ -151,7 +151,7 @@ fn said(asked: &Asked<'_>, (question, steps): (&Question, &Decomposition), reply
     (!completion.is_empty()).then(|| row(question, asked.solving(question, steps), completion))
 }
 
-/// The first reply of the screening's solver to each candidate; of one that was cut off nothing is left.
+/// The first reply of the screening's solver to each candidate; of one that was cut off or withheld nothing is left.
 async fn replies(context: &Context) -> Result<HashMap<ItemKey, String>, FlowError> {
     let mut replies = HashMap::new();
     for (key, item) in items::settled(context, Stage::Screen).await? {
@@ -163,9 +163,9 @@ async fn replies(context: &Context) -> Result<HashMap<ItemKey, String>, FlowErro
     Ok(replies)
 }
 
-/// Nothing, where it was cut off.
+/// Nothing, where it was cut off or withheld.
 pub(crate) fn whole_reply(reply: Reply) -> String {
-    if reply.finish == Finish::Length { String::new() } else { reply.text }
+    if reply.finish == Finish::Length || reply.finish.is_refusal() { String::new() } else { reply.text }
 }
 
 #[cfg(test)]

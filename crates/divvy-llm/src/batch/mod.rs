@@ -14,7 +14,10 @@ mod rows;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -163,6 +166,7 @@ impl Batches {
             timeout: config.attempt_timeout,
             stall: None,
             meter: Meter::default(),
+            speaks: AtomicBool::new(false),
         };
         let ledger = Ledger::new(attempt, &store, config);
         Arc::new(Self {

@@ -126,9 +126,10 @@ impl Batches {
     /// read when somebody asks.
     async fn settle(&self, open: &Open, key: &Digest, line: &Bytes) -> Result<bool, ChatError> {
         let reply = self.api.read(line);
-        let answered = reply.is_ok();
         let waiters = self.board.take(key);
-        let Some(first) = waiters.first() else { return Ok(answered) };
+        let Some(first) = waiters.first() else { return Ok(reply.is_ok()) };
+        let reply = self.ledger.attempt.taken(&first.job, reply);
+        let answered = reply.is_ok();
         let received = reply.map(|reply| Received { raw: line.clone(), reply, worked: Duration::ZERO });
         let received = received.map_err(|error| self.reworded(&first.job, error));
         let said = self.ledger.settle(&first.job, received, open.created_ms).await;

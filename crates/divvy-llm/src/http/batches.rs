@@ -129,9 +129,9 @@ impl HttpChat {
 }
 
 impl HttpBatches {
-    /// Where its requests go: the same whatever the deployment on Azure.
+    /// Where its requests go, as it is shown and kept: the same whatever the deployment on Azure.
     pub(crate) fn endpoint(&self) -> String {
-        self.inner.place.above_deployment().to_owned()
+        self.inner.place.batch_name().to_owned()
     }
 
     pub(crate) fn model(&self) -> &str {

@@ -21,7 +21,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use divvy_core::chat::{ChatRequest, Reply};
+use divvy_core::{
+    chat::{ChatRequest, Reply},
+    model::shown_url,
+};
 use futures::{StreamExt, stream};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use tokio_util::sync::CancellationToken;
@@ -93,6 +96,7 @@ impl HttpChat {
     pub fn new(config: HttpConfig) -> Result<Self, ChatError> {
         let place = Place::new(&config.url, config.model, config.api_key)?;
         let client = client(&place)?;
+        let place = place.with_login_of(&client);
         let url = place.completions()?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -108,15 +112,15 @@ impl HttpChat {
         })
     }
 
-    /// Where requests go.
+    /// Where requests go, as it is shown and kept: without a password and a query.
     #[must_use]
     pub fn endpoint(&self) -> &str {
-        &self.inner.place.base
+        &self.inner.place.name
     }
 }
 
 fn client(place: &Place) -> Result<reqwest::Client, ChatError> {
-    builder(&place.base).build().map_err(|error| no_tls(&place.base, &error))
+    builder(&place.name).build().map_err(|error| no_tls(&place.name, &error))
 }
 
 /// What every client of ours is: for this URL's scheme.
@@ -134,8 +138,9 @@ fn builder(url: &str) -> reqwest::ClientBuilder {
 
 fn no_tls(url: &str, error: &reqwest::Error) -> ChatError {
     let message = format!(
-        "cannot set up TLS for {url}: {}; are the system's CA certificates installed, and is what SSL_CERT_FILE names, if it \
+        "cannot set up TLS for {}: {}; are the system's CA certificates installed, and is what SSL_CERT_FILE names, if it \
          is set, a file of certificates (PEM)?",
+        shown_url(url),
         refusal::root(error)
     );
     ChatError::new(ErrorKind::Unreachable, message)

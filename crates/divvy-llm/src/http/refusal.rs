@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use divvy_core::model::shown_url;
 use reqwest::header::HeaderMap;
 use rustls::CertificateError;
 use serde_json::Value;
@@ -19,13 +20,17 @@ use crate::error::{ChatError, ErrorKind};
 /// Who is asked, for requests and for messages.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
-    /// Without `/chat/completions`, without a slash at the end and without a query.
-    pub(super) base: Arc<str>,
+    /// Without `/chat/completions`, without a slash at the end and without a query. A password may stand in it.
+    base: Arc<str>,
+    /// The same as it is shown and kept.
+    pub(super) name: Arc<str>,
     /// `?api-version=…` of an Azure endpoint; empty elsewhere.
     query: String,
     pub(super) model: String,
     api_key: ApiKey,
     secret: Option<Secret>,
+    /// The password of the URL, and what is sent of it.
+    login: Vec<Secret>,
 }
 
 impl Place {
@@ -36,26 +41,35 @@ impl Place {
         let base = base.strip_suffix("/chat/completions").unwrap_or(base);
         let parsed =
             reqwest::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        if parsed.is_none() {
-            return Err(no_url(url));
-        }
+        let Some(parsed) = parsed else { return Err(no_url(url)) };
         let secret = api_key.read()?;
-        Ok(Self { base: base.into(), query, model, api_key, secret })
+        // Some put a key in the user's place.
+        let login = parsed.password().or(Some(parsed.username())).filter(|login| !login.is_empty());
+        let login = login.map(Secret::from).into_iter().collect();
+        Ok(Self { base: base.into(), name: shown_url(base).into(), query, model, api_key, secret, login })
+    }
+
+    /// The same, which also knows in what form this client sends the password.
+    pub(super) fn with_login_of(mut self, client: &reqwest::Client) -> Self {
+        let request = client.get(&*self.base).build().ok();
+        let header = request.as_ref().and_then(|request| request.headers().get("authorization")?.to_str().ok());
+        self.login.extend(header.and_then(|header| header.strip_prefix("Basic ")).map(Secret::from));
+        self
     }
 
     /// Where completions are asked for.
     pub(super) fn completions(&self) -> Result<reqwest::Url, ChatError> {
         let url = self.url("chat/completions");
-        reqwest::Url::parse(&url).map_err(|_| no_url(&url))
+        reqwest::Url::parse(&url).map_err(|_| no_url(&self.name))
     }
 
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}/{path}{}", self.base, self.query)
     }
 
-    /// Files and batches belong to no deployment: on Azure they lie above it.
-    pub(super) fn above_deployment(&self) -> &str {
-        self.base.split_once("/deployments/").map_or(&self.base, |(above, _)| above)
+    /// Where files and batches lie, as it is shown and kept.
+    pub(super) fn batch_name(&self) -> &str {
+        above_deployment(&self.name)
     }
 
     pub(super) fn batch_url(&self, path: &str, query: &str) -> String {
@@ -66,7 +80,7 @@ impl Place {
         } else {
             "&"
         };
-        format!("{}/{path}{}{join}{query}", self.above_deployment(), self.query)
+        format!("{}/{path}{}{join}{query}", above_deployment(&self.base), self.query)
     }
 
     /// On Azure a row names its deployment as the model.
@@ -90,7 +104,7 @@ impl Place {
     }
 
     fn error(&self, kind: ErrorKind, what: &str) -> ChatError {
-        ChatError::new(kind, format!("model `{}` at {}: {what}", self.model, self.base))
+        ChatError::new(kind, format!("model `{}` at {}: {what}", self.model, self.name))
     }
 
     pub(super) fn unreachable(&self, error: &(dyn Error + 'static)) -> ChatError {
@@ -146,11 +160,6 @@ impl Place {
         self.error(ErrorKind::Empty, &format!("the completion is empty{detail}"))
     }
 
-    /// The provider's filter took the text away.
-    pub(super) fn filtered(&self) -> ChatError {
-        self.error(ErrorKind::Refused, "the provider's content filter left nothing of the completion")
-    }
-
     /// An error that came with HTTP 200: its status, if any, is in the body.
     pub(super) fn refused_with_200(&self, body: &[u8]) -> ChatError {
         let json: Value = serde_json::from_slice(body).unwrap_or_default();
@@ -191,14 +200,25 @@ impl Place {
         }
     }
 
+    /// What nobody but the endpoint should read.
+    fn secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.secret.iter().chain(&self.login)
+    }
+
     /// Some servers repeat the key in their complaint.
     fn redact(&self, text: &str) -> String {
-        self.secret.as_ref().map_or_else(|| text.to_owned(), |secret| secret.hidden_in(text))
+        self.secrets().fold(text.to_owned(), |text, secret| secret.hidden_in(&text).unwrap_or(text))
+    }
+
+    /// How much of a text's end may be the beginning of a secret.
+    pub(super) fn begun_in(&self, text: &str) -> usize {
+        self.secrets().map(|secret| secret.begun_in(text)).max().unwrap_or(0)
     }
 
     /// A body as it may be kept: a server or a model may repeat what it was sent.
     pub(super) fn without_key<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
-        self.secret.as_ref().map_or(Cow::Borrowed(body), |secret| secret.hidden_in_body(body))
+        let without = |body: Cow<'b, [u8]>, secret: &Secret| secret.hidden_in_body(&body).map_or(body, Cow::Owned);
+        self.secrets().fold(Cow::Borrowed(body), without)
     }
 
     pub(super) fn bytes_without_key(&self, body: Bytes) -> Bytes {
@@ -214,6 +234,8 @@ impl Place {
 struct Told {
     text: String,
     code: String,
+    /// OpenRouter says for what the input was flagged.
+    flagged: bool,
 }
 
 impl Told {
@@ -224,7 +246,9 @@ impl Told {
         let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
         let text = said(error).unwrap_or_else(|| page_title(body).unwrap_or_else(|| excerpt(body)));
         let word = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
-        Self { text, code: format!("{} {}", word("code"), word("type")) }
+        let is_there = |at: &&str| error.pointer(at).is_some_and(|value| !value.is_null());
+        let flagged = ["/metadata/reasons", "/metadata/flagged_input"].iter().any(is_there);
+        Self { text, code: format!("{} {}", word("code"), word("type")), flagged }
     }
 
     fn kind(&self, status: u16) -> ErrorKind {
@@ -238,7 +262,11 @@ impl Told {
             "`max_new_tokens` must be",
         ];
         match status {
-            _ if self.code.contains("content_filter") => ErrorKind::Refused,
+            // Whatever the status: it is about this one request.
+            _ if self.flagged => ErrorKind::Refused,
+            _ if ["content_filter", "content_policy_violation"].iter().any(|code| self.code.contains(code)) => {
+                ErrorKind::Refused
+            }
             _ if self.code.contains("context_length_exceeded") || self.code.contains("exceed_context_size") => {
                 ErrorKind::ContextTooLong
             }
@@ -350,7 +378,16 @@ fn list(names: &[String]) -> String {
     if names.len() > MOST { format!("{shown} and {} more", names.len() - MOST) } else { shown }
 }
 
+/// Files and batches belong to no deployment: on Azure they lie above it.
+fn above_deployment(base: &str) -> &str {
+    base.split_once("/deployments/").map_or(base, |(above, _)| above)
+}
+
+/// Nobody knows where the host of such a text begins: whatever may be a password stays out.
 fn no_url(url: &str) -> ChatError {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (&url[..scheme.len() + 3], rest));
+    let rest = rest.rsplit('@').next().unwrap_or_default();
+    let url = format!("{scheme}{}", rest.split(['?', '#']).next().unwrap_or_default());
     let message = format!("`{url}` is no http(s) URL; an endpoint is written like https://api.example.com/v1");
     ChatError::new(ErrorKind::NotFound, message)
 }

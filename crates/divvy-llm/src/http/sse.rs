@@ -42,6 +42,9 @@ struct Events {
     rest: BytesMut,
     whole: Piece,
     fresh: VecDeque<String>,
+    /// The end of the text, as long as it may be the beginning of a secret that the next event goes on with. In the bytes that
+    /// are kept such a one stays in two halves, as it came.
+    held: String,
     done: bool,
 }
 
@@ -62,6 +65,7 @@ impl Events {
             self.line(last.trim_ascii(), place)?;
             self.done |= self.whole.finish.is_some();
         }
+        self.release(0);
         Ok(())
     }
 
@@ -71,18 +75,32 @@ impl Events {
         let data = data.trim_ascii();
         if data == b"[DONE]" {
             self.done = true;
+            self.release(0);
             return Ok(());
         }
         let piece = wire::piece(&place.without_key(data), place)?;
         if !piece.text.is_empty() {
-            self.whole.text.push_str(&piece.text);
-            self.fresh.push_back(piece.text);
+            let text = std::mem::take(&mut self.held) + &piece.text;
+            self.held = String::from_utf8_lossy(&place.without_key(text.as_bytes())).into_owned();
+            self.release(place.begun_in(&self.held));
         }
         self.whole.thought |= piece.thought;
         self.whole.refused |= piece.refused;
         self.whole.finish = piece.finish.or(self.whole.finish.take());
         self.whole.usage = piece.usage.or(self.whole.usage);
         Ok(())
+    }
+}
+
+impl Events {
+    /// Hands on what is held but for so many bytes.
+    fn release(&mut self, but: usize) {
+        let rest = self.held.split_off(self.held.len() - but);
+        let text = std::mem::replace(&mut self.held, rest);
+        if !text.is_empty() {
+            self.whole.text.push_str(&text);
+            self.fresh.push_back(text);
+        }
     }
 }
 
@@ -253,6 +271,37 @@ mod tests {
             let deltas: Vec<_> = deltas.collect().await;
             assert_eq!(deltas[..2], [Ok(Delta::Text("4".into())), Ok(Delta::Raw(kept.into()))]);
             assert!(deltas.len() == 3 && deltas[2].is_err(), "{deltas:?}");
+        }
+    }
+
+    /// A place whose key is nobody's.
+    fn locked() -> Place {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "sk-secret/4711").unwrap();
+        Place::new("http://x/v1", "m".into(), ApiKey::File(file.path().to_owned())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_that_comes_in_pieces_is_told_to_nobody() {
+        let place = locked();
+        let event =
+            |text: &str| format!("data: {}\n\n", serde_json::json!({"choices": [{"delta": {"content": text}}]}));
+        for (pieces, heard) in [
+            (&["is sk-se", "cret/4711", ", see"][..], "is [redacted], see"),
+            (&["s", "k", "-", "secret/471", "1"], "[redacted]"),
+            (&["sk-", "sk-secret/4711sk-sec"], "sk-[redacted]sk-sec"),
+            (&["ask-", "ed and s"], "ask-ed and s"),
+        ] {
+            let whole = pieces.iter().map(|piece| event(piece)).collect::<String>() + "data: [DONE]\n\n";
+            let chunks = stream::iter([Ok(Bytes::from(whole.clone()))]).boxed();
+            let deltas: Vec<_> = deltas(chunks, place.clone(), CancellationToken::new()).collect().await;
+            let texts =
+                deltas.iter().filter_map(|delta| if let Ok(Delta::Text(text)) = delta { Some(&**text) } else { None });
+            assert_eq!(texts.collect::<String>(), heard);
+            assert_eq!(read(whole.as_bytes(), &place).unwrap().text, heard, "read again");
+            // The connection closes without a last event.
+            let cut = event(pieces[0]) + "data: {\"choices\": [{\"delta\": {}, \"finish_reason\": \"stop\"}]}";
+            assert_eq!(read(cut.as_bytes(), &place).unwrap().text, pieces[0]);
         }
     }
 

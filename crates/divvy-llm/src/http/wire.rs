@@ -197,18 +197,15 @@ pub(super) fn read(bytes: &[u8], place: &Place) -> Result<Reply, ChatError> {
     reply(piece, place)
 }
 
-/// A reply without text is an error: it would be graded as a wrong answer that the model never gave.
+/// A reply without text is an error: it would be graded as a wrong answer that the model never gave. What a filter took away
+/// it would take away again: that is the reply.
 pub(super) fn reply(piece: Piece, place: &Place) -> Result<Reply, ChatError> {
     let refusal = piece.refused.then(|| Finish::Other("refusal".to_owned()));
     let finish = refusal.or(piece.finish).unwrap_or(Finish::Stop);
     let usage = piece.usage.unwrap_or_default();
-    if piece.text.trim().is_empty() && finish != Finish::Length {
-        let error = match &finish {
-            Finish::Other(reason) if reason == "content_filter" => place.filtered(),
-            _ if piece.thought => place.empty(": the model thought but said nothing; raise `max_tokens`"),
-            _ => place.empty(""),
-        };
-        return Err(ChatError { usage, ..error });
+    if piece.text.trim().is_empty() && finish != Finish::Length && !finish.is_refusal() {
+        let detail = if piece.thought { ": the model thought but said nothing; raise `max_tokens`" } else { "" };
+        return Err(ChatError { usage, ..place.empty(detail) });
     }
     Ok(Reply { text: piece.text, finish, usage })
 }
@@ -290,6 +287,10 @@ fn finish(reason: &str) -> Finish {
         // `eos_token` and `stop_sequence` are other servers' words for the same.
         "stop" | "eos" | "eos_token" | "stop_sequence" | "end_turn" => Finish::Stop,
         "length" | "max_tokens" | "model_length" => Finish::Length,
+        // Google's words.
+        "SAFETY" | "RECITATION" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" => {
+            Finish::Other("content_filter".to_owned())
+        }
         _ => Finish::Other(reason.to_owned()),
     }
 }

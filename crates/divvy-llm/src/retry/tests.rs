@@ -94,6 +94,17 @@ async fn what_is_said_in_another_word_is_no_try_of_the_policys_and_waits_for_not
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_says_nothing_is_asked_once_more_whatever_else_happens() {
+    let no = |kinds: &[ErrorKind]| kinds.iter().map(|kind| ChatError::new(*kind, "no")).collect::<Vec<_>>();
+    let (empty, error) = (ErrorKind::Empty, ErrorKind::ServerError);
+    for (errors, tries) in [(&[empty, empty, empty][..], 2), (&[error, empty, error, empty, empty], 4)] {
+        let (result, pauses) = try_with(no(errors), 600).await;
+        assert_eq!((result.unwrap_err().kind, pauses.len() + 1), (empty, tries));
+    }
+    assert!(try_with(no(&[empty, error, error]), 600).await.0.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn cancelling_ends_a_pause() {
     let inner = Failing { errors: Mutex::new(vec![busy(Some(500)); 2].into()), asked: Arc::default() };
     let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(3600), inner };

@@ -179,6 +179,55 @@ async fn faults_are_survived_and_every_attempt_is_on_record() {
     assert_eq!(teacher.answered(), 1);
 }
 
+/// What says nothing twice has answered, where others are answered.
+#[tokio::test]
+async fn a_reply_that_says_nothing_is_paid_twice_and_never_again() {
+    for transfer in [Transfer::Whole, Transfer::Streamed] {
+        let script = [Step::say("yes"), Step::fault(Fault::Empty), Step::fault(Fault::Empty)];
+        let teacher = Teacher::scripted(script).await.unwrap();
+        let budget = Arc::<Budget>::default();
+        let (shared, backend) = (Arc::clone(&budget), Arc::new(http(&teacher.url(), transfer)));
+        let bench = bench(backend, |c| ClientConfig { budget: shared, ..c }).await;
+        let ask = async |text: &str| bench.client.complete(request(text), &CancellationToken::new()).await.unwrap();
+        assert_eq!(ask("a").await.reply.text, "yes");
+        for from_cache in [false, true] {
+            let mute = ask("b").await;
+            assert_eq!((&*mute.reply.text, &mute.reply.finish, mute.from_cache), ("", &Finish::Stop, from_cache));
+            assert_eq!(mute.reply.usage.tokens_in, Some(1));
+        }
+        let attempts = bench.store.attempts(&divvy_llm::call_key(&request("b"))).await.unwrap();
+        let outcomes: Vec<&str> = attempts.iter().map(|attempt| &*attempt.outcome).collect();
+        assert_eq!((outcomes, teacher.asked().len()), (vec!["empty-completion", "ok"], 3));
+        assert_eq!(budget.spent().0, 3, "each was paid for");
+    }
+}
+
+/// One that never says anything may be mute, and its rows wait until it is mended.
+#[tokio::test]
+async fn the_silence_of_an_endpoint_that_answers_nobody_is_no_answer() {
+    let teacher = Teacher::scripted(vec![Step::fault(Fault::Empty); 4]).await.unwrap();
+    let bench = bench(Arc::new(http(&teacher.url(), Transfer::Whole)), |c| c).await;
+    for text in ["a", "b"] {
+        let error = bench.client.complete(request(text), &CancellationToken::new()).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Empty && error.message.contains("after 2 tries"), "{error}");
+    }
+    let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+    assert_eq!((&*call.reply.text, teacher.asked().len()), ("You said: a", 5));
+}
+
+#[tokio::test]
+async fn what_a_filter_took_away_is_paid_once() {
+    let filtered = r#"{"choices": [{"message": {"content": null}, "finish_reason": "content_filter"}]}"#;
+    let teacher = Teacher::scripted([Step::raw(200, filtered)]).await.unwrap();
+    let bench = bench(Arc::new(http(&teacher.url(), Transfer::Whole)), |c| c).await;
+    for from_cache in [false, true] {
+        let call = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+        let finish = Finish::Other("content_filter".to_owned());
+        assert_eq!((&*call.reply.text, call.reply.finish, call.from_cache), ("", finish, from_cache));
+    }
+    assert_eq!(teacher.asked().len(), 1);
+}
+
 #[tokio::test]
 async fn a_stream_that_is_no_reply_is_kept_as_it_came_and_never_taken_for_one() {
     let half = "data: {\"choices\": [{\"delta\": {\"content\": \"half\"}}]}\n\n";

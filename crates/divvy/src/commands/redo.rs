@@ -24,7 +24,9 @@ pub(crate) async fn run(place: &Place, conditions: &[String]) -> anyhow::Result<
     if put_back.is_empty() {
         say(&format!("nothing is like that; `divvy status {recipe}` lists states and reasons"));
     } else {
-        say(&format!("`divvy run {recipe}` asks for them anew; the old replies stay in the store"));
+        say(&format!(
+            "`divvy run {recipe}` asks for them anew; the old replies stay in the store, for any other plan too"
+        ));
         put_back.iter().filter(|(stage, _)| is_greedy(&session, *stage)).for_each(|(stage, _)| {
             let stage = stage.name();
             say(&format!(

@@ -156,11 +156,8 @@ fn a_price_that_is_written_later_counts_what_was_asked_before() {
 
 #[test]
 fn tries_that_failed_and_questions_without_an_answer_are_counted() {
-    let silent = |question: &divvy_core::question::Question, manner: Manner| {
-        let mute = manner == Manner::TwoStage && question.id.0 == "synth/test/2";
-        if mute { String::new() } else { school::answer(question, manner) }
-    };
-    let lesson = Lesson { script: vec![Step::status(500)], rule: school::rule(silent), ..school::lesson() };
+    let misfortune = school::never_answered("synth/test/2", Manner::TwoStage, school::breaks_off());
+    let lesson = Lesson { script: vec![Step::status(500)], misfortune, ..school::lesson() };
     let bench = bench(&format!("{PRICE}\ntimeout_seconds = 4"), "machine_hour = \"0.36\"", lesson);
     bench.done(&["run", "recipe.toml"]);
     let report = report(&bench);

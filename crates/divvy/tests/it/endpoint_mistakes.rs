@@ -2,12 +2,12 @@
 
 use divvy_testkit::{
     script::Step,
-    teacher::{Asked, Lesson},
+    teacher::{Asked, Bureau, Lesson},
 };
 
 use crate::{
     bench::{Bench, files_below},
-    school::{self, RECIPE},
+    school::{self, Manner, RECIPE},
 };
 
 const KEY_VARIABLE: &str = "DIVVY_TEST_API_KEY";
@@ -32,6 +32,11 @@ fn nobody_at_the_address() {
     let url = format!("http://127.0.0.1:{port}/v1");
     bench.recipe(&with("timeout_seconds = 1").replace("URL", &url));
     bench.run(&["run", "recipe.toml"]).complains(1, &[&url, "no connection", "is the server running"]);
+    let with_password = url.replace("http://", &format!("http://me:{PASSWORD}@"));
+    bench.recipe(&with("timeout_seconds = 1").replace("URL", &with_password));
+    let ended = bench.run(&["run", "recipe.toml", "--verbose"]);
+    assert!(ended.code == Some(1) && ended.stderr.contains(&format!(" at {url}: no connection")), "{ended:?}");
+    assert!(!ended.stderr.contains(PASSWORD), "{ended:?}");
 }
 
 #[test]
@@ -45,18 +50,77 @@ fn a_refused_key_names_its_variable_and_never_itself() {
     gave_up_at_once(&bench);
 }
 
+/// A decomposer that repeats how it was asked, at such length that the store compresses its replies.
+fn echo(asked: &Asked) -> String {
+    let heard = format!("{:?}", asked.authorization);
+    format!("{}\n{}{heard}", school::SUBQUESTIONS, "So much for that. ".repeat(100))
+}
+
+/// Neither in what is printed, nor in what the store tells, nor as it stands in any file but the recipe.
+#[track_caller]
+fn is_nowhere(bench: &Bench, secrets: &[&str]) {
+    let all = bench.done(&["calls", "--last", "1000", "--json"]).stdout;
+    let first: serde_json::Value = serde_json::from_str(all.lines().next().unwrap()).unwrap();
+    let long = all.lines().any(|call| call.len() > 1024 && call.contains("[redacted]"));
+    assert!(long && all.contains("raw_reply"), "what was repeated is there, without the secret: {all}");
+    let commands: [&[&str]; 7] = [
+        &["calls", "--failed", "--json"],
+        &["calls", first["key"].as_str().unwrap()],
+        &["calls", first["key"].as_str().unwrap(), "--json"],
+        &["status", "recipe.toml"],
+        &["status", "recipe.toml", "--rows", "--json"],
+        &["report", "recipe.toml", "--json"],
+        &["runs", "--json"],
+    ];
+    let shown = commands.map(|arguments| bench.run(arguments)).map(|ended| ended.stdout + &ended.stderr);
+    for secret in secrets {
+        let told = shown.iter().chain([&all]).find(|text| text.contains(secret));
+        assert!(told.is_none(), "{secret} is shown: {told:?}");
+        let files = files_below(bench.workspace.path());
+        assert!(files.iter().any(|file| file.ends_with("divvy.db")));
+        for file in files.into_iter().filter(|file| !file.ends_with("recipe.toml")) {
+            let bytes = std::fs::read(&file).unwrap();
+            let is_there = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!is_there, "{secret} is in {}", file.display());
+        }
+    }
+}
+
 #[test]
 fn a_key_is_used_and_kept_nowhere() {
-    let bench = Bench::new(Lesson { api_key: Some(KEY.to_owned()), ..school::lesson() });
+    let decompose = |asked: &Asked| if Manner::of(asked) == Manner::Decompose { echo(asked) } else { "42".to_owned() };
+    let bench = Bench::new(Lesson { api_key: Some(KEY.to_owned()), rule: Box::new(decompose), ..school::lesson() });
     bench.recipe(&with(&format!("api_key_env = \"{KEY_VARIABLE}\"")));
     let child = bench.command(&["run", "recipe.toml", "--verbose"]).env(KEY_VARIABLE, KEY).spawn().unwrap();
     let ended = crate::bench::ended(child);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let files = files_below(bench.workspace.path());
-    assert!(files.iter().any(|file| file.ends_with("divvy.db")));
-    for file in files {
-        let bytes = std::fs::read(&file).unwrap();
-        assert!(!bytes.windows(KEY.len()).any(|window| window == KEY.as_bytes()), "the key is in {}", file.display());
+    assert!(!(ended.stdout + &ended.stderr).contains(KEY));
+    is_nowhere(&bench, &[KEY]);
+}
+
+const PASSWORD: &str = "sesame-4711-open";
+/// A user's name and the password, as they are sent.
+const LOGIN: &str = "bWU6c2VzYW1lLTQ3MTEtb3Blbg==";
+
+/// Online, in a stream and in batches; with tries that failed.
+#[test]
+fn a_password_in_the_address_is_used_and_kept_nowhere() {
+    for recipe in [RECIPE.to_owned(), with("stall_seconds = 60"), school::in_batches("")] {
+        let page = Step::Body { body: format!("<p>Who is me:{PASSWORD}?</p>") };
+        let rule = |asked: &Asked| format!("{}\n{LOGIN} {PASSWORD}", echo(asked));
+        let script = vec![page, Step::status(500)];
+        let bureau = Some(Bureau::default());
+        let bench = Bench::new(Lesson { script, rule: Box::new(rule), bureau, ..school::lesson() });
+        let url = bench.teacher.url().replace("http://", &format!("http://me:{PASSWORD}@"));
+        bench.recipe(&recipe.replace("URL", &url));
+        let ended = bench.done(&["collect", "recipe.toml", "--verbose"]);
+        assert!(!(ended.stdout + &ended.stderr).contains(PASSWORD));
+        let login = Some(format!("Basic {LOGIN}"));
+        assert!(bench.teacher.asked().iter().all(|asked| asked.authorization == login));
+        let endpoint = bench.teacher.url();
+        let call = bench.done(&["calls", "--last", "1", "--json"]).stdout;
+        assert!(call.contains(&format!("\"endpoint\":\"{endpoint}")), "{call}");
+        is_nowhere(&bench, &[PASSWORD, LOGIN]);
     }
 }
 
@@ -64,7 +128,6 @@ fn a_key_is_used_and_kept_nowhere() {
 #[test]
 fn a_key_that_the_endpoint_repeats_is_shown_nowhere() {
     for stream in ["", "\nstall_seconds = 60"] {
-        let echo = |asked: &Asked| format!("{}\n{:?}", school::SUBQUESTIONS, asked.authorization);
         let page = Step::Body { body: format!("<p>Authorization: Bearer {KEY}</p>") };
         let bench = Bench::new(Lesson { script: vec![page], rule: Box::new(echo), ..school::lesson() });
         bench.recipe(&with(&format!("api_key_env = \"{KEY_VARIABLE}\"{stream}")));

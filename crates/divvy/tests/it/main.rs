@@ -59,3 +59,4 @@ mod traffic; // what was asked of a service, as training questions
 mod truth; // what was paid, and why each row was kept
 mod tuning; // evaluation on dev rows
 mod waves; // collected as far as the screening needs it
+mod withheld; // replies that a filter emptied, and silence

@@ -136,12 +136,9 @@ fn a_refused_request_is_recorded_and_asked_again_by_the_next_run() {
 
 #[test]
 fn a_question_that_never_gets_an_answer_stays_in_the_denominator() {
-    let silent = |question: &divvy_core::question::Question, manner: Manner| {
-        let mute = manner == Manner::Cot && question.id.0 == "synth/test/2";
-        if mute { String::new() } else { school::answer(question, manner) }
-    };
-    let bench = Bench::new(divvy_testkit::teacher::Lesson { rule: school::rule(silent), ..school::lesson() });
-    bench.recipe(&RECIPE.replace("concurrency = 4", "concurrency = 4\ntimeout_seconds = 4"));
+    let misfortune = school::never_answered("synth/test/2", Manner::Cot, Step::status(400));
+    let bench = Bench::new(divvy_testkit::teacher::Lesson { misfortune, ..school::lesson() });
+    bench.recipe(RECIPE);
     bench.done(&["run", "recipe.toml"]);
     let report = bench.json(&["report", "recipe.toml", "--json"]);
     let cot = arm(&report, "cot/big");

@@ -5,7 +5,10 @@ use divvy_core::{
     question::{Question, Split},
     synth,
 };
-use divvy_testkit::teacher::{Asked, Bureau, Lesson, Rule};
+use divvy_testkit::{
+    script::Step,
+    teacher::{Asked, Bureau, Lesson, Misfortune, Rule},
+};
 
 pub(crate) const TRAIN: usize = 12;
 pub(crate) const TEST: usize = 8;
@@ -130,7 +133,22 @@ pub(crate) fn right(question: &Question) -> String {
     format!("Let me see.\nThe answer is: {}", question.golds[0].0.join(", "))
 }
 
-fn is_about(prompt: &str, question: &Question) -> bool {
+/// What comes of a try that breaks off where the model is, and is charged.
+pub(crate) fn breaks_off() -> Step {
+    let error = serde_json::json!({"code": 429, "message": "The provider is busy"});
+    let choice = serde_json::json!({"message": {"content": "4"}, "finish_reason": "error", "error": error});
+    let usage = serde_json::json!({"prompt_tokens": 90, "completion_tokens": 1});
+    Step::raw(200, serde_json::json!({"choices": [choice], "usage": usage}).to_string())
+}
+
+/// What is asked of this question in this manner comes to `step`, always.
+pub(crate) fn never_answered(id: &'static str, manner: Manner, step: Step) -> Box<Misfortune> {
+    let question = questions().into_iter().find(|question| question.id.0 == id).unwrap();
+    Box::new(move |asked| (Manner::of(asked) == manner && is_about(asked.last(), &question)).then(|| step.clone()))
+}
+
+/// Whether a prompt asks this question.
+pub(crate) fn is_about(prompt: &str, question: &Question) -> bool {
     let text = question.text.split_whitespace().collect::<Vec<_>>().join(" ");
     let asks = prompt.lines().any(|line| line.strip_prefix("Question: ") == Some(&text));
     asks && question.premise.as_ref().is_none_or(|premise| prompt.contains(premise.trim()))

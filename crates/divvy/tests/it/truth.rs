@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Mutex};
 use divvy_testkit::{
     postgres::Postgres,
     script::{Fault, Step},
-    teacher::{Lesson, Rule},
+    teacher::{Asked, Lesson},
 };
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ fn recipe(price: &str) -> String {
 }
 
 const PRICE: &str = "price = { input = \"1\", output = \"2\" }";
-/// The question whose decomposition is never solved.
+/// The question whose decomposition is never solved, though each try is charged.
 const MUTE: &str = "synth/test/2";
 /// The question that the teacher only chats about.
 const CHATTY: &str = "synth/train/5";
@@ -29,12 +29,12 @@ const CHATTY: &str = "synth/train/5";
 /// Decompositions come after two tries in vain, one of them is cut off, another is none; one answer never comes.
 fn lesson() -> Lesson {
     let rule = |question: &divvy_core::question::Question, manner| match manner {
-        Manner::TwoStage if question.id.0 == MUTE => String::new(),
         Manner::Decompose if question.id.0 == CHATTY => "Let me think.\nThat is hard.".to_owned(),
         manner => school::answer(question, manner),
     };
     let script = vec![Step::fault(Fault::Empty), Step::status(500), Step::fault(Fault::Truncated)];
-    Lesson { script, rule: school::rule(rule), ..Lesson::default() }
+    let misfortune = school::never_answered(MUTE, Manner::TwoStage, school::breaks_off());
+    Lesson { script, rule: school::rule(rule), misfortune, ..Lesson::default() }
 }
 
 /// A finished run, in a file or on a server.
@@ -145,31 +145,31 @@ fn what_came_to_nothing_has_its_price(run: &Run<'_>) {
 
 fn a_failed_call_is_shown(run: &Run<'_>) {
     let [failed] = &run.rows(&["state=failed"])[..] else { panic!("one answer never came") };
-    assert_eq!((&failed["question"], &failed["reason"]), (&json!(MUTE), &json!("empty-completion")));
-    assert!(failed["message"].as_str().unwrap().contains("empty"), "{failed}");
+    assert_eq!((&failed["question"], &failed["reason"]), (&json!(MUTE), &json!("rate-limited")));
+    assert!(failed["message"].as_str().unwrap().contains("provider is busy"), "{failed}");
     assert_eq!((&failed["took"]["calls"], failed["calls"].as_array().unwrap().len()), (&json!(1), 2), "{failed}");
     let attempts = &failed["took"]["failed_attempts"];
     assert_eq!(run.stage("evaluate")["failed_attempts"], *attempts);
     let shown = run.says(&["calls", failed["calls"][1].as_str().unwrap()]);
-    assert!(shown.contains("empty-completion") && shown.contains("── as received"), "{shown}");
+    assert!(shown.contains("rate-limited") && shown.contains("── as received"), "{shown}");
 }
 
 /// The third of all the requests to the solver is never answered.
-fn one_sample_is_mute() -> Lesson {
-    let (answered, seen) = (school::lesson().rule, Mutex::new(Vec::<Value>::new()));
-    let rule: Box<Rule> = Box::new(move |asked| {
+fn one_sample_is_lost() -> Lesson {
+    let seen = Mutex::new(Vec::<Value>::new());
+    let misfortune = move |asked: &Asked| {
         let mut seen = seen.lock().unwrap();
         if Manner::of(asked) == Manner::TwoStage && !seen.contains(&asked.body) {
             seen.push(asked.body.clone());
         }
-        if seen.get(2) == Some(&asked.body) { String::new() } else { answered(asked) }
-    });
-    Lesson { rule, ..Lesson::default() }
+        (seen.get(2) == Some(&asked.body)).then(school::breaks_off)
+    };
+    Lesson { misfortune: Box::new(misfortune), ..school::lesson() }
 }
 
 #[test]
 fn a_screening_that_failed_took_what_was_answered_and_a_kept_one_says_why() {
-    let bench = Bench::new(one_sample_is_mute());
+    let bench = Bench::new(one_sample_is_lost());
     let agreement = "[screen]\nrule = \"agreement\"\nsamples = 3\ntemperature = 0.7";
     bench.recipe(&recipe(PRICE).replace("[screen]", agreement)).done(&["screen", "recipe.toml"]);
     let run = Run { bench: &bench, store: None };

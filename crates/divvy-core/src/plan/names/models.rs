@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cost,
-    model::ModelSource,
+    model::{ModelSource, shown_url},
     recipe::{self, KvCache, Numerics, RecipeError, Structured},
 };
 
@@ -107,11 +107,11 @@ impl Names<'_> {
             ];
             let at = |key: &str| format!("models.{name}.endpoints.{key}");
             if !matches!(further.url.parse(), Ok(ModelSource::Endpoint { .. })) {
-                let message = format!("`{}` is no endpoint; write http(s)://host/v1", further.url);
+                let message = format!("`{}` is no endpoint; write http(s)://host/v1", shown_url(&further.url));
                 return self.fail(&at("url"), message);
             }
             if let Some((key, _)) = numbers.iter().find(|(_, value)| *value == Some(0)) {
-                let message = format!("`{}` would never be asked; leave the line out", further.url);
+                let message = format!("`{}` would never be asked; leave the line out", shown_url(&further.url));
                 return self.fail(&at(key), message);
             }
         }

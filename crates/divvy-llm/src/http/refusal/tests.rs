@@ -53,3 +53,29 @@ fn an_azure_url_keeps_its_version_and_has_a_header_of_its_own() {
     assert_eq!(plain.url("chat/completions"), "https://api.example.com/v1/chat/completions");
     assert_eq!(plain.key_header(), Some(("authorization", "Bearer sk-1".to_owned())));
 }
+
+#[test]
+fn a_password_in_the_address_is_used_and_not_shown() {
+    let url = "https://me:sesame-4711@api.example.com/v1?key=x";
+    let place = place(url).with_login_of(&crate::http::builder("http:").build().unwrap());
+    assert_eq!(place.url("models"), "https://me:sesame-4711@api.example.com/v1/models?key=x");
+    assert_eq!((&*place.name, place.batch_name()), ("https://api.example.com/v1", "https://api.example.com/v1"));
+    let told = place.refused(401, None, b"{\"error\": \"me:sesame-4711 is not known\"}", None).message;
+    assert!(told.contains("at https://api.example.com/v1") && told.contains("me:[redacted] is not known"), "{told}");
+    // As it is sent, in base64.
+    let body = br#"{"heard": "Basic bWU6c2VzYW1lLTQ3MTE=", "of": "sesame-4711"}"#;
+    assert_eq!(*place.without_key(body), br#"{"heard": "Basic [redacted]", "of": "[redacted]"}"#[..]);
+}
+
+#[test]
+fn what_is_no_url_is_shown_without_what_may_be_a_password() {
+    for (url, shown) in [
+        ("me:sesame-4711@example.com/v1", "`example.com/v1`"),
+        ("https://me:ses/ame@4711@example.com/v1", "`https://example.com/v1`"),
+        ("ftp://me:ses?ame-4711@example.com/v1?key=x", "`ftp://example.com/v1`"),
+        ("localhost:80?key=x", "`localhost:80`"),
+    ] {
+        let Err(error) = Place::new(url, "m".into(), ApiKey::None) else { panic!("{url}") };
+        assert!(error.message.starts_with(&format!("{shown} is no http(s) URL")), "{error}");
+    }
+}

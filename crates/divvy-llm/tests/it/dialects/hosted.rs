@@ -7,7 +7,7 @@ use super::{No, Whole, are_read, are_read_streamed, are_refusals, tokens};
 
 #[tokio::test]
 async fn replies_in_one_piece() {
-    let cases: [Whole; 4] = [
+    let cases: [Whole; 5] = [
         (
             "OpenRouter",
             r#"{"id": "gen-1", "provider": "Somebody", "model": "org/m", "object": "chat.completion", "choices": [{
@@ -37,6 +37,13 @@ async fn replies_in_one_piece() {
             "42",
             Finish::Stop,
             tokens(70, Some(64), 2),
+        ),
+        (
+            "Google, which left nothing of it",
+            r#"{"choices": [{"finish_reason": "RECITATION", "index": 0, "message": {"role": "assistant"}}]}"#,
+            "",
+            Finish::Other("content_filter".to_owned()),
+            Usage::default(),
         ),
         (
             "Mistral, in parts with thoughts",
@@ -78,13 +85,36 @@ async fn replies_in_streams() {
 
 #[tokio::test]
 async fn refusals() {
-    let cases: [No; 6] = [
+    let cases: [No; 9] = [
         (
             "OpenRouter, credit",
             402,
             r#"{"error": {"message": "Insufficient credits", "code": 402}, "user_id": "u"}"#,
             ErrorKind::Unpaid,
             "Insufficient credits",
+        ),
+        (
+            "OpenRouter, an input that was flagged",
+            403,
+            r#"{"error": {"code": 403, "message": "org/m requires moderation. Your input was flagged for \"violence\".",
+                "metadata": {"reasons": ["violence"], "flagged_input": "How many...", "provider_name": "Somebody",
+                "model_slug": "org/m"}}}"#,
+            ErrorKind::Refused,
+            "was flagged for \"violence\"",
+        ),
+        (
+            "OpenRouter, an output that was",
+            403,
+            r#"{"error": {"code": "content_policy_violation", "message": "The provider declined."}}"#,
+            ErrorKind::Refused,
+            "declined",
+        ),
+        (
+            "OpenRouter, a key without the permission",
+            403,
+            r#"{"error": {"code": 403, "message": "Key limit exceeded", "metadata": {"reasons": null}}}"#,
+            ErrorKind::Unauthorized,
+            "Key limit exceeded",
         ),
         (
             "OpenRouter, its provider",
