@@ -201,6 +201,7 @@ impl<L: Layer> Layer for Rate<L> {
         let start = Instant::now();
         let place = job.in_line(self.admit(tokens_in, tokens_out)).await??;
         job.waited.since(start);
+        job.sent.note();
         let result = self.inner.call(job).await;
         if let Some(tokens) = taken(&result) {
             self.settle(place, tokens);
