@@ -71,7 +71,7 @@ impl Live {
             dearest: AtomicI64::new(0),
             inner: Route::new(lanes, rest),
         };
-        Self { stack: Retry { policy, deadline: LATEST_TRY, inner: spend }, names }
+        Self { stack: Retry { policy, counts_refusals: true, deadline: LATEST_TRY, inner: spend }, names }
     }
 
     /// How its endpoints do now.

@@ -1,5 +1,6 @@
 //! Tries again what may work a little later: exponential backoff with full jitter (Brooker, "Exponential Backoff And
-//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call.
+//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call. A refusal for the
+//! endpoint's rate costs nothing, and is waited out within the deadline however often it comes.
 
 use std::time::Duration;
 
@@ -8,13 +9,14 @@ use tokio::time::Instant;
 
 use crate::{
     client::Call,
-    error::ChatError,
+    error::{ChatError, ErrorKind},
     layer::{Job, Layer},
+    rate::WAY_OUT,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries of one call, the first included.
+    /// Tries of one call, the first included. A client does not count those that an endpoint refused for its rate.
     pub attempts: u32,
     /// The first pause is drawn from 0 to this; every further one from twice as much.
     pub base: Duration,
@@ -42,6 +44,8 @@ impl RetryPolicy {
 
 pub(crate) struct Retry<L> {
     pub(crate) policy: RetryPolicy,
+    /// A refusal for a rate is a try like any other: where somebody waits for the reply, or its next try is another batch.
+    pub(crate) counts_refusals: bool,
     /// For all tries of one call together, time in line not counted.
     pub(crate) deadline: Duration,
     pub(crate) inner: L,
@@ -50,14 +54,15 @@ pub(crate) struct Retry<L> {
 impl<L: Layer> Layer for Retry<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let deadline = Instant::now() + self.deadline;
-        let mut attempt = 1;
+        let (mut attempt, mut free) = (1, 0);
         loop {
             let error = match self.inner.call(Job { attempt, ..job.clone() }).await {
                 Ok(call) => return Ok(call),
                 Err(error) => error,
             };
             let late = job.until.is_some_and(|until| Instant::now() >= until);
-            if !error.is_retryable() || attempt >= self.policy.attempts || job.listener.has_heard() || late {
+            free += u32::from(is_refusal(&error) && !self.counts_refusals);
+            if !error.is_retryable() || attempt - free >= self.policy.attempts || job.listener.has_heard() || late {
                 return Err(after(error, attempt));
             }
             // A draw from the key, not from a global generator: different calls spread out, the same one repeats.
@@ -79,15 +84,23 @@ fn after(error: ChatError, attempts: u32) -> ChatError {
     if attempts == 1 {
         return error;
     }
-    ChatError { message: format!("{} (after {attempts} tries)", error.message), ..error }
+    ChatError { message: format!("{} (after {attempts} tries){}", error.message, way_out(&error)), ..error }
 }
 
 fn too_late(error: ChatError, attempts: u32, deadline: Duration) -> ChatError {
-    let seconds = deadline.as_secs();
-    ChatError {
-        message: format!("{} ({attempts} tries, and the {seconds} s for one request are used up)", error.message),
-        ..error
-    }
+    let (seconds, way_out) = (deadline.as_secs(), way_out(&error));
+    let message =
+        format!("{} ({attempts} tries, and the {seconds} s for one request are used up){way_out}", error.message);
+    ChatError { message, ..error }
+}
+
+/// The endpoint itself refused, for its rate. Whoever was told so in line stood there for long enough.
+fn is_refusal(error: &ChatError) -> bool {
+    error.kind == ErrorKind::RateLimited && error.status.is_some()
+}
+
+fn way_out(error: &ChatError) -> String {
+    if is_refusal(error) && error.retry_after.is_none() { format!("; {WAY_OUT}") } else { String::new() }
 }
 
 #[cfg(test)]

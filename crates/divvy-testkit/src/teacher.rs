@@ -16,7 +16,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -64,6 +64,8 @@ struct Log {
     asked: Vec<Asked>,
     /// Completions that went out whole, faults not counted.
     answered: usize,
+    /// When the last were taken on, where there is a quota.
+    taken: Vec<Instant>,
     /// Requests whose client went away before their end.
     abandoned: usize,
 }
@@ -95,6 +97,8 @@ pub struct Lesson {
     pub port: u16,
     /// With every reply to a request for a completion.
     pub headers: Vec<(&'static str, &'static str)>,
+    /// Completions that it takes on in so long; beyond, it refuses with a 429 that says no more.
+    pub quota: Option<(usize, Duration)>,
     /// Its Batch API; without one, those paths are not found.
     pub bureau: Option<Bureau>,
 }
@@ -109,6 +113,7 @@ impl Default for Lesson {
             api_key: None,
             port: 0,
             headers: Vec::new(),
+            quota: None,
             bureau: None,
         }
     }
@@ -120,6 +125,7 @@ struct Class {
     model: String,
     api_key: Option<String>,
     headers: Vec<(&'static str, &'static str)>,
+    quota: Option<(usize, Duration)>,
     bureau: Option<bureau::Desk>,
     log: Mutex<Log>,
 }
@@ -148,6 +154,7 @@ impl Teacher {
             model: lesson.model,
             api_key: lesson.api_key,
             headers: lesson.headers,
+            quota: lesson.quota,
             bureau: lesson.bureau.map(bureau::Desk::new),
             log: Mutex::new(log),
         });
@@ -275,7 +282,18 @@ impl Class {
             return Some(error(401, "Incorrect API key provided.", None));
         }
         let model = asked.body["model"].as_str().unwrap_or_default();
-        (model != self.model).then(|| error(404, &format!("The model `{model}` does not exist."), None))
+        if model != self.model {
+            return Some(error(404, &format!("The model `{model}` does not exist."), None));
+        }
+        self.is_over_quota().then(|| error(429, "Rate limit reached.", None))
+    }
+
+    fn is_over_quota(&self) -> bool {
+        let Some((most, time)) = self.quota else { return false };
+        let (now, taken) = (Instant::now(), &mut self.log().taken);
+        taken.retain(|at| *at + time > now);
+        taken.push(now);
+        taken.len() > most && taken.pop().is_some()
     }
 
     async fn perform(&self, step: Step, asked: &Asked) -> Response<Body> {
