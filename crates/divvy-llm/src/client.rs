@@ -146,7 +146,10 @@ impl Client {
 
     fn with(endpoints: Vec<Endpoint>, store: Store, config: ClientConfig, batches: Option<Arc<Batches>>) -> Self {
         let lanes = endpoints.into_iter().map(|endpoint| (endpoint.weight, lane(endpoint, &store, &config))).collect();
-        let route = Route::new(lanes, if config.retry.attempts > 1 { Rest::Wait(LONGEST_WAIT) } else { Rest::Never });
+        let once = config.retry.attempts <= 1;
+        let route = Route::new(lanes, if once { Rest::Never } else { Rest::Wait(LONGEST_WAIT) });
+        // Nothing is tried again, or the next try is a row of another batch.
+        let counts_refusals = once || batches.is_some();
         // What may still be asked online is held at the online price.
         let cheap = batches.as_ref().is_some_and(|batches| !batches.falls_back());
         let spend = Spend {
@@ -157,7 +160,7 @@ impl Client {
             first: tokio::sync::Mutex::default(),
             inner: InBatches { batches, inner: route },
         };
-        let retry = Retry { policy: config.retry, deadline: config.deadline, inner: spend };
+        let retry = Retry { policy: config.retry, counts_refusals, deadline: config.deadline, inner: spend };
         let single_flight = SingleFlight::new(store.clone(), config.flights, retry);
         Self { stack: Cache { store, inner: single_flight } }
     }

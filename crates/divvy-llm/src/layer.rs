@@ -35,6 +35,7 @@ pub(crate) struct Job {
     pub(crate) listener: Listener,
     /// What this try holds of the budget.
     pub(crate) held: Held,
+    pub(crate) sent: Sent,
     /// Nothing is sent after it; set by the layer of the budget.
     pub(crate) ends: Option<End>,
     /// Nobody waits for it after this moment.
@@ -47,9 +48,9 @@ impl Job {
     pub(crate) fn new(request: ChatRequest, cancel: CancellationToken, listener: Listener) -> Self {
         let (key, json) = crate::client::key_and_json(&request);
         let (request, json) = (Arc::new(request), json.into());
-        let (waited, held, online) = (Waited::default(), Held::default(), Arc::default());
-        let (attempt, silent) = (1, false);
-        Self { key, request, json, cancel, attempt, silent, waited, listener, held, ends: None, until: None, online }
+        let (waited, held, online, sent) = (Waited::default(), Held::default(), Arc::default(), Sent::default());
+        let (attempt, silent, ends, until) = (1, false, None, None);
+        Self { key, request, json, cancel, attempt, silent, waited, listener, held, sent, ends, until, online }
     }
 
     /// Stands in a line until its turn, or until nothing would be sent any more.
@@ -129,6 +130,25 @@ impl Waited {
 
     pub(crate) fn so_far(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Whether a try is past the lines at its endpoint. Until then it may go to another.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    pub(crate) fn note(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// It is to stand in line, here or elsewhere.
+    pub(crate) fn not_yet(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 

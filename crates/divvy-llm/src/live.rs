@@ -75,7 +75,7 @@ impl Live {
             first: tokio::sync::Mutex::default(),
             inner: Route::new(lanes, rest),
         };
-        Self { stack: Retry { policy, deadline: LATEST_TRY, inner: spend }, names }
+        Self { stack: Retry { policy, counts_refusals: true, deadline: LATEST_TRY, inner: spend }, names }
     }
 
     /// How its endpoints do now.

@@ -1,10 +1,13 @@
 //! Requests and tokens a minute, as an endpoint's owner allows them: from the recipe, or as the endpoint itself says with
 //! its replies. The minute slides: whatever moment it ends at, no more than the limit was sent in it, what went out before
 //! the limit was known included (`window`). What a request may take is held until its reply says what it took. An endpoint
-//! that asks for a pause gets it, from all requests. On a store that workers share, the minute is theirs together (`common`); on one in a file, what earlier commands sent counts (`earlier`).
+//! that asks for a pause gets it, from all requests, and so does one that keeps refusing without a
+//! word (`refusals`). On a store that workers share, the minute is theirs together (`common`); on one in a file, what
+//! earlier commands sent counts (`earlier`).
 
 mod common;
 mod earlier;
+mod refusals;
 mod window;
 
 use std::{
@@ -12,13 +15,15 @@ use std::{
     time::Duration,
 };
 
+use divvy_core::digest::derive_seed;
 use divvy_store::Store;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout_at},
 };
 
-use self::{common::Common, earlier::Earlier, window::Window};
+pub(crate) use self::refusals::WAY_OUT;
+use self::{common::Common, earlier::Earlier, refusals::Refusals, window::Window};
 use crate::{
     budget::spend::most_tokens,
     chat::{Quota, Told},
@@ -59,13 +64,14 @@ enum Place {
 #[derive(Default)]
 struct State {
     window: Window,
-    /// The endpoint asked to be left alone until then.
+    /// The endpoint asked to be left alone until then, or is.
     paused_until: Option<Instant>,
+    refusals: Refusals,
 }
 
 pub(crate) struct Rate<L> {
     rates: Rates,
-    /// Longer nobody waits for an endpoint that asked for a pause.
+    /// Longer nobody waits for an endpoint that asked for a pause, or refuses everything.
     longest_hold: Duration,
     state: Mutex<State>,
     /// The window of all workers, in place of our own once there is a limit.
@@ -127,7 +133,10 @@ impl<L: Layer> Rate<L> {
             let rates = self.rates.and(told);
             let next = match self.held(&told, tokens_in).filter(|until| *until > now) {
                 Some(until) if until - now > self.longest_hold => return Err(held_for_long(until - now)),
-                Some(until) => until,
+                Some(until) => match self.state().refusals.for_longer_than(self.longest_hold) {
+                    Some(error) => return Err(ChatError { retry_after: Some(until - now), ..error }),
+                    None => until,
+                },
                 None => match self.enter_any(rates, tokens_in + tokens_out, now).await? {
                     Ok(place) => return Ok(place),
                     Err(next) => next,
@@ -175,18 +184,31 @@ impl<L: Layer> Rate<L> {
             .max()
     }
 
-    fn pause(&self, asked: Duration) {
-        let until = Instant::now() + asked;
-        let mut state = self.state();
-        state.paused_until = Some(state.paused_until.map_or(until, |already| already.max(until)));
+    /// What the result of a request says about the next ones.
+    fn learn(&self, sent: Instant, random: impl FnOnce() -> u64, result: &Result<Call, ChatError>) {
+        match result {
+            Ok(call) if !call.from_cache => self.state().refusals.answered(sent),
+            Err(error) if error.kind == ErrorKind::RateLimited => {
+                let mut state = self.state();
+                let chosen = state.refusals.refused(sent, error, random());
+                let until = Instant::now() + error.retry_after.unwrap_or_default().max(chosen);
+                state.paused_until = state.paused_until.max(Some(until));
+            }
+            _ => {}
+        }
     }
+}
+
+/// A time as people say it.
+fn spoken(time: Duration) -> String {
+    if time < MINUTE { format!("{} s", time.as_secs()) } else { format!("{} minutes", time.as_secs() / 60) }
 }
 
 /// A quota by the day, or an endpoint that is closed for hours: an error that says so is worth more than silence.
 fn held_for_long(hold: Duration) -> ChatError {
-    let time = if hold < MINUTE { format!("{} s", hold.as_secs()) } else { format!("{} minutes", hold.as_secs() / 60) };
     let message = format!(
-        "the endpoint takes no more requests for {time}, by its own word (its quota is used up); run the same command then"
+        "the endpoint takes no more requests for {}, by its own word (its quota is used up); run the same command then",
+        spoken(hold)
     );
     ChatError { retry_after: Some(hold), ..ChatError::new(ErrorKind::RateLimited, message) }
 }
@@ -201,15 +223,15 @@ impl<L: Layer> Layer for Rate<L> {
         let start = Instant::now();
         let place = job.in_line(self.admit(tokens_in, tokens_out)).await??;
         job.waited.since(start);
+        job.sent.note();
+        let (sent, seed, attempt) = (Instant::now(), job.key.seed(), job.attempt);
         let result = self.inner.call(job).await;
         if let Some(tokens) = taken(&result) {
             self.settle(place, tokens);
         }
+        self.learn(sent, || derive_seed(seed, &format!("pause/{attempt}")), &result);
         // It may have taken less than was held for it, and have brought better news of the endpoint's limits.
         self.room.notify_one();
-        if let Err(ChatError { kind: ErrorKind::RateLimited, retry_after: Some(asked), .. }) = &result {
-            self.pause(*asked);
-        }
         result
     }
 }

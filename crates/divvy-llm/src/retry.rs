@@ -1,7 +1,8 @@
 //! Tries again what may work a little later: exponential backoff with full jitter (Brooker, "Exponential Backoff And
-//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call. What an endpoint wants to
-//! hear in its own word is asked again at once, and is no try that the policy counts. A completion without text is asked for
-//! once more: each was paid for.
+//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call. A refusal for the
+//! endpoint's rate costs nothing, and is waited out within the deadline however often it comes; what an endpoint wants to hear
+//! in its own word is asked again at once: neither is a try that the policy counts. A completion without text is asked for once
+//! more: each was paid for.
 
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use crate::{
     client::Call,
     error::{ChatError, ErrorKind},
     layer::{Job, Layer},
+    rate::WAY_OUT,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Tries of one call, the first included.
+    /// Tries of one call, the first included. A client does not count those that an endpoint refused for its rate.
     pub attempts: u32,
     /// The first pause is drawn from 0 to this; every further one from twice as much.
     pub base: Duration,
@@ -44,6 +46,8 @@ impl RetryPolicy {
 
 pub(crate) struct Retry<L> {
     pub(crate) policy: RetryPolicy,
+    /// A refusal for a rate is a try like any other: where somebody waits for the reply, or its next try is another batch.
+    pub(crate) counts_refusals: bool,
     /// For all tries of one call together, time in line not counted.
     pub(crate) deadline: Duration,
     pub(crate) inner: L,
@@ -51,21 +55,19 @@ pub(crate) struct Retry<L> {
 
 impl<L: Layer> Layer for Retry<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let deadline = Instant::now() + self.deadline;
-        let (mut attempt, mut reworded, mut silent) = (1, 0, false);
+        let (deadline, mut tries) = (Instant::now() + self.deadline, Tries::default());
         loop {
+            let (attempt, silent) = (tries.made + 1, tries.silent > 0);
             let error = match self.inner.call(Job { attempt, silent, ..job.clone() }).await {
                 Ok(call) => return Ok(call),
                 Err(error) => error,
             };
-            let (other_word, says_nothing) = (error.kind == ErrorKind::OtherWord, error.kind == ErrorKind::Empty);
-            reworded += u32::from(other_word);
-            let (tries, late) = (attempt - reworded, job.until.is_some_and(|until| Instant::now() >= until));
-            let hopeless = !error.is_retryable() || (says_nothing && silent);
-            if hopeless || tries >= self.policy.attempts || job.listener.has_heard() || late {
+            tries.count(&error, self.counts_refusals);
+            let late = job.until.is_some_and(|until| Instant::now() >= until);
+            if tries.are_over(&error, self.policy.attempts) || job.listener.has_heard() || late {
                 return Err(after(error, attempt));
             }
-            let pause = if other_word { Duration::ZERO } else { self.pause(&job, tries, &error) };
+            let pause = self.pause(&job, &tries, &error);
             if Instant::now() + pause >= deadline + job.waited.so_far() {
                 return Err(too_late(error, attempt, self.deadline));
             }
@@ -73,16 +75,45 @@ impl<L: Layer> Layer for Retry<L> {
             job.listener.failed_try(&error);
             let slept = job.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
             slept.ok_or_else(ChatError::cancelled)?;
-            (attempt, silent) = (attempt + 1, silent || says_nothing);
         }
     }
 }
 
 impl<L> Retry<L> {
-    fn pause(&self, job: &Job, tries: u32, error: &ChatError) -> Duration {
+    fn pause(&self, job: &Job, tries: &Tries, error: &ChatError) -> Duration {
+        if error.kind == ErrorKind::OtherWord {
+            return Duration::ZERO;
+        }
+        let number = tries.made - tries.reworded;
         // A draw from the key, not from a global generator: different calls spread out, the same one repeats.
-        let random = derive_seed(job.key.seed(), &format!("retry/{tries}"));
-        self.policy.pause(tries, error.retry_after, random)
+        let random = derive_seed(job.key.seed(), &format!("retry/{number}"));
+        self.policy.pause(number, error.retry_after, random)
+    }
+}
+
+/// What came of a call so far.
+#[derive(Default)]
+struct Tries {
+    made: u32,
+    /// Of these, the endpoint wanted another word.
+    reworded: u32,
+    /// It refused for its rate.
+    refused: u32,
+    /// It said nothing, and was paid for it.
+    silent: u32,
+}
+
+impl Tries {
+    fn count(&mut self, error: &ChatError, counts_refusals: bool) {
+        self.made += 1;
+        self.reworded += u32::from(error.kind == ErrorKind::OtherWord);
+        self.refused += u32::from(is_refusal(error) && !counts_refusals);
+        self.silent += u32::from(error.kind == ErrorKind::Empty);
+    }
+
+    fn are_over(&self, error: &ChatError, most: u32) -> bool {
+        let silent_again = error.kind == ErrorKind::Empty && self.silent > 1;
+        !error.is_retryable() || silent_again || self.made - self.reworded - self.refused >= most
     }
 }
 
@@ -90,15 +121,23 @@ fn after(error: ChatError, attempts: u32) -> ChatError {
     if attempts == 1 {
         return error;
     }
-    ChatError { message: format!("{} (after {attempts} tries)", error.message), ..error }
+    ChatError { message: format!("{} (after {attempts} tries){}", error.message, way_out(&error)), ..error }
 }
 
 fn too_late(error: ChatError, attempts: u32, deadline: Duration) -> ChatError {
-    let seconds = deadline.as_secs();
-    ChatError {
-        message: format!("{} ({attempts} tries, and the {seconds} s for one request are used up)", error.message),
-        ..error
-    }
+    let (seconds, way_out) = (deadline.as_secs(), way_out(&error));
+    let message =
+        format!("{} ({attempts} tries, and the {seconds} s for one request are used up){way_out}", error.message);
+    ChatError { message, ..error }
+}
+
+/// The endpoint itself refused, for its rate. Whoever was told so in line stood there for long enough.
+fn is_refusal(error: &ChatError) -> bool {
+    error.kind == ErrorKind::RateLimited && error.status.is_some()
+}
+
+fn way_out(error: &ChatError) -> String {
+    if is_refusal(error) && error.retry_after.is_none() { format!("; {WAY_OUT}") } else { String::new() }
 }
 
 #[cfg(test)]

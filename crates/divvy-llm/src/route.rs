@@ -1,11 +1,13 @@
 //! Chooses the endpoint that a request goes to. Several may serve one model: the least busy one for its weight is asked,
-//! one that fails is left alone for a while, and one that refuses our key or does not know the model for good. The
-//! call's key names no endpoint, so that a reply is the same whoever gave it, and is paid for once.
+//! one that fails is left alone for a while, and one that refuses our key or does not know the model for good. Whoever
+//! still stands in line at one that is left alone, or wants a pause, chooses again: nothing was sent. The call's key
+//! names no endpoint, so that a reply is the same whoever gave it, and is paid for once.
 
 mod breaker;
 
 use std::{
     cmp::Ordering,
+    pin::pin,
     sync::{
         Mutex, PoisonError,
         atomic::{self, AtomicUsize},
@@ -13,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     client::Call,
@@ -39,6 +41,8 @@ pub(crate) enum Rest {
 pub(crate) struct Route<L> {
     lanes: Vec<Lane<L>>,
     longest_wait: Duration,
+    /// An endpoint takes nothing for a while: told to those that stand in line.
+    closed: watch::Sender<()>,
 }
 
 /// The way to one endpoint.
@@ -82,7 +86,7 @@ impl<L: Layer> Route<L> {
             }),
             inner,
         };
-        Self { lanes: lanes.into_iter().map(lane).collect(), longest_wait }
+        Self { lanes: lanes.into_iter().map(lane).collect(), longest_wait, closed: watch::Sender::default() }
     }
 
     fn another_lives(&self) -> bool {
@@ -98,6 +102,63 @@ impl<L: Layer> Route<L> {
             Some((Fitness::Resting(until), _, lane)) => Err(resting(lane, *until - now)),
             Some((_, _, lane)) => Ok(lane),
             None => Err(self.lanes[0].last_error()),
+        }
+    }
+
+    /// Whether another endpoint takes a request before this one does.
+    fn is_second_to_another(&self, lane: &Lane<L>, now: Instant) -> bool {
+        self.choose(now).is_ok_and(|best| !std::ptr::eq(best, lane))
+    }
+
+    /// Asks this one. `None`: the request has left the line there.
+    async fn ask(
+        &self,
+        lane: &Lane<L>,
+        job: &Job,
+        closed: &mut watch::Receiver<()>,
+    ) -> Option<Result<Call, ChatError>> {
+        job.sent.not_yet();
+        let (start, before) = (Instant::now(), job.waited.so_far());
+        let mut asked = pin!(lane.ask(job.clone()));
+        loop {
+            tokio::select! {
+                biased;
+                Ok(()) = closed.changed(), if !job.sent.is_so() => {
+                    if !job.sent.is_so() && self.leaves(lane) {
+                        // What it stood there for without a place.
+                        job.waited.since(start + job.waited.so_far().saturating_sub(before));
+                        return None;
+                    }
+                }
+                result = &mut asked => {
+                    self.tell(lane, &result);
+                    return Some(result);
+                }
+            }
+        }
+    }
+
+    /// Whether those in line at this endpoint should choose again.
+    fn leaves(&self, lane: &Lane<L>) -> bool {
+        let now = Instant::now();
+        lane.is_open(now) || (lane.is_held(now) && self.is_second_to_another(lane, now))
+    }
+
+    /// Tells those in line what the result of a request says to them.
+    fn tell(&self, lane: &Lane<L>, result: &Result<Call, ChatError>) {
+        let now = Instant::now();
+        if (result.is_err() && lane.is_open(now)) || (lane.several && lane.is_held(now)) {
+            self.closed.send_replace(());
+        }
+    }
+
+    /// Another endpoint may serve what this one refused: nothing was paid for, and no time lost.
+    fn another_serves(&self, lane: &Lane<L>, error: &ChatError) -> bool {
+        let now = Instant::now();
+        match error.kind {
+            _ if error.condemns_endpoint() => lane.state().dead && self.another_lives(),
+            ErrorKind::RateLimited => lane.is_held(now) && self.choose(now).is_ok_and(|best| !best.is_held(now)),
+            _ => false,
         }
     }
 }
@@ -123,6 +184,14 @@ impl<L: Layer> Lane<L> {
     /// Requests under way for each unit of weight, this one included.
     fn load(&self) -> f64 {
         (self.running.load(atomic::Ordering::Relaxed) + 1) as f64 / self.weight
+    }
+
+    fn is_open(&self, now: Instant) -> bool {
+        self.state().breaker.standing(now) == BreakerState::Open
+    }
+
+    fn is_held(&self, now: Instant) -> bool {
+        matches!(self.fitness(now), Fitness::Held(_))
     }
 
     fn fitness(&self, now: Instant) -> Fitness {
@@ -178,7 +247,7 @@ fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {
 
 impl<L: Layer> Layer for Route<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let start = Instant::now();
+        let (mut start, mut closed) = (Instant::now(), self.closed.subscribe());
         loop {
             let lane = match self.choose(Instant::now()) {
                 Ok(lane) => lane,
@@ -189,18 +258,16 @@ impl<L: Layer> Layer for Route<L> {
                 }
                 Err(error) => return Err(error),
             };
-            let result = lane.ask(job.clone()).await;
-            match result {
-                // Another endpoint may serve us: nothing was paid for, and no time lost.
-                Err(error)
-                    if error.condemns_endpoint()
-                        && lane.state().dead
-                        && self.another_lives()
-                        && !job.listener.has_heard() =>
-                {
-                    tracing::warn!(%error, "this endpoint is not asked again");
+            match self.ask(lane, &job, &mut closed).await {
+                // It waited for a place, and not yet for an endpoint that rests.
+                None => start = Instant::now(),
+                Some(Err(error)) if self.another_serves(lane, &error) && !job.listener.has_heard() => {
+                    if error.condemns_endpoint() {
+                        tracing::warn!(%error, "this endpoint is not asked again");
+                    }
+                    job.listener.failed_try(&error);
                 }
-                result => return result,
+                Some(result) => return result,
             }
         }
     }

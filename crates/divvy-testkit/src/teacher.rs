@@ -16,7 +16,7 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -67,6 +67,8 @@ struct Log {
     asked: Vec<Asked>,
     /// Completions that went out whole, faults not counted.
     answered: usize,
+    /// When the last were taken on, where there is a quota.
+    taken: Vec<Instant>,
     /// Requests whose client went away before their end.
     abandoned: usize,
 }
@@ -102,6 +104,8 @@ pub struct Lesson {
     pub port: u16,
     /// With every reply to a request for a completion.
     pub headers: Vec<(&'static str, &'static str)>,
+    /// Completions that it takes on in so long; beyond, it refuses with a 429 that says no more.
+    pub quota: Option<(usize, Duration)>,
     /// Its Batch API; without one, those paths are not found.
     pub bureau: Option<Bureau>,
 }
@@ -118,6 +122,7 @@ impl Default for Lesson {
             own_word: false,
             port: 0,
             headers: Vec::new(),
+            quota: None,
             bureau: None,
         }
     }
@@ -131,6 +136,7 @@ struct Class {
     api_key: Option<String>,
     own_word: bool,
     headers: Vec<(&'static str, &'static str)>,
+    quota: Option<(usize, Duration)>,
     bureau: Option<bureau::Desk>,
     log: Mutex<Log>,
 }
@@ -161,6 +167,7 @@ impl Teacher {
             api_key: lesson.api_key,
             own_word: lesson.own_word,
             headers: lesson.headers,
+            quota: lesson.quota,
             bureau: lesson.bureau.map(bureau::Desk::new),
             log: Mutex::new(log),
         });
@@ -293,7 +300,18 @@ impl Class {
             return Some(error(400, message, None));
         }
         let model = asked.body["model"].as_str().unwrap_or_default();
-        (model != self.model).then(|| error(404, &format!("The model `{model}` does not exist."), None))
+        if model != self.model {
+            return Some(error(404, &format!("The model `{model}` does not exist."), None));
+        }
+        self.is_over_quota().then(|| error(429, "Rate limit reached.", None))
+    }
+
+    fn is_over_quota(&self) -> bool {
+        let Some((most, time)) = self.quota else { return false };
+        let (now, taken) = (Instant::now(), &mut self.log().taken);
+        taken.retain(|at| *at + time > now);
+        taken.push(now);
+        taken.len() > most && taken.pop().is_some()
     }
 
     async fn perform(&self, step: Step, asked: &Asked) -> Response<Body> {

@@ -1,3 +1,5 @@
+mod unstated;
+
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},

@@ -24,9 +24,18 @@ impl Layer for Failing {
 }
 
 async fn try_with(errors: Vec<ChatError>, deadline: u64) -> (Result<Call, ChatError>, Vec<Duration>) {
+    try_and_count(errors, deadline, false).await
+}
+
+async fn try_and_count(
+    errors: Vec<ChatError>,
+    deadline: u64,
+    counts_refusals: bool,
+) -> (Result<Call, ChatError>, Vec<Duration>) {
     let asked = Arc::<Mutex<Vec<Instant>>>::default();
     let inner = Failing { errors: Mutex::new(errors.into()), asked: asked.clone() };
-    let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(deadline), inner };
+    let retry =
+        Retry { policy: RetryPolicy::default(), counts_refusals, deadline: Duration::from_secs(deadline), inner };
     let result = retry.call(job(8)).await;
     let asked = asked.lock().unwrap();
     let pauses = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -107,7 +116,8 @@ async fn what_says_nothing_is_asked_once_more_whatever_else_happens() {
 #[tokio::test(start_paused = true)]
 async fn cancelling_ends_a_pause() {
     let inner = Failing { errors: Mutex::new(vec![busy(Some(500)); 2].into()), asked: Arc::default() };
-    let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(3600), inner };
+    let retry =
+        Retry { policy: RetryPolicy::default(), counts_refusals: false, deadline: Duration::from_secs(3600), inner };
     let job = job(8);
     let cancel = job.cancel.clone();
     tokio::spawn(async move {
@@ -141,7 +151,41 @@ impl Layer for Queue {
 
 #[tokio::test(start_paused = true)]
 async fn time_in_line_leaves_the_deadline_alone() {
-    let retry = Retry { policy: RetryPolicy::default(), deadline: Duration::from_secs(120), inner: Queue };
+    let (policy, deadline) = (RetryPolicy::default(), Duration::from_secs(120));
+    let retry = Retry { policy, counts_refusals: false, deadline, inner: Queue };
     let error = retry.call(job(8)).await.unwrap_err();
     assert!(error.message.contains("after 6 tries"), "{error}");
+}
+
+/// As an endpoint says it, without a word for how long.
+fn refused() -> ChatError {
+    ChatError { status: Some(429), ..busy(None) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_a_rate_is_no_try() {
+    let ill = || ChatError::new(ErrorKind::ServerError, "ill");
+    let errors = [vec![refused(); 20], vec![ill(); 5]].concat();
+    assert!(try_with(errors, 1200).await.0.is_ok());
+    let (result, pauses) = try_with([vec![refused(); 20], vec![ill(); 6]].concat(), 1200).await;
+    assert!(result.unwrap_err().message.contains("after 26 tries"));
+    assert!(pauses.iter().all(|pause| *pause <= Duration::from_millis(30_001)), "{pauses:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_are_waited_out_as_long_as_the_deadline_allows_and_then_the_way_out_is_said() {
+    let start = Instant::now();
+    let error = try_with(vec![refused(); 1000], 600).await.0.unwrap_err();
+    assert!((570..600).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(error.message.contains("600 s") && error.message.contains("`requests_per_minute` of the model"), "{error}");
+    // A told pause is obeyed, and needs no setting.
+    let told = ChatError { retry_after: Some(Duration::from_secs(50)), ..refused() };
+    let error = try_with(vec![told; 1000], 600).await.0.unwrap_err();
+    assert!(error.message.contains("(12 tries") && !error.message.contains("requests_per_minute"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_somebody_waits_a_refusal_is_a_try() {
+    let (result, pauses) = try_and_count(vec![refused(); 100], 600, true).await;
+    assert_eq!((result.unwrap_err().status, pauses.len() + 1), (Some(429), 6));
 }

@@ -4,12 +4,17 @@ use divvy_core::chat::{Finish, Reply, Usage};
 use tokio::time::sleep;
 
 use super::*;
-use crate::layer::testing::job;
+use crate::{
+    layer::testing::job,
+    limit::Limit,
+    rate::{LONGEST_HOLD, Rate, Rates},
+};
 
 /// Answers after a while, or fails as it is told.
 #[derive(Default)]
 struct Server {
     fails: Mutex<Option<ErrorKind>>,
+    asks_for_pause: Mutex<Option<Duration>>,
     asked: AtomicUsize,
     takes: Duration,
 }
@@ -30,6 +35,10 @@ impl Layer for Arc<Server> {
         sleep(self.takes).await;
         if let Some(kind) = *self.fails.lock().unwrap() {
             return Err(ChatError::new(kind, "no"));
+        }
+        if let Some(pause) = *self.asks_for_pause.lock().unwrap() {
+            let error = ChatError::new(ErrorKind::RateLimited, "slower");
+            return Err(ChatError { status: Some(429), retry_after: Some(pause), ..error });
         }
         let reply = Reply { text: "yes".into(), finish: Finish::Stop, usage: Usage::default() };
         Ok(Call { key: job.key, reply, from_cache: false, price_nanos: None, latency_ms: 0 })
@@ -162,4 +171,85 @@ async fn an_endpoint_that_wants_another_word_is_not_ill() {
     assert_eq!(servers.iter().map(|server| server.asked()).sum::<usize>(), 40);
     let standings: Vec<BreakerState> = route.endpoints().map(|(standing, ..)| standing).collect();
     assert_eq!(standings, [BreakerState::Closed; 2]);
+}
+
+/// Seats before a server, and the pauses that it asks for.
+type Seats = Limit<Rate<Arc<Server>>>;
+
+fn seats(most: usize, server: &Arc<Server>) -> Seats {
+    Limit::new(most, false, true, Rate::new(Rates::default(), LONGEST_HOLD, Arc::clone(server)))
+}
+
+/// So many requests, each asked again until it is answered. How long they stood in line, together.
+async fn all_answered(route: &Route<Seats>, count: usize) -> Duration {
+    let waits = futures::future::join_all((0..count).map(|_| async {
+        let job = job(9);
+        while route.call(job.clone()).await.is_err() {}
+        job.waited.so_far()
+    }));
+    waits.await.into_iter().sum()
+}
+
+/// Fails after five minutes, which is when a request is given up.
+fn hanging() -> Arc<Server> {
+    let takes = Duration::from_mins(5);
+    Arc::new(Server { fails: Mutex::new(Some(ErrorKind::TimedOut)), takes, ..Server::default() })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_line_at_an_endpoint_that_hangs_moves_when_its_breaker_opens() {
+    let (hangs, well) = (hanging(), slow());
+    let lanes = vec![(1, seats(8, &hangs)), (1, seats(8, &well))];
+    let (route, start) = (Route::new(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
+    let waited = all_answered(&route, 200).await;
+    assert_eq!((hangs.asked(), well.asked()), (8, 200), "those that were out when it opened");
+    assert!(start.elapsed() < Duration::from_secs(330), "{:?}", start.elapsed());
+    assert!(waited >= 92 * Duration::from_mins(5), "time in a line that was left is time in line: {waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_in_line_is_sent_to_an_only_endpoint_while_it_rests() {
+    let server = slow();
+    let route = Route::new(vec![(1, seats(8, &server))], Rest::Wait(Duration::from_mins(5)));
+    all_answered(&route, 8).await;
+    *server.fails.lock().unwrap() = Some(ErrorKind::TimedOut);
+    let back = async {
+        sleep(Duration::from_secs(60)).await;
+        *server.fails.lock().unwrap() = None;
+        server.asked()
+    };
+    let (_, asked) = tokio::join!(all_answered(&route, 100), back);
+    // Rests of 5, 10, 20 and 40 seconds, with a probe after each.
+    assert!(
+        (17..=20).contains(&asked),
+        "{asked}: eight were out when it opened, besides the first eight and the probes"
+    );
+    assert_eq!(server.asked() - asked, 100, "all of them once it was back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_wants_a_pause_gives_its_line_to_a_free_one() {
+    let (busy, free) = (slow(), slow());
+    let lanes = vec![(1, seats(4, &busy)), (1, seats(4, &free))];
+    let (route, start) = (Route::new(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
+    *busy.asks_for_pause.lock().unwrap() = Some(Duration::from_mins(3));
+    let waited = all_answered(&route, 100).await;
+    assert_eq!((busy.asked(), free.asked()), (4, 100), "those that it refused went to the other one, too");
+    assert!(start.elapsed() < Duration::from_secs(30) && !waited.is_zero(), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_that_want_a_pause_the_first_to_be_back_gets_the_line_and_keeps_it() {
+    let (longer, shorter) = (slow(), slow());
+    let lanes = vec![(1, seats(4, &longer)), (1, seats(4, &shorter))];
+    let (route, start) = (Route::new(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
+    *longer.asks_for_pause.lock().unwrap() = Some(Duration::from_mins(3));
+    *shorter.asks_for_pause.lock().unwrap() = Some(Duration::from_mins(1));
+    let back = async {
+        sleep(Duration::from_secs(2)).await;
+        *shorter.asks_for_pause.lock().unwrap() = None;
+    };
+    tokio::join!(all_answered(&route, 100), back);
+    assert_eq!((longer.asked(), shorter.asked()), (4, 104));
+    assert!((61..100).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }

@@ -1,10 +1,11 @@
 //! Runs whose clocks jump. That of the day, forth and back, whenever it is read: no wait, cap, rate, latency or record
 //! follows it. And the one that counts on, which goes a minute ahead at a moment that a test chooses: a budget's minutes are
-//! used up without anybody waiting for it.
+//! used up without anybody waiting for it. And one that goes forty times as fast, for what takes minutes.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use divvy_testkit::{
@@ -46,6 +47,41 @@ int clock_gettime(clockid_t id, struct timespec *at) {
     return (int) result;
 }
 "#;
+
+/// The same for a program that lives [`FASTER`] times as fast: it waits for the network so much less long.
+const FAST: &str = r#"
+#define _GNU_SOURCE
+#include <stddef.h>
+#include <time.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#define FASTER 40
+#define SECOND 1000000000LL
+static long long began;
+static long long now(clockid_t id, struct timespec *at) {
+    syscall(SYS_clock_gettime, id, at);
+    return at->tv_sec * SECOND + at->tv_nsec;
+}
+__attribute__((constructor)) static void begin(void) {
+    struct timespec at;
+    began = now(CLOCK_MONOTONIC, &at);
+}
+int clock_gettime(clockid_t id, struct timespec *at) {
+    long long then = now(id, at);
+    if (id == CLOCK_MONOTONIC) {
+        then = began + FASTER * (then - began);
+        at->tv_sec = then / SECOND;
+        at->tv_nsec = then % SECOND;
+    }
+    return 0;
+}
+int epoll_wait(int file, struct epoll_event *events, int most, int ms) {
+    if (ms > 0) ms = (ms + FASTER - 1) / FASTER;
+    return syscall(SYS_epoll_pwait, file, events, most, ms, NULL, 8);
+}
+"#;
+const FASTER: u32 = 40;
 
 /// The library, if there is a C compiler and a loader that takes it.
 #[expect(clippy::print_stderr, reason = "a test that does not run must say so")]
@@ -141,4 +177,20 @@ fn what_a_killed_command_had_in_flight_is_in_the_next_ones_minute() {
     let next = ended(next.unwrap());
     next.complains(3, &["the budget of 1 minutes is used up"]);
     assert_eq!((bench.spending().lost.calls, bench.teacher.asked().len()), (2, 3), "{next:?}");
+}
+
+/// Five requests a minute, which neither the recipe nor the endpoint says: whoever asks more often is refused, and no more.
+#[test]
+fn a_quota_that_nobody_states_is_waited_for_and_nothing_is_lost() {
+    let bench = Bench::new(Lesson { quota: Some((5, Duration::from_mins(1) / FASTER)), ..school::lesson() });
+    let Some(library) = clock(&bench, FAST) else { return };
+    bench.recipe(RECIPE);
+    let run = ended(bench.command(&["collect", "recipe.toml"]).env("LD_PRELOAD", &library).spawn().unwrap());
+    assert_eq!((run.code, bench.teacher.answered(), bench.committed().len()), (Some(0), TRAIN, TRAIN), "{run:?}");
+    assert!(
+        run.stderr.contains("does not say for how long") && run.stderr.contains("`requests_per_minute`"),
+        "{run:?}"
+    );
+    let refused = bench.teacher.asked().len() - TRAIN;
+    assert!(refused > 6, "nobody had to wait: {refused} refused");
 }

@@ -147,6 +147,22 @@ fn ctrl_c_keeps_what_had_come_of_the_reply_that_it_gives_up() {
     assert_eq!(bench.teacher.asked().len(), REQUESTS + 1);
 }
 
+#[test]
+fn ctrl_c_in_the_evaluation_keeps_what_is_finished_and_the_rest_is_asked_next() {
+    let bench = slow();
+    let place = 2 * TRAIN + 12;
+    let child = bench.run_until(place);
+    interrupt(&child);
+    ended(child).complains(130, &["stopping", "interrupted", "run the same command to go on"]);
+    let kept = bench.kept();
+    assert!(kept + CONCURRENCY >= place && kept < REQUESTS, "{kept} of {place} and more");
+    let states = bench.stage("evaluate")["states"].clone();
+    assert!(states["done"].as_u64() > Some(0) && states["pending"].as_u64() > Some(0), "{states}");
+    let (heard, asked) = (heard(&bench), bench.teacher.asked().len());
+    finish(&bench, &heard, 1);
+    assert_eq!(bench.teacher.asked().len(), asked + REQUESTS - kept, "only the rest");
+}
+
 /// The shell limits the size of files and has the signal ignored, so that writing fails as it does on a full disk; each run has
 /// a little more room than the one before.
 #[cfg(unix)]

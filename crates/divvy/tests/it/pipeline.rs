@@ -72,14 +72,18 @@ fn every_stage_runs_and_a_second_run_asks_nothing() {
 /// The host does not exist: only a proxy can reach it.
 #[test]
 fn a_proxy_is_taken_from_the_environment() {
-    let bench = Bench::new(school::lesson());
-    bench.recipe(&RECIPE.replace("URL", "http://teacher.invalid/v1"));
-    let proxy = bench.teacher.url().replace("/v1", "");
-    let mut command = bench.command(&["collect", "recipe.toml"]);
-    command.env("http_proxy", proxy).env_remove("no_proxy").env_remove("NO_PROXY");
-    let ended = crate::bench::ended(command.spawn().unwrap());
-    assert_eq!((ended.code, bench.teacher.asked().len()), (Some(0), TRAIN), "{ended:?}");
-    assert_eq!(bench.teacher.asked()[0].target, "http://teacher.invalid/v1/chat/completions");
+    for variable in ["http_proxy", "HTTP_PROXY"] {
+        let bench = Bench::new(school::lesson());
+        bench.recipe(&RECIPE.replace("URL", "http://teacher.invalid/v1"));
+        let proxy = bench.teacher.url().replace("/v1", "");
+        let mut command = bench.command(&["collect", "recipe.toml"]);
+        for other in ["http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"] {
+            command.env_remove(other);
+        }
+        let ended = crate::bench::ended(command.env(variable, proxy).spawn().unwrap());
+        assert_eq!((ended.code, bench.teacher.asked().len()), (Some(0), TRAIN), "{variable}: {ended:?}");
+        assert_eq!(bench.teacher.asked()[0].target, "http://teacher.invalid/v1/chat/completions");
+    }
 }
 
 #[test]
