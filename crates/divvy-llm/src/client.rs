@@ -126,7 +126,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 type Lane = Limit<Rate<Ledger>>;
 type Stack = Cache<SingleFlight<Retry<Spend<InBatches<Route<Lane>>>>>>;
 
-/// One model behind its layers. Share it by reference or `Arc`: its limits and its single flights are its own.
+/// One model behind its layers. Share it by reference or `Arc`: its limits are its own.
 pub struct Client {
     stack: Stack,
 }

@@ -18,7 +18,7 @@ use crate::{
     chat::Told,
     client::{Call, ClientConfig},
     clock::Clock,
-    error::ChatError,
+    error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
 
@@ -152,7 +152,10 @@ impl Ledger {
                 match self.budget.account() {
                     Some(account) => {
                         let prices = self.prices_at(self.attempt.endpoint.as_deref());
-                        let cost = of_failure(&error, prices, job.held.cost());
+                        let most = job.held.cost();
+                        // There was no place for its answer.
+                        let unkept = error.kind == ErrorKind::Store;
+                        let cost = if unkept { most } else { of_failure(&error, prices, most) };
                         Box::pin(account.book(&job.key, cost, None, Some(&attempt))).await?;
                     }
                     None => self.store.record_attempt(&attempt).await?,

@@ -11,6 +11,9 @@ CREATE TABLE outstanding (
     PRIMARY KEY (worker, key)
 );
 
+-- In the order in which workers lock them.
+LOCK TABLE account, slice;
+
 -- What has come back cost so much, and the worker has not booked it on the plan's account yet; where there are no caps, it
 -- never does.
 ALTER TABLE slice
@@ -20,11 +23,15 @@ ALTER TABLE slice
     -- What it held went back while nobody heard of it: nothing goes out under it before its worker has borrowed anew.
     ADD COLUMN closed BOOLEAN NOT NULL DEFAULT FALSE;
 
--- What workers held that vanished before this step stays lost as a whole.
+-- What workers held that vanished before this step stays lost as a whole. Those that are at work are heard out.
 INSERT INTO outstanding (worker, key, plan, calls, tokens, nanos)
-    SELECT worker, '\x'::bytea, plan, calls, tokens, nanos FROM slice WHERE calls > 0;
-UPDATE slice SET closed = TRUE, calls = 0, tokens = 0, nanos = 0 WHERE calls > 0;
-UPDATE account SET held_calls = 0, held_tokens = 0, held_nanos = 0;
+    SELECT worker, '\x'::bytea, plan, calls, tokens, nanos FROM slice WHERE calls > 0 AND NOT alive(worker);
+UPDATE account a SET held_calls = held_calls - gone.calls, held_tokens = held_tokens - gone.tokens,
+        held_nanos = held_nanos - gone.nanos
+    FROM (SELECT plan, sum(calls) AS calls, sum(tokens) AS tokens, sum(nanos) AS nanos
+          FROM outstanding GROUP BY plan) gone WHERE gone.plan = a.plan;
+UPDATE slice SET closed = TRUE, calls = 0, tokens = 0, nanos = 0
+    WHERE (plan, worker) IN (SELECT plan, worker FROM outstanding);
 
 -- Writes down that a try goes out now, unless a reply to its request is there that nobody has read, or what it holds was lent
 -- to others. The lock is in the way of whoever closes the slice: a try goes out before that, and is seen, or not at all.
@@ -82,14 +89,14 @@ BEGIN
         SELECT ARRAY[held[1] - coalesce(sum(g.calls), 0), held[2] - coalesce(sum(g.tokens), 0),
                      held[3] - coalesce(sum(g.nanos), 0)] INTO held FROM gone g;
         -- Of workers that hold nothing: what came back and is not booked, and what may still come.
-        SELECT ARRAY[coalesce(sum(s.unbooked_calls + o.calls), 0), coalesce(sum(s.unbooked_tokens + o.tokens), 0),
-                     coalesce(sum(s.unbooked_nanos + o.nanos), 0)] INTO beyond
-            FROM slice s CROSS JOIN LATERAL (
-                SELECT coalesce(sum(o.calls), 0) AS calls, coalesce(sum(o.tokens), 0) AS tokens,
-                       coalesce(sum(o.nanos), 0) AS nanos
-                FROM outstanding o WHERE o.worker = s.worker AND o.plan = of_plan
-            ) o
-            WHERE s.plan = of_plan AND s.worker <> who AND s.calls = 0;
+        SELECT ARRAY[coalesce(sum(b.calls), 0), coalesce(sum(b.tokens), 0), coalesce(sum(b.nanos), 0)] INTO beyond
+            FROM (SELECT unbooked_calls AS calls, unbooked_tokens AS tokens, unbooked_nanos AS nanos FROM slice s
+                  WHERE s.plan = of_plan AND s.worker <> who AND s.calls = 0
+                  UNION ALL
+                  SELECT o.calls, o.tokens, o.nanos FROM outstanding o
+                  WHERE o.plan = of_plan AND o.worker <> who
+                      AND NOT EXISTS (SELECT FROM slice s
+                                      WHERE s.plan = of_plan AND s.worker = o.worker AND s.calls > 0)) b;
         granted := TRUE;
         FOR i IN 1..3 LOOP
             used[i] := used[i] + spent[i];

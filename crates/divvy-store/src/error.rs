@@ -12,8 +12,8 @@ pub enum StoreError {
     #[error("no store at {path}; a run creates it, or check the path", path = path.display())]
     Missing { path: PathBuf },
     #[error(
-        "the disk takes no more while writing {path} ({detail}): it is full, or a quota or a limit on files is reached; free some \
-         space and run the same command again: everything committed so far is kept", path = path.display()
+        "the disk takes no more while writing {path} ({detail}): it is full, a quota or a limit on files is reached, or it fails; make \
+         room and run the same command again: everything committed so far is kept", path = path.display()
     )]
     DiskFull { path: PathBuf, detail: String },
     #[error(

@@ -1,7 +1,10 @@
 //! A batch that is out: looked at until it is over, cancelled at its deadline, taken in row by row. Whatever happens on
 //! the way, it stays open in the store until all that it brought is kept.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use divvy_core::digest::Digest;
 use divvy_store::{BatchEvent, BatchState};
@@ -23,7 +26,7 @@ use crate::{
 const CANCELLING_MS: i64 = 15 * 60_000;
 /// The code of a batch that is refused since too many tokens wait at the endpoint.
 const TOO_MANY_TOKENS: &str = "token_limit_exceeded";
-/// Refusals in a row, over hours, after which a row alone in its batch is taken for too long by itself.
+/// Refusals, over hours, after which a row alone in its batch is taken for too long by itself.
 const HOPELESS: u32 = 16;
 
 /// How it goes with a batch that is to be cancelled.
@@ -63,8 +66,8 @@ impl Batches {
     /// What becomes of the rows that the batch has not answered.
     async fn part_with(self: &Arc<Self>, open: &Open, status: &str, faults: &[Fault], left: Vec<Digest>) {
         if let Some(fault) = faults.iter().find(|fault| fault.code.as_deref() == Some(TOO_MANY_TOKENS)) {
-            let refusals = self.make_room(fault).await;
-            if open.keys.len() > 1 || refusals < HOPELESS {
+            self.make_room(fault).await;
+            if !self.is_hopeless(open) {
                 return self.gather_again(&left);
             }
         }
@@ -80,7 +83,7 @@ impl Batches {
         let Some(first) = waiters.first() else { return };
         let late = self.is_late(open);
         let error = match status {
-            "failed" => self.reworded(&first.job, refused(open, faults)),
+            "failed" => self.reworded(open, &first.job, refused(open, faults)),
             _ if late && self.settings.online_at_deadline => return board::answer(waiters, Ok(Answer::Online)),
             "cancelled" | "canceled" if !late => cancelled_there(open),
             _ => unanswered(open, status),
@@ -89,14 +92,21 @@ impl Batches {
         board::answer(waiters, said.map(Answer::Call));
     }
 
-    /// Returns how often a batch was refused in a row.
-    async fn make_room(&self, fault: &Fault) -> u32 {
+    /// A row alone in its batch that found no room too often.
+    fn is_hopeless(&self, open: &Open) -> bool {
+        let [key] = &open.keys[..] else { return false };
+        let mut roomless = self.roomless.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = roomless.entry(key.clone()).or_default();
+        *times += 1;
+        *times >= HOPELESS
+    }
+
+    async fn make_room(&self, fault: &Fault) {
         let refusals = self.queue.refused(fault.message.as_deref().and_then(stated_limit));
         self.note(format!("{}; smaller batches follow, one after another", told(fault)));
         // Others may fill the endpoint's queue too.
         let pause = self.settings.poll.saturating_mul(1 << refusals.min(10));
         tokio::time::sleep(pause.min(Duration::from_mins(10).max(self.settings.poll))).await;
-        refusals
     }
 
     /// Looks at it until it is over; `None` when the endpoint has forgotten it. As long as it is not over, its rows are nobody

@@ -6,7 +6,11 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use divvy_core::{chat::ChatRequest, digest::Digest};
 
 use super::Batches;
-use crate::{budget::spend::most_tokens, http::HttpBatches, layer::Job};
+use crate::{
+    budget::spend::most_tokens,
+    http::{HttpBatches, wire::Words},
+    layer::Job,
+};
 
 /// A line of a file to come.
 #[derive(Clone)]
@@ -22,7 +26,8 @@ impl Row {
     pub(super) fn of(api: &HttpBatches, job: &Job) -> Self {
         Self {
             key: job.key.clone(),
-            bytes: api.line(&job.key, &job.request).len() as u64,
+            // In the longer words: a file is never larger than it may be.
+            bytes: api.line(Words::MaxCompletionTokens, &job.key, &job.request).len() as u64,
             tokens: most_tokens(&job.request).0,
             request: Arc::clone(&job.request),
         }

@@ -11,7 +11,7 @@ use futures::stream;
 use super::{Batches, Halt, Open, Standing, fatal, gather::Row};
 use crate::{
     error::{ChatError, ErrorKind},
-    http::batches::View,
+    http::{batches::View, wire::Words},
 };
 
 /// A batch that its endpoint does not know, or about which it says nothing, is given up after this: no window is longer.
@@ -77,7 +77,8 @@ impl Batches {
     }
 
     async fn hand_in(&self, batch: &BatchRow, rows: Arc<[Row]>) -> Result<Open, Halt> {
-        let file = match self.persist(&batch.intent, || self.upload(&batch.intent, &rows)).await {
+        let words = self.api.words();
+        let file = match self.persist(&batch.intent, || self.upload(&batch.intent, words, &rows)).await {
             Ok(file) => file,
             Err(error) => return Err(self.abandoned(&batch.intent, error).await),
         };
@@ -85,7 +86,7 @@ impl Batches {
         let id = view.id.clone();
         match self.handed_in(batch, view).await {
             Err(Halt::Elsewhere) => Err(self.handed_in_late(batch, &id).await),
-            handed_in => handed_in,
+            handed_in => handed_in.map(|open| Open { words, ..open }),
         }
     }
 
@@ -94,8 +95,8 @@ impl Batches {
         match self.store.open_batches().await {
             Ok(open) if open.iter().any(|other| other.intent == batch.intent) => {}
             Ok(_) => {
-                if let Err(error) = self.api.cancel(id).await {
-                    tracing::warn!(%error, batch = id, "a batch that was handed in too late goes on at the endpoint");
+                if let Err(error) = self.until_told(|| self.api.cancel(id)).await {
+                    self.note(format!("batch {id} was handed in too late and is not cancelled: {error}"));
                 }
             }
             Err(error) => return error.into(),
@@ -124,10 +125,11 @@ impl Batches {
     }
 
     /// Line by line, so that a file is never whole in memory.
-    async fn upload(&self, intent: &str, rows: &Arc<[Row]>) -> Result<String, ChatError> {
+    async fn upload(&self, intent: &str, words: Words, rows: &Arc<[Row]>) -> Result<String, ChatError> {
         let (api, rows) = (self.api.clone(), Arc::clone(rows));
-        let length = rows.iter().map(|row| api.line(&row.key, &row.request).len() as u64).sum();
-        let lines = (0..rows.len()).map(move |at| api.line(&rows[at].key, &rows[at].request));
+        let line = move |row: &Row| api.line(words, &row.key, &row.request);
+        let length = rows.iter().map(|row| line(row).len() as u64).sum();
+        let lines = (0..rows.len()).map(move |at| line(&rows[at]));
         self.api.upload(&format!("divvy-{intent}"), length, stream::iter(lines)).await
     }
 
@@ -166,7 +168,7 @@ impl Batches {
         let BatchRow { intent, keys, created_ms, deadline_ms, .. } = batch.clone();
         let (rows, back) = (keys.len() as u64, batch.back + batch.failed);
         self.stands(&intent, Some(Standing { batches: 1, rows, back, deadline_ms }));
-        Open { intent, id, keys, created_ms, deadline_ms }
+        Open { intent, id, keys, words: Words::default(), created_ms, deadline_ms }
     }
 
     /// A batch that an earlier process meant to hand in; `None` where it never came to be.

@@ -13,7 +13,7 @@ mod queue;
 mod rows;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -34,7 +34,7 @@ use crate::{
     client::{Call, ClientConfig},
     clock::Clock,
     error::{ChatError, ErrorKind},
-    http::{HttpBatches, HttpChat},
+    http::{HttpBatches, HttpChat, wire::Words},
     layer::{Job, Layer},
     ledger::{IN_BATCH, Ledger},
     meter::Meter,
@@ -112,6 +112,8 @@ pub struct Batches {
     gathering: Mutex<Gathering>,
     queue: Queue,
     out: Mutex<BTreeMap<String, Standing>>,
+    /// How often a row that was alone in its batch found no room in the endpoint's queue.
+    roomless: Mutex<HashMap<Digest, u32>>,
     /// By intent: what this process handles now.
     followed: Mutex<BTreeSet<String>>,
     /// What an earlier process left open was read.
@@ -124,6 +126,8 @@ struct Open {
     /// The endpoint's name for it.
     id: String,
     keys: Vec<Digest>,
+    /// Of its file; where an earlier process wrote it, everybody's.
+    words: Words,
     created_ms: i64,
     deadline_ms: Option<i64>,
 }
@@ -180,6 +184,7 @@ impl Batches {
             board: Board::default(),
             gathering: Mutex::default(),
             out: Mutex::default(),
+            roomless: Mutex::default(),
             followed: Mutex::default(),
             taken_up: OnceCell::new(),
         })
@@ -216,7 +221,8 @@ impl Batches {
     /// Whether a row that is waited for is in the store by now; a row that nobody waits for needs no answer.
     async fn answered_from_store(&self, key: &Digest) -> Result<bool, ChatError> {
         let Some(job) = self.board.wanted(key) else { return Ok(true) };
-        let kept = self.ledger.kept(&job).await?;
+        // Whatever came of its earlier tries here, another worker may have its answer.
+        let kept = self.ledger.kept(&Job { attempt: 1, ..job }).await?;
         Ok(kept.map(|call| self.board.answer(key, Ok(Answer::Call(call)))).is_some())
     }
 
@@ -271,17 +277,25 @@ impl Batches {
     fn wait_for_others(self: &Arc<Self>, keys: Vec<Digest>) {
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            if let Err(error) = this.look_elsewhere(&keys).await {
-                this.answer_all(&keys, &error);
+            let mut waiting = keys;
+            while !waiting.is_empty() {
+                if let Err(error) = this.look_elsewhere(&mut waiting).await {
+                    return this.answer_all(&waiting, &error);
+                }
             }
         });
     }
 
-    async fn look_elsewhere(self: &Arc<Self>, keys: &[Digest]) -> Result<(), ChatError> {
+    /// Leaves those that are still in others' batches.
+    async fn look_elsewhere(self: &Arc<Self>, waiting: &mut Vec<Digest>) -> Result<(), ChatError> {
         let ours = self.take_up().await?;
+        waiting.retain(|key| !ours.contains(key));
         tokio::time::sleep(self.settings.poll).await;
-        for key in keys.iter().filter(|key| !ours.contains(key)) {
-            if let Some(job) = self.board.wanted(key) {
+        waiting.retain(|key| self.board.wanted(key).is_some());
+        let Some(shared) = self.store.shared() else { return Ok(waiting.clear()) };
+        let out = shared.in_batches(&self.api.endpoint(), self.api.model(), waiting).await?;
+        for key in waiting.extract_if(.., |key| !out.contains(key)) {
+            if let Some(job) = self.board.wanted(&key) {
                 self.gather_unless_kept(&job).await;
             }
         }
@@ -293,8 +307,9 @@ impl Batches {
     }
 
     /// A row that its endpoint wants to hear in its own word is handed in once more.
-    fn reworded(&self, job: &Job, error: ChatError) -> ChatError {
-        if job.attempt == 1 { self.api.reworded(error) } else { error }
+    fn reworded(&self, open: &Open, job: &Job, error: ChatError) -> ChatError {
+        let may_help = job.attempt == 1 && open.words == Words::default();
+        if may_help { self.api.reworded(error) } else { error }
     }
 
     fn event(&self, intent: &str, state: BatchState) -> BatchEvent {

@@ -131,7 +131,7 @@ impl Batches {
         let reply = self.ledger.attempt.taken(&first.job, reply);
         let answered = reply.is_ok();
         let received = reply.map(|reply| Received { raw: line.clone(), reply, worked: Duration::ZERO });
-        let received = received.map_err(|error| self.reworded(&first.job, error));
+        let received = received.map_err(|error| self.reworded(open, &first.job, error));
         let said = self.ledger.settle(&first.job, received, open.created_ms).await;
         let broken = said.as_ref().err().filter(|error| error.kind == ErrorKind::Store).cloned();
         board::answer(waiters, said.map(Answer::Call));

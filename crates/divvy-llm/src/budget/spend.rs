@@ -56,12 +56,8 @@ impl<L: Layer> Spend<L> {
         }
         reservation.settle = match &result {
             Ok(call) => actual(call, estimate),
-            // It was answered, as far as anybody knows, and there was no place for the answer. On a server it stands as out.
-            Err(error)
-                if error.kind == ErrorKind::Store && reservation.held.is_out() && self.budget.account().is_none() =>
-            {
-                estimate
-            }
+            // It was answered, as far as anybody knows, and there was no place for the answer.
+            Err(error) if error.kind == ErrorKind::Store && reservation.held.is_out() => estimate,
             Err(error) => of_failure(error, self.prices, estimate),
         };
         result

@@ -18,7 +18,10 @@ use futures::{Stream, StreamExt, stream::BoxStream};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{HttpChat, Inner, batch_lines, refusal};
+use super::{
+    HttpChat, Inner, batch_lines, refusal,
+    wire::{self, Words},
+};
 use crate::error::{ChatError, ErrorKind};
 
 /// For one small request and its reply.
@@ -139,8 +142,8 @@ impl HttpBatches {
     }
 
     /// One request as a line of the file.
-    pub(crate) fn line(&self, key: &Digest, request: &ChatRequest) -> Bytes {
-        let (path, body) = (self.path(), self.inner.written(request, self.model(), false));
+    pub(crate) fn line(&self, words: Words, key: &Digest, request: &ChatRequest) -> Bytes {
+        let (path, body) = (self.path(), wire::body(words, request, self.model(), false));
         let head = format!(r#"{{"custom_id":"{}","method":"POST","url":"{path}","body":"#, key.hex());
         [head.as_bytes(), &body, b"}\n"].concat().into()
     }
@@ -226,6 +229,11 @@ impl HttpBatches {
     /// A line of a file that came down, as the reply that it stands for.
     pub(crate) fn read(&self, line: &[u8]) -> Result<Reply, ChatError> {
         batch_lines::read(line, &self.inner.place)
+    }
+
+    /// The words in which the endpoint wants to be told, as far as that is known: a whole file is in the same.
+    pub(crate) fn words(&self) -> Words {
+        self.inner.words()
     }
 
     /// Of a row or a batch that was refused: one that is told our word and wants its own hears that from now on.

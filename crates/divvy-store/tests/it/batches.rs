@@ -124,6 +124,7 @@ mod on_a_server_with_others {
         assert!(!ann.record_batch_event(&event("a", BatchState::Submitted)).await.unwrap(), "it is his");
         assert_eq!(ann.open_batches().await.unwrap()[0].state, None, "nothing of hers is kept");
         assert!(bob.record_batch_event(&event("a", BatchState::Abandoned)).await.unwrap());
+        assert_eq!(ann.intend_batch(&intended("a", &[1])).await.unwrap(), [], "her own word for it, heard too late");
         assert_eq!(ann.intend_batch(&intended("b", &[1])).await.unwrap(), [key(1)], "its row is free");
     }
 }

@@ -297,11 +297,11 @@ fn what_earlier_workers_took_along_stays_lost() {
     let url = server.database("earlier");
     let (gone, other) = (Worker::new(&url, SHORT), Worker::new(&url, LONG));
     assert!(gone.borrow(1, NONE, NONE, 4).granted);
+    std::thread::sleep(2 * SHORT);
     let step = include_str!("../../../migrations-postgres/0006_outstanding.sql");
     let moved = step.split_once("INSERT INTO outstanding").unwrap().1.split_once("CREATE FUNCTION").unwrap().0;
     let moved = server.query("earlier", &format!("SET search_path = divvy; INSERT INTO outstanding{moved}"));
     assert_eq!(moved, "");
-    std::thread::sleep(2 * SHORT);
     assert_eq!(other.spending(), Spending { spent: NONE, lost: amount(4, 40, 40) });
     assert!(!other.borrow(1, NONE, NONE, 7).granted && other.borrow(2, NONE, NONE, 6).granted);
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, process::Child};
 
-use divvy_testkit::teacher::{Bureau, Fate};
+use divvy_testkit::teacher::{Asked, Bureau, Fate, RowFate};
 
 use super::{ITEMS, Machines, TEST_ROWS, TRAIN_ROWS, signal};
 use crate::{
@@ -22,10 +22,12 @@ impl Machines {
         self.command(&["collect", "recipe.toml"]).spawn().unwrap()
     }
 
-    /// Rows that were handed in, and how many of them differ.
+    /// Rows that were handed in, and how many of them differ. One that came to be in the very moment in which its worker lost it
+    /// is cancelled.
     fn rows(&self) -> (usize, usize) {
         let handed_in = self.bench.teacher.handed_in();
-        let rows: Vec<String> = handed_in.iter().flat_map(|batch| &batch.asked).map(|a| a.body.to_string()).collect();
+        let counts = handed_in.iter().filter(|batch| batch.status != "cancelled");
+        let rows: Vec<String> = counts.flat_map(|batch| &batch.asked).map(|a| a.body.to_string()).collect();
         (rows.len(), rows.iter().collect::<BTreeSet<_>>().len())
     }
 
@@ -79,6 +81,30 @@ fn a_worker_that_stood_still_finds_its_batch_in_other_hands() {
     assert_eq!(paused.code, Some(0), "{paused:?}");
     machines.assert_collected();
     assert_eq!(machines.count("attempt"), TRAIN, "each row is charged once");
+}
+
+/// Its first file is refused row by row for a word, so that what it has out is each row's second try.
+#[test]
+fn what_came_of_later_tries_elsewhere_is_found_too() {
+    const WANTS: &str = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
+    let row = |_: &Asked, batch: usize| match batch {
+        1 => RowFate::Status(400, WANTS.to_owned()),
+        _ => RowFate::Answered,
+    };
+    let fates = vec![Fate::Complete, Fate::Hold { answered: 0 }];
+    let own_word = Bureau { row: Box::new(row), fates, ..Bureau::default() };
+    let Some(machines) = Machines::in_batches(own_word, "") else { return };
+    let mut paused = machines.collect();
+    wait_for(&mut paused, || machines.rows().0 == 2 * TRAIN && machines.out() > 0);
+    signal(&paused, "-STOP");
+    let other = machines.collect();
+    machines.bench.teacher.release();
+    let other = ended(other);
+    assert_eq!(other.code, Some(0), "{other:?}");
+    signal(&paused, "-CONT");
+    let paused = ended(paused);
+    assert_eq!(paused.code, Some(0), "{paused:?}");
+    assert_eq!((machines.rows().0, machines.count("call")), (2 * TRAIN, TRAIN));
 }
 
 /// Many small batches, of which each worker has several out when something happens to it.
