@@ -52,8 +52,9 @@ struct Books {
     /// By this command.
     settled: Amount,
     reserved: Amount,
-    /// Of what is reserved, that which has gone out to an endpoint.
+    /// Of what is reserved, that which has gone out to an endpoint, and that of which the reply is on disk.
     out: Amount,
+    back: Amount,
     /// What the common account has lent and has not heard the end of, where there is one.
     lent: Amount,
     /// Of what is settled, what the common account knows.
@@ -260,15 +261,21 @@ struct Hold {
     cost: Amount,
     /// It has gone out.
     out: AtomicBool,
+    /// Its reply is on disk.
+    back: AtomicBool,
 }
 
 impl Held {
     fn new(cost: Amount) -> Self {
-        Self(Arc::new(Hold { cost, out: AtomicBool::new(false) }))
+        Self(Arc::new(Hold { cost, ..Hold::default() }))
     }
 
     fn is_out(&self) -> bool {
         self.0.out.load(Relaxed)
+    }
+
+    fn is_back(&self) -> bool {
+        self.0.back.load(Relaxed)
     }
 
     /// The most that it may cost.
@@ -305,6 +312,15 @@ impl Budget {
         Ok(true)
     }
 
+    /// Its reply is on disk: should nobody live to record it, it is spent all the same. Whoever goes out next writes that down.
+    pub(crate) fn came_back(&self, held: &Held) {
+        if held.is_out() && !held.0.back.swap(true, Relaxed) {
+            let mut books = self.books();
+            books.out = books.out.minus(held.0.cost);
+            books.back = books.back.plus(held.0.cost);
+        }
+    }
+
     fn write_down(&self, books: &Books) {
         if let Some(purse) = &self.purse {
             purse.note(books.spending());
@@ -314,7 +330,7 @@ impl Budget {
 
 impl Books {
     fn spending(&self) -> Spending {
-        Spending { spent: self.settled, lost: self.out }
+        Spending { spent: self.settled.plus(self.back), lost: self.out }
     }
 }
 
@@ -351,7 +367,9 @@ impl Drop for Reservation {
         let mut books = self.budget.books();
         books.reserved = books.reserved.minus(self.cost);
         books.settled = books.settled.plus(self.settle);
-        if self.held.is_out() {
+        if self.held.is_back() {
+            books.back = books.back.minus(self.cost);
+        } else if self.held.is_out() {
             books.out = books.out.minus(self.cost);
         }
         self.budget.write_down(&books);

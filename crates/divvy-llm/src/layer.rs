@@ -17,6 +17,7 @@ use crate::{
     chat::{Told, TraceHeaders},
     client::Call,
     error::ChatError,
+    limit::Slot,
 };
 
 /// One request on its way down.
@@ -40,6 +41,8 @@ pub(crate) struct Job {
     pub(crate) ends: Option<End>,
     /// Nobody waits for it after this moment.
     pub(crate) until: Option<Instant>,
+    /// Its place at an endpoint, once it has one.
+    pub(crate) slot: Option<Slot>,
     /// Its batch was late: it is asked on its own from now on, however often. Set by the layer of batches.
     pub(crate) online: Arc<AtomicBool>,
 }
@@ -49,8 +52,8 @@ impl Job {
         let (key, json) = crate::client::key_and_json(&request);
         let (request, json) = (Arc::new(request), json.into());
         let (waited, held, online, sent) = (Waited::default(), Held::default(), Arc::default(), Sent::default());
-        let (attempt, silent, ends, until) = (1, false, None, None);
-        Self { key, request, json, cancel, attempt, silent, waited, listener, held, sent, ends, until, online }
+        let (attempt, silent, ends, until, slot) = (1, false, None, None, None);
+        Self { key, request, json, cancel, attempt, silent, waited, listener, held, sent, ends, until, slot, online }
     }
 
     /// Stands in a line until its turn, or until nothing would be sent any more.

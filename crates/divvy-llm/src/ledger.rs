@@ -55,6 +55,9 @@ impl Layer for Ledger {
         }
         let started_ms = self.clock.now_ms();
         let outcome = self.attempt.run(&job, self).await;
+        if outcome.as_ref().is_ok_and(|received| !received.raw.is_empty()) {
+            self.came_back(&job);
+        }
         self.settle(&job, outcome, started_ms).await
     }
 }
@@ -98,6 +101,14 @@ impl Ledger {
         self.budget.check_time()?;
         // Nobody charges for what runs here.
         if self.local { Ok(true) } else { self.budget.goes_out(&job.key, &job.held, unless_replied).await }
+    }
+
+    /// Its reply is on disk: a kill no longer loses it. On a server it stands as out until it is recorded.
+    fn came_back(&self, job: &Job) {
+        if self.store.shared().is_none() {
+            self.budget.came_back(&job.held);
+            job.slot.iter().for_each(|slot| _ = slot.leave());
+        }
     }
 
     /// A reply that was kept and not read, if it can be read now.

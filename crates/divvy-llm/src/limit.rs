@@ -1,12 +1,13 @@
 //! At most so many requests in flight at once. How many is found out: an endpoint that says 429, or that answers much
-//! slower than it can, gets fewer ([`window`]). Waiting in line is not part of a call's latency.
+//! slower than it can, gets fewer ([`window`]). Waiting in line is not part of a call's latency. A reply that is on disk gives
+//! its slot to the next request while it is still read and recorded ([`Slot::leave`]).
 
 mod window;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
 
@@ -18,12 +19,16 @@ use crate::{
 use window::Window;
 
 pub(crate) struct Limit<L> {
-    slots: Semaphore,
+    seats: Arc<Seats>,
     /// An error that every request would meet closes the line: a run should end, before more is paid for that cannot be kept. A
     /// service goes on and tries again.
     closes: bool,
-    size: Mutex<Size>,
     inner: L,
+}
+
+struct Seats {
+    slots: Arc<Semaphore>,
+    size: Mutex<Size>,
 }
 
 struct Size {
@@ -40,34 +45,31 @@ impl<L> Limit<L> {
     pub(crate) fn new(most: usize, adaptive: bool, closes: bool, inner: L) -> Self {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         let window = adaptive.then(|| Window::new(most));
-        let slots = Semaphore::new(window.as_ref().map_or(most, Window::size));
-        Self { slots, closes, size: Mutex::new(Size { most, window, too_many: 0, closed: None }), inner }
-    }
-
-    fn size(&self) -> std::sync::MutexGuard<'_, Size> {
-        self.size.lock().unwrap_or_else(PoisonError::into_inner)
+        let slots = Arc::new(Semaphore::new(window.as_ref().map_or(most, Window::size)));
+        let size = Mutex::new(Size { most, window, too_many: 0, closed: None });
+        Self { seats: Arc::new(Seats { slots, size }), closes, inner }
     }
 
     /// Requests that may be in flight now.
     pub(crate) fn most(&self) -> usize {
-        let size = self.size();
+        let size = self.seats.size();
         size.window.as_ref().map_or(size.most, Window::size)
     }
 
     /// Those in line would hear the same: they are told so without being sent.
     fn close(&self, error: &ChatError) {
-        self.size().closed.get_or_insert_with(|| error.clone());
-        self.slots.close();
+        self.seats.size().closed.get_or_insert_with(|| error.clone());
+        self.seats.slots.close();
     }
 
     /// Why there is no slot: asked for when the line is closed.
     fn refusal(&self) -> ChatError {
-        let closed = self.size().closed.clone();
+        let closed = self.seats.size().closed.clone();
         closed.unwrap_or_else(|| ChatError::new(ErrorKind::Backend, "the line of requests is closed (a bug)"))
     }
 
     /// What this request tells about how many the endpoint can take.
-    fn learn(&self, started: Instant, result: &Result<Call, ChatError>) {
+    fn learn(&self, started: Instant, busy: bool, result: &Result<Call, ChatError>) {
         if let Err(error) = result
             && (error.condemns_endpoint() || error.kind == ErrorKind::Store)
         {
@@ -76,8 +78,7 @@ impl<L> Limit<L> {
             }
             return;
         }
-        let mut size = self.size();
-        let busy = self.slots.available_permits() == 0;
+        let mut size = self.seats.size();
         let Some(window) = &mut size.window else { return };
         let before = window.size();
         match result {
@@ -87,7 +88,13 @@ impl<L> Limit<L> {
             Err(_) => {}
         }
         let after = window.size();
-        self.resize(&mut size, before, after);
+        self.seats.resize(&mut size, before, after);
+    }
+}
+
+impl Seats {
+    fn size(&self) -> MutexGuard<'_, Size> {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn resize(&self, size: &mut Size, before: usize, after: usize) {
@@ -99,7 +106,7 @@ impl<L> Limit<L> {
         self.slots.add_permits(more - kept);
     }
 
-    fn give_back(&self, slot: SemaphorePermit) {
+    fn give_back(&self, slot: OwnedSemaphorePermit) {
         let mut size = self.size();
         if size.too_many > 0 {
             size.too_many -= 1;
@@ -115,30 +122,72 @@ impl<L: Layer> Layer for Limit<L> {
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let start = Instant::now();
-        let slot = job.in_line(self.slots.acquire()).await?.map_err(|_| self.refusal())?;
-        let slot = Slot { limit: self, slot: Some(slot) };
+        let turn = Arc::clone(&self.seats.slots).acquire_owned();
+        let permit = job.in_line(turn).await?.map_err(|_| self.refusal())?;
+        let slot = Slot::of(&self.seats, permit);
         job.waited.since(start);
         let (started, waited) = (Instant::now(), job.waited.clone());
         let before = waited.so_far();
         // On the heap, so that what waits, in line or for a batch, holds no room for a request under way, and that the next
         // request finds this one's room still in the processor's cache.
-        let result = Box::pin(self.inner.call(job)).await;
+        let result = Box::pin(self.inner.call(Job { slot: Some(slot.clone()), ..job })).await;
         // Time that it stood in line for its rate says nothing about the endpoint.
-        self.learn(started + waited.so_far().saturating_sub(before), &result);
-        drop(slot);
+        self.learn(started + waited.so_far().saturating_sub(before), slot.leave(), &result);
         result
     }
 }
 
-/// Gives its slot back however the call ends.
-struct Slot<'l, L> {
-    limit: &'l Limit<L>,
-    slot: Option<SemaphorePermit<'l>>,
+/// A request's place at its endpoint, given back however its call ends.
+#[derive(Clone)]
+pub(crate) struct Slot(Arc<Taken>);
+
+struct Taken {
+    seats: Arc<Seats>,
+    state: Mutex<Place>,
 }
 
-impl<L> Drop for Slot<'_, L> {
+enum Place {
+    Held(OwnedSemaphorePermit),
+    /// Whether all places were taken at the time.
+    Left {
+        busy: bool,
+    },
+}
+
+impl Slot {
+    fn of(seats: &Arc<Seats>, permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(Taken { seats: Arc::clone(seats), state: Mutex::new(Place::Held(permit)) }))
+    }
+
+    /// The endpoint is done with this request. Whether all places were taken when it was.
+    pub(crate) fn leave(&self) -> bool {
+        self.0.leave()
+    }
+}
+
+impl Taken {
+    fn leave(&self) -> bool {
+        let mut place = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Place::Left { busy } = *place {
+            return busy;
+        }
+        let busy = self.seats.slots.available_permits() == 0;
+        if let Place::Held(permit) = std::mem::replace(&mut *place, Place::Left { busy }) {
+            self.seats.give_back(permit);
+        }
+        busy
+    }
+}
+
+impl Drop for Taken {
     fn drop(&mut self) {
-        self.slot.take().into_iter().for_each(|slot| self.limit.give_back(slot));
+        self.leave();
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Slot")
     }
 }
 

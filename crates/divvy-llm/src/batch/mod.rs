@@ -292,7 +292,10 @@ impl Batches {
         waiting.retain(|key| !ours.contains(key));
         tokio::time::sleep(self.settings.poll).await;
         waiting.retain(|key| self.board.wanted(key).is_some());
-        let Some(shared) = self.store.shared() else { return Ok(waiting.clear()) };
+        let Some(shared) = self.store.shared() else {
+            waiting.clear();
+            return Ok(());
+        };
         let out = shared.in_batches(&self.api.endpoint(), self.api.model(), waiting).await?;
         for key in waiting.extract_if(.., |key| !out.contains(key)) {
             if let Some(job) = self.board.wanted(&key) {

@@ -132,3 +132,21 @@ async fn nobody_in_line_is_sent_once_the_budgets_time_is_used_up() {
         assert!(call.as_ref().is_err_and(ChatError::is_budget) && *waited < 2 * time, "{call:?} after {waited:?}");
     }
 }
+
+/// Two places, and replies that take a second to be recorded once they have come: the next are sent meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_is_kept_gives_its_place_away_while_it_is_recorded() {
+    struct Slow;
+    impl Layer for Slow {
+        async fn call(&self, job: Job) -> Result<Call, ChatError> {
+            sleep(Duration::from_millis(200)).await;
+            job.slot.as_ref().unwrap().leave();
+            sleep(Duration::from_secs(1)).await;
+            Err(ChatError::new(ErrorKind::Backend, "done"))
+        }
+    }
+    let (limit, start) = (Limit::new(2, false, true, Slow), tokio::time::Instant::now());
+    futures::future::join_all((0..10).map(|_| limit.call(job(9)))).await;
+    assert_eq!(start.elapsed(), Duration::from_millis(5 * 200 + 1000));
+    assert_eq!(limit.seats.slots.available_permits(), 2, "each was given back once");
+}
