@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -97,11 +98,13 @@ class Watch(threading.Thread):
             self.seen.append((time.monotonic(), sum(self.mock.count())))
 
     def rate(self, count):
-        """Requests a second from the first fifth of `count` to the last tenth: neither the start nor the last rows' retries."""
+        """Requests a second from the first fifth of `count` to the last tenth: neither the start nor the last rows' retries.
+
+        The slope by least squares: requests come in waves, a latency apart, and from one count to another at most a wave too few
+        or too many would be seen."""
         self.over.set()
         middle = [(at, seen) for at, seen in self.seen if 0.2 * count <= seen <= 0.9 * count]
-        (start, first), (end, last) = middle[0], middle[-1]
-        return (last - first) / (end - start)
+        return statistics.linear_regression(*zip(*middle)).slope
 
 
 def measured(command, cwd, limit):
