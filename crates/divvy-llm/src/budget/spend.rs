@@ -105,23 +105,24 @@ pub(crate) fn most_tokens(request: &ChatRequest) -> (u64, u64) {
 /// A token for two and a half letters of a word, and none for the blank before it. Digits, punctuation and the bytes of other
 /// scripts may be a token each, and so may letters that spell no word.
 fn tokens_of(text: &str) -> usize {
-    let (mut rest, mut tokens) = (text.as_bytes(), 0);
-    while let [first, behind @ ..] = rest {
-        let run = rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        let is_free = *first == b' ' && behind.first().is_some_and(u8::is_ascii_alphabetic);
-        tokens += match run {
-            0 => usize::from(!is_free),
-            _ if is_word(&rest[..run]) => (2 * run).div_ceil(5),
-            _ => run,
-        };
-        rest = &rest[run.max(1)..];
+    let (bytes, mut tokens) = (text.as_bytes(), 0);
+    let (mut run, mut is_word) = (0, true);
+    for (at, byte) in bytes.iter().enumerate() {
+        if byte.is_ascii_alphanumeric() {
+            is_word &= byte.is_ascii_lowercase() || (run == 0 && byte.is_ascii_uppercase());
+            run += 1;
+            continue;
+        }
+        let is_free = *byte == b' ' && bytes.get(at + 1).is_some_and(u8::is_ascii_alphabetic);
+        tokens += tokens_of_run(run, is_word) + usize::from(!is_free);
+        (run, is_word) = (0, true);
     }
-    tokens
+    tokens + tokens_of_run(run, is_word)
 }
 
-fn is_word(run: &[u8]) -> bool {
+fn tokens_of_run(run: usize, is_word: bool) -> usize {
     const LONGEST: usize = 24;
-    run.len() <= LONGEST && run[0].is_ascii_alphabetic() && run[1..].iter().all(u8::is_ascii_lowercase)
+    if is_word && run <= LONGEST { (2 * run).div_ceil(5) } else { run }
 }
 
 fn actual(call: &Call, estimate: Amount) -> Amount {
