@@ -243,7 +243,7 @@ fn taken(result: &Result<Call, ChatError>) -> Option<u64> {
         Err(error) if error.may_be_charged() => error.usage,
         Err(_) => return Some(0),
     };
-    Some(usage.tokens_in? + usage.tokens_out?)
+    Some(usage.tokens_in?.saturating_add(usage.tokens_out?))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! in its own word is asked again at once: neither is a try that the policy counts. A completion without text is asked for once
 //! more: each was paid for.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use divvy_core::digest::derive_seed;
 use tokio::time::Instant;
@@ -62,7 +62,9 @@ impl<L: Layer> Layer for Retry<L> {
                 Ok(call) => return Ok(call),
                 Err(error) => error,
             };
-            tries.count(&error, self.counts_refusals);
+            // A row that its batch gave up is a request like any other.
+            let alone = job.online.load(Relaxed) && self.policy.attempts > 1;
+            tries.count(&error, self.counts_refusals && !alone);
             let late = job.until.is_some_and(|until| Instant::now() >= until);
             if tries.are_over(&error, self.policy.attempts) || job.listener.has_heard() || late {
                 return Err(after(error, attempt));

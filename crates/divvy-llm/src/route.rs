@@ -101,7 +101,8 @@ impl<L: Layer> Route<L> {
         match fit.first() {
             Some((Fitness::Resting(until), _, lane)) => Err(resting(lane, *until - now)),
             Some((_, _, lane)) => Ok(lane),
-            None => Err(self.lanes[0].last_error()),
+            // It will not be back after a while.
+            None => Err(ChatError { retry_after: None, ..self.lanes[0].last_error() }),
         }
     }
 

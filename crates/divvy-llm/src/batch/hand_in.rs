@@ -52,7 +52,8 @@ impl Batches {
             let _ = self.store.record_batch_event(&self.event(&batch.intent, BatchState::Abandoned)).await?;
             return Ok(());
         }
-        match self.hand_in(batch, ours.into()).await {
+        let handed_in = BatchRow { keys: ours.iter().map(|row| row.key.clone()).collect(), ..batch.clone() };
+        match self.hand_in(&handed_in, ours.into()).await {
             Ok(open) => self.follow(&open).await,
             Err(Halt::Elsewhere) => Err(Halt::Elsewhere),
             // Nothing is out.

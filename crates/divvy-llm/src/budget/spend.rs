@@ -131,7 +131,10 @@ fn actual(call: &Call, estimate: Amount) -> Amount {
 
 /// What a provider did not report stays as estimated.
 pub(crate) fn of_reply(usage: &Usage, price_nanos: Option<i64>, estimate: Amount) -> Amount {
-    let tokens = usage.tokens_in.zip(usage.tokens_out).map(|(tokens_in, tokens_out)| signed(tokens_in + tokens_out));
+    let tokens = usage
+        .tokens_in
+        .zip(usage.tokens_out)
+        .map(|(tokens_in, tokens_out)| signed(tokens_in.saturating_add(tokens_out)));
     Amount { calls: 1, tokens: tokens.unwrap_or(estimate.tokens), nanos: price_nanos.unwrap_or(estimate.nanos) }
 }
 

@@ -246,9 +246,10 @@ impl Told {
         let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
         let text = said(error).unwrap_or_else(|| page_title(body).unwrap_or_else(|| excerpt(body)));
         let word = |key: &str| error.get(key).and_then(Value::as_str).unwrap_or_default();
-        let is_there = |at: &&str| error.pointer(at).is_some_and(|value| !value.is_null());
-        let flagged = ["/metadata/reasons", "/metadata/flagged_input"].iter().any(is_there);
-        Self { text, code: format!("{} {}", word("code"), word("type")), flagged }
+        let reasons = error.pointer("/metadata/reasons").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+        let input =
+            error.pointer("/metadata/flagged_input").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
+        Self { text, code: format!("{} {}", word("code"), word("type")), flagged: reasons || input }
     }
 
     fn kind(&self, status: u16) -> ErrorKind {
@@ -319,10 +320,14 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| text(name)?.parse::<f64>().ok();
     let Some(seconds) = number("retry-after-ms").map(|ms| ms / 1000.0).or_else(|| number("retry-after")) else {
         let date = httpdate::parse_http_date(text("retry-after")?).ok()?;
-        return Some(date.duration_since(their_time(headers)).unwrap_or_default());
+        return Some(date.duration_since(their_time(headers)).unwrap_or_default().min(LONGEST_WAIT));
     };
-    Duration::try_from_secs_f64(seconds).ok()
+    // Whoever asks for longer is not waited for anyway, and a moment must not lie beyond all clocks.
+    Duration::try_from_secs_f64(seconds).ok().map(|wait| wait.min(LONGEST_WAIT))
 }
+
+/// Longer than any quota.
+const LONGEST_WAIT: Duration = Duration::from_hours(24 * 40);
 
 /// What time it is there: a moment that a server names is meant by its clock, and ours may be wrong.
 pub(super) fn their_time(headers: &HeaderMap) -> SystemTime {

@@ -67,7 +67,8 @@ impl Refusals {
     /// Why nobody waits any more for an endpoint that has refused everything for so long.
     pub(super) fn for_longer_than(&self, longest: Duration) -> Option<ChatError> {
         let time = self.since?.elapsed();
-        (time > longest).then(|| {
+        // A few refusals among long answers are no pause.
+        (self.step > 0 && time > longest).then(|| {
             let message = format!(
                 "{}; it has refused every request for {}; {WAY_OUT}, or run the same command later",
                 self.last,
