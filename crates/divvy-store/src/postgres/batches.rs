@@ -4,7 +4,11 @@
 use std::collections::HashSet;
 
 use divvy_core::digest::Digest;
-use sqlx::{Postgres, Row, postgres::PgArguments, query::Query};
+use sqlx::{
+    Postgres, Row,
+    postgres::{PgArguments, PgRow},
+    query::Query,
+};
 
 use super::PostgresStore;
 use crate::{
@@ -88,7 +92,7 @@ impl PostgresStore {
         let keys: Vec<Vec<u8>> = keys.map(blob).collect();
         let rows =
             self.read(|| sqlx::query("SELECT DISTINCT key FROM raw_reply WHERE key = ANY($1)").bind(&keys)).await?;
-        rows.iter().map(|row| row.try_get("key").and_then(digest).map_err(|e| self.unreadable(&e))).collect()
+        self.keys(&rows)
     }
 
     /// Which of these rows are in open batches of a model at an endpoint.
@@ -109,6 +113,10 @@ impl PostgresStore {
                 .bind(&keys)
         };
         let rows = self.read(find).await?;
+        self.keys(&rows)
+    }
+
+    fn keys(&self, rows: &[PgRow]) -> Result<HashSet<Digest>, StoreError> {
         rows.iter().map(|row| row.try_get("key").and_then(digest).map_err(|e| self.unreadable(&e))).collect()
     }
 

@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeSet, process::Child};
 
-use divvy_testkit::teacher::{Asked, Bureau, Fate, RowFate};
+use divvy_testkit::teacher::{Asked, Bureau, Fate, HandedIn, RowFate};
 
-use super::{ITEMS, Machines, TEST_ROWS, TRAIN_ROWS, signal};
+use super::{DATABASE, ITEMS, Machines, TEST_ROWS, TRAIN_ROWS, signal};
 use crate::{
     bench::{ended, wait_for},
-    school::{TRAIN, bureau, in_batches},
+    school::{RECIPE, TRAIN, bureau, in_batches},
 };
 
 impl Machines {
@@ -26,7 +26,7 @@ impl Machines {
     /// is cancelled.
     fn rows(&self) -> (usize, usize) {
         let handed_in = self.bench.teacher.handed_in();
-        let counts = handed_in.iter().filter(|batch| batch.status != "cancelled");
+        let counts = handed_in.iter().filter(|batch| !is_cancelled(batch));
         let rows: Vec<String> = counts.flat_map(|batch| &batch.asked).map(|a| a.body.to_string()).collect();
         (rows.len(), rows.iter().collect::<BTreeSet<_>>().len())
     }
@@ -42,6 +42,11 @@ impl Machines {
         assert_eq!((self.count("call"), self.count("item_history")), (TRAIN, TRAIN));
         assert_eq!((self.count("batch_row"), self.count("batch WHERE NOT is_over")), (0, 0));
     }
+}
+
+/// On its way to it at least: nobody looks at it any more.
+fn is_cancelled(batch: &HandedIn) -> bool {
+    batch.status.starts_with("cancel")
 }
 
 fn held() -> Bureau {
@@ -105,6 +110,37 @@ fn what_came_of_later_tries_elsewhere_is_found_too() {
     let paused = ended(paused);
     assert_eq!(paused.code, Some(0), "{paused:?}");
     assert_eq!((machines.rows().0, machines.count("call")), (2 * TRAIN, TRAIN));
+}
+
+/// As if another had taken the first batch over and given it up, between the last look at who follows it and its creation.
+const LOST: &str = "CREATE TABLE divvy.lost (intent TEXT);
+    CREATE FUNCTION divvy.lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF NEW.state = 'uploaded' AND NOT EXISTS (SELECT FROM divvy.lost) THEN
+            INSERT INTO divvy.lost VALUES (NEW.intent);
+            DELETE FROM divvy.batch_row WHERE intent = NEW.intent;
+            UPDATE divvy.batch SET is_over = true, worker = (SELECT min(id) FROM divvy.worker) WHERE intent = NEW.intent;
+        END IF;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER lose AFTER INSERT ON divvy.batch_event FOR EACH ROW EXECUTE FUNCTION divvy.lose()";
+
+#[test]
+fn a_batch_that_comes_to_be_when_its_worker_has_lost_it_is_cancelled() {
+    let fates = vec![Fate::Hold { answered: 0 }];
+    let Some(machines) = Machines::in_batches(Bureau { fates, ..Bureau::default() }, "") else { return };
+    // Whoever comes first makes the tables.
+    machines.bench.recipe(&RECIPE.replace("rows = 12", "rows = 1"));
+    machines.done(&["collect", "recipe.toml"]);
+    let _ = machines.server.query(DATABASE, LOST);
+    machines.bench.recipe(&in_batches(""));
+    machines.done(&["collect", "recipe.toml"]);
+    let cancelled: Vec<bool> = machines.bench.teacher.handed_in().iter().map(is_cancelled).collect();
+    assert_eq!(
+        (cancelled, machines.rows()),
+        (vec![true, false], (TRAIN - 1, TRAIN - 1)),
+        "handed in once more, elsewhere"
+    );
+    assert_eq!((machines.count("call"), machines.count("batch_row")), (TRAIN, 0));
 }
 
 /// Many small batches, of which each worker has several out when something happens to it.
