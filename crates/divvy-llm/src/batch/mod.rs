@@ -228,9 +228,11 @@ impl Batches {
 
     /// Batches that an earlier process, or a worker that is no longer heard of, handed in or meant to; their rows.
     async fn take_up(self: &Arc<Self>) -> Result<HashSet<Digest>, ChatError> {
+        // What is followed is listed, too, and may come to its end while the list is on its way.
+        let known = self.followed().clone();
         let mut rows = HashSet::new();
         for batch in self.store.take_up_batches(&self.api.endpoint(), self.api.model()).await? {
-            if self.followed().insert(batch.intent.clone()) {
+            if !known.contains(&batch.intent) && self.followed().insert(batch.intent.clone()) {
                 self.board.expect(&batch.keys);
                 rows.extend(batch.keys.iter().cloned());
                 tokio::spawn(Arc::clone(self).take_up_one(batch));
