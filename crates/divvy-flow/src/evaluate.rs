@@ -8,6 +8,7 @@ use divvy_core::{
     chat::{Finish, Usage},
     decomposition::Decomposition,
     extract,
+    model::ModelId,
     plan::{EvaluatePlan, Plan},
     prompts::decompose::{Manner, Style},
     question::{Question, QuestionId, ScorerKind},
@@ -191,14 +192,16 @@ async fn answer_all(
     .await
 }
 
-/// Twice the solver's batch, so that it is full while decomposers write; as much as a file holds where there is one to
-/// fill.
+/// Twice the batch of each solver, so that it is full while decomposers write and rows of the others are under way; as
+/// much as a file holds where there is one to fill.
 fn pace(opened: &HashMap<String, Opened<'_>>) -> Pace {
-    let solvers = opened.values().map(|arm| 2 * arm.solver.concurrency);
+    let solvers: HashMap<&ModelId, usize> =
+        opened.values().map(|arm| (&arm.solver.id, 2 * arm.solver.concurrency)).collect();
+    let solvers = solvers.into_values().sum();
     let decomposers = opened.values().filter_map(|arm| arm.decomposer.as_ref()).filter(|ready| ready.in_bulk);
     let decomposers = decomposers.map(|ready| ready.concurrency);
     let in_bulk = |arm: &Opened<'_>| arm.solver.in_bulk || arm.decomposer.as_ref().is_some_and(|ready| ready.in_bulk);
-    Pace { at_once: solvers.chain(decomposers).max().unwrap_or(1), in_bulk: opened.values().any(in_bulk) }
+    Pace { at_once: decomposers.fold(solvers, usize::max), in_bulk: opened.values().any(in_bulk) }
 }
 
 /// Refuses what cannot be scored, before anything is paid for.

@@ -201,12 +201,16 @@ pub(super) unsafe fn two_by_two(_: &Tiles, call: Call) {
     }
 }
 
+/// Bytes between the lines of a panel that are multiplied and those that are fetched meanwhile: what one call takes. The
+/// processor itself does not keep up with two panels at once (LOG.md).
+const AHEAD: usize = 4096;
+
 /// `dest[32, 32] = left[32, k] · right[k, 32]` of unsigned and signed bytes with 32-bit sums; a step is 64 `k`, and `under` the
 /// 17th row.
 ///
 /// # Safety
 /// As for [`two_by_two`], with bytes for numbers; `dest` holds the square, dense.
-pub(crate) unsafe fn bytes_two_by_two(_: &Tiles, segment: Segment, under: *const u8, dest: &mut [i32; 32 * 32]) {
+pub(crate) unsafe fn bytes_two_by_two(_: &Tiles, segment: Segment, under: *const u8, dest: &mut [[i32; 32]; 32]) {
     let Segment { left, left_stride, right: [first, second], steps } = segment;
     debug_assert!(steps > 0);
     // SAFETY: the caller's promise. Registers as in `two_by_two`.
@@ -220,11 +224,23 @@ pub(crate) unsafe fn bytes_two_by_two(_: &Tiles, segment: Segment, under: *const
             "tileloaddt1 tmm6, [{first} + {line}]",
             "tileloadd tmm4, [{left} + {left_stride}]",
             "tdpbusd tmm0, tmm4, tmm6",
+            ".irp line,0,64,128,192,256,320,384,448",
+            "prefetcht1 [{first} + {ahead} + \\line]",
+            ".endr",
             "tileloaddt1 tmm7, [{second} + {line}]",
             "tdpbusd tmm1, tmm4, tmm7",
+            ".irp line,0,64,128,192,256,320,384,448",
+            "prefetcht1 [{first} + {further} + \\line]",
+            ".endr",
             "tileloadd tmm5, [{under} + {left_stride}]",
             "tdpbusd tmm2, tmm5, tmm6",
+            ".irp line,0,64,128,192,256,320,384,448",
+            "prefetcht1 [{second} + {ahead} + \\line]",
+            ".endr",
             "tdpbusd tmm3, tmm5, tmm7",
+            ".irp line,0,64,128,192,256,320,384,448",
+            "prefetcht1 [{second} + {further} + \\line]",
+            ".endr",
             "add {left}, 64",
             "add {under}, 64",
             "add {first}, 1024",
@@ -235,8 +251,10 @@ pub(crate) unsafe fn bytes_two_by_two(_: &Tiles, segment: Segment, under: *const
             "tilestored [{dest} + {dest_stride} + 64], tmm1",
             "tilestored [{low} + {dest_stride}], tmm2",
             "tilestored [{low} + {dest_stride} + 64], tmm3",
+            ahead = const AHEAD,
+            further = const AHEAD + 512,
             dest = in(reg) dest.as_mut_ptr(),
-            low = in(reg) dest.as_mut_ptr().wrapping_add(16 * 32),
+            low = in(reg) dest.as_mut_ptr().wrapping_add(16),
             dest_stride = in(reg) 128usize,
             left = inout(reg) left => _,
             under = inout(reg) under => _,

@@ -87,13 +87,23 @@ fn product(kernel: Kernel, x: &[f32], w: &Packed8, y: &mut [f32], m: usize, writ
         #[cfg(target_arch = "x86_64")]
         _ => Isa::detect(),
     };
-    let job = Job { left: &Rows8::of(rounder, x, m, w.k()), right: w, y: Shared::new(y), write };
-    for_each_task(m, w.n().div_ceil(PANEL), w.k() * PANEL / 2, |rows, panels| match kernel {
-        Kernel::Portable(isa) => portable::run(isa, &job, rows, panels),
-        #[cfg(target_arch = "x86_64")]
-        Kernel::Vnni => vnni::run(&job, rows, panels),
+    // Rows that a kernel takes at once: tasks are cut between them.
+    let unit = match kernel {
         #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-        Kernel::Amx => amx::run(&job, rows, panels),
+        Kernel::Amx if m >= amx::FEWEST => amx::SQUARE,
+        _ => 1,
+    };
+    let left = Rows8::of(rounder, x, m, w.k(), m.next_multiple_of(unit));
+    let job = Job { left: &left, right: w, y: Shared::new(y), write };
+    for_each_task(m.div_ceil(unit), w.n().div_ceil(PANEL), unit * w.k() * PANEL / 2, |units, panels| {
+        let rows = units.start * unit..(units.end * unit).min(m);
+        match kernel {
+            Kernel::Portable(isa) => portable::run(isa, &job, rows, panels),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Vnni => vnni::run(&job, rows, panels),
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Kernel::Amx => amx::run(&job, rows, panels),
+        }
     });
 }
 

@@ -104,9 +104,10 @@ pub(super) struct Rows8 {
 }
 
 impl Rows8 {
-    pub(super) fn of(isa: Isa, x: &[f32], m: usize, k: usize) -> Rows8 {
+    /// `x[m, k]`, and behind it values of rows that do not exist, up to `room` rows in all.
+    pub(super) fn of(isa: Isa, x: &[f32], m: usize, k: usize, room: usize) -> Rows8 {
         let (stride, blocks) = ((k.div_ceil(64) | 1) * 64, k.div_ceil(BLOCK));
-        let mut rows = Rows8 { values: vec![ZERO; m * stride], scales: vec![0.0; m * blocks], stride };
+        let mut rows = Rows8 { values: vec![ZERO; room.max(m) * stride], scales: vec![0.0; m * blocks], stride };
         let work =
             rows.values.par_chunks_mut(stride).zip(rows.scales.par_chunks_mut(blocks)).zip(x.par_chunks_exact(k));
         work.with_min_len((1 << 14) / k + 1).for_each(|((values, scales), x)| round_row(isa, x, values, scales));
