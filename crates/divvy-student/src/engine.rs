@@ -68,6 +68,8 @@ pub enum EventKind {
     /// logarithm of the model's own probability, where that was wanted. `worked`: how long steps took for this job; a step's time is
     /// shared by the tokens in it.
     Done { finish: Finish, usage: Usage, text: String, log_probabilities: Vec<f32>, worked: Duration },
+    /// The end without a reply: the logits are no numbers, as the model's weights are damaged.
+    Broken,
 }
 
 /// The scheduler. Not shared: one thread calls it, rayon's pool does the work.
@@ -166,7 +168,7 @@ impl Engine {
         let mut events = self.sample(&plan, logits);
         self.charge(&plan, began.elapsed(), &mut events);
         for index in (0..self.live.len()).rev() {
-            if self.live[index].finish.is_some() {
+            if self.live[index].over {
                 let sequence = self.live.remove(index);
                 self.retire(sequence);
             }

@@ -118,7 +118,7 @@ mod tests {
         while ids.len() < most {
             let mut logits = vec![0.0; model.config.vocab];
             grammar.mask(&mut logits, model.tokenizer.end_token());
-            let token = sampler.sample(&mut logits);
+            let token = sampler.sample(&mut logits).expect("the grammar leaves tokens");
             if model.tokenizer.is_stop(token) {
                 return (model.decode(&ids), true);
             }

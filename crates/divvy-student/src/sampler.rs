@@ -37,20 +37,24 @@ impl Sampler {
         }
     }
 
-    /// Chooses a token and remembers it. Changes `logits` in place.
-    pub fn sample(&mut self, logits: &mut [f32]) -> u32 {
+    /// Chooses a token and remembers it; none where the largest logit is no finite number. Changes `logits` in place.
+    pub fn sample(&mut self, logits: &mut [f32]) -> Option<u32> {
         for &(token, bias) in &self.bias {
             if let Some(logit) = logits.get_mut(token) {
                 *logit += bias;
             }
         }
         self.penalise(logits);
-        let token = if self.temperature > 0.0 { self.draw(logits) } else { argmax(logits) };
+        let best = argmax(logits);
+        if !logits[best].is_finite() {
+            return None;
+        }
+        let token = if self.temperature > 0.0 { self.draw(logits, logits[best]) } else { best };
         let token = token as u32;
         if self.penalty != 1.0 && !self.written.contains(&token) {
             self.written.push(token);
         }
-        token
+        Some(token)
     }
 
     fn penalise(&self, logits: &mut [f32]) {
@@ -61,8 +65,7 @@ impl Sampler {
     }
 
     /// Sorts the tokens by weight, leaves the likely ones, and draws one of them.
-    fn draw(&mut self, logits: &[f32]) -> usize {
-        let best = logits[argmax(logits)];
+    fn draw(&mut self, logits: &[f32], best: f32) -> usize {
         let weight = |logit: f32| ((logit - best) / self.temperature).exp();
         let total: f64 = logits.iter().map(|&logit| f64::from(weight(logit))).sum();
         // Tokens this unlikely cannot be drawn with 24 random bits, and leaving them out makes the sort short.
@@ -132,12 +135,22 @@ mod tests {
 
     fn draws(sampling: &Sampling, logits: &[f32], n: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(sampling);
-        (0..n).map(|_| sampler.sample(&mut logits.to_vec())).collect()
+        (0..n).map(|_| sampler.sample(&mut logits.to_vec()).unwrap()).collect()
     }
 
     #[test]
     fn greedy_takes_the_first_of_the_largest() {
         assert_eq!(draws(&sampling(0.0, 1.0, 1.0, 0), &[1.0, 3.0, 3.0], 2), [1, 1]);
+    }
+
+    #[test]
+    fn from_what_is_no_number_nothing_is_drawn() {
+        for temperature in [0.0, 0.7] {
+            for logits in [[f32::NAN; 3], [f32::NEG_INFINITY; 3], [0.0, f32::INFINITY, f32::NAN]] {
+                let mut sampler = Sampler::new(&sampling(temperature, 0.9, 1.1, 1));
+                assert_eq!(sampler.sample(&mut logits.clone()), None, "{logits:?}");
+            }
+        }
     }
 
     #[test]

@@ -276,6 +276,11 @@ impl Desk {
                 tell(Delta::Done { finish, usage });
                 self.live.remove(&event.id);
             }
+            EventKind::Broken => {
+                let damaged = "its logits are no numbers: a weight of its file or adapter is none; get the file again";
+                _ = deltas.send(Err(ChatError::new(ErrorKind::Backend, format!("model `{}`: {damaged}", self.name))));
+                self.live.remove(&event.id);
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Sequence {
     pub(super) reused: usize,
     /// Whether its prefix has been looked for.
     pub(super) started: bool,
-    pub(super) finish: Option<Finish>,
+    pub(super) over: bool,
     /// Its share of the steps so far.
     pub(super) worked: Duration,
     sampler: Sampler,
@@ -40,7 +40,7 @@ impl Sequence {
             cache,
             reused: 0,
             started: false,
-            finish: None,
+            over: false,
             worked: Duration::ZERO,
             sampler: Sampler::new(&job.sampling),
             grammar,
@@ -63,7 +63,10 @@ impl Sequence {
         if self.job.sampling.max_tokens == 0 {
             return self.end(Finish::Length);
         }
-        let token = self.draw(logits, model);
+        let Some(token) = self.draw(logits, model) else {
+            self.over = true;
+            return vec![Event { id: self.job.id, kind: EventKind::Broken }];
+        };
         self.written += 1;
         if model.tokenizer.is_stop(token) {
             self.text.push_str(&self.detokeniser.finish());
@@ -85,17 +88,17 @@ impl Sequence {
         vec![self.tell(certain)]
     }
 
-    fn draw(&mut self, logits: &mut [f32], model: &Model) -> u32 {
+    fn draw(&mut self, logits: &mut [f32], model: &Model) -> Option<u32> {
         let own = self.job.log_probabilities.then(|| logits.to_vec());
         if let Some(grammar) = &mut self.grammar {
             grammar.mask(logits, model.tokenizer.end_token());
         }
-        let token = self.sampler.sample(logits);
+        let token = self.sampler.sample(logits)?;
         if let Some(grammar) = &mut self.grammar {
             grammar.take(token);
         }
         self.log_probabilities.extend(own.map(|own| log_probability(&own, token)));
-        token
+        Some(token)
     }
 
     /// Where the earliest stop string begins. All text is searched: a stop string may span many tokens.
@@ -132,7 +135,7 @@ impl Sequence {
             tokens_cached: Some(self.reused as u64),
             tokens_out: Some(self.written.into()),
         };
-        self.finish = Some(finish.clone());
+        self.over = true;
         let log_probabilities = std::mem::take(&mut self.log_probabilities);
         // Known when the step is over.
         let worked = Duration::ZERO;

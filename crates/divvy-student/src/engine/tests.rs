@@ -36,6 +36,7 @@ fn drain(engine: &mut Engine, replies: &mut Replies) {
                     let told = told.remove(&event.id).unwrap_or_default();
                     assert!(replies.insert(event.id, (told, text, finish, usage)).is_none());
                 }
+                EventKind::Broken => panic!("job {} is broken", event.id),
             }
         }
     }
@@ -224,6 +225,18 @@ fn every_token_has_its_log_probability_where_that_is_wanted() {
     // Greedy: at least as likely as one of 101 tokens can be at best.
     assert!(of_tokens.iter().all(|p| *p <= 0.0 && *p >= -(101f32.ln())), "{of_tokens:?}");
     assert!(told[&1].1.is_empty());
+}
+
+#[test]
+fn a_model_with_damaged_weights_ends_its_jobs_and_not_its_thread() {
+    let mut damaged = tiny_model("tiny-qwen2");
+    damaged.weights.final_norm[0] = f32::NAN;
+    let mut engine = Engine::new(Arc::new(damaged), EngineConfig::default());
+    engine.submit(job(0, prompt(1, 9), sampling(1, 5))).unwrap();
+    engine.submit(job(1, prompt(2, 9), Sampling::greedy(5))).unwrap();
+    let ends: Vec<(u64, bool)> =
+        engine.step().iter().map(|event| (event.id, matches!(event.kind, EventKind::Broken))).collect();
+    assert_eq!((ends, engine.is_idle()), (vec![(0, true), (1, true)], true));
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub enum TrainEvent {
         /// Of one epoch, prompt and completion.
         epoch_tokens: u64,
     },
-    /// A micro-batch is done; `tokens` of the current step so far.
+    /// A micro-batch is done; `tokens` of the current step so far, none where dev is looked at.
     Progress {
         step: u64,
         tokens: u64,
@@ -137,12 +137,16 @@ pub fn train_by(
         trainer,
         checkpoint,
         log: Vec::new(),
+        unfinished: None,
         best: None,
         observe,
         look,
     };
     run.resume()?;
     run.started(skipped, dev_skipped)?;
+    if let Some(record) = run.unfinished.take() {
+        run.finish(record)?;
+    }
     while (run.log.len() as u64) < run.steps() && !run.ends_early() {
         run.step()?;
     }
@@ -177,6 +181,8 @@ struct Run<'a, 'q> {
     trainer: Trainer<'a>,
     checkpoint: Option<Checkpoint>,
     log: Vec<StepRecord>,
+    /// The step whose look at dev was broken off; the weights are its own.
+    unfinished: Option<StepRecord>,
     /// The best step's weights, where there is no checkpoint to hold them.
     best: Option<Vec<Vec<f32>>>,
     observe: &'a mut dyn FnMut(TrainEvent) -> ControlFlow<()>,
@@ -199,6 +205,14 @@ impl Run<'_, '_> {
             self.log = log;
             self.trainer.refresh();
         }
+        let unseen = |record: &StepRecord| {
+            self.due(record.step, self.config.eval_every_steps)
+                && record.dev_loss.is_none()
+                && !self.dev_rows.is_empty()
+        };
+        if self.log.last().is_some_and(unseen) {
+            self.unfinished = self.log.pop();
+        }
         Ok(())
     }
 
@@ -220,14 +234,16 @@ impl Run<'_, '_> {
         if (self.observe)(event).is_continue() {
             return Ok(());
         }
-        let checkpoint = match &self.checkpoint {
-            Some(checkpoint) => {
-                checkpoint.write(&self.trainer.parameters, &self.log)?;
-                Some(checkpoint.path().to_owned())
-            }
-            None => None,
-        };
-        Err(TrainError::Interrupted { step: self.log.len() as u64, checkpoint })
+        Err(self.interrupted()?)
+    }
+
+    /// Saves the weights and the log as they are.
+    fn interrupted(&self) -> Result<TrainError, TrainError> {
+        let checkpoint = self.checkpoint.as_ref().map(|checkpoint| {
+            checkpoint.write(&self.trainer.parameters, &self.log)?;
+            Ok(checkpoint.path().to_owned())
+        });
+        Ok(TrainError::Interrupted { step: self.log.len() as u64, checkpoint: checkpoint.transpose()? })
     }
 
     /// One optimiser step, flat: gather, accumulate, clip, update, measure, log, save.
@@ -257,11 +273,7 @@ impl Run<'_, '_> {
         let learning_rate = learning_rate(self.rows.len(), self.config, done);
         self.trainer.step(self.config, grad_norm, learning_rate, done + 1);
         let tokens_per_second = tokens as f64 / began.elapsed().as_secs_f64();
-        let due = |every: u64| (every > 0 && (done + 1).is_multiple_of(every)) || done + 1 == self.steps();
-        let (evaluate, save) = (due(self.config.eval_every_steps), due(self.config.checkpoint_every_steps));
-        let dev_loss = if evaluate { self.dev_loss() } else { None };
-        let dev_quality = if evaluate { self.dev_quality()? } else { None };
-        let record = StepRecord {
+        self.finish(StepRecord {
             step: done + 1,
             epoch,
             loss: sum.loss_sum,
@@ -271,43 +283,63 @@ impl Run<'_, '_> {
             target_tokens: chosen.iter().map(|&row| self.rows[row].completion.len() as u64).sum(),
             correct: sum.correct as u64,
             tokens_per_second,
-            dev_loss,
-            dev_quality,
-        };
+            dev_loss: None,
+            dev_quality: None,
+        })
+    }
+
+    /// Looks at dev where that is due, then logs and saves the step. Broken off meanwhile, the step is saved as one that is
+    /// not finished: the weights are its own, and the look is taken again.
+    fn finish(&mut self, mut record: StepRecord) -> Result<(), TrainError> {
+        let looked = if self.due(record.step, self.config.eval_every_steps) { self.look(&mut record) } else { Ok(()) };
         self.log.push(record);
+        if let Err(TrainError::Interrupted { .. }) = looked {
+            return Err(self.interrupted()?);
+        }
+        looked?;
         self.hold_best(&record)?;
-        if save || self.ends_early() {
-            self.save(done + 1)?;
+        if self.due(record.step, self.config.checkpoint_every_steps) || self.ends_early() {
+            self.save(record.step)?;
         }
         self.tell(TrainEvent::Step(record))
     }
 
+    fn due(&self, step: u64, every: u64) -> bool {
+        (every > 0 && step.is_multiple_of(every)) || step == self.steps()
+    }
+
+    fn look(&mut self, record: &mut StepRecord) -> Result<(), TrainError> {
+        let loss = self.dev_loss(record.step)?;
+        record.dev_quality = self.dev_quality(record.step)?;
+        // Last, as it tells a step that was looked at from one whose look was broken off.
+        record.dev_loss = loss;
+        Ok(())
+    }
+
     /// Weighted mean loss over the dev rows; `None` when there are none.
-    fn dev_loss(&mut self) -> Option<f64> {
+    fn dev_loss(&mut self, step: u64) -> Result<Option<f64>, TrainError> {
         let all: Vec<usize> = (0..self.dev_rows.len()).collect();
         if all.is_empty() {
-            return None;
+            return Ok(None);
         }
         let total: f64 = self.dev_rows.iter().map(TrainRow::target_weight).sum();
         let limit = room_for(self.dev_rows, &all, self.config.micro_tokens);
-        let parts = split_into_micro_batches(self.dev_rows, &all, limit);
-        let micro = |part: &Vec<usize>| MicroBatch::of(part.iter().map(|&row| &self.dev_rows[row]), total);
-        Some(parts.iter().map(micro).map(|micro| self.trainer.measure(&micro).loss_sum).sum())
+        let mut loss = 0.0;
+        for part in split_into_micro_batches(self.dev_rows, &all, limit) {
+            let micro = MicroBatch::of(part.iter().map(|&row| &self.dev_rows[row]), total);
+            loss += self.trainer.measure(&micro).loss_sum;
+            if (self.observe)(TrainEvent::Progress { step, tokens: 0 }).is_break() {
+                return Err(TrainError::Interrupted { step, checkpoint: None });
+            }
+        }
+        Ok(Some(loss))
     }
 
     /// What whoever looks at adapters says of this one.
-    fn dev_quality(&mut self) -> Result<Option<f64>, TrainError> {
+    fn dev_quality(&mut self, step: u64) -> Result<Option<f64>, TrainError> {
         let Some(look) = &mut self.look else { return Ok(None) };
         let Some(adapter) = self.trainer.adapter() else { return Ok(None) };
-        let interrupted = |error| match error {
-            // The weights are a step ahead of the log: the last checkpoint stands as it is.
-            TrainError::Interrupted { .. } => TrainError::Interrupted {
-                step: self.log.len() as u64,
-                checkpoint: self.checkpoint.as_ref().map(|checkpoint| checkpoint.path().to_owned()),
-            },
-            other => other,
-        };
-        look(self.log.len() as u64 + 1, &adapter).map_err(interrupted)
+        look(step, &adapter)
     }
 
     fn ends_early(&self) -> bool {

@@ -86,7 +86,7 @@ fn run(
             ControlFlow::Continue(()) => tell(TrainNews::Step(&point(&record), total)),
             stop => stop,
         },
-        TrainEvent::Progress { .. } | TrainEvent::Checkpointed { .. } => ControlFlow::Continue(()),
+        TrainEvent::Progress { .. } | TrainEvent::Checkpointed { .. } => tell(TrainNews::Nothing),
     };
     let dev_questions = Dev::of(model, job);
     let judges = job.plan.tuning.early_stop.is_some_and(|stop| stop.on == StopOn::DecompositionQuality);

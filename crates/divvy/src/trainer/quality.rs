@@ -84,7 +84,7 @@ impl Dev {
             }
             replies.extend(engine.step().into_iter().filter_map(|event| match event.kind {
                 EventKind::Done { finish, text, .. } => Some((event.id, text, finish)),
-                EventKind::Text(_) => None,
+                EventKind::Text(_) | EventKind::Broken => None,
             }));
         }
         replies.sort_by_key(|(id, ..)| *id);
