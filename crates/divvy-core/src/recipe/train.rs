@@ -34,11 +34,12 @@ pub struct Train {
     pub precision: Option<Precision>,
     /// Rows end to end instead of side by side with padding.
     pub packing: Option<bool>,
-    /// Each layer is run again on the way back: a third more work, a tenth of the memory.
+    /// Each layer is run again on the way back: less memory, more work. For divvy's own engine, too.
     pub gradient_checkpointing: Option<bool>,
     /// For several processes: each keeps a share of the weights, and fetches a layer from the others when its turn comes.
     pub fsdp: Option<bool>,
-    /// Most tokens in forward and backward passes at a time, of a process; bounds the memory. A longer row goes alone.
+    /// Most tokens in forward and backward passes at a time, of a process; bounds the memory. A longer row goes alone. For divvy's
+    /// own engine, too.
     pub micro_tokens: Option<usize>,
 }
 

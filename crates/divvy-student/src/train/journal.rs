@@ -64,9 +64,13 @@ impl Journal {
     }
 }
 
-/// The file without the lines of later steps, to be added to.
+/// The file without the lines of later steps, to be added to. A line that a full disk cut goes; the others stay.
 fn continued(path: &Path, resumed_at: u64) -> io::Result<File> {
-    let old = fs::read_to_string(path).unwrap_or_default();
+    let old = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read?,
+    };
+    let old = String::from_utf8_lossy(&old);
     let kept = old.lines().filter(|line| step_of(line).is_some_and(|step| step <= resumed_at));
     let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
     fs::write(path, kept)?;
@@ -159,7 +163,9 @@ mod tests {
         let mut journal = Journal::open(folder.path(), 0, 1.0).unwrap();
         (1..=3).for_each(|step| journal.step(&record(step), 2.0).unwrap());
         [2, 3].into_iter().for_each(|step| journal.sample(step, "q", &format!("{step}. How\nmany?")).unwrap());
-        fs::write(folder.path().join("cut"), "").unwrap();
+        // A disk that was full cut a line within a character.
+        let path = folder.path().join(SAMPLES);
+        fs::write(&path, [&fs::read(&path).unwrap()[..], b"{\"step\":2,\"id\":\"\xe4\xb8"].concat()).unwrap();
         let mut journal = Journal::open(folder.path(), 2, 9.0).unwrap();
         journal.step(&StepRecord { loss: 7.0, ..record(3) }, 10.0).unwrap();
         let text = fs::read_to_string(folder.path().join(LINES)).unwrap();
