@@ -95,6 +95,19 @@ impl Outlay {
             machine_us: sum(self.machine_us, other.machine_us),
         }
     }
+
+    /// A share of it.
+    #[must_use]
+    pub fn times(self, share: f64) -> Self {
+        let of = |amount: i64| (amount as f64 * share).round() as i64;
+        let count = |tokens: u64| (tokens as f64 * share).round() as u64;
+        let Tokens { input, cached, output } = self.tokens;
+        Self {
+            tokens: Tokens { input: count(input), cached: count(cached), output: count(output) },
+            money_nanos: self.money_nanos.map(of),
+            machine_us: self.machine_us.map(of),
+        }
+    }
 }
 
 /// What `right.len()` questions cost, `None` if one of them is unknown or there is none.

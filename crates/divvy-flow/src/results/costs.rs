@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 use divvy_core::{
     arm::Arm,
     cost::{Prices, account, latency},
-    plan::{Plan, TEACHER, without_seed},
-    records::{ItemState, Stage},
+    plan::TEACHER,
+    records::ItemState,
     results::{
         ArmResult, TrainingSummary,
-        costs::{ArmCost, Costs, Distilling, Measure, Outlay, StatedTerms, StudentCost},
+        costs::{ArmCost, Costs, Distilling, Measure, Outlay, StatedTerms},
     },
 };
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
     counted::{ByArm, Counted as Row},
+    once::Stages,
     outline::Outlines,
     scored::Evaluated,
     took::{Calls, Tariff, Took},
@@ -109,63 +110,8 @@ fn arm_cost(counted: &Counted, right: &[bool], clusters: &[usize]) -> ArmCost {
     }
 }
 
-/// What the stages before training took.
-struct Stages {
-    collection: Outlay,
-    screening: Outlay,
-}
-
-impl Stages {
-    async fn read(context: &Context, tariff: &Tariff<'_>) -> Result<Self, FlowError> {
-        Ok(Self {
-            collection: stage(context, tariff, Stage::Collect).await?,
-            screening: stage(context, tariff, Stage::Screen).await?,
-        })
-    }
-
-    fn of_student(&self, plan: &Plan, tariff: &Tariff<'_>, trained: &TrainingSummary) -> StudentCost {
-        self.trained_for(plan, tariff, trained, trained.wall_ms)
-    }
-
-    fn trained_for(&self, plan: &Plan, tariff: &Tariff<'_>, trained: &TrainingSummary, wall_ms: i64) -> StudentCost {
-        let target = plan.students.get(&trained.student).map(|student| student.target);
-        let needed = |needed: bool, outlay: Outlay| if needed { outlay } else { Outlay::NONE };
-        let collection = needed(target.is_none_or(|target| target.needs_decompositions()), self.collection);
-        let screening = needed(target.is_none_or(|target| target.needs_screening()), self.screening);
-        let training = tariff.training(&trained.base, wall_ms);
-        let total = collection.and(screening).and(training);
-        StudentCost { student: trained.student.clone(), collection, screening, training, total }
-    }
-
-    /// Once for all students of the arm: what they share is paid once. Of several seeds one would be trained, in the mean time
-    /// of all.
-    fn of_arm(&self, plan: &Plan, tariff: &Tariff<'_>, training: &[TrainingSummary], arm: &Arm) -> Option<Outlay> {
-        let names: Vec<&str> = students(arm).collect();
-        let of = |name: &&str| {
-            let is =
-                |trained: &&TrainingSummary| trained.student == *name || without_seed(&trained.student) == Some(*name);
-            let seeds: Vec<&TrainingSummary> = training.iter().filter(is).collect();
-            let wall_ms: i64 = seeds.iter().map(|trained| trained.wall_ms).sum();
-            let mean = wall_ms.checked_div(i64::try_from(seeds.len()).ok()?)?;
-            Some(self.trained_for(plan, tariff, seeds.first()?, mean))
-        };
-        let costs: Vec<StudentCost> = names.iter().filter_map(of).collect();
-        let dearest = |of: fn(&StudentCost) -> Outlay| {
-            costs.iter().map(of).find(|outlay| *outlay != Outlay::NONE).unwrap_or(Outlay::NONE)
-        };
-        let shared = dearest(|cost| cost.collection).and(dearest(|cost| cost.screening));
-        (!costs.is_empty()).then(|| costs.iter().fold(shared, |sum, cost| sum.and(cost.training)))
-    }
-}
-
-async fn stage(context: &Context, tariff: &Tariff<'_>, stage: Stage) -> Result<Outlay, FlowError> {
-    let rows = context.store.items(&context.digest, stage).await?;
-    let calls = Calls::read(context, rows.iter()).await?;
-    Ok(rows.iter().fold(Outlay::NONE, |sum, row| sum.and(calls.of(&row.calls, tariff).outlay())))
-}
-
 /// An arm that has a student for both parts names it once.
-fn students(arm: &Arm) -> impl Iterator<Item = &str> {
+pub(super) fn students(arm: &Arm) -> impl Iterator<Item = &str> {
     let solver = arm.solver.strip_prefix("student:");
     let decomposer = arm.decomposer.as_deref().and_then(|name| name.strip_prefix("student:"));
     solver.into_iter().chain(decomposer.filter(move |name| solver != Some(*name)))
