@@ -5,6 +5,7 @@
 
 mod apply;
 pub(crate) mod files;
+mod label;
 mod peft;
 
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,8 @@ use thiserror::Error;
 use crate::config::{ModelConfig, Projection};
 use crate::train::random::Random;
 
-pub use peft::{AdapterLabel, AdapterManifest};
+pub use label::AdapterLabel;
+pub use peft::AdapterManifest;
 
 /// How much of `B·A·x` is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +88,7 @@ impl Fused {
     }
 }
 
-/// The two factors of one projection.
+/// The two factors of one projection; empty where the adapter leaves it as it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Factors {
     /// `[rank, inputs]`
@@ -95,6 +97,14 @@ pub struct Factors {
     pub b: Vec<f32>,
     pub inputs: usize,
     pub outputs: usize,
+}
+
+impl Factors {
+    /// The adapter's, or zero where the projection is left as it is.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        self.a.len() / self.inputs
+    }
 }
 
 /// A trained adapter: settings and, per layer, the factors of the seven projections in [`Projection::ALL`] order.
@@ -202,6 +212,11 @@ pub enum AdapterError {
         "{file}: the adapter was trained on the base {trained_on}, this model is {loaded}; load that base, or train again"
     )]
     WrongBase { file: String, trained_on: String, loaded: String },
+    #[error(
+        "{file}: the adapter was trained with another {what} than this model has, and would be asked in words that it does not \
+         know; load the base with its own {what}, or train again"
+    )]
+    OtherWords { file: String, what: &'static str },
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub struct Model {
     /// BLAKE3 of the weight files (and, of a directory, its configuration and tokenizer), 64 hex digits: part of the
     /// model's identity.
     pub content_hash: String,
+    /// Content hash of the base that these files were exported as a copy of: what was trained on it fits here, too.
+    pub copy_of: Option<String>,
 }
 
 impl Model {
@@ -50,7 +52,8 @@ impl Model {
         let (file, config) = gguf(path)?;
         let Speech { tokenizer, template } = Speech::of_gguf(path, &file, &config)?;
         let hash = || blake3::hash(file.bytes()).to_hex().to_string();
-        Self::assemble(config, &file, numerics, tokenizer, template, hash)
+        let model = Self::assemble(config, &file, numerics, tokenizer, template, hash)?;
+        Ok(Self { copy_of: file.copy_of(), ..model })
     }
 
     fn load_directory(dir: &Path, numerics: Numerics) -> Result<Self, LoadError> {
@@ -67,7 +70,8 @@ impl Model {
             });
             hasher.finalize().to_hex().to_string()
         };
-        Self::assemble(config, &files, numerics, tokenizer, template, hash)
+        let model = Self::assemble(config, &files, numerics, tokenizer, template, hash)?;
+        Ok(Self { copy_of: files.copy_of(), ..model })
     }
 
     /// Writes tokenizer and chat template into a directory, so that weights trained from this model stand there as a
@@ -92,7 +96,7 @@ impl Model {
         let (weights, content_hash) = rayon::join(|| Weights::load(&config, source, numerics), hash);
         let weights = weights?;
         let ropes = Ropes::new(&config, config.context_length);
-        Ok(Self { weights, config, tokenizer, template, ropes, content_hash })
+        Ok(Self { weights, config, tokenizer, template, ropes, content_hash, copy_of: None })
     }
 
     #[must_use]

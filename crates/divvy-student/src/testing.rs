@@ -75,7 +75,7 @@ pub(crate) fn tiny_model_as(name: &str, numerics: Numerics) -> Model {
     let weights = Weights::load(&config, &SafetensorsDir::open(&dir, &config).unwrap(), numerics).unwrap();
     let ropes = Ropes::new(&config, config.context_length);
     let template = ChatTemplate::new(CHATML.into()).unwrap();
-    Model { config, weights, tokenizer: tiny_tokenizer(), template, ropes, content_hash: name.into() }
+    Model { config, weights, tokenizer: tiny_tokenizer(), template, ropes, content_hash: name.into(), copy_of: None }
 }
 
 /// The model in `fixtures/name` as the bytes of a GGUF file with f32 tensors.

@@ -175,8 +175,7 @@ fn serve(hosts: &Hosts, (name, hours): (&str, &Hours), form: &Form, batch: usize
 }
 
 fn load_adapter(path: &Path, model: &Model) -> Result<Arc<Adapter>, String> {
-    let loaded = Adapter::load(path, &model.config, &model.content_hash);
-    loaded.map(|(adapter, _)| Arc::new(adapter)).map_err(|error| error.to_string())
+    model.adapter(path).map(Arc::new).map_err(|error| error.to_string())
 }
 
 fn refuse_all(name: &str, reason: &str, first: Work, inbox: &std_mpsc::Receiver<Work>) {

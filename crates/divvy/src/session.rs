@@ -154,6 +154,7 @@ impl Session {
             hosts: Arc::clone(&hosts),
             folder: folder.clone(),
             bases: bases.clone(),
+            sources: recipe.models.iter().map(|(name, model)| (name.clone(), model.source.clone())).collect(),
             train: recipe.train.clone(),
             seen_from,
         };

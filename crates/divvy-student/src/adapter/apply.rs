@@ -9,7 +9,7 @@ use divvy_kernels::{Packed, Write, matmul};
 use super::{Adapter, Factors, Fused};
 use crate::config::Projection;
 
-/// The factors beside one fused matrix `[outputs, inputs]`; `inner = projections · rank`.
+/// The factors beside one fused matrix `[outputs, inputs]`; `inner` is the sum of its projections' ranks.
 #[derive(Clone)]
 struct Laid {
     /// `[inner, inputs]`, times the adapter's scale.
@@ -18,9 +18,10 @@ struct Laid {
     b: Packed,
 }
 
-/// Made when an adapter is first applied; follows from its factors, so it takes no part in comparisons.
+/// Made when an adapter is first applied; follows from its factors, so it takes no part in comparisons. Nothing lies beside a
+/// matrix that is left as it is.
 #[derive(Clone, Default)]
-pub(super) struct Layout(OnceLock<Vec<[Laid; 4]>>);
+pub(super) struct Layout(OnceLock<Vec<[Option<Laid>; 4]>>);
 
 impl PartialEq for Layout {
     fn eq(&self, _: &Self) -> bool {
@@ -42,36 +43,42 @@ impl Adapter {
     /// # Panics
     /// When the slices are not whole rows of these widths.
     pub fn apply(&self, layer: usize, fused: Fused, x: &[f32], y: &mut [f32]) {
-        let Laid { a, b } = &self.layout.0.get_or_init(|| self.lay_out())[layer][fused as usize];
+        let laid = &self.layout.0.get_or_init(|| self.lay_out())[layer][fused as usize];
+        let Some(Laid { a, b }) = laid else { return };
         let m = y.len() / b.n();
         let mut u = vec![0.0; m * a.n()];
         matmul(x, a, &mut u, m, Write::Set);
         matmul(&u, b, y, m, Write::Add);
     }
 
-    fn lay_out(&self) -> Vec<[Laid; 4]> {
+    fn lay_out(&self) -> Vec<[Option<Laid>; 4]> {
         (0..self.layers.len()).map(|layer| Fused::ALL.map(|fused| self.lay_out_one(layer, fused))).collect()
     }
 
-    fn lay_out_one(&self, layer: usize, fused: Fused) -> Laid {
-        let (rank, scale) = (self.settings.rank, self.settings.scale());
+    fn lay_out_one(&self, layer: usize, fused: Fused) -> Option<Laid> {
+        let scale = self.settings.scale();
         let parts: Vec<&Factors> = fused.parts().iter().map(|&part| self.factors(layer, part)).collect();
-        let (inner, inputs) = (parts.len() * rank, parts[0].inputs);
+        let inputs = parts[0].inputs;
+        let rows: Vec<&[f32]> = parts.iter().flat_map(|factors| factors.a.chunks_exact(inputs)).collect();
+        if rows.is_empty() {
+            return None;
+        }
         let outputs = parts.iter().map(|factors| factors.outputs).sum();
-        let a = Packed::from_rows(inner, inputs, |row, values| {
-            let from = &parts[row / rank].a[row % rank * inputs..][..inputs];
-            values.iter_mut().zip(from).for_each(|(value, a)| *value = scale * a);
+        let a = Packed::from_rows(rows.len(), inputs, |row, values| {
+            values.iter_mut().zip(rows[row]).for_each(|(value, a)| *value = scale * a);
         });
-        let b = Packed::from_rows(outputs, inner, |row, values| {
-            let (mut part, mut within) = (0, row);
+        let b = Packed::from_rows(outputs, rows.len(), |row, values| {
+            let (mut part, mut within, mut first) = (0, row, 0);
             while within >= parts[part].outputs {
                 within -= parts[part].outputs;
+                first += parts[part].rank();
                 part += 1;
             }
+            let rank = parts[part].rank();
             values.fill(0.0);
-            values[part * rank..][..rank].copy_from_slice(&parts[part].b[within * rank..][..rank]);
+            values[first..first + rank].copy_from_slice(&parts[part].b[within * rank..][..rank]);
         });
-        Laid { a, b }
+        Some(Laid { a, b })
     }
 
     /// Adds the adapter's share to row `row` of a projection's base matrix, for merged export.
@@ -80,7 +87,7 @@ impl Adapter {
     /// When the matrix has no such row.
     pub fn merge_row(&self, layer: usize, projection: Projection, row: usize, values: &mut [f32]) {
         let factors = self.factors(layer, projection);
-        let (rank, scale) = (self.settings.rank, self.settings.scale());
+        let (rank, scale) = (factors.rank(), self.settings.scale());
         for (r, &b) in factors.b[row * rank..][..rank].iter().enumerate() {
             for (value, &a) in values.iter_mut().zip(&factors.a[r * factors.inputs..][..factors.inputs]) {
                 *value += scale * b * a;

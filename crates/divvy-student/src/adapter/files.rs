@@ -95,16 +95,34 @@ pub(crate) fn read_tensors(bytes: &[u8]) -> Result<TensorFile, String> {
     let (header, data) = rest.split_at_checked(length).ok_or("it ends inside its header")?;
     let header: Map<String, Value> =
         serde_json::from_slice(header).map_err(|e| format!("its header is not JSON ({e})"))?;
-    let mut file = TensorFile::default();
+    let (mut file, mut entries) = (TensorFile::default(), BTreeMap::new());
     for (name, entry) in header {
         if name == "__metadata__" {
             file.metadata = serde_json::from_value(entry).map_err(|e| format!("its metadata is malformed ({e})"))?;
         } else {
-            let tensor = read_tensor(&entry, data).map_err(|reason| format!("tensor {name}: {reason}"))?;
-            file.tensors.insert(name, tensor);
+            let entry: Entry = serde_json::from_value(entry).map_err(|e| format!("tensor {name}: {e}"))?;
+            entries.insert(name, entry);
         }
     }
+    check_ranges(entries.values().map(|entry| entry.data_offsets).collect(), data.len())?;
+    for (name, entry) in entries {
+        let tensor = read_tensor(entry, data).map_err(|reason| format!("tensor {name}: {reason}"))?;
+        file.tensors.insert(name, tensor);
+    }
     Ok(file)
+}
+
+/// Each byte belongs to one tensor, as the format demands: what is named ten thousand times would be read as often.
+fn check_ranges(mut ranges: Vec<[usize; 2]>, bytes: usize) -> Result<(), String> {
+    ranges.sort_unstable();
+    let mut end = 0;
+    for [begin, next] in ranges {
+        if begin != end || next < begin {
+            return Err(format!("its tensors overlap, or leave a gap, at byte {} of the data", begin.min(end)));
+        }
+        end = next;
+    }
+    if end == bytes { Ok(()) } else { Err(format!("its tensors take {end} bytes, and it has {bytes}")) }
 }
 
 #[derive(serde::Deserialize)]
@@ -114,8 +132,7 @@ struct Entry {
     data_offsets: [usize; 2],
 }
 
-fn read_tensor(entry: &Value, data: &[u8]) -> Result<Tensor, String> {
-    let entry: Entry = serde_json::from_value(entry.clone()).map_err(|e| e.to_string())?;
+fn read_tensor(entry: Entry, data: &[u8]) -> Result<Tensor, String> {
     let [begin, end] = entry.data_offsets;
     let bytes = data.get(begin..end).ok_or("its bytes lie outside the file")?;
     let values: Vec<f32> = match entry.dtype.as_str() {
@@ -152,6 +169,30 @@ mod tests {
         let file = read_tensors(&bytes).unwrap();
         assert_eq!(file.metadata["step"], "3");
         assert_eq!(file.tensors["a"], Tensor { shape: vec![2, 2], values: vec![1.0, -2.5, f32::MIN_POSITIVE, 0.1] });
+    }
+
+    #[test]
+    fn bytes_that_belong_to_two_tensors_or_to_none_are_refused() {
+        let file = |ranges: &[[usize; 2]]| {
+            let entry = |(at, [begin, end]): (usize, &[usize; 2])| {
+                let shape = [end.saturating_sub(*begin) / 4];
+                (format!("t{at}"), json!({"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}))
+            };
+            let header = Value::Object(ranges.iter().enumerate().map(entry).collect()).to_string();
+            let length = (header.len() as u64).to_le_bytes();
+            read_tensors(&[&length[..], header.as_bytes(), &[0; 16]].concat())
+        };
+        assert_eq!(file(&[[8, 16], [0, 8], [8, 8]]).unwrap().tensors.len(), 3, "in any order, empty ones too");
+        let apart: [&[[usize; 2]]; 4] = [&[[0, 16], [0, 16]], &[[0, 8], [4, 16]], &[[0, 4], [8, 16]], &[[4, 16]]];
+        for ranges in apart {
+            let reason = file(ranges).unwrap_err();
+            assert!(reason.contains("overlap, or leave a gap"), "{ranges:?}: {reason}");
+        }
+        for ranges in [&[[0, 12]], &[[0, 20]]] {
+            let reason = file(ranges).unwrap_err();
+            assert!(reason.contains("and it has 16"), "{ranges:?}: {reason}");
+        }
+        assert!(file(&[[0, 16], [16, 8]]).is_err(), "it ends before it begins");
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! adapter_model.safetensors    base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight [rank, inputs], …
 //! divvy.json                   ours: base, prompt and template it was trained with, digest of the content
 //! ```
-//! `divvy.json` is written last and carries the digest, so a directory cut off half-way never passes for a whole one.
+//! `adapter_config.json`, without which nobody loads it, goes first and is written last: a directory that was cut off half-way
+//! passes neither for a whole one nor, without its `divvy.json`, for one that another program wrote on any base.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,29 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::files::{TensorFile, TensorRef, read_tensors, write_atomic, write_tensors};
+use super::label::AdapterLabel;
 use super::{Adapter, AdapterError, Factors, LoraSettings, Scaling};
 use crate::config::{ModelConfig, Projection};
 
 const CONFIG: &str = "adapter_config.json";
 const TENSORS: &str = "adapter_model.safetensors";
-const MANIFEST: &str = "divvy.json";
-
-/// What the trainer knows about an adapter besides its numbers.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct AdapterLabel {
-    /// Content hash of the base model.
-    pub base: String,
-    /// Name of the base for other tools (`base_model_name_or_path`).
-    pub base_name: String,
-    /// PromptId: digest of prompt template and parser version that the training rows were rendered with.
-    pub prompt: String,
-    /// Digest of the chat template.
-    pub template: String,
-    /// Token ids of a known text; whoever serves this adapter must reproduce them.
-    pub canary: Vec<u32>,
-    /// The training configuration, for the record.
-    pub train: Value,
-}
+pub(super) const MANIFEST: &str = "divvy.json";
 
 /// `divvy.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,26 +43,32 @@ impl Adapter {
     pub fn save(&self, folder: &Path, label: &AdapterLabel) -> Result<AdapterManifest, AdapterError> {
         let manifest = AdapterManifest { format: 1, label: label.clone(), digest: self.digest() };
         fs::create_dir_all(folder).map_err(io_error(folder))?;
+        let config = folder.join(CONFIG);
+        match fs::remove_file(&config) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(io_error(&config)(e)),
+            _ => {}
+        }
         let tensors = self.tensor_refs();
         let path = folder.join(TENSORS);
         let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned())]);
         write_atomic(&path, |out| write_tensors(out, &metadata, &tensors)).map_err(io_error(&path))?;
-        write_json(&folder.join(CONFIG), &self.peft_config(&label.base_name))?;
         write_json(&folder.join(MANIFEST), &json!(manifest))?;
+        write_json(&config, &self.peft_config(&label.base_name))?;
         Ok(manifest)
     }
 
     /// Reads a directory written by [`Adapter::save`] or by PEFT; projections outside its `target_modules` stay
-    /// unchanged. `base` is the content hash of the loaded model, compared with the manifest where there is one.
+    /// unchanged. `bases` are content hashes, that of the loaded model first: the manifest, where there is one, must name one
+    /// of them.
     ///
     /// # Errors
     /// Another base, rank or shape, a missing key, a feature we do not run (DoRA, bias, `modules_to_save`), damage.
     pub fn load(
         folder: &Path,
         config: &ModelConfig,
-        base: &str,
+        bases: &[&str],
     ) -> Result<(Self, Option<AdapterManifest>), AdapterError> {
-        let manifest = read_manifest(folder, base)?;
+        let manifest = read_manifest(folder, bases)?;
         let path = folder.join(CONFIG);
         let peft = PeftConfig::read(&path)?;
         let settings = peft.settings(&path)?;
@@ -100,7 +91,7 @@ impl Adapter {
     fn tensor_refs(&self) -> Vec<TensorRef<'_>> {
         let mut refs = Vec::new();
         for (layer, factors) in self.layers.iter().enumerate() {
-            for (&projection, f) in Projection::ALL.iter().zip(factors) {
+            for (&projection, f) in Projection::ALL.iter().zip(factors).filter(|(_, f)| f.rank() > 0) {
                 let (a, b) = shapes(f.outputs, f.inputs, self.settings.rank);
                 refs.push(TensorRef { name: key(layer, projection, 'A'), shape: a.to_vec(), values: &f.a });
                 refs.push(TensorRef { name: key(layer, projection, 'B'), shape: b.to_vec(), values: &f.b });
@@ -111,6 +102,8 @@ impl Adapter {
     }
 
     fn peft_config(&self, base_name: &str) -> Value {
+        let targeted = |projection: &Projection| self.layers.iter().any(|f| f[*projection as usize].rank() > 0);
+        let targets: Vec<_> = Projection::ALL.into_iter().filter(targeted).map(Projection::short_name).collect();
         json!({
             "peft_type": "LORA",
             "task_type": "CAUSAL_LM",
@@ -119,7 +112,7 @@ impl Adapter {
             "lora_alpha": self.settings.alpha,
             "use_rslora": self.settings.scaling == Scaling::RankStabilised,
             "lora_dropout": 0.0,
-            "target_modules": Projection::ALL.map(Projection::short_name),
+            "target_modules": targets,
             "bias": "none",
             "fan_in_fan_out": false,
             "inference_mode": true,
@@ -148,7 +141,7 @@ fn write_json(path: &Path, value: &Value) -> Result<(), AdapterError> {
     write_atomic(path, |out| out.write_all(text.as_bytes())).map_err(io_error(path))
 }
 
-fn read_manifest(folder: &Path, base: &str) -> Result<Option<AdapterManifest>, AdapterError> {
+fn read_manifest(folder: &Path, bases: &[&str]) -> Result<Option<AdapterManifest>, AdapterError> {
     let path = folder.join(MANIFEST);
     let text = match fs::read(&path) {
         Ok(text) => text,
@@ -162,8 +155,9 @@ fn read_manifest(folder: &Path, base: &str) -> Result<Option<AdapterManifest>, A
         let (key, value, want) = ("format".into(), manifest.format.to_string(), "1".into());
         return Err(AdapterError::Unsupported { file, key, value, want });
     }
-    if manifest.label.base != base {
-        return Err(AdapterError::WrongBase { file, trained_on: manifest.label.base, loaded: base.to_owned() });
+    if !bases.contains(&manifest.label.base.as_str()) {
+        let loaded = bases.first().copied().unwrap_or_default().to_owned();
+        return Err(AdapterError::WrongBase { file, trained_on: manifest.label.base, loaded });
     }
     Ok(Some(manifest))
 }
@@ -212,6 +206,12 @@ impl Targets {
     }
 }
 
+/// Initialisations that leave the base as it is. Others take out of it what they put into the factors (PiSSA, OLoRA, CorDA,
+/// LoftQ): such factors belong to a base that is not the file's.
+const BASE_STAYS: [&str; 3] = ["gaussian", "eva", "orthogonal"];
+const BASE_CHANGES: &str = "true, false, gaussian, eva, orthogonal, which leave the base as it is (PEFT converts an adapter of \
+    another kind where it is saved with path_initial_model_for_weight_conversion)";
+
 impl PeftConfig {
     fn read(path: &Path) -> Result<Self, AdapterError> {
         let text = fs::read(path).map_err(io_error(path))?;
@@ -220,10 +220,17 @@ impl PeftConfig {
     }
 
     fn settings(&self, path: &Path) -> Result<LoraSettings, AdapterError> {
-        let refuse = |key: &str, value: String, want: &str| {
-            let file = path.display().to_string();
-            Err(AdapterError::Unsupported { file, key: key.to_owned(), value, want: want.to_owned() })
-        };
+        self.check().map_err(|(key, value, want)| {
+            let (file, key, want) = (path.display().to_string(), key.to_owned(), want.to_owned());
+            AdapterError::Unsupported { file, key, value, want }
+        })?;
+        let scaling = if self.use_rslora { Scaling::RankStabilised } else { Scaling::Plain };
+        Ok(LoraSettings { rank: self.r, alpha: self.lora_alpha, scaling })
+    }
+
+    /// Or the key that we would get wrong, its value, and what is supported.
+    fn check(&self) -> Result<(), (&'static str, String, &'static str)> {
+        let refuse = |key, value, want| Err((key, value, want));
         if self.peft_type != "LORA" {
             return refuse("peft_type", self.peft_type.clone(), "LORA");
         }
@@ -237,6 +244,8 @@ impl PeftConfig {
             "rank_pattern",
             "alpha_pattern",
             "layers_to_transform",
+            "layer_replication",
+            "alora_invocation_tokens",
             "lora_bias",
         ] {
             match self.others.get(key) {
@@ -251,8 +260,11 @@ impl PeftConfig {
             Some(bias) if bias == "none" => {}
             Some(bias) => return refuse("bias", bias.to_string(), "none"),
         }
-        let scaling = if self.use_rslora { Scaling::RankStabilised } else { Scaling::Plain };
-        Ok(LoraSettings { rank: self.r, alpha: self.lora_alpha, scaling })
+        match self.others.get("init_lora_weights") {
+            None | Some(Value::Null | Value::Bool(_)) => Ok(()),
+            Some(Value::String(init)) if BASE_STAYS.contains(&init.to_lowercase().as_str()) => Ok(()),
+            Some(init) => refuse("init_lora_weights", init.to_string(), BASE_CHANGES),
+        }
     }
 }
 
@@ -274,7 +286,7 @@ fn assemble(
                 if targets.holds(projection) {
                     take_factor(file, tensors, key(layer, projection, which), shape)
                 } else {
-                    Ok(vec![0.0; shape[0] * shape[1]])
+                    Ok(Vec::new())
                 }
             };
             factors.push(Factors { a: take('A', a_shape)?, b: take('B', b_shape)?, inputs, outputs });

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{About, Export, ExportError, Precision, encode};
+use super::{About, Export, ExportError, Precision, copy_of, encode};
 use crate::adapter::files::write_atomic;
 use crate::adapter::{Adapter, Factors, Scaling};
 use crate::config::{Arch, ModelConfig, Projection, RopeScaling, Sliding, Variant};
-use crate::gguf::{Entry, Value, interleaved, tensor_name, write};
+use crate::gguf::{Entry, GgufFile, Value, interleaved, tensor_name, write};
 use crate::quant::{TensorType, half_split_row};
 use crate::weights::Slot;
 
@@ -52,7 +52,7 @@ impl Export<'_> {
     }
 
     fn metadata_for(&self, path: &Path) -> Result<Metadata, ExportError> {
-        self.metadata().map_err(|reason| ExportError::NoForm { file: path.display().to_string(), reason })
+        self.metadata().map_err(no_form(path))
     }
 
     fn metadata(&self) -> Result<Metadata, String> {
@@ -62,25 +62,54 @@ impl Export<'_> {
         metadata.extend(shape(config));
         metadata.extend(model.tokenizer.gguf_metadata(config.vocab)?);
         metadata.insert("tokenizer.chat_template".into(), text(model.template_text()));
-        let file_type = match self.precision {
-            Precision::F32 => 0,
-            Precision::Bf16 => 32,
-        };
-        metadata.insert("general.file_type".into(), Value::Int(file_type));
+        metadata.insert("general.file_type".into(), Value::Int(file_type(self.precision)));
         Ok(metadata)
     }
+}
+
+/// GGUF's number for it.
+fn file_type(precision: Precision) -> i64 {
+    match precision {
+        Precision::F32 => 0,
+        Precision::Bf16 => 32,
+    }
+}
+
+impl GgufFile {
+    /// The base that this is a copy of, where it was written here. A program that stores the weights in fewer bits leaves the
+    /// name of the base and changes the file's type.
+    pub(crate) fn copy_of(&self) -> Option<String> {
+        let metadata = &self.header.metadata;
+        let kept = [Precision::F32, Precision::Bf16].map(|precision| Value::Int(file_type(precision)));
+        metadata.get("general.file_type").filter(|kind| kept.contains(kind))?;
+        let origin: BTreeMap<String, String> = metadata
+            .iter()
+            .filter_map(|(key, value)| match value {
+                Value::Text(text) => Some((key.strip_prefix("divvy.")?.to_owned(), text.clone())),
+                _ => None,
+            })
+            .collect();
+        copy_of(origin.iter())
+    }
+}
+
+fn no_form(path: &Path) -> impl FnOnce(String) -> ExportError + use<> {
+    let file = path.display().to_string();
+    move |reason| ExportError::NoForm { file, reason }
 }
 
 /// Writes an adapter as one file, atomically, to be loaded beside a GGUF file of its base.
 ///
 /// # Errors
-/// What the system said.
+/// A base that GGUF has no form for, or what the system said.
 pub fn gguf_adapter(path: &Path, config: &ModelConfig, adapter: &Adapter, about: &About) -> Result<(), ExportError> {
+    refuse_what_llama_cpp_ignores(config).map_err(no_form(path))?;
     let mut metadata = general(about, config, "adapter");
     metadata.insert("adapter.type".into(), text("lora"));
     metadata.insert("adapter.lora.alpha".into(), Value::Float(alpha(adapter).into()));
     let factors: Vec<Factor<'_>> = (0..config.layers)
         .flat_map(|layer| Projection::ALL.map(|projection| (layer, projection)))
+        .filter(|&(layer, projection)| adapter.factors(layer, projection).rank() > 0)
         .flat_map(|(layer, projection)| Factor::both(adapter, layer, projection))
         .collect();
     let entries: Vec<Entry> = factors.iter().map(Factor::entry).collect();

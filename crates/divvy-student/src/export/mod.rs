@@ -67,8 +67,14 @@ pub struct About {
     /// As the base is licensed, where that is known.
     pub licence: Option<String>,
     /// Digests and names of what it was made from: into the metadata of safetensors files and, each key after `divvy.`,
-    /// of GGUF files.
+    /// of GGUF files. Whatever was made from `base` and nothing else is a copy of it.
     pub origin: BTreeMap<String, String>,
+}
+
+/// The base that a file with this origin is a copy of.
+pub(crate) fn copy_of<'a>(mut origin: impl Iterator<Item = (&'a String, &'a String)>) -> Option<String> {
+    let (key, base) = origin.next()?;
+    (key == "base" && origin.next().is_none()).then(|| base.clone())
 }
 
 /// A model that could not be written.

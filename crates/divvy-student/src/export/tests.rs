@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::adapter::{LoraSettings, Scaling};
+use crate::adapter::{AdapterError, AdapterLabel, LoraSettings, Scaling};
 use crate::cache::{CacheFormat, KvCache};
 use crate::config::Projection;
 use crate::forward::{Scratch, Span};
@@ -83,6 +83,52 @@ fn the_base_comes_back_bit_for_bit() {
     }
 }
 
+/// What was trained on a base fits a copy of it, and says the same there; a student, or a copy in fewer bits, is another model.
+#[test]
+fn a_copy_of_the_base_takes_the_bases_adapter() {
+    for name in NAMES {
+        let (model, folder) = (tiny_model(name), tempfile::tempdir().unwrap());
+        let (adapter, at) = (adapter(&model, Scaling::Plain), |name: &str| folder.path().join(name));
+        adapter.save(&at("peft"), &AdapterLabel::of(&model).unwrap()).unwrap();
+        let origin = [("base".to_owned(), model.content_hash.clone())];
+        let about = About { origin: origin.into(), ..about() };
+        let base = Export { model: &model, adapter: None, precision: Precision::Bf16, about: &about };
+        base.safetensors(&at("hf")).unwrap();
+        base.gguf(&at("base.gguf")).unwrap();
+        for path in ["hf", "base.gguf"] {
+            let read = Model::load(&at(path)).unwrap();
+            let again = read.adapter(&at("peft")).unwrap();
+            assert_eq!(adapted(&read, &again), adapted(&model, &adapter), "{name} {path}");
+        }
+        let mut student = about.clone();
+        student.origin.insert("student".to_owned(), "c".repeat(64));
+        let merged = Export { adapter: Some(&adapter), about: &student, ..base };
+        merged.safetensors(&at("merged")).unwrap();
+        merged.gguf(&at("merged.gguf")).unwrap();
+        let bytes = std::fs::read(at("base.gguf")).unwrap();
+        std::fs::write(at("fewer.gguf"), with_file_type(bytes, 15)).unwrap();
+        for path in ["merged", "merged.gguf", "fewer.gguf"] {
+            let error = Model::load(&at(path)).unwrap().adapter(&at("peft")).unwrap_err();
+            assert!(matches!(error, AdapterError::WrongBase { .. }), "{name} {path}: {error}");
+        }
+    }
+}
+
+fn adapted(model: &Model, adapter: &Adapter) -> Vec<f32> {
+    let mut cache = KvCache::new(&model.config, CacheFormat::F32);
+    let span = Span { tokens: &PROMPT, cache: &mut cache, adapter: Some(adapter), logits: true };
+    model.network().forward(&mut [span], &mut Scratch::default())
+}
+
+/// The same GGUF file as if another program had stored its weights in this type: behind the key stand the kind of value, in four
+/// bytes, and the value.
+fn with_file_type(mut bytes: Vec<u8>, file_type: u8) -> Vec<u8> {
+    let key = b"general.file_type";
+    let behind = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len();
+    bytes[behind + 4] = file_type;
+    bytes
+}
+
 #[test]
 fn an_adapter_is_merged_before_anything_is_rounded() {
     for name in NAMES {
@@ -121,7 +167,9 @@ fn check_merged(model: &Model, adapter: &Adapter, precision: Precision, hf: &Pat
 fn a_gguf_adapter_lies_as_its_base_does() {
     for name in NAMES {
         let (model, folder) = (tiny_model(name), tempfile::tempdir().unwrap());
-        let adapter = adapter(&model, Scaling::RankStabilised);
+        let mut adapter = adapter(&model, Scaling::RankStabilised);
+        let left_alone = &mut adapter.layers[0][Projection::Down as usize];
+        (left_alone.a, left_alone.b) = (Vec::new(), Vec::new());
         let path = folder.path().join("lora.gguf");
         gguf_adapter(&path, &model.config, &adapter, &about()).unwrap();
         let bytes = std::fs::read(&path).unwrap();
@@ -130,7 +178,7 @@ fn a_gguf_adapter_lies_as_its_base_does() {
         assert_eq!(header.metadata["divvy.base"], Value::Text("b".repeat(64)));
         let Value::Float(alpha) = header.metadata["adapter.lora.alpha"] else { panic!("alpha is a number") };
         assert!((alpha / 3.0 - 6.0 / 3f64.sqrt()).abs() < 1e-5, "llama.cpp divides by the rank: {alpha}");
-        assert_eq!(header.tensors.len(), 2 * 7 * model.config.layers);
+        assert_eq!(header.tensors.len(), 2 * (7 * model.config.layers - 1));
         let stored = |name: &str| {
             let info = &header.tensors[name];
             let bytes = bytes[info.start..info.start + info.bytes].as_chunks().0;
@@ -153,6 +201,11 @@ fn what_llama_cpp_would_get_wrong_is_refused() {
     let export = Export { model: &model, adapter: None, precision: Precision::Bf16, about: &about };
     let error = export.gguf(&folder.path().join("m.gguf")).unwrap_err().to_string();
     assert!(error.contains("m.gguf") && error.contains("sliding windows") && error.contains("safetensors"), "{error}");
+    let adapter = adapter(&model, Scaling::Plain);
+    let error =
+        gguf_adapter(&folder.path().join("lora.gguf"), &model.config, &adapter, &about).unwrap_err().to_string();
+    assert!(error.contains("lora.gguf") && error.contains("sliding windows"), "{error}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     export.safetensors(folder.path()).unwrap();
     assert_eq!(Model::load(folder.path()).unwrap().config, model.config);
 }
@@ -211,16 +264,14 @@ fn export_all(model: &Model, adapter: &Adapter, folder: &Path) {
     merged.safetensors(&at("merged")).unwrap();
     merged.gguf(&at("merged.gguf")).unwrap();
     gguf_adapter(&at("lora.gguf"), &model.config, adapter, &about).unwrap();
-    adapter.save(&at("peft"), &crate::adapter::AdapterLabel::default()).unwrap();
+    adapter.save(&at("peft"), &AdapterLabel::default()).unwrap();
     let prompts = [PROMPT.to_vec(), (1..40).collect(), vec![5]];
     std::fs::write(at("prompts.json"), serde_json::to_string(&prompts).unwrap()).unwrap();
 }
 
 /// Our own pass says what the others say, as closely as factors in bf16 can.
 fn check_ours(model: &Model, adapter: &Adapter, want: &[f64]) {
-    let mut cache = KvCache::new(&model.config, CacheFormat::F32);
-    let span = Span { tokens: &PROMPT, cache: &mut cache, adapter: Some(adapter), logits: true };
-    let logits = model.network().forward(&mut [span], &mut Scratch::default());
+    let logits = adapted(model, adapter);
     let total: f64 = logits.iter().map(|&logit| f64::from(logit).exp()).sum();
     for (token, (&logit, want)) in logits.iter().zip(want).enumerate().filter(|(_, (_, want))| **want > -8.0) {
         let got = f64::from(logit) - total.ln();

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use divvy_kernels::MappedFile;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use serde::Deserialize;
 
 use crate::config::{Arch, ModelConfig};
 use crate::error::LoadError;
+use crate::export;
 use crate::quant::{TensorType, TensorView};
 use crate::weights::{Slot, TensorSource};
 pub(crate) use config::{config_json, read_config};
@@ -32,13 +33,21 @@ pub(crate) struct SafetensorsDir {
     names: Vec<String>,
     maps: Vec<MappedFile>,
     entries: HashMap<String, Entry>,
+    /// What the files say about themselves.
+    about: BTreeMap<String, String>,
 }
 
 impl SafetensorsDir {
     /// # Errors
     /// No weights in `dir`, a damaged file, a shard that is missing.
     pub(crate) fn open(dir: &Path, config: &ModelConfig) -> Result<Self, LoadError> {
-        let mut this = Self { arch: config.arch, names: Vec::new(), maps: Vec::new(), entries: HashMap::new() };
+        let mut this = Self {
+            arch: config.arch,
+            names: Vec::new(),
+            maps: Vec::new(),
+            entries: HashMap::new(),
+            about: BTreeMap::new(),
+        };
         for name in weight_files(dir)? {
             let path = dir.join(name);
             let map = MappedFile::open(&path).map_err(|error| LoadError::io(&path, error))?;
@@ -48,8 +57,10 @@ impl SafetensorsDir {
     }
 
     fn add(&mut self, file: String, map: MappedFile) -> Result<(), LoadError> {
-        let tensors =
-            SafeTensors::deserialize(&map).map_err(|error| LoadError::corrupt(&file, "header", error.to_string()))?;
+        let bad = |error: SafeTensorError| LoadError::corrupt(&file, "header", error.to_string());
+        let tensors = SafeTensors::deserialize(&map).map_err(bad)?;
+        let (_, header) = SafeTensors::read_metadata(&map).map_err(bad)?;
+        self.about.extend(header.metadata().clone().into_iter().flatten());
         let base = map.as_ptr() as usize;
         for (name, view) in tensors.tensors() {
             let Some(dtype) = float_type(view.dtype()) else {
@@ -63,6 +74,11 @@ impl SafetensorsDir {
         self.names.push(file);
         self.maps.push(map);
         Ok(())
+    }
+
+    /// The base that this is a copy of, where [`export`](crate::export) wrote it.
+    pub(crate) fn copy_of(&self) -> Option<String> {
+        export::copy_of(self.about.iter().filter(|(key, _)| *key != "format"))
     }
 
     /// All weight bytes, file after file in the order of their names.

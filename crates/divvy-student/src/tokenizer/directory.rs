@@ -47,6 +47,11 @@ impl TextTokenizer {
         let eos = tokenizer.all_specials().find(|special| special.text == tokenizer.eos_text).map(|special| special.id);
         let generation = read_json(&dir.join("generation_config.json")).unwrap_or(Json::Null);
         let ends: Vec<u32> = eos.into_iter().chain(numbers(&generation["eos_token_id"])).collect();
+        if let Some(end) = ends.iter().find(|end| **end as usize >= vocab) {
+            return Err(bad(format!(
+                "end token {end} of generation_config.json beside it has no embedding; the model has {vocab}"
+            )));
+        }
         tokenizer.end = *ends.first().ok_or_else(|| bad("no end token in tokenizer_config.json".into()))?;
         tokenizer.complete(highest as usize + 1, ends.into_iter());
         Ok(tokenizer)

@@ -87,6 +87,20 @@ fn a_tokenizer_survives_being_saved() {
 }
 
 #[test]
+fn an_end_that_the_model_has_no_embedding_for_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_tokenizer().save(folder.path(), CHATML).unwrap();
+    for (ends, refused) in [("2", false), ("[2, 101]", true), ("999999", true)] {
+        let json = format!("{{\"eos_token_id\": {ends}}}");
+        std::fs::write(folder.path().join("generation_config.json"), json).unwrap();
+        match TextTokenizer::from_directory(folder.path(), 101) {
+            Ok(_) => assert!(!refused, "{ends} is accepted"),
+            Err(error) => assert!(refused && error.to_string().contains("has no embedding"), "{ends}: {error}"),
+        }
+    }
+}
+
+#[test]
 fn llama_3_takes_digits_by_threes_and_whole_words_as_they_are() {
     let mut metadata = crate::testing::tokenizer_metadata();
     metadata.insert("tokenizer.ggml.pre".into(), crate::gguf::Value::Text("llama-bpe".into()));

@@ -184,7 +184,7 @@ impl<'a> Work<'a> {
 
     fn adapter(&self) -> anyhow::Result<(Arc<Model>, Adapter)> {
         let base = self.session.base(&self.plan.base)?;
-        let (adapter, _) = Adapter::load(&self.artefact.path, &base.config, &base.content_hash)?;
+        let adapter = base.adapter(&self.artefact.path)?;
         Ok((base, adapter))
     }
 

@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Instant};
 
 use divvy_core::{
     digest::Digest,
+    model::ModelSource,
     recipe::{self, StopOn, Train},
     results::KeptStep,
 };
@@ -31,6 +32,8 @@ pub(crate) struct Trainers {
     pub(crate) folder: PathBuf,
     /// Base name in the recipe → file.
     pub(crate) bases: BTreeMap<String, PathBuf>,
+    /// Name in the recipe → source.
+    pub(crate) sources: BTreeMap<String, String>,
     pub(crate) train: Train,
     /// The recipe's.
     pub(crate) seen_from: PathBuf,
@@ -53,7 +56,7 @@ impl Trainer for Trainers {
         let folder = self.folder.join("students").join(key.short());
         let made = match job.plan.torch {
             Some(plan) => torch::Torch { trainers: self, plan }.train(base, job, &folder, observe)?,
-            None => native::train(&self.hosts, (base, &self.train), job, &folder, observe)?,
+            None => native::train(self, base, job, &folder, observe)?,
         };
         Ok(Artefact {
             path: std::path::absolute(&folder).unwrap_or(folder),
@@ -64,6 +67,23 @@ impl Trainer for Trainers {
             kept: made.kept,
             wall_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
         })
+    }
+}
+
+impl Trainers {
+    /// What other programs call a job's base.
+    fn published(&self, job: &Job) -> String {
+        let whole = self.bases.get(&job.base).is_some_and(|path| path.is_dir());
+        published(&job.base, self.sources.get(&job.base).map_or("", String::as_str), whole)
+    }
+}
+
+/// Its repository, where it came from there `whole`, as `transformers` loads it; else, a GGUF file or a folder of this machine,
+/// its name in the recipe, which tells them nothing.
+fn published(name: &str, source: &str, whole: bool) -> String {
+    match source.parse() {
+        Ok(ModelSource::Hub { repo, .. }) if whole => repo,
+        _ => name.to_owned(),
     }
 }
 
@@ -115,16 +135,21 @@ fn config(job: &Job, train: &Train) -> TrainConfig {
     }
 }
 
-/// A text whose ids whoever serves the adapter must reproduce.
-const CANARY: &str = "Ann has 3 boxes of 12 pens.\n1. How many pens does Ann have in all?";
+fn label(model: &Model, job: &Job, base_name: &str) -> Result<AdapterLabel, Stopped> {
+    let (base_name, prompt) = (base_name.to_owned(), job.prompt_id.clone());
+    let train = serde_json::to_value(&job.plan).map_err(failed)?;
+    Ok(AdapterLabel { base_name, prompt, train, ..AdapterLabel::of(model).map_err(failed)? })
+}
 
-fn label(model: &Model, job: &Job) -> Result<AdapterLabel, Stopped> {
-    Ok(AdapterLabel {
-        base: model.content_hash.clone(),
-        base_name: job.base.clone(),
-        prompt: job.prompt_id.clone(),
-        template: Digest::of("template/1", &model.template_text()).hex().to_owned(),
-        canary: model.encode_completion(CANARY).map_err(failed)?,
-        train: serde_json::to_value(&job.plan).map_err(failed)?,
-    })
+#[cfg(test)]
+mod tests {
+    use super::published;
+
+    #[test]
+    fn a_base_is_called_by_its_repository_where_that_can_be_loaded() {
+        assert_eq!(published("small", "hf:org/model", true), "org/model");
+        for (source, whole) in [("hf:org/model-GGUF:m.gguf", false), ("path:/models/m", true), ("", false)] {
+            assert_eq!(published("small", source, whole), "small", "{source}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use divvy_core::{
-    recipe::{Quantised, StopOn, Train},
+    recipe::{Quantised, StopOn},
     records::{TrainNews, TrainPoint},
     results::KeptStep,
 };
@@ -21,22 +21,22 @@ use divvy_student::{
 };
 
 use super::{
-    Made, config, failed, label,
+    Made, Trainers, config, failed, label,
     quality::{Dev, Sample},
     tokenise,
 };
 use crate::host::Hosts;
 
 pub(super) fn train(
-    hosts: &Hosts,
-    (base, settings): (&Path, &Train),
+    trainers: &Trainers,
+    base: &Path,
     job: &Job,
     folder: &Path,
     observe: &mut Observe<'_>,
 ) -> Result<Made, Stopped> {
-    let model = load(hosts, base, settings.quantised, &job.base)?;
-    let trained = run(&model, (job, &config(job, settings)), folder, observe)?;
-    let content = save(&trained, &model, folder, &label(&model, job)?)?;
+    let model = load(&trainers.hosts, base, trainers.train.quantised, &job.base)?;
+    let trained = run(&model, (job, &config(job, &trainers.train)), folder, observe)?;
+    let content = save(&trained, &model, folder, &label(&model, job, &trainers.published(job))?)?;
     // The student stands: the optimiser's state is of no more use.
     let _ = std::fs::remove_dir_all(folder.join("checkpoint"));
     Ok(Made { content, too_long: trained.skipped, kept: kept(&trained, job) })

@@ -1,5 +1,5 @@
-//! What a decomposer writes while it is being trained, greedily, to dev questions: to a few of them for whoever reads the log, or to
-//! all, and then the share that can be read as a decomposition tells how good it is.
+//! What a student writes while it is being trained, greedily, to dev questions: to a few of them for whoever reads the log, or, a
+//! decomposer, to all, and then the share that can be read as a decomposition tells how good it is.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -16,7 +16,7 @@ use divvy_student::{
     train::TrainError,
 };
 
-/// Most tokens of a decomposition: what `[evaluate] decompose_tokens` is, where nothing is said.
+/// Most tokens of a reply: what `[evaluate] decompose_tokens` is, where nothing is said.
 const MOST_TOKENS: u32 = 256;
 /// Questions whose replies are written down.
 const SAMPLES: usize = 3;
@@ -26,15 +26,16 @@ pub(super) struct Dev {
     style: Style,
     /// Question ids and prompts.
     prompts: Vec<(String, Vec<u32>)>,
-    /// Questions whose prompt the model cannot read: there is no decomposition of them.
+    /// Questions whose prompt the model cannot read: there is no reply to them.
     unreadable: usize,
 }
 
 impl Dev {
-    /// The decomposing rows of dev, each question once.
+    /// The rows of dev, each question once: of a student that decomposes and solves, those that ask for a decomposition.
     pub(super) fn of(model: &Arc<Model>, job: &Job) -> Self {
-        let mut seen: BTreeSet<&str> = BTreeSet::new();
-        let rows: Vec<&Row> = job.dev.iter().filter(|row| row.decomposes && seen.insert(&row.id)).collect();
+        let (decomposes, mut seen) = (job.plan.target.decomposes(), BTreeSet::<&str>::new());
+        let asks = |row: &Row| row.decomposes == decomposes;
+        let rows: Vec<&Row> = job.dev.iter().filter(|row| asks(row) && seen.insert(&row.id)).collect();
         let read = |prompt: &[Message]| model.encode_chat(prompt).ok();
         let prompts: Vec<(String, Vec<u32>)> =
             rows.iter().filter_map(|row| Some((row.id.clone(), read(&row.prompt)?))).collect();

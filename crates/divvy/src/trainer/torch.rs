@@ -113,7 +113,11 @@ impl Torch<'_> {
         if rows.is_empty() {
             return Err(failed(TrainError::NoRows { rows: too_long, skipped: too_long, limit: config.max_row_tokens }));
         }
-        let base = Base { label: label(&model, job)?, folder: self.base(&model)?, config: model.config.clone() };
+        let base = Base {
+            label: label(&model, job, &self.trainers.published(job))?,
+            folder: self.base(&model)?,
+            config: model.config.clone(),
+        };
         let steps =
             train::course(rows.len(), &config).map(|step| Step { rows: step.rows, learning_rate: step.learning_rate });
         folder.write(&self.job(job, &base), &rows, &dev, steps).map_err(failed)?;
@@ -199,7 +203,7 @@ fn take_back(handed: &Folder, base: &Base, method: Method, folder: &Path) -> Res
     let (result, label) = (handed.result(), &base.label);
     match method {
         Method::Lora(_) => {
-            let (adapter, _) = Adapter::load(&result, &base.config, &label.base).map_err(failed)?;
+            let (adapter, _) = Adapter::load(&result, &base.config, &[&label.base]).map_err(failed)?;
             Ok(adapter.save(folder, label).map_err(failed)?.digest)
         }
         Method::Full => {

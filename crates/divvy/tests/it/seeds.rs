@@ -168,6 +168,22 @@ fn what_it_writes_to_dev_questions_is_in_the_log() {
 }
 
 #[test]
+fn what_a_solver_writes_to_dev_questions_is_in_the_log() {
+    for target in ["direct", "SE-A-direct"] {
+        let bench = bench("");
+        let recipe = recipe("eval_every = 2\n").replace("student:sd-r", "tiny");
+        let recipe = recipe.replace("[\"tiny\", \"tiny\", \"teacher\"]", "[\"teacher\"]");
+        bench.recipe(&recipe.replace("SD-R", target)).done(&["train", "recipe.toml"]);
+        let files = files_below(&bench.file("runs").join("students"));
+        let log = files.iter().find(|file| file.ends_with("samples.jsonl")).unwrap();
+        let text = std::fs::read_to_string(log).unwrap();
+        let samples: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert!(samples.len() >= 6 && samples.len().is_multiple_of(3), "{target}: three at each look: {samples:?}");
+        assert!(samples.iter().all(|sample| sample["text"].is_string()), "{samples:?}");
+    }
+}
+
+#[test]
 fn what_is_chosen_by_dev_needs_dev() {
     let bench = bench("");
     for (lines, key) in

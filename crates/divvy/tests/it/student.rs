@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use divvy_student::model::Model;
 use divvy_testkit::checkpoint;
 use serde_json::{Value, json};
 
@@ -173,6 +174,11 @@ fn export(bench: &Bench, adapter: &[u8]) {
     bench.done(&wide);
     let size = |folder: &str| bench.file(folder).join("model.safetensors").metadata().unwrap().len();
     assert!(size("wide") > size("safetensors") * 3 / 2);
+    let adapter_on = |base: &str| Model::load(&bench.file(base)).unwrap().adapter(&bench.file("out"));
+    for base in ["tiny", "base", "base-gguf/tiny-bf16.gguf"] {
+        adapter_on(base).unwrap();
+    }
+    assert!(adapter_on("safetensors").is_err(), "the student itself is no base of its adapter");
     whole(bench);
 }
 

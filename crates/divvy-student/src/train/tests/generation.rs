@@ -51,7 +51,7 @@ fn an_adapter_learnt_by_heart_recites() {
         };
         let folder = tempfile::tempdir().unwrap();
         adapter.save(folder.path(), &AdapterLabel { base: "tiny".into(), ..AdapterLabel::default() }).unwrap();
-        let (loaded, _) = Adapter::load(folder.path(), &fixture.config, "tiny").unwrap();
+        let (loaded, _) = Adapter::load(folder.path(), &fixture.config, &["tiny"]).unwrap();
         for row in &fixture.report.rows {
             assert_eq!(greedy(&fixture, &fixture.weights, Some(&loaded), row), row.completion);
         }
