@@ -3,7 +3,6 @@
 
 use divvy_core::{
     arm::{Strategy, Variant},
-    plan::Plan,
     prompts::decompose::completion,
     quality::{Observed, Quality, list_repeats, repeated, repeats},
     question::Question,
@@ -40,7 +39,8 @@ pub(super) async fn of(context: &Context, arms: &[ArmResult]) -> Result<Vec<Deco
                 && (&entry.decomposer, &entry.variant, &entry.heard) == (decomposer, &arm.variant, &heard)
         };
         if !all.iter().any(known) {
-            let pass = pass(&context.plan, arms, arm);
+            let screens = context.plan.screen.as_ref().and_then(|screen| screen.solver.as_deref());
+            let pass = pass(screens, arms, arm);
             all.push(DecomposerQuality {
                 decomposer: decomposer.clone(),
                 stage: Stage::Evaluate,
@@ -54,18 +54,19 @@ pub(super) async fn of(context: &Context, arms: &[ArmResult]) -> Result<Vec<Deco
     Ok(all)
 }
 
-/// By two-stage arms (a solver that answers all at once), or by self-ask itself. Students are no yardstick.
-fn pass(plan: &Plan, arms: &[ArmResult], arm: &ArmResult) -> Option<Pass> {
+/// By two-stage arms (a solver that answers all at once), or by self-ask itself: the screening's solver, else the one that
+/// is right most often. Students are no yardstick.
+fn pass(screens: Option<&str>, arms: &[ArmResult], arm: &ArmResult) -> Option<Pass> {
     let strategy = if arm.strategy == Strategy::SelfAsk { Strategy::SelfAsk } else { Strategy::TwoStage };
-    let screens = plan.screen.as_ref().and_then(|screen| screen.solver.as_deref());
     let alike = |other: &&ArmResult| {
         (other.strategy, &other.variant, &other.decomposer) == (strategy, &arm.variant, &arm.decomposer)
             && (strategy != Strategy::SelfAsk || other.solver == arm.solver)
             && !other.solver.starts_with("student:")
     };
-    let mut solved = arms.iter().filter(alike);
-    let chosen =
-        arms.iter().filter(alike).find(|other| Some(other.solver.as_str()) == screens).or_else(|| solved.next())?;
+    let chosen = arms.iter().filter(alike).find(|other| Some(other.solver.as_str()) == screens);
+    let strongest =
+        || arms.iter().filter(alike).reduce(|best, next| if next.accuracy > best.accuracy { next } else { best });
+    let chosen = chosen.or_else(strongest)?;
     Some(Pass { solver: chosen.solver.clone(), n: chosen.n, rate: chosen.accuracy })
 }
 
@@ -118,4 +119,31 @@ async fn screened(context: &Context) -> Result<Option<Pass>, FlowError> {
     let mut ordered = rates;
     ordered.sort_by(f64::total_cmp);
     Ok((n > 0).then(|| Pass { solver, n, rate: ordered.iter().sum::<f64>() / n as f64 }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn arm(solver: &str, correct: u64) -> ArmResult {
+        let arm = json!({
+            "arm": format!("two-stage/teacher/{solver}"), "strategy": "two-stage", "decomposer": "teacher", "solver": solver,
+            "n": 10, "correct": correct, "accuracy": correct as f64 / 10.0, "ci": [0.0, 1.0], "score": 0.0, "no_answer": 0,
+            "truncated": 0, "errors": 0, "tokens_in": 0, "tokens_out": 0, "decompose_tokens_in": 0,
+            "decompose_tokens_out": 0, "solve_tokens_in": 0, "solve_tokens_out": 0, "by_steps": [], "examples": [],
+        });
+        serde_json::from_value(arm).unwrap()
+    }
+
+    #[test]
+    fn decompositions_are_judged_by_the_strongest_solver_unless_one_screened() {
+        let arms = [arm("small", 2), arm("big", 6), arm("other", 6), arm("student:best", 9)];
+        let judge = |screens| pass(screens, &arms, &arms[0]).unwrap().solver;
+        assert_eq!(
+            (judge(None), judge(Some("small")), judge(Some("absent"))),
+            ("big".into(), "small".into(), "big".into())
+        );
+    }
 }
