@@ -22,6 +22,11 @@ pub enum LoadError {
     Missing { file: String, what: String },
     #[error("{file}: tensor {tensor} has shape {got:?}, the configuration asks for {want:?}")]
     Shape { file: String, tensor: String, got: Vec<usize>, want: Vec<usize> },
+    #[error(
+        "{file}: tensor {tensor} is part of no {arch} model that the engine runs: without it the answers would be another model's; take a file of one of {}",
+        supported()
+    )]
+    UnreadTensor { file: String, tensor: String, arch: Arch },
     #[error("{path}: not a model: expected a .gguf file or a directory with config.json and safetensors")]
     NotAModel { path: String },
     #[error("{file}: tokenizer: {reason}")]
