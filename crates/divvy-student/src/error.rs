@@ -62,6 +62,8 @@ impl LoadError {
 pub enum TextError {
     #[error("the model's chat template refused these messages: {0}")]
     Template(String),
+    #[error("the model's chat template {0}")]
+    Endless(String),
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
 }
