@@ -75,6 +75,10 @@ pub enum SubmitError {
         "the prompt has {prompt} tokens, but the model's context holds {context} and a reply needs at least one; shorten the prompt or use a model with a longer context"
     )]
     PromptTooLong { prompt: usize, context: usize },
+    #[error(
+        "the prompt and its reply may take {tokens} tokens, but keys and values of only {room} are kept at once; ask for a shorter reply (max_tokens) or raise `kv_cache_tokens` of the model"
+    )]
+    NoRoom { tokens: usize, room: usize },
     #[error("the prompt is empty; it needs at least one token")]
     EmptyPrompt,
     #[error("token id {id} is outside the model's vocabulary of {vocab}")]
