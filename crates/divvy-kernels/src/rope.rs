@@ -1,14 +1,30 @@
 //! Rotary position embedding (Su et al. 2021), half-split pairing as in Llama and Qwen checkpoints of Hugging Face:
 //! value `i` of a head is rotated with value `i + dim/2`, by `position · theta^(-2i/dim)`.
 
+use std::sync::OnceLock;
+
 use crate::Isa;
 use crate::dispatch::{Shared, per_isa, row_blocks};
 
-/// Cosines and sines for each position and frequency.
+/// Positions whose cosines and sines are computed at a time.
+const PAGE: usize = 1024;
+
+/// Cosines and sines for each position and frequency. A table for a million positions costs no more than one for a thousand
+/// until they are reached.
 #[derive(Clone)]
 pub struct RopeTable {
-    half: usize,
-    /// `[position, half]`
+    /// Angles per position step, half as many as a head has values.
+    frequencies: Vec<f64>,
+    /// What every cosine and sine is multiplied by.
+    factor: f32,
+    positions: usize,
+    /// Of `PAGE` positions each, made when the first of them is asked for.
+    pages: Vec<OnceLock<Page>>,
+}
+
+/// `[position, half]`
+#[derive(Clone)]
+struct Page {
     cosine: Vec<f32>,
     sine: Vec<f32>,
 }
@@ -34,29 +50,43 @@ impl RopeTable {
 
     /// A table for stretched variants (Llama 3, YaRN): `head_dim / 2` angles per position step.
     pub fn from_inverse_frequencies(frequencies: &[f64], max_positions: usize) -> RopeTable {
-        let angles = || (0..max_positions).flat_map(|p| frequencies.iter().map(move |f| p as f64 * f));
-        RopeTable {
-            half: frequencies.len(),
-            cosine: angles().map(|angle| angle.cos() as f32).collect(),
-            sine: angles().map(|angle| angle.sin() as f32).collect(),
-        }
+        let pages = (0..max_positions.div_ceil(PAGE)).map(|_| OnceLock::new()).collect();
+        RopeTable { frequencies: frequencies.to_vec(), factor: 1.0, positions: max_positions, pages }
     }
 
     /// The same rotation, and every value times `factor`: YaRN's temperature.
     #[must_use]
     pub fn scaled(mut self, factor: f32) -> RopeTable {
-        self.cosine.iter_mut().chain(&mut self.sine).for_each(|value| *value *= factor);
+        self.pages.fill_with(OnceLock::new);
+        self.factor *= factor;
         self
     }
 
     /// Values in a head.
     pub fn head_dim(&self) -> usize {
-        2 * self.half
+        2 * self.frequencies.len()
     }
 
     /// Positions in the table.
     pub fn positions(&self) -> usize {
-        self.cosine.len() / self.half.max(1)
+        self.positions
+    }
+
+    /// Cosines and sines of a position.
+    fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        let half = self.frequencies.len();
+        let page = self.pages[position / PAGE].get_or_init(|| self.page(position / PAGE));
+        let at = position % PAGE * half..(position % PAGE + 1) * half;
+        (&page.cosine[at.clone()], &page.sine[at])
+    }
+
+    fn page(&self, index: usize) -> Page {
+        let positions = index * PAGE..self.positions.min((index + 1) * PAGE);
+        let angles = || positions.clone().flat_map(|p| self.frequencies.iter().map(move |f| p as f64 * f));
+        Page {
+            cosine: angles().map(|angle| angle.cos() as f32 * self.factor).collect(),
+            sine: angles().map(|angle| angle.sin() as f32 * self.factor).collect(),
+        }
     }
 }
 
@@ -84,8 +114,8 @@ pub fn rope(
         for row in first..first + rows {
             // SAFETY: rows are disjoint because a row fits its stride, and the borrow outlives the tasks.
             let values = unsafe { x.slice(row * row_stride, width) };
-            let angles = positions[row] as usize * table.half..(positions[row] as usize + 1) * table.half;
-            rotate(isa, values, &table.cosine[angles.clone()], &table.sine[angles], direction);
+            let (cosine, sine) = table.at(positions[row] as usize);
+            rotate(isa, values, cosine, sine, direction);
         }
     });
 }
@@ -146,8 +176,8 @@ mod tests {
             let (dim, table) = (64, RopeTable::new(64, 1e6, 2000));
             let x = random(3 * dim, 1);
             let mut y = x.clone();
-            let angles = 1999 * 32..2000 * 32;
-            rotate(isa, &mut y, &table.cosine[angles.clone()], &table.sine[angles], Direction::Forward);
+            let (cosine, sine) = table.at(1999);
+            rotate(isa, &mut y, cosine, sine, Direction::Forward);
             assert_close(&y, &naive(&x, dim, 1e6, 1999.0), 2e-6, "rope");
         }
     }
@@ -174,6 +204,21 @@ mod tests {
         rope(&mut dx, dim, 1, &[63], &table, Direction::Backward);
         let loss = |x: &[f32]| naive(x, dim, 1e4, 63.0).iter().zip(&dy).map(|(a, b)| 1.5 * a * f64::from(*b)).sum();
         assert_gradient(&x, &dx, 1e-2, 1e-4, "scaled rope", loss);
+    }
+
+    #[test]
+    fn only_positions_that_are_reached_take_memory() {
+        let (dim, last) = (1024, (1 << 20) - 1);
+        let table = RopeTable::new(dim, 1e6, 1 << 20);
+        assert!(table.pages.iter().all(|page| page.get().is_none()));
+        let x = random(2 * dim, 1);
+        let mut y = x.clone();
+        rope(&mut y, dim, 1, &[3, last as u32], &table, Direction::Forward);
+        assert_close(&y[..dim], &naive(&x[..dim], dim, 1e6, 3.0), 2e-6, "an early position");
+        assert_close(&y[dim..], &naive(&x[dim..], dim, 1e6, f64::from(last as u32)), 2e-6, "the last position");
+        assert_eq!(table.pages.iter().filter(|page| page.get().is_some()).count(), 2);
+        let odd = RopeTable::new(4, 1e4, PAGE + 1);
+        assert_eq!(odd.at(PAGE).0.len(), 2);
     }
 
     #[test]

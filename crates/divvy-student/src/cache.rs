@@ -29,6 +29,12 @@ impl KvCache {
         Self { pages: vec![Vec::new(); config.layers], len: 0, format, heads: config.kv_heads, dim: config.head_dim }
     }
 
+    /// Memory that a page of every layer takes, in bytes.
+    #[must_use]
+    pub(crate) fn page_bytes(config: &ModelConfig, format: CacheFormat) -> usize {
+        config.layers * Page::new(format, config.kv_heads, config.head_dim).bytes()
+    }
+
     /// A cache with the first `len` positions of this one: its full pages are shared, of the page that ends within one there is a
     /// copy.
     #[must_use]
@@ -92,11 +98,16 @@ impl Pool {
             !(same_adapter(old.adapter.as_ref(), finished.adapter.as_ref()) && finished.tokens.starts_with(&old.tokens))
         });
         self.entries.push_back(finished);
-        while self.held() > self.most && self.entries.pop_front().is_some() {}
+        self.shrink(self.most);
+    }
+
+    /// Drops the oldest until no more than so many positions are held.
+    pub(crate) fn shrink(&mut self, most: usize) {
+        while self.held() > most && self.entries.pop_front().is_some() {}
     }
 
     /// Positions held, those on shared pages once.
-    fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         let pages = self.entries.iter().flat_map(|entry| entry.cache.pages.first().into_iter().flatten());
         pages.map(Arc::as_ptr).collect::<HashSet<_>>().len() * Page::POSITIONS
     }

@@ -14,9 +14,6 @@ use crate::error::LoadError;
 pub use rope::{RopeScaling, Ropes};
 pub use variant::{Activation, Sliding, Variant};
 
-/// A million positions in heads of 128: half a gigabyte of cosines and sines, which a file of some kilobytes could ask for.
-const MOST_ANGLES: usize = 1 << 27;
-
 /// Model families the engine runs: pre-norm decoders with RoPE (half-split order), grouped-query attention and a gated
 /// feed-forward block. What they add to that is in [`Variant`], but for the bias that Qwen2 has on query, key and value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -207,10 +204,6 @@ impl ModelConfig {
             if value == 0 || value > most {
                 return bad(key, value.to_string(), &format!("between 1 and {most}"));
             }
-        }
-        if self.context_length * self.head_dim > MOST_ANGLES {
-            let want = format!("at most {} with heads of {}", MOST_ANGLES / self.head_dim, self.head_dim);
-            return bad("context length", self.context_length.to_string(), &want);
         }
         if !self.query_heads.is_multiple_of(self.kv_heads) {
             let heads = format!("{} for {} key/value heads", self.query_heads, self.kv_heads);

@@ -1,7 +1,9 @@
 //! Continuous batching: many jobs, one forward pass a step. Decoding sequences bring one token each, new ones a chunk
-//! of their prompt; jobs join as slots free. A prompt that begins like another sequence's takes that part of its
-//! cache. Deals in token ids and steps; who waits for a reply, and on which thread, is the caller's matter.
+//! of their prompt; jobs join as slots free, and room for their keys and values. A prompt that begins like another
+//! sequence's takes that part of its cache. Deals in token ids and steps; who waits for a reply, and on which thread, is
+//! the caller's matter.
 
+mod room;
 mod sequence;
 #[cfg(test)]
 mod tests;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use divvy_core::chat::{Finish, Sampling, Usage};
+use divvy_kernels::Page;
 use rayon::prelude::*;
 
 use crate::adapter::Adapter;
@@ -30,6 +33,10 @@ pub struct EngineConfig {
     pub max_sequences: usize,
     /// Tokens of finished sequences whose keys and values are kept for later prompts.
     pub max_cached_tokens: usize,
+    /// Tokens whose keys and values are held at once, those of finished sequences among them: a job waits until all that it may
+    /// take has room. Where not said, what fits into half of the memory that is free when the engine is made, and never less
+    /// than one sequence of the whole context.
+    pub max_held_tokens: Option<usize>,
     /// Most prompt tokens in one step: longer chunks are faster, shorter ones delay running replies less.
     pub prefill_chunk: usize,
     /// In which numbers keys and values are kept.
@@ -38,7 +45,13 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { max_sequences: 32, max_cached_tokens: 16_384, prefill_chunk: 256, cache: CacheFormat::F32 }
+        Self {
+            max_sequences: 32,
+            max_cached_tokens: 16_384,
+            max_held_tokens: None,
+            prefill_chunk: 256,
+            cache: CacheFormat::F32,
+        }
     }
 }
 
@@ -79,7 +92,11 @@ pub struct Engine {
     waiting: VecDeque<Sequence>,
     /// In order of arrival.
     live: Vec<Sequence>,
+    /// Sequences in the last step.
+    stepped: usize,
     pool: Pool,
+    /// Positions, in whole pages, that live sequences may come to take together with what the pool holds.
+    room: usize,
     scratch: Scratch,
     /// Made for the first job that is held to a schema.
     grammars: Option<Grammars>,
@@ -89,12 +106,15 @@ impl Engine {
     #[must_use]
     pub fn new(model: Arc<Model>, config: EngineConfig) -> Self {
         let pool = Pool::new(config.max_cached_tokens);
+        let room = config.max_held_tokens.unwrap_or_else(|| room::of_this_machine(&model.config, config.cache));
         Self {
             model,
             config,
             waiting: VecDeque::new(),
             live: Vec::new(),
+            stepped: 0,
             pool,
+            room: room.checked_next_multiple_of(Page::POSITIONS).unwrap_or(usize::MAX),
             scratch: Scratch::default(),
             grammars: None,
         }
@@ -103,8 +123,8 @@ impl Engine {
     /// Queues a job.
     ///
     /// # Errors
-    /// A prompt that is empty, longer than the context or holds foreign ids; an id in use; an adapter of another shape; a
-    /// format that is no schema.
+    /// A prompt that is empty, longer than the context or holds foreign ids; more tokens than are ever held at once; an id in
+    /// use; an adapter of another shape; a format that is no schema.
     pub fn submit(&mut self, job: Job) -> Result<(), SubmitError> {
         let (prompt, context) = (job.prompt.len(), self.model.config.context_length);
         if prompt == 0 {
@@ -112,6 +132,9 @@ impl Engine {
         }
         if prompt >= context {
             return Err(SubmitError::PromptTooLong { prompt, context });
+        }
+        if self.most_positions(&job) > self.room {
+            return Err(SubmitError::NoRoom { tokens: self.most_tokens(&job), room: self.room });
         }
         let vocab = self.model.config.vocab;
         if let Some(&id) = job.prompt.iter().find(|&&id| id as usize >= vocab) {
@@ -154,6 +177,12 @@ impl Engine {
         self.waiting.is_empty() && self.live.is_empty()
     }
 
+    /// Sequences that were in the last step; further ones wait for a place, or for room.
+    #[must_use]
+    pub fn stepped(&self) -> usize {
+        self.stepped
+    }
+
     /// One forward pass for everybody. Returns what became of the jobs, in order of arrival.
     pub fn step(&mut self) -> Vec<Event> {
         // In the pool this thread works on each product itself; outside it would sleep at each and be woken.
@@ -163,6 +192,7 @@ impl Engine {
     fn step_here(&mut self) -> Vec<Event> {
         let began = Instant::now();
         self.admit();
+        self.stepped = self.live.len();
         let plan = self.plan();
         let logits = self.run(&plan);
         let mut events = self.sample(&plan, logits);
@@ -179,9 +209,24 @@ impl Engine {
 
     fn admit(&mut self) {
         while self.live.len() < self.config.max_sequences.max(1) {
-            let Some(sequence) = self.waiting.pop_front() else { break };
-            self.live.push(sequence);
+            let Some(next) = self.waiting.front() else { break };
+            let taken: usize = self.live.iter().chain([next]).map(|sequence| self.most_positions(&sequence.job)).sum();
+            // In order of arrival: were a smaller one let past, a large one might wait for ever.
+            let Some(left) = self.room.checked_sub(taken) else { break };
+            self.pool.shrink(left);
+            self.live.extend(self.waiting.pop_front());
         }
+    }
+
+    /// Tokens of a job's sequence at its longest.
+    fn most_tokens(&self, job: &Job) -> usize {
+        let tokens = job.prompt.len().saturating_add(job.sampling.max_tokens as usize);
+        tokens.min(self.model.config.context_length)
+    }
+
+    /// The same in whole pages.
+    fn most_positions(&self, job: &Job) -> usize {
+        self.most_tokens(job).next_multiple_of(Page::POSITIONS)
     }
 
     /// (index of a live sequence, number of its tokens) for this step. Rows with one adapter come together.

@@ -22,6 +22,11 @@ pub enum LoadError {
     Missing { file: String, what: String },
     #[error("{file}: tensor {tensor} has shape {got:?}, the configuration asks for {want:?}")]
     Shape { file: String, tensor: String, got: Vec<usize>, want: Vec<usize> },
+    #[error(
+        "{file}: tensor {tensor} is part of no {arch} model that the engine runs: without it the answers would be another model's; take a file of one of {}",
+        supported()
+    )]
+    UnreadTensor { file: String, tensor: String, arch: Arch },
     #[error("{path}: not a model: expected a .gguf file or a directory with config.json and safetensors")]
     NotAModel { path: String },
     #[error("{file}: tokenizer: {reason}")]
@@ -57,6 +62,8 @@ impl LoadError {
 pub enum TextError {
     #[error("the model's chat template refused these messages: {0}")]
     Template(String),
+    #[error("the model's chat template {0}")]
+    Endless(String),
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
 }
@@ -68,6 +75,10 @@ pub enum SubmitError {
         "the prompt has {prompt} tokens, but the model's context holds {context} and a reply needs at least one; shorten the prompt or use a model with a longer context"
     )]
     PromptTooLong { prompt: usize, context: usize },
+    #[error(
+        "the prompt and its reply may take {tokens} tokens, but keys and values of only {room} are kept at once; ask for a shorter reply (max_tokens) or raise `kv_cache_tokens` of the model"
+    )]
+    NoRoom { tokens: usize, room: usize },
     #[error("the prompt is empty; it needs at least one token")]
     EmptyPrompt,
     #[error("token id {id} is outside the model's vocabulary of {vocab}")]

@@ -22,7 +22,7 @@ pub struct Model {
     pub weights: Weights,
     pub tokenizer: TextTokenizer,
     pub template: ChatTemplate,
-    /// Angles for every position of the context.
+    /// Angles for every position of the context, computed as far as sequences come.
     pub ropes: Ropes,
     /// BLAKE3 of the weight files (and, of a directory, its configuration and tokenizer), 64 hex digits: part of the
     /// model's identity.
@@ -219,6 +219,7 @@ fn gguf(path: &Path) -> Result<(GgufFile, ModelConfig), LoadError> {
     }
     let file = GgufFile::open(&name, map)?;
     let config = file.config()?;
+    file.refuse_unread_tensors(&config)?;
     Ok((file, config))
 }
 

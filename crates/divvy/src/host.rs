@@ -17,6 +17,7 @@ use divvy_student::{
     adapter::Adapter,
     cache::CacheFormat,
     engine::{Engine, EngineConfig, Event, EventKind, Job},
+    error::SubmitError,
     matrix::Numerics,
     model::Model,
 };
@@ -44,6 +45,8 @@ pub(crate) struct Form {
     pub(crate) numerics: Numerics,
     /// Of keys and values.
     pub(crate) cache: CacheFormat,
+    /// Tokens whose keys and values are held at once, where the recipe says.
+    pub(crate) cache_tokens: Option<usize>,
 }
 
 /// A model on its way: whoever asks first loads it, the others wait.
@@ -143,7 +146,12 @@ fn serve(hosts: &Hosts, (name, hours): (&str, &Hours), form: &Form, batch: usize
         Ok(model) => model,
         Err(reason) => return refuse_all(name, &reason, first, inbox),
     };
-    let config = EngineConfig { max_sequences: batch, cache: form.cache, ..EngineConfig::default() };
+    let config = EngineConfig {
+        max_sequences: batch,
+        max_held_tokens: form.cache_tokens,
+        cache: form.cache,
+        ..EngineConfig::default()
+    };
     let mut desk = Desk {
         engine: Engine::new(Arc::clone(&model), config),
         model,
@@ -168,7 +176,7 @@ fn serve(hosts: &Hosts, (name, hours): (&str, &Hours), form: &Form, batch: usize
         let turn = hosts.machine.blocking_lock();
         let began = Instant::now();
         let events = desk.engine.step();
-        hours.step(began.elapsed(), desk.live.len().min(batch));
+        hours.step(began.elapsed(), desk.engine.stepped());
         drop(turn);
         events.into_iter().for_each(|event| desk.pass_on(event));
     }
@@ -195,6 +203,17 @@ fn broken(name: &str, reason: &str) -> ChatError {
 /// This one request cannot be answered.
 fn refused(name: &str, error: &dyn std::fmt::Display) -> ChatError {
     ChatError::new(ErrorKind::BadRequest, format!("model `{name}`: {error}"))
+}
+
+/// Nor this one, which the engine does not take.
+fn not_taken(name: &str, error: &SubmitError) -> ChatError {
+    let refused = refused(name, error);
+    match error {
+        SubmitError::PromptTooLong { .. } | SubmitError::NoRoom { .. } => {
+            ChatError { kind: ErrorKind::ContextTooLong, ..refused }
+        }
+        _ => refused,
+    }
 }
 
 /// What the engine's thread keeps of its live requests.
@@ -242,7 +261,7 @@ impl Desk {
             None => None,
         };
         let job = Job { id, prompt, sampling: work.request.sampling.clone(), adapter, log_probabilities: false };
-        self.engine.submit(job).map_err(|error| refused(&self.name, &error))
+        self.engine.submit(job).map_err(|error| not_taken(&self.name, &error))
     }
 
     fn adapter(&mut self, path: &Path) -> Result<Arc<Adapter>, String> {

@@ -203,6 +203,10 @@ fn names_are_checked() {
         "[models.api]\nsource = \"http://x/v1\"\nmodel = \"m\"\nkv_cache = \"bf16\"",
         "`models.api.kv_cache`: this key is for local models",
     );
+    refused(
+        "[models.api]\nsource = \"http://x/v1\"\nmodel = \"m\"\nkv_cache_tokens = 65536",
+        "`models.api.kv_cache_tokens`: this key is for local models",
+    );
 }
 
 #[test]

@@ -27,6 +27,9 @@ pub struct Model {
     /// For a local model.
     #[serde(default)]
     pub kv_cache: KvCache,
+    /// For a local model: tokens whose keys and values are held at once, those of prompts that may come again among them. Requests
+    /// that do not fit beside the others wait. What half of the free memory takes, when absent.
+    pub kv_cache_tokens: Option<usize>,
     /// Expected SHA-256 of the weights file.
     pub sha256: Option<String>,
     /// Requests in flight (endpoint) or sequences in a batch (local).

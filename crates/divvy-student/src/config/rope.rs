@@ -105,7 +105,7 @@ pub struct Ropes {
 }
 
 impl Ropes {
-    /// Tables for that many positions.
+    /// Tables for that many positions, each filled when it is reached.
     #[must_use]
     pub fn new(config: &ModelConfig, positions: usize) -> Self {
         let scaling = &config.variant.rope;

@@ -63,7 +63,8 @@ fn replies_do_not_depend_on_the_batch() {
         let config = EngineConfig { cache, ..EngineConfig::default() };
         alone = jobs().into_iter().flat_map(|job| run(vec![job], config.clone())).collect();
         for (max_sequences, prefill_chunk) in sizes {
-            let config = EngineConfig { max_sequences, prefill_chunk, max_cached_tokens: 1000, cache };
+            let config =
+                EngineConfig { max_sequences, prefill_chunk, max_cached_tokens: 1000, cache, max_held_tokens: None };
             let together = run(jobs(), config.clone());
             for (id, reply) in &alone {
                 let other = &together[id];
@@ -123,6 +124,79 @@ fn the_pool_keeps_to_its_size() {
         drain(&mut engine, &mut replies);
         assert_eq!(replies[&id].3.tokens_cached, Some(0));
     }
+}
+
+/// Room for one sequence of up to two pages, or for two of one.
+fn two_pages() -> EngineConfig {
+    EngineConfig { max_held_tokens: Some(2 * Page::POSITIONS), ..EngineConfig::default() }
+}
+
+#[test]
+fn sequences_that_do_not_fit_together_run_one_after_the_other() {
+    let jobs = || (0..4).map(|id| job(id, prompt(id as u32, 60), sampling(id, 20))).collect::<Vec<_>>();
+    let together = run(jobs(), EngineConfig::default());
+    let mut engine = Engine::new(model(), two_pages());
+    jobs().into_iter().for_each(|job| engine.submit(job).unwrap());
+    let mut replies = Replies::new();
+    while !engine.is_idle() {
+        for event in engine.step() {
+            if let EventKind::Done { finish, usage, text, .. } = event.kind {
+                replies.insert(event.id, (text.clone(), text, finish, usage));
+            }
+        }
+        assert_eq!(engine.stepped(), 1);
+        let taken: usize = engine.live.iter().map(|sequence| engine.most_positions(&sequence.job)).sum();
+        assert!(taken + engine.pool.held() <= engine.room, "{taken} and {}", engine.pool.held());
+    }
+    assert_eq!(replies.len(), 4);
+    for (id, reply) in replies {
+        assert_eq!((reply.1, reply.2), (together[&id].1.clone(), together[&id].2.clone()), "job {id}");
+    }
+    // Those that are short enough share the room.
+    (0..2).for_each(|id| engine.submit(job(id, prompt(id as u32, 40), sampling(id, 20))).unwrap());
+    engine.step();
+    assert_eq!(engine.stepped(), 2);
+}
+
+#[test]
+fn the_pool_makes_room_before_anyone_waits() {
+    let mut engine = Engine::new(model(), two_pages());
+    let mut replies = Replies::new();
+    engine.submit(job(0, prompt(3, 50), Sampling::greedy(2))).unwrap();
+    drain(&mut engine, &mut replies);
+    assert_eq!(engine.pool.held(), Page::POSITIONS);
+    // One page is left beside the pool: enough for a sequence that then takes over what it held.
+    engine.submit(job(1, prompt(3, 50), Sampling::greedy(5))).unwrap();
+    drain(&mut engine, &mut replies);
+    assert_eq!(replies[&1].3.tokens_cached, Some(49));
+    (2..4).for_each(|id| engine.submit(job(id, prompt(id as u32, 40), Sampling::greedy(20))).unwrap());
+    engine.step();
+    assert_eq!((engine.stepped(), engine.pool.held()), (2, 0));
+}
+
+#[test]
+fn what_was_cancelled_takes_no_room() {
+    let mut engine = Engine::new(model(), two_pages());
+    (0..3).for_each(|id| engine.submit(job(id, prompt(id as u32, 60), sampling(id, 60))).unwrap());
+    let live = |engine: &Engine| engine.live.iter().map(|sequence| sequence.job.id).collect::<Vec<_>>();
+    engine.step();
+    assert_eq!(live(&engine), [0]);
+    engine.cancel(1); // while it waits
+    engine.cancel(0); // while it runs
+    engine.step();
+    assert_eq!(live(&engine), [2]);
+}
+
+#[test]
+fn what_never_has_room_is_refused_with_the_way_out() {
+    let mut engine =
+        Engine::new(model(), EngineConfig { max_held_tokens: Some(Page::POSITIONS), ..EngineConfig::default() });
+    let error = engine.submit(job(0, prompt(1, 40), Sampling::greedy(30))).unwrap_err();
+    assert_eq!(error, SubmitError::NoRoom { tokens: 70, room: 64 });
+    assert!(error.to_string().contains("raise `kv_cache_tokens`"), "{error}");
+    engine.submit(job(0, prompt(1, 40), Sampling::greedy(24))).unwrap();
+    let whole = Engine::new(model(), EngineConfig::default());
+    assert!(whole.room >= whole.model.config.context_length);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Typed access to GGUF metadata, and the model's shape read from it.
 
-use super::{Header, Value};
+use super::{DIVISORS, Header, Value};
 use crate::config::{Activation, Arch, ModelConfig, RopeScaling, Sliding, Variant};
 use crate::error::LoadError;
 
@@ -50,7 +50,7 @@ impl Header {
     pub(crate) fn ints(&self, key: &str) -> Result<&[i64], LoadError> {
         match self.metadata.get(key) {
             Some(Value::Ints(values)) => Ok(values),
-            Some(_) => Err(self.wrong_type(key, "a list of whole numbers")),
+            Some(_) => Err(self.wrong_type(key, "a list of whole numbers in 32 or 64 bits")),
             None => Err(self.missing_key(key)),
         }
     }
@@ -113,7 +113,7 @@ impl Header {
             vocab: embed.shape[0],
             rope_theta,
             rms_eps: self.optional_float(&epsilon)?.ok_or_else(|| self.missing_key(&epsilon))?,
-            qkv_bias: self.tensors.contains_key("blk.0.attn_q.bias"),
+            qkv_bias: arch == Arch::Qwen2,
             tied: !self.tensors.contains_key("output.weight"),
             context_length: self.size(&key("context_length"))?,
             variant: self.variant(arch, hidden, rope_theta, head_dim)?,
@@ -156,7 +156,7 @@ impl Header {
         let key = |name: &str| format!("{}.rope.scaling.{name}", arch.gguf_name());
         let factor = || Ok(self.optional_float(&key("factor"))?.unwrap_or(1.0));
         let original = || self.size(&key("original_context_length"));
-        if self.tensors.contains_key("rope_freqs.weight") {
+        if self.tensors.contains_key(DIVISORS) {
             return self.llama3(theta, head_dim);
         }
         match self.optional_text(&key("type"))? {
@@ -174,10 +174,10 @@ impl Header {
 
     /// Llama 3.x files hold the divisor of every frequency instead of the four numbers that they follow from.
     fn llama3(&self, theta: f32, head_dim: usize) -> Result<RopeScaling, LoadError> {
-        let name = "rope_freqs.weight";
         let divisors = self.divisors.as_ref().filter(|divisors| divisors.len() == head_dim / 2);
-        let divisors = divisors
-            .ok_or_else(|| LoadError::corrupt(&self.file, name, format!("expected {} numbers in F32", head_dim / 2)))?;
+        let divisors = divisors.ok_or_else(|| {
+            LoadError::corrupt(&self.file, DIVISORS, format!("expected {} numbers in F32", head_dim / 2))
+        })?;
         let plain = RopeScaling::None.frequencies(theta, head_dim);
         let fits = |scaling: &RopeScaling| {
             let stretched = scaling.frequencies(theta, head_dim);
@@ -185,7 +185,7 @@ impl Header {
             stretched.iter().zip(&plain).zip(divisors).all(close)
         };
         let known = [8.0, 32.0].map(|factor| RopeScaling::Llama3 { factor, low: 1.0, high: 4.0, original: 8192 });
-        known.into_iter().find(fits).ok_or_else(|| self.unsupported_rope(name, "divisors of no known model"))
+        known.into_iter().find(fits).ok_or_else(|| self.unsupported_rope(DIVISORS, "divisors of no known model"))
     }
 
     fn unsupported_rope(&self, key: &str, what: &str) -> LoadError {

@@ -9,7 +9,7 @@ mod reader;
 mod tests;
 mod writer;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_kernels::MappedFile;
 
@@ -19,6 +19,9 @@ use crate::quant::{TensorType, TensorView};
 use crate::weights::{Slot, TensorSource};
 use reader::Reader;
 pub(crate) use writer::{Entry, write};
+
+/// The tensor that is read as configuration.
+const DIVISORS: &str = "rope_freqs.weight";
 
 /// More entries than any model has; larger counts are damage.
 const MOST_ENTRIES: u64 = 1 << 16;
@@ -34,6 +37,21 @@ pub enum Value {
     Floats(Vec<f64>),
     Bools(Vec<bool>),
     Texts(Vec<String>),
+    /// A list of whole numbers below 32 bits, as it stands in the file: nothing here asks for one, and widened it would take
+    /// eight times its bytes. `kind` is the type of its elements.
+    Narrow {
+        kind: u32,
+        bytes: Vec<u8>,
+    },
+}
+
+/// Bytes of a number of a type below 32 bits.
+fn narrow(kind: u32) -> Option<usize> {
+    match kind {
+        0 | 1 => Some(1),
+        2 | 3 => Some(2),
+        _ => None,
+    }
 }
 
 /// Where a tensor lies; checked to be inside the file.
@@ -104,6 +122,21 @@ impl TensorSource for GgufFile {
 }
 
 impl GgufFile {
+    /// Refuses a tensor that no part of such a model reads: without it the model would run, and be another.
+    ///
+    /// # Errors
+    /// [`LoadError::UnreadTensor`] naming the first.
+    pub(crate) fn refuse_unread_tensors(&self, config: &ModelConfig) -> Result<(), LoadError> {
+        let read: HashSet<String> = Slot::all(config).into_iter().map(tensor_name).collect();
+        let known = |name: &str| name == DIVISORS || read.contains(name);
+        match self.header.tensors.keys().filter(|name| !known(name)).min() {
+            None => Ok(()),
+            Some(tensor) => {
+                Err(LoadError::UnreadTensor { file: self.header.file.clone(), tensor: tensor.clone(), arch: self.arch })
+            }
+        }
+    }
+
     fn interleaved_heads(&self, slot: Slot) -> Result<Option<usize>, LoadError> {
         let Slot::Matrix(_, projection) = slot else { return Ok(None) };
         Ok(if interleaved(self.arch, projection) { Some(self.config()?.heads(projection)) } else { None })
@@ -179,7 +212,7 @@ impl Header {
     }
 
     fn divisors(&self, bytes: &[u8]) -> Option<Vec<f32>> {
-        let info = self.tensors.get("rope_freqs.weight").filter(|info| info.dtype == TensorType::F32)?;
+        let info = self.tensors.get(DIVISORS).filter(|info| info.dtype == TensorType::F32)?;
         let bytes = bytes.get(info.start..info.start + info.bytes)?.as_chunks().0;
         Some(bytes.iter().map(|b| f32::from_le_bytes(*b)).collect())
     }

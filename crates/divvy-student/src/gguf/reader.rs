@@ -3,7 +3,10 @@
 use crate::error::LoadError;
 use crate::quant::TensorType;
 
-use super::{TensorInfo, Value};
+use super::{TensorInfo, Value, narrow};
+
+/// Texts for which room is made at once: more than any vocabulary has.
+const MOST_TEXTS: usize = 1 << 20;
 
 pub(super) struct Reader<'a> {
     file: &'a str,
@@ -97,16 +100,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An array of scalars. Nothing is reserved ahead: each element is paid for by bytes of the file.
+    /// An array of scalars. Room is made for as many elements as it has, once the file is seen to hold them.
     fn list(&mut self, key: &str) -> Result<Value, LoadError> {
         let kind = self.u32(key)?;
-        let len = self.u64(key)?;
+        let width = narrow(kind).or(match kind {
+            7 => Some(1),
+            4..=6 => Some(4),
+            8 | 10..=12 => Some(8), // of a text, its length
+            _ => None,
+        });
+        let width = width.ok_or_else(|| self.corrupt(key, format!("array of unsupported element type {kind}")))?;
+        let len = self.len_of_list(key, width)?;
         let mut list = match kind {
-            0..=5 | 10 | 11 => Value::Ints(Vec::new()),
-            6 | 12 => Value::Floats(Vec::new()),
-            7 => Value::Bools(Vec::new()),
-            8 => Value::Texts(Vec::new()),
-            other => return Err(self.corrupt(key, format!("array of unsupported element type {other}"))),
+            0..=3 => return Ok(Value::Narrow { kind, bytes: self.take(len * width, key)?.to_vec() }),
+            6 | 12 => Value::Floats(Vec::with_capacity(len)),
+            7 => Value::Bools(Vec::with_capacity(len)),
+            8 => Value::Texts(Vec::with_capacity(len.min(MOST_TEXTS))),
+            _ => Value::Ints(Vec::with_capacity(len)),
         };
         for _ in 0..len {
             match (&mut list, self.scalar(key, kind)?) {
@@ -118,6 +128,16 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(list)
+    }
+
+    /// Length of a list whose elements take at least `width` bytes each.
+    fn len_of_list(&mut self, key: &str, width: usize) -> Result<usize, LoadError> {
+        let len = self.u64(key)?;
+        let left = self.bytes.len() - self.at;
+        usize::try_from(len)
+            .ok()
+            .filter(|&len| len <= left / width)
+            .ok_or_else(|| self.corrupt(key, format!("a list of {len} elements, the file has {left} bytes left")))
     }
 
     /// One row of the tensor table; `start` is still relative to the data section.

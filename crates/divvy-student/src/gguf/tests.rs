@@ -121,6 +121,81 @@ fn absurd_counts_and_lengths_are_refused_at_once() {
     assert!(error(&head(0, 1, &array.concat())).contains("m.gguf: k: "));
 }
 
+#[test]
+fn lists_take_no_more_memory_than_a_few_times_their_bytes() {
+    let metadata = [
+        ("bytes", Value::Narrow { kind: 0, bytes: vec![7; 1000] }),
+        ("shorts", Value::Narrow { kind: 3, bytes: vec![7; 1000] }),
+        ("ints", Value::Ints((0..1000).collect())),
+        ("floats", Value::Floats(vec![0.5; 1000])),
+        ("texts", Value::Texts(vec![String::new(); 1000])),
+    ];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
+    let header = Header::parse("x", &write_gguf(&metadata, &[])).unwrap();
+    assert_eq!(header.metadata, metadata, "what is read is what was written");
+    let room = header.metadata.values().map(|value| match value {
+        Value::Narrow { bytes, .. } => bytes.capacity(),
+        Value::Ints(values) => values.capacity(),
+        Value::Floats(values) => values.capacity(),
+        Value::Texts(texts) => texts.capacity(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(room.collect::<Vec<_>>(), [1000; 5]);
+    let error = header.ints("bytes").unwrap_err().to_string();
+    assert!(error.contains("bytes: expected a list of whole numbers in 32 or 64 bits"), "{error}");
+}
+
+#[test]
+fn a_wide_context_costs_nothing_before_it_is_used() {
+    let mut metadata = metadata(&read_config(&fixture("tiny-llama")).unwrap());
+    metadata.insert("llama.context_length".into(), Value::Int(1 << 20));
+    metadata.insert("llama.attention.key_length".into(), Value::Int(1 << 10));
+    let embed = ("token_embd.weight".to_owned(), vec![101, 48], vec![0.0; 101 * 48]);
+    let header = Header::parse("x", &write_gguf(&metadata, &[embed])).unwrap();
+    let config = header.config(Arch::Llama).unwrap();
+    let table = crate::config::Ropes::new(&config, config.context_length);
+    assert_eq!(table.of(&config, 0).positions(), 1 << 20);
+}
+
+/// The tensors of a model with one more, as a file.
+fn with_tensor(name: &str, extra: &str) -> Vec<u8> {
+    let bytes = gguf_bytes(name);
+    let header = Header::parse("x", &bytes).unwrap();
+    let tensors = header.tensors.iter().map(|(name, info)| {
+        let values = bytes[info.start..info.start + info.bytes].as_chunks().0;
+        (name.clone(), info.shape.clone(), values.iter().map(|b| f32::from_le_bytes(*b)).collect())
+    });
+    let extra = (extra.to_owned(), vec![48], vec![1.0; 48]);
+    write_gguf(&header.metadata, &tensors.chain([extra]).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_tensor_that_nothing_reads_is_refused_by_name() {
+    for (model, tensor) in [
+        ("tiny-llama", "blk.0.attn_output.bias"),
+        ("tiny-llama", "blk.1.ffn_down.bias"),
+        ("tiny-llama", "blk.0.attn_q.bias"),
+        ("tiny-llama", "blk.9.attn_norm.weight"),
+        ("tiny-llama", "blk.0.attn_q_norm.weight"),
+        ("tiny-qwen2", "blk.0.attn_output.bias"),
+    ] {
+        let error = message(load(&with_tensor(model, tensor)));
+        assert!(error.contains(&format!("tensor {tensor} is part of no")) && error.contains(".gguf"), "{error}");
+    }
+    let path = tempfile::NamedTempFile::with_suffix(".gguf").unwrap();
+    std::fs::write(path.path(), with_tensor("tiny-llama", "blk.0.ffn_up.bias")).unwrap();
+    assert!(crate::model::Speech::load(path.path()).is_err(), "nor is it read for its words alone");
+}
+
+#[test]
+fn real_files_hold_nothing_that_is_not_read() {
+    for file in ["SmolLM2-135M-Instruct.Q4_1.gguf", "qwen2.5-coder-0.5b.gguf", "qwen2.5-coder-1.5b.gguf"] {
+        if let Some(path) = crate::testing::real_model(file) {
+            crate::model::Speech::load(&path).unwrap();
+        }
+    }
+}
+
 fn refused(change: impl Fn(&mut std::collections::BTreeMap<String, Value>)) -> String {
     let mut metadata = metadata(&read_config(&fixture("tiny-llama")).unwrap());
     change(&mut metadata);
@@ -154,12 +229,6 @@ fn bad_metadata_is_named() {
         let error = set(key, value);
         assert!(error.contains(word) && error.contains(".gguf"), "{key}: {error}");
     }
-    // The angles of so many positions would take four gigabytes.
-    let wide = refused(|m| {
-        m.insert("llama.context_length".into(), Value::Int(1 << 20));
-        m.insert("llama.attention.key_length".into(), Value::Int(1 << 10));
-    });
-    assert!(wide.contains("context length") && wide.contains("at most 131072 with heads of 1024"), "{wide}");
     let untold = refused(|m| drop(m.remove("tokenizer.chat_template")));
     assert!(untold.contains("tokenizer.chat_template (a base model's"), "{untold}");
     let missing = refused(|m| drop(m.remove("llama.feed_forward_length")));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use super::Value;
+use super::{Value, narrow};
 use crate::quant::TensorType;
 
 const ALIGNMENT: usize = 32;
@@ -97,6 +97,10 @@ fn put_value(out: &mut Vec<u8>, value: &Value) {
         Value::Texts(texts) => {
             put_list(out, 8, texts.len());
             texts.iter().for_each(|text| put_text(out, text));
+        }
+        Value::Narrow { kind, bytes } => {
+            put_list(out, *kind, bytes.len() / narrow(*kind).expect("the reader keeps only such lists so"));
+            out.extend(bytes);
         }
     }
 }

@@ -31,6 +31,10 @@ fn write_adapter(hosts: &Hosts, base: &Path, folder: &Path, push: f32) {
     adapter.save(folder, &label).unwrap();
 }
 
+fn exact(path: &Path) -> Form {
+    Form { path: path.to_owned(), numerics: Numerics::Exact, cache: CacheFormat::F32, cache_tokens: None }
+}
+
 fn asked(chat: &LocalChat, prompt: &str) -> Deltas {
     let request = ChatRequest {
         model: ModelId(Digest::of("test/1", &chat.name)),
@@ -65,7 +69,7 @@ async fn adapters_share_a_base_and_its_batch_and_answer_as_they_would_alone() {
         folder
     });
     let parts = || [None, Some(adapters[0].clone()), Some(adapters[1].clone())];
-    let form = || Form { path: base.clone(), numerics: Numerics::Exact, cache: CacheFormat::F32 };
+    let form = || exact(&base);
     let chats = parts().map(|adapter| hosts.chat("tiny", form(), adapter, 16));
     let together = all(&chats).await;
 
@@ -96,7 +100,7 @@ async fn models_side_by_side_take_no_more_of_the_machine_than_there_was() {
     let chats = ["one", "other"].map(|name| {
         let path = workspace.file(name);
         checkpoint::write_tiny(&path).unwrap();
-        hosts.chat(name, Form { path, numerics: Numerics::Exact, cache: CacheFormat::F32 }, None, 16)
+        hosts.chat(name, exact(&path), None, 16)
     });
     let began = std::time::Instant::now();
     let worked = async |chat: &LocalChat, prompt: &str| {
@@ -111,4 +115,30 @@ async fn models_side_by_side_take_no_more_of_the_machine_than_there_was() {
     // Each model by itself would count the time in which it waits for the other.
     let sum: std::time::Duration = each.iter().sum();
     assert!(sum <= began.elapsed(), "{each:?}");
+}
+
+#[tokio::test]
+async fn a_text_that_is_too_long_is_told_as_such_however_that_is_seen() {
+    let workspace = Workspace::new();
+    let base = workspace.file("tiny");
+    checkpoint::write_tiny(&base).unwrap();
+    let hosts = Arc::new(Hosts::default());
+    let small = Form { cache_tokens: Some(64), ..exact(&base) };
+    let [plain, small] = [exact(&base), small].map(|form| hosts.chat("tiny", form, None, 16));
+    let refused = async |chat: &LocalChat, bytes: usize| {
+        let deltas: Vec<_> = asked(chat, &"x".repeat(bytes)).collect().await;
+        let [Err(error)] = &deltas[..] else { panic!("{deltas:?}") };
+        (error.kind, error.message.clone())
+    };
+    // A byte is a token there.
+    for (chat, bytes, said) in [
+        (&plain, BYTES_A_TOKEN * checkpoint::CONTEXT + 1, "bytes do not fit into its 4096 tokens"),
+        (&plain, checkpoint::CONTEXT + 1, "the model's context holds 4096"),
+        (&small, 100, "raise `kv_cache_tokens`"),
+    ] {
+        let (kind, message) = refused(chat, bytes).await;
+        assert_eq!(kind, ErrorKind::ContextTooLong, "{message}");
+        assert!(message.contains(said), "{message}");
+    }
+    assert!(asked(&small, "x").collect::<Vec<_>>().await.iter().all(Result::is_ok));
 }

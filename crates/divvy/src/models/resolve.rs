@@ -35,7 +35,12 @@ pub(crate) struct Resolved {
 impl Resolved {
     /// As this model answers with the weights at `path`, its own or a student's.
     pub(crate) fn form(&self, path: &Path) -> Form {
-        Form { path: path.to_owned(), numerics: self.numerics, cache: self.cache }
+        Form {
+            path: path.to_owned(),
+            numerics: self.numerics,
+            cache: self.cache,
+            cache_tokens: self.recipe.kv_cache_tokens,
+        }
     }
 }
 

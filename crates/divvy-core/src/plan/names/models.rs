@@ -28,6 +28,9 @@ impl Names<'_> {
                 Ok(ModelSource::Endpoint { .. } | ModelSource::Recorded(_)) if model.kv_cache != KvCache::F32 => {
                     return self.fail(&format!("models.{name}.kv_cache"), LOCAL_ALONE);
                 }
+                Ok(ModelSource::Endpoint { .. } | ModelSource::Recorded(_)) if model.kv_cache_tokens.is_some() => {
+                    return self.fail(&format!("models.{name}.kv_cache_tokens"), LOCAL_ALONE);
+                }
                 Ok(ModelSource::Student(_)) => {
                     return self.fail(&key, "a student is used by its name, `student:NAME`, not defined as a model");
                 }
