@@ -51,6 +51,29 @@ pub fn final_answer(reply: &str) -> Option<Extracted> {
     }
 }
 
+/// The items of a list below the cue that marks the answer, each cleaned; `None` where its line holds the answer, or no list
+/// follows it.
+#[must_use]
+pub fn listed_answer(reply: &str) -> Option<Vec<String>> {
+    let reply = without_thoughts(reply);
+    let (at, _) = marked(reply).filter(|(_, found)| found.cue == Cue::AnswerIs)?;
+    let (_, below) = reply[at..].split_once('\n').filter(|(line, _)| !line.contains(char::is_alphanumeric))?;
+    let lines = below.lines().map(str::trim).filter(|line| !line.is_empty());
+    let items: Vec<String> = lines.map_while(item).map(clean).filter(|item| !item.is_empty()).collect();
+    (!items.is_empty()).then_some(items)
+}
+
+/// What stands behind a bullet or a number with a full stop or bracket.
+fn item(line: &str) -> Option<&str> {
+    let digits = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let behind = match line.strip_prefix(['-', '*', '•', '–']) {
+        Some(behind) => behind,
+        None if digits.len() < line.len() => digits.strip_prefix(['.', ')'])?,
+        None => return None,
+    };
+    behind.starts_with([' ', '\t']).then(|| behind.trim())
+}
+
 /// The last fenced block of a reply: where a program is asked for, that is the program. `None` where a fence is not closed,
 /// since half a program is none.
 #[must_use]

@@ -27,6 +27,7 @@ use crate::{
     graders::{code::Sandbox, judge},
     grid::{self, Grid},
     items::{self, Done, ItemKey, Pace},
+    split::Splits,
     strategy::{self, Answer, Opened},
     structured,
 };
@@ -100,9 +101,13 @@ impl Spent {
 /// The questions of the split that is scored.
 #[must_use]
 pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a Questions {
+    of_split(plan, &context.questions)
+}
+
+fn of_split<'a>(plan: &EvaluatePlan, splits: &'a Splits) -> &'a Questions {
     match plan.split {
-        EvalSplit::Dev => &context.questions.dev,
-        EvalSplit::Test => &context.questions.test,
+        EvalSplit::Dev => &splits.dev,
+        EvalSplit::Test => &splits.test,
     }
 }
 
@@ -211,9 +216,23 @@ fn pace(opened: &HashMap<String, Opened<'_>>) -> Pace {
 pub fn check(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(()) };
     demonstrations::check(context, plan)?;
-    let questions = questions(context, plan);
-    if let Some(question) = questions.iter().find(|question| question.golds.is_empty()) {
-        return Err(FlowError::Input(format!("{} has no gold answer, so no arm can be scored on it", question.id)));
+    check_gold(plan, &context.questions)
+}
+
+/// Refuses questions that cannot be scored; asks nobody and needs no store.
+///
+/// # Errors
+/// [`FlowError::Input`] naming a question without a gold answer, or a program that may not be run.
+pub fn check_gold(plan: &EvaluatePlan, splits: &Splits) -> Result<(), FlowError> {
+    let questions = of_split(plan, splits);
+    let without = |question: &Arc<Question>| question.golds.is_empty();
+    if let Some(first) = questions.iter().find(without) {
+        let (n, of) = (questions.iter().filter(without).count(), questions.len());
+        return Err(FlowError::Input(format!(
+            "no arm can be scored on questions without a gold answer: {n} of {of} have none (the first is {})\n\
+             hint: name their column (columns.answer = \"…\"), or leave these rows, or [evaluate], out",
+            first.id
+        )));
     }
     let forbidden = |question: &Arc<Question>| question.scorer == ScorerKind::Code && plan.code.is_none();
     match questions.iter().find(forbidden) {

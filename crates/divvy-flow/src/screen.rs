@@ -16,6 +16,7 @@ use divvy_core::{
     plan::ScreenPlan,
     prompts::{PromptName, two_stage},
     question::{Question, ScorerKind},
+    questions::Questions,
     recipe::Rule,
     records::{Collected, Grade, ItemState, Stage, Verdict},
     scorers,
@@ -122,11 +123,17 @@ pub(crate) fn kept(screened: &Settled, (rule, samples): (Rule, u32), numbers: im
 /// [`FlowError::Input`] naming a question without a gold answer.
 pub fn check(context: &Context) -> Result<(), FlowError> {
     demonstrations::check_stage(context, Stage::Screen)?;
-    let looks_at_gold = |plan: &ScreenPlan| !matches!(plan.rule, Rule::Agreement | Rule::Format);
-    if !context.plan.screen.as_ref().is_some_and(looks_at_gold) {
+    context.plan.screen.as_ref().map_or(Ok(()), |plan| check_gold(plan, &context.questions.train))
+}
+
+/// Refuses questions that cannot be screened; asks nobody and needs no store.
+///
+/// # Errors
+/// [`FlowError::Input`] naming a question without a gold answer, or one that a program answers.
+pub fn check_gold(plan: &ScreenPlan, train: &Questions) -> Result<(), FlowError> {
+    if matches!(plan.rule, Rule::Agreement | Rule::Format) {
         return Ok(());
     }
-    let train = &context.questions.train;
     if let Some(question) = train.iter().find(|question| question.scorer == ScorerKind::Code) {
         return Err(FlowError::Input(format!(
             "{} is answered by a program, and screening runs none: set the rule `format`, or leave [screen] out and train on SD-T",

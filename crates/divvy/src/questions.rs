@@ -73,6 +73,7 @@ fn read(recipe: &Recipe, set: &DataSet, split: Split, place: &Place) -> anyhow::
         base: place.data_folder(),
         lines: set.lines,
         columns: set.columns.clone(),
+        scorer: set.scorer,
         on_bad_row: recipe.data.on_bad_row,
         rows: set.rows.map(|rows| rows + extra),
         seed: recipe.seed,

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! An answer is a text, a number, a list of which any is right, or a list of lists of which all spans of one are needed.
-//! A column of `tests` makes the answer a program, and the tests its gold. Else whether gold is a number decides the scorer: all golds numbers → numeric; several spans or a premise → DROP; else
-//! exact match.
+//! A column of `tests` makes the answer a program, and the tests its gold. Else the recipe's `scorer` grades it, or what gold is
+//! decides: all golds `true` or `false` → yes-no; all golds numbers → numeric; several spans or a premise → DROP; else exact match.
 
 use serde_json::{Map, Value};
 
@@ -18,7 +18,7 @@ use crate::{
     prompts::decompose,
     question::{Gold, Question, QuestionId, ScorerKind},
     recipe::Columns,
-    scorers::number,
+    scorers::{self, number},
 };
 
 /// Most subquestions read from one text; a recorded decomposition is capped again by the recipe.
@@ -28,7 +28,12 @@ const MOST_SUBQUESTIONS: usize = 64;
 ///
 /// # Errors
 /// [`RowError`] that names the column: a mapped one that is missing, blank or of the wrong type.
-pub fn parse(row: &Value, columns: &Columns, context: &RowContext<'_>) -> Result<Question, RowError> {
+pub fn parse(
+    row: &Value,
+    columns: &Columns,
+    scorer: Option<ScorerKind>,
+    context: &RowContext<'_>,
+) -> Result<Question, RowError> {
     let row = object(row)?;
     let mut question = context.question(scalar(row, &columns.question)?, ScorerKind::Exact);
     if let Some(column) = &columns.id {
@@ -48,7 +53,11 @@ pub fn parse(row: &Value, columns: &Columns, context: &RowContext<'_>) -> Result
         question.steps = u32::try_from(decomposition.steps().len()).ok().filter(|steps| *steps > 0);
         question.recorded = Some(decomposition);
     }
-    question.scorer = scorer(&question);
+    let is_truth = columns.answer.as_ref().is_some_and(|column| row.get(column).is_some_and(is_truth));
+    question.scorer = scorer.unwrap_or_else(|| if is_truth { ScorerKind::YesNo } else { scorer_of(&question) });
+    if let Some(gold) = question.golds.iter().find(|gold| !scorers::reads_gold(question.scorer, gold)) {
+        return Err(unreadable(question.scorer, gold));
+    }
     if let Some(column) = &columns.tests {
         question.golds = vec![tests(column, value(row, column)?)?];
         question.scorer = ScorerKind::Code;
@@ -125,7 +134,22 @@ fn decomposition(column: &str, value: &Value) -> Result<Decomposition, RowError>
     }
 }
 
-fn scorer(question: &Question) -> ScorerKind {
+/// `true`, `false`, or a list of them.
+fn is_truth(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => !list.is_empty() && list.iter().all(Value::is_boolean),
+        value => value.is_boolean(),
+    }
+}
+
+fn unreadable(scorer: ScorerKind, gold: &Gold) -> RowError {
+    let wanted = if scorer == ScorerKind::YesNo { "yes, no, true or false" } else { "a number" };
+    fail(format!(
+        "its gold answer is `{gold}`, and the recipe's `scorer` wants {wanted}: mend the row, or name another scorer"
+    ))
+}
+
+fn scorer_of(question: &Question) -> ScorerKind {
     let mut spans = question.golds.iter().flat_map(|gold| &gold.0);
     let single = question.golds.iter().all(|gold| gold.0.len() == 1);
     if single && !question.golds.is_empty() && spans.all(|span| is_number(span)) {

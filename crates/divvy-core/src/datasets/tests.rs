@@ -150,7 +150,7 @@ fn columns() -> Columns {
 
 #[test]
 fn rows_with_columns() {
-    let parse = |row: Value| rows::parse(&row, &columns(), &CONTEXT);
+    let parse = |row: Value| rows::parse(&row, &columns(), None, &CONTEXT);
     let question = parse(json!({"q": "Q?", "a": 5, "d": ["A?", "B #1?"], "i": "x9"})).unwrap();
     assert_eq!((question.id.0.as_str(), question.scorer), ("set/train/x9", ScorerKind::Numeric));
     assert_eq!(recorded(&question), ["A?", "B #1?"]);
@@ -164,17 +164,37 @@ fn rows_with_columns() {
     assert!(reason(parse(json!({"q": " ", "i": 1}))).contains("`q` is blank"));
     assert!(reason(parse(json!({"q": "Q?", "a": {"x": 1}, "d": [], "i": 1}))).contains("an object where an answer"));
     let about = Columns { premise: Some("p".into()), ..columns() };
-    let about =
-        |premise: Value| rows::parse(&json!({"q": "Q?", "a": "Ann", "d": [], "i": 1, "p": premise}), &about, &CONTEXT);
+    let about = |premise: Value| {
+        rows::parse(&json!({"q": "Q?", "a": "Ann", "d": [], "i": 1, "p": premise}), &about, None, &CONTEXT)
+    };
     assert_eq!(about(json!("P.")).unwrap().premise.as_deref(), Some("P."));
     assert_eq!(about(Value::Null).unwrap().premise, None, "this one stands alone");
     assert!(reason(about(json!(" "))).contains("`p` is blank"));
 }
 
 #[test]
+fn the_recipe_or_gold_says_what_rows_are_graded_by() {
+    let parse = |answer: Value, scorer| {
+        rows::parse(&json!({"q": "Q?", "a": answer, "d": [], "i": 1}), &columns(), scorer, &CONTEXT)
+    };
+    let told = |answer: Value, scorer| parse(answer, scorer).unwrap().scorer;
+    assert_eq!(told(json!(true), None), ScorerKind::YesNo);
+    assert_eq!(told(json!([false]), None), ScorerKind::YesNo);
+    assert_eq!(told(json!([]), None), ScorerKind::Exact);
+    assert_eq!(told(json!("yes"), None), ScorerKind::Exact, "a text may be anything");
+    assert_eq!(told(json!("yes"), Some(ScorerKind::YesNo)), ScorerKind::YesNo);
+    assert_eq!(told(json!("(B)"), Some(ScorerKind::Choice)), ScorerKind::Choice);
+    assert_eq!(told(json!("5"), Some(ScorerKind::Drop)), ScorerKind::Drop);
+    assert_eq!(parse(json!(true), None).unwrap().golds, [Gold::single("yes")]);
+    let refused = reason(parse(json!("maybe"), Some(ScorerKind::YesNo)));
+    assert!(refused.contains("`maybe`") && refused.contains("`scorer` wants yes, no, true or false"), "{refused}");
+    assert!(reason(parse(json!(["5", "many"]), Some(ScorerKind::Numeric))).contains("wants a number"));
+}
+
+#[test]
 fn tests_make_the_answer_a_program() {
     let columns = Columns { answer: None, decomposition: None, id: None, tests: Some("t".into()), ..columns() };
-    let parse = |tests: Value| rows::parse(&json!({"q": "Double it.", "t": tests}), &columns, &CONTEXT);
+    let parse = |tests: Value| rows::parse(&json!({"q": "Double it.", "t": tests}), &columns, None, &CONTEXT);
     let question = parse(json!(["assert double(1) == 2", "assert double(0) == 0"])).unwrap();
     assert_eq!(question.golds, [Gold::single("assert double(1) == 2\nassert double(0) == 0")]);
     assert_eq!(question.scorer, ScorerKind::Code);
@@ -276,7 +296,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn no_row_panics(row in any_json()) {
-        let _ = (gsm8k::parse(&row, &CONTEXT), bamboogle::parse(&row, &CONTEXT), rows::parse(&row, &columns(), &CONTEXT));
+        let _ = (gsm8k::parse(&row, &CONTEXT), bamboogle::parse(&row, &CONTEXT), rows::parse(&row, &columns(), None, &CONTEXT));
         let _ = (drop::parse_nested(&row, &CONTEXT), drop::parse_passage(&row));
         let _ = drop::parse_flat(&row, &drop::Passages::new(), &CONTEXT);
         let _ = (musique::parse(&row, &CONTEXT), hotpotqa::parse(&row, &CONTEXT), two_wiki::parse(&row, &CONTEXT));

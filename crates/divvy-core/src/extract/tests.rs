@@ -82,6 +82,29 @@ fn programs() {
 }
 
 #[test]
+fn lists_below_a_cue() {
+    for reply in [
+        "The answer is:\n- Red\n- Green",
+        "**The answers are:**\n\n* **Red**\n* Green.\n\nBoth are colours.",
+        "<think>- Blue</think>So.\nAnswer:\n1. Red\n2) \"Green\"",
+        "The answer is: - Blue\nNo, the answer is:\n• Red\n• Green",
+    ] {
+        assert_eq!(listed_answer(reply), Some(vec!["Red".to_owned(), "Green".to_owned()]), "{reply:?}");
+    }
+    for reply in [
+        "The answer is: Red\n- Green",
+        "The answer is:\nRed\n- Green",
+        "The answer is:\n-5",
+        "The answer is:\n3.5 yards",
+        "- Red\n- Green",
+        "The answer is:\n- Red\n- Green\n#### 2",
+        "The answer is:",
+    ] {
+        assert_eq!(listed_answer(reply), None, "{reply:?}");
+    }
+}
+
+#[test]
 fn nothing_to_take() {
     for reply in ["", "  \n", "...", "**", "The answer is:", "So it is 5.\n**Answer:**"] {
         assert_eq!(final_answer(reply), None, "{reply:?}");
@@ -95,12 +118,13 @@ proptest! {
             prop_assert!(!found.text.is_empty());
         }
         prop_assert!(before_answer(&reply).is_none_or(|before| reply.starts_with(before)));
-        let _ = program(&reply);
+        let _ = (program(&reply), listed_answer(&reply));
     }
 
     #[test]
-    fn no_cue_soup_panics(reply in "(the answer|answer| is|:|####|\\\\boxed|\\{|\\}|\\*\\*|\\$|\"|é|1|\\.| |\n){0,40}") {
+    fn no_cue_soup_panics(reply in "(the answer|answer| is|:|####|\\\\boxed|\\{|\\}|\\*\\*|\\$|\"|é|1|\\.| |\n|- ){0,40}") {
         prop_assert_eq!(before_answer(&reply).is_some(), marked(&reply).is_some());
+        prop_assert!(listed_answer(&reply).is_none_or(|items| items.iter().all(|item| !item.is_empty())));
         prop_assert!(before_answer(&reply).is_none_or(|before| reply.starts_with(before)));
     }
 }

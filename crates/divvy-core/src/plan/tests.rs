@@ -117,6 +117,32 @@ fn arms_are_strategies_times_decomposers() {
 }
 
 #[test]
+fn rows_may_be_told_their_scorer_and_others_bring_theirs() {
+    let told = |set: &str| {
+        let text = format!("name = \"t\"\n[data.train]\n{set}\n[collect]\nteacher = \"recorded\"\n");
+        Recipe::parse(&text, "r.toml")
+            .and_then(|recipe| Plan::resolve(&recipe, "r.toml"))
+            .map_err(|error| error.to_string())
+    };
+    let rows = "dataset = \"rows\"\nfiles = [\"a.jsonl\"]\ncolumns = { question = \"q\", answer = \"a\" }\n";
+    // The questions' own digest has it, as part of each of them.
+    assert_eq!(told(&format!("{rows}scorer = \"yes-no\"")).unwrap().digest(), told(rows).unwrap().digest());
+    let tests = rows.replace("answer =", "tests =");
+    for (set, part) in [
+        (
+            "dataset = \"synth\"\nrows = 4\nscorer = \"exact\"",
+            "`data.train.scorer`: this key is for `rows` alone; `synth`",
+        ),
+        (&*format!("{rows}scorer = \"code\""), "name them in `columns.tests`"),
+        (&*format!("{tests}scorer = \"exact\""), "`columns.tests` makes answers programs"),
+        (&*format!("{rows}scorer = \"yesno\""), "did you mean `yes-no`?"),
+    ] {
+        let refused = told(set).unwrap_err();
+        assert!(refused.contains(part), "{refused}");
+    }
+}
+
+#[test]
 fn the_digest_changes_with_content_and_not_with_place() {
     let plan = |source: &str| {
         let mut recipe = recipe(FULL);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::OneOrMany;
-use crate::synth;
+use crate::{question::ScorerKind, synth};
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,6 +66,9 @@ pub struct DataSet {
     pub lines: Option<u64>,
     /// For `rows`: which column holds what.
     pub columns: Option<Columns>,
+    /// For `rows`: what its answers are graded by, `numeric`, `drop`, `exact`, `choice` or `yes-no`; told from each row's gold
+    /// when absent.
+    pub scorer: Option<ScorerKind>,
 }
 
 impl DataSet {

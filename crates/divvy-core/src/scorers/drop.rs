@@ -6,6 +6,7 @@ use std::{cell::OnceCell, collections::BTreeSet};
 use super::{assignment::assign, python, text_answer};
 use crate::{
     chat::Finish,
+    extract,
     question::Gold,
     records::{Grade, Outcome},
 };
@@ -25,20 +26,23 @@ pub(super) fn grade(reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
         Ok(answer) => answer,
         Err(grade) => return grade,
     };
+    let listed = extract::listed_answer(reply);
+    let answer = listed.as_ref().map_or(answer, |items| items.join(", "));
+    let spans = listed.as_ref().map_or_else(|| split_list(&answer), |items| items.iter().map(String::as_str).collect());
     let counted = golds.iter().filter(|gold| counts(&gold.0));
-    let best = counted.map(|gold| best_reading(&answer, gold)).fold(NOTHING, best_of);
+    let best = counted.map(|gold| best_reading(&answer, &spans, gold)).fold(NOTHING, best_of);
     let (correct, score) = (best.exact_match == 1.0, best.f1);
     Grade { correct, score, answer: Some(answer), outcome: Outcome::Answered }
 }
 
 /// The official metric wants a list of spans, a reply is one text. Against a gold of one span the text is one span;
-/// against a gold of several it may also be a list ("X, Y and Z"), whichever reading is better.
-fn best_reading(answer: &str, gold: &Gold) -> Metrics {
+/// against a gold of several it may also be a list ("X, Y and Z", or one item a line), whichever reading is better.
+fn best_reading(answer: &str, spans: &[&str], gold: &Gold) -> Metrics {
     let whole = metrics(&[answer], &gold.0);
     if gold.0.len() < 2 {
         return whole;
     }
-    best_of(whole, metrics(&split_list(answer), &gold.0))
+    best_of(whole, metrics(spans, &gold.0))
 }
 
 /// Each figure's maximum by itself, as the official script takes it.

@@ -25,8 +25,9 @@ use crate::{
 };
 
 /// Raised when the same reply would get another grade. A stored grade of another version is not read but made anew, which
-/// asks no model. 3: thoughts in a reply are no part of its answer.
-pub const VERSION: u32 = 3;
+/// asks no model. 3: thoughts in a reply are no part of its answer. 4: negations, letters in prose, the last number of a line of
+/// prose, more ways to write a number, lists under a cue.
+pub const VERSION: u32 = 4;
 
 /// Rules that need nothing but the reply and gold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,6 +132,16 @@ impl FromStr for Scorer {
 #[must_use]
 pub fn grade(kind: ScorerKind, reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
     Scorer::of(kind).map_or_else(failed, |scorer| scorer.grade(reply, finish, golds))
+}
+
+/// Whether a scorer can read this gold; against one that it cannot, nothing would be right.
+#[must_use]
+pub fn reads_gold(kind: ScorerKind, gold: &Gold) -> bool {
+    match kind {
+        ScorerKind::Numeric => number::stated(&gold.to_string()).is_some(),
+        ScorerKind::YesNo => yes_no::said(&gold.to_string()).is_some(),
+        ScorerKind::Drop | ScorerKind::Exact | ScorerKind::Choice | ScorerKind::Code => true,
+    }
 }
 
 /// A grade for a question whose call failed for good: it stays in the denominator.

@@ -1,8 +1,8 @@
 //! The numeric scorer (GSM8K): the answer's number equals gold's, exactly.
 //!
-//! Behind an answer cue, in bold or in a reply of one line the number is read from the answer's own text. Only where a
-//! reply of several lines has none of these does the last number of the whole reply count, as in the common
-//! "flexible" extraction.
+//! Behind an answer cue, in bold or alone on the first line the number is read from the answer's own text. A reply that has
+//! none of these is prose, whatever its lines, and its last number counts, as in the common "flexible" extraction. Whoever
+//! says "1.2 million" may have been asked how many millions: both readings count.
 
 use super::{missing, number};
 use crate::{
@@ -21,11 +21,12 @@ pub(super) fn grade(reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
     }
     let Some(found) = found else { return missing(Outcome::NoAnswer) };
     let number = match found.cue {
-        Cue::LastLine => number::last(without_thoughts(reply)),
+        Cue::OnlyLine | Cue::LastLine => number::last(without_thoughts(reply)),
         _ => number::stated(&found.text),
     };
     let Some(number) = number else { return without_number(explicit, found.text) };
-    let correct = golds.iter().any(|gold| number::stated(&gold.to_string()).is_some_and(|gold| gold == number));
+    let gold = |gold: &Gold| number::stated(&gold.to_string());
+    let correct = golds.iter().filter_map(gold).any(|gold| gold == number || gold == number.without_scale());
     Grade { correct, score: f64::from(u8::from(correct)), answer: Some(number.to_string()), outcome: Outcome::Answered }
 }
 

@@ -28,6 +28,11 @@ fn numeric_replies() {
         "The answer is: so 18, which is 2 more than 16",
         "The answer is: 36/2",
         "The answer is: 9 * 2 = 18",
+        "Janet sells 9 eggs a day for $2 each, so she makes $18 every day.",
+        "Janet makes $18 (9 eggs at $2).",
+        "18 = 20 - 2",
+        "The answer is: 18 = 20 - 2",
+        "She makes USD18 a day",
     ] {
         check(ScorerKind::Numeric, reply, &["18"], true);
     }
@@ -62,6 +67,12 @@ fn drop_replies() {
     check("The answer is: salt and pepper", &["salt and pepper"], true, 1.0);
     check("The answer is: salt and pepper", &["salt", "pepper"], true, 1.0);
     check("The answer is: salt", &["salt", "pepper"], false, 0.5);
+    check("The answer is:\n- Red\n- Green", &["Green", "Red"], true, 1.0);
+    check("The answer is:\n- salt and pepper\n- Green", &["Green", "salt and pepper"], true, 1.0);
+    check("The answer is:\n- Red", &["Red"], true, 1.0);
+    check("The answer is:\n- Red\n- Green", &["Red"], false, 0.67);
+    let listed = grade(ScorerKind::Drop, "The answer is:\n- Red\n- Green", &Finish::Stop, &[Gold::single("Red")]);
+    assert_eq!(listed.answer.as_deref(), Some("Red, Green"));
 }
 
 #[test]
@@ -234,10 +245,19 @@ fn numeric_forms() {
         ("The answer is: 2 1/2 hours", "5/2"),
         ("The answer is: €1.200", "1.2"),
         ("The answer is: 3 apples (not 4)", "3"),
+        ("The answer is: $\\frac12$", "0.5"),
+        ("The answer is: 2½ cups", "2.5"),
+        ("The answer is: 1 250 kg", "1250"),
+        ("The answer is: 1\u{2009}250 kg", "1250"),
+        ("The answer is: 1.2 million", "1,200,000"),
+        ("The answer is: 1.2 million", "1.2"),
+        ("The answer is: 1200000", "1.2 million"),
     ] {
         check(ScorerKind::Numeric, reply, &[gold], true);
     }
     check(ScorerKind::Numeric, "The answer is: 12.5", &["12"], false);
+    check(ScorerKind::Numeric, "The answer is: 1.2", &["1.2 million"], false);
+    check(ScorerKind::Numeric, "The answer is: 2 million", &["1000000"], false);
     check(ScorerKind::Numeric, "The answer is: 0.333", &["1/3"], false);
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use divvy_core::{
     datasets::{DatasetKind, UnknownDataset},
-    question::{Question, QuestionId, Split},
+    question::{Question, QuestionId, ScorerKind, Split},
     questions::{Bodies, Questions},
     recipe::{Columns, OnBadRow},
     synth,
@@ -41,6 +41,8 @@ pub struct SourceSpec {
     pub lines: Option<u64>,
     /// For `rows`.
     pub columns: Option<Columns>,
+    /// For `rows`: what its answers are graded by; told from gold when absent.
+    pub scorer: Option<ScorerKind>,
     pub on_bad_row: OnBadRow,
     /// Take this many, chosen by `seed`; all when absent. `synth` needs it.
     pub rows: Option<usize>,

@@ -72,7 +72,7 @@ pub(crate) fn questions(
         Parser::Plain(parse) => vec![parse(value, &context)],
         Parser::Traffic => vec![traffic::parse(value, &context)],
         Parser::Bamboogle => vec![bamboogle_row(value, &context)],
-        Parser::Rows(columns) => vec![rows::parse(value, columns, &context)],
+        Parser::Rows(columns) => vec![rows::parse(value, columns, spec.scorer, &context)],
         Parser::Drop(passages) => match key {
             Some(key) => official_drop(key, value, &context),
             None if is_passage(value) => drop::parse_passage(value).err().into_iter().map(Err).collect(),

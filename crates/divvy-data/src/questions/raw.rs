@@ -31,6 +31,9 @@ pub struct RawRow {
 /// The longest line that is still taken for a row; a file without line ends must not fill the memory.
 const MAX_LINE: u64 = 64 << 20;
 
+/// Some editors begin a UTF-8 file with a byte order mark.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Rows in their order, or why the file cannot be read on, to be shown beside its path.
 pub type Rows = Box<dyn Iterator<Item = Result<RawRow, String>>>;
 
@@ -94,8 +97,7 @@ impl<R: BufRead> JsonLines<R> {
         if read as u64 == MAX_LINE && !self.line.ends_with(b"\n") {
             return Err(format!("line {place} is longer than {} MiB; is this JSONL?", MAX_LINE >> 20));
         }
-        // Some editors begin a UTF-8 file with a byte order mark.
-        let mark = if place == 1 { self.line.strip_prefix(b"\xef\xbb\xbf") } else { None };
+        let mark = if place == 1 { self.line.strip_prefix(MARK) } else { None };
         Ok((read > 0).then(|| mark.unwrap_or(&self.line)))
     }
 }
@@ -170,7 +172,11 @@ fn record_object(fields: &[&str], header: Option<&[String]>) -> Result<Value, St
 }
 
 fn document(reader: impl Read) -> Result<Vec<RawRow>, String> {
-    let value: Value = serde_json::from_reader(BufReader::new(reader)).map_err(|error| format!("not JSON: {error}"))?;
+    let mut reader = BufReader::new(reader);
+    if reader.fill_buf().map_err(|error| describe(&error))?.starts_with(MARK) {
+        reader.consume(MARK.len());
+    }
+    let value: Value = serde_json::from_reader(reader).map_err(|error| format!("not JSON: {error}"))?;
     match value {
         Value::Array(rows) => Ok(number(rows)),
         Value::Object(map) => keyed(map),

@@ -58,6 +58,7 @@ pub(crate) fn run(dataset: Option<&str>, preview: &Preview<'_>) -> anyhow::Resul
         base: PathBuf::new(),
         lines: None,
         columns: None,
+        scorer: None,
         on_bad_row: OnBadRow::Stop,
         rows: Some(rows),
         seed,

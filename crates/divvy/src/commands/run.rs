@@ -151,6 +151,8 @@ fn status_of(outcome: &Result<(), FlowError>) -> RunStatus {
 pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     let (recipe, plan) = read_recipe(place)?;
     let questions = crate::questions::load(&recipe, place)?;
+    plan.screen.as_ref().map_or(Ok(()), |screen| screen::check_gold(screen, &questions.train))?;
+    plan.evaluate.as_ref().map_or(Ok(()), |evaluate| evaluate::check_gold(evaluate, &questions))?;
     print(&serde_json::to_string_pretty(&plan)?)?;
     grid(&plan, &questions);
     let lines = estimate::estimate(&plan, &questions);

@@ -119,8 +119,20 @@ fn screening_without_gold_answers_says_what_to_write() {
 fn scoring_without_gold_answers_is_refused_before_anything_is_paid() {
     let (before, after) = RECIPE.rsplit_once("columns = { question = \"q\", answer = \"a\" }").unwrap();
     let bench = bench(&format!("{before}columns = {{ question = \"q\" }}{after}"), TRAIN, TEST);
-    bench.run(&["run", "recipe.toml"]).complains(2, &["no gold answer", "rows/test/"]);
+    for arguments in [&["run", "recipe.toml"][..], &["run", "recipe.toml", "--dry-run"]] {
+        bench.run(arguments).complains(2, &["gold answer", "1 of 1 have none", "rows/test/", "columns.answer = \"…\""]);
+    }
     assert_eq!(bench.teacher.asked().len(), 0);
+}
+
+#[test]
+fn rows_are_graded_by_the_scorer_that_the_recipe_names() {
+    let columns = "columns = { question = \"q\", answer = \"a\" }";
+    let named = |scorer: &str| RECIPE.replace(columns, &format!("{columns}\nscorer = \"{scorer}\""));
+    let gold = |recipe: &str| bench(recipe, TRAIN, TEST).done(&["data", "recipe.toml", "--json"]).stdout;
+    assert!(gold(RECIPE).contains("\"scorer\":\"numeric\""));
+    assert!(gold(&named("exact")).contains("\"scorer\":\"exact\""));
+    refused(&bench(&named("yes-no"), TRAIN, TEST), 2, &["train.jsonl:1", "`42`", "yes, no, true or false"]);
 }
 
 #[test]

@@ -33,12 +33,32 @@ fn every_line_comes_back_with_its_figures() {
 fn a_line_that_is_none_is_named() {
     let bench = Bench::idle();
     for (line, words) in [("{\"predicted\": \"x\", \"golds\": []}", "predicted"), ("nonsense", "a line is {")] {
-        bench.workspace.write("p.jsonl", &format!("{{\"predicted\": [], \"golds\": []}}\n{line}\n"));
+        bench.workspace.write("p.jsonl", &format!("{{\"predicted\": [], \"golds\": [[\"x\"]]}}\n{line}\n"));
         let ended = bench.run(&["score", "--scorer", "drop", "--predictions", "p.jsonl"]);
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.stderr.contains("p.jsonl:2: ") && ended.stderr.contains(words), "{ended:?}");
     }
     bench.run(&["score", "--scorer", "drop", "--predictions", "q.jsonl"]).complains(2, &["--predictions", "q.jsonl"]);
+}
+
+/// DROP's official script has an answer to every question, and gives nothing where it is blank.
+#[test]
+fn a_line_without_gold_is_no_wrong_answer() {
+    let bench = Bench::idle();
+    bench.workspace.write("p.jsonl", r#"{"predicted": ["x"], "golds": []}"#);
+    for scorer in ["drop", "exact"] {
+        let ended = bench.run(&["score", "--scorer", scorer, "--predictions", "p.jsonl"]);
+        ended.complains(2, &["p.jsonl:1: `golds` is empty", "leave the line out"]);
+    }
+    let blank = scored(&bench, "drop", r#"{"predicted": ["x"], "golds": [[""]]}"#);
+    assert_eq!(blank[0]["em"], json!(0.0));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_line() {
+    let bench = Bench::idle();
+    let line = r#"{"predicted": ["x"], "golds": [["x"]]}"#;
+    assert_eq!(scored(&bench, "exact", &format!("\u{feff}{line}\n{line}")).len(), 2);
 }
 
 #[test]

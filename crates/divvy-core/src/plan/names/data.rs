@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     datasets::DatasetKind,
+    question::ScorerKind,
     recipe::{DataSet, RecipeError},
 };
 
@@ -61,6 +62,7 @@ impl Names<'_> {
         if set.style.is_some() && name != "synth" {
             return self.fail(&format!("{key}.style"), "this key is for `synth` alone");
         }
+        self.scorer(key, set)?;
         self.learning(key, set)?;
         match name {
             "traffic" if key == "data.test" => {
@@ -79,6 +81,23 @@ impl Names<'_> {
                 "`rows` needs to know its columns: columns = { question = \"…\", answer = \"…\" }",
             ),
             _ => Ok(()),
+        }
+    }
+
+    /// It becomes part of each question, and so of the plan's digest.
+    fn scorer(&self, key: &str, set: &DataSet) -> Result<(), RecipeError> {
+        let (key, name) = (format!("{key}.scorer"), set.dataset.as_str());
+        let tests = set.columns.as_ref().is_some_and(|columns| columns.tests.is_some());
+        match set.scorer {
+            None => Ok(()),
+            Some(_) if name != "rows" => {
+                self.fail(&key, format!("this key is for `rows` alone; `{name}` brings its own scorers along"))
+            }
+            Some(_) if tests => self.fail(&key, "`columns.tests` makes answers programs, which nothing else grades"),
+            Some(ScorerKind::Code) => {
+                self.fail(&key, "programs are graded by their tests: name them in `columns.tests`")
+            }
+            Some(_) => Ok(()),
         }
     }
 

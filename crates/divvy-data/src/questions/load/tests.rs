@@ -16,6 +16,7 @@ fn spec(dataset: &str, base: &Path, files: &[&str]) -> SourceSpec {
         base: base.to_owned(),
         lines: None,
         columns: None,
+        scorer: None,
         on_bad_row: OnBadRow::Stop,
         rows: None,
         seed: 1,

@@ -82,6 +82,7 @@ fn a_document_may_be_an_array_a_wrapper_or_rows_by_key() {
     let want = [(1, Ok(json!({"q": 1}))), (2, Ok(json!({"q": 2})))];
     check("a.json", br#"[{"q": 1}, {"q": 2}]"#, &want);
     check("a.json", br#"{"note": "x", "examples": [{"q": 1}, {"q": 2}]}"#, &want);
+    check("a.json", b"\xef\xbb\xbf[{\"q\": 1}, {\"q\": 2}]", &want);
     let keyed = rows("a.json", br#"{"p1": {"q": 1}, "p2": {"q": 2}}"#).unwrap();
     assert_eq!(keyed[1].key.as_deref(), Some("p2"));
     assert!(rows("a.json", b"[1, 2").unwrap_err().contains("line 1"));

@@ -59,6 +59,9 @@ fn there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
 pub(super) fn grade(wanted: Wanted, line: &str, out: &mut Vec<u8>) -> Result<Graded, String> {
     let row: Row = serde_json::from_str(line)
         .map_err(|error| format!("{error}; a line is {{\"predicted\": [texts], \"golds\": [[texts], …]}}"))?;
+    if row.golds.is_empty() {
+        return Err("`golds` is empty, and without gold nothing can be graded; leave the line out".to_owned());
+    }
     match wanted {
         Wanted::Figures(scorer) => {
             let figures = figures(scorer, &row);

@@ -58,6 +58,8 @@ fn grade(wanted: Wanted, path: &Path, piece: &Piece, out: &mut Vec<u8>) -> anyho
     let mut totals = Totals::default();
     for (number, line) in (piece.line..).zip(piece.text.split(|byte| *byte == b'\n')) {
         let wrong = |reason: String| Usage(format!("{}:{number}: {reason}", path.display()));
+        // Some editors begin a UTF-8 file with a byte order mark.
+        let line = if number == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         let line = str::from_utf8(line).map_err(|error| wrong(format!("{error}; write the file in UTF-8")))?;
         if !line.trim_end().is_empty() {
             totals.add(&line::grade(wanted, line, out).map_err(wrong)?);
