@@ -21,6 +21,15 @@ pub struct Sheet {
     pub calls: Vec<RowCall>,
 }
 
+impl Sheet {
+    /// No call behind the row came without its tokens; of another row they are not known, and no zero.
+    #[must_use]
+    pub fn is_counted(&self, row: &GradedRow) -> bool {
+        let mut calls = row.calls.iter().filter_map(|place| self.calls.get(*place));
+        calls.all(|call| call.tokens_in.is_some() && call.tokens_out.is_some())
+    }
+}
+
 /// What an arm is called in a sheet for its answer with this number, from 0: `cot/big`, then `cot/big (2)`.
 #[must_use]
 pub fn answer_name(arm: &str, repeat: u32) -> String {

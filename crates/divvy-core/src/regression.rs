@@ -1,15 +1,16 @@
 //! One run against another: arms of the same name on the questions that both were asked, paired. What is worse, what is
-//! better, and which rows flipped.
+//! better, what cannot be judged, and which questions flipped. Right and wrong are compared, partial credit is not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
 use crate::{
     digest::Digest,
-    graded::{Asked, Sheet},
+    graded::{Asked, Sheet, answer_of},
     records::Outcome,
-    stats::{Interval, holm, paired},
+    results::failed_too_often,
+    stats::{Interval, bootstrap, holm, paired},
 };
 
 /// Below this, a difference is shown.
@@ -18,6 +19,7 @@ const LEVEL: f64 = 0.05;
 /// What is compared of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunRows {
+    /// An arm that answers each question several times is one.
     pub arms: Vec<String>,
     questions: BTreeMap<String, QuestionRows>,
 }
@@ -26,26 +28,43 @@ pub struct RunRows {
 struct QuestionRows {
     /// Of premise, question and gold: an id says a place in a data set, not a text.
     content: Digest,
-    /// By arm; `None` where the arm has not answered yet.
-    rows: Vec<Option<RowState>>,
+    passage: Option<Digest>,
+    /// By arm.
+    answers: Vec<Answers>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct RowState {
-    correct: bool,
+/// Of one arm to one question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Answers {
+    /// None yet, one, or as many as it was repeated.
+    given: u64,
+    correct: u64,
     /// For reasons outside the models.
-    failed: bool,
+    failed: u64,
+}
+
+impl Answers {
+    fn share(self) -> f64 {
+        self.correct as f64 / self.given as f64
+    }
 }
 
 impl RunRows {
     pub fn add(&mut self, sheet: &Sheet) {
-        self.arms = sheet.arms.to_vec();
+        let names = || sheet.arms.iter().map(|name| answer_of(name).0);
+        self.arms = names().map(str::to_owned).collect();
+        self.arms.dedup();
+        let places: Vec<usize> = names().filter_map(|name| self.arm(name)).collect();
         for asked in &sheet.questions {
-            let mut rows = vec![None; sheet.arms.len()];
+            let mut answers = vec![Answers::default(); self.arms.len()];
             for row in &asked.rows {
-                rows[row.arm] = Some(RowState { correct: row.correct, failed: row.outcome == Outcome::Error });
+                let arm = &mut answers[places[row.arm]];
+                arm.given += 1;
+                arm.correct += u64::from(row.correct);
+                arm.failed += u64::from(row.outcome == Outcome::Error);
             }
-            self.questions.insert(asked.id.clone(), QuestionRows { content: content(asked), rows });
+            let passage = asked.premise.as_ref().map(|premise| Digest::of("passage/1", premise));
+            self.questions.insert(asked.id.clone(), QuestionRows { content: content(asked), passage, answers });
         }
     }
 
@@ -74,7 +93,7 @@ pub struct Regression {
     pub only_after: Vec<String>,
     /// Questions of one id whose text or gold is not the same: they are not compared.
     pub changed_questions: u64,
-    /// Rows that are right in one and not in the other, by arm, then question.
+    /// Questions that are right in one and not in the other, or more often, by arm, then question.
     pub flips: Vec<Flip>,
 }
 
@@ -83,21 +102,27 @@ pub struct ArmChange {
     pub arm: String,
     /// Questions that both runs answered under this arm, whatever came of it.
     pub n: u64,
+    /// Of several answers to a question, every answer.
+    pub answers_before: u64,
+    pub answers_after: u64,
     pub correct_before: u64,
     pub correct_after: u64,
-    /// Rows that ended in an error; they count as wrong.
+    /// Means over the questions.
+    pub accuracy_before: f64,
+    pub accuracy_after: f64,
+    /// Answers that ended in an error; they count as wrong.
     pub errors_before: u64,
     pub errors_after: u64,
-    /// Right before and wrong after, and the other way round.
+    /// Right before and wrong after, and the other way round; of several answers, less often right.
     pub lost: u64,
     pub gained: u64,
     /// accuracy after − accuracy before.
     pub difference: f64,
     /// 95 % interval of the paired difference.
     pub ci: Interval,
-    /// Exact McNemar, two-sided.
+    pub test: Test,
     pub p_value: f64,
-    /// Holm-adjusted over the arms.
+    /// Holm-adjusted over the arms that are judged; not a number for one that is not.
     pub p_holm: f64,
     pub change: Change,
 }
@@ -108,6 +133,18 @@ pub enum Change {
     Worse,
     Better,
     NotShown,
+    /// More than 1 % of its answers, before or after, failed for reasons outside the models.
+    Withheld,
+}
+
+/// Two-sided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Test {
+    /// Exact.
+    Mcnemar,
+    /// Paired, of whole passages where questions share them, and of whole questions where one has several answers.
+    Bootstrap,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -122,17 +159,23 @@ impl Regression {
     pub fn worse(&self) -> impl Iterator<Item = &ArmChange> {
         self.arms.iter().filter(|arm| arm.change == Change::Worse)
     }
+
+    /// Arms of both of which nothing can be said: too many errors, or no question in both.
+    pub fn unjudged(&self) -> impl Iterator<Item = &ArmChange> {
+        self.arms.iter().filter(|arm| arm.change == Change::Withheld || arm.n == 0)
+    }
 }
 
-/// Compares `after` with `before`.
+/// Compares `after` with `before`; what is drawn is drawn from the seed.
 #[must_use]
-pub fn compare(before: &RunRows, after: &RunRows) -> Regression {
+pub fn compare(before: &RunRows, after: &RunRows, seed: u64) -> Regression {
     let mut flips = Vec::new();
     let common = before.arms.iter().filter_map(|arm| Some((arm, before.arm(arm)?, after.arm(arm)?)));
     let mut arms: Vec<ArmChange> =
-        common.map(|(name, was, is)| change(name, &pairs(before, was, after, is), &mut flips)).collect();
-    let adjusted = holm::adjust(&arms.iter().map(|arm| arm.p_value).collect::<Vec<_>>());
-    for (arm, p_holm) in arms.iter_mut().zip(adjusted) {
+        common.map(|(name, was, is)| change(name, &pairs(before, was, after, is), seed, &mut flips)).collect();
+    let mut judged: Vec<&mut ArmChange> = arms.iter_mut().filter(|arm| arm.change != Change::Withheld).collect();
+    let adjusted = holm::adjust(&judged.iter().map(|arm| arm.p_value).collect::<Vec<_>>());
+    for (arm, p_holm) in judged.iter_mut().zip(adjusted) {
         arm.p_holm = p_holm;
         arm.change = match () {
             () if p_holm >= LEVEL => Change::NotShown,
@@ -151,115 +194,101 @@ pub fn compare(before: &RunRows, after: &RunRows) -> Regression {
     }
 }
 
-/// Question, before, after.
-type Pair<'a> = (&'a str, RowState, RowState);
+/// One question, before and after.
+struct Pair<'a> {
+    question: &'a str,
+    passage: Option<&'a Digest>,
+    was: Answers,
+    is: Answers,
+}
 
 fn pairs<'a>(before: &'a RunRows, was: usize, after: &'a RunRows, is: usize) -> Vec<Pair<'a>> {
     let pair = |(id, question): (&'a String, &'a QuestionRows)| {
         let other = after.questions.get(id).filter(|other| other.content == question.content)?;
-        Some((id.as_str(), question.rows[was]?, other.rows[is]?))
+        let (was, is) = (question.answers[was], other.answers[is]);
+        let both = was.given > 0 && is.given > 0;
+        both.then_some(Pair { question: id, passage: question.passage.as_ref(), was, is })
     };
     before.questions.iter().filter_map(pair).collect()
 }
 
-fn change(arm: &str, pairs: &[Pair<'_>], flips: &mut Vec<Flip>) -> ArmChange {
-    let right = |of: fn(&Pair<'_>) -> RowState| pairs.iter().map(|pair| of(pair).correct).collect::<Vec<bool>>();
-    let (was, is) = (right(|pair| pair.1), right(|pair| pair.2));
-    let paired = paired::compare(&is, &was);
-    let flipped = pairs.iter().filter(|(_, was, is)| was.correct != is.correct);
-    flips.extend(flipped.map(|(question, was, _)| Flip {
-        arm: arm.to_owned(),
-        question: (*question).to_owned(),
-        lost: was.correct,
-    }));
-    let count = |of: &dyn Fn(&Pair<'_>) -> bool| pairs.iter().filter(|pair| of(pair)).count() as u64;
+fn change(arm: &str, pairs: &[Pair<'_>], seed: u64, flips: &mut Vec<Flip>) -> ArmChange {
+    let flipped = pairs.iter().filter(|pair| pair.was.share() != pair.is.share());
+    let flipped: Vec<Flip> = flipped
+        .map(|pair| Flip {
+            arm: arm.to_owned(),
+            question: pair.question.to_owned(),
+            lost: pair.is.share() < pair.was.share(),
+        })
+        .collect();
+    let lost = flipped.iter().filter(|flip| flip.lost).count() as u64;
+    let gained = flipped.len() as u64 - lost;
+    flips.extend(flipped);
+    let sum = |of: &dyn Fn(&Pair<'_>) -> u64| pairs.iter().map(of).sum::<u64>();
+    let mean = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+    let (answers_before, answers_after) = (sum(&|pair| pair.was.given), sum(&|pair| pair.is.given));
+    let (errors_before, errors_after) = (sum(&|pair| pair.was.failed), sum(&|pair| pair.is.failed));
+    let failed = failed_too_often(errors_before, answers_before) || failed_too_often(errors_after, answers_after);
+    let Tested { test, difference, ci, p_value } = tested(pairs, seed);
     ArmChange {
         arm: arm.to_owned(),
-        n: paired.n,
-        correct_before: count(&|pair| pair.1.correct),
-        correct_after: count(&|pair| pair.2.correct),
-        errors_before: count(&|pair| pair.1.failed),
-        errors_after: count(&|pair| pair.2.failed),
-        lost: paired.only_b,
-        gained: paired.only_a,
-        difference: paired.difference,
-        ci: paired.ci,
-        p_value: paired.p_value,
-        p_holm: paired.p_value,
-        change: Change::NotShown,
+        n: pairs.len() as u64,
+        answers_before,
+        answers_after,
+        correct_before: sum(&|pair| pair.was.correct),
+        correct_after: sum(&|pair| pair.is.correct),
+        accuracy_before: mean(|pair| pair.was.share()),
+        accuracy_after: mean(|pair| pair.is.share()),
+        errors_before,
+        errors_after,
+        lost,
+        gained,
+        difference,
+        ci,
+        test,
+        p_value,
+        p_holm: f64::NAN,
+        change: if failed { Change::Withheld } else { Change::NotShown },
     }
+}
+
+struct Tested {
+    test: Test,
+    difference: f64,
+    ci: Interval,
+    p_value: f64,
+}
+
+fn tested(pairs: &[Pair<'_>], seed: u64) -> Tested {
+    let (passages, count) = passages(pairs);
+    let shared = count < pairs.len();
+    if shared || pairs.iter().any(|pair| pair.was.given > 1 || pair.is.given > 1) {
+        let shares = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).collect::<Vec<f64>>();
+        let (was, is) = (shares(|pair| pair.was.share()), shares(|pair| pair.is.share()));
+        let resamples = bootstrap::resamples_for(count);
+        let drawn = bootstrap::paired_clusters(&is, &was, shared.then_some(&passages[..]), resamples, seed);
+        let bootstrap::Difference { difference, ci, p_value } = drawn.expect("a bootstrap of some questions");
+        return Tested { test: Test::Bootstrap, difference, ci, p_value };
+    }
+    let right = |of: fn(&Pair<'_>) -> Answers| pairs.iter().map(|pair| of(pair).correct > 0).collect::<Vec<bool>>();
+    let paired = paired::compare(&right(|pair| pair.is), &right(|pair| pair.was));
+    Tested { test: Test::Mcnemar, difference: paired.difference, ci: paired.ci, p_value: paired.p_value }
+}
+
+/// A number for the passage of each question, and how many there are; a question without one is alone.
+fn passages(pairs: &[Pair<'_>]) -> (Vec<usize>, usize) {
+    let (mut numbers, mut count) = (HashMap::new(), 0);
+    let mut next = || {
+        count += 1;
+        count - 1
+    };
+    let each = pairs.iter().map(|pair| match pair.passage {
+        Some(passage) => *numbers.entry(passage).or_insert_with(&mut next),
+        None => next(),
+    });
+    let each = each.collect();
+    (each, count)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{graded::GradedRow, question::ScorerKind};
-
-    fn run(arms: &[&str], right: impl Fn(usize, usize) -> Option<bool>, text: impl Fn(usize) -> String) -> RunRows {
-        let row = |arm: usize, correct: bool| GradedRow {
-            correct,
-            score: f64::from(u8::from(correct)),
-            outcome: Outcome::Answered,
-            ..GradedRow::failed(arm)
-        };
-        let asked = |question: usize| Asked {
-            id: format!("q/test/{question}"),
-            premise: None,
-            question: text(question),
-            gold: Vec::new(),
-            steps: None,
-            dataset: "q".to_owned(),
-            scorer: ScorerKind::Exact,
-            rows: (0..arms.len()).filter_map(|arm| Some(row(arm, right(question, arm)?))).collect(),
-        };
-        let arms = arms.iter().map(|arm| (*arm).to_owned()).collect::<Vec<_>>();
-        let mut rows = RunRows::default();
-        rows.add(&Sheet { arms: arms.into(), questions: (0..40).map(asked).collect(), calls: Vec::new() });
-        rows
-    }
-
-    fn same(question: usize) -> String {
-        format!("question {question}")
-    }
-
-    #[test]
-    fn an_arm_that_lost_is_worse_and_its_rows_are_named() {
-        let before = run(&["cot", "direct", "old"], |question, _| Some(question.is_multiple_of(2)), same);
-        // `cot` loses ten, `direct` swaps one for one.
-        let right = |question: usize, arm: usize| {
-            Some(if arm == 1 {
-                question.is_multiple_of(2) && question >= 20
-            } else {
-                (question.is_multiple_of(2)) != (question < 2)
-            })
-        };
-        let after = run(&["direct", "cot", "new"], right, same);
-        let found = compare(&before, &after);
-        let [cot, direct] = &found.arms[..] else { panic!("{found:?}") };
-        assert_eq!((cot.n, cot.lost, cot.gained, cot.change), (40, 10, 0, Change::Worse));
-        assert!((cot.difference + 0.25).abs() < 1e-12 && (cot.p_holm - 2.0 * cot.p_value).abs() < 1e-12, "{cot:?}");
-        assert_eq!((direct.lost, direct.gained, direct.change), (1, 1, Change::NotShown));
-        assert_eq!(
-            (found.only_before.as_slice(), found.only_after.as_slice()),
-            (&["old".to_owned()][..], &["new".to_owned()][..])
-        );
-        assert_eq!((found.flips.len(), found.worse().count()), (12, 1));
-        assert_eq!(found.flips[0], Flip { arm: "cot".into(), question: "q/test/0".into(), lost: true });
-        let back = compare(&after, &before);
-        assert_eq!(back.arms.iter().find(|arm| arm.arm == "cot").map(|arm| arm.change), Some(Change::Better));
-    }
-
-    #[test]
-    fn only_questions_that_both_were_asked_are_compared() {
-        let before = run(&["cot"], |_, _| Some(true), same);
-        let after = run(
-            &["cot"],
-            |question, _| (question != 3).then_some(false),
-            |question| {
-                if question < 10 { "another text".to_owned() } else { same(question) }
-            },
-        );
-        let found = compare(&before, &after);
-        assert_eq!((found.changed_questions, found.arms[0].n), (10, 30));
-    }
-}
+mod tests;

@@ -87,7 +87,7 @@ pub async fn read_with<T: Send + 'static>(
 async fn count(context: &Context, heading: Heading, records: Records) -> Result<Results, FlowError> {
     let training = stages::training(context).await?;
     let scored = scored::read(context, (heading.terms, &heading.prices), &training, records).await?;
-    Ok(Results {
+    let mut results = Results {
         name: context.plan.name.clone(),
         plan: context.digest.hex().to_owned(),
         split: context.plan.evaluate.as_ref().map(|plan| plan.split).unwrap_or_default(),
@@ -107,7 +107,32 @@ async fn count(context: &Context, heading: Heading, records: Records) -> Result<
         screening: stages::screening(context).await?,
         training,
         stages: stages::stages(context).await?,
-    })
+    };
+    forget_uncounted(&mut results);
+    Ok(results)
+}
+
+/// A total of tokens to which some call did not add its own is unknown, also over all data sets and of each seed.
+fn forget_uncounted(results: &mut Results) {
+    let of = |costs: Option<&Costs>| -> HashSet<String> {
+        let arms = costs.iter().flat_map(|costs| &costs.arms).filter(|cost| cost.unknown_usage > 0);
+        arms.map(|cost| cost.arm.clone()).collect()
+    };
+    let mut anywhere = of(results.costs.as_ref());
+    for set in &mut results.by_dataset {
+        let here = of(set.costs.as_ref());
+        forget(&here, &mut set.arms, &mut set.seeds);
+        anywhere.extend(here);
+    }
+    forget(&anywhere, &mut results.arms, &mut results.seeds);
+}
+
+fn forget(unknown: &HashSet<String>, arms: &mut [ArmResult], seeds: &mut [ArmResult]) {
+    for arm in arms.iter_mut().filter(|arm| unknown.contains(&arm.arm)) {
+        arm.forget_tokens();
+        let of = arm.pool.as_ref().map_or(&[][..], |pool| &pool.of);
+        seeds.iter_mut().filter(|seed| of.contains(&seed.arm)).for_each(ArmResult::forget_tokens);
+    }
 }
 
 /// The one figure, wherever it is shown.

@@ -1,6 +1,6 @@
 //! Two runs side by side: how each arm changed, and which rows flipped.
 
-use divvy_core::regression::{ArmChange, Change, Regression};
+use divvy_core::regression::{ArmChange, Change, Regression, Test};
 use serde_json::{Value, json};
 
 use crate::{
@@ -44,12 +44,14 @@ fn headline(regression: &Regression) -> String {
     if regression.arms.iter().all(|arm| arm.n == 0) {
         return "Nothing could be compared.".to_owned();
     }
-    match (names(Change::Worse), names(Change::Better)) {
-        (worse, better) if worse.is_empty() && better.is_empty() => "No arm is shown to have changed.".to_owned(),
-        (worse, better) if better.is_empty() => format!("Worse: {worse}."),
-        (worse, better) if worse.is_empty() => format!("Better: {better}."),
-        (worse, better) => format!("Worse: {worse}. Better: {better}."),
-    }
+    let told = [
+        ("Worse", names(Change::Worse)),
+        ("Better", names(Change::Better)),
+        ("Not judged, as more than 1 % of the answers failed for reasons outside the models", names(Change::Withheld)),
+    ];
+    let told = told.into_iter().filter(|(_, arms)| !arms.is_empty());
+    let told: Vec<String> = told.map(|(what, arms)| format!("{what}: {arms}.")).collect();
+    if told.is_empty() { "No arm is shown to have changed.".to_owned() } else { told.join(" ") }
 }
 
 fn arms(regression: &Regression) -> Table {
@@ -76,7 +78,6 @@ fn arms(regression: &Regression) -> Table {
 }
 
 fn row(arm: &ArmChange) -> Vec<Cell> {
-    let share = |correct| number::ratio(correct, arm.n).unwrap_or(f64::NAN);
     let some = |value: f64| if arm.n == 0 { f64::NAN } else { value };
     let counted = |value: u64| Cell::number(number::count(value), value as f64);
     let percent = |share: f64| Cell::number(number::percent(share), share);
@@ -84,14 +85,15 @@ fn row(arm: &ArmChange) -> Vec<Cell> {
         Change::Worse => "worse",
         Change::Better => "better",
         Change::NotShown => "not shown",
+        Change::Withheld => "not judged",
     };
     let interval = if arm.n == 0 { number::DASH.to_owned() } else { number::points_interval(arm.ci) };
     vec![
         Cell::text(arm.arm.clone()),
         Cell::text(word),
         counted(arm.n),
-        percent(share(arm.correct_before)),
-        percent(share(arm.correct_after)),
+        percent(some(arm.accuracy_before)),
+        percent(some(arm.accuracy_after)),
         Cell::number(number::points(some(arm.difference)), arm.difference),
         Cell::number(interval, arm.ci.0),
         counted(arm.lost),
@@ -127,12 +129,25 @@ fn flips(regression: &Regression) -> String {
     format!("## Rows that flipped\n\n{}{more}\n", table::markdown(&table))
 }
 
+fn tests(regression: &Regression) -> &'static str {
+    let bootstrap = |arm: &ArmChange| arm.test == Test::Bootstrap;
+    let judged = || regression.arms.iter().filter(|arm| arm.n > 0);
+    match (judged().any(bootstrap), judged().all(bootstrap)) {
+        (false, _) => "Exact McNemar test",
+        (true, true) => "Paired bootstrap of whole questions, and of whole passages where questions share them",
+        (true, false) => {
+            "Exact McNemar test, or where questions share passages or have several answers a paired bootstrap of whole passages \
+             or questions"
+        }
+    }
+}
+
 fn notes(regression: &Regression) -> String {
-    let mut notes = vec![
-        "n is every question that both runs answered under the arm; an error counts as wrong. Exact McNemar test, \
-         Holm-adjusted over the arms; “worse” and “better” mean Holm p < 0.05."
-            .to_owned(),
-    ];
+    let mut notes = vec![format!(
+        "n is every question that both runs answered under the arm; an error counts as wrong, and of several answers to a question \
+         the mean counts. {}, Holm-adjusted over the arms that are judged; “worse” and “better” mean Holm p < 0.05.",
+        tests(regression)
+    )];
     if regression.changed_questions > 0 {
         notes.push(format!(
             "{} questions have the same id and another text or gold answer; they are not compared.",
@@ -157,14 +172,19 @@ mod tests {
         let arm = ArmChange {
             arm: "cot/big".to_owned(),
             n: 200,
+            answers_before: 200,
+            answers_after: 200,
             correct_before: 100,
             correct_after: 80,
+            accuracy_before: 0.5,
+            accuracy_after: 0.4,
             errors_before: 0,
             errors_after: 2,
             lost: 30,
             gained: 10,
             difference: -0.1,
             ci: (-0.16, -0.04),
+            test: Test::Mcnemar,
             p_value: 0.002,
             p_holm: 0.004,
             change,
@@ -201,6 +221,18 @@ mod tests {
         let mut none = regression(Change::NotShown);
         none.arms[0].n = 0;
         assert!(compare_markdown("a", "b", &none).starts_with("# Nothing could be compared."));
+    }
+
+    #[test]
+    fn an_outage_is_said_to_be_one() {
+        let mut down = regression(Change::Withheld);
+        (down.arms[0].p_holm, down.arms[0].test) = (f64::NAN, Test::Bootstrap);
+        let text = compare_markdown("a", "b", &down);
+        assert!(text.starts_with("# Not judged, as more than 1 % of the answers failed"), "{text}");
+        assert!(text.contains("| not judged |") && text.contains("Paired bootstrap of whole questions"), "{text}");
+        let value = compare_json("a", "b", &down);
+        assert!(value["arms"][0]["p_holm"].is_null() && value["arms"][0]["change"] == "withheld", "{value}");
+        assert_eq!(value["regression"], json!(false));
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn calls(results: &Results) -> Option<Table> {
             named(results, &arm.arm),
             counted(arm.n),
             averaged(arm.calls, arm.n),
-            averaged(arm.tokens.cached, arm.n),
+            if arm.unknown_usage > 0 { Cell::text(DASH) } else { averaged(arm.tokens.cached, arm.n) },
             counted(arm.failed_tries),
             counted(arm.failed_tokens.input + arm.failed_tokens.output),
             waited(arm.latency.map(|latency| latency.p50_ms)),
@@ -203,6 +203,14 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
             recorded.join(", ")
         ));
     }
+    let unknown: Vec<String> = arms.iter().filter(|arm| arm.unknown_usage > 0).map(|arm| unknown_usage(arm)).collect();
+    if !unknown.is_empty() {
+        notes.push(format!(
+            "Tokens are not known where an endpoint says nothing of usage, and such an arm has no place among those drawn by \
+             tokens. Calls without: {}.",
+            unknown.join(", ")
+        ));
+    }
     let uncounted: u64 = arms.iter().map(|arm| arm.uncounted_tries).sum();
     if uncounted > 0 {
         notes.push(format!(
@@ -218,6 +226,11 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         );
     }
     notes
+}
+
+/// `cot/big 12 of 300`
+fn unknown_usage(arm: &ArmCost) -> String {
+    format!("{} {} of {}", arm.arm, count(arm.unknown_usage), count(arm.calls))
 }
 
 fn terms(costs: &Costs, arms: &[&ArmCost]) -> Option<String> {

@@ -10,6 +10,8 @@ use divvy_core::{
 };
 use serde_json::{Value, json};
 
+use crate::verdict::failed_too_often;
+
 /// What our scorer is called there.
 const SCORER: &str = "divvy";
 
@@ -44,7 +46,7 @@ fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow, epoch: u32) -> Value {
         "input": input,
         "target": asked.gold,
         "messages": calls.iter().flat_map(|call| messages(call)).collect::<Vec<_>>(),
-        "output": output(model, row, calls.last()),
+        "output": output(model, row, calls.last(), sheet.is_counted(row)),
         "scores": {SCORER: {
             "value": if row.correct { "C" } else { "I" },
             "answer": row.answer,
@@ -75,7 +77,7 @@ fn messages(call: &RowCall) -> Vec<Value> {
     asked.iter().map(message).chain([reply]).collect()
 }
 
-fn output(model: &str, row: &GradedRow, last: Option<&&RowCall>) -> Value {
+fn output(model: &str, row: &GradedRow, last: Option<&&RowCall>, is_counted: bool) -> Value {
     let stop = match last.map(|call| &call.finish) {
         Some(Finish::Length) => "max_tokens",
         Some(Finish::Other(reason)) if reason == "content_filter" => "content_filter",
@@ -88,7 +90,7 @@ fn output(model: &str, row: &GradedRow, last: Option<&&RowCall>) -> Value {
             "message": {"role": "assistant", "content": row.reply, "model": model, "source": "generate"},
             "stop_reason": stop,
         }],
-        "usage": usage(row.tokens_in, row.tokens_out, row.tokens_cached),
+        "usage": is_counted.then(|| usage(row.tokens_in, row.tokens_out, row.tokens_cached)),
     })
 }
 
@@ -99,15 +101,18 @@ fn usage(tokens_in: u64, tokens_out: u64, cached: u64) -> Value {
     })
 }
 
+/// By model; nothing of one of which some call came without its tokens.
 fn usages(calls: &[&RowCall]) -> Value {
-    let mut sums: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
+    let mut sums: BTreeMap<&str, Option<(u64, u64, u64)>> = BTreeMap::new();
     for call in calls {
-        let sum = sums.entry(&call.model).or_default();
-        sum.0 += call.tokens_in.unwrap_or(0);
-        sum.1 += call.tokens_out.unwrap_or(0);
-        sum.2 += call.tokens_cached.unwrap_or(0);
+        let sum = sums.entry(&call.model).or_insert(Some((0, 0, 0)));
+        let counted = sum.zip(call.tokens_in.zip(call.tokens_out));
+        *sum = counted.map(|((tokens_in, tokens_out, cached), (more_in, more_out))| {
+            (tokens_in + more_in, tokens_out + more_out, cached + call.tokens_cached.unwrap_or(0))
+        });
     }
-    sums.into_iter()
+    let known = sums.into_iter().filter_map(|(model, sum)| Some((model, sum?)));
+    known
         .map(|(model, (tokens_in, tokens_out, cached))| (model.to_owned(), usage(tokens_in, tokens_out, cached)))
         .collect::<serde_json::Map<_, _>>()
         .into()
@@ -118,7 +123,7 @@ fn usages(calls: &[&RowCall]) -> Value {
 pub fn inspect_head(results: &Results, arm: &ArmResult) -> String {
     let head = json!({
         "version": 2,
-        "status": "success",
+        "status": if failed_too_often(arm) { "error" } else { "success" },
         "eval": spec(results, arm),
         "plan": {"name": arm.strategy, "steps": [], "config": {}},
         "results": {
@@ -133,12 +138,20 @@ pub fn inspect_head(results: &Results, arm: &ArmResult) -> String {
         },
         "stats": {
             "started_at": results.created, "completed_at": results.created,
-            "model_usage": {arm.solver.as_str(): usage(arm.tokens_in, arm.tokens_out, 0)},
+            "model_usage": model_usage(arm),
         },
     });
     let text = head.to_string();
     let open = text.strip_suffix('}').expect("an object ends in a brace");
     format!("{open},\"samples\":[\n")
+}
+
+/// Nothing where the tokens are not known: Inspect has no word for that.
+fn model_usage(arm: &ArmResult) -> Value {
+    match (arm.tokens_in, arm.tokens_out) {
+        (Some(tokens_in), Some(tokens_out)) => json!({arm.solver.as_str(): usage(tokens_in, tokens_out, 0)}),
+        _ => json!({}),
+    }
 }
 
 /// What ends a log.
@@ -172,7 +185,7 @@ fn spec(results: &Results, arm: &ArmResult) -> Value {
         "solver": arm.arm,
         "model": arm.solver,
         "dataset": {"name": datasets.join(", "), "samples": arm.questions(), "shuffled": false},
-        "config": {"epochs": 1},
+        "config": {"epochs": arm.each},
         "packages": {"divvy": results.divvy_version},
         "metadata": {"arm": arm.arm, "plan": results.plan, "decomposer": arm.decomposer},
         "scorers": [{"name": SCORER}],
@@ -183,6 +196,34 @@ fn spec(results: &Results, arm: &ArmResult) -> Value {
 mod tests {
     use super::*;
     use crate::testing::{COT, results, sheet};
+
+    #[test]
+    fn a_head_says_how_often_it_was_asked_whether_it_failed_and_what_it_took() {
+        let mut results = results();
+        let head = |arm: &ArmResult, results: &Results| -> Value {
+            serde_json::from_str(&format!("{}{INSPECT_END}", inspect_head(results, arm))).unwrap()
+        };
+        let arm = &mut results.arms[1];
+        (arm.n, arm.each, arm.errors) = (900, 3, 9);
+        let log = head(&results.arms[1], &results);
+        assert_eq!((&log["eval"]["config"]["epochs"], &log["eval"]["dataset"]["samples"]), (&json!(3), &json!(300)));
+        assert_eq!(log["status"], "success", "1 % is tolerated");
+        assert_eq!(log["stats"]["model_usage"]["big"]["input_tokens"], 90_000);
+        results.arms[1].errors = 10;
+        results.arms[1].forget_tokens();
+        let log = head(&results.arms[1], &results);
+        assert_eq!((&log["status"], &log["stats"]["model_usage"]), (&json!("error"), &json!({})));
+    }
+
+    #[test]
+    fn tokens_that_nobody_counted_are_not_said_to_be_none() {
+        let mut sheet = sheet();
+        sheet.calls[0].tokens_in = None;
+        let (_, text) = &inspect_samples(&sheet)[0];
+        let list: Value = serde_json::from_str(&format!("[{text}]")).unwrap();
+        assert!(list[0]["output"]["usage"].is_null(), "{list}");
+        assert_eq!(list[0]["model_usage"], json!({}));
+    }
 
     #[test]
     fn head_and_samples_make_a_log() {

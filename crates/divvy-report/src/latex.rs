@@ -49,11 +49,15 @@ fn row(arm: &ArmResult, money: bool) -> String {
         "{} & {} & {accuracy} & {} & {}{cost}",
         escape(&arm.arm),
         answers(arm).text.replace('×', r"$\times$"),
-        number::mean(arm.tokens_in, arm.n),
-        number::mean(arm.tokens_out, arm.n),
+        tokens(arm.tokens_in, arm.n),
+        tokens(arm.tokens_out, arm.n),
     );
     // What stands for "none" and "to" in our figures.
     format!("    {} \\\\\n", line.replace('–', "--").replace('−', "$-$"))
+}
+
+fn tokens(total: Option<u64>, n: u64) -> String {
+    total.map_or_else(|| number::DASH.to_owned(), |total| number::mean(total, n))
 }
 
 /// Text that TeX takes as text. What its fonts may lack becomes `?`.

@@ -41,6 +41,9 @@ pub fn markdown(results: &Results) -> String {
 fn push_sets(text: &mut String, results: &Results, overview: &Table) {
     for (set, verdict) in sets::verdicts(results) {
         text.push_str(&format!("- {}: **{}**\n", clean(set), clean(&verdict.headline)));
+        for (label, line) in &verdict.brief {
+            text.push_str(&format!("  - {label}: {}\n", clean(line)));
+        }
     }
     text.push('\n');
     push_table(text, overview, "##", "No arm was evaluated.");
@@ -142,29 +145,50 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     notes
 }
 
-/// Passages, where questions share them.
-fn passages(results: &Results) -> Option<u64> {
-    results.arms.iter().find_map(|arm| arm.passages)
+/// Data sets whose questions share passages, with how many there are, and those whose questions stand alone. An arm over all data
+/// sets does not say: figures and tests are those of each.
+fn by_sharing(results: &Results) -> (Vec<(String, u64)>, Vec<String>) {
+    let (mut sharing, mut alone) = (Vec::new(), Vec::new());
+    for (set, one) in results.by_data_set() {
+        match one.arms.iter().find_map(|arm| arm.passages) {
+            Some(passages) => sharing.push((set.to_owned(), passages)),
+            None => alone.push(set.to_owned()),
+        }
+    }
+    (sharing, alone)
 }
 
-fn test(results: &Results) -> &'static str {
-    match (passages(results), results.arms.iter().any(|arm| arm.each > 1)) {
-        (Some(_), _) => "paired cluster bootstrap",
-        (None, true) => "exact McNemar test, or where questions have several answers a paired bootstrap",
-        (None, false) => "exact McNemar test",
+fn test(results: &Results) -> String {
+    let single = match results.arms.iter().any(|arm| arm.each > 1) {
+        true => "exact McNemar test, or where questions have several answers a paired bootstrap",
+        false => "exact McNemar test",
+    };
+    match by_sharing(results) {
+        (sharing, _) if sharing.is_empty() => single.to_owned(),
+        (_, alone) if alone.is_empty() => "paired cluster bootstrap".to_owned(),
+        (_, alone) => {
+            format!("paired cluster bootstrap where questions share passages, and for {} {single}", alone.join(", "))
+        }
     }
 }
 
 fn intervals(results: &Results) -> String {
-    match passages(results) {
-        Some(passages) => format!(
-            "Questions share {} passages and are not independent: intervals and tests draw whole passages (95 % \
-             percentile bootstrap, seeded by the run).",
-            count(passages)
-        ),
-        None => "The interval of an accuracy is the 95 % Wilson interval; that of partial credit is a 95 % percentile \
-                 bootstrap, seeded by the run."
-            .to_owned(),
+    const ALONE: &str = "the interval of an accuracy is the 95 % Wilson interval; that of partial credit is a 95 % percentile \
+                         bootstrap, seeded by the run.";
+    let (sharing, alone) = by_sharing(results);
+    let named = |(set, passages): &(String, u64)| match results.by_dataset.is_empty() {
+        true => format!("{} passages", count(*passages)),
+        false => format!("{} passages of {set}", count(*passages)),
+    };
+    let drawn = format!(
+        "Questions share {} and are not independent: intervals and tests draw whole passages (95 % percentile bootstrap, \
+         seeded by the run).",
+        sharing.iter().map(named).collect::<Vec<_>>().join(", ")
+    );
+    match (sharing.is_empty(), alone.is_empty()) {
+        (true, _) => ALONE.replacen("the", "The", 1),
+        (false, true) => drawn,
+        (false, false) => format!("{drawn} For {} {ALONE}", alone.join(", ")),
     }
 }
 

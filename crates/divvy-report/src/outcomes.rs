@@ -43,12 +43,14 @@ pub fn outcomes_head() -> String {
 #[must_use]
 pub fn outcomes_rows(sheet: &Sheet) -> String {
     let rows = sheet.questions.iter().flat_map(|asked| asked.rows.iter().map(move |row| (asked, row)));
-    rows.map(|(asked, row)| line(&values(&sheet.arms[row.arm], asked, row))).collect()
+    rows.map(|(asked, row)| line(&values(sheet, asked, row))).collect()
 }
 
-fn values(column: &str, asked: &Asked, row: &GradedRow) -> [Value; COLUMNS.len()] {
-    let (arm, repeat) = answer_of(column);
+fn values(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> [Value; COLUMNS.len()] {
+    let (arm, repeat) = answer_of(&sheet.arms[row.arm]);
     let decomposing = row.decomposing;
+    let is_counted = sheet.is_counted(row);
+    let tokens = |tokens: u64| json!(is_counted.then_some(tokens));
     [
         json!(&Digest::of_bytes(asked.id.as_bytes()).hex()[..DIGITS]),
         json!(asked.dataset),
@@ -61,12 +63,12 @@ fn values(column: &str, asked: &Asked, row: &GradedRow) -> [Value; COLUMNS.len()
         json!(row.reason),
         json!(asked.steps),
         json!(row.decomposed),
-        json!(decomposing.input),
-        json!(decomposing.cached),
-        json!(decomposing.output),
-        json!(row.tokens_in - decomposing.input),
-        json!(row.tokens_cached - decomposing.cached),
-        json!(row.tokens_out - decomposing.output),
+        tokens(decomposing.input),
+        tokens(decomposing.cached),
+        tokens(decomposing.output),
+        tokens(row.tokens_in - decomposing.input),
+        tokens(row.tokens_cached - decomposing.cached),
+        tokens(row.tokens_out - decomposing.output),
     ]
 }
 
@@ -93,6 +95,11 @@ mod tests {
             let published: Vec<&str> = rows.split([',', '\n']).collect();
             assert!(texts.filter(|text| !text.is_empty()).all(|text| !published.contains(&text.as_str())), "{rows}");
         }
+        sheet.calls[0].tokens_in = None;
+        assert!(
+            outcomes_rows(&sheet)
+                .starts_with("f06308506d0eefd1,synth,cot/big,1,numeric,true,1.0,answered,,2,,,,,,,\r\n")
+        );
         assert_eq!(outcomes_head().split(',').count(), rows.lines().next().map_or(0, |line| line.split(',').count()));
     }
 }

@@ -125,13 +125,14 @@ pub(crate) fn counted(value: u64) -> Cell {
     Cell::number(number::count(value), value as f64)
 }
 
-fn averaged(total: u64, n: u64) -> Cell {
-    Cell::number(number::mean(total, n), number::ratio(total, n).unwrap_or(f64::NAN))
+fn averaged(total: Option<u64>, n: u64) -> Cell {
+    let cell = |total| Cell::number(number::mean(total, n), number::ratio(total, n).unwrap_or(f64::NAN));
+    total.map_or(Cell::text(DASH), cell)
 }
 
 /// A single-stage arm has no decomposition stage: a dash, not a zero.
-fn staged(arm: &ArmResult, total: u64) -> Cell {
-    if arm.decomposer.is_none() && total == 0 { Cell::text(DASH) } else { averaged(total, arm.n) }
+fn staged(arm: &ArmResult, total: Option<u64>) -> Cell {
+    if arm.decomposer.is_none() && total == Some(0) { Cell::text(DASH) } else { averaged(total, arm.n) }
 }
 
 pub(crate) fn comparisons(results: &Results) -> Table {

@@ -96,7 +96,7 @@ pub(crate) enum Command {
     },
     /// Print the results of a recipe, finished or not, or write them in other forms; compare two runs
     #[command(
-        after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --html report.html\n  divvy report --run 3 --format csv > rows.csv\n  divvy report my-task.toml --format html,parquet,latex,inspect --out report/\n  divvy report --compare 3 5 --fail-on-regression\n\nWith --compare the exit status is 0 where nothing is shown to be worse, and with --fail-on-regression\n1 where an arm is: docs/reports.md."
+        after_help = "Examples:\n  divvy report recipes/quickstart.toml\n  divvy report recipes/quickstart.toml --html report.html\n  divvy report --run 3 --format csv > rows.csv\n  divvy report my-task.toml --format html,parquet,latex,inspect --out report/\n  divvy report --compare 3 5 --fail-on-regression\n\nWith --compare the exit status is 0 where nothing is shown to be worse, and with --fail-on-regression\n1 where an arm is and 4 where one cannot be judged: docs/reports.md."
     )]
     Report {
         #[command(flatten)]

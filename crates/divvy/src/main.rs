@@ -49,12 +49,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// 1 failed, 2 bad usage or recipe, 3 stopped at a budget, 130 interrupted.
+/// 1 failed, 2 bad usage or recipe, 3 stopped at a budget, 4 two runs that cannot be judged, 130 interrupted.
 fn exit_code(error: &anyhow::Error) -> u8 {
     let flow = error.downcast_ref::<FlowError>().map(FlowError::exit_code);
     let recipe = error.is::<divvy_core::recipe::RecipeError>().then_some(2);
     let usage = error.is::<output::Usage>().then_some(2);
+    let unjudged = error.is::<output::Unjudged>().then_some(4);
     let data =
         error.downcast_ref::<DataError>().map(|error| if matches!(error, DataError::Fetch { .. }) { 1 } else { 2 });
-    flow.or(recipe).or(usage).or(data).unwrap_or(1)
+    flow.or(recipe).or(usage).or(unjudged).or(data).unwrap_or(1)
 }

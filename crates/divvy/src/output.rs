@@ -14,6 +14,18 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// Two runs of which it cannot be said whether one is worse; exit code 4.
+#[derive(Debug)]
+pub(crate) struct Unjudged(pub(crate) String);
+
+impl std::fmt::Display for Unjudged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unjudged {}
+
 /// Data, to stdout.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();

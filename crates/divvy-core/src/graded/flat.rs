@@ -52,6 +52,8 @@ fn line(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> Vec<Value> {
     let calls = || row.calls.iter().filter_map(|place| sheet.calls.get(*place));
     let latency: i64 = calls().map(|call| call.latency_ms).sum();
     let keys: Vec<&str> = calls().map(|call| call.key.as_str()).collect();
+    let is_counted = sheet.is_counted(row);
+    let tokens = |tokens: u64| json!(is_counted.then_some(tokens));
     vec![
         json!(asked.id),
         json!(sheet.arms.get(row.arm)),
@@ -62,9 +64,9 @@ fn line(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> Vec<Value> {
         json!(row.answer),
         list(&asked.gold),
         json!(asked.steps),
-        json!(row.tokens_in),
-        json!(row.tokens_cached),
-        json!(row.tokens_out),
+        tokens(row.tokens_in),
+        tokens(row.tokens_cached),
+        tokens(row.tokens_out),
         json!(row.cost_nanos),
         json!((!keys.is_empty()).then_some(latency)),
         list(&keys),
@@ -120,7 +122,8 @@ mod tests {
             scorer: ScorerKind::Numeric,
             rows: vec![row],
         };
-        let sheet = Sheet { arms: ["a".to_owned(), "b".to_owned()].into(), questions: vec![asked], calls: vec![call] };
+        let mut sheet =
+            Sheet { arms: ["a".to_owned(), "b".to_owned()].into(), questions: vec![asked], calls: vec![call] };
         let lines = cells(&sheet);
         assert_eq!((lines.len(), lines[0].len()), (1, COLUMNS.len()));
         let at = |name: &str| &lines[0][COLUMNS.iter().position(|column| column.0 == name).unwrap()];
@@ -129,5 +132,11 @@ mod tests {
             (at("gold"), at("cost_nanos"), at("sub_answers")),
             (&json!(r#"["7","seven"]"#), &Value::Null, &Value::Null)
         );
+        assert_eq!((at("tokens_in"), at("tokens_out")), (&json!(3), &json!(4)));
+        sheet.calls[0].tokens_out = None;
+        let line = &cells(&sheet)[0];
+        for (name, value) in COLUMNS.iter().zip(line).filter(|((name, _), _)| name.starts_with("tokens_")) {
+            assert!(value.is_null(), "nobody counted {name:?}");
+        }
     }
 }

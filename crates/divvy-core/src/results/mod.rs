@@ -124,13 +124,13 @@ pub struct ArmResult {
     pub refused: u64,
     /// Failed for infrastructure reasons, or not asked yet.
     pub errors: u64,
-    /// Totals over the n questions.
-    pub tokens_in: u64,
-    pub tokens_out: u64,
-    pub decompose_tokens_in: u64,
-    pub decompose_tokens_out: u64,
-    pub solve_tokens_in: u64,
-    pub solve_tokens_out: u64,
+    /// Totals over the n questions; `None` where some call came without its tokens, so that the total is unknown.
+    pub tokens_in: Option<u64>,
+    pub tokens_out: Option<u64>,
+    pub decompose_tokens_in: Option<u64>,
+    pub decompose_tokens_out: Option<u64>,
+    pub solve_tokens_in: Option<u64>,
+    pub solve_tokens_out: Option<u64>,
     /// Nano-dollars; `None` when a price is unknown.
     pub cost_nanos: Option<i64>,
     /// Share of decompositions that parsed into at least one subquestion or an explicit "none".
@@ -143,6 +143,14 @@ pub struct ArmResult {
     /// Accuracy by number of reasoning steps, where the data set knows them.
     pub by_steps: Vec<StepSlice>,
     pub examples: Vec<Example>,
+}
+
+/// A figure is not judged when more than this share of its rows failed for reasons outside the models.
+const TOLERATED_ERRORS: f64 = 0.01;
+
+#[must_use]
+pub fn failed_too_often(errors: u64, n: u64) -> bool {
+    n > 0 && errors as f64 / n as f64 > TOLERATED_ERRORS
 }
 
 fn one() -> u64 {
@@ -159,6 +167,19 @@ impl ArmResult {
     #[must_use]
     pub fn questions(&self) -> u64 {
         self.n / self.each.max(1)
+    }
+
+    /// In and out.
+    #[must_use]
+    pub fn tokens(&self) -> Option<u64> {
+        Some(self.tokens_in?.saturating_add(self.tokens_out?))
+    }
+
+    /// Some call came without its tokens: what the others took is not what the arm took.
+    pub fn forget_tokens(&mut self) {
+        (self.tokens_in, self.tokens_out) = (None, None);
+        (self.decompose_tokens_in, self.decompose_tokens_out) = (None, None);
+        (self.solve_tokens_in, self.solve_tokens_out) = (None, None);
     }
 }
 

@@ -24,7 +24,9 @@ pub(super) fn section(results: &Results) -> String {
 fn by_set(results: &Results) -> String {
     let answers: String = sets::verdicts(results)
         .iter()
-        .map(|(set, verdict)| format!("<li><strong>{}</strong>: {}</li>", text(set), text(&verdict.headline)))
+        .map(|(set, verdict)| {
+            format!("<li><strong>{}</strong>: {}{}</li>", text(set), text(&verdict.headline), list(&verdict.brief))
+        })
         .collect();
     format!(
         r#"<section class="verdict by-dataset" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">Each data set has its own answer.</h2><ul>{answers}</ul></section>"#
@@ -55,9 +57,12 @@ fn findings(verdict: &Verdict) -> String {
             rest.concat()
         )
     };
-    let list = if findings.is_empty() { String::new() } else { format!("<ul>{}</ul>", findings.concat()) };
+    let findings = if findings.is_empty() { String::new() } else { format!("<ul>{}</ul>", findings.concat()) };
+    format!("{}{findings}{more}", list(&verdict.summary))
+}
+
+fn list(lines: &[(&'static str, String)]) -> String {
     let entry = |(label, line): &(&str, String)| format!("<dt>{label}</dt><dd>{}</dd>", text(line));
-    let summary: String = verdict.summary.iter().map(entry).collect();
-    let summary = if summary.is_empty() { summary } else { format!("<dl>{summary}</dl>") };
-    format!("{summary}{list}{more}")
+    let entries: String = lines.iter().map(entry).collect();
+    if entries.is_empty() { entries } else { format!("<dl>{entries}</dl>") }
 }

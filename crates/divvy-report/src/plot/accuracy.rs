@@ -35,7 +35,7 @@ pub(crate) fn axis(results: &Results) -> Axis {
 impl Axis {
     fn of(self, arm: &ArmResult) -> Option<f64> {
         match self {
-            Self::Tokens => number::ratio(arm.tokens_in.saturating_add(arm.tokens_out), arm.n),
+            Self::Tokens => number::ratio(arm.tokens()?, arm.n),
             Self::Dollars if arm.n == 0 => None,
             Self::Dollars => arm.cost_nanos.map(|nanos| nanos as f64 / 1e6 / arm.n as f64).filter(|cost| *cost >= 0.0),
         }
@@ -123,7 +123,8 @@ pub(crate) fn key(kind: Kind) -> String {
 fn points(results: &Results) -> Vec<Point> {
     let (names, axis) = (roles::short_names(results), axis(results));
     let point = |(arm, label): (&ArmResult, String)| {
-        let tokens = number::ratio(arm.tokens_in.saturating_add(arm.tokens_out), arm.n)?;
+        let tokens = arm.tokens().and_then(|tokens| number::ratio(tokens, arm.n));
+        let tokens = tokens.map_or_else(|| number::DASH.to_owned(), |mean| number::count(mean.round() as u64));
         let cost = axis.of(arm)?;
         let dollars = match arm.cost_nanos {
             Some(_) => format!(", $ {} per 1,000", number::dollars_per_thousand(arm.cost_nanos, arm.n)),
@@ -131,11 +132,10 @@ fn points(results: &Results) -> Vec<Point> {
         };
         let finite = [arm.accuracy, arm.ci.0, arm.ci.1].iter().all(|value| value.is_finite());
         let tooltip = format!(
-            "{}: {} % ({}), {} tokens per question{dollars}, n = {}",
+            "{}: {} % ({}), {tokens} tokens per question{dollars}, n = {}",
             arm.arm,
             number::percent(arm.accuracy),
             number::percent_interval(arm.ci),
-            number::count(tokens.round() as u64),
             number::count(arm.n),
         );
         let kind = roles::kind(results, arm);

@@ -2,7 +2,7 @@
 
 use divvy_core::cost::account::break_even;
 use divvy_core::results::{
-    Results,
+    ArmResult, Results,
     costs::{ArmCost, Costs, Distilling, Latency, Mean, Measure, Outlay, PerCorrect, Spending, StudentCost, Tokens},
 };
 
@@ -33,6 +33,11 @@ pub(crate) fn distilling(arm: &str, replaces: &str, measure: Measure, saving: Me
     }
 }
 
+fn tokens(arm: &ArmResult) -> Tokens {
+    let input = arm.tokens_in.unwrap_or(0);
+    Tokens { input, cached: input / 3, output: arm.tokens_out.unwrap_or(0) }
+}
+
 /// Costs for every arm of the results: 2 thousandths of a dollar and 400 ms a question. The distilled decomposer saves
 /// `saving` nano-dollars against one call.
 pub(crate) fn costed(mut results: Results, saving: Mean) -> Results {
@@ -50,7 +55,7 @@ pub(crate) fn costed(mut results: Results, saving: Mean) -> Results {
             arm: arm.arm.clone(),
             n: arm.n,
             calls: 2 * arm.n,
-            tokens: Tokens { input: arm.tokens_in, cached: arm.tokens_in / 3, output: arm.tokens_out },
+            tokens: tokens(arm),
             failed_tries: 3,
             money: Some(spending(money, arm.n, arm.correct)),
             machine: Some(spending(400_000, arm.n, arm.correct)),

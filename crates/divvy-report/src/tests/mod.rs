@@ -8,7 +8,9 @@ use divvy_core::{graded::Sheet, results::Results};
 use proptest::prelude::*;
 
 use crate::{
-    Rows, chunk, html, json, markdown,
+    Rows, chunk, html,
+    html::escape::text as escape,
+    json, markdown,
     testing::{costed, results, saving, sheet, two_sets},
 };
 
@@ -74,7 +76,8 @@ fn the_page_is_well_formed_complete_and_loads_nothing() {
 fn each_data_set_has_its_own_answer_and_tables() {
     let told = two_sets();
     let text = markdown(&told);
-    assert!(text.starts_with("# quickstart\n\n- stories: **Distil the decomposer.**\n- facts: **Not shown:"), "{text}");
+    assert!(text.starts_with("# quickstart\n\n- stories: **Distil the decomposer.**\n  - How sure: Shown. "), "{text}");
+    assert!(text.contains("\n- facts: **Not shown:"), "{text}");
     assert!(text.contains("| Arm                   | stories (n = 300) |  facts (n = 300) |"), "{text}");
     assert!(text.contains("| two-stage/teacher/big |  62.0 (57.0–67.0) |                – |"), "{text}");
     let (stories, facts) = text.split_once("## Data set facts").unwrap();
@@ -112,6 +115,93 @@ fn each_data_set_has_its_own_answer_and_tables() {
     ] {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
+}
+
+#[test]
+fn the_first_screen_of_several_data_sets_says_how_sure_and_at_what_cost() {
+    let mut told = two_sets();
+    let bare = Results { by_dataset: Vec::new(), ..told.clone() };
+    let alone = Results { arms: told.by_dataset[0].arms.clone(), ..bare };
+    told.by_dataset[0].costs = costed(alone, saving(1_500_000, (1_000_000, 2_000_000))).costs;
+    let lines = [
+        "Shown. two-stage/sd-r/big against cot/big: 60.0 % against 40.0 %, +20.0 points (95 % interval +14.0 to +26.0, Holm p \
+         < 0.001, n = 300).",
+        "A thousand questions cost $0.50 with two-stage/sd-r/big and $2.00 with cot/big: $1.50 less (95 % interval $1.00 to \
+         $2.00).",
+        "Not shown. two-stage/sd-r/big against cot/big: 60.0 % against 40.0 %, +1.0 points (95 % interval −5.0 to +7.0, Holm p \
+         = 0.800, n = 300).",
+        "It takes 400 tokens a question, 1.0 times the 400 of cot/big.",
+    ];
+    let text = markdown(&told);
+    let (first, _) = text.split_once("\n## ").unwrap();
+    assert_eq!(first.lines().filter(|line| line.starts_with("  - ")).count(), 4, "one line of each: {first}");
+    let page = html(&told, &Rows::default());
+    markup::check(&page);
+    let first_of_page = page.split_once("id=\"data-sets-section\"").unwrap().0;
+    for line in lines {
+        assert!(first.contains(line), "{line} in {first}");
+        assert!(first_of_page.contains(&escape(line)), "{line}");
+    }
+}
+
+#[test]
+fn how_a_data_set_was_tested_is_said_of_that_data_set() {
+    let notes = |shared: &[usize]| {
+        let mut told = two_sets();
+        // Over all data sets an arm has passages as soon as one of them has.
+        told.arms.iter_mut().for_each(|arm| arm.passages = (!shared.is_empty()).then_some(360));
+        for set in shared {
+            told.by_dataset[*set].arms.iter_mut().for_each(|arm| arm.passages = Some(60));
+        }
+        markdown(&told).split_once("## Notes").unwrap().1.to_owned()
+    };
+    let mixed = notes(&[1]);
+    assert!(
+        mixed.contains(
+            "Questions share 60 passages of facts and are not independent: intervals and tests draw whole passages (95 % percentile \
+             bootstrap, seeded by the run). For stories the interval of an accuracy is the 95 % Wilson interval;"
+        ),
+        "{mixed}"
+    );
+    assert!(mixed.contains(
+        ": paired cluster bootstrap where questions share passages, and for stories exact McNemar test, Holm"
+    ));
+    assert!(!mixed.contains("360"), "{mixed}");
+    let both = notes(&[0, 1]);
+    assert!(
+        both.contains("share 60 passages of stories, 60 passages of facts and") && !both.contains("Wilson"),
+        "{both}"
+    );
+    let none = notes(&[]);
+    assert!(
+        none.contains("- The interval of an accuracy is the 95 % Wilson")
+            && none.contains(": exact McNemar test, Holm")
+    );
+    let mut one = results();
+    one.arms.iter_mut().for_each(|arm| arm.passages = Some(60));
+    assert!(markdown(&one).contains("Questions share 60 passages and are not independent:"));
+}
+
+#[test]
+fn tokens_that_nobody_counted_are_a_dash_in_every_form() {
+    let mut told = costed(results(), saving(1_500_000, (1_000_000, 2_000_000)));
+    told.arms[1].forget_tokens();
+    told.costs.as_mut().unwrap().arms[1].unknown_usage = 12;
+    let text = markdown(&told);
+    let tokens = text.split_once("## Tokens per question").unwrap().1;
+    let row = tokens.lines().find(|line| line.starts_with("| cot/big ")).unwrap();
+    assert_eq!(row.matches('–').count(), 6, "{row}");
+    assert!(text.contains("Calls without: cot/big 12 of 600."), "{text}");
+    let value = json(&told);
+    assert!(value["arms"][1]["tokens_in"].is_null() && value["arms"][1]["solve_tokens_out"].is_null());
+    assert_eq!(serde_json::from_value::<Results>(value).expect("it reads back"), told);
+    let csv = crate::csv_arms(&told);
+    let line = csv.lines().find(|line| line.starts_with("synth,cot/big,")).unwrap();
+    assert!(line.contains(",0,,,,,,,,"), "empty, and no zero: {line}");
+    assert!(crate::latex(&told).contains("cot/big & 300 & 40.0 (35.0--45.0) & -- & -- "));
+    let page = html(&told, &Rows::default());
+    markup::check(&page);
+    assert!(page.contains("for 4 arms") && !page.contains(" 0 tokens per question"), "it is not drawn by its tokens");
 }
 
 #[test]

@@ -109,7 +109,7 @@ prop_compose! {
         (arm.n, arm.correct, arm.no_answer, arm.truncated, arm.errors) =
             (numbers[0], numbers[1], numbers[2], numbers[3], numbers[4] / 500);
         (arm.tokens_in, arm.tokens_out, arm.decompose_tokens_in, arm.solve_tokens_out) =
-            (numbers[5], numbers[6], numbers[7], numbers[8]);
+            (Some(numbers[5]), known.then_some(numbers[6]), Some(numbers[7]), known.then_some(numbers[8]));
         (arm.accuracy, arm.ci, arm.score) = (floats[0], (floats[1], floats[2]), floats[3]);
         arm.cost_nanos = cost;
         (arm.well_formed, arm.mean_subquestions) = (known.then_some(floats[4]), known.then_some(floats[5]));

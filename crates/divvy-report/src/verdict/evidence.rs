@@ -86,6 +86,21 @@ impl Paired<'_> {
             Shown::Unclear
         }
     }
+
+    /// As [`Paired::shown`]; where the recipe does not declare the comparison, what its own interval says: that is enough to warn
+    /// by, and not to praise by.
+    fn seems(&self) -> Shown {
+        match self.shown() {
+            Shown::Unclear if self.exploratory && self.n > 0 && self.ci.0 > 0.0 => Shown::Better,
+            Shown::Unclear if self.exploratory && self.loses() => Shown::Worse,
+            shown => shown,
+        }
+    }
+
+    /// The whole interval is a loss, whether or not Holm's adjustment lets it be called shown.
+    pub(crate) fn loses(&self) -> bool {
+        self.n > 0 && self.ci.0.is_finite() && self.ci.1 < 0.0
+    }
 }
 
 pub(crate) fn shown(paired: Option<&Paired>) -> Shown {
@@ -114,9 +129,10 @@ impl Instead<'_> {
         self.saving().is_some_and(|saving| saving.ci.1 < 0)
     }
 
-    /// It answers in one call for less, and nobody has shown that it answers worse.
+    /// It answers in one call for less, and nothing says that it answers worse.
     fn undercuts(&self) -> bool {
-        self.replaced.decomposer.is_none() && self.costs_more() && shown(self.pair.as_ref()) != Shown::Better
+        let better = self.pair.as_ref().is_some_and(|pair| pair.seems() == Shown::Better);
+        self.replaced.decomposer.is_none() && self.costs_more() && !better
     }
 
     pub(crate) fn saving(&self) -> Option<Mean> {
@@ -125,10 +141,17 @@ impl Instead<'_> {
 }
 
 impl Evidence<'_> {
-    /// It saves, and no loss of accuracy is shown.
+    /// It saves, and that no accuracy is lost is possible: the interval of the difference reaches zero.
     pub(crate) fn cheaper(&self) -> bool {
-        let bearable = |pair: &Paired| pair.n > 0 && pair.ci.0.is_finite() && pair.shown() != Shown::Worse;
+        let bearable =
+            |pair: &Paired| pair.n > 0 && pair.ci.0.is_finite() && pair.ci.1 >= 0.0 && pair.seems() != Shown::Worse;
         self.instead.as_ref().is_some_and(|instead| instead.saves() && instead.pair.as_ref().is_some_and(bearable))
+    }
+
+    /// It saves, and a loss of accuracy is nearly certain, though not shown: to be weighed, and nothing to recommend.
+    pub(crate) fn saves_at_a_loss(&self) -> bool {
+        let loses = |pair: &Paired| pair.loses() && pair.shown() != Shown::Worse;
+        self.instead.as_ref().is_some_and(|instead| instead.saves() && instead.pair.as_ref().is_some_and(loses))
     }
 
     /// It costs more, and is no better in the numbers.

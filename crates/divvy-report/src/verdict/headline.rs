@@ -5,7 +5,7 @@ use divvy_core::results::Results;
 use super::{
     Answer,
     evidence::{Evidence, Instead, Role, Shown, shown},
-    summary, words,
+    summary, uses_both, words,
 };
 use crate::number;
 
@@ -29,6 +29,7 @@ pub(super) fn headline(results: &Results, answer: Answer, tested: &[&Evidence]) 
         Answer::CheaperDecomposer => cheaper(results, tested, Role::Decomposer, "the decomposer"),
         Answer::CheaperSolver => cheaper(results, tested, Role::Solver, "the solver"),
         Answer::CheaperBoth => cheaper(results, tested, Role::Solver, "both parts"),
+        Answer::SavesAtALoss => at_a_loss(results, tested),
         Answer::Neither if tested.iter().any(|evidence| evidence.pays() != Shown::Worse) => {
             let part = if tested.len() > 1 { "either part" } else { &*part };
             format!("Do not distil {part} on this evidence: no gain is shown, and every question costs more.")
@@ -85,6 +86,25 @@ fn cheaper(results: &Results, tested: &[&Evidence], role: Role, part: &str) -> S
             let (replaced, rival) = (&instead.replaced.arm, &rival.arm);
             format!("{saves} than with {replaced}. But {rival} costs less still, and is not shown to be worse.")
         },
+    )
+}
+
+/// What it saves beside what it loses, and no advice; of two such parts, the more accurate.
+fn at_a_loss(results: &Results, tested: &[&Evidence]) -> String {
+    let at_a_loss = tested.iter().filter(|evidence| evidence.saves_at_a_loss());
+    let best = at_a_loss.reduce(|best, next| if next.subject.accuracy > best.subject.accuracy { next } else { best });
+    let found = best.and_then(|evidence| Some((evidence, evidence.instead.as_ref()?)));
+    let (evidence, instead) = found.expect("the answer is given where a part saves at a loss");
+    let (low, high) = instead.pair.map_or((0.0, 0.0), |pair| pair.ci);
+    let both = evidence.role == Role::Solver && uses_both(results, Some(evidence));
+    let part = if both { "both parts".to_owned() } else { format!("the {}", words::role_name(evidence.role)) };
+    let saved =
+        share_saved(results, instead).map_or_else(String::new, |share| format!("{} % ", number::percent(share)));
+    format!(
+        "Distilling {part} saves {saved}against {}, and costs {} to {} points of accuracy: no recommendation.",
+        instead.replaced.arm,
+        number::percent(-high),
+        number::percent(-low),
     )
 }
 

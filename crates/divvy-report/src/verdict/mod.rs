@@ -8,7 +8,7 @@ mod words;
 
 use divvy_core::{
     recipe::EvalSplit,
-    results::{ArmResult, Results},
+    results::{self, ArmResult, Results},
 };
 
 use crate::{
@@ -18,9 +18,6 @@ use crate::{
 };
 use evidence::{Evidence, Paired, Role, Shown, best_distilled_solver, gather, paired, shown};
 use headline::headline;
-
-/// A headline is withheld when more than this share of an arm's rows failed for reasons outside the models.
-const TOLERATED_ERRORS: f64 = 0.01;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -37,6 +34,8 @@ pub(crate) enum Answer {
     CheaperDecomposer,
     CheaperSolver,
     CheaperBoth,
+    /// No gain is shown; it saves, and a loss is nearly certain. No recommendation.
+    SavesAtALoss,
     /// Answering in one call is better than each distilled part, or as good in the numbers and cheaper.
     Neither,
     NotShown,
@@ -57,6 +56,7 @@ impl Answer {
             Self::CheaperDecomposer => "cheaper-decomposer",
             Self::CheaperSolver => "cheaper-solver",
             Self::CheaperBoth => "cheaper-both",
+            Self::SavesAtALoss => "saves-at-a-loss",
             Self::Neither => "neither",
             Self::NotShown => "not-shown",
             Self::NothingDistilled => "nothing-distilled",
@@ -72,6 +72,8 @@ pub(crate) struct Verdict {
     pub headline: String,
     /// What it costs, how sure that is, what would change it: a heading and its sentences, for the first screen.
     pub summary: Vec<(&'static str, String)>,
+    /// How sure that is and what it costs, a line each: for a first screen that many verdicts share.
+    pub brief: Vec<(&'static str, String)>,
     /// A sentence each, most important first.
     pub findings: Vec<String>,
 }
@@ -104,13 +106,18 @@ fn of_rows(results: &Results) -> Verdict {
         answer,
         headline: headline(results, answer, &tested),
         summary: summary::of(results, answer, &tested),
+        brief: summary::brief(results, answer, &tested),
         findings,
     }
 }
 
+/// For reasons outside the models: then no headline is built on the arm's figures.
+pub(crate) fn failed_too_often(arm: &ArmResult) -> bool {
+    results::failed_too_often(arm.errors, arm.n)
+}
+
 fn withheld(results: &Results) -> Option<Verdict> {
-    let failing = |arm: &&ArmResult| number::ratio(arm.errors, arm.n).is_some_and(|share| share > TOLERATED_ERRORS);
-    let failed: Vec<&ArmResult> = results.arms.iter().filter(failing).collect();
+    let failed: Vec<&ArmResult> = results.arms.iter().filter(|arm| failed_too_often(arm)).collect();
     let (headline, findings) = if results.arms.iter().all(|arm| arm.n == 0) {
         ("No verdict: no question has been answered yet.".to_owned(), Vec::new())
     } else if failed.is_empty() {
@@ -126,7 +133,8 @@ fn withheld(results: &Results) -> Option<Verdict> {
         let headline = "No verdict: more than 1 % of the rows failed for reasons outside the models.".to_owned();
         (headline, failed.iter().map(line).collect())
     };
-    Some(Verdict { answer: Answer::Withheld, headline, summary: Vec::new(), findings })
+    let brief = findings.iter().map(|line: &String| ("Why", line.clone())).collect();
+    Some(Verdict { answer: Answer::Withheld, headline, summary: Vec::new(), brief, findings })
 }
 
 fn answer(
@@ -146,6 +154,7 @@ fn answer(
         _ => match shown(parts) {
             Shown::Better => Answer::RatherDecomposer,
             Shown::Worse => Answer::RatherSolver,
+            _ if [decomposer, solver].into_iter().flatten().any(Evidence::saves_at_a_loss) => Answer::SavesAtALoss,
             _ => Answer::NotShown,
         },
     }
@@ -200,6 +209,7 @@ fn nothing_distilled(results: &Results) -> Verdict {
         answer: Answer::NothingDistilled,
         headline: headline(results, Answer::NothingDistilled, &[]),
         summary: Vec::new(),
+        brief: findings.iter().map(|line| ("How sure", line.clone())).collect(),
         findings: findings.into_iter().chain(scope(results)).collect(),
     }
 }

@@ -20,25 +20,14 @@ use crate::{
 };
 
 pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
-    let speaking: Vec<&Evidence> = tested.iter().copied().filter(|evidence| speaks(answer, evidence.role)).collect();
-    let each = |say: &dyn Fn(&Evidence) -> Option<String>| {
-        let lines = speaking.iter().filter_map(|evidence| Some((evidence.role, say(evidence)?)));
-        let lines: Vec<String> = lines
-            .map(
-                |(role, line)| {
-                    if speaking.len() > 1 { format!("The {}: {line}", words::role_name(role)) } else { line }
-                },
-            )
-            .collect();
-        lines.join(" ")
-    };
-    let mut change = vec![each(&|evidence| change(results, evidence))];
+    let each = |say: &dyn Fn(&Evidence) -> Option<String>| of_each(answer, tested, say);
+    let mut change = vec![each(&|evidence| change(results, answer, evidence))];
     change.extend(untested(tested));
     let change: Vec<String> = change.into_iter().filter(|line| !line.is_empty()).collect();
     let nothing = || "another task or other models; these numbers name nothing else.".to_owned();
     [
         ("What it costs and saves", each(&|evidence| cost(results, evidence))),
-        ("How sure", each(&|evidence| Some(sureness(evidence)))),
+        ("How sure", each(&|evidence| Some(sureness(answer, evidence)))),
         ("What would change it", if change.is_empty() { nothing() } else { change.join(" ") }),
     ]
     .into_iter()
@@ -46,13 +35,41 @@ pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec
     .collect()
 }
 
+/// The first sentence of each of the first two.
+pub(super) fn brief(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
+    let each = |say: &dyn Fn(&Evidence) -> Option<String>| of_each(answer, tested, say);
+    let cost = |evidence: &Evidence| {
+        let priced = evidence.instead.as_ref().and_then(|instead| takes(results, instead));
+        priced.or_else(|| tokens(evidence)).or_else(|| uncounted(evidence))
+    };
+    [
+        ("How sure", each(&|evidence| decisive(answer, evidence).map(compared).or_else(|| Some(unknown(evidence))))),
+        ("What it costs and saves", each(&cost)),
+    ]
+    .into_iter()
+    .filter(|(_, text)| !text.is_empty())
+    .collect()
+}
+
+/// Of the parts whose numbers the answer rests on.
+fn of_each(answer: Answer, tested: &[&Evidence], say: &dyn Fn(&Evidence) -> Option<String>) -> String {
+    let speaking: Vec<&Evidence> = tested.iter().copied().filter(|evidence| speaks(answer, evidence)).collect();
+    let named = |evidence: &&Evidence| {
+        let line = say(evidence)?;
+        Some(if speaking.len() > 1 { format!("The {}: {line}", words::role_name(evidence.role)) } else { line })
+    };
+    speaking.iter().filter_map(named).collect::<Vec<_>>().join(" ")
+}
+
 /// Whose numbers the answer rests on.
-fn speaks(answer: Answer, role: Role) -> bool {
+fn speaks(answer: Answer, evidence: &Evidence) -> bool {
+    let role = evidence.role;
     match answer {
         Answer::Decomposer | Answer::RatherDecomposer | Answer::CheaperDecomposer => role == Role::Decomposer,
         Answer::Solver | Answer::RatherSolver | Answer::Both | Answer::CheaperSolver | Answer::CheaperBoth => {
             role == Role::Solver
         }
+        Answer::SavesAtALoss => evidence.saves_at_a_loss(),
         _ => true,
     }
 }
@@ -65,9 +82,19 @@ pub(super) fn per_question(results: &Results, arm: &str, measure: Measure) -> Op
 fn cost(results: &Results, evidence: &Evidence) -> Option<String> {
     let known = evidence.instead.as_ref().and_then(|instead| priced(results, instead));
     known.or_else(|| {
-        let tokens = evidence.one_call.as_ref().and_then(words::tokens)?;
+        let tokens = tokens(evidence).or_else(|| uncounted(evidence))?;
         Some(format!("{tokens} {}", no_price(results, evidence)))
     })
+}
+
+fn tokens(evidence: &Evidence) -> Option<String> {
+    evidence.one_call.as_ref().and_then(words::tokens)
+}
+
+fn uncounted(evidence: &Evidence) -> Option<String> {
+    let pair = evidence.one_call.as_ref()?;
+    let arm = [pair.a, pair.b].into_iter().find(|arm| arm.n > 0 && arm.tokens().is_none())?;
+    Some(format!("How many tokens {} takes is not known: some of its calls came without usage.", arm.arm))
 }
 
 fn no_price(results: &Results, evidence: &Evidence) -> &'static str {
@@ -80,6 +107,19 @@ fn no_price(results: &Results, evidence: &Evidence) -> &'static str {
 }
 
 fn priced(results: &Results, instead: &Instead) -> Option<String> {
+    let measure = instead.costs.measure?;
+    let lines = [
+        Some(takes(results, instead)?),
+        worse_answers(instead),
+        right_answers(results, instead, measure),
+        // What worse answers save pays nothing back.
+        payback(instead, measure).filter(|_| shown(instead.pair.as_ref()) != Shown::Worse),
+    ];
+    Some(lines.into_iter().flatten().collect::<Vec<_>>().join(" "))
+}
+
+/// What it takes, what the other takes, and the difference.
+fn takes(results: &Results, instead: &Instead) -> Option<String> {
     let (measure, saving) = (instead.costs.measure?, instead.saving()?);
     let (arm, replaced) = (&instead.costs.arm, &instead.costs.replaces);
     let now = thousand(per_question(results, arm, measure)?, measure);
@@ -90,14 +130,7 @@ fn priced(results: &Results, instead: &Instead) -> Option<String> {
             format!("A thousand questions take {now} of the machine with {arm} and {was} with {replaced}")
         }
     };
-    let lines = [
-        Some(format!("{takes}: {}.", gain(&saving, measure))),
-        worse_answers(instead),
-        right_answers(results, instead, measure),
-        // What worse answers save pays nothing back.
-        payback(instead, measure).filter(|_| shown(instead.pair.as_ref()) != Shown::Worse),
-    ];
-    Some(lines.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    Some(format!("{takes}: {}.", gain(&saving, measure)))
 }
 
 fn gain(saving: &Mean, measure: Measure) -> String {
@@ -117,6 +150,13 @@ fn worse_answers(instead: &Instead) -> Option<String> {
     let saves = instead.saving().is_some_and(|saving| saving.mean > 0);
     let unread = instead.pair.and_then(|pair| pair.a.well_formed).map(|share| 1.0 - share).filter(|share| *share > 0.1);
     let worse = shown(instead.pair.as_ref()) == Shown::Worse;
+    if let Some(pair) = instead.pair.filter(|pair| saves && !worse && pair.loses()) {
+        return Some(format!(
+            "Its answers lose {} to {} points (95 % interval): what is saved is to be weighed against that.",
+            percent(-pair.ci.1),
+            percent(-pair.ci.0)
+        ));
+    }
     (saves && worse).then(|| match unread {
         Some(share) => format!(
             "That is no bargain: its answers are worse, and {} % of its decompositions could not be used, so that the solver was \
@@ -171,35 +211,53 @@ fn lower(text: &str) -> String {
     text.replacen("The ", "the ", 1)
 }
 
-/// The comparison that decides, and what so many questions can show at all.
-fn sureness(evidence: &Evidence) -> String {
-    let Some(pair) = evidence.one_call.as_ref().or(evidence.training.as_ref()) else {
-        return format!("{} was compared with nothing, so nothing is known.", evidence.subject.arm);
-    };
+/// The comparison that the answer rests on: of one that saves, with what it would replace.
+fn decisive<'e, 'r>(answer: Answer, evidence: &'e Evidence<'r>) -> Option<&'e Paired<'r>> {
+    let saves = matches!(
+        answer,
+        Answer::CheaperDecomposer | Answer::CheaperSolver | Answer::CheaperBoth | Answer::SavesAtALoss
+    );
+    let replaced = evidence.instead.as_ref().filter(|_| saves).and_then(|instead| instead.pair.as_ref());
+    replaced.or(evidence.one_call.as_ref()).or(evidence.training.as_ref())
+}
+
+fn unknown(evidence: &Evidence) -> String {
+    format!("{} was compared with nothing, so nothing is known.", evidence.subject.arm)
+}
+
+fn compared(pair: &Paired) -> String {
     let lead = match pair.shown() {
         _ if pair.exploratory => "Only a hint: the recipe does not declare this comparison",
         Shown::Better => "Shown",
         Shown::Worse => "Shown to be worse",
         _ => "Not shown",
     };
-    let pairing = format!("{lead}. {} against {}: {}.", pair.a.arm, pair.b.arm, words::figures(pair));
+    format!("{lead}. {} against {}: {}.", pair.a.arm, pair.b.arm, words::figures(pair))
+}
+
+/// The comparison that decides, and what so many questions can show at all.
+fn sureness(answer: Answer, evidence: &Evidence) -> String {
+    let Some(pair) = decisive(answer, evidence) else { return unknown(evidence) };
+    let compared = compared(pair);
     match pair.detectable.filter(|smallest| *smallest > 0.0 && *smallest <= 1.0) {
         Some(smallest) => format!(
-            "{pairing} With n = {}, a true difference of {} points is found four times in five, and a smaller one is often missed.",
+            "{compared} With n = {}, a true difference of {} points is found four times in five, and a smaller one is often missed.",
             count(pair.n),
             percent(smallest),
         ),
+        // A few questions that all went the same way can show it all the same.
+        None if matches!(pair.shown(), Shown::Better | Shown::Worse) => compared,
         None => format!(
-            "{pairing} The two differ on {} of {} questions, too few to show anything.",
+            "{compared} The two differ on {} of {} questions, too few to show anything.",
             count(pair.discordant),
             count(pair.n)
         ),
     }
 }
 
-fn change(results: &Results, evidence: &Evidence) -> Option<String> {
+fn change(results: &Results, answer: Answer, evidence: &Evidence) -> Option<String> {
     let mut lines: Vec<String> = Vec::new();
-    lines.extend(evidence.one_call.as_ref().or(evidence.training.as_ref()).and_then(more_questions));
+    lines.extend(decisive(answer, evidence).and_then(more_questions));
     if evidence.role == Role::Decomposer {
         lines.extend(evidence.teacher.as_ref().and_then(more_rows));
         lines.extend(

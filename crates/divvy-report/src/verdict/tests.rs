@@ -365,6 +365,74 @@ fn a_solver_that_saves_is_offered_with_what_may_be_lost() {
     assert!(headline.starts_with("Distil both parts if you can bear"), "{headline}");
 }
 
+/// Results in which the distilled decomposer saves, with the interval of what it loses against one call.
+fn saving_with(ci: (f64, f64), p_holm: f64, exploratory: bool) -> Results {
+    let mut results = costed(results(), saving(900_000, (500_000, 1_300_000)));
+    let difference = f64::midpoint(ci.0, ci.1);
+    results.comparisons[0] =
+        Comparison { difference, ci, exploratory, ..comparison(DISTILLED, COT, difference, p_holm) };
+    results
+}
+
+#[test]
+fn a_nearly_certain_loss_is_weighed_and_not_recommended() {
+    let close = saving_with((-0.122, -0.006), 0.186, false);
+    let verdict = verdict(&close);
+    assert_eq!(
+        (verdict.answer, verdict.headline.as_str()),
+        (
+            Answer::SavesAtALoss,
+            "Distilling the decomposer saves 45.0 % against cot/big, and costs 0.6 to 12.2 points of accuracy: no recommendation."
+        )
+    );
+    assert!(
+        summary(&verdict, "What it costs and saves").contains(
+            "Its answers lose 0.6 to 12.2 points (95 % interval): what is saved is to be weighed against that."
+        )
+    );
+    assert!(summary(&verdict, "How sure").starts_with("Not shown. two-stage/sd-r/big against cot/big: "));
+    let undeclared = saving_with((-0.46, -0.34), 0.0005, true);
+    assert_eq!(answer_of(&undeclared).0, Answer::SavesAtALoss, "what is not declared warns all the same");
+    assert_eq!(answer_of(&saving_with((-0.46, -0.34), 0.0005, false)).0, Answer::Neither);
+    let open = saving_with((-0.12, 0.0), 0.186, true);
+    assert_eq!(answer_of(&open).0, Answer::CheaperDecomposer);
+}
+
+#[test]
+fn a_rival_that_an_undeclared_comparison_puts_far_behind_does_not_undercut() {
+    let mut results = costed(results(), saving(-900_000, (-1_300_000, -500_000)));
+    let over_teacher = distilling(DISTILLED, TEACHER, Measure::Money, saving(500_000, (400_000, 600_000)));
+    results.costs.as_mut().unwrap().distilling.push(over_teacher);
+    results.comparisons[0] = Comparison { exploratory: true, ..comparison(DISTILLED, COT, 0.4, 0.001) };
+    let (answer, headline) = answer_of(&results);
+    assert_eq!(answer, Answer::CheaperDecomposer);
+    assert!(!headline.contains("costs less still"), "{headline}");
+}
+
+#[test]
+fn what_is_shown_by_a_few_questions_is_not_called_too_few_to_show_anything() {
+    let mut results = results();
+    let pair = Comparison { n: 60, only_a: 6, only_b: 0, detectable: None, ..comparison(DISTILLED, COT, 0.1, 0.031) };
+    results.comparisons[0] = pair;
+    let shown = summary(&verdict(&results), "How sure");
+    assert!(shown.starts_with("Shown. ") && !shown.contains("too few"), "{shown}");
+    results.comparisons[0].p_holm = 0.06;
+    let open = summary(&verdict(&results), "How sure");
+    assert!(open.ends_with("The two differ on 6 of 60 questions, too few to show anything."), "{open}");
+}
+
+#[test]
+fn tokens_that_nobody_counted_are_in_no_sentence() {
+    let mut results = results();
+    let cot = results.arms.iter_mut().find(|arm| arm.arm == COT).unwrap();
+    cot.forget_tokens();
+    let verdict = verdict(&results);
+    assert!(!verdict.findings.iter().any(|finding| finding.contains("tokens a question")), "{verdict:?}");
+    assert!(summary(&verdict, "What it costs and saves").starts_with(
+        "How many tokens cot/big takes is not known: some of its calls came without usage. What that costs"
+    ));
+}
+
 /// A comparison that shows the arm better than another, or worse.
 fn is_shown(results: &Results, better: bool) -> impl Fn(&str) -> bool + '_ {
     move |arm| {
@@ -377,8 +445,30 @@ fn is_shown(results: &Results, better: bool) -> impl Fn(&str) -> bool + '_ {
     }
 }
 
+/// The interval of the difference reaches zero, declared or not.
+fn may_lose_nothing(results: &Results, arm: &str, replaces: &str) -> bool {
+    results.comparisons.iter().any(|pair| {
+        (pair.a == arm && pair.b == replaces && pair.ci.1 >= 0.0)
+            || (pair.b == arm && pair.a == replaces && pair.ci.0 <= 0.0)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
+
+    /// Whatever the test says of it, and declared or not.
+    #[test]
+    fn no_loss_that_is_nearly_certain_is_recommended(
+        low in -1.0..0.9_f64,
+        width in 0.0..0.3_f64,
+        p_holm in 0.0..=1.0_f64,
+        exploratory in any::<bool>(),
+    ) {
+        let (answer, headline) = answer_of(&saving_with((low, low + width), p_holm, exploratory));
+        let recommended = headline.starts_with("Distil the");
+        prop_assert!(!(recommended && low + width < 0.0), "{answer:?} {headline}");
+        prop_assert!(recommended || low + width / 2.0 < 0.0, "{answer:?} {headline}");
+    }
 
     /// Whatever the numbers, the answer has a figure behind it and none against it.
     #[test]
@@ -392,7 +482,15 @@ proptest! {
                 prop_assert!(students.iter().any(|arm| better(arm)), "{verdict:?}");
             }
             Answer::CheaperDecomposer | Answer::CheaperSolver | Answer::CheaperBoth => {
+                let mut pairs = results.costs.iter().flat_map(|costs| &costs.distilling);
+                let bearable = pairs.any(|pair| {
+                    pair.saving.is_some_and(|saving| saving.ci.0 > 0) && may_lose_nothing(&results, &pair.arm, &pair.replaces)
+                });
+                prop_assert!(bearable, "{verdict:?}");
+            }
+            Answer::SavesAtALoss => {
                 prop_assert!(savings.iter().any(|saving| saving.ci.0 > 0), "{verdict:?}");
+                prop_assert!(verdict.headline.ends_with("no recommendation."), "{verdict:?}");
             }
             Answer::Neither => {
                 let dearer = savings.iter().any(|saving| saving.ci.1 < 0);

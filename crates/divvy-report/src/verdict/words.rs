@@ -1,8 +1,6 @@
 //! Sentences of the verdict: each says what was compared, both figures, the difference with its interval, and whether that
 //! is shown. The words follow the test, never the sign alone.
 
-use divvy_core::results::ArmResult;
-
 use super::evidence::{Evidence, Paired, Role, Shown};
 use crate::number::{self, p_phrase, percent, points, points_interval};
 
@@ -105,15 +103,16 @@ pub(super) fn figures(pair: &Paired) -> String {
     )
 }
 
+/// Nothing where some call of the two came without its tokens.
 pub(super) fn tokens(pair: &Paired) -> Option<String> {
-    let per_question = |arm: &ArmResult| number::ratio(arm.tokens_in + arm.tokens_out, arm.n);
-    let (a, b) = (per_question(pair.a)?, per_question(pair.b)?);
+    let (total_a, total_b) = (pair.a.tokens()?, pair.b.tokens()?);
+    let (a, b) = (number::ratio(total_a, pair.a.n)?, number::ratio(total_b, pair.b.n)?);
     (b > 0.0).then(|| {
         format!(
             "It takes {} tokens a question, {} times the {} of {}.",
-            number::mean(pair.a.tokens_in + pair.a.tokens_out, pair.a.n),
+            number::mean(total_a, pair.a.n),
             number::decimal(a / b, 1),
-            number::mean(pair.b.tokens_in + pair.b.tokens_out, pair.b.n),
+            number::mean(total_b, pair.b.n),
             pair.b.arm,
         )
     })

@@ -1,6 +1,10 @@
 //! What a run cost, by its report: tokens, machine time, tries that failed, and whether a student is paid back.
 
-use divvy_testkit::{checkpoint, script::Step, teacher::Lesson};
+use divvy_testkit::{
+    checkpoint,
+    script::{Fault, Step},
+    teacher::{Asked, Lesson},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -129,6 +133,27 @@ fn every_token_and_every_hour_is_paid_for() {
         let said = said.replace("utilisation", "at work 50.0 % of the time");
         assert!(run.stdout.contains(&said), "{said} in {}", run.stdout);
     }
+}
+
+/// An endpoint that says nothing of tokens when it is asked for a chain of thought.
+#[test]
+fn tokens_that_an_endpoint_does_not_count_are_unknown_and_no_zero() {
+    let misfortune = |asked: &Asked| (Manner::of(asked) == Manner::Cot).then(|| Step::fault(Fault::NoUsage));
+    let lesson = Lesson { misfortune: Box::new(misfortune), ..school::lesson() };
+    let bench = bench("", "", lesson);
+    let run = bench.done(&["run", "recipe.toml"]);
+    let report = report(&bench);
+    assert_eq!(cost(&report, "cot/big")["unknown_usage"], json!(TEST));
+    let (cot, direct) = (of(&report["arms"], "arm", "cot/big"), of(&report["arms"], "arm", "direct/big"));
+    assert!(cot["tokens_in"].is_null() && cot["tokens_out"].is_null() && cot["solve_tokens_in"].is_null(), "{cot}");
+    assert!(direct["tokens_in"].as_u64() > Some(0), "{direct}");
+    let note = format!("Calls without: cot/big {TEST} of {TEST}.");
+    assert!(run.stdout.contains(&note), "{note} in {}", run.stdout);
+    let rows = bench.done(&["report", "recipe.toml", "--format", "csv"]).stdout;
+    let head: Vec<&str> = rows.lines().next().unwrap().split(',').collect();
+    let at = |name: &str| head.iter().position(|column| *column == name).unwrap();
+    let line: Vec<&str> = rows.lines().find(|line| line.contains(",cot/big,")).unwrap().split(',').collect();
+    assert_eq!((line[at("tokens_in")], line[at("tokens_out")]), ("", ""), "{line:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use divvy_testkit::teacher::Lesson;
+use divvy_testkit::{script::Step, teacher::Lesson};
 use serde_json::{Value, json};
 
 use crate::{
@@ -152,6 +152,31 @@ fn a_regression_is_shown_and_fails_only_on_request() {
     // Recipes as well as runs, and the other way round there is no regression.
     let back = bench.done(&["report", "--compare", "later.toml", "recipe.toml", "--fail-on-regression"]);
     assert!(back.stdout.starts_with("# Better: cot/big."), "{back:?}");
+}
+
+#[test]
+fn a_run_that_cannot_be_judged_does_not_pass() {
+    let bench = ran();
+    let fewer = RECIPE.replace("\"direct\", ", "");
+    assert_ne!(fewer, RECIPE);
+    bench.workspace.write("fewer.toml", &fewer.replace("URL", &bench.teacher.url()));
+    bench.done(&["run", "fewer.toml"]);
+    let compare = ["report", "--compare", "recipe.toml", "fewer.toml"];
+    bench.done(&compare);
+    let gone = bench.run(&[&compare[..], &["--fail-on-regression"]].concat());
+    assert_eq!(gone.code, Some(4), "{gone:?}");
+    assert!(gone.stderr.contains("not judged: direct/big; the run after has no such arm"), "{gone:?}");
+
+    let misfortune = school::never_answered("synth/test/2", Manner::Cot, Step::status(400));
+    let bench = Bench::new(Lesson { misfortune, ..school::lesson() });
+    bench.recipe(RECIPE).done(&["run", "recipe.toml"]);
+    let other = RECIPE.replace("model = \"teacher\"", "model = \"teacher\"\nprovider = \"elsewhere\"");
+    bench.workspace.write("later.toml", &other.replace("URL", &bench.teacher.url()));
+    bench.done(&["run", "later.toml"]);
+    let down = bench.run(&["report", "--compare", "1", "2", "--fail-on-regression"]);
+    assert!(down.stdout.starts_with("# Not judged, as more than 1 % of the answers failed"), "{down:?}");
+    assert_eq!(down.code, Some(4), "{down:?}");
+    assert!(down.stderr.contains("not judged: cot/big; more than 1 % of its answers failed"), "{down:?}");
 }
 
 /// `inspect_ai` reads the logs.

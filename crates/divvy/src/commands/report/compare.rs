@@ -2,13 +2,16 @@
 
 use std::{path::Path, sync::Arc};
 
-use divvy_core::regression::{self, RunRows};
+use divvy_core::{
+    digest::derive_seed,
+    regression::{self, Regression, RunRows},
+};
 use divvy_flow::context::Context;
 
 use super::{Asked, Source, usage, write};
 use crate::{
     cli::{Format, Place},
-    output::{print, say},
+    output::{Unjudged, print, say},
     session::short,
 };
 
@@ -20,7 +23,8 @@ pub(super) async fn run(place: &Place, before: &str, after: &str, asked: &Asked)
         return usage(format!("--compare: both are plan {plan}, whose rows are the same; name two that differ"));
     }
     let (was, is) = futures::try_join!(rows(before.context()), rows(after.context()))?;
-    let found = regression::compare(&was, &is);
+    let seed = derive_seed(after.context().plan.seed, "bootstrap");
+    let found = regression::compare(&was, &is, seed);
     let (before, after) = (before.label(), after.label());
     let text = match format {
         Format::Json => serde_json::to_string_pretty(&divvy_report::compare_json(&before, &after, &found))?,
@@ -37,9 +41,28 @@ pub(super) async fn run(place: &Place, before: &str, after: &str, asked: &Asked)
         anyhow::ensure!(!asked.fail_on_regression, "nothing can be compared: no arm has a question in both runs");
         say("nothing can be compared: no arm has a question in both runs");
     }
+    if asked.fail_on_regression { judge(&found) } else { Ok(()) }
+}
+
+/// What is shown to be worse comes before what cannot be judged.
+fn judge(found: &Regression) -> anyhow::Result<()> {
     let worse: Vec<&str> = found.worse().map(|arm| arm.arm.as_str()).collect();
-    if asked.fail_on_regression && !worse.is_empty() {
-        anyhow::bail!("regression: {} (Holm p < 0.05)", worse.join(", "));
+    anyhow::ensure!(worse.is_empty(), "regression: {} (Holm p < 0.05)", worse.join(", "));
+    let unjudged: Vec<&str> = found.unjudged().map(|arm| arm.arm.as_str()).collect();
+    if !unjudged.is_empty() {
+        let text = format!(
+            "not judged: {}; more than 1 % of its answers failed for reasons outside the models, or it has no question in both runs: \
+             `divvy status` has the reasons, and `divvy run` again repeats only those",
+            unjudged.join(", ")
+        );
+        return Err(Unjudged(text).into());
+    }
+    if !found.only_before.is_empty() {
+        let text = format!(
+            "not judged: {}; the run after has no such arm: give it one, or compare without --fail-on-regression",
+            found.only_before.join(", ")
+        );
+        return Err(Unjudged(text).into());
     }
     Ok(())
 }

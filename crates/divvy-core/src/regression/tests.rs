@@ -1,0 +1,114 @@
+use super::*;
+use crate::{graded::GradedRow, question::ScorerKind};
+
+fn run(arms: &[&str], right: impl Fn(usize, usize) -> Option<bool>, text: impl Fn(usize) -> String) -> RunRows {
+    let row = |arm: usize, correct: bool| GradedRow {
+        correct,
+        score: f64::from(u8::from(correct)),
+        outcome: Outcome::Answered,
+        ..GradedRow::failed(arm)
+    };
+    let asked = |question: usize| Asked {
+        id: format!("q/test/{question}"),
+        premise: None,
+        question: text(question),
+        gold: Vec::new(),
+        steps: None,
+        dataset: "q".to_owned(),
+        scorer: ScorerKind::Exact,
+        rows: (0..arms.len()).filter_map(|arm| Some(row(arm, right(question, arm)?))).collect(),
+    };
+    let arms = arms.iter().map(|arm| (*arm).to_owned()).collect::<Vec<_>>();
+    let mut rows = RunRows::default();
+    rows.add(&Sheet { arms: arms.into(), questions: (0..40).map(asked).collect(), calls: Vec::new() });
+    rows
+}
+
+fn same(question: usize) -> String {
+    format!("question {question}")
+}
+
+#[test]
+fn an_arm_that_lost_is_worse_and_its_rows_are_named() {
+    let before = run(&["cot", "direct", "old"], |question, _| Some(question.is_multiple_of(2)), same);
+    // `cot` loses ten, `direct` swaps one for one.
+    let right = |question: usize, arm: usize| {
+        Some(if arm == 1 {
+            question.is_multiple_of(2) && question >= 20
+        } else {
+            (question.is_multiple_of(2)) != (question < 2)
+        })
+    };
+    let after = run(&["direct", "cot", "new"], right, same);
+    let found = compare(&before, &after, 1);
+    let [cot, direct] = &found.arms[..] else { panic!("{found:?}") };
+    assert_eq!((cot.n, cot.lost, cot.gained, cot.change), (40, 10, 0, Change::Worse));
+    assert!((cot.difference + 0.25).abs() < 1e-12 && (cot.p_holm - 2.0 * cot.p_value).abs() < 1e-12, "{cot:?}");
+    assert_eq!((direct.lost, direct.gained, direct.change), (1, 1, Change::NotShown));
+    assert_eq!(
+        (found.only_before.as_slice(), found.only_after.as_slice()),
+        (&["old".to_owned()][..], &["new".to_owned()][..])
+    );
+    assert_eq!((found.flips.len(), found.worse().count()), (12, 1));
+    assert_eq!(found.flips[0], Flip { arm: "cot".into(), question: "q/test/0".into(), lost: true });
+    let back = compare(&after, &before, 1);
+    assert_eq!(back.arms.iter().find(|arm| arm.arm == "cot").map(|arm| arm.change), Some(Change::Better));
+}
+
+#[test]
+fn only_questions_that_both_were_asked_are_compared() {
+    let before = run(&["cot"], |_, _| Some(true), same);
+    let after = run(
+        &["cot"],
+        |question, _| (question != 3).then_some(false),
+        |question| {
+            if question < 10 { "another text".to_owned() } else { same(question) }
+        },
+    );
+    let found = compare(&before, &after, 1);
+    assert_eq!((found.changed_questions, found.arms[0].n), (10, 30));
+}
+
+/// The same with every question's row changed.
+fn with(mut rows: RunRows, mut bend: impl FnMut(usize, &mut QuestionRows)) -> RunRows {
+    rows.questions.values_mut().enumerate().for_each(|(at, question)| bend(at, question));
+    rows
+}
+
+#[test]
+fn an_outage_is_no_regression() {
+    let before = run(&["cot", "direct"], |_, _| Some(true), same);
+    let down = |at: usize, question: &mut QuestionRows| {
+        question.answers[0] = Answers { given: 1, correct: 0, failed: 1 };
+        question.answers[1].correct = u64::from(at < 20);
+    };
+    let found = compare(&before, &with(before.clone(), down), 1);
+    let [cot, direct] = &found.arms[..] else { panic!("{found:?}") };
+    assert_eq!((cot.change, cot.errors_after, cot.lost), (Change::Withheld, 40, 40));
+    assert!(cot.p_holm.is_nan() && direct.p_holm == direct.p_value, "it is judged by itself: {direct:?}");
+    assert_eq!(direct.change, Change::Worse);
+    assert_eq!(found.unjudged().map(|arm| arm.arm.as_str()).collect::<Vec<_>>(), ["cot"]);
+}
+
+#[test]
+fn questions_of_one_passage_are_no_independent_witnesses() {
+    // Ten questions of one passage are lost, and nothing else changed.
+    let before = run(&["cot"], |_, _| Some(true), same);
+    let after = || with(before.clone(), |at, question| question.answers[0].correct = u64::from(at >= 10));
+    assert_eq!(compare(&before, &after(), 1).arms[0].change, Change::Worse);
+    let shared =
+        |rows: RunRows| with(rows, |at, question| question.passage = (at < 10).then(|| Digest::of_bytes(b"a passage")));
+    let found = compare(&shared(before.clone()), &shared(after()), 1);
+    assert_eq!((found.arms[0].test, found.arms[0].change), (Test::Bootstrap, Change::NotShown), "{found:?}");
+}
+
+#[test]
+fn several_answers_to_a_question_are_one_arm() {
+    let before = run(&["cot", "cot (2)"], |_, _| Some(true), same);
+    let after = run(&["cot", "cot (2)"], |question, repeat| Some(repeat == 0 || question >= 8), same);
+    let found = compare(&before, &after, 1);
+    let [cot] = &found.arms[..] else { panic!("{found:?}") };
+    assert_eq!((cot.n, cot.answers_after, cot.correct_after, cot.lost, cot.gained), (40, 80, 72, 8, 0));
+    assert!((cot.accuracy_after - 0.9).abs() < 1e-12 && (cot.difference + 0.1).abs() < 1e-12, "{cot:?}");
+    assert_eq!((cot.test, cot.change), (Test::Bootstrap, Change::Worse));
+}
