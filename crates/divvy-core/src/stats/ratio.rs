@@ -1,7 +1,12 @@
 //! Means and ratios of what questions cost, with closed intervals: a report over very many rows has no time to resample.
 //! Whole clusters are the unit where questions are not independent, with Student's quantile of their number.
 
-use super::{Interval, student_t::quantile95};
+use std::collections::BTreeSet;
+
+use super::{
+    Interval,
+    student_t::{p_value, quantile95},
+};
 
 /// Sums over a cluster of what stands above the line and below it.
 type Cluster = (f64, f64);
@@ -24,6 +29,20 @@ pub fn mean(values: &[f64], clusters: &[usize]) -> Option<(f64, Interval)> {
     let spread: f64 = sums.iter().map(|(sum, size)| (sum - mean * size).powi(2)).sum();
     let half = quantile95(sums.len() - 1) * (spread * count / (count - 1.0)).sqrt() / bottom;
     Some((mean, (mean - half, mean + half)))
+}
+
+/// Two-sided p-value of a mean of zero: Student's t over clusters, and no less than what turning the clusters' signs could give
+/// (2 of 2ᵏ for k of them), since a few that agree by chance have no spread. 1 below two clusters.
+///
+/// # Panics
+/// If the two lists differ in length.
+#[must_use]
+pub fn p_of_zero(values: &[f64], clusters: &[usize]) -> f64 {
+    let Some((mean, (low, high))) = mean(values, clusters) else { return 1.0 };
+    let freedom = clusters.iter().collect::<BTreeSet<_>>().len() - 1;
+    let error = (high - low) / 2.0 / quantile95(freedom);
+    let t = if mean.abs() < 1e-12 { 0.0 } else { mean / error };
+    p_value(t, freedom).max(0.5_f64.powi(i32::try_from(freedom).unwrap_or(i32::MAX)))
 }
 
 /// Sum of `top` over sum of `bottom`, with Fieller's interval (J. R. Stat. Soc. B 16, 1954), for amounts that are not

@@ -14,6 +14,28 @@ pub fn quantile95(freedom: usize) -> f64 {
     }
 }
 
+/// Two-sided p-value of `t` at so many degrees of freedom; 1 for none. Exact (Abramowitz & Stegun, 26.7.3 and 26.7.4).
+#[must_use]
+pub fn p_value(t: f64, freedom: usize) -> f64 {
+    let angle = (t.abs() / (freedom as f64).sqrt()).atan();
+    let (sine, squared) = (angle.sin(), angle.cos().powi(2));
+    let odd = freedom % 2 == 1;
+    // Terms of the series from cos θ or 1 on, each the last one times cos² θ and a fraction.
+    let first = if odd { angle.cos() } else { 1.0 };
+    let terms = (0..freedom.saturating_sub(1) / 2 + usize::from(!odd && freedom > 0)).scan(first, |term, at| {
+        let now = *term;
+        let at = at as f64;
+        *term *= squared * if odd { (2.0 * at + 2.0) / (2.0 * at + 3.0) } else { (2.0 * at + 1.0) / (2.0 * at + 2.0) };
+        Some(now)
+    });
+    let within = match freedom {
+        0 => return 1.0,
+        _ if odd => (angle + sine * terms.sum::<f64>()) / std::f64::consts::FRAC_PI_2,
+        _ => sine * terms.sum::<f64>(),
+    };
+    (1.0 - within).clamp(0.0, 1.0)
+}
+
 fn expansion(v: f64) -> f64 {
     let x = Z95;
     let x2 = x * x;
@@ -29,6 +51,19 @@ fn expansion(v: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn at_its_quantile_the_p_value_is_what_it_should_be() {
+        for freedom in [1, 2, 5, 6, 10, 19, 100] {
+            assert!((p_value(-quantile95(freedom), freedom) - 0.05).abs() < 1e-3, "{freedom}");
+            assert_eq!(p_value(0.0, freedom), 1.0);
+        }
+        // As tables print the quantiles of 0.995.
+        for (freedom, t) in [(1, 63.656_741), (2, 9.924_843), (3, 5.840_909), (4, 4.604_095), (9, 3.249_836)] {
+            assert!((p_value(t, freedom) - 0.01).abs() < 1e-7, "{freedom}: {}", p_value(t, freedom));
+        }
+        assert_eq!((p_value(3.0, 0), p_value(f64::INFINITY, 4)), (1.0, 0.0));
+    }
 
     /// Quantiles as tables print them.
     #[test]

@@ -128,7 +128,8 @@ fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharin
     }
     let paired = stats::paired::compare(&left.right, &right.right);
     let discordant = (paired.only_a + paired.only_b) as f64 / paired.n.max(1) as f64;
-    let clustered = sharing.accuracies(&left.right, &right.right);
+    // Where all are alike, every resample says the same: that is no certainty.
+    let clustered = sharing.accuracies(&left.right, &right.right).filter(|_| discordant > 0.0);
     let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
     Comparison {
         a: left.arm.arm.clone(),

@@ -43,7 +43,9 @@ impl Sharing {
     fn by_units(units: Vec<usize>, seed: u64) -> Self {
         let count = units.iter().collect::<HashSet<_>>().len();
         let questions = units.len();
-        Self { units: (count < questions).then_some(units), count, questions, seed }
+        // Of one passage nothing is known but its questions: what is said holds for it alone.
+        let shared = 1 < count && count < questions;
+        Self { units: shared.then_some(units), count: if shared { count } else { questions }, questions, seed }
     }
 
     /// The same of some of the questions, by their places.
@@ -64,6 +66,9 @@ impl Sharing {
         let wilson = stats::wilson::interval(correct as u64, right.len() as u64);
         // Where all are right, or none, every resample says the same: that is no certainty.
         let varies = 0 < correct && correct < right.len();
+        if let Some(units) = self.few().filter(|_| varies) {
+            return of_few(&as_scores(right), units).map_or(wilson, |few| around(wilson, within_unit(few)));
+        }
         let drawn = self.units.as_ref().filter(|_| varies).and_then(|_| self.mean(&as_scores(right)));
         drawn.unwrap_or(wilson)
     }
@@ -82,7 +87,16 @@ impl Sharing {
     /// Of partial credit, or of shares that differ.
     pub(super) fn drawn(&self, seeds: &[Vec<f64>]) -> Option<Interval> {
         let resamples = bootstrap::resamples_for(self.count * seeds.len());
-        bootstrap::crossed(seeds, self.units.as_deref(), resamples, self.seed)
+        let drawn = bootstrap::crossed(seeds, self.units.as_deref(), resamples, self.seed)?;
+        let mean = |at: usize| seeds.iter().map(|seed| seed[at]).sum::<f64>() / seeds.len() as f64;
+        let means: Vec<f64> = (0..self.questions).map(mean).collect();
+        Some(self.few().and_then(|units| of_few(&means, units)).map_or(drawn, |few| around(drawn, within_unit(few))))
+    }
+
+    /// The passages, where there are too few of them to be drawn: a resample of five is of a hundred kinds, and one in
+    /// three hundred is five times the same.
+    fn few(&self) -> Option<&[usize]> {
+        self.units.as_deref().filter(|_| self.count < FEW)
     }
 
     /// Of answers to some questions, by their places, among which a question may be several times.
@@ -107,6 +121,10 @@ impl Sharing {
 
     fn mean(&self, values: &[f64]) -> Option<Interval> {
         let resamples = bootstrap::resamples_for(self.count);
+        if let Some(units) = self.few() {
+            let rows = bootstrap::mean(values, resamples, self.seed)?;
+            return Some(of_few(values, units).map_or(rows, |few| around(rows, within_unit(few))));
+        }
         match &self.units {
             Some(units) => bootstrap::cluster_mean(values, units, resamples, self.seed),
             None => bootstrap::mean(values, resamples, self.seed),
@@ -121,8 +139,30 @@ impl Sharing {
 
     pub(super) fn difference(&self, scores: &[f64], other: &[f64]) -> Option<Difference> {
         let resamples = bootstrap::resamples_for(self.count);
-        bootstrap::paired_clusters(scores, other, self.units.as_deref(), resamples, self.seed)
+        let Some(units) = self.few() else {
+            return bootstrap::paired_clusters(scores, other, self.units.as_deref(), resamples, self.seed);
+        };
+        let rows = bootstrap::paired_clusters::<usize>(scores, other, None, resamples, self.seed)?;
+        let differences: Vec<f64> = scores.iter().zip(other).map(|(one, other)| one - other).collect();
+        let p_value = stats::ratio::p_of_zero(&differences, units).max(rows.p_value);
+        let ci = of_few(&differences, units).map_or(rows.ci, |few| around(rows.ci, few));
+        Some(Difference { ci: (ci.0.max(-1.0), ci.1.min(1.0)), p_value, ..rows })
     }
+}
+
+/// Passages below which they are not drawn: Student's t over them, and no interval narrower than that of independent rows.
+const FEW: usize = 30;
+
+fn of_few(values: &[f64], units: &[usize]) -> Option<Interval> {
+    stats::ratio::mean(values, units).map(|(_, interval)| interval)
+}
+
+fn around(one: Interval, other: Interval) -> Interval {
+    (one.0.min(other.0), one.1.max(other.1))
+}
+
+fn within_unit((low, high): Interval) -> Interval {
+    (low.max(0.0), high.min(1.0))
 }
 
 pub(super) fn has_partial_credit(right: &[bool], scores: &[f64]) -> bool {
@@ -175,7 +215,45 @@ mod tests {
         let shared = questions(&[None, Some("A"), Some("A"), Some("B")]);
         let shared = of(&shared);
         assert_eq!(shared.passages(), Some(3));
-        assert_eq!((shared.among(&[0, 1, 3]).passages(), shared.among(&[1, 2]).passages()), (None, Some(1)));
+        assert_eq!((shared.among(&[0, 1, 3]).passages(), shared.among(&[0, 1, 2]).passages()), (None, Some(2)));
+        assert_eq!(shared.among(&[1, 2]).passages(), None, "one passage stands for itself");
+    }
+
+    /// So many passages of ten questions, of each of which one arm gets five right and the other none.
+    fn few(passages: usize) -> (Interval, Difference) {
+        let premises: Vec<String> = (0..10 * passages).map(|row| (row / 10).to_string()).collect();
+        let premises: Vec<Option<&str>> = premises.iter().map(|premise| Some(premise.as_str())).collect();
+        let questions = questions(&premises);
+        let (sharing, n) = (of(&questions), 10 * passages);
+        let right: Vec<bool> = (0..n).map(|row| row % 2 == 0).collect();
+        (sharing.accuracy(&right), sharing.accuracies(&right, &vec![false; n]).unwrap())
+    }
+
+    #[test]
+    fn a_few_passages_that_agree_show_little() {
+        for (passages, least) in [(2, 0.5), (5, 0.0625)] {
+            let (accuracy, found) = few(passages);
+            let wilson = wilson::interval(5 * passages as u64, 10 * passages as u64);
+            assert_eq!(accuracy, wilson, "{passages}: as if rows were independent, at least");
+            assert!(found.p_value == least && found.ci.1 - found.ci.0 > 0.1, "{passages}: {found:?}");
+        }
+        assert!(few(40).1.p_value < 0.001);
+        let one = questions(&[Some("A"); 30]);
+        let sharing = of(&one);
+        let right: Vec<bool> = (0..30).map(|row| row < 25).collect();
+        assert_eq!((sharing.accuracy(&right), sharing.accuracies(&right, &right)), (wilson::interval(25, 30), None));
+    }
+
+    #[test]
+    fn a_few_passages_that_differ_have_a_wide_interval() {
+        let premises: Vec<String> = (0..60).map(|row| (row / 20).to_string()).collect();
+        let premises: Vec<Option<&str>> = premises.iter().map(|premise| Some(premise.as_str())).collect();
+        let questions = questions(&premises);
+        let sharing = of(&questions);
+        // 1, 1 and 2 of 20 more right.
+        let right: Vec<bool> = (0..60).map(|row| [0, 20, 40, 41].contains(&row)).collect();
+        let found = sharing.accuracies(&right, &vec![false; 60]).unwrap();
+        assert!(found.ci.0 < 0.0 && found.ci.1 > 0.13 && found.p_value == 0.25, "{found:?}");
     }
 
     #[test]
