@@ -1,6 +1,9 @@
 //! The report for a terminal: verdict first, then tables that line up without being rendered.
 
-use divvy_core::results::{Family, Results};
+use divvy_core::{
+    results::{Family, Results},
+    stats::FEW_CLUSTERS,
+};
 
 use crate::{
     chosen, costs, efficiency,
@@ -175,6 +178,8 @@ fn test(results: &Results) -> String {
 fn intervals(results: &Results) -> String {
     const ALONE: &str = "the interval of an accuracy is the 95 % Wilson interval; that of partial credit is a 95 % percentile \
                          bootstrap, seeded by the run.";
+    const OF_FEW: &str =
+        "Of fewer than thirty passages they are Student's t over passages, no narrower than of independent rows.";
     let (sharing, alone) = by_sharing(results);
     let named = |(set, passages): &(String, u64)| match results.by_dataset.is_empty() {
         true => format!("{} passages", count(*passages)),
@@ -185,6 +190,8 @@ fn intervals(results: &Results) -> String {
          seeded by the run).",
         sharing.iter().map(named).collect::<Vec<_>>().join(", ")
     );
+    let few = sharing.iter().any(|(_, passages)| *passages < FEW_CLUSTERS as u64);
+    let drawn = if few { format!("{drawn} {OF_FEW}") } else { drawn };
     match (sharing.is_empty(), alone.is_empty()) {
         (true, _) => ALONE.replacen("the", "The", 1),
         (false, true) => drawn,

@@ -19,6 +19,10 @@ pub mod wilson;
 /// Standard normal quantile of 0.975: all intervals are 95 %.
 pub const Z95: f64 = 1.959_963_984_540_054;
 
+/// Clusters below which none are drawn: Student's t over them ([`ratio`]), and no interval narrower than that of independent rows.
+/// Of five there are a hundred resamples, and one in six hundred is five times the same.
+pub const FEW_CLUSTERS: usize = 30;
+
 /// Lower and upper end.
 pub type Interval = (f64, f64);
 

@@ -93,10 +93,9 @@ impl Sharing {
         Some(self.few().and_then(|units| of_few(&means, units)).map_or(drawn, |few| around(drawn, within_unit(few))))
     }
 
-    /// The passages, where there are too few of them to be drawn: a resample of five is of a hundred kinds, and one in
-    /// three hundred is five times the same.
+    /// The passages, where there are too few of them to be drawn.
     fn few(&self) -> Option<&[usize]> {
-        self.units.as_deref().filter(|_| self.count < FEW)
+        self.units.as_deref().filter(|_| self.count < stats::FEW_CLUSTERS)
     }
 
     /// Of answers to some questions, by their places, among which a question may be several times.
@@ -149,9 +148,6 @@ impl Sharing {
         Some(Difference { ci: (ci.0.max(-1.0), ci.1.min(1.0)), p_value, ..rows })
     }
 }
-
-/// Passages below which they are not drawn: Student's t over them, and no interval narrower than that of independent rows.
-const FEW: usize = 30;
 
 fn of_few(values: &[f64], units: &[usize]) -> Option<Interval> {
     stats::ratio::mean(values, units).map(|(_, interval)| interval)
@@ -252,7 +248,7 @@ mod tests {
         let sharing = of(&questions);
         // 1, 1 and 2 of 20 more right.
         let right: Vec<bool> = (0..60).map(|row| [0, 20, 40, 41].contains(&row)).collect();
-        let found = sharing.accuracies(&right, &vec![false; 60]).unwrap();
+        let found = sharing.accuracies(&right, &[false; 60]).unwrap();
         assert!(found.ci.0 < 0.0 && found.ci.1 > 0.13 && found.p_value == 0.25, "{found:?}");
     }
 
