@@ -76,7 +76,7 @@ impl SafetensorsDir {
         Ok(())
     }
 
-    /// The base that this is a copy of, where [`export`](crate::export) wrote it.
+    /// The base that this is a copy of, where [`export`] wrote it.
     pub(crate) fn copy_of(&self) -> Option<String> {
         export::copy_of(self.about.iter().filter(|(key, _)| *key != "format"))
     }
