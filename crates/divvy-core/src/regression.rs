@@ -261,12 +261,13 @@ struct Tested {
 
 fn tested(pairs: &[Pair<'_>], seed: u64) -> Tested {
     let (passages, count) = passages(pairs);
-    let shared = count < pairs.len();
+    // The questions of a single passage stand for themselves.
+    let shared = 1 < count && count < pairs.len();
     if shared || pairs.iter().any(|pair| pair.was.given > 1 || pair.is.given > 1) {
         let shares = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).collect::<Vec<f64>>();
         let (was, is) = (shares(|pair| pair.was.share()), shares(|pair| pair.is.share()));
         let resamples = bootstrap::resamples_for(count);
-        let drawn = bootstrap::paired_clusters(&is, &was, shared.then_some(&passages[..]), resamples, seed);
+        let drawn = bootstrap::paired(&is, &was, shared.then_some(&passages[..]), resamples, seed);
         let bootstrap::Difference { difference, ci, p_value } = drawn.expect("a bootstrap of some questions");
         return Tested { test: Test::Bootstrap, difference, ci, p_value };
     }

@@ -103,6 +103,24 @@ fn questions_of_one_passage_are_no_independent_witnesses() {
 }
 
 #[test]
+fn two_passages_of_which_one_got_worse_show_nothing() {
+    let before = run(&["cot"], |_, _| Some(true), same);
+    let of = |lost: usize, passages: usize| {
+        let bend = |fails: bool| {
+            with(before.clone(), |at, question| {
+                question.passage = Some(Digest::of_bytes(&[(at % passages) as u8]));
+                let lost = fails && at % passages == 0 && at / passages < lost;
+                question.answers[0].correct = u64::from(!lost);
+            })
+        };
+        compare(&bend(false), &bend(true), 1)
+    };
+    assert!(of(1, 1).arms[0].p_value == 1.0, "one question of one passage: McNemar");
+    let two = of(15, 2);
+    assert!(two.arms[0].p_value >= 0.5 && two.arms[0].change == Change::NotShown, "{two:?}");
+}
+
+#[test]
 fn several_answers_to_a_question_are_one_arm() {
     let before = run(&["cot", "cot (2)"], |_, _| Some(true), same);
     let after = run(&["cot", "cot (2)"], |question, repeat| Some(repeat == 0 || question >= 8), same);

@@ -1,9 +1,9 @@
 //! Seeded percentile bootstrap, for figures without a closed interval: partial credit, tokens, cost. Whole clusters are
 //! drawn where questions are not independent (same passage, same family; Miller 2024, arXiv 2411.00640).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Interval, rng::SplitMix64};
+use super::{FEW_CLUSTERS, Interval, ratio, rng::SplitMix64};
 
 /// Enough for two stable digits of a 95 % interval.
 pub const RESAMPLES: usize = 10_000;
@@ -68,6 +68,23 @@ pub fn paired_clusters<K: Ord>(
     let tail = 1 + below.min(figures.len() - above);
     let p_value = (2.0 * tail as f64 / (figures.len() + 1) as f64).min(1.0);
     Some(Difference { difference, ci, p_value })
+}
+
+/// The same, where there may be too few clusters to be drawn: below [`FEW_CLUSTERS`] Student's t over them, no interval narrower
+/// than that of independent items, and no smaller a p-value ([`ratio::p_of_zero`]). `None` for no items.
+///
+/// # Panics
+/// If the lists differ in length.
+#[must_use]
+pub fn paired(a: &[f64], b: &[f64], clusters: Option<&[usize]>, resamples: usize, seed: u64) -> Option<Difference> {
+    let few = clusters.filter(|clusters| clusters.iter().collect::<BTreeSet<_>>().len() < FEW_CLUSTERS);
+    let Some(clusters) = few else { return paired_clusters(a, b, clusters, resamples, seed) };
+    let alone = paired_clusters::<usize>(a, b, None, resamples, seed)?;
+    let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    let p_value = ratio::p_of_zero(&differences, clusters).max(alone.p_value);
+    let around = |(low, high): Interval| (alone.ci.0.min(low).max(-1.0), alone.ci.1.max(high).min(1.0));
+    let ci = ratio::mean(&differences, clusters).map_or(alone.ci, |(_, interval)| around(interval));
+    Some(Difference { ci, p_value, ..alone })
 }
 
 /// Means of resamples, sorted; without clusters each value is one.

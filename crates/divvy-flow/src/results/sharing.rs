@@ -138,14 +138,7 @@ impl Sharing {
 
     pub(super) fn difference(&self, scores: &[f64], other: &[f64]) -> Option<Difference> {
         let resamples = bootstrap::resamples_for(self.count);
-        let Some(units) = self.few() else {
-            return bootstrap::paired_clusters(scores, other, self.units.as_deref(), resamples, self.seed);
-        };
-        let rows = bootstrap::paired_clusters::<usize>(scores, other, None, resamples, self.seed)?;
-        let differences: Vec<f64> = scores.iter().zip(other).map(|(one, other)| one - other).collect();
-        let p_value = stats::ratio::p_of_zero(&differences, units).max(rows.p_value);
-        let ci = of_few(&differences, units).map_or(rows.ci, |few| around(rows.ci, few));
-        Some(Difference { ci: (ci.0.max(-1.0), ci.1.min(1.0)), p_value, ..rows })
+        bootstrap::paired(scores, other, self.units.as_deref(), resamples, self.seed)
     }
 }
 

@@ -237,13 +237,14 @@ impl Run<'_, '_> {
         Err(self.interrupted()?)
     }
 
-    /// Saves the weights and the log as they are.
+    /// Saves the weights and the log as they are, with the step that still waits for its look.
     fn interrupted(&self) -> Result<TrainError, TrainError> {
+        let log: Vec<StepRecord> = self.log.iter().copied().chain(self.unfinished).collect();
         let checkpoint = self.checkpoint.as_ref().map(|checkpoint| {
-            checkpoint.write(&self.trainer.parameters, &self.log)?;
+            checkpoint.write(&self.trainer.parameters, &log)?;
             Ok(checkpoint.path().to_owned())
         });
-        Ok(TrainError::Interrupted { step: self.log.len() as u64, checkpoint: checkpoint.transpose()? })
+        Ok(TrainError::Interrupted { step: log.len() as u64, checkpoint: checkpoint.transpose()? })
     }
 
     /// One optimiser step, flat: gather, accumulate, clip, update, measure, log, save.

@@ -31,6 +31,10 @@ impl Names<'_> {
                 Ok(ModelSource::Endpoint { .. } | ModelSource::Recorded(_)) if model.kv_cache_tokens.is_some() => {
                     return self.fail(&format!("models.{name}.kv_cache_tokens"), LOCAL_ALONE);
                 }
+                Ok(_) if model.kv_cache_tokens == Some(0) => {
+                    return self
+                        .fail(&format!("models.{name}.kv_cache_tokens"), "no request has room in none: leave it out");
+                }
                 Ok(ModelSource::Student(_)) => {
                     return self.fail(&key, "a student is used by its name, `student:NAME`, not defined as a model");
                 }

@@ -126,6 +126,9 @@ fn whoever_judges_adapters_may_end_a_run() {
     let error = judged(&mut quality, Some(folder.path())).err().unwrap();
     let TrainError::Interrupted { step: 6, checkpoint: Some(kept) } = error else { panic!("{error}") };
     assert!(kept.is_file(), "the step is there, though its look was broken off");
+    let mut at_once = |_: TrainEvent| ControlFlow::Break(());
+    let again = train_by(fixture.base(), (&rows[2..], &rows[..2]), &config, Some(folder.path()), &mut at_once, None);
+    assert!(matches!(again, Err(TrainError::Interrupted { step: 6, .. })), "broken off before the look is taken again");
     let resumed = judged(&mut quality, Some(folder.path())).unwrap();
     assert_eq!(looks.len(), 4, "the third look is taken again, those before are not");
     let mut scores = [0.1, 0.7, 0.7, 0.2, 0.9].into_iter();
