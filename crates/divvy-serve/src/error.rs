@@ -113,9 +113,12 @@ impl ApiError {
         let failed = |what: &str| format!("The model `{who}` {what}");
         let code = error.reason();
         let made = match error.kind {
-            ContextTooLong => {
-                Self::new(400, "invalid_request_error", "context_length_exceeded", failed("cannot take a text so long"))
-            }
+            ContextTooLong => Self::new(
+                400,
+                "invalid_request_error",
+                "context_length_exceeded",
+                failed("cannot take a text and a reply so long"),
+            ),
             BadRequest => Self::new(400, "invalid_request_error", "upstream_refused", failed("refused the request")),
             RateLimited => {
                 Self::new(429, "rate_limit_error", "upstream_rate_limited", failed("has reached its rate limit"))

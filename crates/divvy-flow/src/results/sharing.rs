@@ -89,8 +89,8 @@ impl Sharing {
         let resamples = bootstrap::resamples_for(self.count * seeds.len());
         let drawn = bootstrap::crossed(seeds, self.units.as_deref(), resamples, self.seed)?;
         let mean = |at: usize| seeds.iter().map(|seed| seed[at]).sum::<f64>() / seeds.len() as f64;
-        let means: Vec<f64> = (0..self.questions).map(mean).collect();
-        Some(self.few().and_then(|units| of_few(&means, units)).map_or(drawn, |few| around(drawn, within_unit(few))))
+        let few = self.few().and_then(|units| of_few(&(0..self.questions).map(mean).collect::<Vec<_>>(), units));
+        Some(few.map_or(drawn, |few| around(drawn, within_unit(few))))
     }
 
     /// The passages, where there are too few of them to be drawn.
@@ -193,6 +193,12 @@ mod tests {
         premises.iter().enumerate().map(question).collect()
     }
 
+    /// So many passages, of each so many questions, one after the other.
+    fn passages_of(passages: usize, each: usize) -> Questions {
+        let premises: Vec<String> = (0..passages * each).map(|row| (row / each).to_string()).collect();
+        questions(&premises.iter().map(|premise| Some(premise.as_str())).collect::<Vec<_>>())
+    }
+
     #[test]
     fn only_a_shared_passage_makes_a_cluster() {
         let alone = questions(&[None, None, Some("A"), Some("B")]);
@@ -210,9 +216,7 @@ mod tests {
 
     /// So many passages of ten questions, of each of which one arm gets five right and the other none.
     fn few(passages: usize) -> (Interval, Difference) {
-        let premises: Vec<String> = (0..10 * passages).map(|row| (row / 10).to_string()).collect();
-        let premises: Vec<Option<&str>> = premises.iter().map(|premise| Some(premise.as_str())).collect();
-        let questions = questions(&premises);
+        let questions = passages_of(passages, 10);
         let (sharing, n) = (of(&questions), 10 * passages);
         let right: Vec<bool> = (0..n).map(|row| row % 2 == 0).collect();
         (sharing.accuracy(&right), sharing.accuracies(&right, &vec![false; n]).unwrap())
@@ -235,9 +239,7 @@ mod tests {
 
     #[test]
     fn a_few_passages_that_differ_have_a_wide_interval() {
-        let premises: Vec<String> = (0..60).map(|row| (row / 20).to_string()).collect();
-        let premises: Vec<Option<&str>> = premises.iter().map(|premise| Some(premise.as_str())).collect();
-        let questions = questions(&premises);
+        let questions = passages_of(3, 20);
         let sharing = of(&questions);
         // 1, 1 and 2 of 20 more right.
         let right: Vec<bool> = (0..60).map(|row| [0, 20, 40, 41].contains(&row)).collect();
@@ -269,9 +271,7 @@ mod tests {
 
     #[test]
     fn repeated_answers_of_a_passage_are_one_piece_of_evidence() {
-        let premises: Vec<String> = (0..200).map(|row| (row / 20).to_string()).collect();
-        let premises: Vec<Option<&str>> = premises.iter().map(|premise| Some(premise.as_str())).collect();
-        let questions = questions(&premises);
+        let questions = passages_of(10, 20);
         let sharing = of(&questions);
         let right: Vec<bool> = (0..200).map(|row| row / 20 % 2 == 0).collect();
         let (low, high) = sharing.accuracy(&right);

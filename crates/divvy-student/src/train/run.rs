@@ -311,6 +311,9 @@ impl Run<'_, '_> {
 
     fn look(&mut self, record: &mut StepRecord) -> Result<(), TrainError> {
         let loss = self.dev_loss(record.step)?;
+        if let Some(loss) = loss.filter(|loss| !loss.is_finite()) {
+            return Err(TrainError::Diverged { step: record.step, loss, grad_norm: record.grad_norm });
+        }
         record.dev_quality = self.dev_quality(record.step)?;
         // Last, as it tells a step that was looked at from one whose look was broken off.
         record.dev_loss = loss;

@@ -228,6 +228,10 @@ fn divergence_is_an_error_not_a_model() {
     let config = TrainConfig { learning_rate: 1e30, max_grad_norm: 1e30, ..settings(Method::Lora(LORA)) };
     let error = run(&fixture, &fixture.report.rows, &config, None).err().unwrap();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    // The only step's own loss is that of the base: what the step made of it shows on dev alone.
+    let config = TrainConfig { epochs: 1, batch_rows: 100, learning_rate: 1e38, ..config };
+    let error = run(&fixture, &fixture.report.rows, &config, None).err().unwrap();
+    assert!(matches!(error, TrainError::Diverged { step: 1, loss, .. } if !loss.is_finite()), "{error}");
 }
 
 /// One AdamW step moves a value by its learning rate, whatever the size of its gradient.
