@@ -10,11 +10,8 @@ use crate::{
     graded::{Asked, Sheet, answer_of},
     records::Outcome,
     results::failed_too_often,
-    stats::{Interval, bootstrap, holm, paired},
+    stats::{Interval, LEVEL, bootstrap, holm, paired},
 };
-
-/// Below this, a difference is shown.
-const LEVEL: f64 = 0.05;
 
 /// What is compared of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 mod comparisons;
 mod costs;
 mod counted;
+mod families;
 mod once;
 mod outline;
 mod quality;

@@ -9,9 +9,15 @@ use divvy_core::{
         ArmResult, CollectionSummary, Comparison, DatasetUse, Example, Family, ModelUse, Results, ScreeningSummary,
         StageTime, StepSlice, TrainingSummary,
     },
+    stats::{
+        power::{Terms, minimum_detectable_difference},
+        wilson,
+    },
 };
 
 const N: u64 = 300;
+/// Comparisons of accuracy, in one family.
+const TESTS: u64 = 5;
 
 fn main() -> std::io::Result<()> {
     let results = results();
@@ -115,7 +121,7 @@ fn arm(
         pool: None,
         correct,
         accuracy,
-        ci: wilson(accuracy),
+        ci: wilson::interval((accuracy * N as f64).round() as u64, N),
         passages: None,
         score: accuracy,
         score_ci: None,
@@ -141,15 +147,8 @@ fn arm(
 fn slice(steps: u32, accuracy: f64, decomposed: bool) -> StepSlice {
     let slope = if decomposed { 0.045 } else { 0.1 };
     let share = (accuracy + slope * (3.5 - f64::from(steps))).clamp(0.02, 0.98);
-    StepSlice { steps, n: 50, correct: (share * 50.0).round() as u64 }
-}
-
-fn wilson(share: f64) -> (f64, f64) {
-    let (n, z) = (N as f64, 1.96);
-    let denominator = 1.0 + z * z / n;
-    let centre = (share + z * z / (2.0 * n)) / denominator;
-    let half = z * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt() / denominator;
-    (centre - half, centre + half)
+    let correct = (share * 50.0).round() as u64;
+    StepSlice { steps, n: 50, correct, ci: Some(wilson::interval(correct, 50)) }
 }
 
 fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_holm: f64) -> Comparison {
@@ -168,8 +167,10 @@ fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_h
         ci: (difference - half, difference + half),
         p_value,
         p_holm,
+        tests: TESTS,
         exploratory: false,
-        detectable: divvy_core::stats::power::minimum_detectable_difference(N, (only_a + only_b) as f64 / n),
+        detectable: minimum_detectable_difference(N, (only_a + only_b) as f64 / n, Terms::among(TESTS, 1.0)),
+        design_effect: 1.0,
         score: None,
     }
 }

@@ -1,7 +1,7 @@
 //! The report for a terminal: verdict first, then tables that line up without being rendered.
 
 use divvy_core::{
-    results::{Family, Results},
+    results::{Comparison, Results},
     stats::FEW_CLUSTERS,
 };
 
@@ -121,9 +121,10 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         ),
         intervals(results),
         format!(
-            "Comparisons are paired on the same questions: {}, Holm-adjusted within each family ({}); \
-             “shown” means Holm p < 0.05. The interval of a difference is the 95 % interval of the paired difference, \
-             not adjusted. Detectable is the smallest true difference that these questions find four times in five.",
+            "Comparisons are paired on the same questions: {}, Holm-adjusted within each family over all data sets and measures, \
+             by the number of tests that the plan asks for ({}); “shown” means Holm p < 0.05. The interval of a difference is the \
+             95 % interval of the paired difference, not adjusted. Detectable is the smallest true difference that these \
+             questions find four times in five, at the level of the first place in Holm’s order.",
             test(results),
             families(results)
         ),
@@ -199,19 +200,21 @@ fn intervals(results: &Results) -> String {
     }
 }
 
-/// `decomposer 13, solver 4`; of several data sets, `gsm8k: decomposer 13, solver 4; drop: …`.
+/// `decomposer 13, solver 4`, in tests.
 fn families(results: &Results) -> String {
     let sets = results.by_data_set();
-    let told = |(set, one): &(&str, Results)| match sets.len() {
-        1 => families_of(one),
-        _ => format!("{set}: {}", families_of(one)),
+    let pairs = || sets.iter().flat_map(|(_, one)| &one.comparisons);
+    let declared = pairs().any(|pair| pair.exploratory);
+    let group = |pair: &Comparison| match declared && !pair.exploratory {
+        true => ("declared", pair.tests),
+        false => (pair.family.name(), pair.tests),
     };
-    sets.iter().map(told).collect::<Vec<_>>().join("; ")
-}
-
-fn families_of(results: &Results) -> String {
-    let size = |family: Family| results.comparisons.iter().filter(|comparison| comparison.family == family).count();
-    let sizes = Family::ALL.into_iter().map(|family| (family, size(family))).filter(|(_, size)| *size > 0);
-    let sizes: Vec<String> = sizes.map(|(family, size)| format!("{} {size}", family.name())).collect();
+    let mut groups: Vec<(&str, u64)> = Vec::new();
+    for group in pairs().map(group) {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    let sizes: Vec<String> = groups.iter().map(|(name, tests)| format!("{name} {tests}")).collect();
     if sizes.is_empty() { "none here".to_owned() } else { sizes.join(", ") }
 }

@@ -7,6 +7,7 @@ use divvy_core::results::{
 };
 
 use crate::{
+    efficiency,
     number::{self, DASH},
     roles,
     table::{Bar, Cell, Column, Table},
@@ -321,6 +322,7 @@ pub(crate) fn steps(results: &Results) -> Option<Table> {
             Column::right("n", ""),
             Column::right("Correct", ""),
             Column::right("Accuracy", "%"),
+            Column::right("95 % interval", "%"),
         ],
         rows,
     })
@@ -335,9 +337,18 @@ fn step_rows(results: &Results, arm: &ArmResult) -> Vec<Vec<Cell>> {
             counted(slice.n),
             counted(slice.correct),
             Cell::number(number::percent(share), share),
+            slice.ci.map_or(Cell::text(DASH), |ci| Cell::number(number::percent_interval(ci), ci.0)),
         ]
     };
     arm.by_steps.iter().map(row).collect()
+}
+
+fn with_interval(slice: &StepSlice) -> Cell {
+    let part = number::ratio(slice.correct, slice.n).unwrap_or(f64::NAN);
+    match slice.ci {
+        Some(ci) => efficiency::share(slice.n, part, ci),
+        None => Cell::number(number::percent(part), part),
+    }
 }
 
 /// The same in the terminal's form: a row an arm, a column a step count.
@@ -349,8 +360,7 @@ pub(crate) fn steps_across(results: &Results) -> Option<Table> {
     }
     let cell = |arm: &ArmResult, steps: u32| {
         let slice = arm.by_steps.iter().find(|slice| slice.steps == steps);
-        let share = slice.and_then(|slice| number::ratio(slice.correct, slice.n)).unwrap_or(f64::NAN);
-        Cell::number(number::percent(share), share)
+        slice.map_or(Cell::text(DASH), with_interval)
     };
     let row = |arm: &ArmResult| {
         std::iter::once(Cell::text(arm.arm.clone())).chain(counts.keys().map(|steps| cell(arm, *steps))).collect()

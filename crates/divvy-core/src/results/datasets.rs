@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ArmResult, ArmSlices, Comparison, Results, Scoring, costs::Costs};
 
-/// One data set: its arms, compared among themselves. Holm's adjustment is within its families.
+/// One data set: its arms, compared among themselves; adjusted with those of the other data sets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetResults {
     pub dataset: String,

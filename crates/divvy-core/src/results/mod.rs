@@ -162,6 +162,15 @@ fn is_one(each: &u64) -> bool {
     *each == 1
 }
 
+fn no_effect() -> f64 {
+    1.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, clippy::float_cmp, reason = "serde passes references; exactly 1 is said")]
+fn is_no_effect(effect: &f64) -> bool {
+    *effect == 1.0
+}
+
 impl ArmResult {
     /// How many there were to answer.
     #[must_use]
@@ -188,10 +197,14 @@ pub struct StepSlice {
     pub steps: u32,
     pub n: u64,
     pub correct: u64,
+    /// 95 % interval of the accuracy, as the arm's own; `None` in results of earlier versions.
+    #[serde(default)]
+    pub ci: Option<(f64, f64)>,
 }
 
-/// What a comparison helps to answer. Each family is adjusted by itself, unless the recipe declares one of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a comparison helps to answer. Each family is adjusted by itself, over all data sets, unless the recipe declares one of its
+/// own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
     /// Does decomposing by this decomposer pay, with this solver?
@@ -209,9 +222,6 @@ pub enum Family {
 }
 
 impl Family {
-    pub const ALL: [Self; 6] =
-        [Self::Decomposer, Self::Solver, Self::Parts, Self::Strategy, Self::Prompt, Self::Declared];
-
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -241,15 +251,21 @@ pub struct Comparison {
     /// 95 % interval of the paired difference.
     pub ci: (f64, f64),
     pub p_value: f64,
-    /// Holm-adjusted over the comparisons of its family; where the recipe declares comparisons, over those.
+    /// Holm-adjusted over the tests of its family; where the recipe declares comparisons, over those.
     pub p_holm: f64,
+    /// How many tests that family has by the plan, done or not: of accuracy and of partial credit, on every data set.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub tests: u64,
     /// The recipe declares comparisons, and this is none of them: it suggests, and shows nothing.
     #[serde(default)]
     pub exploratory: bool,
-    /// Smallest true difference that these questions find with 80 % power, before Holm; `None` where too few were decided
-    /// differently to tell.
+    /// Smallest true difference that these questions find with 80 % power, whatever its place in Holm's order; `None` where too
+    /// few were decided differently to tell.
     #[serde(default)]
     pub detectable: Option<f64>,
+    /// How many times as many questions it takes as if none shared a passage; 1 where none does.
+    #[serde(default = "no_effect", skip_serializing_if = "is_no_effect")]
+    pub design_effect: f64,
     /// The same of partial credit, where there is any.
     #[serde(default)]
     pub score: Option<ScoreDifference>,

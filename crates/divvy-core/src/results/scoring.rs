@@ -46,6 +46,6 @@ pub struct ScoreDifference {
     pub difference: f64,
     pub ci: (f64, f64),
     pub p_value: f64,
-    /// Holm-adjusted over the comparisons of its family.
+    /// Holm-adjusted together with the comparisons of accuracy.
     pub p_holm: f64,
 }

@@ -20,6 +20,6 @@ pub struct Slice {
     pub of: String,
     pub n: u64,
     pub correct: u64,
-    /// 95 % Wilson interval of the accuracy.
+    /// 95 % interval of the accuracy, as the arm's own.
     pub ci: (f64, f64),
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FEW_CLUSTERS, Interval, ratio, rng::SplitMix64};
+use super::{FEW_CLUSTERS, Interval, LEVEL, ratio, rng::SplitMix64};
 
 /// Enough for two stable digits of a 95 % interval.
 pub const RESAMPLES: usize = 10_000;
@@ -156,6 +156,14 @@ fn by_cluster<K: Ord>(groups: &[Vec<f64>], clusters: Option<&[K]>) -> Vec<(Vec<f
 pub fn resamples_for(items: usize) -> usize {
     const DRAWS: usize = 20_000_000;
     RESAMPLES.min((DRAWS / items.max(1)).max(1000))
+}
+
+/// Resamples for one of so many tests whose first `found` p-value is known. From [`resamples_for`] no p-value can fall below 2 of as
+/// many, which times the tests may be more than the level whatever the difference. `None` where more would change nothing.
+#[must_use]
+pub fn more_resamples(items: usize, tests: u64, found: f64) -> Option<usize> {
+    let needed = usize::try_from(tests.saturating_mul((2.0 / LEVEL) as u64)).unwrap_or(usize::MAX);
+    (found < LEVEL && needed > resamples_for(items)).then_some(needed)
 }
 
 /// Interval of mean(a) − mean(b) on the same questions.

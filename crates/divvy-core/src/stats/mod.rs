@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod forecast;
 pub mod holm;
 pub mod mcnemar;
+pub mod normal;
 pub mod paired;
 pub mod power;
 pub mod ratio;
@@ -18,6 +19,9 @@ pub mod wilson;
 
 /// Standard normal quantile of 0.975: all intervals are 95 %.
 pub const Z95: f64 = 1.959_963_984_540_054;
+
+/// An adjusted p-value below this counts as shown.
+pub const LEVEL: f64 = 0.05;
 
 /// Clusters below which none are drawn: Student's t over them ([`ratio`]), and no interval narrower than that of independent rows.
 /// Of five there are a hundred resamples, and one in six hundred is five times the same.

@@ -45,6 +45,22 @@ pub fn p_of_zero(values: &[f64], clusters: &[usize]) -> f64 {
     p_value(t, freedom).max(0.5_f64.powi(i32::try_from(freedom).unwrap_or(i32::MAX)))
 }
 
+/// How many times larger the variance of the mean is than if all values were independent (Kish's design effect); at least 1, and 1
+/// of values that are all alike.
+///
+/// # Panics
+/// If the two lists differ in length.
+#[must_use]
+pub fn design_effect(values: &[f64], clusters: &[usize]) -> f64 {
+    let alone: Vec<usize> = (0..values.len()).collect();
+    let variance = |clusters: &[usize]| {
+        let freedom = clusters.iter().collect::<BTreeSet<_>>().len().saturating_sub(1);
+        mean(values, clusters).map(|(_, (low, high))| ((high - low) / quantile95(freedom)).powi(2))
+    };
+    let effect = variance(clusters).zip(variance(&alone)).map_or(1.0, |(clustered, alone)| clustered / alone);
+    if effect.is_finite() { effect.max(1.0) } else { 1.0 }
+}
+
 /// Sum of `top` over sum of `bottom`, with Fieller's interval (J. R. Stat. Soc. B 16, 1954), for amounts that are not
 /// negative. Its upper end is infinite where the sum below may as well be zero. `None` where it is.
 ///
@@ -128,6 +144,19 @@ mod tests {
         assert!((twice.0 - once.0).abs() < 1e-12 && (twice.1.0 - once.1.0).abs() < 1e-9, "{twice:?} {once:?}");
         assert_eq!((mean(&[], &[]), mean(&[1.0, 2.0], &[0, 0])), (None, None));
         assert_eq!(mean(&[7.0, 7.0], &apart(2)).unwrap().1, (7.0, 7.0));
+    }
+
+    #[test]
+    fn rows_that_repeat_each_other_count_for_less() {
+        let values: Vec<f64> = (0..400).map(|row| f64::from(row / 4 % 2)).collect();
+        let (fours, pairs): (Vec<usize>, Vec<usize>) = (0..400).map(|row| (row / 4, row / 2)).unzip();
+        close(design_effect(&values, &fours), 4.0, 0.02);
+        close(design_effect(&values, &pairs), 2.0, 0.02);
+        assert_eq!(design_effect(&values, &apart(400)), 1.0);
+        // Clusters that are all alike say more than independent rows would, which nobody can count on.
+        let across: Vec<usize> = (0..400).map(|row| row % 4 + row / 8 * 4).collect();
+        assert_eq!(design_effect(&values, &across), 1.0);
+        assert_eq!((design_effect(&[1.0; 9], &[0; 9]), design_effect(&[], &[])), (1.0, 1.0));
     }
 
     /// Against resampling, where both are good: many rows, a denominator far from zero.

@@ -1,140 +1,66 @@
-//! Which arms are compared, always on the same questions. What is asked falls into families, fixed by the plan before
-//! anything is measured (a run that is not finished has fewer); Holm's adjustment holds within each, so that a further student does not blur another question.
-//! Where the recipe declares comparisons, those are the one family that counts, and all others are exploratory.
+//! Arms compared in pairs, always on the same questions.
+
+use std::collections::BTreeMap;
 
 use divvy_core::{
-    arm::Strategy,
-    plan::{Plan, TEACHER},
-    recipe::Target,
-    results::{ArmResult, Comparison, Family, ScoreDifference},
-    stats,
+    results::{Comparison, DatasetResults, Family, ScoreDifference},
+    stats::{
+        self, holm,
+        power::{self, Terms},
+    },
 };
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{
+    families::{Asked, Families},
     scored::Evaluated,
     seeds,
     sharing::{Sharing, as_scores, has_partial_credit},
 };
 
-/// In the plan's order of arms.
-pub(super) fn of(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
-    let mut compared = declared(plan, evaluated, sharing);
-    let exploratory = plan.evaluate.as_ref().is_some_and(|plan| !plan.comparisons.is_empty());
-    adjust(compared.iter_mut().collect());
-    let mut asked = Vec::new();
-    for left in evaluated {
-        for right in evaluated {
-            let is_declared = compared.iter().any(|pair| is_of(pair, &left.arm, &right.arm));
-            let family = family(plan, &left.arm, &right.arm).filter(|_| !is_declared);
-            asked.extend(family.map(|family| Comparison { exploratory, ..compare(family, left, right, sharing) }));
-        }
-    }
-    for family in Family::ALL {
-        adjust(asked.iter_mut().filter(|comparison| comparison.family == family).collect());
-    }
-    compared.extend(asked);
-    compared
-}
-
-/// In the recipe's order, each with the family that would have asked it too.
-fn declared(plan: &Plan, evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
+/// In the order in which they are asked for; nothing is adjusted yet.
+pub(super) fn of(asked: &[Asked], evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
     let find = |slug: &str| evaluated.iter().find(|evaluated| evaluated.arm.arm == slug);
-    let pairs = plan.evaluate.iter().flat_map(|plan| &plan.comparisons);
-    let both = pairs.filter_map(|pair| Some((find(&pair.a)?, find(&pair.b)?)));
-    both.map(|(a, b)| {
-        let asked = family(plan, &a.arm, &b.arm).or_else(|| family(plan, &b.arm, &a.arm));
-        compare(asked.unwrap_or(Family::Declared), a, b, sharing)
-    })
-    .collect()
+    let pairs: Vec<_> = asked.iter().filter_map(|asked| Some((asked, find(&asked.a)?, find(&asked.b)?))).collect();
+    pairs.into_par_iter().map(|(asked, left, right)| compare(asked, left, right, sharing)).collect()
 }
 
-/// Whichever way round.
-fn is_of(pair: &Comparison, left: &ArmResult, right: &ArmResult) -> bool {
-    (pair.a == left.arm && pair.b == right.arm) || (pair.a == right.arm && pair.b == left.arm)
-}
-
-fn adjust(mut family: Vec<&mut Comparison>) {
-    let adjusted = stats::holm::adjust(&family.iter().map(|comparison| comparison.p_value).collect::<Vec<_>>());
-    for (comparison, p_holm) in family.iter_mut().zip(adjusted) {
-        comparison.p_holm = p_holm;
+/// Holm's adjustment, once all data sets are there.
+pub(super) fn adjust(families: &Families, sets: &mut [DatasetResults]) {
+    let mut groups: BTreeMap<Option<Family>, Vec<&mut Comparison>> = BTreeMap::new();
+    for comparison in sets.iter_mut().flat_map(|set| &mut set.comparisons) {
+        groups.entry(families.group(comparison)).or_default().push(comparison);
     }
-    let mut scores: Vec<&mut ScoreDifference> =
-        family.into_iter().filter_map(|comparison| comparison.score.as_mut()).collect();
-    let adjusted = stats::holm::adjust(&scores.iter().map(|score| score.p_value).collect::<Vec<_>>());
-    for (score, p_holm) in scores.iter_mut().zip(adjusted) {
-        score.p_holm = p_holm;
-    }
+    groups.into_values().for_each(adjust_together);
 }
 
-/// What comparing `arm` with `other` answers, `None` where nobody asks.
-fn family(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
-    match (distilled(&arm.solver), distilled(&other.solver)) {
-        (true, false) => solves_instead(arm, other).then_some(Family::Solver),
-        (false, true) => parts(plan, arm, other).then_some(Family::Parts),
-        _ if worded_otherwise(arm, other) => Some(Family::Prompt),
-        _ if arm.solver != other.solver || !arm.strategy.needs_decomposer() => None,
-        _ => decomposes_otherwise(plan, arm, other),
+/// Accuracy and partial credit are two looks at the same answers: both count.
+fn adjust_together(family: Vec<&mut Comparison>) {
+    let tests = family.first().map_or(0, |first| first.tests) as usize;
+    let tested = family.into_iter().flat_map(|comparison| {
+        let score = comparison.score.as_mut().map(|score| (score.p_value, &mut score.p_holm));
+        std::iter::once((comparison.p_value, &mut comparison.p_holm)).chain(score)
+    });
+    let (found, adjusted): (Vec<f64>, Vec<&mut f64>) = tested.unzip();
+    for (p_holm, value) in adjusted.into_iter().zip(holm::adjust_among(&found, tests)) {
+        *p_holm = value;
     }
 }
 
-/// An arm with demonstrations, a cap or other words against the same one without.
-fn worded_otherwise(arm: &ArmResult, other: &ArmResult) -> bool {
-    let same = (arm.strategy, &arm.decomposer, &arm.solver) == (other.strategy, &other.decomposer, &other.solver);
-    same && !arm.variant.is_plain() && other.variant.is_plain()
-}
-
-fn distilled(name: &str) -> bool {
-    name.starts_with("student:")
-}
-
-/// A distilled solver against one that was not: in its own place, or in one call.
-fn solves_instead(arm: &ArmResult, other: &ArmResult) -> bool {
-    let in_place = arm.strategy == other.strategy && arm.variant == other.variant && arm.decomposer == other.decomposer;
-    in_place || !other.strategy.needs_decomposer()
-}
-
-/// A distilled decomposer before the solver that it was made for, against a student that answers by itself or from the
-/// teacher's decompositions: which of the two should be distilled?
-fn parts(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> bool {
-    let Some(decomposer) = arm.decomposer.as_deref().and_then(|name| plan.student(name)) else { return false };
-    let Some(solver) = plan.student(&other.solver) else { return false };
-    let one_part = decomposer.target != Target::Joint && solver.target != Target::Joint;
-    one_part
-        && arm.strategy == Strategy::TwoStage
-        && arm.solver != solver.base
-        && other.decomposer.as_deref().is_none_or(|name| name == TEACHER)
-}
-
-/// Of two arms with one solver.
-fn decomposes_otherwise(plan: &Plan, arm: &ArmResult, other: &ArmResult) -> Option<Family> {
-    let student = arm.decomposer.as_deref().and_then(|name| plan.student(name));
-    let base = student.map(|student| student.base.as_str());
-    if arm.strategy != Strategy::TwoStage && other.strategy == Strategy::TwoStage {
-        let alike = arm.decomposer == other.decomposer && arm.variant == other.variant;
-        return alike.then_some(Family::Strategy);
-    }
-    let asked = match (other.strategy, other.decomposer.as_deref()) {
-        (Strategy::Cot | Strategy::Direct, _) => true,
-        (strategy, _) if strategy != arm.strategy || other.variant != arm.variant => false,
-        (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
-        (_, name) => name.is_some() && name == base,
-    };
-    asked.then_some(Family::Decomposer)
-}
-
-fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
+fn compare(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
     if [left, right].iter().any(|arm| arm.right.len() != sharing.questions) {
-        return compare_means(family, left, right, sharing);
+        return compare_means(asked, left, right, sharing);
     }
     let paired = stats::paired::compare(&left.right, &right.right);
     let discordant = (paired.only_a + paired.only_b) as f64 / paired.n.max(1) as f64;
     // Where all are alike, every resample says the same: that is no certainty.
-    let clustered = sharing.accuracies(&left.right, &right.right).filter(|_| discordant > 0.0);
+    let clustered = sharing.accuracies(&left.right, &right.right, asked.tests).filter(|_| discordant > 0.0);
     let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
+    let design_effect = sharing.design_effect(&as_scores(&left.right), &as_scores(&right.right));
     Comparison {
-        a: left.arm.arm.clone(),
-        b: right.arm.arm.clone(),
-        family,
+        a: asked.a.clone(),
+        b: asked.b.clone(),
+        family: asked.family,
         n: paired.n,
         only_a: paired.only_a,
         only_b: paired.only_b,
@@ -142,28 +68,35 @@ fn compare(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharin
         ci,
         p_value,
         p_holm: p_value,
-        score: score(left, right, sharing),
-        exploratory: false,
-        detectable: stats::power::minimum_detectable_difference(paired.n, discordant),
+        tests: asked.tests,
+        score: score(asked, left, right, sharing),
+        exploratory: asked.exploratory,
+        detectable: power::minimum_detectable_difference(
+            paired.n,
+            discordant,
+            Terms::among(asked.tests, design_effect),
+        ),
+        design_effect,
     }
 }
 
 /// Where questions have several answers: the mean of each question's is what is paired, and whole questions are drawn.
-fn compare_means(family: Family, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
+fn compare_means(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
     let means = |arm: &Evaluated| seeds::per_question(&as_scores(&arm.right), sharing.questions);
     let (a, b) = (means(left), means(right));
     let n = sharing.questions as u64;
-    let found = sharing.difference(&a, &b);
+    let found = sharing.difference(&a, &b, asked.tests);
     let differs = found.filter(|_| a != b);
     // Where all are alike, every resample says the same: that is no certainty.
     let alike = (0.0, stats::paired::interval(0, 0, n), 1.0);
     let (difference, ci, p_value) = differs.map_or(alike, |found| (found.difference, found.ci, found.p_value));
     let more = |a: &[f64], b: &[f64]| a.iter().zip(b).filter(|(a, b)| a > b).count() as u64;
     let squares: f64 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum();
+    let design_effect = sharing.design_effect(&a, &b);
     Comparison {
-        a: left.arm.arm.clone(),
-        b: right.arm.arm.clone(),
-        family,
+        a: asked.a.clone(),
+        b: asked.b.clone(),
+        family: asked.family,
         n,
         only_a: more(&a, &b),
         only_b: more(&b, &a),
@@ -171,21 +104,91 @@ fn compare_means(family: Family, left: &Evaluated, right: &Evaluated, sharing: &
         ci,
         p_value,
         p_holm: p_value,
-        score: score(left, right, sharing),
-        exploratory: false,
+        tests: asked.tests,
+        score: score(asked, left, right, sharing),
+        exploratory: asked.exploratory,
         // Of single answers the mean square is the share that only one arm gets right.
-        detectable: stats::power::minimum_detectable_difference(n, squares / n.max(1) as f64),
+        detectable: power::minimum_detectable_difference(
+            n,
+            squares / n.max(1) as f64,
+            Terms::among(asked.tests, design_effect),
+        ),
+        design_effect,
     }
 }
 
 /// Of partial credit, where either arm has any.
-fn score(left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Option<ScoreDifference> {
+fn score(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Option<ScoreDifference> {
     let partial = |evaluated: &Evaluated| has_partial_credit(&evaluated.right, &evaluated.scores);
     if !partial(left) && !partial(right) {
         return None;
     }
     let means = |arm: &Evaluated| seeds::per_question(&arm.scores, sharing.questions);
-    let found = sharing.difference(&means(left), &means(right))?;
+    let found = sharing.difference(&means(left), &means(right), asked.tests)?;
     let (difference, ci, p_value) = (found.difference, found.ci, found.p_value);
     Some(ScoreDifference { difference, ci, p_value, p_holm: p_value })
+}
+
+#[cfg(test)]
+mod tests {
+    use divvy_core::{arm::Strategy, question::Split, synth};
+    use serde_json::json;
+
+    use super::*;
+    use crate::results::outline::Outlines;
+
+    fn evaluated(slug: &str, right: Vec<bool>) -> Evaluated {
+        let arm = json!({
+            "arm": slug, "strategy": Strategy::Cot, "decomposer": null, "solver": "s", "n": right.len(), "correct": 0,
+            "accuracy": 0.0, "ci": [0.0, 0.0], "score": 0.0, "no_answer": 0, "truncated": 0, "errors": 0, "by_steps": [],
+            "examples": [], "tokens_in": 0, "tokens_out": 0, "decompose_tokens_in": 0, "decompose_tokens_out": 0,
+            "solve_tokens_in": 0, "solve_tokens_out": 0, "cost_nanos": null, "well_formed": null, "mean_subquestions": null,
+        });
+        let scores = as_scores(&right);
+        Evaluated { arm: serde_json::from_value(arm).unwrap(), right, scores, members: Vec::new() }
+    }
+
+    /// One arm gets 30 of 100 more right, in blocks of ten.
+    fn compared(tests: u64, per_passage: usize) -> Comparison {
+        let mut questions = synth::generate(Split::Test, 100, 1);
+        for (row, question) in questions.iter_mut().enumerate() {
+            question.premise = Some(format!("{}", row / per_passage));
+        }
+        let questions = questions.into_iter().collect();
+        let (outlines, wins) = (Outlines::of(&questions), (0..100).map(|row| row / 10 % 3 == 0 && row < 90).collect());
+        let arms = [evaluated("a", wins), evaluated("b", vec![false; 100])];
+        let (a, b) = ("a".to_owned(), "b".to_owned());
+        let asked = Asked { a, b, family: Family::Solver, exploratory: false, tests };
+        of(&[asked], &arms, &Sharing::of(&outlines, 1)).remove(0)
+    }
+
+    #[test]
+    fn what_can_be_found_heeds_the_family_and_the_passages() {
+        let (alone, among, shared) = (compared(1, 1), compared(40, 1), compared(1, 10));
+        let found = |pair: &Comparison| pair.detectable.unwrap_or(1.0);
+        assert!(found(&alone) < found(&among) && found(&alone) < found(&shared), "{alone:?} {among:?} {shared:?}");
+        assert_eq!((alone.design_effect, among.tests), (1.0, 40));
+        assert!(shared.design_effect > 8.0 && alone.difference == 0.3, "{shared:?}");
+    }
+
+    fn set(name: &str, p_values: [f64; 2], partial: Option<f64>) -> DatasetResults {
+        let score = |p_value| ScoreDifference { difference: 0.1, ci: (0.0, 0.2), p_value, p_holm: p_value };
+        let pair = |p_value| Comparison { p_value, score: partial.map(score), ..compared(6, 1) };
+        let none = json!({"dataset": name, "arms": [], "comparisons": [], "slices": [], "costs": null});
+        DatasetResults { comparisons: p_values.map(pair).into(), ..serde_json::from_value(none).unwrap() }
+    }
+
+    /// Two data sets, one of which has partial credit: of three comparisons each, one is missing in each set.
+    #[test]
+    fn a_family_spans_data_sets_and_measures() {
+        let mut sets = [set("one", [0.01, 0.5], None), set("two", [0.004, 0.2], Some(0.02))];
+        adjust(&Families::none(), &mut sets);
+        let adjusted: Vec<f64> = sets.iter().flat_map(|set| &set.comparisons).map(|pair| pair.p_holm).collect();
+        let close = |found: f64, expect: f64| assert!((found - expect).abs() < 1e-12, "{found} {expect}: {adjusted:?}");
+        // Six tests with a result: 0.004, 0.01, 0.02 twice, 0.2, 0.5.
+        for (found, expect) in adjusted.iter().zip([0.05, 0.5, 0.024, 0.4]) {
+            close(*found, expect);
+        }
+        sets[1].comparisons.iter().for_each(|pair| close(pair.score.unwrap().p_holm, 0.08));
+    }
 }

@@ -32,6 +32,11 @@ impl<'q> Outlines<'q> {
         Self { questions, each: (0..questions.len()).into_par_iter().map(outline).collect() }
     }
 
+    /// In how many ways arms are measured on them: as right or wrong, and by partial credit where any question has it.
+    pub(super) fn measures(&self) -> u64 {
+        1 + u64::from(self.each.iter().any(|question| question.scorer.has_partial_credit()))
+    }
+
     /// The whole question with this number.
     pub(super) fn full(&self, at: usize) -> Arc<Question> {
         self.questions.at(at)

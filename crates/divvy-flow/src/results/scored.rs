@@ -20,6 +20,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 use super::{
     comparisons, costs,
     counted::{ByArm, CountedPart, Counting},
+    families::Families,
     outline::Outlines,
     scoring::Further,
     seeds::{self, Member, Told},
@@ -56,6 +57,13 @@ pub(super) struct Evaluated {
     pub(super) scores: Vec<f64>,
     /// The arms of the plan that it is made of.
     pub(super) members: Vec<Arm>,
+}
+
+impl Evaluated {
+    /// The answers of one seed follow those of the other.
+    pub(super) fn seeds(&self) -> usize {
+        self.members.len().max(1)
+    }
 }
 
 /// The arms of a report on some questions.
@@ -102,6 +110,7 @@ struct Book<'a> {
     context: &'a Context,
     plan: &'a EvaluatePlan,
     grid: Grid,
+    families: Families,
     records: Records,
     judged: HashMap<String, Verdicts>,
 }
@@ -114,12 +123,18 @@ pub(super) async fn read(
 ) -> Result<Scored, FlowError> {
     let Some(plan) = &context.plan.evaluate else { return Ok(Scored::default()) };
     let judged = judge::of_arms(context, plan).await?;
-    let book = Book { context, plan, grid: evaluate::grid(context, plan), records, judged };
     let (all, sets) = (evaluate::questions(context, plan), grid::sets(&context.plan));
+    let asked: Vec<_> = sets.iter().map(|set| (set.as_str(), evaluate::of_set(sets, all, set))).collect();
+    let asked: Vec<_> = asked.iter().map(|(set, questions)| (*set, Outlines::of(questions))).collect();
+    let grid = evaluate::grid(context, plan);
+    let measures: Vec<_> = asked.iter().map(|(set, questions)| (*set, questions.measures())).collect();
+    let families = Families::of(&context.plan, plan, &grid, &measures);
+    let book = Book { context, plan, grid, families, records, judged };
     let mut each = Vec::new();
-    for set in sets {
-        each.push(book.one(set, &evaluate::of_set(sets, all, set), money, training).await?);
+    for (set, questions) in &asked {
+        each.push(book.one(set, questions, money, training).await?);
     }
+    comparisons::adjust(&book.families, &mut each);
     if each.len() < 2 {
         return Ok(each.into_iter().next().map(alone).unwrap_or_default());
     }
@@ -136,20 +151,19 @@ impl Book<'_> {
     async fn one(
         &self,
         set: &str,
-        questions: &Questions,
+        questions: &Outlines<'_>,
         money: (StatedTerms, &BTreeMap<String, Prices>),
         training: &[TrainingSummary],
     ) -> Result<DatasetResults, FlowError> {
-        let questions = &Outlines::of(questions);
         let sharing = Sharing::of(questions, self.context.plan.seed);
         let Figures { evaluated, seeds, scoring } = self.evaluated(questions, &sharing);
         let Records { rows, calls } = &self.records;
-        let slices = slices::of(questions, &evaluated, (&self.context.plan, self.plan, rows));
+        let slices = slices::of(questions, &evaluated, &sharing, (&self.context.plan, self.plan, rows));
         let costs = costs::of(self.context, money, questions, &evaluated, (rows, calls), training).await?;
         let paid = |arm: &ArmResult| super::money(costs.as_ref(), arm);
         Ok(DatasetResults {
             dataset: set.to_owned(),
-            comparisons: comparisons::of(&self.context.plan, &evaluated, &sharing),
+            comparisons: comparisons::of(self.families.on(set), &evaluated, &sharing),
             slices,
             scoring,
             seeds,

@@ -2,7 +2,10 @@
 //! independent: there, whole passages are drawn (cluster bootstrap); elsewhere accuracy has Wilson's interval and McNemar's
 //! test, which are exact where a bootstrap is not. Partial credit is drawn in both.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap, HashSet},
+};
 
 use divvy_core::{
     digest::{Digest, derive_seed},
@@ -13,7 +16,10 @@ use divvy_core::{
     },
 };
 
-use super::outline::Outlines;
+use super::{outline::Outlines, seeds};
+
+/// Resamples for some of the questions: there are many such parts, and two digits of an interval are told.
+const OF_A_PART: usize = 2000;
 
 /// The questions' passages, and the seed of everything drawn.
 pub(super) struct Sharing {
@@ -21,7 +27,16 @@ pub(super) struct Sharing {
     units: Option<Vec<usize>>,
     count: usize,
     pub(super) questions: usize,
+    resamples: usize,
     seed: u64,
+}
+
+/// What an arm has right of some of the questions.
+pub(super) struct Part {
+    /// Answers.
+    pub(super) n: u64,
+    pub(super) correct: u64,
+    pub(super) ci: Interval,
 }
 
 impl Sharing {
@@ -37,22 +52,29 @@ impl Sharing {
             let (next, alone) = (numbers.len(), Unit::Alone(&question.id));
             *numbers.entry(question.premise.as_ref().map_or(alone, Unit::Passage)).or_insert(next)
         });
-        Self::by_units(units.collect(), derive_seed(seed, "bootstrap"))
+        Self::by_units(units.collect(), bootstrap::RESAMPLES, derive_seed(seed, "bootstrap"))
     }
 
-    fn by_units(units: Vec<usize>, seed: u64) -> Self {
+    fn by_units(units: Vec<usize>, resamples: usize, seed: u64) -> Self {
         let count = units.iter().collect::<HashSet<_>>().len();
         let questions = units.len();
         // Of one passage nothing is known but its questions: what is said holds for it alone.
         let shared = 1 < count && count < questions;
-        Self { units: shared.then_some(units), count: if shared { count } else { questions }, questions, seed }
+        let count = if shared { count } else { questions };
+        Self { units: shared.then_some(units), count, questions, resamples, seed }
     }
 
     /// The same of some of the questions, by their places.
     pub(super) fn among(&self, places: &[usize]) -> Self {
         match &self.units {
-            Some(units) => Self::by_units(places.iter().map(|&place| units[place]).collect(), self.seed),
-            None => Self { units: None, count: places.len(), questions: places.len(), seed: self.seed },
+            Some(units) => Self::by_units(places.iter().map(|&place| units[place]).collect(), OF_A_PART, self.seed),
+            None => Self {
+                units: None,
+                count: places.len(),
+                questions: places.len(),
+                resamples: OF_A_PART,
+                seed: self.seed,
+            },
         }
     }
 
@@ -73,6 +95,26 @@ impl Sharing {
         drawn.unwrap_or(wilson)
     }
 
+    /// Of the answers to all questions, which follow each other seed by seed and repeat by repeat.
+    pub(super) fn answers(&self, right: &[bool], seeds: usize) -> Interval {
+        match right.len() == self.questions {
+            true => self.accuracy(right),
+            false => self.pooled(&seeds::per_seed(&as_scores(right), self.questions, seeds)),
+        }
+    }
+
+    /// Of the answers to all questions those to some, by their places.
+    pub(super) fn part(&self, places: &[usize], right: &[bool], seeds: usize) -> Part {
+        let all = right.chunks(self.questions.max(1));
+        let right: Vec<bool> = all.flat_map(|all| places.iter().map(|&place| all[place])).collect();
+        let correct = right.iter().filter(|right| **right).count() as u64;
+        Part { n: right.len() as u64, correct, ci: self.among(places).answers(&right, seeds) }
+    }
+
+    fn resamples(&self, values: usize) -> usize {
+        bootstrap::resamples_for(values).min(self.resamples)
+    }
+
     /// Of several answers to each question, seed by seed: whole questions or passages are drawn, and seeds. One that is right
     /// half the time is half right.
     pub(super) fn pooled(&self, seeds: &[Vec<f64>]) -> Interval {
@@ -86,16 +128,26 @@ impl Sharing {
 
     /// Of partial credit, or of shares that differ.
     pub(super) fn drawn(&self, seeds: &[Vec<f64>]) -> Option<Interval> {
-        let resamples = bootstrap::resamples_for(self.count * seeds.len());
+        let resamples = self.resamples(self.count * seeds.len());
         let drawn = bootstrap::crossed(seeds, self.units.as_deref(), resamples, self.seed)?;
         let mean = |at: usize| seeds.iter().map(|seed| seed[at]).sum::<f64>() / seeds.len() as f64;
-        let few = self.few().and_then(|units| of_few(&(0..self.questions).map(mean).collect::<Vec<_>>(), units));
+        let few = self.few_units();
+        let few = few.and_then(|units| of_few(&(0..self.questions).map(mean).collect::<Vec<_>>(), &units));
         Some(few.map_or(drawn, |few| around(drawn, within_unit(few))))
     }
 
     /// The passages, where there are too few of them to be drawn.
     fn few(&self) -> Option<&[usize]> {
         self.units.as_deref().filter(|_| self.count < stats::FEW_CLUSTERS)
+    }
+
+    /// The same of shares and partial credit: of questions, too, a few cannot be drawn.
+    fn few_units(&self) -> Option<Cow<'_, [usize]>> {
+        let alone = || (self.questions < stats::FEW_CLUSTERS).then(|| (0..self.questions).collect());
+        match &self.units {
+            Some(_) => self.few().map(Cow::Borrowed),
+            None => alone().map(Cow::Owned),
+        }
     }
 
     /// Of answers to some questions, by their places, among which a question may be several times.
@@ -119,10 +171,10 @@ impl Sharing {
     }
 
     fn mean(&self, values: &[f64]) -> Option<Interval> {
-        let resamples = bootstrap::resamples_for(self.count);
-        if let Some(units) = self.few() {
+        let resamples = self.resamples(self.count);
+        if let Some(units) = self.few_units() {
             let rows = bootstrap::mean(values, resamples, self.seed)?;
-            return Some(of_few(values, units).map_or(rows, |few| around(rows, within_unit(few))));
+            return Some(of_few(values, &units).map_or(rows, |few| around(rows, within_unit(few))));
         }
         match &self.units {
             Some(units) => bootstrap::cluster_mean(values, units, resamples, self.seed),
@@ -131,14 +183,25 @@ impl Sharing {
     }
 
     /// Of two arms; `None` where questions are independent, and McNemar's test is due.
-    pub(super) fn accuracies(&self, right: &[bool], other: &[bool]) -> Option<Difference> {
+    pub(super) fn accuracies(&self, right: &[bool], other: &[bool], tests: u64) -> Option<Difference> {
         self.units.as_ref()?;
-        self.difference(&as_scores(right), &as_scores(other))
+        self.difference(&as_scores(right), &as_scores(other), tests)
     }
 
-    pub(super) fn difference(&self, scores: &[f64], other: &[f64]) -> Option<Difference> {
-        let resamples = bootstrap::resamples_for(self.count);
-        bootstrap::paired(scores, other, self.units.as_deref(), resamples, self.seed)
+    /// `tests`: how many there are in the family of this one.
+    pub(super) fn difference(&self, scores: &[f64], other: &[f64], tests: u64) -> Option<Difference> {
+        let few = self.few_units();
+        let units = few.as_deref().or(self.units.as_deref());
+        let drawn = |resamples| bootstrap::paired(scores, other, units, resamples, self.seed);
+        let first = drawn(bootstrap::resamples_for(self.count))?;
+        bootstrap::more_resamples(self.count, tests, first.p_value).map_or(Some(first), drawn)
+    }
+
+    /// Of the difference of two arms.
+    pub(super) fn design_effect(&self, scores: &[f64], other: &[f64]) -> f64 {
+        let Some(units) = &self.units else { return 1.0 };
+        let differences: Vec<f64> = scores.iter().zip(other).map(|(one, other)| one - other).collect();
+        stats::ratio::design_effect(&differences, units)
     }
 }
 
@@ -206,7 +269,7 @@ mod tests {
         assert_eq!(alone.passages(), None);
         let right = [true, true, false, true];
         assert_eq!(alone.accuracy(&right), wilson::interval(3, 4));
-        assert_eq!(alone.accuracies(&right, &right), None);
+        assert_eq!(alone.accuracies(&right, &right, 1), None);
         let shared = questions(&[None, Some("A"), Some("A"), Some("B")]);
         let shared = of(&shared);
         assert_eq!(shared.passages(), Some(3));
@@ -219,7 +282,7 @@ mod tests {
         let questions = passages_of(passages, 10);
         let (sharing, n) = (of(&questions), 10 * passages);
         let right: Vec<bool> = (0..n).map(|row| row % 2 == 0).collect();
-        (sharing.accuracy(&right), sharing.accuracies(&right, &vec![false; n]).unwrap())
+        (sharing.accuracy(&right), sharing.accuracies(&right, &vec![false; n], 1).unwrap())
     }
 
     #[test]
@@ -234,7 +297,7 @@ mod tests {
         let one = questions(&[Some("A"); 30]);
         let sharing = of(&one);
         let right: Vec<bool> = (0..30).map(|row| row < 25).collect();
-        assert_eq!((sharing.accuracy(&right), sharing.accuracies(&right, &right)), (wilson::interval(25, 30), None));
+        assert_eq!((sharing.accuracy(&right), sharing.accuracies(&right, &right, 1)), (wilson::interval(25, 30), None));
     }
 
     #[test]
@@ -243,7 +306,7 @@ mod tests {
         let sharing = of(&questions);
         // 1, 1 and 2 of 20 more right.
         let right: Vec<bool> = (0..60).map(|row| [0, 20, 40, 41].contains(&row)).collect();
-        let found = sharing.accuracies(&right, &[false; 60]).unwrap();
+        let found = sharing.accuracies(&right, &[false; 60], 1).unwrap();
         assert!(found.ci.0 < 0.0 && found.ci.1 > 0.13 && found.p_value == 0.25, "{found:?}");
     }
 
@@ -270,6 +333,24 @@ mod tests {
     }
 
     #[test]
+    fn some_questions_have_the_interval_that_they_would_have_alone() {
+        let questions = passages_of(40, 5);
+        let (sharing, right): (_, Vec<bool>) = (of(&questions), (0..200).map(|row| row / 5 % 2 == 0).collect());
+        let half: Vec<usize> = (0..100).collect();
+        let part = sharing.part(&half, &right, 1);
+        let wilson = wilson::interval(50, 100);
+        assert_eq!((part.n, part.correct), (100, 50));
+        assert!(part.ci.1 - part.ci.0 > 1.5 * (wilson.1 - wilson.0), "of twenty passages: {:?} {wilson:?}", part.ci);
+        // One of each passage: nothing is shared among them.
+        let first: Vec<usize> = (0..40).map(|passage| 5 * passage).collect();
+        assert_eq!(sharing.part(&first, &right, 1).ci, wilson::interval(20, 40));
+        let thrice = sharing.part(&first, &right.repeat(3), 3);
+        assert_eq!((thrice.n, thrice.correct), (120, 60));
+        let width = |(low, high): Interval| high - low;
+        assert!((width(thrice.ci) / width(wilson::interval(20, 40)) - 1.0).abs() < 0.15, "{:?}", thrice.ci);
+    }
+
+    #[test]
     fn repeated_answers_of_a_passage_are_one_piece_of_evidence() {
         let questions = passages_of(10, 20);
         let sharing = of(&questions);
@@ -279,7 +360,7 @@ mod tests {
         assert!(high - low > 3.0 * (narrow_high - narrow_low), "{low} {high}");
         let none = vec![false; 200];
         assert_eq!(sharing.accuracy(&none), wilson::interval(0, 200), "no resample of nothing right varies");
-        let found = sharing.accuracies(&right, &none).unwrap();
+        let found = sharing.accuracies(&right, &none, 1).unwrap();
         assert!(found.difference == 0.5 && found.p_value < 0.05, "{found:?}");
         assert_eq!(sharing.score(&right, &as_scores(&right)), None);
         assert!(sharing.score(&right, &vec![0.5; 200]).is_some());

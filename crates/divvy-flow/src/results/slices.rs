@@ -11,17 +11,18 @@ use divvy_core::{
     plan::{EvaluatePlan, Plan},
     question::QuestionId,
     results::{ArmSlices, Slice},
-    stats,
 };
+use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
     counted::ByArm,
     outline::{Outline, Outlines},
     scored::Evaluated,
+    sharing::{Part, Sharing},
 };
 
-/// A group's questions, and how many of them are right.
-type Counts<K> = BTreeMap<K, (u64, u64)>;
+/// A group's questions, by their places.
+type Places<K> = BTreeMap<K, Vec<usize>>;
 
 /// What is said of one question: the kind of its answer, its passage where others stand on it too, and the teacher's number of
 /// subquestions where its steps are not known.
@@ -34,13 +35,15 @@ struct Label<'q> {
 pub(super) fn of(
     questions: &Outlines<'_>,
     evaluated: &[Evaluated],
+    sharing: &Sharing,
     (plan, evaluate, rows): (&Plan, &EvaluatePlan, &ByArm),
 ) -> Vec<ArmSlices> {
     let wrote = |slug: &str, question: &QuestionId| rows.get(slug)?.get(question, 0)?.graded.as_ref()?.subquestions;
     let mut teachers = evaluate.arms.iter().filter(|arm| is_teachers(plan, arm)).map(Arm::slug);
     let teacher = teachers.find(|slug| questions.each.iter().any(|question| wrote(slug, &question.id).is_some()));
-    let labels = labels(questions, |question| wrote(teacher.as_ref()?, question));
-    evaluated.iter().map(|one| arm((&one.arm.arm, one.arm.each), &labels, &one.right)).collect()
+    let groups = Groups::of(&labels(questions, |question| wrote(teacher.as_ref()?, question)));
+    let slices = |one: &Evaluated| groups.slices(&one.arm.arm, |places| sharing.part(places, &one.right, one.seeds()));
+    evaluated.par_iter().map(slices).collect()
 }
 
 /// It answers by whole decompositions, which no student wrote. The first such arm is the teacher's.
@@ -49,28 +52,38 @@ fn is_teachers(plan: &Plan, arm: &Arm) -> bool {
     decomposer.is_some_and(|name| !plan.students.contains_key(name))
 }
 
-/// `each`: answers to a question.
-fn arm((arm, each): (&str, u64), labels: &[Label<'_>], right: &[bool]) -> ArmSlices {
-    let (mut answers, mut passages, mut subquestions) = (Counts::new(), Counts::new(), Counts::new());
-    let slice = |of: &str, counts| slice(of, counts, each);
-    for (label, right) in labels.iter().cycle().zip(right) {
-        if let Some(kind) = label.answer {
-            count(&mut answers, kind, *right);
+/// The questions by what is said of them.
+#[derive(Default)]
+struct Groups<'q> {
+    answers: Places<AnswerKind>,
+    passages: Places<&'q str>,
+    subquestions: Places<u64>,
+}
+
+impl<'q> Groups<'q> {
+    fn of(labels: &[Label<'q>]) -> Self {
+        let mut groups = Self::default();
+        for (place, label) in labels.iter().enumerate() {
+            file(&mut groups.answers, label.answer, place);
+            file(&mut groups.passages, label.passage, place);
+            file(&mut groups.subquestions, label.subquestions, place);
         }
-        if let Some(passage) = label.passage {
-            count(&mut passages, passage, *right);
-        }
-        if let Some(number) = label.subquestions {
-            count(&mut subquestions, number, *right);
-        }
+        groups
     }
-    let mut by_passage: Vec<Slice> = passages.into_iter().map(|(passage, counts)| slice(passage, counts)).collect();
-    by_passage.sort_by_key(|slice| Reverse(slice.n));
-    ArmSlices {
-        arm: arm.to_owned(),
-        by_answer: answers.into_iter().map(|(kind, counts)| slice(kind.name(), counts)).collect(),
-        by_subquestions: subquestions.into_iter().map(|(number, counts)| slice(&number.to_string(), counts)).collect(),
-        by_passage,
+
+    fn slices(&self, arm: &str, part: impl Fn(&[usize]) -> Part) -> ArmSlices {
+        let slice = |of: &str, places: &Vec<usize>| {
+            let Part { n, correct, ci } = part(places);
+            Slice { of: of.to_owned(), n, correct, ci }
+        };
+        let mut by_passage: Vec<Slice> = self.passages.iter().map(|(passage, places)| slice(passage, places)).collect();
+        by_passage.sort_by_key(|slice| Reverse(slice.n));
+        ArmSlices {
+            arm: arm.to_owned(),
+            by_answer: self.answers.iter().map(|(kind, places)| slice(kind.name(), places)).collect(),
+            by_subquestions: self.subquestions.iter().map(|(of, places)| slice(&of.to_string(), places)).collect(),
+            by_passage,
+        }
     }
 }
 
@@ -95,22 +108,16 @@ fn labels<'q>(questions: &'q Outlines<'_>, wrote: impl Fn(&QuestionId) -> Option
     questions.each.iter().map(label).collect()
 }
 
-fn count<K: Ord>(counts: &mut Counts<K>, group: K, right: bool) {
-    let (n, correct) = counts.entry(group).or_default();
-    *n += 1;
-    *correct += u64::from(right);
-}
-
-/// Several answers to a question are one piece of evidence: the interval is that of so many questions.
-fn slice(of: &str, (n, correct): (u64, u64), each: u64) -> Slice {
-    let ci = stats::wilson::interval((correct + each / 2) / each, n / each);
-    Slice { of: of.to_owned(), n, correct, ci }
+fn file<K: Ord>(places: &mut Places<K>, group: Option<K>, place: usize) {
+    group.into_iter().for_each(|group| places.entry(group).or_default().push(place));
 }
 
 #[cfg(test)]
 mod tests {
-    use divvy_core::question::Gold;
-    use divvy_core::{question::Split, synth};
+    use divvy_core::{
+        question::{Gold, Split},
+        stats, synth,
+    };
 
     use super::*;
 
@@ -130,7 +137,9 @@ mod tests {
         let at = |id: &QuestionId| outlines.each.iter().position(|question| question.id == *id);
         let labels = labels(&outlines, |id| at(id).and_then(wrote));
         let right = [true, false, true, true, false, false];
-        let slices = arm(("cot/big", 1), &labels, &right);
+        let sharing = Sharing::of(&outlines, 1);
+        let sliced = |right: &[bool]| Groups::of(&labels).slices("cot/big", |places| sharing.part(places, right, 1));
+        let slices = sliced(&right);
         let counts = |slices: &[Slice]| {
             slices.iter().map(|slice| (slice.of.clone(), slice.n, slice.correct)).collect::<Vec<_>>()
         };
@@ -139,9 +148,10 @@ mod tests {
         assert_eq!(slices.by_passage[0].ci, stats::wilson::interval(2, 3));
         let by_number = [("2".to_owned(), 2, 2), ("3".to_owned(), 2, 0), ("10".to_owned(), 1, 1)];
         assert_eq!(counts(&slices.by_subquestions), by_number, "in the order of the numbers");
-        let twice = arm(("cot/big", 2), &labels, &[right, right].concat());
+        let twice = sliced(&[right, right].concat());
         assert_eq!(counts(&twice.by_passage), [("p1".to_owned(), 6, 4)]);
-        assert_eq!(twice.by_passage[0].ci, slices.by_passage[0].ci, "no more questions than before");
+        let ((low, high), once) = (twice.by_passage[0].ci, slices.by_passage[0].ci);
+        assert!(low <= once.0 && once.1 <= high, "no more questions than before: {low} {high}");
         // Where one question says its steps, those are told of, elsewhere.
         outlines.each[0].steps = Some(2);
         let known = super::labels(&outlines, |_| Some(2));

@@ -12,11 +12,11 @@ use divvy_core::{
 
 use super::{
     counted::{Counted, EXAMPLES, Figures},
-    outline::{Outline, Outlines},
+    outline::Outlines,
     scored::Evaluated,
     scoring::Further,
     seeds::{self, Member},
-    sharing::{Sharing, as_scores, has_partial_credit},
+    sharing::{Part, Sharing, has_partial_credit},
 };
 use crate::{
     evaluate::{Graded, Spent},
@@ -38,13 +38,27 @@ pub(super) fn arm_result(
             for (at, outline) in asked.each.iter().enumerate() {
                 let row = member.rows.get(&outline.id, repeat);
                 let full = || asked.full(at);
-                tally.add_answer(outline, row, &full);
+                tally.add_answer(row, &full);
                 further.add(outline, repeat, row.and_then(|row| row.graded.as_ref()), &full);
             }
         }
     }
     let (right, scores) = (tally.right.clone(), tally.scores.clone());
-    Evaluated { arm: tally.result(arm, sharing, members.len()), right, scores, members: Vec::new() }
+    let by_steps = by_steps(asked, &right, sharing, members.len());
+    let arm = ArmResult { by_steps, ..tally.result(arm, sharing, members.len()) };
+    Evaluated { arm, right, scores, members: Vec::new() }
+}
+
+fn by_steps(asked: &Outlines<'_>, right: &[bool], sharing: &Sharing, seeds: usize) -> Vec<StepSlice> {
+    let mut places: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for (place, question) in asked.each.iter().enumerate() {
+        question.steps.into_iter().for_each(|steps| places.entry(steps).or_default().push(place));
+    }
+    let slice = |(steps, places): (u32, Vec<usize>)| {
+        let Part { n, correct, ci } = sharing.part(&places, right, seeds);
+        StepSlice { steps, n, correct, ci: Some(ci) }
+    };
+    places.into_iter().map(slice).collect()
 }
 
 /// Sums over the questions of one arm.
@@ -64,7 +78,6 @@ struct Tally {
     subquestions: u64,
     decomposed: u64,
     quality: Quality,
-    steps: BTreeMap<u32, (u64, u64)>,
     examples: Vec<Example>,
 }
 
@@ -82,17 +95,12 @@ impl Sum {
 }
 
 impl Tally {
-    fn add_answer(&mut self, asked: &Outline, row: Option<&Counted>, full: &dyn Fn() -> Arc<Question>) {
+    fn add_answer(&mut self, row: Option<&Counted>, full: &dyn Fn() -> Arc<Question>) {
         self.without_decomposition += u64::from(row.is_some_and(|row| rows::has_no_decomposition(&row.state)));
         let graded = row.and_then(|row| row.graded.as_ref());
         let correct = graded.is_some_and(|graded| graded.grade.correct);
         self.right.push(correct);
         self.scores.push(graded.map_or(0.0, |graded| graded.grade.score));
-        if let Some(steps) = asked.steps {
-            let slice = self.steps.entry(steps).or_default();
-            slice.0 += 1;
-            slice.1 += u64::from(correct);
-        }
         match graded {
             Some(graded) => self.add(graded, full),
             None => {
@@ -123,13 +131,12 @@ impl Tally {
 
     /// 95 % intervals of accuracy and of partial credit.
     fn intervals(&self, sharing: &Sharing, seeds: usize) -> ((f64, f64), Option<(f64, f64)>) {
+        let accuracy = sharing.answers(&self.right, seeds);
         if self.right.len() == sharing.questions {
-            return (sharing.accuracy(&self.right), sharing.score(&self.right, &self.scores));
+            return (accuracy, sharing.score(&self.right, &self.scores));
         }
-        let of = |values: &[f64]| seeds::per_seed(values, sharing.questions, seeds);
-        let has_credit = has_partial_credit(&self.right, &self.scores);
-        let score = has_credit.then(|| sharing.drawn(&of(&self.scores))).flatten();
-        (sharing.pooled(&of(&as_scores(&self.right))), score)
+        let score = || sharing.drawn(&seeds::per_seed(&self.scores, sharing.questions, seeds));
+        (accuracy, has_partial_credit(&self.right, &self.scores).then(score).flatten())
     }
 
     fn result(self, arm: &Arm, sharing: &Sharing, seeds: usize) -> ArmResult {
@@ -169,7 +176,7 @@ impl Tally {
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),
             decompositions: two_stage.then_some(self.quality),
-            by_steps: self.steps.into_iter().map(|(steps, (n, correct))| StepSlice { steps, n, correct }).collect(),
+            by_steps: Vec::new(),
             examples: self.examples,
         }
     }

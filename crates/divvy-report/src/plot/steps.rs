@@ -12,8 +12,6 @@ use crate::{number, roles};
 
 const WIDTH: f64 = 268.0;
 const HEIGHT: f64 = 176.0;
-/// z of a 95 % interval.
-const Z: f64 = 1.96;
 
 /// One `(caption, picture)` for each arm that has slices.
 pub(crate) fn draw(results: &Results) -> Vec<(String, String)> {
@@ -36,12 +34,13 @@ fn panel(results: &Results, arm: &ArmResult, x: &Scale, y: &Scale) -> String {
     canvas.polyline(&line(arm, x, y), &format!("series {}", kind.class()));
     for slice in arm.by_steps.iter().filter(|slice| slice.n > 0) {
         let share = slice.correct as f64 / slice.n as f64;
-        let (low, high) = wilson(slice.correct, slice.n);
         let at = x.place(f64::from(slice.steps));
-        canvas.line((at, y.place(low)), (at, y.place(high)), &format!("whisker {}", kind.class()));
-        let interval = number::percent_interval((low, high));
+        if let Some((low, high)) = slice.ci {
+            canvas.line((at, y.place(low)), (at, y.place(high)), &format!("whisker {}", kind.class()));
+        }
+        let interval = slice.ci.map_or(String::new(), |ci| format!(" ({})", number::percent_interval(ci)));
         let tooltip =
-            format!("{} steps: {} % ({interval}), n = {}", slice.steps, number::percent(share), number::count(slice.n));
+            format!("{} steps: {} %{interval}, n = {}", slice.steps, number::percent(share), number::count(slice.n));
         canvas.marker((at, y.place(share)), 3.8, shape(kind), &format!("dot {}", kind.class()), &tooltip);
     }
     canvas.finish("panel", &format!("Accuracy of {} by number of reasoning steps", arm.arm))
@@ -62,13 +61,4 @@ fn draw_axes(canvas: &mut Canvas, x: &Scale, y: &Scale) {
 fn line(arm: &ArmResult, x: &Scale, y: &Scale) -> Vec<(f64, f64)> {
     let slices = arm.by_steps.iter().filter(|slice| slice.n > 0);
     slices.map(|slice| (x.place(f64::from(slice.steps)), y.place(slice.correct as f64 / slice.n as f64))).collect()
-}
-
-/// Wilson 1927 score interval of a share, as for the arms.
-fn wilson(correct: u64, n: u64) -> (f64, f64) {
-    let (n, share) = (n as f64, correct as f64 / n as f64);
-    let denominator = 1.0 + Z * Z / n;
-    let centre = (share + Z * Z / (2.0 * n)) / denominator;
-    let half = Z * (share * (1.0 - share) / n + Z * Z / (4.0 * n * n)).sqrt() / denominator;
-    ((centre - half).max(0.0), (centre + half).min(1.0))
 }

@@ -18,6 +18,7 @@ use divvy_core::{
         ArmResult, ArmSlices, CollectionSummary, Comparison, DatasetResults, DatasetUse, DecomposerQuality, Example,
         Family, ModelUse, Pass, Results, ScreeningSummary, Slice, StageTime, StepSlice, TrainingSummary, costs::Tokens,
     },
+    stats::wilson,
 };
 use serde_json::value::RawValue;
 
@@ -51,7 +52,9 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
         well_formed: decomposer.map(|_| 0.97),
         mean_subquestions: decomposer.map(|_| 3.2),
         decompositions: decomposer.map(|_| quality()),
-        by_steps: (1..=4).map(|steps| StepSlice { steps, n: 75, correct: correct / 4 }).collect(),
+        by_steps: (1..=4)
+            .map(|steps| StepSlice { steps, n: 75, correct: correct / 4, ci: Some(wilson::interval(correct / 4, 75)) })
+            .collect(),
         examples: vec![example("synth/test/0", true), example("synth/test/1", false)],
     }
 }
@@ -105,8 +108,10 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
         ci,
         p_value: p_holm / 3.0,
         p_holm,
+        tests: 3,
         exploratory: false,
         detectable: Some(0.08),
+        design_effect: 1.0,
         score: None,
     }
 }

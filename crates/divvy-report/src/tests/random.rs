@@ -2,7 +2,7 @@
 
 use divvy_core::{
     graded::Sheet,
-    results::{Comparison, Family, Results, ScoreDifference},
+    results::{Comparison, Family, Results, ScoreDifference, StepSlice},
 };
 use proptest::prelude::*;
 
@@ -102,7 +102,7 @@ prop_compose! {
         floats in prop::collection::vec(float(), 6),
         cost in prop::option::of(any::<i64>()),
         known in any::<bool>(),
-        slices in prop::collection::vec((0..9_u32, count(), count()), 0..5),
+        slices in prop::collection::vec((0..9_u32, count(), count(), prop::option::of((float(), float()))), 0..5),
         examples in 0..3_usize,
     ) -> divvy_core::results::ArmResult {
         let mut arm = testing::results().arms.remove(which);
@@ -114,7 +114,7 @@ prop_compose! {
         arm.cost_nanos = cost;
         (arm.well_formed, arm.mean_subquestions) = (known.then_some(floats[4]), known.then_some(floats[5]));
         arm.by_steps =
-            slices.into_iter().map(|(steps, n, correct)| divvy_core::results::StepSlice { steps, n, correct }).collect();
+            slices.into_iter().map(|(steps, n, correct, ci)| StepSlice { steps, n, correct, ci }).collect();
         arm.examples.truncate(examples);
         arm
     }
@@ -130,10 +130,10 @@ prop_compose! {
     ) -> Comparison {
         let (n, only_a, only_b) = counts;
         let ci = (floats[1], floats[2]);
-        let family = Family::ALL[n as usize % Family::ALL.len()];
+        let family = [Family::Decomposer, Family::Solver, Family::Parts][n as usize % 3];
         let (difference, p_value, p_holm) = (floats[0], floats[3], floats[4]);
         let score = (n % 2 == 0).then_some(ScoreDifference { difference, ci, p_value, p_holm });
-        Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score, exploratory, detectable: Some(floats[1]) }
+        Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score, exploratory, detectable: Some(floats[1]), ..testing::comparison("", "", 0.0, 1.0) }
     }
 }
 

@@ -1,15 +1,15 @@
 //! The comparisons that bear on the question "which part should you distil?", picked from the results and turned the right
 //! way round. No words here, and no statistics: those were computed with the grades.
 
-use divvy_core::results::{
-    ArmResult, Family, Results,
-    costs::{Distilling, Mean},
+use divvy_core::{
+    results::{
+        ArmResult, Family, Results,
+        costs::{Distilling, Mean},
+    },
+    stats::{LEVEL, power::Terms},
 };
 
 use crate::roles::{self, Part};
-
-/// Holm-adjusted p below this counts as shown.
-pub(crate) const LEVEL: f64 = 0.05;
 
 /// The part that a student replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub(crate) struct Paired<'r> {
     pub p_holm: f64,
     pub exploratory: bool,
     pub detectable: Option<f64>,
+    /// What it takes to show a difference here.
+    pub terms: Terms,
 }
 
 /// What the distilled arm would stand in for, with what that saves.
@@ -292,6 +294,7 @@ pub(crate) fn paired<'r>(results: &'r Results, a: &'r ArmResult, b: &'r ArmResul
             p_holm: pair.p_holm,
             exploratory: pair.exploratory,
             detectable: pair.detectable,
+            terms: Terms::among(pair.tests, pair.design_effect),
         })
     })
 }

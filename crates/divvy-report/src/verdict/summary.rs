@@ -276,7 +276,7 @@ fn more_questions(pair: &Paired) -> Option<String> {
         );
     }
     let share = number::ratio(pair.discordant, pair.n)?;
-    let needed = power::questions_needed(pair.difference, share).filter(|needed| *needed > pair.n)?;
+    let needed = power::questions_needed(pair.difference, share, pair.terms).filter(|needed| *needed > pair.n)?;
     (pair.shown() == Shown::Unclear).then(|| {
         format!(
             "If the true difference is the {} points seen here, about {} questions would show it.",

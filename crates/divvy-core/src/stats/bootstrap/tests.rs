@@ -130,6 +130,13 @@ fn large_samples_are_drawn_less_often() {
     assert_eq!([0, 1000, 9536, 200_000, 50_000_000].map(resamples_for), [10_000, 10_000, 2097, 1000, 1000]);
 }
 
+#[test]
+fn many_tests_take_as_many_resamples_as_can_show_one_of_them() {
+    assert_eq!(more_resamples(200_000, 30, 0.002), Some(1200));
+    assert_eq!(more_resamples(200_000, 30, 0.06), None, "more would not show it");
+    assert_eq!((more_resamples(1000, 200, 0.002), more_resamples(1000, 251, 0.002)), (None, Some(10_040)));
+}
+
 /// One group alone is the bootstrap of its mean, drawn alike.
 #[test]
 fn a_single_group_is_no_group() {

@@ -1,0 +1,167 @@
+//! Which comparisons are asked for. They are fixed by the plan before anything is measured, and fall into families, within each of
+//! which Holm's adjustment holds over all data sets and measures, so that a further student does not blur another question. Where
+//! the recipe declares comparisons, those are the one family that counts, and all others are exploratory.
+
+use std::collections::BTreeMap;
+
+use divvy_core::{
+    arm::{Arm, Strategy},
+    plan::{EvaluatePlan, Plan, TEACHER},
+    recipe::Target,
+    results::{Comparison, Family},
+};
+
+use super::seeds;
+use crate::grid::Grid;
+
+/// A comparison of two arms, by their slugs, on a data set.
+pub(super) struct Asked {
+    pub(super) a: String,
+    pub(super) b: String,
+    pub(super) family: Family,
+    pub(super) exploratory: bool,
+    /// Tests in what it is adjusted with.
+    pub(super) tests: u64,
+}
+
+pub(super) struct Families {
+    declares: bool,
+    by_set: BTreeMap<String, Vec<Asked>>,
+}
+
+impl Families {
+    /// `sets`: every data set, and in how many ways it measures an arm: as right, and where there is partial credit by that.
+    pub(super) fn of(plan: &Plan, evaluate: &EvaluatePlan, grid: &Grid, sets: &[(&str, u64)]) -> Self {
+        let told = seeds::told(plan, evaluate);
+        let on = |set: &str| {
+            let arms: Vec<&Arm> = told.iter().map(|told| &told.arm).filter(|arm| grid.asks(arm, set)).collect();
+            asked(plan, evaluate, &arms)
+        };
+        let by_set = sets.iter().map(|(set, _)| ((*set).to_owned(), on(set))).collect();
+        let mut families = Self { declares: !evaluate.comparisons.is_empty(), by_set };
+        families.count(sets);
+        families
+    }
+
+    /// In the order in which they are told of.
+    pub(super) fn on(&self, set: &str) -> &[Asked] {
+        self.by_set.get(set).map_or(&[], Vec::as_slice)
+    }
+
+    /// What it is adjusted with: the others of its family, or where `None` all that are declared.
+    pub(super) fn group(&self, comparison: &Comparison) -> Option<Family> {
+        group(self.declares, comparison.family, comparison.exploratory)
+    }
+
+    fn count(&mut self, sets: &[(&str, u64)]) {
+        let declares = self.declares;
+        let group = |asked: &Asked| group(declares, asked.family, asked.exploratory);
+        let mut sizes: BTreeMap<Option<Family>, u64> = BTreeMap::new();
+        for (set, measures) in sets {
+            self.on(set).iter().for_each(|asked| *sizes.entry(group(asked)).or_default() += measures);
+        }
+        self.by_set.values_mut().flatten().for_each(|asked| asked.tests = sizes[&group(asked)]);
+    }
+}
+
+#[cfg(test)]
+impl Families {
+    pub(super) fn none() -> Self {
+        Self { declares: false, by_set: BTreeMap::new() }
+    }
+}
+
+fn group(declares: bool, family: Family, exploratory: bool) -> Option<Family> {
+    (exploratory || !declares).then_some(family)
+}
+
+/// What the recipe declares, in its order, then the others in the order of arms.
+fn asked(plan: &Plan, evaluate: &EvaluatePlan, arms: &[&Arm]) -> Vec<Asked> {
+    let mut all = declared(plan, evaluate, arms);
+    let exploratory = !evaluate.comparisons.is_empty();
+    let mut others = Vec::new();
+    for (arm, other) in arms.iter().flat_map(|arm| arms.iter().map(move |other| (arm, other))) {
+        let Some(family) = family(plan, arm, other) else { continue };
+        let (a, b) = (arm.slug(), other.slug());
+        if !all.iter().any(|pair| pair.is_of(&a, &b)) {
+            others.push(Asked { a, b, family, exploratory, tests: 0 });
+        }
+    }
+    all.extend(others);
+    all
+}
+
+/// Each with the family that would have asked it too.
+fn declared(plan: &Plan, evaluate: &EvaluatePlan, arms: &[&Arm]) -> Vec<Asked> {
+    let find = |slug: &str| arms.iter().find(|arm| arm.slug() == slug);
+    let pairs = evaluate.comparisons.iter().filter_map(|pair| Some((pair, find(&pair.a)?, find(&pair.b)?)));
+    pairs
+        .map(|(pair, a, b)| {
+            let family = family(plan, a, b).or_else(|| family(plan, b, a)).unwrap_or(Family::Declared);
+            Asked { a: pair.a.clone(), b: pair.b.clone(), family, exploratory: false, tests: 0 }
+        })
+        .collect()
+}
+
+impl Asked {
+    /// Whichever way round.
+    fn is_of(&self, a: &str, b: &str) -> bool {
+        (self.a == a && self.b == b) || (self.a == b && self.b == a)
+    }
+}
+
+/// What comparing `arm` with `other` answers, `None` where nobody asks.
+fn family(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
+    match (distilled(&arm.solver), distilled(&other.solver)) {
+        (true, false) => solves_instead(arm, other).then_some(Family::Solver),
+        (false, true) => parts(plan, arm, other).then_some(Family::Parts),
+        _ if worded_otherwise(arm, other) => Some(Family::Prompt),
+        _ if arm.solver != other.solver || !arm.strategy.needs_decomposer() => None,
+        _ => decomposes_otherwise(plan, arm, other),
+    }
+}
+
+/// An arm with demonstrations, a cap or other words against the same one without.
+fn worded_otherwise(arm: &Arm, other: &Arm) -> bool {
+    let same = (arm.strategy, &arm.decomposer, &arm.solver) == (other.strategy, &other.decomposer, &other.solver);
+    same && !arm.variant.is_plain() && other.variant.is_plain()
+}
+
+fn distilled(name: &str) -> bool {
+    name.starts_with("student:")
+}
+
+/// A distilled solver against one that was not: in its own place, or in one call.
+fn solves_instead(arm: &Arm, other: &Arm) -> bool {
+    let in_place = arm.strategy == other.strategy && arm.variant == other.variant && arm.decomposer == other.decomposer;
+    in_place || !other.strategy.needs_decomposer()
+}
+
+/// A distilled decomposer before the solver that it was made for, against a student that answers by itself or from the
+/// teacher's decompositions: which of the two should be distilled?
+fn parts(plan: &Plan, arm: &Arm, other: &Arm) -> bool {
+    let Some(decomposer) = arm.decomposer.as_deref().and_then(|name| plan.student(name)) else { return false };
+    let Some(solver) = plan.student(&other.solver) else { return false };
+    let one_part = decomposer.target != Target::Joint && solver.target != Target::Joint;
+    one_part
+        && arm.strategy == Strategy::TwoStage
+        && arm.solver != solver.base
+        && other.decomposer.as_deref().is_none_or(|name| name == TEACHER)
+}
+
+/// Of two arms with one solver.
+fn decomposes_otherwise(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
+    let student = arm.decomposer.as_deref().and_then(|name| plan.student(name));
+    let base = student.map(|student| student.base.as_str());
+    if arm.strategy != Strategy::TwoStage && other.strategy == Strategy::TwoStage {
+        let alike = arm.decomposer == other.decomposer && arm.variant == other.variant;
+        return alike.then_some(Family::Strategy);
+    }
+    let asked = match (other.strategy, other.decomposer.as_deref()) {
+        (Strategy::Cot | Strategy::Direct, _) => true,
+        (strategy, _) if strategy != arm.strategy || other.variant != arm.variant => false,
+        (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
+        (_, name) => name.is_some() && name == base,
+    };
+    asked.then_some(Family::Decomposer)
+}
