@@ -94,7 +94,7 @@ pub enum ScorerKind {
 impl ScorerKind {
     pub const ALL: [Self; 6] = [Self::Numeric, Self::Drop, Self::Exact, Self::Choice, Self::YesNo, Self::Code];
 
-    /// Words in common count (F1): what is compared twice, as right and as nearly right.
+    /// Words in common count (F1).
     #[must_use]
     pub fn has_partial_credit(self) -> bool {
         matches!(self, Self::Drop | Self::Exact)

@@ -121,8 +121,8 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         ),
         intervals(results),
         format!(
-            "Comparisons are paired on the same questions: {}, Holm-adjusted within each family over all data sets and measures, \
-             by the number of tests that the plan asks for ({}); “shown” means Holm p < 0.05. The interval of a difference is the \
+            "Comparisons are paired on the same questions: {}, Holm-adjusted within each family over all data sets, by the \
+             number of tests that the plan asks for ({}); “shown” means Holm p < 0.05. The interval of a difference is the \
              95 % interval of the paired difference, not adjusted. Detectable is the smallest true difference that these \
              questions find four times in five, at the level of the first place in Holm’s order.",
             test(results),

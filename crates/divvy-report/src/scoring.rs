@@ -33,7 +33,7 @@ fn partial_credit(results: &Results) -> Option<Table> {
     let rows: Vec<Vec<Cell>> = results.comparisons.iter().filter_map(row).collect();
     (!rows.is_empty()).then(|| Table {
         id: "partial-credit",
-        caption: "Partial credit compared (paired bootstrap)".to_owned(),
+        caption: "Partial credit compared (paired bootstrap, adjusted by itself; accuracy decides)".to_owned(),
         columns: pair_columns([]),
         rows,
     })
@@ -104,7 +104,7 @@ mod tests {
         let mut results = testing::results();
         results.arms[1].score_ci = Some((0.41, 0.47));
         results.arms[1].refused = 4;
-        let score = ScoreDifference { difference: 0.031, ci: (0.011, 0.052), p_value: 0.004, p_holm: 0.012 };
+        let score = ScoreDifference { difference: 0.031, ci: (0.011, 0.052), p_value: 0.004, p_holm: 0.012, tests: 3 };
         results.comparisons[0].score = Some(score);
         let scored = |scorer: &str, correct: u64| ScoredArm {
             arm: testing::COT.to_owned(),

@@ -253,7 +253,7 @@ pub struct Comparison {
     pub p_value: f64,
     /// Holm-adjusted over the tests of its family; where the recipe declares comparisons, over those.
     pub p_holm: f64,
-    /// How many tests that family has by the plan, done or not: of accuracy and of partial credit, on every data set.
+    /// How many tests that family has by the plan, done or not, on every data set.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub tests: u64,
     /// The recipe declares comparisons, and this is none of them: it suggests, and shows nothing.

@@ -46,6 +46,9 @@ pub struct ScoreDifference {
     pub difference: f64,
     pub ci: (f64, f64),
     pub p_value: f64,
-    /// Holm-adjusted together with the comparisons of accuracy.
+    /// Holm-adjusted over the differences of partial credit of its family; accuracy decides.
     pub p_holm: f64,
+    /// How many those are by the plan, done or not.
+    #[serde(default = "super::one", skip_serializing_if = "super::is_one")]
+    pub tests: u64,
 }

@@ -34,16 +34,20 @@ pub(super) fn adjust(families: &Families, sets: &mut [DatasetResults]) {
     groups.into_values().for_each(adjust_together);
 }
 
-/// Accuracy and partial credit are two looks at the same answers: both count.
-fn adjust_together(family: Vec<&mut Comparison>) {
-    let tests = family.first().map_or(0, |first| first.tests) as usize;
-    let tested = family.into_iter().flat_map(|comparison| {
-        let score = comparison.score.as_mut().map(|score| (score.p_value, &mut score.p_holm));
-        std::iter::once((comparison.p_value, &mut comparison.p_holm)).chain(score)
-    });
-    let (found, adjusted): (Vec<f64>, Vec<&mut f64>) = tested.unzip();
-    for (p_holm, value) in adjusted.into_iter().zip(holm::adjust_among(&found, tests)) {
-        *p_holm = value;
+fn adjust_together(mut family: Vec<&mut Comparison>) {
+    let of_accuracy =
+        family.iter_mut().map(|comparison| (comparison.tests, comparison.p_value, &mut comparison.p_holm));
+    adjust_each(of_accuracy.collect());
+    let scores = family.into_iter().filter_map(|comparison| comparison.score.as_mut());
+    adjust_each(scores.map(|score| (score.tests, score.p_value, &mut score.p_holm)).collect());
+}
+
+/// How many there are, and of each what was found and what becomes of it.
+fn adjust_each(tested: Vec<(u64, f64, &mut f64)>) {
+    let tests = tested.first().map_or(0, |(tests, ..)| *tests) as usize;
+    let found: Vec<f64> = tested.iter().map(|(_, p_value, _)| *p_value).collect();
+    for ((_, _, p_holm), adjusted) in tested.into_iter().zip(holm::adjust_among(&found, tests)) {
+        *p_holm = adjusted;
     }
 }
 
@@ -54,7 +58,7 @@ fn compare(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing
     let paired = stats::paired::compare(&left.right, &right.right);
     let discordant = (paired.only_a + paired.only_b) as f64 / paired.n.max(1) as f64;
     // Where all are alike, every resample says the same: that is no certainty.
-    let clustered = sharing.accuracies(&left.right, &right.right, asked.tests).filter(|_| discordant > 0.0);
+    let clustered = sharing.accuracies(&left.right, &right.right, asked.tests.accuracy).filter(|_| discordant > 0.0);
     let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
     let design_effect = sharing.design_effect(&as_scores(&left.right), &as_scores(&right.right));
     Comparison {
@@ -68,13 +72,13 @@ fn compare(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing
         ci,
         p_value,
         p_holm: p_value,
-        tests: asked.tests,
+        tests: asked.tests.accuracy,
         score: score(asked, left, right, sharing),
         exploratory: asked.exploratory,
         detectable: power::minimum_detectable_difference(
             paired.n,
             discordant,
-            Terms::among(asked.tests, design_effect),
+            Terms::among(asked.tests.accuracy, design_effect),
         ),
         design_effect,
     }
@@ -85,7 +89,7 @@ fn compare_means(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &S
     let means = |arm: &Evaluated| seeds::per_question(&as_scores(&arm.right), sharing.questions);
     let (a, b) = (means(left), means(right));
     let n = sharing.questions as u64;
-    let found = sharing.difference(&a, &b, asked.tests);
+    let found = sharing.difference(&a, &b, asked.tests.accuracy);
     let differs = found.filter(|_| a != b);
     // Where all are alike, every resample says the same: that is no certainty.
     let alike = (0.0, stats::paired::interval(0, 0, n), 1.0);
@@ -104,14 +108,14 @@ fn compare_means(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &S
         ci,
         p_value,
         p_holm: p_value,
-        tests: asked.tests,
+        tests: asked.tests.accuracy,
         score: score(asked, left, right, sharing),
         exploratory: asked.exploratory,
         // Of single answers the mean square is the share that only one arm gets right.
         detectable: power::minimum_detectable_difference(
             n,
             squares / n.max(1) as f64,
-            Terms::among(asked.tests, design_effect),
+            Terms::among(asked.tests.accuracy, design_effect),
         ),
         design_effect,
     }
@@ -124,9 +128,9 @@ fn score(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing) 
         return None;
     }
     let means = |arm: &Evaluated| seeds::per_question(&arm.scores, sharing.questions);
-    let found = sharing.difference(&means(left), &means(right), asked.tests)?;
+    let found = sharing.difference(&means(left), &means(right), asked.tests.partial)?;
     let (difference, ci, p_value) = (found.difference, found.ci, found.p_value);
-    Some(ScoreDifference { difference, ci, p_value, p_holm: p_value })
+    Some(ScoreDifference { difference, ci, p_value, p_holm: p_value, tests: asked.tests.partial })
 }
 
 #[cfg(test)]
@@ -135,7 +139,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::results::outline::Outlines;
+    use crate::results::{families::Tests, outline::Outlines};
 
     fn evaluated(slug: &str, right: Vec<bool>) -> Evaluated {
         let arm = json!({
@@ -158,7 +162,8 @@ mod tests {
         let (outlines, wins) = (Outlines::of(&questions), (0..100).map(|row| row / 10 % 3 == 0 && row < 90).collect());
         let arms = [evaluated("a", wins), evaluated("b", vec![false; 100])];
         let (a, b) = ("a".to_owned(), "b".to_owned());
-        let asked = Asked { a, b, family: Family::Solver, exploratory: false, tests };
+        let asked =
+            Asked { a, b, family: Family::Solver, exploratory: false, tests: Tests { accuracy: tests, partial: 0 } };
         of(&[asked], &arms, &Sharing::of(&outlines, 1)).remove(0)
     }
 
@@ -172,7 +177,7 @@ mod tests {
     }
 
     fn set(name: &str, p_values: [f64; 2], partial: Option<f64>) -> DatasetResults {
-        let score = |p_value| ScoreDifference { difference: 0.1, ci: (0.0, 0.2), p_value, p_holm: p_value };
+        let score = |p_value| ScoreDifference { difference: 0.1, ci: (0.0, 0.2), p_value, p_holm: p_value, tests: 3 };
         let pair = |p_value| Comparison { p_value, score: partial.map(score), ..compared(6, 1) };
         let none = json!({"dataset": name, "arms": [], "comparisons": [], "slices": [], "costs": null});
         DatasetResults { comparisons: p_values.map(pair).into(), ..serde_json::from_value(none).unwrap() }
@@ -180,15 +185,12 @@ mod tests {
 
     /// Two data sets, one of which has partial credit: of three comparisons each, one is missing in each set.
     #[test]
-    fn a_family_spans_data_sets_and_measures() {
+    fn a_family_spans_data_sets_and_partial_credit_is_its_own() {
         let mut sets = [set("one", [0.01, 0.5], None), set("two", [0.004, 0.2], Some(0.02))];
         adjust(&Families::none(), &mut sets);
         let adjusted: Vec<f64> = sets.iter().flat_map(|set| &set.comparisons).map(|pair| pair.p_holm).collect();
         let close = |found: f64, expect: f64| assert!((found - expect).abs() < 1e-12, "{found} {expect}: {adjusted:?}");
-        // Six tests with a result: 0.004, 0.01, 0.02 twice, 0.2, 0.5.
-        for (found, expect) in adjusted.iter().zip([0.05, 0.5, 0.024, 0.4]) {
-            close(*found, expect);
-        }
-        sets[1].comparisons.iter().for_each(|pair| close(pair.score.unwrap().p_holm, 0.08));
+        adjusted.iter().zip([0.05, 1.0, 0.024, 0.8]).for_each(|(found, expect)| close(*found, expect));
+        sets[1].comparisons.iter().for_each(|pair| close(pair.score.unwrap().p_holm, 0.06));
     }
 }

@@ -1,6 +1,7 @@
 //! Which comparisons are asked for. They are fixed by the plan before anything is measured, and fall into families, within each of
-//! which Holm's adjustment holds over all data sets and measures, so that a further student does not blur another question. Where
-//! the recipe declares comparisons, those are the one family that counts, and all others are exploratory.
+//! which Holm's adjustment holds over all data sets, so that a further student does not blur another question. Where the recipe
+//! declares comparisons, those are the one family that counts, and all others are exploratory. Accuracy decides; partial credit is
+//! a second look at the same answers, adjusted by itself.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +21,16 @@ pub(super) struct Asked {
     pub(super) b: String,
     pub(super) family: Family,
     pub(super) exploratory: bool,
-    /// Tests in what it is adjusted with.
-    pub(super) tests: u64,
+    /// In what it is adjusted with.
+    pub(super) tests: Tests,
+}
+
+/// How many tests there are in a family, over all data sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tests {
+    pub(super) accuracy: u64,
+    /// Where scorers have it.
+    pub(super) partial: u64,
 }
 
 pub(super) struct Families {
@@ -30,8 +39,8 @@ pub(super) struct Families {
 }
 
 impl Families {
-    /// `sets`: every data set, and in how many ways it measures an arm: as right, and where there is partial credit by that.
-    pub(super) fn of(plan: &Plan, evaluate: &EvaluatePlan, grid: &Grid, sets: &[(&str, u64)]) -> Self {
+    /// `sets`: every data set, and whether it has partial credit.
+    pub(super) fn of(plan: &Plan, evaluate: &EvaluatePlan, grid: &Grid, sets: &[(&str, bool)]) -> Self {
         let told = seeds::told(plan, evaluate);
         let on = |set: &str| {
             let arms: Vec<&Arm> = told.iter().map(|told| &told.arm).filter(|arm| grid.asks(arm, set)).collect();
@@ -53,12 +62,16 @@ impl Families {
         group(self.declares, comparison.family, comparison.exploratory)
     }
 
-    fn count(&mut self, sets: &[(&str, u64)]) {
+    fn count(&mut self, sets: &[(&str, bool)]) {
         let declares = self.declares;
         let group = |asked: &Asked| group(declares, asked.family, asked.exploratory);
-        let mut sizes: BTreeMap<Option<Family>, u64> = BTreeMap::new();
-        for (set, measures) in sets {
-            self.on(set).iter().for_each(|asked| *sizes.entry(group(asked)).or_default() += measures);
+        let mut sizes: BTreeMap<Option<Family>, Tests> = BTreeMap::new();
+        for (asked, partial) in
+            sets.iter().flat_map(|(set, partial)| self.on(set).iter().map(|asked| (asked, *partial)))
+        {
+            let tests = sizes.entry(group(asked)).or_default();
+            tests.accuracy += 1;
+            tests.partial += u64::from(partial);
         }
         self.by_set.values_mut().flatten().for_each(|asked| asked.tests = sizes[&group(asked)]);
     }
@@ -84,7 +97,7 @@ fn asked(plan: &Plan, evaluate: &EvaluatePlan, arms: &[&Arm]) -> Vec<Asked> {
         let Some(family) = family(plan, arm, other) else { continue };
         let (a, b) = (arm.slug(), other.slug());
         if !all.iter().any(|pair| pair.is_of(&a, &b)) {
-            others.push(Asked { a, b, family, exploratory, tests: 0 });
+            others.push(Asked { a, b, family, exploratory, tests: Tests::default() });
         }
     }
     all.extend(others);
@@ -98,7 +111,7 @@ fn declared(plan: &Plan, evaluate: &EvaluatePlan, arms: &[&Arm]) -> Vec<Asked> {
     pairs
         .map(|(pair, a, b)| {
             let family = family(plan, a, b).or_else(|| family(plan, b, a)).unwrap_or(Family::Declared);
-            Asked { a: pair.a.clone(), b: pair.b.clone(), family, exploratory: false, tests: 0 }
+            Asked { a: pair.a.clone(), b: pair.b.clone(), family, exploratory: false, tests: Tests::default() }
         })
         .collect()
 }

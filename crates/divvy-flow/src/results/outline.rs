@@ -32,9 +32,9 @@ impl<'q> Outlines<'q> {
         Self { questions, each: (0..questions.len()).into_par_iter().map(outline).collect() }
     }
 
-    /// In how many ways arms are measured on them: as right or wrong, and by partial credit where any question has it.
-    pub(super) fn measures(&self) -> u64 {
-        1 + u64::from(self.each.iter().any(|question| question.scorer.has_partial_credit()))
+    /// Whether any of them has it.
+    pub(super) fn have_partial_credit(&self) -> bool {
+        self.each.iter().any(|question| question.scorer.has_partial_credit())
     }
 
     /// The whole question with this number.

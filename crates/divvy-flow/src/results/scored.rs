@@ -127,8 +127,8 @@ pub(super) async fn read(
     let asked: Vec<_> = sets.iter().map(|set| (set.as_str(), evaluate::of_set(sets, all, set))).collect();
     let asked: Vec<_> = asked.iter().map(|(set, questions)| (*set, Outlines::of(questions))).collect();
     let grid = evaluate::grid(context, plan);
-    let measures: Vec<_> = asked.iter().map(|(set, questions)| (*set, questions.measures())).collect();
-    let families = Families::of(&context.plan, plan, &grid, &measures);
+    let partial: Vec<_> = asked.iter().map(|(set, questions)| (*set, questions.have_partial_credit())).collect();
+    let families = Families::of(&context.plan, plan, &grid, &partial);
     let book = Book { context, plan, grid, families, records, judged };
     let mut each = Vec::new();
     for (set, questions) in &asked {

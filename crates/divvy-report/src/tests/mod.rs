@@ -31,8 +31,8 @@ fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
     assert!(text.contains("\n\n- two-stage/sd-r/big beats answering in one call"), "{text}");
     let row = "| two-stage/sd-r/big    | 300 |     180 |         60.0 |         55.0–65.0 |";
     assert!(text.contains(row), "{text}");
-    assert!(text.contains("| Arm (steps)           | 1 (n = 75) |"), "{text}");
-    assert!(text.contains("| cot/big               |       40.0 |"), "{text}");
+    assert!(text.contains("| Arm (steps)           |       1 (n = 75) |"), "{text}");
+    assert!(text.contains("| cot/big               | 40.0 (29.7–51.3) |"), "{text}");
     assert!(text.contains("| sd-r    | small | SD-R   | LoRA r=16 |  640 |        4 |    2.0 |    40 |"), "{text}");
     for block in text.split("\n\n").filter(|block| block.starts_with('|')) {
         let widths: Vec<usize> = block.trim_end().lines().map(|line| line.chars().count()).collect();
@@ -88,7 +88,7 @@ fn each_data_set_has_its_own_answer_and_tables() {
     let caption = "by the teacher's number of subquestions, as no gold steps are known";
     assert!(facts.contains(caption) && facts.contains("| Arm (subquestions) |      2 (n = 180) |"), "{facts}");
     assert!(facts.contains("facts (test, 300 rows)") && !facts.contains("stories (test"), "{facts}");
-    assert!(facts.contains("stories: decomposer 3; facts: decomposer 2"), "{facts}");
+    assert!(facts.contains("by the number of tests that the plan asks for (decomposer 3)"), "{facts}");
 
     let value = json(&told);
     assert_eq!(

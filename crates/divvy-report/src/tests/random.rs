@@ -132,7 +132,7 @@ prop_compose! {
         let ci = (floats[1], floats[2]);
         let family = [Family::Decomposer, Family::Solver, Family::Parts][n as usize % 3];
         let (difference, p_value, p_holm) = (floats[0], floats[3], floats[4]);
-        let score = (n % 2 == 0).then_some(ScoreDifference { difference, ci, p_value, p_holm });
+        let score = (n % 2 == 0).then_some(ScoreDifference { difference, ci, p_value, p_holm, tests: n });
         Comparison { a, b, family, n, only_a, only_b, difference, ci, p_value, p_holm, score, exploratory, detectable: Some(floats[1]), ..testing::comparison("", "", 0.0, 1.0) }
     }
 }

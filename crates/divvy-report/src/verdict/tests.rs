@@ -50,7 +50,13 @@ fn not_shown_where_the_test_does_not_say_so_whatever_the_sign() {
         sure.starts_with("Not shown. ") && sure.contains("a true difference of 8.0 points is found four times in five")
     );
     let change = summary(&verdict, "What would change it");
-    assert!(change.starts_with("If the true difference is the +4.0 points seen here, about 1,"), "{change}");
+    assert!(
+        change.starts_with("If the true difference is the +4.0 points seen here, about 2,5"),
+        "of three tests: {change}"
+    );
+    results.comparisons[0].tests = 1;
+    let alone = summary(&super::verdict(&results), "What would change it");
+    assert!(alone.contains("about 1,"), "{alone}");
     results.comparisons[0].p_holm = f64::NAN;
     assert_eq!(answer_of(&results).0, Answer::NotShown);
 }
