@@ -168,8 +168,10 @@ fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_h
         p_value,
         p_holm,
         tests: TESTS,
+        declared: false,
+        spread: (only_a + only_b) as f64 / n,
         exploratory: false,
-        detectable: minimum_detectable_difference(N, (only_a + only_b) as f64 / n, Terms::among(TESTS, 1.0)),
+        detectable: minimum_detectable_difference(N, (only_a + only_b) as f64 / n, Terms::among(TESTS, 1.0, None)),
         design_effect: 1.0,
         score: None,
     }

@@ -1,9 +1,6 @@
 //! The report for a terminal: verdict first, then tables that line up without being rendered.
 
-use divvy_core::{
-    results::{Comparison, Results},
-    stats::FEW_CLUSTERS,
-};
+use divvy_core::results::{Comparison, Results};
 
 use crate::{
     chosen, costs, efficiency,
@@ -122,16 +119,18 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
         intervals(results),
         format!(
             "Comparisons are paired on the same questions: {}, Holm-adjusted within each family over all data sets, by the \
-             number of tests that the plan asks for ({}); “shown” means Holm p < 0.05. The interval of a difference is the \
+             number of tests that the plan asks for ({}{}); “shown” means Holm p < 0.05. The interval of a difference is the \
              95 % interval of the paired difference, not adjusted. Detectable is the smallest true difference that these \
              questions find four times in five, at the level of the first place in Holm’s order.",
             test(results),
-            families(results)
+            families(results, |pair| Some(pair.tests)).unwrap_or_else(|| "none here".to_owned()),
+            families(results, |pair| Some(pair.score?.tests))
+                .map_or(String::new(), |sizes| format!("; of partial credit {sizes}")),
         ),
         "Tokens are means per question over all n, input and output of every call, by stage.".to_owned(),
     ];
     notes.extend(seeds::notes(results));
-    if results.comparisons.iter().any(|pair| pair.exploratory) {
+    if results.comparisons.iter().any(|pair| pair.declared || pair.exploratory) {
         notes.push(
             "The recipe declares what is compared: Holm’s adjustment is over those comparisons. The others are exploratory: they \
              suggest, and show nothing."
@@ -178,9 +177,7 @@ fn test(results: &Results) -> String {
 
 fn intervals(results: &Results) -> String {
     const ALONE: &str = "the interval of an accuracy is the 95 % Wilson interval; that of partial credit is a 95 % percentile \
-                         bootstrap, seeded by the run.";
-    const OF_FEW: &str =
-        "Of fewer than thirty passages they are Student's t over passages, no narrower than of independent rows.";
+                         bootstrap, seeded by the run, below thirty questions Student’s t.";
     let (sharing, alone) = by_sharing(results);
     let named = |(set, passages): &(String, u64)| match results.by_dataset.is_empty() {
         true => format!("{} passages", count(*passages)),
@@ -188,11 +185,10 @@ fn intervals(results: &Results) -> String {
     };
     let drawn = format!(
         "Questions share {} and are not independent: intervals and tests draw whole passages (95 % percentile bootstrap, \
-         seeded by the run).",
+         seeded by the run), or where there are fewer than thirty, as in slices, are Student’s t over them; an accuracy’s \
+         are no narrower than of independent rows.",
         sharing.iter().map(named).collect::<Vec<_>>().join(", ")
     );
-    let few = sharing.iter().any(|(_, passages)| *passages < FEW_CLUSTERS as u64);
-    let drawn = if few { format!("{drawn} {OF_FEW}") } else { drawn };
     match (sharing.is_empty(), alone.is_empty()) {
         (true, _) => ALONE.replacen("the", "The", 1),
         (false, true) => drawn,
@@ -200,21 +196,16 @@ fn intervals(results: &Results) -> String {
     }
 }
 
-/// `decomposer 13, solver 4`, in tests.
-fn families(results: &Results) -> String {
+/// `decomposer 13, solver 4`, in tests; `None` where there are none.
+fn families(results: &Results, tests: impl Fn(&Comparison) -> Option<u64>) -> Option<String> {
     let sets = results.by_data_set();
-    let pairs = || sets.iter().flat_map(|(_, one)| &one.comparisons);
-    let declared = pairs().any(|pair| pair.exploratory);
-    let group = |pair: &Comparison| match declared && !pair.exploratory {
-        true => ("declared", pair.tests),
-        false => (pair.family.name(), pair.tests),
-    };
-    let mut groups: Vec<(&str, u64)> = Vec::new();
-    for group in pairs().map(group) {
-        if !groups.contains(&group) {
-            groups.push(group);
+    let mut sizes: Vec<String> = Vec::new();
+    for pair in sets.iter().flat_map(|(_, one)| &one.comparisons) {
+        let Some(tests) = tests(pair) else { continue };
+        let size = format!("{} {tests}", if pair.declared { "declared" } else { pair.family.name() });
+        if !sizes.contains(&size) {
+            sizes.push(size);
         }
     }
-    let sizes: Vec<String> = groups.iter().map(|(name, tests)| format!("{name} {tests}")).collect();
-    if sizes.is_empty() { "none here".to_owned() } else { sizes.join(", ") }
+    (!sizes.is_empty()).then(|| sizes.join(", "))
 }

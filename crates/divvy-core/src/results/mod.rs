@@ -256,6 +256,9 @@ pub struct Comparison {
     /// How many tests that family has by the plan, done or not, on every data set.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub tests: u64,
+    /// The recipe declares it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declared: bool,
     /// The recipe declares comparisons, and this is none of them: it suggests, and shows nothing.
     #[serde(default)]
     pub exploratory: bool,
@@ -263,6 +266,9 @@ pub struct Comparison {
     /// few were decided differently to tell.
     #[serde(default)]
     pub detectable: Option<f64>,
+    /// Mean square of a question's difference: of single answers the share of questions that only one of the two got right.
+    #[serde(default)]
+    pub spread: f64,
     /// How many times as many questions it takes as if none shared a passage; 1 where none does.
     #[serde(default = "no_effect", skip_serializing_if = "is_no_effect")]
     pub design_effect: f64,

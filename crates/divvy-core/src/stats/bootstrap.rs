@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{FEW_CLUSTERS, Interval, LEVEL, ratio, rng::SplitMix64};
+use super::{FEW_CLUSTERS, Interval, ratio, rng::SplitMix64};
 
 /// Enough for two stable digits of a 95 % interval.
 pub const RESAMPLES: usize = 10_000;
@@ -70,20 +70,31 @@ pub fn paired_clusters<K: Ord>(
     Some(Difference { difference, ci, p_value })
 }
 
-/// The same, where there may be too few clusters to be drawn: below [`FEW_CLUSTERS`] Student's t over them, no interval narrower
-/// than that of independent items, and no smaller a p-value ([`ratio::p_of_zero`]). `None` for no items.
+/// Resamples beyond zero below which their number says nothing of how rare that is.
+const SEEN: f64 = 20.0;
+
+/// The same, with p-values that hold in the far tail, where Holm's adjustment looks, and of few clusters. No p-value is smaller than
+/// that of Student's t over the clusters ([`ratio::p_of_zero`]), which stands alone where resamples hardly fall beyond zero. Below
+/// [`FEW_CLUSTERS`] the interval is Student's, too, and neither is narrower or smaller than of independent items. `None` for no items.
 ///
 /// # Panics
 /// If the lists differ in length.
 #[must_use]
 pub fn paired(a: &[f64], b: &[f64], clusters: Option<&[usize]>, resamples: usize, seed: u64) -> Option<Difference> {
-    let few = clusters.filter(|clusters| clusters.iter().collect::<BTreeSet<_>>().len() < FEW_CLUSTERS);
-    let Some(clusters) = few else { return paired_clusters(a, b, clusters, resamples, seed) };
-    let alone = paired_clusters::<usize>(a, b, None, resamples, seed)?;
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
+    let few = clusters.filter(|clusters| clusters.iter().collect::<BTreeSet<_>>().len() < FEW_CLUSTERS);
+    let Some(clusters) = few else {
+        let drawn = paired_clusters(a, b, clusters, resamples, seed)?;
+        let alone: Vec<usize> = (0..differences.len()).collect();
+        let closed = ratio::p_of_zero(&differences, clusters.unwrap_or(&alone));
+        let resolved = drawn.p_value * (resamples + 1) as f64 >= 2.0 * SEEN;
+        return Some(Difference { p_value: if resolved { drawn.p_value.max(closed) } else { closed }, ..drawn });
+    };
+    let alone = paired_clusters::<usize>(a, b, None, resamples.min(resamples_for(a.len())), seed)?;
     let p_value = ratio::p_of_zero(&differences, clusters).max(alone.p_value);
     let around = |(low, high): Interval| (alone.ci.0.min(low).max(-1.0), alone.ci.1.max(high).min(1.0));
-    let ci = ratio::mean(&differences, clusters).map_or(alone.ci, |(_, interval)| around(interval));
+    // One cluster says nothing of another.
+    let ci = ratio::mean(&differences, clusters).map_or((-1.0, 1.0), |(_, interval)| around(interval));
     Some(Difference { ci, p_value, ..alone })
 }
 
@@ -156,14 +167,6 @@ fn by_cluster<K: Ord>(groups: &[Vec<f64>], clusters: Option<&[K]>) -> Vec<(Vec<f
 pub fn resamples_for(items: usize) -> usize {
     const DRAWS: usize = 20_000_000;
     RESAMPLES.min((DRAWS / items.max(1)).max(1000))
-}
-
-/// Resamples for one of so many tests whose first `found` p-value is known. From [`resamples_for`] no p-value can fall below 2 of as
-/// many, which times the tests may be more than the level whatever the difference. `None` where more would change nothing.
-#[must_use]
-pub fn more_resamples(items: usize, tests: u64, found: f64) -> Option<usize> {
-    let needed = usize::try_from(tests.saturating_mul((2.0 / LEVEL) as u64)).unwrap_or(usize::MAX);
-    (found < LEVEL && needed > resamples_for(items)).then_some(needed)
 }
 
 /// Interval of mean(a) − mean(b) on the same questions.

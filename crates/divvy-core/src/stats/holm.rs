@@ -1,4 +1,4 @@
-//! Holm's step-down adjustment (Holm 1979): p-values of one table, so that the chance of even one false finding stays
+//! Holm's step-down adjustment (Holm 1979): p-values of one family, so that the chance of even one false finding stays
 //! at the level.
 
 /// Adjusted p-values in the given order.

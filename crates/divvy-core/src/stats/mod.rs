@@ -1,7 +1,7 @@
 //! Statistics before adjectives: how sure a figure is, and whether two arms differ on the same questions.
 //!
 //! Accuracy has a Wilson interval; two arms are compared by exact McNemar with a score interval of the difference, all
-//! comparisons of a table together by Holm; partial credit by seeded bootstrap, cost by Student and Fieller ([`ratio`]), over
+//! comparisons of a family together by Holm; partial credit by seeded bootstrap, cost by Student and Fieller ([`ratio`]), over
 //! clusters where questions share a passage or a family; what a run will still take by Hall's interval ([`forecast`]). Reference values in the tests
 //! come from SciPy 1.17.
 

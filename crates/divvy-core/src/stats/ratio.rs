@@ -1,8 +1,6 @@
 //! Means and ratios of what questions cost, with closed intervals: a report over very many rows has no time to resample.
 //! Whole clusters are the unit where questions are not independent, with Student's quantile of their number.
 
-use std::collections::BTreeSet;
-
 use super::{
     Interval,
     student_t::{p_value, quantile95},
@@ -31,18 +29,23 @@ pub fn mean(values: &[f64], clusters: &[usize]) -> Option<(f64, Interval)> {
     Some((mean, (mean - half, mean + half)))
 }
 
-/// Two-sided p-value of a mean of zero: Student's t over clusters, and no less than what turning the clusters' signs could give
-/// (2 of 2ᵏ for k of them), since a few that agree by chance have no spread. 1 below two clusters.
+/// Two-sided p-value of a mean of zero: Student's t over clusters, and no less than what turning the signs of those that differ
+/// could give (2 of 2ᵏ for k of them), since a few that agree by chance have no spread. 1 below two clusters, and never 0.
 ///
 /// # Panics
 /// If the two lists differ in length.
 #[must_use]
 pub fn p_of_zero(values: &[f64], clusters: &[usize]) -> f64 {
+    /// Below, the series of t is rounding.
+    const LEAST: f64 = 1e-12;
     let Some((mean, (low, high))) = mean(values, clusters) else { return 1.0 };
-    let freedom = clusters.iter().collect::<BTreeSet<_>>().len() - 1;
+    let sums = sums(values, values, clusters);
+    let freedom = sums.len() - 1;
     let error = (high - low) / 2.0 / quantile95(freedom);
     let t = if mean.abs() < 1e-12 { 0.0 } else { mean / error };
-    p_value(t, freedom).max(0.5_f64.powi(i32::try_from(freedom).unwrap_or(i32::MAX)))
+    let differ = sums.iter().filter(|(sum, _)| sum.abs() > 1e-12).count();
+    let turned = 2.0 * 0.5_f64.powi(i32::try_from(differ).unwrap_or(i32::MAX));
+    p_value(t, freedom).max(turned).clamp(LEAST, 1.0)
 }
 
 /// How many times larger the variance of the mean is than if all values were independent (Kish's design effect); at least 1, and 1
@@ -54,7 +57,7 @@ pub fn p_of_zero(values: &[f64], clusters: &[usize]) -> f64 {
 pub fn design_effect(values: &[f64], clusters: &[usize]) -> f64 {
     let alone: Vec<usize> = (0..values.len()).collect();
     let variance = |clusters: &[usize]| {
-        let freedom = clusters.iter().collect::<BTreeSet<_>>().len().saturating_sub(1);
+        let freedom = sums(values, values, clusters).len().saturating_sub(1);
         mean(values, clusters).map(|(_, (low, high))| ((high - low) / quantile95(freedom)).powi(2))
     };
     let effect = variance(clusters).zip(variance(&alone)).map_or(1.0, |(clustered, alone)| clustered / alone);

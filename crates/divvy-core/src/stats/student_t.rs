@@ -36,6 +36,24 @@ pub fn p_value(t: f64, freedom: usize) -> f64 {
     (1.0 - within).clamp(0.0, 1.0)
 }
 
+/// t with P(|T| > t) = `level` at so many degrees of freedom, of a level between 0 and 1; infinite for none. By bisection of
+/// [`p_value`].
+#[must_use]
+pub fn quantile(level: f64, freedom: usize) -> f64 {
+    if freedom == 0 {
+        return f64::INFINITY;
+    }
+    let (mut low, mut high) = (0.0, 2.0);
+    while p_value(high, freedom) > level {
+        high *= 2.0;
+    }
+    for _ in 0..60 {
+        let middle = (low + high) / 2.0;
+        if p_value(middle, freedom) > level { low = middle } else { high = middle }
+    }
+    high
+}
+
 fn expansion(v: f64) -> f64 {
     let x = Z95;
     let x2 = x * x;
@@ -61,7 +79,9 @@ mod tests {
         // As tables print the quantiles of 0.995.
         for (freedom, t) in [(1, 63.656_741), (2, 9.924_843), (3, 5.840_909), (4, 4.604_095), (9, 3.249_836)] {
             assert!((p_value(t, freedom) - 0.01).abs() < 1e-7, "{freedom}: {}", p_value(t, freedom));
+            assert!((quantile(0.01, freedom) - t).abs() < 1e-5, "{freedom}: {}", quantile(0.01, freedom));
         }
+        assert!(quantile(0.01, 0).is_infinite());
         assert_eq!((p_value(3.0, 0), p_value(f64::INFINITY, 4)), (1.0, 0.0));
     }
 

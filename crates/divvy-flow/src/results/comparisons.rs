@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use divvy_core::{
     results::{Comparison, DatasetResults, Family, ScoreDifference},
     stats::{
-        self, holm,
+        self,
+        bootstrap::Difference,
+        holm,
         power::{self, Terms},
     },
 };
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{
-    families::{Asked, Families},
+    families::Asked,
     scored::Evaluated,
     seeds,
     sharing::{Sharing, as_scores, has_partial_credit},
@@ -26,10 +28,10 @@ pub(super) fn of(asked: &[Asked], evaluated: &[Evaluated], sharing: &Sharing) ->
 }
 
 /// Holm's adjustment, once all data sets are there.
-pub(super) fn adjust(families: &Families, sets: &mut [DatasetResults]) {
+pub(super) fn adjust(sets: &mut [DatasetResults]) {
     let mut groups: BTreeMap<Option<Family>, Vec<&mut Comparison>> = BTreeMap::new();
     for comparison in sets.iter_mut().flat_map(|set| &mut set.comparisons) {
-        groups.entry(families.group(comparison)).or_default().push(comparison);
+        groups.entry((!comparison.declared).then_some(comparison.family)).or_default().push(comparison);
     }
     groups.into_values().for_each(adjust_together);
 }
@@ -58,8 +60,9 @@ fn compare(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing
     let paired = stats::paired::compare(&left.right, &right.right);
     let discordant = (paired.only_a + paired.only_b) as f64 / paired.n.max(1) as f64;
     // Where all are alike, every resample says the same: that is no certainty.
-    let clustered = sharing.accuracies(&left.right, &right.right, asked.tests.accuracy).filter(|_| discordant > 0.0);
-    let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), |found| (found.ci, found.p_value));
+    let clustered = sharing.accuracies(&left.right, &right.right).filter(|_| discordant > 0.0);
+    let around = |found: Difference| (found.ci, found.p_value.max(paired.p_value));
+    let (ci, p_value) = clustered.map_or((paired.ci, paired.p_value), around);
     let design_effect = sharing.design_effect(&as_scores(&left.right), &as_scores(&right.right));
     Comparison {
         a: asked.a.clone(),
@@ -75,13 +78,15 @@ fn compare(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing
         tests: asked.tests.accuracy,
         score: score(asked, left, right, sharing),
         exploratory: asked.exploratory,
-        detectable: power::minimum_detectable_difference(
-            paired.n,
-            discordant,
-            Terms::among(asked.tests.accuracy, design_effect),
-        ),
+        declared: asked.declared,
+        detectable: power::minimum_detectable_difference(paired.n, discordant, terms(asked, sharing, design_effect)),
+        spread: discordant,
         design_effect,
     }
+}
+
+fn terms(asked: &Asked, sharing: &Sharing, design_effect: f64) -> Terms {
+    Terms::among(asked.tests.accuracy, design_effect, sharing.passages())
 }
 
 /// Where questions have several answers: the mean of each question's is what is paired, and whole questions are drawn.
@@ -89,13 +94,14 @@ fn compare_means(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &S
     let means = |arm: &Evaluated| seeds::per_question(&as_scores(&arm.right), sharing.questions);
     let (a, b) = (means(left), means(right));
     let n = sharing.questions as u64;
-    let found = sharing.difference(&a, &b, asked.tests.accuracy);
+    let found = sharing.difference(&a, &b);
     let differs = found.filter(|_| a != b);
     // Where all are alike, every resample says the same: that is no certainty.
     let alike = (0.0, stats::paired::interval(0, 0, n), 1.0);
     let (difference, ci, p_value) = differs.map_or(alike, |found| (found.difference, found.ci, found.p_value));
     let more = |a: &[f64], b: &[f64]| a.iter().zip(b).filter(|(a, b)| a > b).count() as u64;
-    let squares: f64 = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum();
+    // Of single answers the mean square is the share that only one arm gets right.
+    let spread = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>() / n.max(1) as f64;
     let design_effect = sharing.design_effect(&a, &b);
     Comparison {
         a: asked.a.clone(),
@@ -111,12 +117,9 @@ fn compare_means(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &S
         tests: asked.tests.accuracy,
         score: score(asked, left, right, sharing),
         exploratory: asked.exploratory,
-        // Of single answers the mean square is the share that only one arm gets right.
-        detectable: power::minimum_detectable_difference(
-            n,
-            squares / n.max(1) as f64,
-            Terms::among(asked.tests.accuracy, design_effect),
-        ),
+        declared: asked.declared,
+        detectable: power::minimum_detectable_difference(n, spread, terms(asked, sharing, design_effect)),
+        spread,
         design_effect,
     }
 }
@@ -128,7 +131,7 @@ fn score(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing) 
         return None;
     }
     let means = |arm: &Evaluated| seeds::per_question(&arm.scores, sharing.questions);
-    let found = sharing.difference(&means(left), &means(right), asked.tests.partial)?;
+    let found = sharing.difference(&means(left), &means(right))?;
     let (difference, ci, p_value) = (found.difference, found.ci, found.p_value);
     Some(ScoreDifference { difference, ci, p_value, p_holm: p_value, tests: asked.tests.partial })
 }
@@ -152,25 +155,44 @@ mod tests {
         Evaluated { arm: serde_json::from_value(arm).unwrap(), right, scores, members: Vec::new() }
     }
 
-    /// One arm gets 30 of 100 more right, in blocks of ten.
+    /// One arm gets 300 of 1,000 more right, in blocks of ten.
     fn compared(tests: u64, per_passage: usize) -> Comparison {
-        let mut questions = synth::generate(Split::Test, 100, 1);
+        let mut questions = synth::generate(Split::Test, 1000, 1);
         for (row, question) in questions.iter_mut().enumerate() {
             question.premise = Some(format!("{}", row / per_passage));
         }
         let questions = questions.into_iter().collect();
-        let (outlines, wins) = (Outlines::of(&questions), (0..100).map(|row| row / 10 % 3 == 0 && row < 90).collect());
-        let arms = [evaluated("a", wins), evaluated("b", vec![false; 100])];
+        let (outlines, wins) = (Outlines::of(&questions), (0..1000).map(|row| row / 10 % 10 < 3).collect());
+        let arms = [evaluated("a", wins), evaluated("b", vec![false; 1000])];
         let (a, b) = ("a".to_owned(), "b".to_owned());
-        let asked =
-            Asked { a, b, family: Family::Solver, exploratory: false, tests: Tests { accuracy: tests, partial: 0 } };
+        let asked = Asked {
+            a,
+            b,
+            family: Family::Solver,
+            exploratory: false,
+            declared: false,
+            tests: Tests { accuracy: tests, partial: 0 },
+        };
         of(&[asked], &arms, &Sharing::of(&outlines, 1)).remove(0)
+    }
+
+    #[test]
+    fn declared_ones_are_a_family_of_their_own() {
+        let mut sets = [set("one", [0.01, 0.02], None), set("two", [0.01, 0.02], None)];
+        for set in &mut sets {
+            (set.comparisons[0].declared, set.comparisons[0].tests) = (true, 2);
+        }
+        adjust(&mut sets);
+        for set in &sets {
+            let [declared, other] = &set.comparisons[..] else { panic!("two were compared: {set:?}") };
+            assert_eq!((declared.p_holm, other.p_holm), (0.02, 0.12));
+        }
     }
 
     #[test]
     fn what_can_be_found_heeds_the_family_and_the_passages() {
         let (alone, among, shared) = (compared(1, 1), compared(40, 1), compared(1, 10));
-        let found = |pair: &Comparison| pair.detectable.unwrap_or(1.0);
+        let found = |pair: &Comparison| pair.detectable.unwrap();
         assert!(found(&alone) < found(&among) && found(&alone) < found(&shared), "{alone:?} {among:?} {shared:?}");
         assert_eq!((alone.design_effect, among.tests), (1.0, 40));
         assert!(shared.design_effect > 8.0 && alone.difference == 0.3, "{shared:?}");
@@ -187,7 +209,7 @@ mod tests {
     #[test]
     fn a_family_spans_data_sets_and_partial_credit_is_its_own() {
         let mut sets = [set("one", [0.01, 0.5], None), set("two", [0.004, 0.2], Some(0.02))];
-        adjust(&Families::none(), &mut sets);
+        adjust(&mut sets);
         let adjusted: Vec<f64> = sets.iter().flat_map(|set| &set.comparisons).map(|pair| pair.p_holm).collect();
         let close = |found: f64, expect: f64| assert!((found - expect).abs() < 1e-12, "{found} {expect}: {adjusted:?}");
         adjusted.iter().zip([0.05, 1.0, 0.024, 0.8]).for_each(|(found, expect)| close(*found, expect));

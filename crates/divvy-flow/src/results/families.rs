@@ -9,7 +9,7 @@ use divvy_core::{
     arm::{Arm, Strategy},
     plan::{EvaluatePlan, Plan, TEACHER},
     recipe::Target,
-    results::{Comparison, Family},
+    results::Family,
 };
 
 use super::seeds;
@@ -21,6 +21,7 @@ pub(super) struct Asked {
     pub(super) b: String,
     pub(super) family: Family,
     pub(super) exploratory: bool,
+    pub(super) declared: bool,
     /// In what it is adjusted with.
     pub(super) tests: Tests,
 }
@@ -33,10 +34,8 @@ pub(super) struct Tests {
     pub(super) partial: u64,
 }
 
-pub(super) struct Families {
-    declares: bool,
-    by_set: BTreeMap<String, Vec<Asked>>,
-}
+/// By data set.
+pub(super) struct Families(BTreeMap<String, Vec<Asked>>);
 
 impl Families {
     /// `sets`: every data set, and whether it has partial credit.
@@ -46,25 +45,19 @@ impl Families {
             let arms: Vec<&Arm> = told.iter().map(|told| &told.arm).filter(|arm| grid.asks(arm, set)).collect();
             asked(plan, evaluate, &arms)
         };
-        let by_set = sets.iter().map(|(set, _)| ((*set).to_owned(), on(set))).collect();
-        let mut families = Self { declares: !evaluate.comparisons.is_empty(), by_set };
+        let mut families = Self(sets.iter().map(|(set, _)| ((*set).to_owned(), on(set))).collect());
         families.count(sets);
         families
     }
 
     /// In the order in which they are told of.
     pub(super) fn on(&self, set: &str) -> &[Asked] {
-        self.by_set.get(set).map_or(&[], Vec::as_slice)
-    }
-
-    /// What it is adjusted with: the others of its family, or where `None` all that are declared.
-    pub(super) fn group(&self, comparison: &Comparison) -> Option<Family> {
-        group(self.declares, comparison.family, comparison.exploratory)
+        self.0.get(set).map_or(&[], Vec::as_slice)
     }
 
     fn count(&mut self, sets: &[(&str, bool)]) {
-        let declares = self.declares;
-        let group = |asked: &Asked| group(declares, asked.family, asked.exploratory);
+        // Those that are declared are one, whatever they ask.
+        let group = |asked: &Asked| (!asked.declared).then_some(asked.family);
         let mut sizes: BTreeMap<Option<Family>, Tests> = BTreeMap::new();
         for (asked, partial) in
             sets.iter().flat_map(|(set, partial)| self.on(set).iter().map(|asked| (asked, *partial)))
@@ -73,19 +66,8 @@ impl Families {
             tests.accuracy += 1;
             tests.partial += u64::from(partial);
         }
-        self.by_set.values_mut().flatten().for_each(|asked| asked.tests = sizes[&group(asked)]);
+        self.0.values_mut().flatten().for_each(|asked| asked.tests = sizes[&group(asked)]);
     }
-}
-
-#[cfg(test)]
-impl Families {
-    pub(super) fn none() -> Self {
-        Self { declares: false, by_set: BTreeMap::new() }
-    }
-}
-
-fn group(declares: bool, family: Family, exploratory: bool) -> Option<Family> {
-    (exploratory || !declares).then_some(family)
 }
 
 /// What the recipe declares, in its order, then the others in the order of arms.
@@ -97,7 +79,7 @@ fn asked(plan: &Plan, evaluate: &EvaluatePlan, arms: &[&Arm]) -> Vec<Asked> {
         let Some(family) = family(plan, arm, other) else { continue };
         let (a, b) = (arm.slug(), other.slug());
         if !all.iter().any(|pair| pair.is_of(&a, &b)) {
-            others.push(Asked { a, b, family, exploratory, tests: Tests::default() });
+            others.push(Asked { a, b, family, exploratory, declared: false, tests: Tests::default() });
         }
     }
     all.extend(others);
@@ -111,7 +93,14 @@ fn declared(plan: &Plan, evaluate: &EvaluatePlan, arms: &[&Arm]) -> Vec<Asked> {
     pairs
         .map(|(pair, a, b)| {
             let family = family(plan, a, b).or_else(|| family(plan, b, a)).unwrap_or(Family::Declared);
-            Asked { a: pair.a.clone(), b: pair.b.clone(), family, exploratory: false, tests: Tests::default() }
+            Asked {
+                a: pair.a.clone(),
+                b: pair.b.clone(),
+                family,
+                exploratory: false,
+                declared: true,
+                tests: Tests::default(),
+            }
         })
         .collect()
 }

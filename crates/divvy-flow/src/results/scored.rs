@@ -127,14 +127,15 @@ pub(super) async fn read(
     let asked: Vec<_> = sets.iter().map(|set| (set.as_str(), evaluate::of_set(sets, all, set))).collect();
     let asked: Vec<_> = asked.iter().map(|(set, questions)| (*set, Outlines::of(questions))).collect();
     let grid = evaluate::grid(context, plan);
-    let partial: Vec<_> = asked.iter().map(|(set, questions)| (*set, questions.have_partial_credit())).collect();
+    let with_questions = asked.iter().filter(|(_, questions)| !questions.each.is_empty());
+    let partial: Vec<_> = with_questions.map(|(set, questions)| (*set, questions.have_partial_credit())).collect();
     let families = Families::of(&context.plan, plan, &grid, &partial);
     let book = Book { context, plan, grid, families, records, judged };
     let mut each = Vec::new();
     for (set, questions) in &asked {
         each.push(book.one(set, questions, money, training).await?);
     }
-    comparisons::adjust(&book.families, &mut each);
+    comparisons::adjust(&mut each);
     if each.len() < 2 {
         return Ok(each.into_iter().next().map(alone).unwrap_or_default());
     }

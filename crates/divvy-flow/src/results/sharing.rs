@@ -66,15 +66,10 @@ impl Sharing {
 
     /// The same of some of the questions, by their places.
     pub(super) fn among(&self, places: &[usize]) -> Self {
+        let resamples = if places.len() == self.questions { self.resamples } else { OF_A_PART };
         match &self.units {
-            Some(units) => Self::by_units(places.iter().map(|&place| units[place]).collect(), OF_A_PART, self.seed),
-            None => Self {
-                units: None,
-                count: places.len(),
-                questions: places.len(),
-                resamples: OF_A_PART,
-                seed: self.seed,
-            },
+            Some(units) => Self::by_units(places.iter().map(|&place| units[place]).collect(), resamples, self.seed),
+            None => Self { units: None, count: places.len(), questions: places.len(), resamples, seed: self.seed },
         }
     }
 
@@ -92,7 +87,8 @@ impl Sharing {
             return of_few(&as_scores(right), units).map_or(wilson, |few| around(wilson, within_unit(few)));
         }
         let drawn = self.units.as_ref().filter(|_| varies).and_then(|_| self.mean(&as_scores(right)));
-        drawn.unwrap_or(wilson)
+        // Near nothing or all a percentile is too narrow.
+        drawn.map_or(wilson, |drawn| around(wilson, drawn))
     }
 
     /// Of the answers to all questions, which follow each other seed by seed and repeat by repeat.
@@ -122,8 +118,14 @@ impl Sharing {
         let varies = seeds.iter().flatten().any(|value| *value != first);
         // Where all are alike, every resample says the same: that is no certainty.
         let drawn = if varies { self.drawn(seeds) } else { None };
-        let correct = (first * self.questions as f64).round() as u64;
-        drawn.unwrap_or_else(|| stats::wilson::interval(correct, self.questions as u64))
+        let share = seeds.iter().flatten().sum::<f64>() / seeds.iter().flatten().count().max(1) as f64;
+        let correct = (share * self.questions as f64).round() as u64;
+        let wilson = stats::wilson::interval(correct, self.questions as u64);
+        match drawn {
+            // A single question says nothing of how questions differ.
+            Some(drawn) if self.questions < 2 => around(drawn, wilson),
+            drawn => drawn.unwrap_or(wilson),
+        }
     }
 
     /// Of partial credit, or of shares that differ.
@@ -183,18 +185,15 @@ impl Sharing {
     }
 
     /// Of two arms; `None` where questions are independent, and McNemar's test is due.
-    pub(super) fn accuracies(&self, right: &[bool], other: &[bool], tests: u64) -> Option<Difference> {
+    pub(super) fn accuracies(&self, right: &[bool], other: &[bool]) -> Option<Difference> {
         self.units.as_ref()?;
-        self.difference(&as_scores(right), &as_scores(other), tests)
+        self.difference(&as_scores(right), &as_scores(other))
     }
 
-    /// `tests`: how many there are in the family of this one.
-    pub(super) fn difference(&self, scores: &[f64], other: &[f64], tests: u64) -> Option<Difference> {
+    pub(super) fn difference(&self, scores: &[f64], other: &[f64]) -> Option<Difference> {
         let few = self.few_units();
         let units = few.as_deref().or(self.units.as_deref());
-        let drawn = |resamples| bootstrap::paired(scores, other, units, resamples, self.seed);
-        let first = drawn(bootstrap::resamples_for(self.count))?;
-        bootstrap::more_resamples(self.count, tests, first.p_value).map_or(Some(first), drawn)
+        bootstrap::paired(scores, other, units, bootstrap::resamples_for(self.count), self.seed)
     }
 
     /// Of the difference of two arms.
@@ -269,7 +268,7 @@ mod tests {
         assert_eq!(alone.passages(), None);
         let right = [true, true, false, true];
         assert_eq!(alone.accuracy(&right), wilson::interval(3, 4));
-        assert_eq!(alone.accuracies(&right, &right, 1), None);
+        assert_eq!(alone.accuracies(&right, &right), None);
         let shared = questions(&[None, Some("A"), Some("A"), Some("B")]);
         let shared = of(&shared);
         assert_eq!(shared.passages(), Some(3));
@@ -282,7 +281,7 @@ mod tests {
         let questions = passages_of(passages, 10);
         let (sharing, n) = (of(&questions), 10 * passages);
         let right: Vec<bool> = (0..n).map(|row| row % 2 == 0).collect();
-        (sharing.accuracy(&right), sharing.accuracies(&right, &vec![false; n], 1).unwrap())
+        (sharing.accuracy(&right), sharing.accuracies(&right, &vec![false; n]).unwrap())
     }
 
     #[test]
@@ -297,7 +296,7 @@ mod tests {
         let one = questions(&[Some("A"); 30]);
         let sharing = of(&one);
         let right: Vec<bool> = (0..30).map(|row| row < 25).collect();
-        assert_eq!((sharing.accuracy(&right), sharing.accuracies(&right, &right, 1)), (wilson::interval(25, 30), None));
+        assert_eq!((sharing.accuracy(&right), sharing.accuracies(&right, &right)), (wilson::interval(25, 30), None));
     }
 
     #[test]
@@ -306,7 +305,7 @@ mod tests {
         let sharing = of(&questions);
         // 1, 1 and 2 of 20 more right.
         let right: Vec<bool> = (0..60).map(|row| [0, 20, 40, 41].contains(&row)).collect();
-        let found = sharing.accuracies(&right, &[false; 60], 1).unwrap();
+        let found = sharing.accuracies(&right, &[false; 60]).unwrap();
         assert!(found.ci.0 < 0.0 && found.ci.1 > 0.13 && found.p_value == 0.25, "{found:?}");
     }
 
@@ -360,8 +359,8 @@ mod tests {
         assert!(high - low > 3.0 * (narrow_high - narrow_low), "{low} {high}");
         let none = vec![false; 200];
         assert_eq!(sharing.accuracy(&none), wilson::interval(0, 200), "no resample of nothing right varies");
-        let found = sharing.accuracies(&right, &none, 1).unwrap();
-        assert!(found.difference == 0.5 && found.p_value < 0.05, "{found:?}");
+        let found = sharing.accuracies(&right, &none).unwrap();
+        assert!(found.difference == 0.5 && found.p_value == 0.0625, "five of ten differ, all one way: {found:?}");
         assert_eq!(sharing.score(&right, &as_scores(&right)), None);
         assert!(sharing.score(&right, &vec![0.5; 200]).is_some());
     }

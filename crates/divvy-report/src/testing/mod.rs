@@ -109,8 +109,10 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
         p_value: p_holm / 3.0,
         p_holm,
         tests: 3,
+        declared: false,
         exploratory: false,
         detectable: Some(0.08),
+        spread: (only_a + only_b) as f64 / 300.0,
         design_effect: 1.0,
         score: None,
     }

@@ -43,6 +43,8 @@ pub(crate) struct Paired<'r> {
     pub detectable: Option<f64>,
     /// What it takes to show a difference here.
     pub terms: Terms,
+    /// Mean square of a question's difference.
+    pub spread: f64,
 }
 
 /// What the distilled arm would stand in for, with what that saves.
@@ -294,7 +296,8 @@ pub(crate) fn paired<'r>(results: &'r Results, a: &'r ArmResult, b: &'r ArmResul
             p_holm: pair.p_holm,
             exploratory: pair.exploratory,
             detectable: pair.detectable,
-            terms: Terms::among(pair.tests, pair.design_effect),
+            terms: Terms::among(pair.tests, pair.design_effect, a.passages),
+            spread: pair.spread,
         })
     })
 }

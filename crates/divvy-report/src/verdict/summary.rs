@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     costs::{self, amount, interval, thousand},
-    number::{self, count, percent, percent_interval, points, points_interval},
+    number::{count, percent, percent_interval, points, points_interval},
 };
 
 pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
@@ -275,8 +275,7 @@ fn more_questions(pair: &Paired) -> Option<String> {
             "Declaring the comparison under [[evaluate.comparisons]], on questions not yet looked at.".to_owned(),
         );
     }
-    let share = number::ratio(pair.discordant, pair.n)?;
-    let needed = power::questions_needed(pair.difference, share, pair.terms).filter(|needed| *needed > pair.n)?;
+    let needed = power::questions_needed(pair.difference, pair.spread, pair.terms).filter(|needed| *needed > pair.n)?;
     (pair.shown() == Shown::Unclear).then(|| {
         format!(
             "If the true difference is the {} points seen here, about {} questions would show it.",

@@ -130,11 +130,23 @@ fn large_samples_are_drawn_less_often() {
     assert_eq!([0, 1000, 9536, 200_000, 50_000_000].map(resamples_for), [10_000, 10_000, 2097, 1000, 1000]);
 }
 
+/// Of 600 items one arm has eight more: no resample is beyond zero, and only 2 of 2⁸ ways of turning the signs are as far from it.
 #[test]
-fn many_tests_take_as_many_resamples_as_can_show_one_of_them() {
-    assert_eq!(more_resamples(200_000, 30, 0.002), Some(1200));
-    assert_eq!(more_resamples(200_000, 30, 0.06), None, "more would not show it");
-    assert_eq!((more_resamples(1000, 200, 0.002), more_resamples(1000, 251, 0.002)), (None, Some(10_040)));
+fn the_far_tail_does_not_hang_on_the_number_of_resamples() {
+    let wins: Vec<f64> = (0..600).map(|item| f64::from(u8::from(item < 8))).collect();
+    let none = vec![0.0; 600];
+    for resamples in [1000, 4000] {
+        assert_eq!(paired(&wins, &none, None, resamples, 1).unwrap().p_value, 2.0_f64.powi(-7));
+    }
+    let many: Vec<f64> = (0..600).map(|item| f64::from(u8::from(item < 40))).collect();
+    let found = paired(&many, &none, None, 1000, 1).unwrap().p_value;
+    assert!(found > 0.0 && found < 1e-9, "1,000 resamples alone would say 0.002: {found}");
+    // Four of ten clusters differ, all one way.
+    let (few, clusters): (Vec<f64>, Vec<usize>) =
+        (0..100).map(|item| (f64::from(u8::from(item < 40 && item % 10 == 0)), item / 10)).unzip();
+    assert_eq!(paired(&few, &none[..100], Some(&clusters), 1000, 1).unwrap().p_value, 0.125);
+    let one = paired(&[1.0], &[0.0], Some(&[0]), 1000, 1).unwrap();
+    assert_eq!((one.ci, one.p_value), ((-1.0, 1.0), 1.0), "of one nothing is known");
 }
 
 /// One group alone is the bootstrap of its mean, drawn alike.
