@@ -1,18 +1,21 @@
 //! `y (+)= x · Wᵀ` with packed bf16 weights. Work is cut into tasks of output columns (and of rows, when columns are
-//! few); within a task `k` is cut so that the rows in use stay in the second-level cache while panels stream past.
+//! few); within a task `k` is cut into parts that are summed by themselves, so that a long sum stays close and the rows in use
+//! stay in the second-level cache while panels stream past.
 
 use crate::Write;
 use crate::dispatch::Shared;
 use crate::operands::{self, LeftTiles, RightPanels, Term};
 use crate::packed::{Line, PANEL, Packed};
-use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile, tile_edge};
+use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile, tile_apart, tile_edge};
 use rayon::prelude::*;
 use std::ops::Range;
 
 /// Multiply-adds below which a product runs on the calling thread.
 const SERIAL: usize = 1 << 18;
-/// Elements of `x` that a task walks again and again: a quarter of a megabyte.
-const RESIDENT: usize = 1 << 16;
+/// Most of `k` in one part.
+const DEPTH: usize = 384;
+/// Rows of `x` that a task walks again and again: a quarter of a megabyte.
+const RESIDENT: usize = 160;
 
 /// `y[m, n] = x[m, k] · W[n, k]ᵀ` (or `+=`), on the instruction set for which `w` was packed.
 ///
@@ -83,23 +86,20 @@ fn part(len: usize, index: usize, count: usize, unit: usize) -> Range<usize> {
 /// # Safety
 /// No other task writes these rows × panels of `y`.
 unsafe fn run(x: &[f32], k: usize, w: &Packed, y: Shared, rows: Range<usize>, panels: Range<usize>, write: Write) {
-    let (block, depth) = blocks(rows.len(), k);
-    for start in rows.clone().step_by(block) {
-        let rows = start..(start + block).min(rows.end);
+    let depth = depth(k);
+    for start in rows.clone().step_by(RESIDENT) {
+        let rows = start..(start + RESIDENT).min(rows.end);
         for from in (0..k).step_by(depth) {
             let depth = depth.min(k - from);
-            let write = if from == 0 { write } else { Write::Add };
             // SAFETY: passed on.
             unsafe { sweep(x, k, w, y, rows.clone(), panels.clone(), from, depth, write) };
         }
     }
 }
 
-/// Rows and depth of the part of `x` that is walked again and again.
-fn blocks(rows: usize, k: usize) -> (usize, usize) {
-    let block = rows.min(192);
-    let depth = (RESIDENT / block).clamp(256, 1 << 14) & !31;
-    (block, if k < 2 * depth { k.max(1).div_ceil(k.div_ceil(depth)).next_multiple_of(32) } else { depth })
+/// Parts of `k`, as equal as can be: a row's bits must not hang on anything else.
+fn depth(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(DEPTH).max(1)).next_multiple_of(32).max(32)
 }
 
 /// One depth block of all panels of a task.
@@ -131,7 +131,10 @@ unsafe fn sweep(
             // panel that sticks out of n goes through the edge version.
             unsafe {
                 let dest = Dest { at: y.pointer(strip.start * n + panel * PANEL), row: n };
-                if full == 0 {
+                if from > 0 {
+                    let width = (count * PANEL).min(n - panel * PANEL);
+                    tile_apart(w.isa, strip.len(), width, depth, left, right, dest);
+                } else if full == 0 {
                     tile_edge(w.isa, strip.len(), n - panel * PANEL, depth, left, right, dest, write);
                 } else {
                     tile(w.isa, strip.len(), count, depth, left, right, dest, write);

@@ -9,12 +9,12 @@ use crate::matmul::for_each_task;
 use crate::operands::{self, LeftTiles, RightPanels, Term};
 use crate::packed::{Line, PANEL};
 use crate::rounding::Source;
-use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile, tile_edge};
+use crate::tile::{Dest, Left, ROWS, Right, panels_for, strips, tile, tile_apart, tile_edge};
 use crate::{Isa, Write};
 use std::ops::Range;
 
-/// Depth of one packed block of a panel: 32 KB.
-const BLOCK: usize = 512;
+/// Depth of one packed block of a panel: 24 KB. Each is summed by itself.
+const BLOCK: usize = 384;
 
 /// A strided matrix: element `(i, j)` lies at `values[i * row + j * column]`.
 #[derive(Clone, Copy)]
@@ -122,7 +122,6 @@ fn product(isa: Isa, left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 
         let mut packed = vec![0f32; BLOCK.min(k) * PANEL * group];
         for from in (0..k).step_by(BLOCK) {
             let depth = BLOCK.min(k - from);
-            let write = if from == 0 { write } else { Write::Add };
             for first in panels.clone().step_by(group) {
                 let panels = first..(first + group).min(panels.end);
                 for (panel, packed) in panels.clone().zip(packed.chunks_exact_mut(depth * PANEL)) {
@@ -206,6 +205,11 @@ unsafe fn sweep(isa: Isa, left: View, part: &Part, y: Shared, rows: Range<usize>
         // SAFETY: the strip lies in the left matrix and in this task's part of y; a narrow panel takes the edge version.
         unsafe {
             let dest = Dest { at: y.pointer(strip.start * n + panels.start * PANEL), row: n };
+            if from > 0 {
+                let width = (panels.len() * PANEL).min(n - panels.start * PANEL);
+                tile_apart(isa, strip.len(), width, depth, left, right, dest);
+                continue;
+            }
             tile(isa, strip.len(), whole, depth, left, right, dest, write);
             if whole < panels.len() {
                 let (right, dest) = (right.skip(whole), dest.skip(whole));

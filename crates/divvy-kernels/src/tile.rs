@@ -1,10 +1,10 @@
 //! The inner product kernels: up to 4 rows × one or more panels of 16 columns, accumulators in registers. Each element
 //! is one chain of multiply-adds over `k` in rising order, starting from zero or from what is there. So its value does
-//! not depend on how rows, columns and `k` are cut into calls, and everything built on this (products, attention) is
-//! bit-stable against batch size and threads.
+//! not depend on how rows and columns are cut into calls, and everything built on this (products, attention) is
+//! bit-stable against batch size and threads. Products cut a long `k` into parts of their own ([`tile_apart`]), which hang on `k` alone.
 
 use crate::{Isa, Write, packed::PANEL};
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 /// Rows that a kernel takes at most: 4 × 2 vector sums are the eight chains that hide the latency of a fused multiply-add
 /// (two a cycle, four cycles), and with bf16 operands six rows spill out of 16 registers (a third of the speed).
@@ -110,6 +110,37 @@ pub(crate) unsafe fn tile_edge(
         tile(isa, rows, 1, depth, left, right, inner, write);
         for row in 0..rows {
             std::ptr::copy_nonoverlapping(scratch[row * PANEL..].as_ptr(), dest.at.add(row * dest.row), width);
+        }
+    }
+}
+
+/// Panels that a kernel takes at most.
+const PANELS: usize = 4;
+
+/// `dest[rows, width] += left[rows, depth] · right[depth, width]`, summed by itself before it is added: of tens of thousands of terms one
+/// chain in f32 is off by ten times what parts are.
+///
+/// # Safety
+/// As for [`tile`], of at most four panels.
+pub(crate) unsafe fn tile_apart(
+    isa: Isa,
+    rows: usize,
+    width: usize,
+    depth: usize,
+    left: Left,
+    right: Right,
+    dest: Dest,
+) {
+    let mut scratch = [const { MaybeUninit::<f32>::uninit() }; ROWS * PANELS * PANEL];
+    let (panels, sums) = (width.div_ceil(PANEL), scratch.as_mut_ptr().cast::<f32>());
+    let row = panels * PANEL;
+    // SAFETY: rows and width bound every access; the scratch holds ROWS rows of four panels, and what is read of it was set.
+    unsafe {
+        tile(isa, rows, panels, depth, left, right, Dest { at: sums, row }, Write::Set);
+        for at in 0..rows {
+            let sums = std::slice::from_raw_parts(sums.add(at * row), width);
+            let into = std::slice::from_raw_parts_mut(dest.at.add(at * dest.row), width);
+            into.iter_mut().zip(sums).for_each(|(to, sum)| *to += sum);
         }
     }
 }
