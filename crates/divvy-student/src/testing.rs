@@ -12,6 +12,7 @@ use crate::quant::{TensorType, TensorView};
 use crate::safetensors::{SafetensorsDir, read_config};
 use crate::template::ChatTemplate;
 use crate::tokenizer::TextTokenizer;
+use crate::train::random::Random;
 use crate::weights::{Slot, TensorSource, Weights};
 use crate::{config::Projection, gguf};
 
@@ -102,6 +103,32 @@ fn values(config: &ModelConfig, slot: Slot, view: &TensorView<'_>) -> Vec<f32> {
         let split = head * config.head_dim + within / 2 + within % 2 * (config.head_dim / 2);
         view.read_row(if interleaved { split } else { row }, out);
     }
+    out
+}
+
+/// A llama of random weights as the bytes of a GGUF file whose matrices are Q8_0: blocks of a scale in f16 and 32 whole numbers.
+pub(crate) fn quantised_gguf() -> Vec<u8> {
+    let tiny = read_config(&fixture("tiny-llama")).unwrap();
+    let config = ModelConfig { hidden: 64, query_heads: 8, kv_heads: 2, head_dim: 8, ffn: 96, tied: true, ..tiny };
+    let slots = Slot::all(&config);
+    let entry = |slot: &Slot| {
+        let dtype = if slot.is_norm() { TensorType::F32 } else { TensorType::Q8_0 };
+        gguf::Entry { name: gguf::tensor_name(*slot), dtype, shape: slot.shape(&config) }
+    };
+    let mut random = Random::new(5, 1);
+    let mut out = Vec::new();
+    gguf::write(&mut out, &metadata(&config), &slots.iter().map(entry).collect::<Vec<_>>(), |index, out| {
+        let values: usize = slots[index].shape(&config).iter().product();
+        if slots[index].is_norm() {
+            return (0..values).try_for_each(|_| out.write_all(&1.0_f32.to_le_bytes()));
+        }
+        (0..values / 32).try_for_each(|_| {
+            // 2⁻¹⁰ and up, in f16.
+            out.write_all(&(0x1400 + random.below(256) as u16).to_le_bytes())?;
+            (0..32).try_for_each(|_| out.write_all(&[random.below(256) as u8]))
+        })
+    })
+    .unwrap();
     out
 }
 

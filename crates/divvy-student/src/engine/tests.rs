@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::adapter::{LoraSettings, Scaling};
-use crate::testing::tiny_model;
+use crate::testing::{NAMES, tiny_model};
 use divvy_core::chat::ReplyFormat;
 
 fn model() -> Arc<Model> {
@@ -43,7 +43,11 @@ fn drain(engine: &mut Engine, replies: &mut Replies) {
 }
 
 fn run(jobs: Vec<Job>, config: EngineConfig) -> Replies {
-    let mut engine = Engine::new(model(), config);
+    run_on(model(), jobs, config)
+}
+
+fn run_on(model: Arc<Model>, jobs: Vec<Job>, config: EngineConfig) -> Replies {
+    let mut engine = Engine::new(model, config);
     jobs.into_iter().for_each(|job| engine.submit(job).unwrap());
     let mut replies = HashMap::new();
     drain(&mut engine, &mut replies);
@@ -75,6 +79,20 @@ fn replies_do_not_depend_on_the_batch() {
         }
     }
     assert!(alone.values().map(|reply| &reply.1).collect::<std::collections::BTreeSet<_>>().len() > 4);
+}
+
+#[test]
+fn nor_those_of_any_family() {
+    for name in NAMES {
+        let model = Arc::new(tiny_model(name));
+        let config = || EngineConfig { prefill_chunk: 4, ..EngineConfig::default() };
+        let together = run_on(Arc::clone(&model), jobs(), config());
+        for job in jobs() {
+            let alone = run_on(Arc::clone(&model), vec![job.clone()], EngineConfig::default());
+            let (one, other) = (&alone[&job.id], &together[&job.id]);
+            assert_eq!((&one.1, &one.2), (&other.1, &other.2), "{name}, job {}", job.id);
+        }
+    }
 }
 
 #[test]

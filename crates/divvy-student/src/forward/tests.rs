@@ -9,7 +9,7 @@ use crate::adapter::{LoraSettings, Scaling};
 use crate::cache::CacheFormat;
 use crate::matrix::Numerics;
 use crate::model::Model;
-use crate::testing::{fixture, tiny_model, tiny_model_as};
+use crate::testing::{NAMES, fixture, tiny_model, tiny_model_as};
 
 /// Row 1 of the reference and its logits `[tokens, vocab]`.
 fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
@@ -47,7 +47,7 @@ fn chunked_as(model: &Model, format: CacheFormat, tokens: &[u32], size: usize) -
 
 #[test]
 fn logits_are_those_of_transformers() {
-    for name in ["tiny-llama", "tiny-qwen2"] {
+    for name in NAMES {
         let (model, (tokens, want)) = (tiny_model(name), reference(name));
         let got = chunked(&model, &tokens, 1);
         for (at, want) in want.chunks_exact(model.config.vocab).enumerate() {
@@ -66,7 +66,7 @@ fn distance(got: &[f32], want: &[f32]) -> f32 {
 
 #[test]
 fn eight_bits_stay_close_to_transformers() {
-    for name in ["tiny-llama", "tiny-qwen2"] {
+    for name in NAMES {
         let (model, (tokens, want)) = (tiny_model_as(name, Numerics::Int8), reference(name));
         let got = chunked(&model, &tokens, 1);
         for (at, want) in want.chunks_exact(model.config.vocab).enumerate() {
@@ -79,7 +79,7 @@ fn eight_bits_stay_close_to_transformers() {
 #[test]
 fn cached_chunked_and_whole_agree_to_the_bit() {
     let forms = [Numerics::Exact, Numerics::Int8];
-    for (name, numerics) in ["tiny-llama", "tiny-qwen2"].into_iter().flat_map(|name| forms.map(|form| (name, form))) {
+    for (name, numerics) in NAMES.into_iter().flat_map(|name| forms.map(|form| (name, form))) {
         let model = tiny_model_as(name, numerics);
         let tokens: Vec<u32> = (0..100).map(|i| (i * 37 + 11) % 101).collect();
         let single = chunked(&model, &tokens, 1);

@@ -164,12 +164,27 @@ impl Header {
             Some("linear") => Ok(RopeScaling::Linear { factor: factor()? }),
             Some("yarn") => {
                 let (factor, original) = (factor()?, original()?);
+                self.refuse_other_yarns(&key)?;
                 let extra = self.optional_float(&key("attn_factor"))?.unwrap_or(1.0);
                 let attention = extra * RopeScaling::yarn_attention(factor);
-                Ok(RopeScaling::Yarn { factor, original, beta_fast: 32.0, beta_slow: 1.0, attention, whole: true })
+                let beta = |name, usual| Ok(self.optional_float(&key(name))?.unwrap_or(usual));
+                let (beta_fast, beta_slow) = (beta("yarn_beta_fast", 32.0)?, beta("yarn_beta_slow", 1.0)?);
+                Ok(RopeScaling::Yarn { factor, original, beta_fast, beta_slow, attention, whole: true })
             }
             Some(other) => Err(self.unsupported_rope(&key("type"), other)),
         }
+    }
+
+    /// Keys of llama.cpp that make another stretch of it, unless they say what goes without saying.
+    fn refuse_other_yarns(&self, key: impl Fn(&str) -> String) -> Result<(), LoadError> {
+        for (name, usual) in [("yarn_ext_factor", 1.0), ("yarn_attn_factor", 1.0), ("yarn_log_multiplier", 0.0)] {
+            let key = key(name);
+            match self.optional_float(&key)? {
+                Some(other) if other != usual => return Err(self.unsupported_rope(&key, &format!("{other}"))),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Llama 3.x files hold the divisor of every frequency instead of the four numbers that they follow from.

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cache::{CacheFormat, KvCache};
+use crate::config::RopeScaling;
 use crate::forward::{Scratch, Span};
 use crate::matrix::Numerics;
 use crate::model::Model;
@@ -233,6 +234,32 @@ fn bad_metadata_is_named() {
     assert!(untold.contains("tokenizer.chat_template (a base model's"), "{untold}");
     let missing = refused(|m| drop(m.remove("llama.feed_forward_length")));
     assert!(missing.contains("llama.feed_forward_length is missing"), "{missing}");
+}
+
+/// Of a stretched RoPE llama.cpp's keys are heeded, or refused where the stretch would be another.
+#[test]
+fn the_keys_of_yarn_are_read_or_refused() {
+    let read = |more: &[(&str, f64)]| {
+        let mut metadata = metadata(&read_config(&fixture("tiny-llama")).unwrap());
+        let key = |name: &str| format!("llama.rope.scaling.{name}");
+        metadata.insert(key("type"), Value::Text("yarn".into()));
+        metadata.insert(key("original_context_length"), Value::Int(64));
+        metadata.extend(more.iter().map(|(name, value)| (key(name), Value::Float(*value))));
+        let embed = ("token_embd.weight".to_owned(), vec![101, 48], vec![0.0; 101 * 48]);
+        let file = tempfile::NamedTempFile::with_suffix(".gguf").unwrap();
+        std::fs::write(file.path(), write_gguf(&metadata, &[embed])).unwrap();
+        GgufFile::open("yarn.gguf", MappedFile::open(file.path()).unwrap())?.config()
+    };
+    let stretched = read(&[("factor", 4.0), ("yarn_beta_fast", 16.0), ("yarn_beta_slow", 2.0)]).unwrap();
+    let RopeScaling::Yarn { factor, beta_fast, beta_slow, .. } = stretched.variant.rope else {
+        panic!("{stretched:?}")
+    };
+    assert_eq!((factor, beta_fast, beta_slow), (4.0, 16.0, 2.0));
+    assert!(read(&[("yarn_ext_factor", 1.0), ("yarn_log_multiplier", 0.0)]).is_ok());
+    for (key, value) in [("yarn_ext_factor", 0.5), ("yarn_attn_factor", 2.0), ("yarn_log_multiplier", 0.1)] {
+        let error = read(&[(key, value)]).unwrap_err().to_string();
+        assert!(error.contains(key) && error.contains("is not supported"), "{error}");
+    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ struct RawConfig {
     query_pre_attn_scalar: Option<f32>,
     attn_logit_softcapping: Option<f32>,
     final_logit_softcapping: Option<f32>,
+    partial_rotary_factor: Option<f32>,
+    quantization_config: Option<Value>,
     #[serde(flatten)]
     rope: rope::Keys,
 }
@@ -69,6 +71,7 @@ pub(super) type Fault = (String, String, String);
 
 impl RawConfig {
     fn refuse_unknown_features(&self, arch: Arch) -> Result<(), Fault> {
+        let turned_in_part = self.partial_rotary_factor.is_some_and(|share| share != 1.0);
         let capped = self.attn_logit_softcapping.is_some() || self.final_logit_softcapping.is_some();
         for (unknown, key, what, supported) in [
             (self.attention_bias, "attention_bias", "bias on the attention's projections", "the bias of qwen2"),
@@ -81,6 +84,13 @@ impl RawConfig {
                 "causal attention",
             ),
             (capped, "attn_logit_softcapping, final_logit_softcapping", "soft-capping", "none"),
+            (turned_in_part, "partial_rotary_factor", "RoPE on a part of each head", "RoPE on whole heads"),
+            (
+                self.quantization_config.is_some(),
+                "quantization_config",
+                "a quantised checkpoint",
+                "bf16, f16 and f32 in safetensors, quantised weights in GGUF",
+            ),
         ] {
             if unknown {
                 return Err((key.into(), what.into(), supported.into()));

@@ -4,7 +4,7 @@
 mod config;
 mod rope;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use divvy_kernels::MappedFile;
@@ -48,21 +48,26 @@ impl SafetensorsDir {
             entries: HashMap::new(),
             about: BTreeMap::new(),
         };
+        let read: HashSet<String> = Slot::all(config).into_iter().map(|slot| tensor_name(config.arch, slot)).collect();
         for name in weight_files(dir)? {
             let path = dir.join(name);
             let map = MappedFile::open(&path).map_err(|error| LoadError::io(&path, error))?;
-            this.add(path.display().to_string(), map)?;
+            this.add(path.display().to_string(), map, &read)?;
         }
         Ok(this)
     }
 
-    fn add(&mut self, file: String, map: MappedFile) -> Result<(), LoadError> {
+    /// Refuses a tensor that no part of such a model reads: without it the model would run, and be another.
+    fn add(&mut self, file: String, map: MappedFile, read: &HashSet<String>) -> Result<(), LoadError> {
         let bad = |error: SafeTensorError| LoadError::corrupt(&file, "header", error.to_string());
         let tensors = SafeTensors::deserialize(&map).map_err(bad)?;
         let (_, header) = SafeTensors::read_metadata(&map).map_err(bad)?;
         self.about.extend(header.metadata().clone().into_iter().flatten());
         let base = map.as_ptr() as usize;
         for (name, view) in tensors.tensors() {
+            if !read.contains(&name) && !is_derived(&name) {
+                return Err(LoadError::UnreadTensor { file, tensor: name, arch: self.arch });
+            }
             let Some(dtype) = float_type(view.dtype()) else {
                 continue;
             };
@@ -85,6 +90,11 @@ impl SafetensorsDir {
     pub(crate) fn files(&self) -> impl Iterator<Item = &[u8]> {
         self.maps.iter().map(|map| &map[..])
     }
+}
+
+/// Angles that follow from the configuration, which older files hold, and the copy of a tied embedding.
+fn is_derived(name: &str) -> bool {
+    name.ends_with(".rotary_emb.inv_freq") || name == "lm_head.weight"
 }
 
 fn float_type(dtype: Dtype) -> Option<TensorType> {

@@ -49,7 +49,8 @@ fn shards_hold_the_same_tensors() {
         assert_eq!(parts.tensor(slot).unwrap().bytes, whole.tensor(slot).unwrap().bytes, "{slot:?}");
     }
     std::fs::remove_file(split.path().join("part-1.safetensors")).unwrap();
-    assert!(open_error(split.path()).contains("part-1.safetensors"));
+    let error = SafetensorsDir::open(split.path(), &config).err().expect("a shard is missing").to_string();
+    assert!(error.contains("part-1.safetensors"), "{error}");
 }
 
 #[test]
@@ -69,6 +70,34 @@ fn damaged_weights_are_refused() {
 }
 
 #[test]
+fn a_tensor_that_no_part_of_the_model_reads_is_refused() {
+    let dir = copy("tiny-llama");
+    let config = read_config(dir.path()).unwrap();
+    let whole = SafetensorsDir::open(dir.path(), &config).unwrap();
+    let views = || {
+        Slot::all(&config).into_iter().map(|slot| {
+            let view = whole.tensor(slot).unwrap();
+            (view.name.clone(), Raw::new(Dtype::BF16, view.shape.clone(), view.bytes).unwrap())
+        })
+    };
+    let other = tempfile::tempdir().unwrap();
+    let path = other.path().join("model.safetensors");
+    let numbers = [0_u8; 16];
+    let with = |name: &str, dtype| {
+        let more = (name.to_owned(), Raw::new(dtype, vec![4], &numbers).unwrap());
+        serialize_to_file(views().chain([more]), None, &path).unwrap();
+        SafetensorsDir::open(other.path(), &config).map(|_| ())
+    };
+    for (name, dtype) in
+        [("model.layers.0.self_attn.o_proj.bias", Dtype::F32), ("model.layers.0.mlp.qweight", Dtype::I32)]
+    {
+        let error = with(name, dtype).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("another model's"), "{error}");
+    }
+    with("model.layers.0.self_attn.rotary_emb.inv_freq", Dtype::F32).unwrap();
+}
+
+#[test]
 fn configurations_we_would_run_wrongly_are_refused() {
     let gemma = config_error(|json| json["model_type"] = "gemma2".into());
     assert!(gemma.contains("gemma2") && gemma.contains("llama, mistral, qwen2"), "{gemma}");
@@ -80,6 +109,8 @@ fn configurations_we_would_run_wrongly_are_refused() {
         ("final_logit_softcapping", 30.0.into(), "soft-capping"),
         ("attention_bias", true.into(), "bias"),
         ("use_sliding_window", true.into(), "sliding"),
+        ("partial_rotary_factor", 0.5.into(), "part of each head"),
+        ("quantization_config", serde_json::json!({"quant_method": "gptq"}), "quantised weights in GGUF"),
         ("hidden_size", (-1).into(), "config.json"),
         ("num_hidden_layers", 0.into(), "layers"),
         ("num_key_value_heads", 5.into(), "key/value heads"),

@@ -6,12 +6,14 @@ use std::path::Path;
 use super::fixture::{Fixture, LORA, NAMES, settings};
 use crate::adapter::Scaling;
 use crate::matrix::{Matrix, Numerics};
+use crate::model::Model;
+use crate::testing;
 use crate::train::lora;
 use crate::train::random::Random;
 use crate::train::rows::{MicroBatch, TrainRow};
 use crate::train::trainer::Trainer;
 use crate::train::{
-    Activations, Method, StepRecord, TrainConfig, TrainError, TrainEvent, Trained, TrainedWeights, train,
+    Activations, Base, Method, StepRecord, TrainConfig, TrainError, TrainEvent, Trained, TrainedWeights, train,
 };
 
 pub(super) fn rows(count: usize, seed: u64) -> Vec<TrainRow> {
@@ -103,6 +105,25 @@ fn beside_a_base_as_it_is_stored_the_same_student_comes_out() {
             assert_eq!(timeless(&one.log), timeless(&other.log), "{name}");
             assert_eq!(digest(&one), digest(&other), "{name}");
         }
+    }
+}
+
+/// QLoRA: blocks of 8 bits stay as they are, and are unpacked into the numbers that the base has in bf16.
+#[test]
+fn beside_a_quantised_base_the_same_student_comes_out() {
+    let file = tempfile::NamedTempFile::with_suffix(".gguf").unwrap();
+    std::fs::write(file.path(), testing::quantised_gguf()).unwrap();
+    let [exact, stored] = [Numerics::Exact, Numerics::Stored].map(|form| Model::load_as(file.path(), form).unwrap());
+    assert!(stored.weights.is_quantised() && !exact.weights.is_quantised());
+    for activations in [Activations::Keep, Activations::Recompute] {
+        let config = TrainConfig { epochs: 2, activations, ..settings(Method::Lora(LORA)) };
+        let [one, other] = [&exact, &stored].map(|model| {
+            let base = Base { config: &model.config, weights: &model.weights, hash: "tiny" };
+            train(base, &rows(8, 3), &[], &config, None, &mut go_on).unwrap()
+        });
+        assert_eq!(timeless(&one.log), timeless(&other.log));
+        assert_eq!(digest(&one), digest(&other));
+        assert!(one.log.last().unwrap().loss < one.log[0].loss, "it learns: {:?}", timeless(&one.log));
     }
 }
 
