@@ -164,7 +164,7 @@ impl Header {
             Some("linear") => Ok(RopeScaling::Linear { factor: factor()? }),
             Some("yarn") => {
                 let (factor, original) = (factor()?, original()?);
-                self.refuse_other_yarns(&key)?;
+                self.refuse_other_yarns(key)?;
                 let extra = self.optional_float(&key("attn_factor"))?.unwrap_or(1.0);
                 let attention = extra * RopeScaling::yarn_attention(factor);
                 let beta = |name, usual| Ok(self.optional_float(&key(name))?.unwrap_or(usual));
