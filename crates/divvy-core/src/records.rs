@@ -149,6 +149,9 @@ pub struct TrainPoint {
     pub tokens_per_second: f64,
     /// Loss on the held-out split, where this step measured it.
     pub dev_loss: Option<f64>,
+    /// Quality of the decompositions that the student writes of dev, where training stops by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dev_quality: Option<f64>,
 }
 
 /// What a trainer tells while it works.

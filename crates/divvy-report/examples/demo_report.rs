@@ -203,6 +203,7 @@ fn training(student: &str, target: &str, rows: u64, scale: f64) -> TrainingSumma
             tokens: 4_096,
             tokens_per_second: 1_100.0,
             dev_loss: (step.is_multiple_of(40) || step == 1).then(|| scale * (0.5 + 1.85 * (-at / 40.0).exp())),
+            dev_quality: None,
         }
     };
     TrainingSummary {

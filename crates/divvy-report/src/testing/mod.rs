@@ -289,6 +289,7 @@ fn training() -> TrainingSummary {
         tokens: 4_096,
         tokens_per_second: 900.0,
         dev_loss: step.is_multiple_of(10).then(|| 2.1 / (1.0 + step as f64 / 11.0)),
+        dev_quality: None,
     };
     TrainingSummary {
         student: "sd-r".to_owned(),

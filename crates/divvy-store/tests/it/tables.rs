@@ -302,6 +302,7 @@ async fn artefacts_metrics_and_questions(store: Store) {
         tokens: 512,
         tokens_per_second: 1.0 / 3.0,
         dev_loss: None,
+        dev_quality: None,
     };
     store.put_metrics(&key(1), &[point(2, 1.5), point(1, 2.0)]).await.unwrap();
     store.put_metrics(&key(1), &[point(2, 1.25)]).await.unwrap();

@@ -167,6 +167,7 @@ fn point(record: &StepRecord) -> TrainPoint {
         tokens: record.tokens,
         tokens_per_second: record.tokens_per_second,
         dev_loss: record.dev_loss,
+        dev_quality: record.dev_quality,
     }
 }
 

@@ -136,6 +136,9 @@ fn decompositions_that_can_be_read_may_say_when_to_end() {
     let best = told.iter().map(|told| told.1).fold(0.0, f64::max);
     let first = told.iter().find(|told| told.1 == best).unwrap();
     assert_eq!((kept["step"].as_u64(), kept["value"].as_f64()), (Some(first.0), Some(best)), "{told:?}");
+    let curve = report["training"][0]["curve"].as_array().unwrap();
+    let stored: Vec<f64> = curve.iter().filter_map(|point| point["dev_quality"].as_f64()).collect();
+    assert_eq!(stored, told.iter().map(|told| told.1).collect::<Vec<_>>(), "the store has it, too");
 }
 
 /// Whether somebody judges or not: whoever reads the log sees what the student writes.
