@@ -234,8 +234,13 @@ fn other_programs_load_what_we_export() {
         println!("SKIPPED: DIVVY_TEST_EXPORTS is not set");
         return;
     };
-    for (name, scaling) in NAMES.into_iter().zip([Scaling::Plain, Scaling::RankStabilised].into_iter().cycle()) {
-        let (model, folder) = (tiny_model(name), tempfile::tempdir().unwrap());
+    let names = NAMES.into_iter().chain(["tiny-mistral"]);
+    for (name, scaling) in names.zip([Scaling::Plain, Scaling::RankStabilised].into_iter().cycle()) {
+        let (mut model, folder) = (tiny_model(name), tempfile::tempdir().unwrap());
+        if name == "tiny-mistral" {
+            // As in version 0.3: llama.cpp knows no window in this family.
+            model.config.variant.sliding = None;
+        }
         let adapter = adapter(&model, scaling);
         export_all(&model, &adapter, folder.path());
         let script = crate::testing::fixture("check_exports.py");
@@ -244,8 +249,10 @@ fn other_programs_load_what_we_export() {
         let says: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         println!("{name}: {}", says["apart"]);
         assert!(says["adapter_matters"].as_f64().unwrap() > 0.1, "{says}");
+        // llama.cpp has Gemma's gate from a table in f16.
+        let most = if name == "tiny-gemma3" { 3e-3 } else { 1e-3 };
         for (who, apart) in says["apart"].as_object().unwrap() {
-            assert!(apart["worst"].as_f64().unwrap() < 1e-3 && apart["parted"] == 0, "{name}, {who}: {apart}");
+            assert!(apart["worst"].as_f64().unwrap() < most && apart["parted"] == 0, "{name}, {who}: {apart}");
         }
         let ids: Vec<u32> = serde_json::from_value(says["ids"].clone()).unwrap();
         assert_eq!(ids, model.tokenizer.encode("the cats").unwrap());
