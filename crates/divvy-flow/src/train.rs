@@ -1,6 +1,7 @@
 //! Train: every student of the plan learns what its target says: to decompose, to answer, or both. A student that was trained on the same rows with the same settings is found, not trained again.
 
 pub(crate) mod asked;
+pub(crate) mod given;
 pub(crate) mod mix;
 pub(crate) mod rows;
 mod sweep;
@@ -124,10 +125,13 @@ pub fn check(context: &Context) -> Result<(), FlowError> {
 pub async fn run(context: &Context, trainer: &Arc<dyn Trainer>) -> Result<(), FlowError> {
     for (name, plan) in &context.plan.students {
         let job = job(context, plan).await?;
-        let artefact = match plan.sweep.is_empty() {
-            true => found_or_trained(context, trainer, name, job).await?,
-            false => sweep::run(context, trainer, name, &job).await?,
+        let (artefact, key) = if plan.sweep.is_empty() {
+            let key = identity(&job);
+            (found_or_trained(context, trainer, name, job).await?, key)
+        } else {
+            (sweep::run(context, trainer, name, &job).await?, sweep::key(context, &job).await?)
         };
+        given::remember(context, name, &key).await?;
         context.models.add_student(name, &plan.base, &artefact);
     }
     Ok(())

@@ -81,7 +81,7 @@ async fn tokens(context: &Context, rows: &[ItemRow]) -> Result<(u64, u64), FlowE
 pub(super) async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> {
     let mut summaries = Vec::new();
     for (name, plan) in &context.plan.students {
-        let key = train::key(context, name).await?;
+        let key = train::given::key(context, name).await?;
         let Some(record) = context.store.artefact(&key).await? else { continue };
         let Ok(artefact) = serde_json::from_str::<train::Artefact>(&record.meta_json) else { continue };
         let (sweep, wall_ms) = train::tried(context, name).await?;

@@ -253,6 +253,22 @@ fn check_pairs(report: &Value) {
     }
 }
 
+/// Its rows are put back, so that the plan as it stands would make another student; a later version may do the same.
+#[test]
+fn a_report_tells_of_the_student_that_was_evaluated() {
+    let bench = bench();
+    bench.done(&["run", "recipe.toml"]);
+    let report = || bench.json(&["report", "recipe.toml", "--json"]);
+    let before = report();
+    assert_eq!(before["training"][0]["rows"], json!(KEPT));
+    bench.done(&["redo", "recipe.toml", "--where", "stage=screen"]);
+    let after = report();
+    assert_eq!(after["training"], before["training"]);
+    assert_eq!(after["verdict"]["answer"], before["verdict"]["answer"]);
+    let status = bench.json(&["status", "recipe.toml", "--json"]);
+    assert_eq!(status["students"][0]["trained"], json!(false), "the plan has none as it stands: {status}");
+}
+
 /// What a finished solver was asked is, to the letter, what any solver is asked in that place.
 fn check_prompts(bench: &Bench) {
     let asked = |model: &str| -> Vec<Value> {
