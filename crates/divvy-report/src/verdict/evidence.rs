@@ -41,6 +41,9 @@ pub(crate) struct Paired<'r> {
     pub p_holm: f64,
     pub exploratory: bool,
     pub detectable: Option<f64>,
+    /// How many it is adjusted with; by declaring comparisons a recipe says which these are.
+    pub tests: u64,
+    pub declared: bool,
     /// What it takes to show a difference here.
     pub terms: Terms,
     /// Mean square of a question's difference.
@@ -296,6 +299,8 @@ pub(crate) fn paired<'r>(results: &'r Results, a: &'r ArmResult, b: &'r ArmResul
             p_holm: pair.p_holm,
             exploratory: pair.exploratory,
             detectable: pair.detectable,
+            tests: pair.tests,
+            declared: pair.declared,
             terms: Terms::among(pair.tests, pair.design_effect, a.passages),
             spread: pair.spread,
         })

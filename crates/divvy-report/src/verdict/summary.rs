@@ -275,12 +275,29 @@ fn more_questions(pair: &Paired) -> Option<String> {
             "Declaring the comparison under [[evaluate.comparisons]], on questions not yet looked at.".to_owned(),
         );
     }
-    let needed = power::questions_needed(pair.difference, pair.spread, pair.terms).filter(|needed| *needed > pair.n)?;
-    (pair.shown() == Shown::Unclear).then(|| {
+    if pair.shown() != Shown::Unclear {
+        return None;
+    }
+    let needed = power::questions_needed(pair.difference, pair.spread, pair.terms).filter(|needed| *needed > pair.n);
+    let needed = needed.map(|needed| {
         format!(
             "If the true difference is the {} points seen here, about {} questions would show it.",
             points(pair.difference),
             count(needed)
+        )
+    });
+    let lines: Vec<String> = needed.into_iter().chain(fewer_comparisons(pair)).collect();
+    (!lines.is_empty()).then(|| lines.join(" "))
+}
+
+/// Where the interval by itself would show it, and all that could be asked is asked.
+fn fewer_comparisons(pair: &Paired) -> Option<String> {
+    let by_itself = pair.ci.0 > 0.0 || pair.ci.1 < 0.0;
+    (by_itself && !pair.declared && pair.tests > 1).then(|| {
+        format!(
+            "Holm’s adjustment is over {} comparisons: a recipe that declares the few that matter ([[evaluate.comparisons]]), on \
+             questions not yet looked at, asks less of each.",
+            count(pair.tests)
         )
     })
 }
