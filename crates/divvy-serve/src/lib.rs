@@ -24,6 +24,7 @@ mod record;
 mod server;
 mod splitter;
 mod tally;
+mod thinking;
 mod traces;
 
 pub use admission::keys::{Keys, KeysError, fresh_key};

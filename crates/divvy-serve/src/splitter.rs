@@ -1,10 +1,14 @@
 //! A solver's reply to subquestions and question, told apart while it is written: the lines that lead to the answer, and
 //! the answer. The line that begins with an answer's cue, and what follows it, is the answer. "Answer:" and "The answer is"
-//! also stand before sub-answers, so that they count only when all subquestions have had their lines.
+//! also stand before sub-answers, so that they count only when all subquestions have had their lines. What a model thinks before it
+//! replies is no answer, whatever it says.
 
-use divvy_core::extract;
+use divvy_core::{extract, thoughts::without_thoughts};
 
-use crate::answering::Said;
+use crate::{
+    answering::Said,
+    thinking::{Thinking, Told},
+};
 
 /// Beginnings of an answer's line, in lower case, without markup.
 const WEAK: [&str; 2] = ["the answer is", "answer:"];
@@ -26,6 +30,7 @@ const HASHES: &str = "####";
 
 #[derive(Default)]
 pub(crate) struct Splitter {
+    thinking: Thinking,
     /// The beginning of a line that may still become the answer's.
     held: String,
     place: Place,
@@ -58,6 +63,17 @@ impl Splitter {
     }
 
     pub(crate) fn push(&mut self, piece: &str) -> Vec<Said> {
+        let told = self.thinking.push(piece);
+        self.told(told)
+    }
+
+    fn told(&mut self, Told { thoughts, text }: Told) -> Vec<Said> {
+        let mut said = if thoughts.is_empty() { Vec::new() } else { vec![Said::Reasoning(thoughts)] };
+        said.extend(self.lines(&text));
+        said
+    }
+
+    fn lines(&mut self, piece: &str) -> Vec<Said> {
         let mut said = Vec::new();
         for part in piece.split_inclusive('\n') {
             match self.place {
@@ -90,8 +106,9 @@ impl Splitter {
 
     /// The end of a reply whose whole text is `text`. One without an answer's line is answered by what can be read as such.
     pub(crate) fn finish(&mut self, text: &str) -> Vec<Said> {
-        let rest = if self.held.is_empty() { None } else { self.release(true) };
-        let mut said: Vec<Said> = rest.into_iter().collect();
+        let held = self.thinking.finish();
+        let mut said = self.told(held);
+        said.extend(if self.held.is_empty() { None } else { self.release(true) });
         if self.place != Place::Answer {
             said.push(Said::Content(unmarked(text)));
         }
@@ -102,7 +119,7 @@ impl Splitter {
 /// What a reply answers that has no line for it: what it marks inside a line, else its last line.
 fn unmarked(text: &str) -> String {
     let marked = extract::final_answer(text).filter(|answer| answer.cue.is_explicit());
-    let last = || text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
+    let last = || without_thoughts(text).lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();
     marked.map_or_else(|| last().to_owned(), |answer| answer.text)
 }
 
@@ -174,6 +191,11 @@ mod tests {
                 "Therefore, the final answer is $9$.",
             ),
             ("### Final answer\n9", "", "### Final answer\n9"),
+            (
+                "<think>1\n2\nThe answer is: 5\n</think>1. 6\n2. 9\nThe answer is: 9",
+                "1\n2\nThe answer is: 5\n1. 6\n2. 9\n",
+                "The answer is: 9",
+            ),
         ];
         for (text, reasoning, content) in cases {
             for size in [1, 2, 3, 7, 1000] {
@@ -192,5 +214,6 @@ mod tests {
         assert_eq!(split("The answer is: 9", 3), ("The answer is: 9".to_owned(), "9".to_owned()));
         assert_eq!(split("The", 1), ("The".to_owned(), "The".to_owned()));
         assert_eq!(split("", 1), (String::new(), String::new()), "nothing was said");
+        assert_eq!(split("<think>6\n9", 2), ("6\n9".to_owned(), String::new()), "it came to no reply");
     }
 }
