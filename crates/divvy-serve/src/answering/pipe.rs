@@ -23,6 +23,7 @@ use crate::{
     metrics::ByModel,
     splitter::Splitter,
     tally::{Stage, Tally},
+    thinking::{Thinking, Told},
 };
 
 /// Of the time that is left, a decomposer may use this share: the solver needs the rest, with or without its help.
@@ -50,6 +51,8 @@ struct Script {
     /// Most subquestions of a decomposition.
     most: usize,
     splitter: Mutex<Splitter>,
+    /// Of a reply that is all answer.
+    thinking: Mutex<Thinking>,
     reasoned: AtomicUsize,
     characters: AtomicUsize,
 }
@@ -93,6 +96,18 @@ impl Script {
         }
     }
 
+    /// A piece of a reply that is all answer, but for what was thought before.
+    fn answer(&self, Told { thoughts, text }: Told) {
+        let said = [Said::Reasoning(thoughts), Said::Content(text)];
+        let is_something =
+            |said: &Said| !matches!(said, Said::Reasoning(text) | Said::Content(text) if text.is_empty());
+        self.split(said.into_iter().filter(is_something).collect());
+    }
+
+    fn thinking(&self) -> std::sync::MutexGuard<'_, Thinking> {
+        self.thinking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn splitter(&self) -> std::sync::MutexGuard<'_, Splitter> {
         self.splitter.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -113,6 +128,7 @@ impl<'a> Pipe<'a> {
             steps: AtomicUsize::new(0),
             most: desk.menu.plan.most(&served.arm),
             splitter: Mutex::default(),
+            thinking: Mutex::default(),
             reasoned: AtomicUsize::new(0),
             characters: AtomicUsize::new(0),
         };
@@ -143,6 +159,9 @@ impl<'a> Pipe<'a> {
         if self.splits() {
             let rest = self.script.splitter().finish(reply);
             self.script.split(rest);
+        } else {
+            let rest = self.script.thinking().finish();
+            self.script.answer(rest);
         }
     }
 
@@ -209,7 +228,11 @@ impl<'a> Pipe<'a> {
                 let pieces = script.splitter().push(piece);
                 script.split(pieces);
             }),
-            Turn::Solve => Box::new(move |piece| script.say(Said::Content(piece.to_owned()))),
+            Turn::Solve => Box::new(move |piece| {
+                script.characters.fetch_add(piece.chars().count(), Relaxed);
+                let told = script.thinking().push(piece);
+                script.answer(told);
+            }),
         }
     }
 }

@@ -34,8 +34,14 @@ pub(crate) struct House {
     pub(crate) stop: CancellationToken,
 }
 
-/// What a model says by its prompt alone.
+/// What a model says by its prompt alone; asked to think aloud, it does.
 pub(crate) fn rule(asked: &Asked) -> String {
+    let thinks = asked.last().contains("Think aloud") && !asked.last().contains("Break the question");
+    let thoughts = if thinks { "<think>\nThe answer is: 5?</think>" } else { "" };
+    format!("{thoughts}{}", said(asked))
+}
+
+fn said(asked: &Asked) -> String {
     let last = asked.last();
     if last.contains("one at a time") {
         let known = last.matches("\nAnswer: ").count();

@@ -52,6 +52,21 @@ async fn a_single_stage_arm_and_a_plain_model_have_content_only() {
 }
 
 #[tokio::test]
+async fn thoughts_are_reasoning_and_no_answer() {
+    let house = open(vec![]).await;
+    for model in ["direct/qwen", "cot/qwen", "two-stage/sd/qwen"] {
+        let mut body = question(model);
+        body["messages"][0]["content"] = json!("Think aloud: how many pens has Ann?");
+        let reply = house.post(&body).await.json();
+        let message = &reply["choices"][0]["message"];
+        let reasoning = message["reasoning_content"].as_str().unwrap();
+        assert_eq!(message["content"], "The answer is: 9", "{model}: {reply}");
+        assert!(reasoning.contains("The answer is: 5?") && !reasoning.contains("think>"), "{model}: {reasoning}");
+        assert!(reply["usage"]["completion_tokens_details"]["reasoning_tokens"].as_u64().unwrap() > 0, "{reply}");
+    }
+}
+
+#[tokio::test]
 async fn a_plain_model_hears_the_messages_and_settings_as_they_are() {
     let house = open(vec![]).await;
     let body = json!({
