@@ -82,7 +82,7 @@ impl<'a> Input<'a> {
         })
     }
 
-    /// `c[n, k] (+)= alpha · a[m, n]ᵀ · x`: a weight gradient, summed over the `m` rows in order. Rounded rows are read as they are,
+    /// `c[n, k] (+)= alpha · a[m, n]ᵀ · x`: a weight gradient, summed over the `m` rows in order, part by part. Rounded rows are read as they are,
     /// and `a` is rounded too.
     ///
     /// # Panics

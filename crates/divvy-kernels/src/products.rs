@@ -71,7 +71,7 @@ pub(crate) fn mm_nn(
 /// Rows and columns from which a weight gradient is worth rounding for, where the instruction set rounds.
 const WIDE: usize = 256;
 
-/// `c[n, k] (+)= alpha · a[m, n]ᵀ · b[m, k]`: a weight gradient, summed over the `m` rows in order. Of a whole matrix, as in
+/// `c[n, k] (+)= alpha · a[m, n]ᵀ · b[m, k]`: a weight gradient, summed over the `m` rows in order, part by part. Of a whole matrix, as in
 /// full fine-tuning, it is a product in bf16 with f32 sums, as PyTorch's autocast has it.
 ///
 /// # Panics

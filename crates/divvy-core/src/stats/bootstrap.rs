@@ -83,14 +83,18 @@ const SEEN: f64 = 20.0;
 pub fn paired(a: &[f64], b: &[f64], clusters: Option<&[usize]>, resamples: usize, seed: u64) -> Option<Difference> {
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
     let few = clusters.filter(|clusters| clusters.iter().collect::<BTreeSet<_>>().len() < FEW_CLUSTERS);
+    let each: Vec<usize> = (0..differences.len()).collect();
+    let sure = |drawn: Difference, clusters: &[usize], resamples: usize| {
+        let closed = ratio::p_of_zero(&differences, clusters);
+        let resolved = drawn.p_value * (resamples + 1) as f64 >= 2.0 * SEEN;
+        Difference { p_value: if resolved { drawn.p_value.max(closed) } else { closed }, ..drawn }
+    };
     let Some(clusters) = few else {
         let drawn = paired_clusters(a, b, clusters, resamples, seed)?;
-        let alone: Vec<usize> = (0..differences.len()).collect();
-        let closed = ratio::p_of_zero(&differences, clusters.unwrap_or(&alone));
-        let resolved = drawn.p_value * (resamples + 1) as f64 >= 2.0 * SEEN;
-        return Some(Difference { p_value: if resolved { drawn.p_value.max(closed) } else { closed }, ..drawn });
+        return Some(sure(drawn, clusters.unwrap_or(&each), resamples));
     };
-    let alone = paired_clusters::<usize>(a, b, None, resamples.min(resamples_for(a.len())), seed)?;
+    let resamples = resamples.min(resamples_for(a.len()));
+    let alone = sure(paired_clusters::<usize>(a, b, None, resamples, seed)?, &each, resamples);
     let p_value = ratio::p_of_zero(&differences, clusters).max(alone.p_value);
     let around = |(low, high): Interval| (alone.ci.0.min(low).max(-1.0), alone.ci.1.max(high).min(1.0));
     // One cluster says nothing of another.

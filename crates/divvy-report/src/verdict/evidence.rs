@@ -38,6 +38,8 @@ pub(crate) struct Paired<'r> {
     /// accuracy(a) − accuracy(b).
     pub difference: f64,
     pub ci: (f64, f64),
+    /// Before Holm's adjustment.
+    pub p_value: f64,
     pub p_holm: f64,
     pub exploratory: bool,
     pub detectable: Option<f64>,
@@ -296,6 +298,7 @@ pub(crate) fn paired<'r>(results: &'r Results, a: &'r ArmResult, b: &'r ArmResul
             discordant,
             difference: sign * pair.difference,
             ci,
+            p_value: pair.p_value,
             p_holm: pair.p_holm,
             exploratory: pair.exploratory,
             detectable: pair.detectable,

@@ -6,7 +6,7 @@ use divvy_core::{
         Results,
         costs::{BreakEven, Mean, Measure},
     },
-    stats::power,
+    stats::{LEVEL, power},
 };
 
 use super::{
@@ -290,10 +290,9 @@ fn more_questions(pair: &Paired) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join(" "))
 }
 
-/// Where the interval by itself would show it, and all that could be asked is asked.
+/// Where the test by itself would show it, and all that could be asked is asked.
 fn fewer_comparisons(pair: &Paired) -> Option<String> {
-    let by_itself = pair.ci.0 > 0.0 || pair.ci.1 < 0.0;
-    (by_itself && !pair.declared && pair.tests > 1).then(|| {
+    (pair.p_value < LEVEL && !pair.declared && pair.tests > 1).then(|| {
         format!(
             "Holm’s adjustment is over {} comparisons: a recipe that declares the few that matter ([[evaluate.comparisons]]), on \
              questions not yet looked at, asks less of each.",

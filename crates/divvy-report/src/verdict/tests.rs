@@ -54,8 +54,8 @@ fn not_shown_where_the_test_does_not_say_so_whatever_the_sign() {
         change.starts_with("If the true difference is the +4.0 points seen here, about 2,5"),
         "of three tests: {change}"
     );
-    assert!(!change.contains("[[evaluate.comparisons]]"), "the interval shows nothing by itself: {change}");
-    results.comparisons[0] = Comparison { ci: (0.01, 0.07), tests: 40, ..comparison(DISTILLED, COT, 0.04, 0.2) };
+    assert!(!change.contains("[[evaluate.comparisons]]"), "it is not shown by itself: {change}");
+    results.comparisons[0] = Comparison { p_value: 0.04, tests: 40, ..comparison(DISTILLED, COT, 0.04, 0.2) };
     let many = summary(&super::verdict(&results), "What would change it");
     assert!(many.contains("adjustment is over 40 comparisons") && many.contains("[[evaluate.comparisons]]"), "{many}");
     results.comparisons[0] = comparison(DISTILLED, COT, 0.04, 0.2);

@@ -54,7 +54,24 @@ impl SafetensorsDir {
             let map = MappedFile::open(&path).map_err(|error| LoadError::io(&path, error))?;
             this.add(path.display().to_string(), map, &read)?;
         }
+        this.refuse_another_head(config)?;
         Ok(this)
+    }
+
+    /// A tied model's head is its embedding. A file may have it twice, and not another one.
+    fn refuse_another_head(&self, config: &ModelConfig) -> Result<(), LoadError> {
+        let [embed, head] = [Slot::Embed, Slot::Head].map(|slot| self.entries.get(&tensor_name(self.arch, slot)));
+        let (Some(embed), Some(head), true) = (embed, head, config.tied) else { return Ok(()) };
+        let bytes = |entry: &Entry| &self.maps[entry.file][entry.start..entry.start + entry.bytes];
+        if (embed.dtype, bytes(embed)) == (head.dtype, bytes(head)) {
+            return Ok(());
+        }
+        Err(LoadError::Unsupported {
+            file: self.names[head.file].clone(),
+            key: "lm_head.weight".into(),
+            what: "a head that is not the embedding, beside tie_word_embeddings = true,".into(),
+            supported: "a copy of the embedding, or tie_word_embeddings = false in config.json".into(),
+        })
     }
 
     /// Refuses a tensor that no part of such a model reads: without it the model would run, and be another.

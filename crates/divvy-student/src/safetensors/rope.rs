@@ -31,6 +31,7 @@ struct Scaling {
     mscale: Option<f32>,
     mscale_all_dim: Option<f32>,
     truncate: Option<bool>,
+    partial_rotary_factor: Option<f32>,
 }
 
 impl Keys {
@@ -61,6 +62,9 @@ impl Keys {
             ("rope_scaling".to_owned(), what, supported.to_owned())
         };
         let keys = Scaling::deserialize(value).map_err(|error| fault(error.to_string()))?;
+        if keys.partial_rotary_factor.is_some_and(|share| share != 1.0) {
+            return Err(fault("RoPE on a part of each head (partial_rotary_factor)".to_owned()));
+        }
         let kind = keys.rope_type.as_deref().or(keys.kind.as_deref()).unwrap_or("default");
         let number = |value: Option<f32>, key: &str| value.ok_or_else(|| fault(format!("{kind} without {key}")));
         match kind {

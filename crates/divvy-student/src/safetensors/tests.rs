@@ -98,6 +98,31 @@ fn a_tensor_that_no_part_of_the_model_reads_is_refused() {
 }
 
 #[test]
+fn the_head_of_a_tied_model_is_its_embedding() {
+    let dir = copy("tiny-llama");
+    let read = read_config(dir.path()).unwrap();
+    let whole = SafetensorsDir::open(dir.path(), &read).unwrap();
+    let config = ModelConfig { tied: true, ..read };
+    let slots = Slot::all(&config);
+    let other = tempfile::tempdir().unwrap();
+    let with = |head: &[u8]| {
+        let view = |slot| {
+            let view = whole.tensor(slot).unwrap();
+            (view.name.clone(), Raw::new(Dtype::BF16, view.shape.clone(), view.bytes).unwrap())
+        };
+        let shape = whole.tensor(Slot::Embed).unwrap().shape;
+        let head = ("lm_head.weight".to_owned(), Raw::new(Dtype::BF16, shape, head).unwrap());
+        serialize_to_file(slots.iter().copied().map(view).chain([head]), None, &other.path().join("model.safetensors"))
+            .unwrap();
+        SafetensorsDir::open(other.path(), &config).map(|_| ())
+    };
+    let embed = whole.tensor(Slot::Embed).unwrap().bytes.to_vec();
+    with(&embed).unwrap();
+    let error = with(&vec![0; embed.len()]).unwrap_err().to_string();
+    assert!(error.contains("lm_head.weight") && error.contains("tie_word_embeddings"), "{error}");
+}
+
+#[test]
 fn configurations_we_would_run_wrongly_are_refused() {
     let gemma = config_error(|json| json["model_type"] = "gemma2".into());
     assert!(gemma.contains("gemma2") && gemma.contains("llama, mistral, qwen2"), "{gemma}");
@@ -110,6 +135,11 @@ fn configurations_we_would_run_wrongly_are_refused() {
         ("attention_bias", true.into(), "bias"),
         ("use_sliding_window", true.into(), "sliding"),
         ("partial_rotary_factor", 0.5.into(), "part of each head"),
+        (
+            "rope_parameters",
+            serde_json::json!({"rope_type": "default", "partial_rotary_factor": 0.5}),
+            "part of each head",
+        ),
         ("quantization_config", serde_json::json!({"quant_method": "gptq"}), "quantised weights in GGUF"),
         ("hidden_size", (-1).into(), "config.json"),
         ("num_hidden_layers", 0.into(), "layers"),

@@ -145,6 +145,13 @@ fn the_far_tail_does_not_hang_on_the_number_of_resamples() {
     let (few, clusters): (Vec<f64>, Vec<usize>) =
         (0..100).map(|item| (f64::from(u8::from(item < 40 && item % 10 == 0)), item / 10)).unzip();
     assert_eq!(paired(&few, &none[..100], Some(&clusters), 1000, 1).unwrap().p_value, 0.125);
+    // Below thirty clusters as from thirty on.
+    for count in [29, 30] {
+        let (all, clusters): (Vec<f64>, Vec<usize>) =
+            (0..10 * count).map(|item| (f64::from(u8::from(item % 10 < 3)), item / 10)).unzip();
+        let found = paired(&all, &vec![0.0; 10 * count], Some(&clusters), 1000, 1).unwrap();
+        assert!(found.p_value < 1e-8, "{count}: {found:?}");
+    }
     let one = paired(&[1.0], &[0.0], Some(&[0]), 1000, 1).unwrap();
     assert_eq!((one.ci, one.p_value), ((-1.0, 1.0), 1.0), "of one nothing is known");
 }
