@@ -131,7 +131,7 @@ pub async fn run(context: &Context, trainer: &Arc<dyn Trainer>) -> Result<(), Fl
         } else {
             (sweep::run(context, trainer, name, &job).await?, sweep::key(context, &job).await?)
         };
-        given::remember(context, name, &key).await?;
+        given::remember(context, name, key).await?;
         context.models.add_student(name, &plan.base, &artefact);
     }
     Ok(())

@@ -10,7 +10,12 @@ use divvy_core::{
 };
 use divvy_store::ItemRow;
 
-use crate::{context::Context, error::FlowError, items, train};
+use crate::{
+    context::Context,
+    error::FlowError,
+    items,
+    train::{self, given::Given},
+};
 
 pub(super) async fn collection(context: &Context) -> Result<Option<CollectionSummary>, FlowError> {
     let rows = context.store.items(&context.digest, Stage::Collect).await?;
@@ -81,10 +86,9 @@ async fn tokens(context: &Context, rows: &[ItemRow]) -> Result<(u64, u64), FlowE
 pub(super) async fn training(context: &Context) -> Result<Vec<TrainingSummary>, FlowError> {
     let mut summaries = Vec::new();
     for (name, plan) in &context.plan.students {
-        let key = train::given::key(context, name).await?;
+        let Given { key, sweep, wall_ms } = train::given::of(context, name).await?;
         let Some(record) = context.store.artefact(&key).await? else { continue };
         let Ok(artefact) = serde_json::from_str::<train::Artefact>(&record.meta_json) else { continue };
-        let (sweep, wall_ms) = train::tried(context, name).await?;
         summaries.push(TrainingSummary {
             student: name.clone(),
             base: plan.base.clone(),

@@ -1,36 +1,71 @@
-//! Which student a plan was given. A later version may make another of the same plan (its prompts are read by another parser, say);
-//! a report on what was evaluated then tells of the one that was.
+//! Which student a plan was given. What was evaluated stays as it is when rows are put back, or when a later version would make
+//! another student of the same plan (its prompts are read by another parser, say); a report tells of the one that answered.
 
-use divvy_core::digest::Digest;
+use std::collections::BTreeSet;
 
+use divvy_core::{
+    arm::Arm,
+    digest::Digest,
+    records::{ItemState, Stage},
+    results::Tried,
+};
+use serde::{Deserialize, Serialize};
+
+use super::sweep;
 use crate::{context::Context, error::FlowError};
+
+/// A student, and what its sweep took, if it was one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Given {
+    pub(crate) key: Digest,
+    /// Learning rates that were tried, and what all took together, in milliseconds; nothing where there was one.
+    pub(crate) sweep: Vec<Tried>,
+    pub(crate) wall_ms: i64,
+}
 
 fn place(context: &Context, name: &str) -> Digest {
     Digest::of("student-of-plan/1", &(&context.digest, name))
 }
 
-/// Writes it down, once.
-pub(super) async fn remember(context: &Context, name: &str, key: &Digest) -> Result<(), FlowError> {
-    if recall(context, name).await?.as_ref() == Some(key) {
+/// Writes it down, unless another one has answered.
+pub(super) async fn remember(context: &Context, name: &str, key: Digest) -> Result<(), FlowError> {
+    let before = recall(context, name).await?;
+    if before.as_ref().is_some_and(|before| before.key == key)
+        || (before.is_some() && has_answered(context, name).await?)
+    {
         return Ok(());
     }
-    let meta = serde_json::to_string(key).expect("a digest is plain JSON");
+    let (sweep, wall_ms) = sweep::tried(context, name).await?;
+    let meta = serde_json::to_string(&Given { key, sweep, wall_ms }).expect("what is known of a student is plain JSON");
     context.store.put_artefact(&place(context, name), "student-of-plan", "", &meta, (context.now)()).await?;
     Ok(())
 }
 
-async fn recall(context: &Context, name: &str) -> Result<Option<Digest>, FlowError> {
+async fn recall(context: &Context, name: &str) -> Result<Option<Given>, FlowError> {
     let record = context.store.artefact(&place(context, name)).await?;
     Ok(record.and_then(|record| serde_json::from_str(&record.meta_json).ok()))
 }
 
-/// The key of the student that the plan has now, or where that was never trained, of the one that it had.
+/// An arm that it takes part in has an outcome.
+async fn has_answered(context: &Context, name: &str) -> Result<bool, FlowError> {
+    let student = format!("student:{name}");
+    let with = |arm: &&Arm| arm.solver == student || arm.decomposer.as_ref() == Some(&student);
+    let arms = context.plan.evaluate.iter().flat_map(|plan| &plan.arms);
+    let arms: BTreeSet<String> = arms.filter(with).map(Arm::slug).collect();
+    let rows = context.store.items(&context.digest, Stage::Evaluate).await?;
+    Ok(rows.iter().any(|row| row.state != ItemState::Pending && arms.contains(&row.arm)))
+}
+
+/// The student that has answered; where none is on record, the one that the plan has as it stands.
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn key(context: &Context, name: &str) -> Result<Digest, FlowError> {
-    let now = super::key(context, name).await?;
-    let trained = context.store.artefact(&now).await?.is_some();
-    let before = if trained { None } else { recall(context, name).await? };
-    Ok(before.unwrap_or(now))
+pub(crate) async fn of(context: &Context, name: &str) -> Result<Given, FlowError> {
+    if let Some(given) = recall(context, name).await?
+        && context.store.artefact(&given.key).await?.is_some()
+    {
+        return Ok(given);
+    }
+    let (sweep, wall_ms) = sweep::tried(context, name).await?;
+    Ok(Given { key: super::key(context, name).await?, sweep, wall_ms })
 }
