@@ -1,8 +1,9 @@
 //! Thoughts that a model writes into its reply: `<think>…</think>`, of which some chat templates write the beginning themselves.
 //! They are no part of what it says. Endpoints that tell thoughts apart from text have none in the text.
 
-const BEGIN: &str = "<think>";
-const END: &str = "</think>";
+/// How thoughts begin, and how they end.
+pub const BEGIN: &str = "<think>";
+pub const END: &str = "</think>";
 
 /// What a reply says behind its thoughts, which is its end; nothing, where they come to none.
 #[must_use]

@@ -1,8 +1,7 @@
 //! Thoughts at the beginning of a reply (`<think>…</think>`, divvy-core's `thoughts`), told apart from it while it is written. Where
 //! a chat template writes the beginning itself, nothing tells them until they end: such a reply is judged line by line.
 
-const BEGIN: &str = "<think>";
-const END: &str = "</think>";
+use divvy_core::thoughts::{BEGIN, END};
 
 #[derive(Default)]
 pub(crate) struct Thinking {
