@@ -23,7 +23,7 @@ use crate::{
     demonstrations,
     error::FlowError,
     items::{self, Done, ItemKey},
-    redo, screen,
+    passages, redo, screen,
     settled::{Settled, place},
     structured::{self, Request},
 };
@@ -139,7 +139,9 @@ pub(crate) async fn numbered(context: &Context, numbers: Range<usize>) -> Result
         let (position, sample) = place(number, plan.samples);
         ItemKey { question: questions.at_for_students(position).id.clone(), sample, arm: String::new() }
     };
-    let mut todo = numbers.filter(|number| !settled.has(*number)).filter(ours).map(key).peekable();
+    let left = numbers.filter(|number| !settled.has(*number)).filter(ours);
+    let passage = |number| passages::passage(&questions.at_for_students(place(number, plan.samples).0));
+    let mut todo = passages::side_by_side(left, passage).map(key).peekable();
     context.progress.start(Stage::Collect, &plan.teacher, total, done);
     let result = if context.is_recorded(&plan.teacher) {
         items::run(context, Stage::Collect, todo, RECORDED_AT_ONCE, |key| {

@@ -27,6 +27,7 @@ use crate::{
     graders::{code::Sandbox, judge},
     grid::{self, Grid},
     items::{self, Done, ItemKey, Pace},
+    passages,
     split::Splits,
     strategy::{self, Answer, Opened},
     structured,
@@ -155,7 +156,9 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let grid = grid(context, plan);
     // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
     // for all of them.
-    let ours = questions.iter().filter(|question| context.works_on(&question.id));
+    let passage = |position| passages::passage(&questions.at(position));
+    let in_order = passages::side_by_side(0..questions.len(), passage).map(|position| questions.at(position));
+    let ours = in_order.filter(|question| context.works_on(&question.id));
     let grid = &grid;
     let all = ours.flat_map(|question| {
         let (set, id) = (question.dataset.clone(), question.id.clone());

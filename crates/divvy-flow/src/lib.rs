@@ -18,6 +18,7 @@ pub mod graders;
 pub mod grid;
 pub mod items;
 pub mod paid;
+mod passages;
 pub mod progress;
 pub mod redo;
 pub mod results;

@@ -80,7 +80,7 @@ async fn one_group(
 ) -> Result<(), FlowError> {
     let (all, done) = groups.counts();
     context.progress.start(Stage::Screen, plan.solver.as_deref().unwrap_or("by form"), all as u64, done as u64);
-    let result = judge_all(context, plan, places, groups.to_screen(group)).await;
+    let result = judge_all(context, plan, places, groups.items(groups.to_screen(group))).await;
     context.progress.finish();
     result
 }

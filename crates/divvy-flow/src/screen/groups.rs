@@ -10,6 +10,7 @@ use crate::{
     context::Context,
     error::FlowError,
     items::ItemKey,
+    passages,
     settled::{Bits, Settled, place},
 };
 
@@ -92,12 +93,20 @@ impl<'c> Groups<'c> {
     }
 
     /// … and those that are collected, and wait to be screened.
-    pub(super) fn to_screen(&self, group: Range<usize>) -> impl Iterator<Item = ItemKey> + Clone + '_ {
+    pub(super) fn to_screen(&self, group: Range<usize>) -> impl Iterator<Item = usize> + Clone + '_ {
         let waits = |number: &usize| self.collected.is_done(*number) && !self.screened.has(*number);
-        group.filter(|number| self.is_ours(*number)).filter(waits).map(|number| {
-            let (position, sample) = place(number, self.samples);
-            let question = self.context.questions.train.at(position);
-            ItemKey { question: question.id.clone(), sample, arm: String::new() }
+        group.filter(|number| self.is_ours(*number)).filter(waits)
+    }
+
+    /// The items of these, in the order in which they are asked.
+    pub(super) fn items<'g>(
+        &'g self,
+        numbers: impl Iterator<Item = usize> + Clone + 'g,
+    ) -> impl Iterator<Item = ItemKey> + Clone + 'g {
+        let question = |number| self.context.questions.train.at(place(number, self.samples).0);
+        passages::side_by_side(numbers, move |number| passages::passage(&question(number))).map(move |number| {
+            let (_, sample) = place(number, self.samples);
+            ItemKey { question: question(number).id.clone(), sample, arm: String::new() }
         })
     }
 

@@ -30,6 +30,7 @@ mod looking; // `divvy calls`
 #[cfg(unix)]
 mod machines; // several workers on one server, and shards
 mod model_mistakes; // files that are no models
+mod passages; // questions that share one, in which order
 mod pipeline; // collect, screen, evaluate, report, with faults in between
 mod prompting; // prompts worded anew, demonstrations, caps, `divvy prompts`
 #[cfg(unix)]
