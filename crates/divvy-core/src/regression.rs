@@ -1,5 +1,5 @@
 //! One run against another: arms of the same name on the questions that both were asked, paired. What is worse, what is
-//! better, what cannot be judged, and which questions flipped. Right and wrong are compared, partial credit is not.
+//! better, what cannot be judged, and which questions flipped. Right and wrong decide; partial credit is told beside them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,18 +10,22 @@ use crate::{
     graded::{Asked, Sheet, answer_of},
     records::Outcome,
     results::failed_too_often,
-    stats::{Interval, LEVEL, bootstrap, holm, paired},
+    stats::{
+        Interval, LEVEL,
+        bootstrap::{self, Difference},
+        holm, paired,
+    },
 };
 
 /// What is compared of a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunRows {
     /// An arm that answers each question several times is one.
     pub arms: Vec<String>,
     questions: BTreeMap<String, QuestionRows>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 struct QuestionRows {
     /// Of premise, question and gold: an id says a place in a data set, not a text.
     content: Digest,
@@ -31,11 +35,13 @@ struct QuestionRows {
 }
 
 /// Of one arm to one question.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Answers {
     /// None yet, one, or as many as it was repeated.
     given: u64,
     correct: u64,
+    /// The sum of what each is worth, with partial credit.
+    credit: f64,
     /// For reasons outside the models.
     failed: u64,
 }
@@ -43,6 +49,10 @@ struct Answers {
 impl Answers {
     fn share(self) -> f64 {
         self.correct as f64 / self.given as f64
+    }
+
+    fn score(self) -> f64 {
+        self.credit / self.given as f64
     }
 }
 
@@ -58,6 +68,7 @@ impl RunRows {
                 let arm = &mut answers[places[row.arm]];
                 arm.given += 1;
                 arm.correct += u64::from(row.correct);
+                arm.credit += row.score;
                 arm.failed += u64::from(row.outcome == Outcome::Error);
             }
             let passage = asked.premise.as_ref().map(|premise| Digest::of("passage/1", premise));
@@ -122,6 +133,22 @@ pub struct ArmChange {
     /// Holm-adjusted over the arms that are judged; not a number for one that is not.
     pub p_holm: f64,
     pub change: Change,
+    /// With partial credit (F1), where any of its answers has some.
+    pub score: Option<ScoreChange>,
+}
+
+/// Means over the questions, each answer worth from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ScoreChange {
+    pub before: f64,
+    pub after: f64,
+    pub difference: f64,
+    /// 95 % interval of the paired difference.
+    pub ci: Interval,
+    /// Of a paired bootstrap.
+    pub p_value: f64,
+    /// Holm-adjusted over the arms that are judged, by itself; not a number for one that is not.
+    pub p_holm: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -172,6 +199,7 @@ pub fn compare(before: &RunRows, after: &RunRows, seed: u64) -> Regression {
         common.map(|(name, was, is)| change(name, &pairs(before, was, after, is), seed, &mut flips)).collect();
     let mut judged: Vec<&mut ArmChange> = arms.iter_mut().filter(|arm| arm.change != Change::Withheld).collect();
     let adjusted = holm::adjust(&judged.iter().map(|arm| arm.p_value).collect::<Vec<_>>());
+    adjust_scores(judged.iter_mut().filter_map(|arm| arm.score.as_mut()).collect());
     for (arm, p_holm) in judged.iter_mut().zip(adjusted) {
         arm.p_holm = p_holm;
         arm.change = match () {
@@ -189,6 +217,11 @@ pub fn compare(before: &RunRows, after: &RunRows, seed: u64) -> Regression {
         changed_questions: same_id.filter(|(was, is)| was.content != is.content).count() as u64,
         flips,
     }
+}
+
+fn adjust_scores(scores: Vec<&mut ScoreChange>) {
+    let adjusted = holm::adjust(&scores.iter().map(|score| score.p_value).collect::<Vec<_>>());
+    scores.into_iter().zip(adjusted).for_each(|(score, p_holm)| score.p_holm = p_holm);
 }
 
 /// One question, before and after.
@@ -246,6 +279,7 @@ fn change(arm: &str, pairs: &[Pair<'_>], seed: u64, flips: &mut Vec<Flip>) -> Ar
         p_value,
         p_holm: f64::NAN,
         change: if failed { Change::Withheld } else { Change::NotShown },
+        score: score(pairs, seed),
     }
 }
 
@@ -257,20 +291,49 @@ struct Tested {
 }
 
 fn tested(pairs: &[Pair<'_>], seed: u64) -> Tested {
-    let (passages, count) = passages(pairs);
-    // The questions of a single passage stand for themselves.
-    let shared = 1 < count && count < pairs.len();
-    if shared || pairs.iter().any(|pair| pair.was.given > 1 || pair.is.given > 1) {
-        let shares = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).collect::<Vec<f64>>();
-        let (was, is) = (shares(|pair| pair.was.share()), shares(|pair| pair.is.share()));
-        let resamples = bootstrap::resamples_for(count);
-        let drawn = bootstrap::paired(&is, &was, shared.then_some(&passages[..]), resamples, seed);
-        let bootstrap::Difference { difference, ci, p_value } = drawn.expect("a bootstrap of some questions");
+    let shared = shared_passages(pairs);
+    if shared.is_some() || pairs.iter().any(|pair| pair.was.given > 1 || pair.is.given > 1) {
+        let drawn = drawn(pairs, Answers::share, shared.as_ref(), seed);
+        let Difference { difference, ci, p_value } = drawn.expect("a bootstrap of some questions");
         return Tested { test: Test::Bootstrap, difference, ci, p_value };
     }
     let right = |of: fn(&Pair<'_>) -> Answers| pairs.iter().map(|pair| of(pair).correct > 0).collect::<Vec<bool>>();
     let paired = paired::compare(&right(|pair| pair.is), &right(|pair| pair.was));
     Tested { test: Test::Mcnemar, difference: paired.difference, ci: paired.ci, p_value: paired.p_value }
+}
+
+/// Partial credit, where there is any.
+fn score(pairs: &[Pair<'_>], seed: u64) -> Option<ScoreChange> {
+    if pairs.iter().all(|pair| [pair.was, pair.is].iter().all(|answers| answers.credit == answers.correct as f64)) {
+        return None;
+    }
+    let found = drawn(pairs, Answers::score, shared_passages(pairs).as_ref(), seed)?;
+    let mean = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
+    Some(ScoreChange {
+        before: mean(|pair| pair.was.score()),
+        after: mean(|pair| pair.is.score()),
+        difference: found.difference,
+        ci: found.ci,
+        p_value: found.p_value,
+        p_holm: f64::NAN,
+    })
+}
+
+fn drawn(
+    pairs: &[Pair<'_>],
+    worth: fn(Answers) -> f64,
+    shared: Option<&(Vec<usize>, usize)>,
+    seed: u64,
+) -> Option<Difference> {
+    let (was, is): (Vec<f64>, Vec<f64>) = pairs.iter().map(|pair| (worth(pair.was), worth(pair.is))).unzip();
+    let resamples = bootstrap::resamples_for(shared.map_or(pairs.len(), |(_, count)| *count));
+    bootstrap::paired(&is, &was, shared.map(|(passages, _)| &passages[..]), resamples, seed)
+}
+
+/// Where any is shared: the passages. The questions of a single one stand for themselves.
+fn shared_passages(pairs: &[Pair<'_>]) -> Option<(Vec<usize>, usize)> {
+    let (passages, count) = passages(pairs);
+    (1 < count && count < pairs.len()).then_some((passages, count))
 }
 
 /// A number for the passage of each question, and how many there are; a question without one is alone.

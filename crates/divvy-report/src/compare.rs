@@ -1,6 +1,6 @@
 //! Two runs side by side: how each arm changed, and which rows flipped.
 
-use divvy_core::regression::{ArmChange, Change, Regression, Test};
+use divvy_core::regression::{ArmChange, Change, Regression, ScoreChange, Test};
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,6 +20,9 @@ pub fn compare_markdown(before: &str, after: &str, regression: &Regression) -> S
         text.push_str("The two runs have no arm in common.\n\n");
     } else {
         text.push_str(&format!("## Arms of both, on the same questions\n\n{}\n", table::markdown(&arms(regression))));
+    }
+    if let Some(scores) = scores(regression) {
+        text.push_str(&format!("## With partial credit\n\n{}\n", table::markdown(&scores)));
     }
     text.push_str(&flips(regression));
     text.push_str(&notes(regression));
@@ -105,6 +108,38 @@ fn row(arm: &ArmChange) -> Vec<Cell> {
     ]
 }
 
+/// A second look at the same answers, where words in common count.
+fn scores(regression: &Regression) -> Option<Table> {
+    let rows: Vec<_> = regression.arms.iter().filter_map(|arm| Some(score_row(&arm.arm, arm.score?))).collect();
+    (!rows.is_empty()).then(|| Table {
+        id: "scores",
+        caption: "With partial credit".to_owned(),
+        columns: vec![
+            Column::left("Arm"),
+            Column::right("Before", "%"),
+            Column::right("After", "%"),
+            Column::right("After − before", "points"),
+            Column::right("95 % interval", "points"),
+            Column::right("p", ""),
+            Column::right("Holm p", ""),
+        ],
+        rows,
+    })
+}
+
+fn score_row(arm: &str, score: ScoreChange) -> Vec<Cell> {
+    let percent = |share: f64| Cell::number(number::percent(share), share);
+    vec![
+        Cell::text(arm.to_owned()),
+        percent(score.before),
+        percent(score.after),
+        Cell::number(number::points(score.difference), score.difference),
+        Cell::number(number::points_interval(score.ci), score.ci.0),
+        Cell::number(number::p_value(score.p_value), score.p_value),
+        Cell::number(number::p_value(score.p_holm), score.p_holm),
+    ]
+}
+
 fn flips(regression: &Regression) -> String {
     let all = &regression.flips;
     if all.is_empty() {
@@ -148,6 +183,13 @@ fn notes(regression: &Regression) -> String {
          the mean counts. {}, Holm-adjusted over the arms that are judged; “worse” and “better” mean Holm p < 0.05.",
         tests(regression)
     )];
+    if regression.arms.iter().any(|arm| arm.score.is_some()) {
+        notes.push(
+            "Partial credit (F1) is a second look at the same answers, by a paired bootstrap with an adjustment of its own; what is “worse” \
+             is decided by right and wrong."
+                .to_owned(),
+        );
+    }
     if regression.changed_questions > 0 {
         notes.push(format!(
             "{} questions have the same id and another text or gold answer; they are not compared.",
@@ -188,6 +230,7 @@ mod tests {
             p_value: 0.002,
             p_holm: 0.004,
             change,
+            score: None,
         };
         let flip = |number: usize| Flip {
             arm: "cot/big".to_owned(),
@@ -214,6 +257,18 @@ mod tests {
         assert!(text.find("q/test/10").unwrap() < text.find("wrong → right").unwrap_or(usize::MAX), "{text}");
         assert!(text.contains("10 more; `--json` has all.") && text.contains("3 questions have the same id"), "{text}");
         assert!(text.contains("Only before: old.") && !text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn partial_credit_is_told_where_there_is_any() {
+        let mut partial = regression(Change::Worse);
+        assert!(!compare_markdown("a", "b", &partial).contains("partial credit"));
+        let score =
+            ScoreChange { before: 0.61, after: 0.55, difference: -0.06, ci: (-0.1, -0.02), p_value: 0.01, p_holm: 0.03 };
+        partial.arms[0].score = Some(score);
+        let text = compare_markdown("a", "b", &partial);
+        assert!(text.contains("## With partial credit") && text.contains("61.0") && text.contains("−6.0"), "{text}");
+        assert!(text.contains("second look"), "{text}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn with(mut rows: RunRows, mut bend: impl FnMut(usize, &mut QuestionRows)) -> Ru
 fn an_outage_is_no_regression() {
     let before = run(&["cot", "direct"], |_, _| Some(true), same);
     let down = |at: usize, question: &mut QuestionRows| {
-        question.answers[0] = Answers { given: 1, correct: 0, failed: 1 };
+        question.answers[0] = Answers { given: 1, failed: 1, ..Answers::default() };
         question.answers[1].correct = u64::from(at < 20);
     };
     let found = compare(&before, &with(before.clone(), down), 1);
@@ -118,6 +118,20 @@ fn two_passages_of_which_one_got_worse_show_nothing() {
     assert!(of(1, 1).arms[0].p_value == 1.0, "one question of one passage: McNemar");
     let two = of(15, 2);
     assert!(two.arms[0].p_value >= 0.5 && two.arms[0].change == Change::NotShown, "{two:?}");
+}
+
+#[test]
+fn partial_credit_is_compared_beside_right_and_wrong() {
+    let before = run(&["cot", "direct"], |_, arm| Some(arm == 1), same);
+    assert!(compare(&before, &before, 1).arms.iter().all(|arm| arm.score.is_none()));
+    // Still all wrong, but half of the words are there.
+    let after = with(before.clone(), |_, question| question.answers[0].credit = 0.5);
+    let found = compare(&before, &after, 1);
+    let [cot, direct] = &found.arms[..] else { panic!("{found:?}") };
+    let score = cot.score.unwrap();
+    assert_eq!((cot.change, direct.score), (Change::NotShown, None), "right and wrong decide");
+    assert_eq!((score.before, score.after, score.difference), (0.0, 0.5, 0.5));
+    assert!(score.p_value < 0.01 && score.p_holm == score.p_value && score.ci.0 > 0.4, "{score:?}");
 }
 
 #[test]
