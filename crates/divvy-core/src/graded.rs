@@ -123,12 +123,20 @@ impl GradedRow {
 pub struct RowCall {
     /// 64 hex digits; `divvy calls` finds it by the first of them.
     pub key: String,
-    pub model: String,
     pub tokens_in: Option<u64>,
     pub tokens_cached: Option<u64>,
     pub tokens_out: Option<u64>,
     pub cost_nanos: Option<i64>,
     pub latency_ms: i64,
+    /// `None` where only figures were read: texts are most of a store.
+    #[serde(flatten)]
+    pub said: Option<Said>,
+}
+
+/// What was said in a call.
+#[derive(Clone, Debug, Serialize)]
+pub struct Said {
+    pub model: String,
     pub finish: Finish,
     /// A `ChatRequest`, as it was asked.
     pub request: Box<RawValue>,

@@ -67,8 +67,11 @@ pub struct Leak {
 /// do not matter; digits and the signs of arithmetic do.
 #[must_use]
 pub fn content_digest(question: &Question) -> Digest {
-    let premise = question.premise.as_deref().map(|premise| tokens(premise).join(" "));
-    Digest::of("content/1", &(premise, tokens(&question.text).join(" ")))
+    content(question.premise.as_deref().map(tokens).as_deref(), &tokens(&question.text))
+}
+
+fn content(premise: Option<&[String]>, text: &[String]) -> Digest {
+    Digest::of("content/1", &(premise.map(|words| words.join(" ")), text.join(" ")))
 }
 
 /// Compares every set with every later one. For each question of the later set the worst match in the earlier set is
@@ -114,22 +117,19 @@ struct Print {
 
 impl Print {
     fn of(question: &Question, rule: &Rule) -> Self {
-        let premise = question.premise.as_deref().map(tokens);
-        let mut words = premise.clone().unwrap_or_default();
-        words.extend(tokens(&question.text));
+        let (premise, text) = (question.premise.as_deref().map(tokens), tokens(&question.text));
+        let (content, passage) = (content(premise.as_deref(), &text), premise.as_ref().map(hash));
+        let mut words = premise.unwrap_or_default();
+        words.extend(text);
         let is_short = words.len() < rule.short.max(rule.words);
         let mut grams: Vec<u64> = match is_short {
             true => Vec::new(),
-            false => words.windows(rule.words).map(|gram| hash(&gram)).collect(),
+            // Each word is hashed once, not with each n-gram that it is in.
+            false => words.iter().map(hash).collect::<Vec<u64>>().windows(rule.words).map(hash).collect(),
         };
         grams.sort_unstable();
         grams.dedup();
-        Self {
-            content: content_digest(question),
-            passage: premise.map(|words| hash(&words)),
-            content_words: is_short.then(|| content_words(&words)),
-            grams,
-        }
+        Self { content, passage, content_words: is_short.then(|| content_words(&words)), grams }
     }
 }
 
@@ -139,7 +139,8 @@ struct Index {
     exact: HashMap<Digest, Vec<usize>>,
     passages: HashMap<u64, Vec<usize>>,
     content_words: HashMap<u64, Vec<usize>>,
-    grams: HashMap<u64, Vec<usize>>,
+    /// Each with a row that has it, in order: one list takes less than a table of many short ones.
+    grams: Vec<(u64, u32)>,
     /// How many n-grams each row has.
     sizes: Vec<usize>,
 }
@@ -153,16 +154,22 @@ impl Index {
             print.passage.into_iter().for_each(|key| index.passages.entry(key).or_default().push(row));
             print.content_words.into_iter().for_each(|key| index.content_words.entry(key).or_default().push(row));
             index.sizes.push(print.grams.len());
-            print.grams.into_iter().for_each(|gram| index.grams.entry(gram).or_default().push(row));
+            index.grams.extend(print.grams.into_iter().map(|gram| (gram, row as u32)));
         }
+        index.grams.sort_unstable();
         index
+    }
+
+    fn with(&self, gram: u64) -> impl Iterator<Item = usize> {
+        let from = self.grams.partition_point(|(known, _)| *known < gram);
+        self.grams[from..].iter().take_while(move |(known, _)| *known == gram).map(|(_, row)| *row as usize)
     }
 
     /// Rows that share n-grams with a print, and the share of the smaller set that is common.
     fn near(&self, print: &Print) -> impl Iterator<Item = (usize, f64)> {
         let mut common: HashMap<usize, usize> = HashMap::new();
-        for row in print.grams.iter().filter_map(|gram| self.grams.get(gram)).flatten() {
-            *common.entry(*row).or_default() += 1;
+        for row in print.grams.iter().flat_map(|gram| self.with(*gram)) {
+            *common.entry(row).or_default() += 1;
         }
         common.into_iter().map(|(row, count)| (row, count as f64 / self.sizes[row].min(print.grams.len()) as f64))
     }

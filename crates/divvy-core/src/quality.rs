@@ -10,7 +10,7 @@ use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
 
-pub use leak::leaks;
+pub use leak::{Secrets, leaks};
 
 use crate::{
     chat::Finish,
@@ -24,6 +24,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
     pub question: &'a Question,
+    /// The question's own.
+    pub secrets: &'a Secrets,
     /// `None`: nothing that it wrote can be read as a decomposition.
     pub decomposition: Option<&'a Decomposition>,
     /// A line was written twice, or goes round in circles; see [`repeats`].
@@ -132,7 +134,7 @@ impl Quality {
         if let Some(gold) = observed.question.steps {
             self.steps.add(steps.len(), gold);
         }
-        if let Some(leaking) = leaks(observed.question, steps, observed.heard) {
+        if let Some(leaking) = observed.secrets.leak(steps, observed.heard) {
             self.leaking.add(leaking);
         }
         if steps.len() > 1 {

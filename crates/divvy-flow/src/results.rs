@@ -75,8 +75,10 @@ pub async fn read_with<T: Send + 'static>(
     let mut records = Records::none_yet(context).await?;
     if let Some(plan) = &context.plan.evaluate {
         let counting = Counting::of(plan);
-        let both = move |part: Part| Ok((make(&part.sheet()?), counting.count(part)));
-        rows::each_part(context, plan, OfCalls::Everything, Arc::new(both), |(made, part)| {
+        // Figures at least: what calls took is counted.
+        let calls = make.calls.max(OfCalls::Figures);
+        let both = move |part: Part| Ok(((make.of)(&part.sheet()?), counting.count(part)));
+        rows::each_part(context, plan, calls, Arc::new(both), |(made, part)| {
             records.add(part);
             take(made)
         })

@@ -11,7 +11,7 @@ use divvy_core::{
     arm::Arm,
     decomposition::Decomposition,
     digest::Digest,
-    graded::{Asked, GradedRow, RowCall, Sheet, answer_name},
+    graded::{Asked, GradedRow, RowCall, Said, Sheet, answer_name},
     plan::EvaluatePlan,
     question::{Question, QuestionId},
     records::{ItemState, Outcome, Stage},
@@ -31,17 +31,27 @@ use crate::{
 /// Rows in one part: some megabytes, and enough for a compressor to find what they share.
 const ROWS_A_PART: usize = 512;
 /// Parts that are being read or understood.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 
-/// What is made of a sheet, on any thread, in any order.
-pub type Make<T> = Arc<dyn Fn(&Sheet) -> T + Send + Sync>;
+/// What is made of a sheet, on any thread, in any order, and what it needs of the calls.
+pub struct Make<T> {
+    pub(crate) calls: OfCalls,
+    pub(crate) of: Arc<dyn Fn(&Sheet) -> T + Send + Sync>,
+}
+
+impl<T> Make<T> {
+    pub fn new(calls: OfCalls, of: impl Fn(&Sheet) -> T + Send + Sync + 'static) -> Self {
+        Self { calls, of: Arc::new(of) }
+    }
+}
 
 /// What is made of a part, on any thread, in any order.
 pub(crate) type MakeOfPart<T> = Arc<dyn Fn(Part) -> Result<T, FlowError> + Send + Sync>;
 
 /// What is read of the calls behind rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OfCalls {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OfCalls {
+    /// Sheets have no calls.
     Nothing,
     /// What they took, not what was said.
     Figures,
@@ -69,7 +79,7 @@ pub(crate) struct Row {
     pub(crate) graded: Option<Graded>,
 }
 
-/// Reads every row of the plan's evaluation, and `with_calls` what was asked for each; without, sheets have no calls.
+/// Reads every row of the plan's evaluation.
 ///
 /// # Errors
 /// The store's, an unreadable record, or what `take` says.
@@ -77,12 +87,10 @@ pub async fn each<T: Send + 'static>(
     context: &Context,
     plan: &EvaluatePlan,
     make: Make<T>,
-    with_calls: bool,
     take: impl FnMut(T) -> Result<(), FlowError>,
 ) -> Result<(), FlowError> {
-    let of_calls = if with_calls { OfCalls::Everything } else { OfCalls::Nothing };
-    let of_part = move |part: Part| Ok(make(&part.sheet()?));
-    each_part(context, plan, of_calls, Arc::new(of_part), take).await
+    let of_part = move |part: Part| Ok((make.of)(&part.sheet()?));
+    each_part(context, plan, make.calls, Arc::new(of_part), take).await
 }
 
 /// [`each`] of the parts that sheets are made of.
@@ -183,7 +191,8 @@ pub(crate) fn has_no_decomposition(state: &ItemState) -> bool {
 
 impl Part {
     pub(crate) fn sheet(&self) -> Result<Sheet, FlowError> {
-        let calls: HashMap<&Digest, usize> = self.calls.iter().enumerate().map(|(at, call)| (&call.key, at)).collect();
+        let keys = self.calls.iter().map(|call| &call.key).chain(self.figures.iter().map(|call| &call.key));
+        let calls: HashMap<&Digest, usize> = keys.zip(0..).collect();
         let mut rows = self.rows.iter().peekable();
         let of = |(at, question): (usize, &Arc<Question>)| {
             let own = std::iter::from_fn(|| rows.next_if(|row| row.question == at));
@@ -192,7 +201,12 @@ impl Part {
         Ok(Sheet {
             arms: Arc::clone(&self.arms),
             questions: self.questions.iter().enumerate().map(of).collect(),
-            calls: self.calls.iter().map(row_call).collect::<Result<_, _>>()?,
+            calls: self
+                .calls
+                .iter()
+                .map(row_call)
+                .chain(self.figures.iter().map(|call| Ok(counted_call(call))))
+                .collect::<Result<_, _>>()?,
         })
     }
 
@@ -270,16 +284,30 @@ fn row_call(call: &CallRecord) -> Result<RowCall, FlowError> {
     let usage = call.reply.usage;
     Ok(RowCall {
         key: call.key.hex().to_owned(),
-        model: call.model_name.clone(),
         tokens_in: usage.tokens_in,
         tokens_cached: usage.tokens_cached,
         tokens_out: usage.tokens_out,
         cost_nanos: call.price_nanos,
         latency_ms: call.latency_ms,
-        finish: call.reply.finish.clone(),
-        request: request.map_err(|error| {
-            FlowError::Input(format!("the store's request of call {} is no JSON: {error}", call.key))
-        })?,
-        reply: call.reply.text.clone(),
+        said: Some(Said {
+            model: call.model_name.clone(),
+            finish: call.reply.finish.clone(),
+            request: request.map_err(|error| {
+                FlowError::Input(format!("the store's request of call {} is no JSON: {error}", call.key))
+            })?,
+            reply: call.reply.text.clone(),
+        }),
     })
+}
+
+fn counted_call(call: &CallUsage) -> RowCall {
+    RowCall {
+        key: call.key.hex().to_owned(),
+        tokens_in: call.usage.tokens_in,
+        tokens_cached: call.usage.tokens_cached,
+        tokens_out: call.usage.tokens_out,
+        cost_nanos: call.price_nanos,
+        latency_ms: call.latency_ms,
+        said: None,
+    }
 }

@@ -263,8 +263,14 @@ mod tests {
     fn partial_credit_is_told_where_there_is_any() {
         let mut partial = regression(Change::Worse);
         assert!(!compare_markdown("a", "b", &partial).contains("partial credit"));
-        let score =
-            ScoreChange { before: 0.61, after: 0.55, difference: -0.06, ci: (-0.1, -0.02), p_value: 0.01, p_holm: 0.03 };
+        let score = ScoreChange {
+            before: 0.61,
+            after: 0.55,
+            difference: -0.06,
+            ci: (-0.1, -0.02),
+            p_value: 0.01,
+            p_holm: 0.03,
+        };
         partial.arms[0].score = Some(score);
         let text = compare_markdown("a", "b", &partial);
         assert!(text.contains("## With partial credit") && text.contains("61.0") && text.contains("−6.0"), "{text}");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use divvy_core::{
     chat::{ChatRequest, Finish, Message},
-    graded::{Asked, GradedRow, RowCall, Sheet, answer_of},
+    graded::{Asked, GradedRow, RowCall, Said, Sheet, answer_of},
     results::{ArmResult, Results},
 };
 use serde_json::{Value, json};
@@ -35,7 +35,8 @@ pub fn inspect_samples(sheet: &Sheet) -> Vec<(String, String)> {
 
 fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow, epoch: u32) -> Value {
     let calls: Vec<&RowCall> = row.calls.iter().filter_map(|place| sheet.calls.get(*place)).collect();
-    let model = calls.last().map_or("unknown", |call| call.model.as_str());
+    let said = || calls.iter().filter_map(|call| call.said.as_ref());
+    let model = said().next_back().map_or("unknown", |said| said.model.as_str());
     let input = match &asked.premise {
         Some(premise) => format!("{premise}\n\n{}", asked.question),
         None => asked.question.clone(),
@@ -45,8 +46,8 @@ fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow, epoch: u32) -> Value {
         "epoch": epoch,
         "input": input,
         "target": asked.gold,
-        "messages": calls.iter().flat_map(|call| messages(call)).collect::<Vec<_>>(),
-        "output": output(model, row, calls.last(), sheet.is_counted(row)),
+        "messages": said().flat_map(messages).collect::<Vec<_>>(),
+        "output": output(model, row, said().next_back(), sheet.is_counted(row)),
         "scores": {SCORER: {
             "value": if row.correct { "C" } else { "I" },
             "answer": row.answer,
@@ -69,16 +70,16 @@ fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow, epoch: u32) -> Value {
 }
 
 /// What was said, call after call.
-fn messages(call: &RowCall) -> Vec<Value> {
-    let request: Option<ChatRequest> = serde_json::from_str(call.request.get()).ok();
+fn messages(said: &Said) -> Vec<Value> {
+    let request: Option<ChatRequest> = serde_json::from_str(said.request.get()).ok();
     let asked = request.map(|request| request.messages).unwrap_or_default();
     let message = |message: &Message| json!({"role": message.role, "content": message.content});
-    let reply = json!({"role": "assistant", "content": call.reply, "model": call.model, "source": "generate"});
+    let reply = json!({"role": "assistant", "content": said.reply, "model": said.model, "source": "generate"});
     asked.iter().map(message).chain([reply]).collect()
 }
 
-fn output(model: &str, row: &GradedRow, last: Option<&&RowCall>, is_counted: bool) -> Value {
-    let stop = match last.map(|call| &call.finish) {
+fn output(model: &str, row: &GradedRow, last: Option<&Said>, is_counted: bool) -> Value {
+    let stop = match last.map(|said| &said.finish) {
         Some(Finish::Length) => "max_tokens",
         Some(Finish::Other(reason)) if reason == "content_filter" => "content_filter",
         None | Some(Finish::Other(_)) => "unknown",
@@ -105,7 +106,8 @@ fn usage(tokens_in: u64, tokens_out: u64, cached: u64) -> Value {
 fn usages(calls: &[&RowCall]) -> Value {
     let mut sums: BTreeMap<&str, Option<(u64, u64, u64)>> = BTreeMap::new();
     for call in calls {
-        let sum = sums.entry(&call.model).or_insert(Some((0, 0, 0)));
+        let Some(said) = &call.said else { continue };
+        let sum = sums.entry(&said.model).or_insert(Some((0, 0, 0)));
         let counted = sum.zip(call.tokens_in.zip(call.tokens_out));
         *sum = counted.map(|((tokens_in, tokens_out, cached), (more_in, more_out))| {
             (tokens_in + more_in, tokens_out + more_out, cached + call.tokens_cached.unwrap_or(0))

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use sqlx::Row;
 
 use crate::{
-    call_sql::{CALLS_AT, call_without_raw, listed},
+    call_sql::{CALLS_AT, WORDS_OF_CALL, call_without_raw, listed, words_in},
     codec::blob,
     error::StoreError,
     items::item_row,
@@ -170,9 +170,10 @@ impl SqliteStore {
             .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
+        let texts = self.texts_of(words_in(&rows, WORDS_OF_CALL)).await?;
         let (mut calls, mut seen) = (Vec::with_capacity(rows.len()), BTreeSet::new());
         for row in &rows {
-            let call = call_without_raw(row).map_err(|e| self.unreadable(&e))?;
+            let call = call_without_raw(row, &texts).map_err(|e| self.unreadable(&e))?;
             // The first record of a key wins, and a number may belong to another key.
             if wanted.contains(&call.key) && seen.insert(call.key.clone()) {
                 calls.push(call);

@@ -11,6 +11,7 @@ use crate::{
     codec::{blob, digest, finish, finish_text, undecodable},
     rows::{AttemptRecord, AttemptSum, AttemptTotal, CallRecord, CallTotal, CallUsage, RawReply},
     statement::{Sql, Statement},
+    words::Texts,
 };
 
 /// One text, so that the by-key and the list query cannot drift apart.
@@ -32,15 +33,13 @@ macro_rules! call_query {
 /// `?1` is a JSON array of replies that may have the key, `?2` the key.
 pub(crate) const CALL_BY_KEY: &str =
     call_query!("WHERE call.seq IN (SELECT value FROM json_each(?1)) AND reply.key = ?2 ORDER BY call.seq LIMIT 1");
-/// `?1` is a JSON array of replies. What came over the wire stays where it is: it is as long as all the rest.
+/// `?1` is a JSON array of replies. What came over the wire stays where it is: it is as long as all the rest. Words come as
+/// their numbers, here and below: there are hundreds of thousands of rows, and a few words.
 pub(crate) const CALLS_AT: &str =
-    "SELECT reply.key AS key, name.text AS model_name, identity.text AS model_id, place.text AS endpoint, finish, tokens_in,
+    "SELECT reply.key AS key, call.model_name, call.model_id, call.endpoint, finish, tokens_in,
         tokens_cached, tokens_out, price_nanos, latency_ms, worked_us, created_ms, request,
         request_length, call.text AS text, text_length
     FROM call JOIN reply ON reply.seq = call.seq
-    JOIN word AS name ON name.id = call.model_name
-    JOIN word AS identity ON identity.id = call.model_id
-    LEFT JOIN word AS place ON place.id = call.endpoint
     WHERE call.seq IN (SELECT value FROM json_each(?1)) ORDER BY call.seq";
 pub(crate) const CALLS: &str = call_query!(
     "WHERE (?1 IS NULL OR name.text = ?1) AND (?2 IS NULL OR created_ms >= ?2)
@@ -53,11 +52,9 @@ pub(crate) const NEWEST_CALLS: &str = call_query!(
      ORDER BY call.seq DESC LIMIT ?3"
 );
 /// The first call of a key comes before any other.
-pub(crate) const USAGES: &str = "SELECT reply.key AS key, identity.text AS model_id, place.text AS endpoint,
+pub(crate) const USAGES: &str = "SELECT reply.key AS key, call.model_id, call.endpoint,
         tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, worked_us
     FROM call JOIN reply ON reply.seq = call.seq
-    JOIN word AS identity ON identity.id = call.model_id
-    LEFT JOIN word AS place ON place.id = call.endpoint
     WHERE call.seq IN (SELECT value FROM json_each(?1)) ORDER BY call.seq";
 pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, took_ms, word.text AS endpoint, length, body
     FROM reply LEFT JOIN word ON word.id = reply.endpoint
@@ -255,15 +252,34 @@ fn usage(row: &SqliteRow) -> Result<Usage, sqlx::Error> {
     })
 }
 
-pub(crate) fn call_usage(row: &SqliteRow) -> Result<CallUsage, sqlx::Error> {
+/// Columns with numbers of words.
+pub(crate) const WORDS_OF_CALL: &[&str] = &["model_name", "model_id", "endpoint"];
+pub(crate) const WORDS_OF_USAGE: &[&str] = &["model_id", "endpoint"];
+
+pub(crate) fn words_in(rows: &[SqliteRow], columns: &'static [&str]) -> impl Iterator<Item = i64> {
+    rows.iter().flat_map(|row| columns.iter().filter_map(|column| row.try_get(column).ok()?))
+}
+
+fn word<'t>(row: &SqliteRow, texts: &'t Texts, column: &str) -> Result<&'t str, sqlx::Error> {
+    let number: i64 = row.try_get(column)?;
+    texts.get(&number).map(String::as_str).ok_or_else(|| undecodable(format!("there is no word {number}")))
+}
+
+fn endpoint(row: &SqliteRow, texts: &Texts) -> Result<Option<String>, sqlx::Error> {
+    let is_known = row.try_get::<Option<i64>, _>("endpoint")?.is_some();
+    is_known.then(|| word(row, texts, "endpoint").map(str::to_owned)).transpose()
+}
+
+/// A row of [`USAGES`].
+pub(crate) fn call_usage(row: &SqliteRow, texts: &Texts) -> Result<CallUsage, sqlx::Error> {
     Ok(CallUsage {
         key: digest(row.try_get("key")?)?,
-        model_id: model_id(row)?,
+        model_id: identity(word(row, texts, "model_id")?)?,
         usage: usage(row)?,
         price_nanos: row.try_get("price_nanos")?,
         latency_ms: row.try_get("latency_ms")?,
         worked_us: row.try_get("worked_us")?,
-        endpoint: row.try_get("endpoint")?,
+        endpoint: endpoint(row, texts)?,
     })
 }
 
@@ -338,21 +354,28 @@ pub(crate) fn raw_reply(key: &Digest, row: &SqliteRow) -> Result<RawReply, sqlx:
 
 pub(crate) fn call_record(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
     let raw: Option<Vec<u8>> = row.try_get("raw")?;
-    let mut call = call_without_raw(row)?;
+    let mut call = call(row, (row.try_get("model_name")?, row.try_get("model_id")?, row.try_get("endpoint")?))?;
     if let Some(bytes) = raw {
         call.raw_reply = body::unpack(row.try_get("raw_length")?, bytes)?;
     }
     Ok(call)
 }
 
-/// With no body as it was received.
-pub(crate) fn call_without_raw(row: &SqliteRow) -> Result<CallRecord, sqlx::Error> {
+/// A row of [`CALLS_AT`]: with no body as it was received.
+pub(crate) fn call_without_raw(row: &SqliteRow, texts: &Texts) -> Result<CallRecord, sqlx::Error> {
+    call(row, (word(row, texts, "model_name")?, word(row, texts, "model_id")?, endpoint(row, texts)?))
+}
+
+fn call(
+    row: &SqliteRow,
+    (model_name, model_id, endpoint): (&str, &str, Option<String>),
+) -> Result<CallRecord, sqlx::Error> {
     let reply =
         Reply { text: text(row, "text_length", "text")?, finish: finish(row.try_get("finish")?)?, usage: usage(row)? };
     Ok(CallRecord {
         key: digest(row.try_get("key")?)?,
-        model_name: row.try_get("model_name")?,
-        model_id: model_id(row)?,
+        model_name: model_name.to_owned(),
+        model_id: identity(model_id)?,
         request_json: text(row, "request_length", "request")?,
         reply,
         raw_reply: Vec::new(),
@@ -360,12 +383,11 @@ pub(crate) fn call_without_raw(row: &SqliteRow) -> Result<CallRecord, sqlx::Erro
         latency_ms: row.try_get("latency_ms")?,
         worked_us: row.try_get("worked_us")?,
         created_ms: row.try_get("created_ms")?,
-        endpoint: row.try_get("endpoint")?,
+        endpoint,
     })
 }
 
-fn model_id(row: &SqliteRow) -> Result<Digest, sqlx::Error> {
-    let identity: &str = row.try_get("model_id")?;
+fn identity(identity: &str) -> Result<Digest, sqlx::Error> {
     Digest::from_hex(identity).ok_or_else(|| undecodable(format!("`{identity}` is no digest")))
 }
 

@@ -8,9 +8,9 @@ use divvy_core::digest::Digest;
 use crate::{
     call_sql::{
         ATTEMPTS, CALL_BY_KEY, CALLS, CallWords, FAILED, FAILED_BY_KEY, NEWEST_CALLS, PLAIN_ATTEMPT, RAW_BY_KEY, SENT,
-        Slot, TOTALS, UNREAD, USAGES, any_attempt, attempt, attempt_statement, attempt_total, call_record,
-        call_statement, call_total, call_usage, failed_by_key, is_plain, listed, raw_reply, reply_statement,
-        row_number,
+        Slot, TOTALS, UNREAD, USAGES, WORDS_OF_USAGE, any_attempt, attempt, attempt_statement, attempt_total,
+        call_record, call_statement, call_total, call_usage, failed_by_key, is_plain, listed, raw_reply,
+        reply_statement, row_number, words_in,
     },
     codec::blob,
     error::StoreError,
@@ -215,9 +215,10 @@ impl SqliteStore {
             .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;
+        let texts = self.texts_of(words_in(&rows, WORDS_OF_USAGE)).await?;
         let mut usages = HashMap::with_capacity(rows.len());
         for row in &rows {
-            let usage = call_usage(row).map_err(|e| self.unreadable(&e))?;
+            let usage = call_usage(row, &texts).map_err(|e| self.unreadable(&e))?;
             usages.entry(usage.key.clone()).or_insert(usage);
         }
         Ok(usages)

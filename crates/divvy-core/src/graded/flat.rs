@@ -86,21 +86,18 @@ fn list<T: serde::Serialize>(values: &[T]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{chat::Finish, graded::RowCall, question::ScorerKind, records::Outcome};
+    use crate::{graded::RowCall, question::ScorerKind, records::Outcome};
 
     #[test]
     fn a_row_has_a_value_for_every_column_and_what_is_unknown_is_empty() {
         let call = RowCall {
             key: "ab".repeat(32),
-            model: "big".to_owned(),
             tokens_in: Some(3),
             tokens_cached: None,
             tokens_out: Some(4),
             cost_nanos: None,
             latency_ms: 20,
-            finish: Finish::Stop,
-            request: serde_json::value::RawValue::from_string("{}".to_owned()).unwrap(),
-            reply: "7".to_owned(),
+            said: None,
         };
         let row = GradedRow {
             score: 0.5,

@@ -5,24 +5,41 @@ use std::collections::HashSet;
 
 use crate::{decomposition::Subquestion, question::Question, synth::SMALL_NUMBERS};
 
-/// Whether a subquestion names an answer: a gold one or one of the recorded steps, which stands neither in the question or
-/// its premise nor among the answers `heard` before that subquestion was asked. Names count as whole words whatever their
-/// case, numbers by their value. `None` where no answer is known that could be given away, or there is no subquestion.
-///
-/// It is a rule and no proof: a decomposer may know from the question what a number comes to that it does not state.
+/// The answers that no decomposition of a question may have in it: a gold one or one of the recorded steps, which stands neither
+/// in the question nor in its premise. The same for all its decompositions.
+#[derive(Clone, Debug)]
+pub struct Secrets(Vec<Vec<String>>);
+
+impl Secrets {
+    #[must_use]
+    pub fn of(question: &Question) -> Self {
+        let stated = Stated::of(question);
+        Self(answers(question).map(words).filter(|answer| stated.hides(answer)).collect())
+    }
+
+    /// Whether a subquestion names one that is not among the answers `heard` before that subquestion was asked. Names count as
+    /// whole words whatever their case, numbers by their value. `None` where no answer is known that could be given away, or
+    /// there is no subquestion.
+    ///
+    /// It is a rule and no proof: a decomposer may know from the question what a number comes to that it does not state.
+    #[must_use]
+    pub fn leak(&self, steps: &[Subquestion], heard: &[Option<String>]) -> Option<bool> {
+        if self.0.is_empty() || steps.is_empty() {
+            return None;
+        }
+        Some(steps.iter().enumerate().any(|(at, step)| {
+            let asked = words(&step.text);
+            let known = heard.iter().take(at).flatten().map(|answer| words(answer)).collect::<Vec<_>>();
+            let new = |answer: &&Vec<String>| !known.iter().any(|known| contains(known, answer));
+            self.0.iter().filter(new).any(|answer| contains(&asked, answer))
+        }))
+    }
+}
+
+/// [`Secrets::leak`] of one decomposition.
 #[must_use]
 pub fn leaks(question: &Question, steps: &[Subquestion], heard: &[Option<String>]) -> Option<bool> {
-    let stated = Stated::of(question);
-    let answers: Vec<Vec<String>> = answers(question).map(words).filter(|answer| stated.hides(answer)).collect();
-    if answers.is_empty() || steps.is_empty() {
-        return None;
-    }
-    Some(steps.iter().enumerate().any(|(at, step)| {
-        let asked = words(&step.text);
-        let known = heard.iter().take(at).flatten().map(|answer| words(answer)).collect::<Vec<_>>();
-        let new = |answer: &&Vec<String>| !known.iter().any(|known| contains(known, answer));
-        answers.iter().filter(new).any(|answer| contains(&asked, answer))
-    }))
+    Secrets::of(question).leak(steps, heard)
 }
 
 fn answers(question: &Question) -> impl Iterator<Item = &str> {
@@ -115,10 +132,13 @@ fn words(text: &str) -> Vec<String> {
 
 /// `$1,200.50` is 1200.5.
 fn number(token: &str) -> Option<String> {
+    if !token.bytes().any(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let inner = token.trim_matches(|c: char| !c.is_ascii_digit());
     // What stands around it is no part of a word, as in `B2`.
     let around = || token.chars().filter(|c| c.is_alphabetic());
-    if inner.is_empty() || around().next().is_some() {
+    if around().next().is_some() {
         return None;
     }
     let value: f64 = inner.replace(',', "").parse().ok()?;

@@ -68,7 +68,9 @@ fn every_figure_has_its_denominator() {
     let (hop, story) = (two_hop(), story());
     let referring = Decomposition::from_texts(["Where is Mount X?", "Who rules #1?"]);
     let leaking = Decomposition::from_texts(["Which?", "Who rules New Samplia?", "Who?"]);
-    let observed = |question, decomposition| Observed { question, decomposition, repeats: false, heard: &[] };
+    let secrets = Secrets::of(&hop);
+    let observed =
+        |question, decomposition| Observed { question, secrets: &secrets, decomposition, repeats: false, heard: &[] };
     let mut quality = Quality::default();
     quality.add(observed(&hop, Some(&referring)));
     quality.add(observed(&hop, Some(&leaking)));

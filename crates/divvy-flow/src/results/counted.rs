@@ -2,6 +2,7 @@
 //! texts are not kept.
 
 use std::{
+    cell::OnceCell,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -10,7 +11,7 @@ use divvy_core::{
     arm::{Arm, Strategy},
     digest::Digest,
     plan::EvaluatePlan,
-    quality::Quality,
+    quality::{Quality, Secrets},
     question::{Question, QuestionId},
     recipe::FurtherScorer,
     records::{Grade, ItemState},
@@ -72,6 +73,18 @@ struct Placed {
     counted: Box<Counted>,
 }
 
+/// A question of the part.
+struct Asked {
+    question: Arc<Question>,
+    secrets: OnceCell<Secrets>,
+}
+
+impl Asked {
+    fn secrets(&self) -> &Secrets {
+        self.secrets.get_or_init(|| Secrets::of(&self.question))
+    }
+}
+
 impl Counting {
     pub(super) fn of(plan: &EvaluatePlan) -> Self {
         let strategies = plan.arms.iter().map(|arm: &Arm| (arm.slug(), arm.strategy)).collect();
@@ -80,27 +93,30 @@ impl Counting {
 
     pub(super) fn count(&self, mut part: Part) -> CountedPart {
         let (rows, questions) = (std::mem::take(&mut part.rows), std::mem::take(&mut part.questions));
-        let rows = rows.into_iter().filter_map(|row| self.placed(row, &questions)).collect();
+        // Many arms answer one question.
+        let asked: Vec<Asked> =
+            questions.into_iter().map(|question| Asked { question, secrets: OnceCell::new() }).collect();
+        let rows = rows.into_iter().filter_map(|row| self.placed(row, &asked)).collect();
         CountedPart { rows, calls: part.figures() }
     }
 
     /// `None` for an arm that the plan does not have.
-    fn placed(&self, row: rows::Row, questions: &[Arc<Question>]) -> Option<Placed> {
+    fn placed(&self, row: rows::Row, questions: &[Asked]) -> Option<Placed> {
         let rows::Row { question, item, graded, .. } = row;
         let (question, strategy) = (&questions[question], *self.strategies.get(&item.arm)?);
         let figures = graded.map(|graded| self.figures(question, strategy, graded));
         Some(Placed {
             arm: item.arm,
             repeat: item.sample,
-            question: Arc::clone(question),
+            question: Arc::clone(&question.question),
             counted: Box::new(Counted { state: item.state, calls: item.calls.into(), graded: figures }),
         })
     }
 
-    fn figures(&self, question: &Question, strategy: Strategy, graded: Graded) -> Figures {
-        let mut quality = Quality::default();
+    fn figures(&self, asked: &Asked, strategy: Strategy, graded: Graded) -> Figures {
+        let (question, mut quality) = (&*asked.question, Quality::default());
         if strategy.needs_decomposer() {
-            quality::count(&mut quality, strategy, question, &graded);
+            quality::count(&mut quality, strategy, (question, asked.secrets()), &graded);
         }
         let by = |further: &FurtherScorer| scoring::regraded(*further, question, &graded);
         Figures {

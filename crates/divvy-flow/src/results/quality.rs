@@ -4,7 +4,7 @@
 use divvy_core::{
     arm::{Strategy, Variant},
     prompts::decompose::completion,
-    quality::{Observed, Quality, list_repeats, repeated, repeats},
+    quality::{Observed, Quality, Secrets, list_repeats, repeated, repeats},
     question::Question,
     recipe::Rule,
     records::{Collected, ItemState, Stage, Unusable, Verdict},
@@ -15,7 +15,12 @@ use divvy_store::ItemRow;
 use crate::{context::Context, error::FlowError, evaluate::Graded, items};
 
 /// What an arm was given to solve.
-pub(super) fn count(quality: &mut Quality, strategy: Strategy, question: &Question, graded: &Graded) {
+pub(super) fn count(
+    quality: &mut Quality,
+    strategy: Strategy,
+    (question, secrets): (&Question, &Secrets),
+    graded: &Graded,
+) {
     let text = graded.decomposer_text.as_deref();
     let repeats = match (text, &graded.decomposition) {
         (Some(text), _) => repeats(text),
@@ -24,7 +29,7 @@ pub(super) fn count(quality: &mut Quality, strategy: Strategy, question: &Questi
         (None, None) => false,
     };
     let heard = if strategy == Strategy::SelfAsk { &*graded.sub_answers } else { &[] };
-    quality.add(Observed { question, decomposition: graded.decomposition.as_ref(), repeats, heard });
+    quality.add(Observed { question, secrets, decomposition: graded.decomposition.as_ref(), repeats, heard });
 }
 
 /// Of every decomposer, the teacher's collected rows first, then in the order of the arms.
@@ -91,16 +96,23 @@ async fn of_teacher(context: &Context) -> Result<Option<DecomposerQuality>, Flow
 }
 
 fn add_collected(quality: &mut Quality, question: &Question, row: &ItemRow) -> Result<(), FlowError> {
+    let secrets = &Secrets::of(question);
     match row.state {
         ItemState::Done => {
             let collected: Collected = items::payload(row)?;
             let decomposition = Some(&collected.decomposition);
-            quality.add(Observed { question, decomposition, repeats: repeated(&collected), heard: &[] });
+            quality.add(Observed { question, secrets, decomposition, repeats: repeated(&collected), heard: &[] });
         }
         ItemState::Rejected(_) => {
             // Earlier versions kept nothing of these.
             let Unusable { problems } = items::payload::<Option<Unusable>>(row)?.unwrap_or_default();
-            quality.add(Observed { question, decomposition: None, repeats: list_repeats(&problems), heard: &[] });
+            quality.add(Observed {
+                question,
+                secrets,
+                decomposition: None,
+                repeats: list_repeats(&problems),
+                heard: &[],
+            });
         }
         ItemState::Failed(_) | ItemState::Pending => quality.add_unanswered(),
     }

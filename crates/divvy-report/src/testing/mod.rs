@@ -8,7 +8,7 @@ use divvy_core::{
     arm::{Strategy, Variant},
     chat::{ChatRequest, Finish, Message, Sampling},
     digest::Digest,
-    graded::{Asked, GradedRow, RowCall, Sheet},
+    graded::{Asked, GradedRow, RowCall, Said, Sheet},
     model::ModelId,
     quality::{Quality, Share, StepCount},
     question::ScorerKind,
@@ -214,15 +214,17 @@ fn slices(arm: &str) -> ArmSlices {
 pub(crate) fn sheet() -> Sheet {
     let call = |key: &str, reply: &str| RowCall {
         key: key.repeat(32),
-        model: "big".to_owned(),
         tokens_in: Some(90),
         tokens_cached: None,
         tokens_out: Some(8),
         cost_nanos: None,
         latency_ms: 40,
-        finish: Finish::Stop,
-        request: RawValue::from_string(request()).expect("a request is JSON"),
-        reply: reply.to_owned(),
+        said: Some(Said {
+            model: "big".to_owned(),
+            finish: Finish::Stop,
+            request: RawValue::from_string(request()).expect("a request is JSON"),
+            reply: reply.to_owned(),
+        }),
     };
     let row = |arm, calls| GradedRow {
         correct: true,

@@ -83,7 +83,7 @@ pub(super) fn poisoned_sheet(mut sheet: Sheet, text: &str) -> Sheet {
             row.reply.push_str(text);
         }
     }
-    sheet.calls.iter_mut().for_each(|call| call.reply.push_str(text));
+    sheet.calls.iter_mut().for_each(|call| call.said.as_mut().expect("it was read").reply.push_str(text));
     sheet
 }
 

@@ -7,7 +7,8 @@ use std::{
     time::Duration,
 };
 
-use divvy_store::{CallFilter, Store, StoreError};
+use divvy_core::digest::Digest;
+use divvy_store::{CallFilter, CallRecord, CallUsage, Store, StoreError};
 
 use crate::{call, key};
 
@@ -283,6 +284,34 @@ async fn a_second_writer_is_told_who_holds_the_store() {
     assert!(matches!(reading.record_call(call(2)).await, Err(StoreError::ReadOnly { .. })));
     drop(store);
     Store::open(&path).await.unwrap();
+}
+
+/// A report that is open while a run goes on.
+#[tokio::test]
+async fn who_reads_finds_models_and_endpoints_that_came_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.db");
+    let store = Store::open(&path).await.unwrap();
+    store.record_call(call(0)).await.unwrap();
+    let reading = Store::open_read(&path).await.unwrap();
+    let later = CallRecord {
+        model_name: "another".into(),
+        model_id: Digest::of_bytes(b"another"),
+        endpoint: Some("http://elsewhere/v1".into()),
+        ..call(1)
+    };
+    let nowhere = CallRecord { endpoint: None, ..call(2) };
+    for made in [&later, &nowhere] {
+        store.record_call(made.clone()).await.unwrap();
+    }
+    let keys = [key(0), key(1), key(2)];
+    for store in [&store, &reading] {
+        let mut found = store.calls_of(&keys).await.unwrap();
+        found.sort_by_key(|call| call.created_ms);
+        let expect = [call(0), later.clone(), nowhere.clone()].map(|call| CallRecord { raw_reply: Vec::new(), ..call });
+        assert_eq!(found, expect);
+        assert_eq!(store.call_usages(&keys).await.unwrap(), expect.map(CallUsage::from));
+    }
 }
 
 /// A backup, or a person with a database browser.

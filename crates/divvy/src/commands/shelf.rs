@@ -15,8 +15,12 @@ use divvy_core::{
     records::{Collected, Stage, Verdict},
     stats,
 };
-use divvy_flow::{evaluate::Graded, graders::judge::Judged, rows::Make};
-use divvy_report::{Chunk, Rows};
+use divvy_flow::{
+    evaluate::Graded,
+    graders::judge::Judged,
+    rows::{Make, OfCalls},
+};
+use divvy_report::Rows;
 use divvy_serve::{CallsWanted, RowsWanted, Shelf};
 use divvy_store::{ItemPage, ItemRow, Store};
 use serde_json::{Value, json};
@@ -125,7 +129,7 @@ impl Records {
         let digest = self.digest(plan)?;
         // A page that is sent is one file.
         let mut rows = Rows::new(None);
-        let make: Make<Chunk> = Arc::new(divvy_report::chunk);
+        let make = Make::new(OfCalls::Everything, divvy_report::chunk);
         let take = |chunk| {
             rows.add(chunk);
             Ok(())

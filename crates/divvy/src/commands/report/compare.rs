@@ -1,12 +1,15 @@
 //! `divvy report --compare A B`: two runs of the store, or two recipes, on the questions that both were asked.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use divvy_core::{
     digest::derive_seed,
     regression::{self, Regression, RunRows},
 };
-use divvy_flow::context::Context;
+use divvy_flow::{
+    context::Context,
+    rows::{self, Make, OfCalls},
+};
 
 use super::{Asked, Source, usage, write};
 use crate::{
@@ -95,7 +98,7 @@ async fn rows(context: &Context) -> anyhow::Result<RunRows> {
         rows.add(sheet);
         rows
     };
-    divvy_flow::rows::each(context, plan, Arc::new(one), false, |more| {
+    rows::each(context, plan, Make::new(OfCalls::Nothing, one), |more| {
         rows.append(more);
         Ok(())
     })

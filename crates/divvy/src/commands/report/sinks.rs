@@ -4,7 +4,6 @@
 use std::{
     io::{BufWriter, Write},
     path::Path,
-    sync::Arc,
 };
 
 use anyhow::Context as _;
@@ -14,7 +13,7 @@ use divvy_core::{
     results::Results,
 };
 use divvy_data::{beside::Beside, table::Table};
-use divvy_flow::rows::Make;
+use divvy_flow::rows::{Make, OfCalls};
 use divvy_report::Chunk;
 use serde_json::Value;
 
@@ -63,7 +62,9 @@ impl Sinks {
     pub(super) fn make(&self) -> Make<Made> {
         let (page, csv, outcomes) = (self.page.is_some(), self.csv.is_some(), self.outcomes.is_some());
         let (table, logs) = (self.table.is_some(), self.logs.is_some());
-        Arc::new(move |sheet: &Sheet| Made {
+        // Only these two show what was said.
+        let calls = if page || logs { OfCalls::Everything } else { OfCalls::Figures };
+        Make::new(calls, move |sheet: &Sheet| Made {
             chunk: page.then(|| divvy_report::chunk(sheet)),
             csv: csv.then(|| divvy_report::csv_rows(sheet)),
             outcomes: outcomes.then(|| divvy_report::outcomes_rows(sheet)),
