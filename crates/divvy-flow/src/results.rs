@@ -109,6 +109,7 @@ async fn count(context: &Context, heading: Heading, records: Records) -> Result<
         collection: stages::collection(context).await?,
         screening: stages::screening(context).await?,
         training,
+        students: stages::students(context),
         stages: stages::stages(context).await?,
     };
     forget_uncounted(&mut results);

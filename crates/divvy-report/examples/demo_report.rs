@@ -84,6 +84,7 @@ fn results() -> Results {
         }),
         quality: Vec::new(),
         training: vec![training("sd-t", "SD-T", 2_400, 1.06), training("sd-r", "SD-R", 1_583, 1.0)],
+        students: Vec::new(),
         stages: [("collect", 900), ("screen", 312_000), ("train", 402_000), ("evaluate", 298_000)]
             .map(|(stage, wall_ms)| StageTime { stage: stage.to_owned(), wall_ms })
             .into(),
@@ -129,6 +130,7 @@ fn arm(
         truncated: (N - correct) / 70,
         refused: 0,
         errors: 0,
+        pending: 0,
         tokens_in: Some(N * (decompose.0 + solve.0)),
         tokens_out: Some(N * (decompose.1 + solve.1)),
         decompose_tokens_in: Some(N * decompose.0),

@@ -30,7 +30,7 @@ pub fn csv_arms(results: &Results) -> String {
     head.into_iter().chain(rows.into_iter().map(|columns| line(&columns.map(|(_, value)| value)))).collect()
 }
 
-fn arm_columns(set: &str, arm: &ArmResult) -> [(&'static str, Value); 27] {
+fn arm_columns(set: &str, arm: &ArmResult) -> [(&'static str, Value); 28] {
     [
         ("dataset", json!(set)),
         ("arm", json!(arm.arm)),
@@ -60,6 +60,7 @@ fn arm_columns(set: &str, arm: &ArmResult) -> [(&'static str, Value); 27] {
         ("each", json!(arm.each)),
         ("seed_lowest", json!(arm.pool.as_ref().map(|pool| pool.lowest))),
         ("seed_highest", json!(arm.pool.as_ref().map(|pool| pool.highest))),
+        ("pending", json!(arm.pending)),
     ]
 }
 

@@ -10,7 +10,7 @@ use divvy_core::{
 };
 use serde_json::{Value, json};
 
-use crate::verdict::failed_too_often;
+use crate::verdict::is_withheld;
 
 /// What our scorer is called there.
 const SCORER: &str = "divvy";
@@ -125,12 +125,12 @@ fn usages(calls: &[&RowCall]) -> Value {
 pub fn inspect_head(results: &Results, arm: &ArmResult) -> String {
     let head = json!({
         "version": 2,
-        "status": if failed_too_often(arm) { "error" } else { "success" },
+        "status": if is_withheld(arm) { "error" } else { "success" },
         "eval": spec(results, arm),
         "plan": {"name": arm.strategy, "steps": [], "config": {}},
         "results": {
             "total_samples": arm.n,
-            "completed_samples": arm.n.saturating_sub(arm.errors),
+            "completed_samples": arm.n.saturating_sub(arm.errors + arm.pending),
             "scores": [{"name": SCORER, "scorer": SCORER, "params": {}, "metrics": {
                 "accuracy": {"name": "accuracy", "value": arm.accuracy, "params": {}},
                 "ci_low": {"name": "ci_low", "value": arm.ci.0, "params": {}},

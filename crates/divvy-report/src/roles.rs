@@ -1,15 +1,26 @@
-//! What fills a role in an arm: a student we trained, the model it started from, the teacher, or another model. Read off
-//! the names alone; the verdict and the plots build on it.
+//! What fills a role in an arm: a student that was taught it, the model it started from, the teacher, or another model. Read
+//! off the names and the students' targets alone; the verdict and the plots build on it.
 
 use divvy_core::{
-    plan::without_seed,
+    plan::{TEACHER, without_seed},
+    recipe::Target,
     results::{ArmResult, Results, TrainingSummary},
 };
+
+/// The part of an arm that a model fills, and that a student may replace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Decomposer,
+    Solver,
+}
 
 /// Who a decomposer or solver is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
+    /// A student that was taught this role.
     Distilled,
+    /// A student of another role, to see what its training cost it here.
+    Untaught,
     /// The base that a student of this run was trained from, as it was.
     Untrained,
     Teacher,
@@ -25,16 +36,18 @@ pub(crate) enum Kind {
     TeacherDecomposer,
     OtherDecomposer,
     DistilledSolver,
+    Untaught,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::OneCall,
         Self::UntrainedDecomposer,
         Self::DistilledDecomposer,
         Self::TeacherDecomposer,
         Self::OtherDecomposer,
         Self::DistilledSolver,
+        Self::Untaught,
     ];
 
     /// CSS class, see `assets/report.css`.
@@ -46,6 +59,7 @@ impl Kind {
             Self::TeacherDecomposer => "k-teacher",
             Self::OtherDecomposer => "k-other",
             Self::DistilledSolver => "k-solver",
+            Self::Untaught => "k-untaught",
         }
     }
 
@@ -57,28 +71,36 @@ impl Kind {
             Self::TeacherDecomposer => "teacher’s decompositions",
             Self::OtherDecomposer => "other decomposer",
             Self::DistilledSolver => "distilled solver",
+            Self::Untaught => "student in a part not taught",
         }
     }
 }
 
-pub(crate) fn part(results: &Results, name: &str) -> Part {
-    if trained(results, name).is_some() {
-        Part::Distilled
-    } else if name == "teacher" {
+pub(crate) fn part(results: &Results, name: &str, role: Role) -> Part {
+    if let Some(student) = student(results, name) {
+        return if student.is_taught(role) { Part::Distilled } else { Part::Untaught };
+    }
+    let is_teacher = |name: &str| results.collection.as_ref().is_some_and(|collection| collection.teacher == name);
+    if name == TEACHER {
         Part::Teacher
-    } else if results.training.iter().any(|training| same_model(results, &training.base, name)) {
+    } else if students(results).any(|student| same_model(results, student.base, name)) {
         Part::Untrained
+    } else if is_teacher(name) {
+        Part::Teacher
     } else {
         Part::Other
     }
 }
 
 pub(crate) fn kind(results: &Results, arm: &ArmResult) -> Kind {
-    if part(results, &arm.solver) == Part::Distilled {
-        return Kind::DistilledSolver;
+    match part(results, &arm.solver, Role::Solver) {
+        Part::Distilled => return Kind::DistilledSolver,
+        Part::Untaught => return Kind::Untaught,
+        _ => {}
     }
-    match arm.decomposer.as_deref().map(|name| part(results, name)) {
+    match arm.decomposer.as_deref().map(|name| part(results, name, Role::Decomposer)) {
         None => Kind::OneCall,
+        Some(Part::Untaught) => Kind::Untaught,
         Some(Part::Distilled) => Kind::DistilledDecomposer,
         Some(Part::Untrained) => Kind::UntrainedDecomposer,
         Some(Part::Teacher) => Kind::TeacherDecomposer,
@@ -86,16 +108,71 @@ pub(crate) fn kind(results: &Results, arm: &ArmResult) -> Kind {
     }
 }
 
+/// A student, as its training or the plan names it.
+#[derive(Clone, Copy)]
+pub(crate) struct Student<'r> {
+    name: &'r str,
+    pub(crate) base: &'r str,
+    target: &'r str,
+}
+
+impl Student<'_> {
+    /// A target that this version does not know may be either.
+    fn is_taught(self, role: Role) -> bool {
+        let target = Target::ALL.into_iter().find(|target| target.name() == self.target);
+        target.is_none_or(|target| match role {
+            Role::Decomposer => target.decomposes(),
+            Role::Solver => target.solves().is_some(),
+        })
+    }
+
+    fn is_called(self, name: &str) -> bool {
+        // A student may carry its base's name (`student:small` from `small`): then only the prefixed form is the trained one.
+        plain(self.name) == plain(name) && (is_prefixed(name) || plain(self.name) != self.base)
+    }
+
+    /// The name is that of all seeds of a student, one of which this is.
+    fn is_seed_of(self, name: &str) -> bool {
+        is_prefixed(name) && without_seed(plain(self.name)) == Some(plain(name))
+    }
+}
+
+fn is_prefixed(name: &str) -> bool {
+    name.starts_with("student:")
+}
+
+/// Of the record first, which a plan of another version need not agree with.
+fn students(results: &Results) -> impl Iterator<Item = Student<'_>> {
+    let trained = results.training.iter().map(of_training);
+    let planned = results.students.iter();
+    trained.chain(planned.map(|student| Student {
+        name: &student.student,
+        base: &student.base,
+        target: &student.target,
+    }))
+}
+
+fn of_training(training: &TrainingSummary) -> Student<'_> {
+    Student { name: &training.student, base: &training.base, target: &training.target }
+}
+
+/// Of a student with several seeds, the first of them.
+pub(crate) fn student<'r>(results: &'r Results, name: &str) -> Option<Student<'r>> {
+    students(results)
+        .find(|student| student.is_called(name))
+        .or_else(|| students(results).find(|student| student.is_seed_of(name)))
+}
+
 /// The training run that made `name`, if this run trained it; of a student with several seeds, the first of them.
 pub(crate) fn trained<'r>(results: &'r Results, name: &str) -> Option<&'r TrainingSummary> {
-    let is = |training: &&TrainingSummary| plain(&training.student) == plain(name) && explicit(name, training);
+    let is = |training: &&TrainingSummary| of_training(training).is_called(name);
     let all = || results.training.iter();
     all().find(is).or_else(|| all().find(|training| stands_for_seeds(name, training)))
 }
 
 /// The name is that of all seeds of a student, one of which this training made.
 pub(crate) fn stands_for_seeds(name: &str, training: &TrainingSummary) -> bool {
-    name.starts_with("student:") && without_seed(plain(&training.student)) == Some(plain(name))
+    of_training(training).is_seed_of(name)
 }
 
 /// Two names for one model: equal, or declared with the same source or the same id.
@@ -113,11 +190,6 @@ pub(crate) fn same_model(results: &Results, left: &str, right: &str) -> bool {
 /// The name people read: `student:sd-r` is `sd-r`.
 pub(crate) fn plain(name: &str) -> &str {
     name.strip_prefix("student:").unwrap_or(name)
-}
-
-/// A student may carry its base's name (`student:small` from `small`): then only the prefixed form is the trained one.
-fn explicit(name: &str, training: &TrainingSummary) -> bool {
-    name.starts_with("student:") || plain(&training.student) != training.base
 }
 
 /// The slug without what every arm shares: the solver, when there is only one.

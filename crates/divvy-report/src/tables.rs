@@ -79,6 +79,9 @@ fn outcome_columns(results: &Results) -> Vec<ArmColumn> {
         columns.push((Column::right("Refused", ""), |_, arm| counted(arm.refused)));
     }
     columns.push((Column::right("Errors", ""), |_, arm| counted(arm.errors)));
+    if results.arms.iter().any(|arm| arm.pending > 0) {
+        columns.push((Column::right("Still to come", ""), |_, arm| counted(arm.pending)));
+    }
     columns
 }
 

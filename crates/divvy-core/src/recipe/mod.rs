@@ -133,6 +133,9 @@ pub enum Target {
 }
 
 impl Target {
+    pub const ALL: [Self; 8] =
+        [Self::SdT, Self::SdR, Self::SeT, Self::SeA, Self::SeTDirect, Self::SeADirect, Self::Direct, Self::Joint];
+
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

@@ -58,7 +58,11 @@ pub struct Results {
     /// `None` before anything was collected.
     pub collection: Option<CollectionSummary>,
     pub screening: Option<ScreeningSummary>,
+    /// Those on record.
     pub training: Vec<TrainingSummary>,
+    /// Students of the plan, whether or not their training is on record.
+    #[serde(default)]
+    pub students: Vec<StudentUse>,
     /// Decomposition quality, by decomposer.
     #[serde(default)]
     pub quality: Vec<DecomposerQuality>,
@@ -76,6 +80,14 @@ pub struct DatasetUse {
     pub rows: u64,
     /// Plans of this store that were scored on test rows of this data set, whichever rows; 0 for other splits.
     pub opened_by: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudentUse {
+    pub student: String,
+    pub base: String,
+    /// SD-R, SD-T, …
+    pub target: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -122,8 +134,11 @@ pub struct ArmResult {
     /// Withheld by a provider's filter or by the model.
     #[serde(default)]
     pub refused: u64,
-    /// Failed for infrastructure reasons, or not asked yet.
+    /// Failed for infrastructure reasons.
     pub errors: u64,
+    /// Not answered yet: of a run that is not through, or that a budget ended.
+    #[serde(default)]
+    pub pending: u64,
     /// Totals over the n questions; `None` where some call came without its tokens, so that the total is unknown.
     pub tokens_in: Option<u64>,
     pub tokens_out: Option<u64>,
@@ -215,6 +230,10 @@ pub enum Family {
     Parts,
     /// Do several calls answer better than all subquestions in one?
     Strategy,
+    /// Which of two students of one base is better in its part: of other rows, of more of them, screened or not?
+    Students,
+    /// What did training cost a student in a part that it was not taught?
+    Untaught,
     /// Does a prompt with demonstrations or a cap answer better than the plain one?
     Prompt,
     /// What the recipe alone asks.
@@ -229,6 +248,8 @@ impl Family {
             Self::Solver => "solver",
             Self::Parts => "parts",
             Self::Strategy => "strategy",
+            Self::Students => "students",
+            Self::Untaught => "untaught",
             Self::Prompt => "prompt",
             Self::Declared => "declared",
         }

@@ -16,6 +16,7 @@ use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
     counted::{ByArm, Counted as Row},
+    families,
     once::Stages,
     outline::Outlines,
     scored::Evaluated,
@@ -124,7 +125,9 @@ fn distilling(
     one_off: &dyn Fn(&Arm) -> Option<Outlay>,
 ) -> Vec<Distilling> {
     let mut found = Vec::new();
-    for distilled in counted.iter().filter(|counted| students(&counted.arm).next().is_some()) {
+    let taught = |counted: &&Counted| !families::is_untaught(&context.plan, &counted.arm);
+    let distilled = counted.iter().filter(|counted| students(&counted.arm).next().is_some());
+    for distilled in distilled.filter(taught) {
         let Some(paid) = one_off(&distilled.arm).filter(|_| available(context, &distilled.arm)) else { continue };
         for replaced in rivals(context, counted, distilled) {
             found.push(compare(distilled, replaced, paid, clusters));

@@ -75,8 +75,13 @@ fn asked(plan: &Plan, evaluate: &EvaluatePlan, arms: &[&Arm]) -> Vec<Asked> {
     let mut all = declared(plan, evaluate, arms);
     let exploratory = !evaluate.comparisons.is_empty();
     let mut others = Vec::new();
-    for (arm, other) in arms.iter().flat_map(|arm| arms.iter().map(move |other| (arm, other))) {
+    let numbered = || arms.iter().enumerate();
+    for ((at, arm), (place, other)) in numbered().flat_map(|arm| numbered().map(move |other| (arm, other))) {
         let Some(family) = family(plan, arm, other) else { continue };
+        // Of two students the later against the earlier, and once.
+        if family == Family::Students && at < place {
+            continue;
+        }
         let (a, b) = (arm.slug(), other.slug());
         if !all.iter().any(|pair| pair.is_of(&a, &b)) {
             others.push(Asked { a, b, family, exploratory, declared: false, tests: Tests::default() });
@@ -114,13 +119,34 @@ impl Asked {
 
 /// What comparing `arm` with `other` answers, `None` where nobody asks.
 fn family(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
+    if is_untaught(plan, arm) || is_untaught(plan, other) {
+        return cost_of_training(plan, arm, other).then_some(Family::Untaught);
+    }
     match (distilled(&arm.solver), distilled(&other.solver)) {
         (true, false) => solves_instead(arm, other).then_some(Family::Solver),
         (false, true) => parts(plan, arm, other).then_some(Family::Parts),
         _ if worded_otherwise(arm, other) => Some(Family::Prompt),
+        _ if taught_otherwise(plan, arm, other) => Some(Family::Students),
         _ if arm.solver != other.solver || !arm.strategy.needs_decomposer() => None,
         _ => decomposes_otherwise(plan, arm, other),
     }
+}
+
+/// A student fills a part that it was not taught.
+pub(super) fn is_untaught(plan: &Plan, arm: &Arm) -> bool {
+    let solver = plan.student(&arm.solver).is_some_and(|student| student.target.solves().is_none());
+    let decomposer = arm.decomposer.as_deref().and_then(|name| plan.student(name));
+    solver || decomposer.is_some_and(|student| !student.target.decomposes())
+}
+
+/// The same arm with a student's base in its place.
+fn cost_of_training(plan: &Plan, arm: &Arm, other: &Arm) -> bool {
+    let is_base = |name: &str, other: &str| plan.student(name).is_some_and(|student| student.base == other);
+    let (decomposer, in_its_place) = (arm.decomposer.as_deref(), other.decomposer.as_deref());
+    let decomposer =
+        decomposer == in_its_place || decomposer.zip(in_its_place).is_some_and(|(name, other)| is_base(name, other));
+    let solver = arm.solver == other.solver || is_base(&arm.solver, &other.solver);
+    arm.strategy == other.strategy && arm.variant == other.variant && decomposer && solver && arm != other
 }
 
 /// An arm with demonstrations, a cap or other words against the same one without.
@@ -131,6 +157,22 @@ fn worded_otherwise(arm: &Arm, other: &Arm) -> bool {
 
 fn distilled(name: &str) -> bool {
     name.starts_with("student:")
+}
+
+/// Two students of one base in one place: of other rows, of more of them, screened or not.
+fn taught_otherwise(plan: &Plan, arm: &Arm, other: &Arm) -> bool {
+    let related = |name: &str, other: &str| {
+        let both = plan.student(name).zip(plan.student(other));
+        name != other && both.is_some_and(|(student, other)| student.base == other.base)
+    };
+    if (arm.strategy, &arm.variant) != (other.strategy, &other.variant) {
+        return false;
+    }
+    match (arm.decomposer.as_deref(), other.decomposer.as_deref()) {
+        (decomposer, in_its_place) if decomposer == in_its_place => related(&arm.solver, &other.solver),
+        (Some(decomposer), Some(in_its_place)) => arm.solver == other.solver && related(decomposer, in_its_place),
+        _ => false,
+    }
 }
 
 /// A distilled solver against one that was not: in its own place, or in one call.
@@ -148,22 +190,26 @@ fn parts(plan: &Plan, arm: &Arm, other: &Arm) -> bool {
     one_part
         && arm.strategy == Strategy::TwoStage
         && arm.solver != solver.base
-        && other.decomposer.as_deref().is_none_or(|name| name == TEACHER)
+        && other.decomposer.as_deref().is_none_or(|name| is_teacher(plan, name))
 }
 
 /// Of two arms with one solver.
 fn decomposes_otherwise(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
     let student = arm.decomposer.as_deref().and_then(|name| plan.student(name));
-    let base = student.map(|student| student.base.as_str());
     if arm.strategy != Strategy::TwoStage && other.strategy == Strategy::TwoStage {
         let alike = arm.decomposer == other.decomposer && arm.variant == other.variant;
         return alike.then_some(Family::Strategy);
     }
-    let asked = match (other.strategy, other.decomposer.as_deref()) {
-        (Strategy::Cot | Strategy::Direct, _) => true,
-        (strategy, _) if strategy != arm.strategy || other.variant != arm.variant => false,
-        (_, Some(TEACHER)) => arm.decomposer.as_deref() != Some(TEACHER),
-        (_, name) => name.is_some() && name == base,
-    };
-    asked.then_some(Family::Decomposer)
+    let Some(decomposer) = other.decomposer.as_deref() else { return Some(Family::Decomposer) };
+    let of_teacher =
+        is_teacher(plan, decomposer) && !arm.decomposer.as_deref().is_some_and(|name| is_teacher(plan, name));
+    let of_base = student.is_some_and(|student| student.base == decomposer);
+    // A student is shown nothing, whatever its teacher is shown.
+    let alike = arm.variant == other.variant || (of_teacher && student.is_some());
+    (arm.strategy == other.strategy && alike && (of_teacher || of_base)).then_some(Family::Decomposer)
+}
+
+/// By its role, or by the name of its model.
+fn is_teacher(plan: &Plan, name: &str) -> bool {
+    name == TEACHER || name == plan.collect.teacher
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use divvy_core::{
+    plan::StudentPlan,
     recipe::Rule,
     records::{ItemState, Stage},
-    results::{CollectionSummary, ScreeningSummary, StageTime, TrainingSummary},
+    results::{CollectionSummary, ScreeningSummary, StageTime, StudentUse, TrainingSummary},
     screening::reason,
 };
 use divvy_store::ItemRow;
@@ -105,6 +106,15 @@ pub(super) async fn training(context: &Context) -> Result<Vec<TrainingSummary>, 
         });
     }
     Ok(summaries)
+}
+
+pub(super) fn students(context: &Context) -> Vec<StudentUse> {
+    let student = |(name, plan): (&String, &StudentPlan)| StudentUse {
+        student: name.clone(),
+        base: plan.base.clone(),
+        target: plan.target.name().to_owned(),
+    };
+    context.plan.students.iter().map(student).collect()
 }
 
 pub(super) async fn stages(context: &Context) -> Result<Vec<StageTime>, FlowError> {

@@ -6,7 +6,7 @@ use divvy_core::{
     arm::Arm,
     quality::Quality,
     question::Question,
-    records::Outcome,
+    records::{ItemState, Outcome},
     results::{ArmResult, Example, StepSlice},
 };
 
@@ -72,6 +72,7 @@ struct Tally {
     truncated: u64,
     refused: u64,
     errors: u64,
+    pending: u64,
     decompose: Sum,
     solve: Sum,
     malformed: u64,
@@ -103,6 +104,7 @@ impl Tally {
         self.scores.push(graded.map_or(0.0, |graded| graded.grade.score));
         match graded {
             Some(graded) => self.add(graded, full),
+            None if row.is_none_or(|row| row.state == ItemState::Pending) => self.pending += 1,
             None => {
                 self.errors += 1;
                 self.quality.add_unanswered();
@@ -164,6 +166,7 @@ impl Tally {
             truncated: self.truncated,
             refused: self.refused,
             errors: self.errors - self.without_decomposition,
+            pending: self.pending,
             tokens_in: Some(self.decompose.tokens_in + self.solve.tokens_in),
             tokens_out: Some(self.decompose.tokens_out + self.solve.tokens_out),
             decompose_tokens_in: Some(self.decompose.tokens_in),
@@ -172,7 +175,7 @@ impl Tally {
             solve_tokens_out: Some(self.solve.tokens_out),
             // Counted with all other costs, from the calls.
             cost_nanos: None,
-            well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors) as f64)),
+            well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors + self.pending) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),
             decompositions: two_stage.then_some(self.quality),

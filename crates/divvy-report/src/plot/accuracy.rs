@@ -83,6 +83,7 @@ pub(crate) fn shape(kind: Kind) -> Shape {
         Kind::TeacherDecomposer => Shape::Square,
         Kind::OtherDecomposer => Shape::Triangle,
         Kind::DistilledSolver => Shape::Cross,
+        Kind::Untaught => Shape::Bar,
     }
 }
 

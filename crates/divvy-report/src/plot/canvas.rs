@@ -24,6 +24,7 @@ pub(crate) enum Shape {
     Triangle,
     Down,
     Cross,
+    Bar,
 }
 
 /// Average width of a character at a font size of 1, generous so that labels do not touch.
@@ -78,6 +79,7 @@ impl Canvas {
             Shape::Diamond => vec![(0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)],
             Shape::Triangle => vec![(0.0, -1.15), (1.1, 0.85), (-1.1, 0.85)],
             Shape::Down => vec![(0.0, 1.15), (1.1, -0.85), (-1.1, -0.85)],
+            Shape::Bar => vec![(-1.25, -0.5), (1.25, -0.5), (1.25, 0.5), (-1.25, 0.5)],
             Shape::Cross => cross(),
         };
         let points: Vec<String> = path

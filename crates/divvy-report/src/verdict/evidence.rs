@@ -9,14 +9,7 @@ use divvy_core::{
     stats::{LEVEL, power::Terms},
 };
 
-use crate::roles::{self, Part};
-
-/// The part that a student replaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    Decomposer,
-    Solver,
-}
+use crate::roles::{self, Part, Role};
 
 /// What a paired comparison says about arm `a` against arm `b`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,15 +182,20 @@ fn rank(evidence: &Evidence) -> (bool, f64) {
 }
 
 fn is_distilled(results: &Results, arm: &ArmResult, role: Role) -> bool {
-    let solver = roles::part(results, &arm.solver) == Part::Distilled;
+    let solver = roles::part(results, &arm.solver, Role::Solver);
     match role {
-        Role::Solver => solver,
-        Role::Decomposer => !solver && decomposed_by(results, arm, Part::Distilled),
+        Role::Solver => solver == Part::Distilled && !decomposed_by(results, arm, Part::Untaught),
+        Role::Decomposer => !is_student(solver) && decomposed_by(results, arm, Part::Distilled),
     }
 }
 
+/// Taught this part or another one.
+fn is_student(part: Part) -> bool {
+    matches!(part, Part::Distilled | Part::Untaught)
+}
+
 fn decomposed_by(results: &Results, arm: &ArmResult, part: Part) -> bool {
-    arm.decomposer.as_deref().is_some_and(|name| roles::part(results, name) == part)
+    arm.decomposer.as_deref().is_some_and(|name| roles::part(results, name, Role::Decomposer) == part)
 }
 
 fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Evidence<'r> {
@@ -205,7 +203,12 @@ fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Eviden
     let alike = |arm: &&ArmResult| {
         (&arm.solver, arm.strategy, &arm.variant) == (&subject.solver, subject.strategy, &subject.variant)
     };
-    let teacher = results.arms.iter().filter(alike).find(|arm| decomposed_by(results, arm, Part::Teacher));
+    let taught_by = |arm: &&ArmResult| decomposed_by(results, arm, Part::Teacher);
+    // A teacher that is only asked with demonstrations is still the teacher: then the best of its ways.
+    let otherwise = |arm: &&ArmResult| (&arm.solver, arm.strategy) == (&subject.solver, subject.strategy);
+    let better = |best: &'r ArmResult, next: &'r ArmResult| if next.accuracy > best.accuracy { next } else { best };
+    let teacher = results.arms.iter().filter(alike).find(taught_by);
+    let teacher = teacher.or_else(|| results.arms.iter().filter(otherwise).filter(taught_by).reduce(better));
     Evidence {
         role,
         subject,
@@ -243,8 +246,8 @@ fn untrained_twin<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) 
         Role::Decomposer => subject.decomposer.as_deref()?,
         Role::Solver => &subject.solver,
     };
-    let base = &roles::trained(results, student)?.base;
-    let stands_in = |name: &str| roles::trained(results, name).is_none() && roles::same_model(results, base, name);
+    let base = roles::student(results, student)?.base;
+    let stands_in = |name: &str| roles::student(results, name).is_none() && roles::same_model(results, base, name);
     results
         .arms
         .iter()
@@ -261,7 +264,8 @@ fn best_one_call<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -
     results
         .arms
         .iter()
-        .filter(|arm| arm.n > 0 && arm.decomposer.is_none() && roles::part(results, &arm.solver) != Part::Distilled)
+        .filter(|arm| arm.n > 0 && arm.decomposer.is_none())
+        .filter(|arm| !is_student(roles::part(results, &arm.solver, Role::Solver)))
         .filter(|arm| role == Role::Solver || arm.solver == subject.solver)
         .filter_map(|arm| paired(results, subject, arm))
         .reduce(|best, next| if next.b.accuracy > best.b.accuracy { next } else { best })

@@ -4,10 +4,10 @@ use divvy_core::results::Results;
 
 use super::{
     Answer,
-    evidence::{Evidence, Instead, Role, Shown, shown},
+    evidence::{Evidence, Instead, Shown, shown},
     summary, uses_both, words,
 };
-use crate::number;
+use crate::{number, roles::Role};
 
 pub(super) fn headline(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
     let part = match tested {

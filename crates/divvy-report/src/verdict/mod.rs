@@ -13,10 +13,10 @@ use divvy_core::{
 
 use crate::{
     number,
-    roles::{self, Part},
+    roles::{self, Part, Role},
     tables,
 };
-use evidence::{Evidence, Paired, Role, Shown, best_distilled_solver, gather, paired, shown};
+use evidence::{Evidence, Paired, Shown, best_distilled_solver, gather, paired, shown};
 use headline::headline;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,30 +111,45 @@ fn of_rows(results: &Results) -> Verdict {
     }
 }
 
-/// For reasons outside the models: then no headline is built on the arm's figures.
-pub(crate) fn failed_too_often(arm: &ArmResult) -> bool {
-    results::failed_too_often(arm.errors, arm.n)
+/// For reasons outside the models, or with answers to come: then no headline is built on the arm's figures.
+pub(crate) fn is_withheld(arm: &ArmResult) -> bool {
+    results::failed_too_often(arm.errors + arm.pending, arm.n)
 }
 
 fn withheld(results: &Results) -> Option<Verdict> {
-    let failed: Vec<&ArmResult> = results.arms.iter().filter(|arm| failed_too_often(arm)).collect();
-    let (headline, findings) = if results.arms.iter().all(|arm| arm.n == 0) {
-        ("No verdict: no question has been answered yet.".to_owned(), Vec::new())
-    } else if failed.is_empty() {
+    let unjudged: Vec<&ArmResult> = results.arms.iter().filter(|arm| is_withheld(arm)).collect();
+    let sum = |of: fn(&ArmResult) -> u64| results.arms.iter().map(of).sum::<u64>();
+    let (pending, all) = (sum(|arm| arm.pending), sum(|arm| arm.n));
+    let headline = if pending == all {
+        "No verdict: no question has been answered yet.".to_owned()
+    } else if unjudged.is_empty() {
         return None;
+    } else if unjudged.iter().any(|arm| arm.pending > 0) {
+        let (pending, all) = (number::count(pending), number::count(all));
+        format!("No verdict yet: {pending} of {all} answers are still to come.")
     } else {
-        let line = |arm: &&ArmResult| {
-            let (errors, n) = (number::count(arm.errors), tables::answers(arm).text);
-            format!(
-                "{}: {errors} of {n} questions ended in an error; `divvy status` has the reasons, and running again repeats only those.",
-                arm.arm
-            )
-        };
-        let headline = "No verdict: more than 1 % of the rows failed for reasons outside the models.".to_owned();
-        (headline, failed.iter().map(line).collect())
+        "No verdict: more than 1 % of the rows failed for reasons outside the models.".to_owned()
     };
+    let findings: Vec<String> = unjudged.iter().flat_map(|arm| why_withheld(arm)).collect();
     let brief = findings.iter().map(|line: &String| ("Why", line.clone())).collect();
     Some(Verdict { answer: Answer::Withheld, headline, summary: Vec::new(), brief, findings })
+}
+
+/// What is missing, and what failed.
+fn why_withheld(arm: &ArmResult) -> Vec<String> {
+    let n = tables::answers(arm).text;
+    let pending = || {
+        let pending = number::count(arm.pending);
+        format!("{}: {pending} of {n} answers are still to come; `divvy run` goes on with them.", arm.arm)
+    };
+    let errors = || {
+        let errors = number::count(arm.errors);
+        format!(
+            "{}: {errors} of {n} questions ended in an error; `divvy status` has the reasons, and running again repeats only those.",
+            arm.arm
+        )
+    };
+    (arm.pending > 0).then(pending).into_iter().chain((arm.errors > 0).then(errors)).collect()
 }
 
 fn answer(
@@ -190,7 +205,7 @@ fn better_part(results: &Results, decomposer: Option<&Evidence>, solver: Option<
 /// The arm that speaks for the solver has a distilled decomposer as well.
 fn uses_both(results: &Results, solver: Option<&Evidence>) -> bool {
     let decomposer = solver.and_then(|evidence| evidence.subject.decomposer.as_deref());
-    decomposer.is_some_and(|name| roles::part(results, name) == Part::Distilled)
+    decomposer.is_some_and(|name| roles::part(results, name, Role::Decomposer) == Part::Distilled)
 }
 
 /// Without a student there is still something to say: the best arm, and against which others that is shown.

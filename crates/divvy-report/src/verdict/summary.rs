@@ -11,12 +11,13 @@ use divvy_core::{
 
 use super::{
     Answer,
-    evidence::{Evidence, Instead, Paired, Role, Shown, shown},
+    evidence::{Evidence, Instead, Paired, Shown, shown},
     words,
 };
 use crate::{
     costs::{self, amount, interval, thousand},
     number::{count, percent, percent_interval, points, points_interval},
+    roles::Role,
 };
 
 pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {

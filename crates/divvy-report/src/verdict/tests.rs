@@ -1,5 +1,5 @@
 use divvy_core::results::{
-    Comparison, Family,
+    Comparison, Family, StudentUse,
     costs::{Mean, Measure},
 };
 use proptest::prelude::*;
@@ -96,7 +96,7 @@ fn conditional_where_one_call_was_not_compared() {
 fn the_solver_or_both_or_either() {
     let mut results = results();
     let mut training = results.training[0].clone();
-    (training.student, training.base) = ("se".to_owned(), "big".to_owned());
+    (training.student, training.base, training.target) = ("se".to_owned(), "big".to_owned(), "SE-A".to_owned());
     results.training.push(training);
     let mut solver = results.arms[1].clone();
     (solver.arm, solver.solver) = ("cot/se".to_owned(), "student:se".to_owned());
@@ -115,7 +115,7 @@ fn with_both_parts(difference: f64, p_holm: f64) -> Results {
     let mut results = results();
     results.comparisons[0] = comparison(DISTILLED, COT, -0.01, 0.9);
     let mut training = results.training[0].clone();
-    (training.student, training.base) = ("se".to_owned(), "big".to_owned());
+    (training.student, training.base, training.target) = ("se".to_owned(), "big".to_owned(), "SE-A".to_owned());
     results.training.push(training);
     let mut solver = results.arms[1].clone();
     (solver.arm, solver.solver) = ("two-stage/teacher/se".to_owned(), "student:se".to_owned());
@@ -179,6 +179,49 @@ fn withheld_without_questions_or_with_failing_infrastructure() {
     assert_eq!(answer_of(&results).0, Answer::Decomposer, "exactly 1 % is tolerated");
     results.arms.clear();
     assert_eq!(answer_of(&results).0, Answer::Withheld);
+}
+
+#[test]
+fn what_is_still_to_come_is_no_failure() {
+    let mut results = results();
+    results.arms[0].pending = 200;
+    let unfinished = verdict(&results);
+    assert_eq!(unfinished.answer, Answer::Withheld);
+    assert!(unfinished.headline.starts_with("No verdict yet: 200 of 1,"), "{unfinished:?}");
+    assert_eq!(unfinished.findings.len(), 1, "{unfinished:?}");
+    assert!(unfinished.findings[0].contains("200 of 300 answers are still to come; `divvy run` goes on"));
+    results.arms[0].errors = 4;
+    let both = verdict(&results).findings;
+    assert!(both.len() == 2 && both[1].contains("ended in an error"), "{both:?}");
+    (results.arms[0].pending, results.arms[0].errors) = (3, 0);
+    assert_eq!(answer_of(&results).0, Answer::Decomposer, "1 % may be missing");
+}
+
+/// A student that solves though it was only taught to decompose says nothing about distilling the solver, and is no rival.
+#[test]
+fn a_part_that_was_not_taught_is_no_distilled_one() {
+    let mut results = results();
+    let mut untaught = results.arms[0].clone();
+    (untaught.arm, untaught.solver, untaught.accuracy) = ("cot/sd-r".to_owned(), "student:sd-r".to_owned(), 0.99);
+    results.arms.push(untaught);
+    results.comparisons.push(comparison("cot/sd-r", COT, 0.5, 0.001));
+    results.comparisons.push(comparison(DISTILLED, "cot/sd-r", -0.6, 0.001));
+    let found = verdict(&results);
+    assert_eq!((found.answer, &*found.headline), (Answer::Decomposer, "Distil the decomposer."));
+    assert!(found.findings.iter().all(|line| !line.contains("cot/sd-r")), "{found:?}");
+    assert_eq!(roles::kind(&results, results.arms.last().unwrap()).class(), "k-untaught");
+}
+
+/// The plan knows its students, whatever became of the record of their training.
+#[test]
+fn a_student_whose_training_is_not_on_record_is_still_one() {
+    let mut results = results();
+    let training = results.training.remove(0);
+    let student =
+        StudentUse { student: training.student.clone(), base: training.base.clone(), target: training.target.clone() };
+    assert_eq!(answer_of(&results).0, Answer::NothingDistilled);
+    results.students.push(student);
+    assert_eq!(answer_of(&results), (Answer::Decomposer, "Distil the decomposer.".to_owned()));
 }
 
 #[test]

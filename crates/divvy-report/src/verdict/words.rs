@@ -1,8 +1,11 @@
 //! Sentences of the verdict: each says what was compared, both figures, the difference with its interval, and whether that
 //! is shown. The words follow the test, never the sign alone.
 
-use super::evidence::{Evidence, Paired, Role, Shown};
-use crate::number::{self, p_phrase, percent, points, points_interval};
+use super::evidence::{Evidence, Paired, Shown};
+use crate::{
+    number::{self, p_phrase, percent, points, points_interval},
+    roles::Role,
+};
 
 pub(crate) fn role_name(role: Role) -> &'static str {
     match role {

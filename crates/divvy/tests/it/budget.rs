@@ -4,6 +4,7 @@ use divvy_testkit::{
     script::{Fault, Step},
     teacher::Lesson,
 };
+use serde_json::json;
 
 use crate::{
     bench::Bench,
@@ -26,6 +27,21 @@ fn a_run_stops_at_its_budget_and_goes_on_when_it_is_raised() {
     }
     bench.recipe(RECIPE).done(&["run", "recipe.toml"]);
     assert_eq!((bench.teacher.asked().len(), bench.repeats()), (REQUESTS, 0));
+}
+
+#[test]
+fn a_report_of_what_a_budget_ended_says_what_is_still_to_come() {
+    let bench = Bench::new(school::lesson());
+    bench.recipe(&format!("{RECIPE}\n[budget]\ncalls = {}\n", 2 * TRAIN + 10));
+    bench.run(&["run", "recipe.toml"]).complains(3, &["budget"]);
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    let sum = |key: &str| report["arms"].as_array().unwrap().iter().map(|arm| arm[key].as_u64().unwrap()).sum::<u64>();
+    let (pending, all) = (sum("pending"), sum("n"));
+    assert!(0 < pending && pending < all && sum("errors") == 0, "{report}");
+    let headline = format!("No verdict yet: {pending} of {all} answers are still to come.");
+    assert_eq!((&report["verdict"]["answer"], &report["verdict"]["headline"]), (&json!("withheld"), &json!(headline)));
+    let told = bench.done(&["report", "recipe.toml"]).stdout;
+    assert!(told.contains("Still to come") && !told.contains("outside the models"), "{told}");
 }
 
 /// What was in flight may be on the bill: it is as good as spent.
