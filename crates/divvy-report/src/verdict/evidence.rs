@@ -76,6 +76,9 @@ pub(crate) struct Evidence<'r> {
     pub undercut: Option<&'r ArmResult>,
 }
 
+/// A loss that an interval does not exclude and that nobody should be advised to risk: a tenth of all questions.
+const MOST_BEARABLE: f64 = 0.1;
+
 impl Paired<'_> {
     pub(crate) fn shown(&self) -> Shown {
         if self.exploratory || !self.p_holm.is_finite() || self.p_holm >= LEVEL || self.n == 0 {
@@ -144,10 +147,16 @@ impl Instead<'_> {
 
 impl Evidence<'_> {
     /// It saves, and that no accuracy is lost is possible: the interval of the difference reaches zero.
-    pub(crate) fn cheaper(&self) -> bool {
-        let bearable =
+    pub(crate) fn saves(&self) -> bool {
+        let possible =
             |pair: &Paired| pair.n > 0 && pair.ci.0.is_finite() && pair.ci.1 >= 0.0 && pair.seems() != Shown::Worse;
-        self.instead.as_ref().is_some_and(|instead| instead.saves() && instead.pair.as_ref().is_some_and(bearable))
+        self.instead.as_ref().is_some_and(|instead| instead.saves() && instead.pair.as_ref().is_some_and(possible))
+    }
+
+    /// Worth considering for what it saves: nothing that answers in one call costs less still, and what may be lost is bounded.
+    pub(crate) fn cheaper(&self) -> bool {
+        let pair = self.instead.as_ref().and_then(|instead| instead.pair);
+        self.saves() && self.undercut.is_none() && pair.is_some_and(|pair| pair.ci.0 >= -MOST_BEARABLE)
     }
 
     /// It saves, and a loss of accuracy is nearly certain, though not shown: to be weighed, and nothing to recommend.

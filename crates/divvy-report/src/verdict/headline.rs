@@ -1,15 +1,42 @@
 //! The verdict in one sentence, which somebody reads who reads nothing else.
 
-use divvy_core::results::Results;
+use divvy_core::results::{ArmResult, Results};
 
 use super::{
     Answer,
     evidence::{Evidence, Instead, Shown, shown},
     summary, uses_both, words,
 };
-use crate::{number, roles::Role};
+use crate::{
+    number::percent,
+    roles::{self, Kind, Role},
+};
 
 pub(super) fn headline(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
+    let sentence = sentence(results, answer, tested);
+    let decomposes =
+        matches!(answer, Answer::Decomposer | Answer::Either | Answer::RatherDecomposer | Answer::CheaperDecomposer);
+    let evidence = tested.iter().find(|evidence| decomposes && evidence.role == Role::Decomposer);
+    let solver = evidence.and_then(|evidence| before_which_solver(results, evidence));
+    solver.map_or_else(|| sentence.clone(), |solver| format!("{sentence} {solver}"))
+}
+
+/// With several solvers, a decomposer is judged before one of them: which, and whether another needs none.
+fn before_which_solver(results: &Results, evidence: &Evidence) -> Option<String> {
+    let subject = evidence.subject;
+    let by_itself = |arm: &&ArmResult| roles::kind(results, arm) == Kind::OneCall && arm.solver != subject.solver;
+    let others = results.arms.iter().filter(|arm| arm.n > 0).filter(by_itself);
+    let best = others.reduce(|best, next| if next.accuracy > best.accuracy { next } else { best })?;
+    let solver = format!("That is with {} as the solver", subject.solver);
+    Some(if best.accuracy > subject.accuracy {
+        let [own, others] = [subject, best].map(|arm| percent(arm.accuracy));
+        format!("{solver}; {} has more right answers in one call ({others} % against {own} %).", best.arm)
+    } else {
+        format!("{solver}.")
+    })
+}
+
+fn sentence(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
     let part = match tested {
         [one] => format!("the {}", words::role_name(one.role)),
         _ => "either part".to_owned(),
@@ -39,7 +66,7 @@ pub(super) fn headline(results: &Results, answer: Answer, tested: &[&Evidence]) 
         }
         Answer::Neither if against_one_call => format!("Do not distil {part} here: answering in one call is better."),
         Answer::Neither => format!("Do not distil {part} here: training made it worse."),
-        Answer::NotShown => format!("Not shown: these numbers do not say that distilling {part} pays."),
+        Answer::NotShown => not_shown(results, tested, &part),
         Answer::NothingDistilled => "Nothing was distilled in this run.".to_owned(),
         Answer::Withheld => "No verdict.".to_owned(),
     }
@@ -66,27 +93,36 @@ fn for_its_answers(part: &str, its: &str) -> String {
     format!("Distil {part} for {its} answers, not to save: a question costs more.")
 }
 
-/// It saves, and what may be lost by it is said in the same breath, as is what would save more.
+/// It saves, and what may be lost by it is said in the same breath.
 fn cheaper(results: &Results, tested: &[&Evidence], role: Role, part: &str) -> String {
     let evidence = tested.iter().find(|evidence| evidence.role == role);
     let instead = evidence.and_then(|evidence| evidence.instead);
     let less = instead.as_ref().and_then(|instead| share_saved(results, instead));
-    let less = less.map_or_else(|| "less".to_owned(), |share| format!("{} % less", number::percent(share)));
+    let less = less.map_or_else(|| "less".to_owned(), |share| format!("{} % less", percent(share)));
     let loss = instead.and_then(|instead| instead.pair).map_or(0.0, |pair| -pair.ci.0);
-    let saves = if loss > 0.0 {
-        let loss = number::percent(loss);
-        format!("Distil {part} if you can bear a loss of up to {loss} points: a question costs {less}")
+    if loss > 0.0 {
+        let loss = percent(loss);
+        format!("Distil {part} if you can bear a loss of up to {loss} points: a question costs {less}.")
     } else {
-        format!("Distil {part}: no loss is shown, and a question costs {less}")
-    };
-    let undercut = instead.zip(evidence.and_then(|evidence| evidence.undercut));
-    undercut.map_or_else(
-        || format!("{saves}."),
-        |(instead, rival)| {
-            let (replaced, rival) = (&instead.replaced.arm, &rival.arm);
-            format!("{saves} than with {replaced}. But {rival} costs less still, and is not shown to be worse.")
-        },
-    )
+        format!("Distil {part}: no loss is shown, and a question costs {less}.")
+    }
+}
+
+/// And what it saves, with why that is not enough.
+fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
+    let saves = tested.iter().filter(|evidence| evidence.saves()).filter_map(|evidence| {
+        let instead = evidence.instead.as_ref()?;
+        let loss = -instead.pair.as_ref()?.ci.0;
+        let (role, replaced) = (words::role_name(evidence.role), &instead.replaced.arm);
+        let saved = share_saved(results, instead).map_or_else(String::new, |share| format!("{} % ", percent(share)));
+        let but = match evidence.undercut {
+            Some(rival) => format!("{} costs less still, and is not shown to be worse", rival.arm),
+            None => format!("a loss of up to {} points is possible", percent(loss)),
+        };
+        Some(format!(" A distilled {role} saves {saved}against {replaced}, but {but}."))
+    });
+    let saves: String = saves.collect();
+    format!("Not shown: these numbers do not say that distilling {part} pays.{saves}")
 }
 
 /// What it saves beside what it loses, and no advice; of two such parts, the more accurate.
@@ -98,13 +134,12 @@ fn at_a_loss(results: &Results, tested: &[&Evidence]) -> String {
     let (low, high) = instead.pair.map_or((0.0, 0.0), |pair| pair.ci);
     let both = evidence.role == Role::Solver && uses_both(results, Some(evidence));
     let part = if both { "both parts".to_owned() } else { format!("the {}", words::role_name(evidence.role)) };
-    let saved =
-        share_saved(results, instead).map_or_else(String::new, |share| format!("{} % ", number::percent(share)));
+    let saved = share_saved(results, instead).map_or_else(String::new, |share| format!("{} % ", percent(share)));
     format!(
         "Distilling {part} saves {saved}against {}, and costs {} to {} points of accuracy: no recommendation.",
         instead.replaced.arm,
-        number::percent(-high),
-        number::percent(-low),
+        percent(-high),
+        percent(-low),
     )
 }
 

@@ -198,6 +198,8 @@ fn better_part(results: &Results, decomposer: Option<&Evidence>, solver: Option<
         Shown::Better => Answer::Decomposer,
         Shown::Worse if uses_both(results, solver) => Answer::Both,
         Shown::Worse => Answer::Solver,
+        // The solver's arm has the decomposer in it: that the solver adds anything is not shown.
+        _ if uses_both(results, solver) => Answer::Decomposer,
         _ => Answer::Either,
     }
 }

@@ -25,8 +25,11 @@ pub(crate) fn findings(evidence: &Evidence) -> Vec<String> {
     }
     lines.extend(evidence.one_call.as_ref().and_then(tokens));
     if evidence.others > 0 {
-        let (arms, are) = if evidence.others == 1 { ("arm", "is") } else { ("arms", "are") };
-        lines.push(format!("{} more {arms} with a distilled {role} {are} in the table.", evidence.others));
+        let all = evidence.others + 1;
+        lines.push(format!(
+            "{} was chosen among {all} arms with a distilled {role} by these very questions, which flatters it a little.",
+            evidence.subject.arm
+        ));
     }
     lines
 }
