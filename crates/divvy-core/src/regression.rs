@@ -110,6 +110,8 @@ pub struct ArmChange {
     pub arm: String,
     /// Questions that both runs answered under this arm, whatever came of it.
     pub n: u64,
+    /// Questions of both runs that one of them has not answered yet.
+    pub pending: u64,
     /// Of several answers to a question, every answer.
     pub answers_before: u64,
     pub answers_after: u64,
@@ -157,7 +159,7 @@ pub enum Change {
     Worse,
     Better,
     NotShown,
-    /// More than 1 % of its answers, before or after, failed for reasons outside the models.
+    /// More than 1 % of its answers, before or after, failed for reasons outside the models, or are still to come.
     Withheld,
 }
 
@@ -184,7 +186,7 @@ impl Regression {
         self.arms.iter().filter(|arm| arm.change == Change::Worse)
     }
 
-    /// Arms of both of which nothing can be said: too many errors, or no question in both.
+    /// Arms of both of which nothing can be said: too many errors or too much to come, or no question in both.
     pub fn unjudged(&self) -> impl Iterator<Item = &ArmChange> {
         self.arms.iter().filter(|arm| arm.change == Change::Withheld || arm.n == 0)
     }
@@ -196,7 +198,7 @@ pub fn compare(before: &RunRows, after: &RunRows, seed: u64) -> Regression {
     let mut flips = Vec::new();
     let common = before.arms.iter().filter_map(|arm| Some((arm, before.arm(arm)?, after.arm(arm)?)));
     let mut arms: Vec<ArmChange> =
-        common.map(|(name, was, is)| change(name, &pairs(before, was, after, is), seed, &mut flips)).collect();
+        common.map(|(name, was, is)| change(name, pairs(before, was, after, is), seed, &mut flips)).collect();
     let mut judged: Vec<&mut ArmChange> = arms.iter_mut().filter(|arm| arm.change != Change::Withheld).collect();
     let adjusted = holm::adjust(&judged.iter().map(|arm| arm.p_value).collect::<Vec<_>>());
     adjust_scores(judged.iter_mut().filter_map(|arm| arm.score.as_mut()).collect());
@@ -224,7 +226,7 @@ fn adjust_scores(scores: Vec<&mut ScoreChange>) {
     scores.into_iter().zip(adjusted).for_each(|(score, p_holm)| score.p_holm = p_holm);
 }
 
-/// One question, before and after.
+/// One question of both runs, before and after.
 struct Pair<'a> {
     question: &'a str,
     passage: Option<&'a Digest>,
@@ -236,13 +238,15 @@ fn pairs<'a>(before: &'a RunRows, was: usize, after: &'a RunRows, is: usize) -> 
     let pair = |(id, question): (&'a String, &'a QuestionRows)| {
         let other = after.questions.get(id).filter(|other| other.content == question.content)?;
         let (was, is) = (question.answers[was], other.answers[is]);
-        let both = was.given > 0 && is.given > 0;
-        both.then_some(Pair { question: id, passage: question.passage.as_ref(), was, is })
+        Some(Pair { question: id, passage: question.passage.as_ref(), was, is })
     };
     before.questions.iter().filter_map(pair).collect()
 }
 
-fn change(arm: &str, pairs: &[Pair<'_>], seed: u64, flips: &mut Vec<Flip>) -> ArmChange {
+fn change(arm: &str, pairs: Vec<Pair<'_>>, seed: u64, flips: &mut Vec<Flip>) -> ArmChange {
+    let asked = pairs.len() as u64;
+    let pairs: Vec<Pair<'_>> = pairs.into_iter().filter(|pair| pair.was.given > 0 && pair.is.given > 0).collect();
+    let (pairs, pending) = (&pairs[..], asked - pairs.len() as u64);
     let flipped = pairs.iter().filter(|pair| pair.was.share() != pair.is.share());
     let flipped: Vec<Flip> = flipped
         .map(|pair| Flip {
@@ -259,10 +263,12 @@ fn change(arm: &str, pairs: &[Pair<'_>], seed: u64, flips: &mut Vec<Flip>) -> Ar
     let (answers_before, answers_after) = (sum(&|pair| pair.was.given), sum(&|pair| pair.is.given));
     let (errors_before, errors_after) = (sum(&|pair| pair.was.failed), sum(&|pair| pair.is.failed));
     let failed = failed_too_often(errors_before, answers_before) || failed_too_often(errors_after, answers_after);
+    let is_withheld = failed || failed_too_often(pending, asked);
     let Tested { test, difference, ci, p_value } = tested(pairs, seed);
     ArmChange {
         arm: arm.to_owned(),
         n: pairs.len() as u64,
+        pending,
         answers_before,
         answers_after,
         correct_before: sum(&|pair| pair.was.correct),
@@ -278,7 +284,7 @@ fn change(arm: &str, pairs: &[Pair<'_>], seed: u64, flips: &mut Vec<Flip>) -> Ar
         test,
         p_value,
         p_holm: f64::NAN,
-        change: if failed { Change::Withheld } else { Change::NotShown },
+        change: if is_withheld { Change::Withheld } else { Change::NotShown },
         score: score(pairs, seed),
     }
 }
@@ -292,14 +298,20 @@ struct Tested {
 
 fn tested(pairs: &[Pair<'_>], seed: u64) -> Tested {
     let shared = shared_passages(pairs);
-    if shared.is_some() || pairs.iter().any(|pair| pair.was.given > 1 || pair.is.given > 1) {
-        let drawn = drawn(pairs, Answers::share, shared.as_ref(), seed);
-        let Difference { difference, ci, p_value } = drawn.expect("a bootstrap of some questions");
-        return Tested { test: Test::Bootstrap, difference, ci, p_value };
-    }
+    let once = pairs.iter().all(|pair| pair.was.given == 1 && pair.is.given == 1);
     let right = |of: fn(&Pair<'_>) -> Answers| pairs.iter().map(|pair| of(pair).correct > 0).collect::<Vec<bool>>();
     let paired = paired::compare(&right(|pair| pair.is), &right(|pair| pair.was));
-    Tested { test: Test::Mcnemar, difference: paired.difference, ci: paired.ci, p_value: paired.p_value }
+    let test = if shared.is_some() || !once { Test::Bootstrap } else { Test::Mcnemar };
+    // Where all are alike, every resample says the same: that is no certainty.
+    let alike = pairs.iter().all(|pair| pair.was.share() == pair.is.share());
+    if test == Test::Mcnemar || alike {
+        return Tested { test, difference: paired.difference, ci: paired.ci, p_value: paired.p_value };
+    }
+    let drawn = drawn(pairs, Answers::share, shared.as_ref(), seed);
+    let Difference { difference, ci, p_value } = drawn.expect("a bootstrap of some questions");
+    // Passages make no stronger witness than as many questions that stand alone.
+    let p_value = if once { p_value.max(paired.p_value) } else { p_value };
+    Tested { test, difference, ci, p_value }
 }
 
 /// Partial credit, where there is any.

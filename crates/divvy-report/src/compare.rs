@@ -50,7 +50,10 @@ fn headline(regression: &Regression) -> String {
     let told = [
         ("Worse", names(Change::Worse)),
         ("Better", names(Change::Better)),
-        ("Not judged, as more than 1 % of the answers failed for reasons outside the models", names(Change::Withheld)),
+        (
+            "Not judged, as more than 1 % of the answers failed for reasons outside the models or are still to come",
+            names(Change::Withheld),
+        ),
     ];
     let told = told.into_iter().filter(|(_, arms)| !arms.is_empty());
     let told: Vec<String> = told.map(|(what, arms)| format!("{what}: {arms}.")).collect();
@@ -65,6 +68,7 @@ fn arms(regression: &Regression) -> Table {
             Column::left("Arm"),
             Column::left("Change"),
             Column::right("n", ""),
+            Column::right("To come", ""),
             Column::right("Before", "%"),
             Column::right("After", "%"),
             Column::right("After − before", "points"),
@@ -95,6 +99,7 @@ fn row(arm: &ArmChange) -> Vec<Cell> {
         Cell::text(arm.arm.clone()),
         Cell::text(word),
         counted(arm.n),
+        counted(arm.pending),
         percent(some(arm.accuracy_before)),
         percent(some(arm.accuracy_after)),
         Cell::number(number::points(some(arm.difference)), arm.difference),
@@ -214,6 +219,7 @@ mod tests {
         let arm = ArmChange {
             arm: "cot/big".to_owned(),
             n: 200,
+            pending: 0,
             answers_before: 200,
             answers_after: 200,
             correct_before: 100,

@@ -91,6 +91,26 @@ fn an_outage_is_no_regression() {
 }
 
 #[test]
+fn half_a_run_is_not_judged() {
+    let before = run(&["cot", "direct"], |_, _| Some(true), same);
+    let after = run(&["cot", "direct"], |question, arm| (arm == 1 || question < 10).then_some(true), same);
+    let found = compare(&before, &after, 1);
+    let [cot, direct] = &found.arms[..] else { panic!("{found:?}") };
+    assert_eq!((cot.n, cot.pending, cot.change), (10, 30, Change::Withheld));
+    assert_eq!((direct.pending, direct.change), (0, Change::NotShown));
+    assert_eq!(found.unjudged().count(), 1);
+}
+
+#[test]
+fn where_nothing_flipped_passages_leave_an_interval() {
+    let in_passages = |rows| with(rows, |at, question| question.passage = Some(Digest::of_bytes(&[(at / 2) as u8])));
+    let before = in_passages(run(&["cot"], |_, _| Some(true), same));
+    let same = &compare(&before, &before, 1).arms[0];
+    assert_eq!((same.test, same.difference, same.p_value), (Test::Bootstrap, 0.0, 1.0));
+    assert!(same.ci.0 < -0.01 && same.ci.1 > 0.01, "{same:?}");
+}
+
+#[test]
 fn questions_of_one_passage_are_no_independent_witnesses() {
     // Ten questions of one passage are lost, and nothing else changed.
     let before = run(&["cot"], |_, _| Some(true), same);

@@ -54,8 +54,8 @@ fn judge(found: &Regression) -> anyhow::Result<()> {
     let unjudged: Vec<&str> = found.unjudged().map(|arm| arm.arm.as_str()).collect();
     if !unjudged.is_empty() {
         let text = format!(
-            "not judged: {}; more than 1 % of its answers failed for reasons outside the models, or it has no question in both runs: \
-             `divvy status` has the reasons, and `divvy run` again repeats only those",
+            "not judged: {}; more than 1 % of its answers failed for reasons outside the models or are still to come, or it has no \
+             question in both runs: `divvy status` has the reasons, and `divvy run` again asks only for those",
             unjudged.join(", ")
         );
         return Err(Unjudged(text).into());
