@@ -36,6 +36,9 @@ use crate::{
 /// Why an arm cannot answer a question of which its teacher, the data set, has no decomposition.
 pub(crate) const NO_DECOMPOSITION: &str = "no-recorded-decomposition";
 
+/// No process could be started to run a program in.
+const NOT_RUN: &str = "program-not-run";
+
 /// The record of one answered question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Graded {
@@ -321,6 +324,10 @@ async fn answer_one(
         graded.grade = tested(sandbox, &question, &answer).await;
     }
     let calls = answer.decompose_calls.into_iter().chain(answer.solve_calls).collect();
+    if graded.grade.outcome == Outcome::Error {
+        // The next command tries again; the answer is there already.
+        return Ok(Done::new(ItemState::Failed(NOT_RUN.into()), &(), calls));
+    }
     Ok(Done::new(ItemState::Done, &graded, calls))
 }
 

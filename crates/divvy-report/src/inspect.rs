@@ -91,11 +91,11 @@ fn output(model: &str, row: &GradedRow, last: Option<&Said>, is_counted: bool) -
             "message": {"role": "assistant", "content": row.reply, "model": model, "source": "generate"},
             "stop_reason": stop,
         }],
-        "usage": is_counted.then(|| usage(row.tokens_in, row.tokens_out, row.tokens_cached)),
+        "usage": is_counted.then(|| usage(row.tokens_in, row.tokens_out, Some(row.tokens_cached))),
     })
 }
 
-fn usage(tokens_in: u64, tokens_out: u64, cached: u64) -> Value {
+fn usage(tokens_in: u64, tokens_out: u64, cached: Option<u64>) -> Value {
     json!({
         "input_tokens": tokens_in, "output_tokens": tokens_out, "total_tokens": tokens_in + tokens_out,
         "input_tokens_cache_read": cached,
@@ -115,7 +115,7 @@ fn usages(calls: &[&RowCall]) -> Value {
     }
     let known = sums.into_iter().filter_map(|(model, sum)| Some((model, sum?)));
     known
-        .map(|(model, (tokens_in, tokens_out, cached))| (model.to_owned(), usage(tokens_in, tokens_out, cached)))
+        .map(|(model, (tokens_in, tokens_out, cached))| (model.to_owned(), usage(tokens_in, tokens_out, Some(cached))))
         .collect::<serde_json::Map<_, _>>()
         .into()
 }
@@ -150,10 +150,21 @@ pub fn inspect_head(results: &Results, arm: &ArmResult) -> String {
 
 /// Nothing where the tokens are not known: Inspect has no word for that.
 fn model_usage(arm: &ArmResult) -> Value {
-    match (arm.tokens_in, arm.tokens_out) {
-        (Some(tokens_in), Some(tokens_out)) => json!({arm.solver.as_str(): usage(tokens_in, tokens_out, 0)}),
-        _ => json!({}),
+    let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    let decomposer = arm.decomposer.as_deref().map(|name| (name, arm.decompose_tokens_in, arm.decompose_tokens_out));
+    for (model, tokens_in, tokens_out) in
+        decomposer.into_iter().chain([(arm.solver.as_str(), arm.solve_tokens_in, arm.solve_tokens_out)])
+    {
+        let Some((tokens_in, tokens_out)) = tokens_in.zip(tokens_out) else { return json!({}) };
+        let sum = sums.entry(model).or_default();
+        *sum = (sum.0 + tokens_in, sum.1 + tokens_out);
     }
+    // A data set's own decompositions take none, and are no model's.
+    let asked = sums.into_iter().filter(|(_, (tokens_in, tokens_out))| tokens_in + tokens_out > 0);
+    asked
+        .map(|(model, (tokens_in, tokens_out))| (model.to_owned(), usage(tokens_in, tokens_out, None)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 /// What ends a log.
@@ -197,7 +208,7 @@ fn spec(results: &Results, arm: &ArmResult) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{COT, results, sheet};
+    use crate::testing::{COT, DISTILLED, results, sheet};
 
     #[test]
     fn a_head_says_how_often_it_was_asked_whether_it_failed_and_what_it_took() {
@@ -205,15 +216,17 @@ mod tests {
         let head = |arm: &ArmResult, results: &Results| -> Value {
             serde_json::from_str(&format!("{}{INSPECT_END}", inspect_head(results, arm))).unwrap()
         };
-        let arm = &mut results.arms[1];
+        let at = results.arms.iter().position(|arm| arm.arm == DISTILLED).unwrap();
+        let arm = &mut results.arms[at];
         (arm.n, arm.each, arm.errors) = (900, 3, 9);
-        let log = head(&results.arms[1], &results);
+        let log = head(&results.arms[at], &results);
         assert_eq!((&log["eval"]["config"]["epochs"], &log["eval"]["dataset"]["samples"]), (&json!(3), &json!(300)));
         assert_eq!(log["status"], "success", "1 % is tolerated");
-        assert_eq!(log["stats"]["model_usage"]["big"]["input_tokens"], 90_000);
-        results.arms[1].errors = 10;
-        results.arms[1].forget_tokens();
-        let log = head(&results.arms[1], &results);
+        let usage = |model: &str| log["stats"]["model_usage"][model]["input_tokens"].clone();
+        assert_eq!((usage("student:sd-r"), usage("big")), (json!(30_000), json!(60_000)), "to each its own");
+        results.arms[at].errors = 10;
+        results.arms[at].forget_tokens();
+        let log = head(&results.arms[at], &results);
         assert_eq!((&log["status"], &log["stats"]["model_usage"]), (&json!("error"), &json!({})));
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ArmResult, ArmSlices, Comparison, Results, Scoring, costs::Costs};
+use super::{ArmResult, ArmSlices, Comparison, DecomposerQuality, Results, Scoring, costs::Costs};
 
 /// One data set: its arms, compared among themselves; adjusted with those of the other data sets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -13,6 +13,9 @@ pub struct DatasetResults {
     pub seeds: Vec<ArmResult>,
     pub comparisons: Vec<Comparison>,
     pub slices: Vec<ArmSlices>,
+    /// Of the decompositions that its questions were answered by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quality: Vec<DecomposerQuality>,
     #[serde(default)]
     pub scoring: Option<Scoring>,
     #[serde(default)]
@@ -42,8 +45,7 @@ impl Results {
             costs: one.costs.clone(),
             datasets,
             by_dataset: Vec::new(),
-            // Counted over all data sets.
-            quality: Vec::new(),
+            quality: one.quality.clone(),
             ..self.clone()
         }
     }

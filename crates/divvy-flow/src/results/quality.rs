@@ -35,13 +35,19 @@ pub(super) fn count(
 /// Of every decomposer, the teacher's collected rows first, then in the order of the arms.
 pub(super) async fn of(context: &Context, arms: &[ArmResult]) -> Result<Vec<DecomposerQuality>, FlowError> {
     let mut all: Vec<DecomposerQuality> = of_teacher(context).await?.into_iter().collect();
+    all.extend(of_arms(context, arms));
+    Ok(all)
+}
+
+/// Of what arms were given to solve.
+pub(super) fn of_arms(context: &Context, arms: &[ArmResult]) -> Vec<DecomposerQuality> {
+    let mut all: Vec<DecomposerQuality> = Vec::new();
     for arm in arms {
         let (Some(decomposer), Some(quality)) = (&arm.decomposer, arm.decompositions) else { continue };
         let heard =
             (arm.strategy == Strategy::SelfAsk).then(|| Heard { strategy: arm.strategy, solver: arm.solver.clone() });
         let known = |entry: &DecomposerQuality| {
-            entry.stage == Stage::Evaluate
-                && (&entry.decomposer, &entry.variant, &entry.heard) == (decomposer, &arm.variant, &heard)
+            (&entry.decomposer, &entry.variant, &entry.heard) == (decomposer, &arm.variant, &heard)
         };
         if !all.iter().any(known) {
             let screens = context.plan.screen.as_ref().and_then(|screen| screen.solver.as_deref());
@@ -56,7 +62,7 @@ pub(super) async fn of(context: &Context, arms: &[ArmResult]) -> Result<Vec<Deco
             });
         }
     }
-    Ok(all)
+    all
 }
 
 /// By two-stage arms (a solver that answers all at once), or by self-ask itself: the screening's solver, else the one that

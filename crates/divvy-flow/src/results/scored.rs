@@ -22,6 +22,7 @@ use super::{
     counted::{ByArm, CountedPart, Counting},
     families::Families,
     outline::Outlines,
+    quality,
     scoring::Further,
     seeds::{self, Member, Told},
     sharing::Sharing,
@@ -162,18 +163,11 @@ impl Book<'_> {
         let slices = slices::of(questions, &evaluated, &sharing, (&self.context.plan, self.plan, rows));
         let costs = costs::of(self.context, money, questions, &evaluated, (rows, calls), training).await?;
         let paid = |arm: &ArmResult| super::money(costs.as_ref(), arm);
-        Ok(DatasetResults {
-            dataset: set.to_owned(),
-            comparisons: comparisons::of(self.families.on(set), &evaluated, &sharing),
-            slices,
-            scoring,
-            seeds,
-            arms: evaluated
-                .into_iter()
-                .map(|Evaluated { arm, .. }| ArmResult { cost_nanos: paid(&arm), ..arm })
-                .collect(),
-            costs,
-        })
+        let comparisons = comparisons::of(self.families.on(set), &evaluated, &sharing);
+        let paid = |Evaluated { arm, .. }| ArmResult { cost_nanos: paid(&arm), ..arm };
+        let arms: Vec<ArmResult> = evaluated.into_iter().map(paid).collect();
+        let quality = quality::of_arms(self.context, &arms);
+        Ok(DatasetResults { dataset: set.to_owned(), arms, seeds, comparisons, slices, quality, scoring, costs })
     }
 
     /// Every arm with the questions that it is asked; one without a single record among them is left out. Of one data set, an

@@ -1,7 +1,10 @@
-//! Accuracy against cost, one point an arm with its interval: what an arrangement gives for what it takes, in money where the
-//! price of every arm is known, else in tokens. A thin line joins the arms that no other arm beats on both.
+//! Accuracy against cost, one point an arm with its intervals: what an arrangement gives for what it takes, in money where the
+//! price of every arm is known, in the machine's time where that is, else in tokens. A thin line joins the arms that no other arm beats on both.
 
-use divvy_core::results::{ArmResult, Results};
+use divvy_core::results::{
+    ArmResult, Results,
+    costs::{ArmCost, Measure},
+};
 
 use super::{
     Page,
@@ -10,7 +13,7 @@ use super::{
     scale::{Scale, round_up},
 };
 use crate::{
-    number,
+    costs, number,
     roles::{self, Kind},
 };
 
@@ -21,29 +24,78 @@ const FONT: f64 = 12.5;
 pub(crate) enum Axis {
     /// For a thousand questions.
     Dollars,
+    /// Minutes of the machine, for a thousand questions.
+    Machine,
     /// For a question, in and out.
     Tokens,
 }
 
-/// Money where it is known of every arm, and any of them costs some.
+/// Money where it is known of every arm, and any of them costs some; where none has a price, the machine's time likewise. A token of
+/// a small model is not worth one of a large model.
 pub(crate) fn axis(results: &Results) -> Axis {
     let known = results.arms.iter().all(|arm| arm.cost_nanos.is_some());
     let some = results.arms.iter().any(|arm| arm.cost_nanos.is_some_and(|nanos| nanos > 0));
-    if known && some { Axis::Dollars } else { Axis::Tokens }
+    let worked = |arm: &ArmResult| cost_of(results, arm)?.machine.as_ref().map(|spent| spent.total);
+    let all_worked = results.arms.iter().all(|arm| worked(arm).is_some());
+    match () {
+        () if known && some => Axis::Dollars,
+        () if all_worked && results.arms.iter().any(|arm| worked(arm) > Some(0)) => Axis::Machine,
+        () => Axis::Tokens,
+    }
+}
+
+fn cost_of<'r>(results: &'r Results, arm: &ArmResult) -> Option<&'r ArmCost> {
+    results.costs.as_ref()?.arms.iter().find(|cost| cost.arm == arm.arm)
 }
 
 impl Axis {
-    fn of(self, arm: &ArmResult) -> Option<f64> {
+    fn measure(self) -> Option<Measure> {
         match self {
+            Self::Dollars => Some(Measure::Money),
+            Self::Machine => Some(Measure::Machine),
+            Self::Tokens => None,
+        }
+    }
+
+    /// A thousand questions of this amount each.
+    fn scaled(self, amount: i64) -> f64 {
+        amount as f64 / if self == Self::Machine { 60e3 } else { 1e6 }
+    }
+
+    fn of(self, results: &Results, arm: &ArmResult) -> Option<f64> {
+        if arm.n == 0 {
+            return None;
+        }
+        let cost = match self {
             Self::Tokens => number::ratio(arm.tokens()?, arm.n),
-            Self::Dollars if arm.n == 0 => None,
-            Self::Dollars => arm.cost_nanos.map(|nanos| nanos as f64 / 1e6 / arm.n as f64).filter(|cost| *cost >= 0.0),
+            Self::Dollars => arm.cost_nanos.map(|nanos| self.scaled(nanos) / arm.n as f64),
+            Self::Machine => {
+                let cost = cost_of(results, arm)?;
+                costs::per_question(cost.machine.as_ref()?, cost.n).map(|each| self.scaled(each))
+            }
+        };
+        cost.filter(|cost| *cost >= 0.0)
+    }
+
+    /// 95 % interval, where one was computed.
+    fn interval(self, results: &Results, arm: &ArmResult) -> Option<(f64, f64)> {
+        let mean = costs::spent(cost_of(results, arm)?, self.measure()?)?.question?;
+        Some((self.scaled(mean.ci.0).max(0.0), self.scaled(mean.ci.1)))
+    }
+
+    /// For whoever hears the plot read.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Dollars => "dollars per 1,000 questions",
+            Self::Machine => "minutes of the machine per 1,000 questions",
+            Self::Tokens => "tokens per question",
         }
     }
 
     fn title(self) -> &'static str {
         match self {
             Self::Dollars => "$ per 1,000 questions →",
+            Self::Machine => "minutes of the machine per 1,000 questions →",
             Self::Tokens => "tokens per question, in and out →",
         }
     }
@@ -52,7 +104,7 @@ impl Axis {
     fn tick(self, tick: f64, step: f64) -> String {
         match self {
             Self::Tokens => number::count(tick.round() as u64),
-            Self::Dollars => number::decimal(tick, (-step.log10().floor()).clamp(0.0, 9.0) as usize),
+            Self::Dollars | Self::Machine => number::decimal(tick, (-step.log10().floor()).clamp(0.0, 9.0) as usize),
         }
     }
 }
@@ -62,6 +114,7 @@ struct Point {
     tooltip: String,
     kind: Kind,
     cost: f64,
+    cost_ci: Option<(f64, f64)>,
     accuracy: f64,
     ci: (f64, f64),
 }
@@ -102,7 +155,7 @@ pub(crate) fn draw(results: &Results, page: Page) -> Option<String> {
     draw_labels(&mut canvas, &frame, &points);
     let label = format!(
         "Accuracy against {} for {} arms; the figures are in the table of arms.",
-        if axis(results) == Axis::Dollars { "dollars per 1,000 questions" } else { "tokens per question" },
+        axis(results).words(),
         points.len()
     );
     Some(canvas.finish(page.class(), &label))
@@ -126,28 +179,42 @@ fn points(results: &Results) -> Vec<Point> {
     let point = |(arm, label): (&ArmResult, String)| {
         let tokens = arm.tokens().and_then(|tokens| number::ratio(tokens, arm.n));
         let tokens = tokens.map_or_else(|| number::DASH.to_owned(), |mean| number::count(mean.round() as u64));
-        let cost = axis.of(arm)?;
+        let cost = axis.of(results, arm)?;
         let dollars = match arm.cost_nanos {
             Some(_) => format!(", $ {} per 1,000", number::dollars_per_thousand(arm.cost_nanos, arm.n)),
             None => String::new(),
         };
+        let machine = match (axis, cost_of(results, arm).and_then(|cost| Some((cost.machine.as_ref()?, cost.n)))) {
+            (Axis::Machine, Some((spent, n))) => costs::per_question(spent, n).map_or_else(String::new, |each| {
+                format!(", {} of the machine per 1,000", costs::thousand(each, Measure::Machine))
+            }),
+            _ => String::new(),
+        };
         let finite = [arm.accuracy, arm.ci.0, arm.ci.1].iter().all(|value| value.is_finite());
         let tooltip = format!(
-            "{}: {} % ({}), {tokens} tokens per question{dollars}, n = {}",
+            "{}: {} % ({}), {tokens} tokens per question{dollars}{machine}, n = {}",
             arm.arm,
             number::percent(arm.accuracy),
             number::percent_interval(arm.ci),
             number::count(arm.n),
         );
         let kind = roles::kind(results, arm);
-        finite.then_some(Point { label, tooltip, kind, cost, accuracy: arm.accuracy, ci: arm.ci })
+        finite.then_some(Point {
+            label,
+            tooltip,
+            kind,
+            cost,
+            cost_ci: axis.interval(results, arm),
+            accuracy: arm.accuracy,
+            ci: arm.ci,
+        })
     };
     results.arms.iter().zip(names).filter_map(point).collect()
 }
 
 fn frame(points: &[Point], width: f64, height: f64) -> Frame {
     let (left, right, top, bottom) = (44.0, width - 14.0, 30.0, height - 46.0);
-    let most = points.iter().map(|point| point.cost).fold(0.0, f64::max);
+    let most = points.iter().map(|point| point.cost.max(point.cost_ci.map_or(0.0, |ci| ci.1))).fold(0.0, f64::max);
     let highest = points.iter().map(|point| point.ci.1.max(point.accuracy)).fold(0.0, f64::max);
     let x = Scale::new((0.0, round_up(most * 1.04, 6)), (left, right));
     let y = Scale::new((0.0, round_up(highest.min(1.0), 5).min(1.0)), (bottom, top));
@@ -195,6 +262,10 @@ fn draw_points(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
         for end in [low, high] {
             canvas.line((x - 4.0, end), (x + 4.0, end), &class);
         }
+        if let Some(ci) = point.cost_ci {
+            let (y, left, right) = (frame.y.place(point.accuracy), frame.x.place(ci.0), frame.x.place(ci.1));
+            canvas.line((left, y), (right, y), &class);
+        }
     }
     for point in points {
         let at = (frame.x.place(point.cost), frame.y.place(point.accuracy));
@@ -214,6 +285,10 @@ fn draw_labels(canvas: &mut Canvas, frame: &Frame, points: &[Point]) {
         obstacles.push(Box2 { left: x - 8.0, top: y - 8.0, right: x + 8.0, bottom: y + 8.0 });
         let (top, bottom) = (frame.y.place(point.ci.1), frame.y.place(point.ci.0));
         obstacles.push(Box2 { left: x - 5.0, top, right: x + 5.0, bottom });
+        if let Some(ci) = point.cost_ci {
+            let (left, right) = (frame.x.place(ci.0), frame.x.place(ci.1));
+            obstacles.push(Box2 { left, top: y - 3.0, right, bottom: y + 3.0 });
+        }
     }
     let bounds = Box2 { left: frame.left, top: frame.top - 8.0, right: frame.right + 12.0, bottom: frame.bottom - 2.0 };
     for (point, place) in points.iter().zip(labels::place(&wanted, &obstacles, &bounds)) {

@@ -191,6 +191,7 @@ pub(crate) fn two_sets() -> Results {
         seeds: Vec::new(),
         comparisons,
         slices: vec![slices(COT), slices(DISTILLED)],
+        quality: Vec::new(),
         scoring: None,
         costs: None,
     };

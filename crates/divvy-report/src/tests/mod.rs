@@ -200,6 +200,9 @@ fn tokens_that_nobody_counted_are_a_dash_in_every_form() {
     let line = csv.lines().find(|line| line.starts_with("synth,cot/big,")).unwrap();
     assert!(line.contains(",0,,,,,,,,"), "empty, and no zero: {line}");
     assert!(crate::latex(&told).contains("cot/big & 300 & 40.0 (35.0--45.0) & -- & -- "));
+    // By the machine's time all are drawn, by tokens those that were counted.
+    assert!(html(&told, &Rows::default()).contains("minutes of the machine per 1,000 questions for 5 arms"));
+    told.costs.as_mut().unwrap().arms.iter_mut().for_each(|cost| cost.machine = None);
     let page = html(&told, &Rows::default());
     markup::check(&page);
     assert!(page.contains("for 4 arms") && !page.contains(" 0 tokens per question"), "it is not drawn by its tokens");

@@ -4,7 +4,7 @@ use divvy_testkit::teacher::{Asked, Lesson};
 use serde_json::{Value, json};
 
 use crate::{
-    bench::Bench,
+    bench::{self, Bench},
     school::{self, Manner, RECIPE, TEST},
 };
 
@@ -104,6 +104,36 @@ fn programs_are_run_only_where_the_recipe_says_so() {
     }
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stderr.contains("code is run for at most 5 s"), "{ended:?}");
+    one_is_right(&bench);
+}
+
+/// A machine that cannot run programs for a while: what was answered is graded later, and not asked again.
+#[test]
+fn a_program_that_could_not_be_run_is_run_by_the_next_command() {
+    let program = |_: &Asked| "The answer is: below\n```python\ndef f(n):\n    return 2 * n\n```".to_owned();
+    let bench = Bench::new(Lesson { rule: Box::new(program), ..Lesson::default() });
+    let row = |asked: &str, test: &str| format!("{}\n", json!({ "q": asked, "t": [test] }));
+    bench
+        .workspace
+        .write("rows.jsonl", &(row("Double n.", "assert f(2) == 4") + &row("Triple n.", "assert f(2) == 6")));
+    let data = "dataset = \"rows\"\nfiles = [\"rows.jsonl\"]\ncolumns = { question = \"q\", tests = \"t\" }";
+    let allowed = recipe("[evaluate.code]\nrun = true\nseconds = 5");
+    bench.recipe(&allowed.replace("dataset = \"synth\"\nrows = 8", data));
+    let without_room = bench.command(&["eval", "recipe.toml"]).env("TMPDIR", bench.file("nowhere")).spawn().unwrap();
+    let ended = bench::ended(without_room);
+    if ended.stderr.contains("`prlimit`") || ended.stderr.contains("there is no program `python3`") {
+        println!("SKIPPED: {}", ended.stderr);
+        return;
+    }
+    assert!(ended.stderr.contains("program-not-run"), "{ended:?}");
+    assert_eq!(bench.json(&["report", "recipe.toml", "--json"])["arms"][0]["errors"], json!(2));
+    let asked = bench.teacher.asked().len();
+    bench.done(&["eval", "recipe.toml"]);
+    assert_eq!(bench.teacher.asked().len(), asked, "it was answered already");
+    one_is_right(&bench);
+}
+
+fn one_is_right(bench: &Bench) {
     let report = bench.json(&["report", "recipe.toml", "--json"]);
     assert_eq!((&report["arms"][0]["correct"], &report["arms"][0]["errors"]), (&json!(1), &json!(0)), "{report}");
 }

@@ -17,12 +17,17 @@ pub(super) fn section(told: Told<'_>) -> Option<Section> {
         Some(arm) if one_solver && results.arms.len() > 1 => format!(" Solver throughout: {}.", text(&arm.solver)),
         _ => String::new(),
     };
+    let recorded = match results.costs.iter().flat_map(|costs| &costs.arms).any(|cost| cost.recorded) {
+        true => " Decompositions that came with the data take nothing here.",
+        false => "",
+    };
     let body = format!(
-        r#"<figure>{}<ul class="key">{key}</ul><figcaption>Up and to the left is better. Bars are 95 % intervals; the dashed line joins arms that no other arm beats on both axes.{solver}</figcaption></figure>"#,
+        r#"<figure>{}<ul class="key">{key}</ul><figcaption>Up and to the left is better. Bars are 95 % intervals; the dashed line joins arms that no other arm beats on both axes.{solver}{recorded}</figcaption></figure>"#,
         pictures.concat()
     );
     let title = match plot::accuracy::axis(results) {
         Axis::Dollars => "Accuracy and cost",
+        Axis::Machine => "Accuracy and the machine’s time",
         Axis::Tokens => "Accuracy and tokens",
     };
     Some(Section::new("plot", title, body))
