@@ -5,7 +5,7 @@ use divvy_core::results::{Comparison, Results};
 use crate::{
     chosen, costs, efficiency,
     number::count,
-    quality, scoring, seeds, sets, slices,
+    quality, roles, scoring, seeds, sets, slices,
     table::{self, Table, clean},
     tables, verdict,
 };
@@ -137,6 +137,7 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
                 .to_owned(),
         );
     }
+    notes.extend(unrecorded(results));
     notes.extend(costs::notes(results));
     notes.extend(quality::notes(results));
     if results.screening.is_some() {
@@ -146,6 +147,20 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
     let plan: String = results.plan.chars().take(12).collect();
     notes.push(format!("Plan {plan}, divvy {}, {}.", results.divvy_version, results.created));
     notes
+}
+
+/// Students that answered, though nothing is told of their training.
+fn unrecorded(results: &Results) -> Option<String> {
+    let on_record = |name: &str| results.training.iter().any(|training| training.student == name);
+    let missing = results.students.iter().map(|student| student.student.as_str()).filter(|name| !on_record(name));
+    let missing: Vec<&str> = missing.filter(|name| roles::answers(results, name)).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "The training of {} is not on record here (rows were put back since, or another version of divvy made it): its rows, \
+             losses and cost are told nowhere.",
+            missing.join(", ")
+        )
+    })
 }
 
 /// Data sets whose questions share passages, with how many there are, and those whose questions stand alone. An arm over all data

@@ -222,6 +222,9 @@ fn a_student_whose_training_is_not_on_record_is_still_one() {
     assert_eq!(answer_of(&results).0, Answer::NothingDistilled);
     results.students.push(student);
     assert_eq!(answer_of(&results), (Answer::Decomposer, "Distil the decomposer.".to_owned()));
+    assert!(crate::markdown(&results).contains("The training of sd-r is not on record here"));
+    results.training.push(training);
+    assert!(!crate::markdown(&results).contains("is not on record here"));
 }
 
 #[test]
