@@ -1,7 +1,7 @@
 //! Evaluate: every arm answers every question of the split, each answer graded. The denominator is fixed: a question
 //! without an answer is a wrong one with a label of its own.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, io, sync::Arc};
 
 use divvy_core::{
     arm::{Arm, Strategy},
@@ -17,7 +17,8 @@ use divvy_core::{
     records::{Grade, ItemState, Outcome, Stage},
     scorers::{self, Scorer},
 };
-use divvy_llm::{Call, ChatError};
+use divvy_llm::{Call, ChatError, ErrorKind};
+use futures::future::OptionFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -35,9 +36,6 @@ use crate::{
 
 /// Why an arm cannot answer a question of which its teacher, the data set, has no decomposition.
 pub(crate) const NO_DECOMPOSITION: &str = "no-recorded-decomposition";
-
-/// No process could be started to run a program in.
-const NOT_RUN: &str = "program-not-run";
 
 /// The record of one answered question.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -320,28 +318,32 @@ async fn answer_one(
     }
     let answer = strategy::answer(context, plan, opened, (&question, repeat)).await?;
     let mut graded = grade(&question, &answer);
-    if let Some(sandbox) = sandbox.filter(|_| question.scorer == ScorerKind::Code && !answer.malformed) {
-        graded.grade = tested(sandbox, &question, &answer).await;
-    }
-    let calls = answer.decompose_calls.into_iter().chain(answer.solve_calls).collect();
-    if graded.grade.outcome == Outcome::Error {
+    let sandbox = sandbox.filter(|_| question.scorer == ScorerKind::Code && !answer.malformed);
+    let grade = OptionFuture::from(sandbox.map(|sandbox| tested(sandbox, &question, &answer))).await;
+    let calls: Vec<Call> = answer.decompose_calls.into_iter().chain(answer.solve_calls).collect();
+    match grade {
+        None => {}
+        Some(Ok(grade)) => graded.grade = grade,
         // The next command tries again; the answer is there already.
-        return Ok(Done::new(ItemState::Failed(NOT_RUN.into()), &(), calls));
+        Some(Err(error)) => {
+            let message = format!("the program that answers {} could not be run: {error}", question.id);
+            let calls = calls.into_iter().map(|call| call.key).collect();
+            return Err(ChatError { calls, ..ChatError::new(ErrorKind::Backend, message) });
+        }
     }
     Ok(Done::new(ItemState::Done, &graded, calls))
 }
 
 /// By running it; a machine that can start no process is an error, not the program's.
-async fn tested(sandbox: &Arc<Sandbox>, question: &Arc<Question>, answer: &Answer) -> Grade {
+async fn tested(sandbox: &Arc<Sandbox>, question: &Arc<Question>, answer: &Answer) -> io::Result<Grade> {
     if answer.finish.is_refusal() {
-        return without_answer(Outcome::Refused);
+        return Ok(without_answer(Outcome::Refused));
     }
     if answer.finish == Finish::Length && extract::program(&answer.reply).is_none() {
-        return without_answer(Outcome::Truncated);
+        return Ok(without_answer(Outcome::Truncated));
     }
     let (sandbox, question, reply) = (Arc::clone(sandbox), Arc::clone(question), answer.reply.clone());
-    let graded = tokio::task::spawn_blocking(move || sandbox.grade(&question, &reply)).await;
-    graded.ok().and_then(Result::ok).unwrap_or_else(scorers::failed)
+    tokio::task::spawn_blocking(move || sandbox.grade(&question, &reply)).await?
 }
 
 fn without_answer(outcome: Outcome) -> Grade {

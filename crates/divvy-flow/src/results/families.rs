@@ -213,3 +213,82 @@ fn decomposes_otherwise(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
 fn is_teacher(plan: &Plan, name: &str) -> bool {
     name == TEACHER || name == plan.collect.teacher
 }
+
+#[cfg(test)]
+mod tests {
+    use divvy_core::recipe::Recipe;
+
+    use super::*;
+
+    /// What is asked of the arms of a recipe with these students and this evaluation: `a > b: family`.
+    fn asked_of(students: &[(&str, &str)], evaluate: &str) -> Vec<String> {
+        let student =
+            |(name, target): &(&str, &str)| format!("[students.{name}]\nbase = \"small\"\ntarget = \"{target}\"\n");
+        let students: String = students.iter().map(student).collect();
+        let text = format!(
+            "name = \"t\"\n[data.train]\ndataset = \"synth\"\nrows = 4\n[data.test]\ndataset = \"synth\"\nrows = 4\n\
+             [models.small]\nsource = \"path:small.gguf\"\n[models.big]\nsource = \"path:big.gguf\"\n\
+             [collect]\nteacher = \"big\"\n[screen]\nsolver = \"big\"\n{students}[evaluate]\n{evaluate}"
+        );
+        let plan = Plan::resolve(&Recipe::parse(&text, "r.toml").unwrap(), "r.toml").unwrap();
+        let evaluate = plan.evaluate.as_ref().unwrap();
+        let told = seeds::told(&plan, evaluate);
+        let arms: Vec<&Arm> = told.iter().map(|told| &told.arm).collect();
+        let pairs = asked(&plan, evaluate, &arms);
+        pairs.iter().map(|pair| format!("{} > {}: {}", pair.a, pair.b, pair.family.name())).collect()
+    }
+
+    fn of(family: &str, asked: &[String]) -> Vec<String> {
+        let ending = format!(": {family}");
+        asked.iter().filter_map(|pair| pair.strip_suffix(&ending)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn students_of_one_part_are_compared_once_the_later_with_the_earlier() {
+        let asked = asked_of(
+            &[("sd-t", "SD-T"), ("sd-r", "SD-R"), ("ans", "direct"), ("se", "SE-A")],
+            "solvers = [\"big\", \"student:ans\", \"student:se\"]\nstrategies = [\"direct\", \"two-stage\"]\n\
+             decomposers = [\"teacher\", \"student:sd-t\", \"student:sd-r\"]",
+        );
+        // Of the two students that solve, one answers directly and the other from subquestions.
+        assert_eq!(
+            of("students", &asked),
+            ["two-stage/sd-r/big > two-stage/sd-t/big", "two-stage/sd-r/se > two-stage/sd-t/se"],
+            "{asked:?}"
+        );
+    }
+
+    #[test]
+    fn a_teacher_is_known_by_its_model_too_and_with_demonstrations() {
+        let asked = asked_of(
+            &[("sd", "SD-T")],
+            "solvers = [\"big\"]\nstrategies = [\"cot\", \"two-stage\", \"two-stage+shots=1\"]\ndecomposers = [\"big\", \"student:sd\"]",
+        );
+        let decomposers = of("decomposer", &asked);
+        for teacher in ["two-stage/big/big", "two-stage/big/big+shots=1"] {
+            assert!(decomposers.contains(&format!("two-stage/sd/big > {teacher}")), "{decomposers:?}");
+        }
+        assert!(decomposers.iter().all(|pair| !pair.starts_with("two-stage/big/big > two-stage")), "{decomposers:?}");
+    }
+
+    #[test]
+    fn what_training_cost_in_another_part_is_a_question_of_its_own() {
+        let asked = asked_of(
+            &[("sd", "SD-T"), ("se", "SE-A")],
+            "solvers = [\"small\", \"student:sd\"]\nstrategies = [\"cot\", \"two-stage\"]\n\
+             decomposers = [\"small\", \"student:sd\", \"student:se\"]\nuntaught = true",
+        );
+        let untaught = of("untaught", &asked);
+        for pair in [
+            "cot/sd > cot/small",
+            "two-stage/small/sd > two-stage/small/small",
+            "two-stage/sd/sd > two-stage/small/small",
+            "two-stage/se/small > two-stage/small/small",
+        ] {
+            assert!(untaught.contains(&pair.to_owned()), "{pair}: {untaught:?}");
+        }
+        let others = asked.iter().filter(|pair| !pair.ends_with(": untaught"));
+        let mut named = others.flat_map(|pair| pair.split([' ', ':']));
+        assert!(named.all(|arm| !arm.ends_with("/sd") && !arm.starts_with("two-stage/se")), "{asked:?}");
+    }
+}
