@@ -31,7 +31,7 @@ use crate::{
     passages,
     split::Splits,
     strategy::{self, Answer, Opened},
-    structured,
+    structured, train,
 };
 
 /// Why an arm cannot answer a question of which its teacher, the data set, has no decomposition.
@@ -191,6 +191,7 @@ async fn answer_all(
         }
     }
     demonstrations::keep(context, plan).await?;
+    train::given::keep_who_began(context).await?;
     try_schemas(context, plan, questions).await?;
     let (opened, sandbox) = (open(context, plan).await?, sandbox(context, plan)?);
     let (opened, sandbox) = (&opened, sandbox.as_ref());

@@ -56,6 +56,31 @@ async fn has_answered(context: &Context, name: &str) -> Result<bool, FlowError> 
     Ok(rows.iter().any(|row| row.state != ItemState::Pending && arms.contains(&row.arm)))
 }
 
+/// A student that began to answer answers to the end, though the plan would have another one by now: half a table of each would
+/// be of neither.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn keep_who_began(context: &Context) -> Result<(), FlowError> {
+    for (name, plan) in &context.plan.students {
+        let Some(given) = recall(context, name).await? else { continue };
+        if given.key == super::key(context, name).await? || !has_answered(context, name).await? {
+            continue;
+        }
+        context.progress.note(&match super::find(context, &given.key).await? {
+            Some(artefact) => {
+                context.models.add_student(name, &plan.base, &artefact);
+                format!("evaluate: `{name}` was trained anew since it began to answer; the rest is asked of the one that began")
+            }
+            None => format!(
+                "evaluate: `{name}` was trained anew since it began to answer, and the one that began is gone: this table is of two \
+                 students; a recipe of another name would measure the new one alone"
+            ),
+        });
+    }
+    Ok(())
+}
+
 /// The student that has answered; where none is on record, the one that the plan has as it stands.
 ///
 /// # Errors

@@ -2,6 +2,8 @@
 
 use std::{collections::HashSet, path::PathBuf, sync::Mutex};
 
+use divvy_core::records::{ItemState, Stage};
+use divvy_store::{ItemRow, Store};
 use divvy_student::model::Model;
 use divvy_testkit::{
     checkpoint,
@@ -283,6 +285,43 @@ fn a_report_tells_of_the_student_that_was_evaluated() {
     bench.done(&["train", "recipe.toml"]);
     assert_eq!(now()["rows"], json!(KEPT - 1), "another student");
     assert_eq!(trained(), before, "it has answered nothing");
+}
+
+/// Half of its answers are missing when a row is put back: the table stays that of the student that began it.
+#[test]
+fn a_student_that_began_to_answer_answers_to_the_end() {
+    let bench = Bench::new(fickle());
+    checkpoint::write_tiny(&bench.file("tiny")).unwrap();
+    bench.recipe(RECIPE);
+    bench.done(&["run", "recipe.toml"]);
+    let report = || bench.json(&["report", "recipe.toml", "--json"]);
+    let calls = || {
+        let status = bench.json(&["status", "recipe.toml", "--json"]);
+        let of = status["calls"].as_array().unwrap().iter().find(|calls| calls["model"] == "sd-r").cloned();
+        of.unwrap()["calls"].clone()
+    };
+    let (before, asked) = (report(), calls());
+    bench.wait(unanswered);
+    bench.done(&["redo", "recipe.toml", "--where", "stage=screen", "--where", "question=synth/train/1"]);
+    let ended = bench.done(&["run", "recipe.toml"]);
+    assert!(ended.stderr.contains("`sd-r` was trained anew since it began to answer; the rest is asked"), "{ended:?}");
+    let after = report();
+    assert_eq!((&after["arms"], &after["training"]), (&before["arms"], &before["training"]), "{after}");
+    assert_eq!(calls(), asked, "what the first one wrote was there already");
+}
+
+/// Takes every other answer of the student's arm back.
+async fn unanswered(path: PathBuf) {
+    let store = Store::open(&path).await.unwrap();
+    let plan = store.runs().await.unwrap().remove(0).plan;
+    let rows = store.items(&plan, Stage::Evaluate).await.unwrap();
+    let of_student = rows.into_iter().filter(|row| row.arm == "two-stage/sd-r/tiny");
+    let pending =
+        |row: ItemRow| ItemRow { state: ItemState::Pending, payload_json: "null".into(), calls: Vec::new(), ..row };
+    let rows: Vec<ItemRow> = of_student.step_by(2).map(pending).collect();
+    assert_eq!(rows.len(), TEST / 2);
+    store.put_items(&rows).await.unwrap();
+    store.close().await.unwrap();
 }
 
 /// What a finished solver was asked is, to the letter, what any solver is asked in that place.
