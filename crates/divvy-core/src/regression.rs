@@ -1,7 +1,7 @@
 //! One run against another: arms of the same name on the questions that both were asked, paired. What is worse, what is
 //! better, what cannot be judged, and which questions flipped. Right and wrong decide; partial credit is told beside them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -29,6 +29,7 @@ pub struct RunRows {
 struct QuestionRows {
     /// Of premise, question and gold: an id says a place in a data set, not a text.
     content: Digest,
+    dataset: String,
     passage: Option<Digest>,
     /// By arm.
     answers: Vec<Answers>,
@@ -72,7 +73,8 @@ impl RunRows {
                 arm.failed += u64::from(row.outcome == Outcome::Error);
             }
             let passage = asked.premise.as_ref().map(|premise| Digest::of("passage/1", premise));
-            self.questions.insert(asked.id.clone(), QuestionRows { content: content(asked), passage, answers });
+            let (content, dataset) = (content(asked), asked.dataset.clone());
+            self.questions.insert(asked.id.clone(), QuestionRows { content, dataset, passage, answers });
         }
     }
 
@@ -240,7 +242,14 @@ fn pairs<'a>(before: &'a RunRows, was: usize, after: &'a RunRows, is: usize) -> 
         let (was, is) = (question.answers[was], other.answers[is]);
         Some(Pair { question: id, passage: question.passage.as_ref(), was, is })
     };
-    before.questions.iter().filter_map(pair).collect()
+    // An arm need not be asked every data set.
+    let sets = |run: &'a RunRows, arm: usize| {
+        let answered = run.questions.values().filter(move |question| question.answers[arm].given > 0);
+        answered.map(|question| question.dataset.as_str())
+    };
+    let asked: HashSet<&str> = sets(before, was).chain(sets(after, is)).collect();
+    let questions = before.questions.iter().filter(|(_, question)| asked.contains(question.dataset.as_str()));
+    questions.filter_map(pair).collect()
 }
 
 fn change(arm: &str, pairs: Vec<Pair<'_>>, seed: u64, flips: &mut Vec<Flip>) -> ArmChange {
@@ -308,9 +317,8 @@ fn tested(pairs: &[Pair<'_>], seed: u64) -> Tested {
         return Tested { test, difference: paired.difference, ci: paired.ci, p_value: paired.p_value };
     }
     let drawn = drawn(pairs, Answers::share, shared.as_ref(), seed);
-    let Difference { difference, ci, p_value } = drawn.expect("a bootstrap of some questions");
-    // Passages make no stronger witness than as many questions that stand alone.
-    let p_value = if once { p_value.max(paired.p_value) } else { p_value };
+    let drawn = drawn.expect("a bootstrap of some questions");
+    let Difference { difference, ci, p_value } = if once { drawn.raised(paired.ci, paired.p_value) } else { drawn };
     Tested { test, difference, ci, p_value }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     passages,
     split::Splits,
     strategy::{self, Answer, Opened},
-    structured, train,
+    structured,
 };
 
 /// Why an arm cannot answer a question of which its teacher, the data set, has no decomposition.
@@ -191,7 +191,6 @@ async fn answer_all(
         }
     }
     demonstrations::keep(context, plan).await?;
-    train::given::keep_who_began(context).await?;
     try_schemas(context, plan, questions).await?;
     let (opened, sandbox) = (open(context, plan).await?, sandbox(context, plan)?);
     let (opened, sandbox) = (&opened, sandbox.as_ref());
@@ -329,7 +328,7 @@ async fn answer_one(
         Some(Err(error)) => {
             let message = format!("the program that answers {} could not be run: {error}", question.id);
             let calls = calls.into_iter().map(|call| call.key).collect();
-            return Err(ChatError { calls, ..ChatError::new(ErrorKind::Backend, message) });
+            return Err(ChatError { calls, ..ChatError::new(ErrorKind::NotRun, message) });
         }
     }
     Ok(Done::new(ItemState::Done, &graded, calls))

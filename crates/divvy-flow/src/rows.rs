@@ -55,6 +55,7 @@ pub enum OfCalls {
     Nothing,
     /// What they took, not what was said.
     Figures,
+    /// What was asked and said, too.
     Everything,
 }
 

@@ -132,7 +132,14 @@ pub async fn run(context: &Context, trainer: &Arc<dyn Trainer>) -> Result<(), Fl
             (sweep::run(context, trainer, name, &job).await?, sweep::key(context, &job).await?)
         };
         given::remember(context, name, key).await?;
-        context.models.add_student(name, &plan.base, &artefact);
+        let answers = given::who_answered(context, name).await?.filter(|other| other.content != artefact.content);
+        if answers.is_some() {
+            context.progress.note(&format!(
+                "train: `{name}` is another student than the one that has answered, which answers what is left and is served; a \
+                 recipe of another name measures the new one"
+            ));
+        }
+        context.models.add_student(name, &plan.base, answers.as_ref().unwrap_or(&artefact));
     }
     Ok(())
 }
@@ -170,6 +177,17 @@ pub async fn find(context: &Context, key: &Digest) -> Result<Option<Artefact>, F
     let Some(record) = context.store.artefact(key).await? else { return Ok(None) };
     let artefact: Option<Artefact> = serde_json::from_str(&record.meta_json).ok();
     Ok(artefact.filter(|artefact| artefact.path.exists()))
+}
+
+/// A student of the plan: the one that has answered, else the one that the plan has as it stands; `None` while it is not trained.
+///
+/// # Errors
+/// The store's.
+pub async fn of_plan(context: &Context, name: &str) -> Result<Option<Artefact>, FlowError> {
+    match given::who_answered(context, name).await? {
+        None => find(context, &key(context, name).await?).await,
+        answered => Ok(answered),
+    }
 }
 
 /// The key under which a student's artefact and loss curve are stored; of a sweep that of the rate that is kept, or as long

@@ -62,6 +62,8 @@ pub enum ErrorKind {
     BatchFailed,
     /// The model itself failed or has no reply for this request (local, recorded, scripted).
     Backend,
+    /// The reply is a program, and this machine could not start a process for it.
+    NotRun,
 }
 
 impl ChatError {
@@ -112,6 +114,7 @@ impl ChatError {
             ErrorKind::Store => "store",
             ErrorKind::BatchFailed => "batch-failed",
             ErrorKind::Backend => "backend",
+            ErrorKind::NotRun => "program-not-run",
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use divvy_core::{
     chat::{ChatRequest, Finish, Message},
     graded::{Asked, GradedRow, RowCall, Said, Sheet, answer_of},
+    plan::TEACHER,
     results::{ArmResult, Results},
 };
 use serde_json::{Value, json};
@@ -125,7 +126,7 @@ fn usages(calls: &[&RowCall]) -> Value {
 pub fn inspect_head(results: &Results, arm: &ArmResult) -> String {
     let head = json!({
         "version": 2,
-        "status": if is_withheld(arm) { "error" } else { "success" },
+        "status": status(arm),
         "eval": spec(results, arm),
         "plan": {"name": arm.strategy, "steps": [], "config": {}},
         "results": {
@@ -140,7 +141,7 @@ pub fn inspect_head(results: &Results, arm: &ArmResult) -> String {
         },
         "stats": {
             "started_at": results.created, "completed_at": results.created,
-            "model_usage": model_usage(arm),
+            "model_usage": model_usage(results, arm),
         },
     });
     let text = head.to_string();
@@ -148,10 +149,21 @@ pub fn inspect_head(results: &Results, arm: &ArmResult) -> String {
     format!("{open},\"samples\":[\n")
 }
 
-/// Nothing where the tokens are not known: Inspect has no word for that.
-fn model_usage(arm: &ArmResult) -> Value {
+fn status(arm: &ArmResult) -> &'static str {
+    match is_withheld(arm) {
+        true if arm.pending > 0 => "started",
+        true => "error",
+        false => "success",
+    }
+}
+
+/// By model; a data set's own decompositions are no model's. Nothing where the tokens are not known: Inspect has no word for that.
+fn model_usage(results: &Results, arm: &ArmResult) -> Value {
     let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
-    let decomposer = arm.decomposer.as_deref().map(|name| (name, arm.decompose_tokens_in, arm.decompose_tokens_out));
+    let teacher = results.collection.as_ref().map(|collection| collection.teacher.as_str());
+    let model = |name| if name == TEACHER { teacher.unwrap_or(name) } else { name };
+    let decomposer = arm.decomposer.as_deref().map(model);
+    let decomposer = decomposer.map(|name| (name, arm.decompose_tokens_in, arm.decompose_tokens_out));
     for (model, tokens_in, tokens_out) in
         decomposer.into_iter().chain([(arm.solver.as_str(), arm.solve_tokens_in, arm.solve_tokens_out)])
     {
@@ -159,7 +171,6 @@ fn model_usage(arm: &ArmResult) -> Value {
         let sum = sums.entry(model).or_default();
         *sum = (sum.0 + tokens_in, sum.1 + tokens_out);
     }
-    // A data set's own decompositions take none, and are no model's.
     let asked = sums.into_iter().filter(|(_, (tokens_in, tokens_out))| tokens_in + tokens_out > 0);
     asked
         .map(|(model, (tokens_in, tokens_out))| (model.to_owned(), usage(tokens_in, tokens_out, None)))

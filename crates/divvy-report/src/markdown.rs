@@ -113,8 +113,9 @@ fn push_notes(text: &mut String, results: &Results) {
 pub(crate) fn notes(results: &Results) -> Vec<String> {
     let mut notes = vec![
         format!(
-            "n is every {} question, whatever became of it. No answer, truncated, refused and error count as wrong.",
-            results.split.name()
+            "n is every {} question, whatever became of it. No answer, truncated, refused and error count as wrong{}.",
+            results.split.name(),
+            if results.arms.iter().any(|arm| arm.pending > 0) { ", and so does what is still to come" } else { "" },
         ),
         intervals(results),
         format!(

@@ -19,7 +19,7 @@ pub(crate) enum Role {
 pub(crate) enum Part {
     /// A student that was taught this role.
     Distilled,
-    /// A student of another role, to see what its training cost it here.
+    /// A student of another role, or one that was taught another way of it, to see what its training cost it here.
     Untaught,
     /// The base that a student of this run was trained from, as it was.
     Untrained,
@@ -76,14 +76,25 @@ impl Kind {
     }
 }
 
-pub(crate) fn part(results: &Results, name: &str, role: Role) -> Part {
+/// Who solves.
+pub(crate) fn solver(results: &Results, arm: &ArmResult) -> Part {
+    part(results, &arm.solver, &|target| target.solves() == Some(arm.strategy))
+}
+
+/// Who decomposes, where anybody does.
+pub(crate) fn decomposer(results: &Results, arm: &ArmResult) -> Option<Part> {
+    arm.decomposer.as_deref().map(|name| part(results, name, &Target::decomposes))
+}
+
+fn part(results: &Results, name: &str, teaches: &dyn Fn(Target) -> bool) -> Part {
     if let Some(student) = student(results, name) {
-        return if student.is_taught(role) { Part::Distilled } else { Part::Untaught };
+        return if student.is_taught(teaches) { Part::Distilled } else { Part::Untaught };
     }
     let is_teacher = |name: &str| results.collection.as_ref().is_some_and(|collection| collection.teacher == name);
+    let mut taught = students(results).filter(|student| student.is_taught(teaches));
     if name == TEACHER {
         Part::Teacher
-    } else if students(results).any(|student| same_model(results, student.base, name)) {
+    } else if taught.any(|student| same_model(results, student.base, name)) {
         Part::Untrained
     } else if is_teacher(name) {
         Part::Teacher
@@ -93,12 +104,12 @@ pub(crate) fn part(results: &Results, name: &str, role: Role) -> Part {
 }
 
 pub(crate) fn kind(results: &Results, arm: &ArmResult) -> Kind {
-    match part(results, &arm.solver, Role::Solver) {
+    match solver(results, arm) {
         Part::Distilled => return Kind::DistilledSolver,
         Part::Untaught => return Kind::Untaught,
         _ => {}
     }
-    match arm.decomposer.as_deref().map(|name| part(results, name, Role::Decomposer)) {
+    match decomposer(results, arm) {
         None => Kind::OneCall,
         Some(Part::Untaught) => Kind::Untaught,
         Some(Part::Distilled) => Kind::DistilledDecomposer,
@@ -118,12 +129,8 @@ pub(crate) struct Student<'r> {
 
 impl Student<'_> {
     /// A target that this version does not know may be either.
-    fn is_taught(self, role: Role) -> bool {
-        let target = Target::ALL.into_iter().find(|target| target.name() == self.target);
-        target.is_none_or(|target| match role {
-            Role::Decomposer => target.decomposes(),
-            Role::Solver => target.solves().is_some(),
-        })
+    fn is_taught(self, teaches: &dyn Fn(Target) -> bool) -> bool {
+        Target::ALL.into_iter().find(|target| target.name() == self.target).is_none_or(teaches)
     }
 
     fn is_called(self, name: &str) -> bool {

@@ -222,7 +222,7 @@ impl Session {
     /// Makes trained students known without training any.
     pub(crate) async fn find_students(&self) -> Result<(), FlowError> {
         for (name, plan) in &self.context.plan.students {
-            if let Some(artefact) = train::find(&self.context, &train::key(&self.context, name).await?).await? {
+            if let Some(artefact) = train::of_plan(&self.context, name).await? {
                 self.context.models.add_student(name, &plan.base, &artefact);
             }
         }

@@ -68,14 +68,14 @@ fn every_figure_has_its_denominator() {
     let (hop, story) = (two_hop(), story());
     let referring = Decomposition::from_texts(["Where is Mount X?", "Who rules #1?"]);
     let leaking = Decomposition::from_texts(["Which?", "Who rules New Samplia?", "Who?"]);
-    let secrets = Secrets::of(&hop);
+    let [of_hop, of_story] = [&hop, &story].map(Secrets::of);
     let observed =
-        |question, decomposition| Observed { question, secrets: &secrets, decomposition, repeats: false, heard: &[] };
+        |decomposition| Observed { question: &hop, secrets: &of_hop, decomposition, repeats: false, heard: &[] };
     let mut quality = Quality::default();
-    quality.add(observed(&hop, Some(&referring)));
-    quality.add(observed(&hop, Some(&leaking)));
-    quality.add(observed(&hop, Some(&Decomposition::None)));
-    quality.add(Observed { repeats: true, ..observed(&story, None) });
+    quality.add(observed(Some(&referring)));
+    quality.add(observed(Some(&leaking)));
+    quality.add(observed(Some(&Decomposition::None)));
+    quality.add(Observed { question: &story, secrets: &of_story, repeats: true, ..observed(None) });
     quality.add_unanswered();
     let expect = Quality {
         n: 5,

@@ -102,6 +102,21 @@ fn half_a_run_is_not_judged() {
 }
 
 #[test]
+fn an_arm_need_not_be_asked_every_data_set() {
+    let only_first = |question: usize, _: usize| (question < 30).then_some(true);
+    let sets = |rows| {
+        // By id, so as texts sort: what is answered is one set.
+        with(rows, |_, question| {
+            let answered = question.answers[0].given > 0;
+            question.dataset = if answered { "asked" } else { "never asked" }.to_owned();
+        })
+    };
+    let run = || sets(run(&["two-stage/teacher/big"], only_first, same));
+    let found = compare(&run(), &run(), 1);
+    assert_eq!((found.arms[0].n, found.arms[0].pending, found.arms[0].change), (30, 0, Change::NotShown));
+}
+
+#[test]
 fn where_nothing_flipped_passages_leave_an_interval() {
     let in_passages = |rows| with(rows, |at, question| question.passage = Some(Digest::of_bytes(&[(at / 2) as u8])));
     let before = in_passages(run(&["cot"], |_, _| Some(true), same));

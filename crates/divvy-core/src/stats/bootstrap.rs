@@ -44,6 +44,18 @@ pub struct Difference {
     pub p_value: f64,
 }
 
+impl Difference {
+    /// Passages make no stronger witness than as many questions that stand alone: where these would show less, interval and test are as
+    /// wide as theirs.
+    #[must_use]
+    pub fn raised(self, (low, high): Interval, p_value: f64) -> Self {
+        if self.p_value >= p_value {
+            return self;
+        }
+        Self { ci: (self.ci.0.min(low), self.ci.1.max(high)), p_value, ..self }
+    }
+}
+
 /// Paired cluster bootstrap: the test and the interval where items share a cluster, or where there is partial credit. What
 /// the two arms share is gone before anything is drawn; whole clusters are drawn. `None` for no items.
 ///

@@ -173,7 +173,8 @@ fn available(context: &Context, arm: &Arm) -> bool {
     !arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name))
 }
 
-/// What one would use without the student: the best that answers in one call, and the best that decomposes in the same way.
+/// What one would use without the student: the best that answers in one call, the best that decomposes in the same way, and what
+/// answers in one call for least.
 fn rivals<'c>(context: &Context, counted: &'c [Counted<'c>], distilled: &Counted) -> Vec<&'c Counted<'c>> {
     let parts = distilled.arm.decomposer.iter().chain([&distilled.arm.solver]);
     let bases: Vec<&str> =
@@ -191,7 +192,26 @@ fn rivals<'c>(context: &Context, counted: &'c [Counted<'c>], distilled: &Counted
         let those = counted.iter().filter(undistilled).filter(|other| of(other));
         those.reduce(|best, next| if next.result.accuracy > best.result.accuracy { next } else { best })
     };
-    let one_call = best(&|other| !other.arm.strategy.needs_decomposer());
+    let in_one_call = |other: &&Counted| !other.arm.strategy.needs_decomposer();
+    let least = cheapest(&counted.iter().filter(undistilled).filter(in_one_call).collect::<Vec<_>>());
+    let one_call = best(&|other| in_one_call(&other));
     let in_place = best(&|other| other.arm.strategy.needs_decomposer() && other.arm.strategy == distilled.arm.strategy);
-    one_call.into_iter().chain(in_place).collect()
+    let least = least.filter(|least| one_call.is_none_or(|best| best.arm != least.arm));
+    one_call.into_iter().chain(in_place).chain(least).collect()
+}
+
+/// In money where that is known of all of them, else in the machine's time.
+fn cheapest<'c>(those: &[&'c Counted<'c>]) -> Option<&'c Counted<'c>> {
+    let by = |of: fn(&Took) -> Option<i64>| {
+        let each: Option<Vec<f64>> = those.iter().map(|one| mean_spent(one, of)).collect();
+        those.iter().zip(each?).min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(one, _)| *one)
+    };
+    by(|took| took.money_nanos).or_else(|| by(|took| took.machine_us))
+}
+
+/// Of the questions that were asked; `None` where some amount is unknown.
+fn mean_spent(counted: &Counted, of: fn(&Took) -> Option<i64>) -> Option<f64> {
+    let asked: Vec<f64> =
+        counted.took.iter().flatten().map(|took| of(took).map(|amount| amount as f64)).collect::<Option<_>>()?;
+    (!asked.is_empty()).then(|| asked.iter().sum::<f64>() / asked.len() as f64)
 }

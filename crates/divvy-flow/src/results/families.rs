@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use divvy_core::{
-    arm::{Arm, Strategy},
+    arm::{Arm, Strategy, Variant},
     plan::{EvaluatePlan, Plan, TEACHER},
     recipe::Target,
     results::Family,
@@ -132,9 +132,9 @@ fn family(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
     }
 }
 
-/// A student fills a part that it was not taught.
+/// A student fills a part that it was not taught, or in a way that it was not.
 pub(super) fn is_untaught(plan: &Plan, arm: &Arm) -> bool {
-    let solver = plan.student(&arm.solver).is_some_and(|student| student.target.solves().is_none());
+    let solver = plan.student(&arm.solver).is_some_and(|student| student.target.solves() != Some(arm.strategy));
     let decomposer = arm.decomposer.as_deref().and_then(|name| plan.student(name));
     solver || decomposer.is_some_and(|student| !student.target.decomposes())
 }
@@ -204,8 +204,9 @@ fn decomposes_otherwise(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
     let of_teacher =
         is_teacher(plan, decomposer) && !arm.decomposer.as_deref().is_some_and(|name| is_teacher(plan, name));
     let of_base = student.is_some_and(|student| student.base == decomposer);
-    // A student is shown nothing, whatever its teacher is shown.
-    let alike = arm.variant == other.variant || (of_teacher && student.is_some());
+    // A student is shown no demonstrations, whatever its teacher is shown.
+    let without_shots = Variant { shots: None, ..other.variant.clone() };
+    let alike = arm.variant == other.variant || (of_teacher && student.is_some() && arm.variant == without_shots);
     (arm.strategy == other.strategy && alike && (of_teacher || of_base)).then_some(Family::Decomposer)
 }
 

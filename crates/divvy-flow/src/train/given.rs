@@ -3,15 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use divvy_core::{
-    arm::Arm,
-    digest::Digest,
-    records::{ItemState, Stage},
-    results::Tried,
-};
+use divvy_core::{arm::Arm, digest::Digest, records::Stage, results::Tried};
+use divvy_store::ItemCount;
 use serde::{Deserialize, Serialize};
 
-use super::sweep;
+use super::{Artefact, sweep};
 use crate::{context::Context, error::FlowError};
 
 /// A student, and what its sweep took, if it was one.
@@ -52,33 +48,21 @@ async fn has_answered(context: &Context, name: &str) -> Result<bool, FlowError> 
     let with = |arm: &&Arm| arm.solver == student || arm.decomposer.as_ref() == Some(&student);
     let arms = context.plan.evaluate.iter().flat_map(|plan| &plan.arms);
     let arms: BTreeSet<String> = arms.filter(with).map(Arm::slug).collect();
-    let rows = context.store.items(&context.digest, Stage::Evaluate).await?;
-    Ok(rows.iter().any(|row| row.state != ItemState::Pending && arms.contains(&row.arm)))
+    let counts = context.store.item_counts(&context.digest).await?;
+    let settled = |count: &&ItemCount| count.stage == Stage::Evaluate && count.state.is_settled() && count.items > 0;
+    Ok(counts.iter().filter(settled).any(|count| arms.contains(&count.arm)))
 }
 
-/// A student that began to answer answers to the end, though the plan would have another one by now: half a table of each would
-/// be of neither.
+/// The student that has answered, where another one would be trained by now: it answers to the end, is served and is handed on. Half a
+/// table of each would be of neither.
 ///
 /// # Errors
 /// The store's.
-pub(crate) async fn keep_who_began(context: &Context) -> Result<(), FlowError> {
-    for (name, plan) in &context.plan.students {
-        let Some(given) = recall(context, name).await? else { continue };
-        if given.key == super::key(context, name).await? || !has_answered(context, name).await? {
-            continue;
-        }
-        context.progress.note(&match super::find(context, &given.key).await? {
-            Some(artefact) => {
-                context.models.add_student(name, &plan.base, &artefact);
-                format!("evaluate: `{name}` was trained anew since it began to answer; the rest is asked of the one that began")
-            }
-            None => format!(
-                "evaluate: `{name}` was trained anew since it began to answer, and the one that began is gone: this table is of two \
-                 students; a recipe of another name would measure the new one alone"
-            ),
-        });
+pub(super) async fn who_answered(context: &Context, name: &str) -> Result<Option<Artefact>, FlowError> {
+    match recall(context, name).await? {
+        Some(given) if has_answered(context, name).await? => super::find(context, &given.key).await,
+        _ => Ok(None),
     }
-    Ok(())
 }
 
 /// The student that has answered; where none is on record, the one that the plan has as it stands.

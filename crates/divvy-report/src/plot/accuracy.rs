@@ -68,11 +68,12 @@ impl Axis {
         }
         let cost = match self {
             Self::Tokens => number::ratio(arm.tokens()?, arm.n),
-            Self::Dollars => arm.cost_nanos.map(|nanos| self.scaled(nanos) / arm.n as f64),
-            Self::Machine => {
-                let cost = cost_of(results, arm)?;
-                costs::per_question(cost.machine.as_ref()?, cost.n).map(|each| self.scaled(each))
-            }
+            Self::Dollars | Self::Machine => match cost_of(results, arm) {
+                Some(cost) => {
+                    costs::per_question(costs::spent(cost, self.measure()?)?, cost.n).map(|each| self.scaled(each))
+                }
+                None => arm.cost_nanos.map(|nanos| self.scaled(nanos) / arm.n as f64),
+            },
         };
         cost.filter(|cost| *cost >= 0.0)
     }

@@ -2,6 +2,7 @@
 //! way round. No words here, and no statistics: those were computed with the grades.
 
 use divvy_core::{
+    arm::Variant,
     results::{
         ArmResult, Family, Results,
         costs::{Distilling, Mean},
@@ -191,7 +192,7 @@ fn rank(evidence: &Evidence) -> (bool, f64) {
 }
 
 fn is_distilled(results: &Results, arm: &ArmResult, role: Role) -> bool {
-    let solver = roles::part(results, &arm.solver, Role::Solver);
+    let solver = roles::solver(results, arm);
     match role {
         Role::Solver => solver == Part::Distilled && !decomposed_by(results, arm, Part::Untaught),
         Role::Decomposer => !is_student(solver) && decomposed_by(results, arm, Part::Distilled),
@@ -204,7 +205,7 @@ fn is_student(part: Part) -> bool {
 }
 
 fn decomposed_by(results: &Results, arm: &ArmResult, part: Part) -> bool {
-    arm.decomposer.as_deref().is_some_and(|name| roles::part(results, name, Role::Decomposer) == part)
+    roles::decomposer(results, arm) == Some(part)
 }
 
 fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Evidence<'r> {
@@ -214,7 +215,10 @@ fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Eviden
     };
     let taught_by = |arm: &&ArmResult| decomposed_by(results, arm, Part::Teacher);
     // A teacher that is only asked with demonstrations is still the teacher: then the best of its ways.
-    let otherwise = |arm: &&ArmResult| (&arm.solver, arm.strategy) == (&subject.solver, subject.strategy);
+    let otherwise = |arm: &&ArmResult| {
+        let without_shots = Variant { shots: None, ..arm.variant.clone() };
+        (&arm.solver, arm.strategy, &without_shots) == (&subject.solver, subject.strategy, &subject.variant)
+    };
     let better = |best: &'r ArmResult, next: &'r ArmResult| if next.accuracy > best.accuracy { next } else { best };
     let teacher = results.arms.iter().filter(alike).find(taught_by);
     let teacher = teacher.or_else(|| results.arms.iter().filter(otherwise).filter(taught_by).reduce(better));
@@ -274,7 +278,7 @@ fn best_one_call<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -
         .arms
         .iter()
         .filter(|arm| arm.n > 0 && arm.decomposer.is_none())
-        .filter(|arm| !is_student(roles::part(results, &arm.solver, Role::Solver)))
+        .filter(|arm| !is_student(roles::solver(results, arm)))
         .filter(|arm| role == Role::Solver || arm.solver == subject.solver)
         .filter_map(|arm| paired(results, subject, arm))
         .reduce(|best, next| if next.b.accuracy > best.b.accuracy { next } else { best })

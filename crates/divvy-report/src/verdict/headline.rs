@@ -1,4 +1,4 @@
-//! The verdict in one sentence, which somebody reads who reads nothing else.
+//! The verdict in a sentence or two, which somebody reads who reads nothing else.
 
 use divvy_core::results::{ArmResult, Results};
 
@@ -9,31 +9,38 @@ use super::{
 };
 use crate::{
     number::percent,
-    roles::{self, Kind, Role},
+    roles::{self, Kind, Part, Role},
 };
 
 pub(super) fn headline(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
     let sentence = sentence(results, answer, tested);
-    let decomposes =
-        matches!(answer, Answer::Decomposer | Answer::Either | Answer::RatherDecomposer | Answer::CheaperDecomposer);
+    let decomposes = matches!(answer, Answer::Decomposer | Answer::RatherDecomposer | Answer::CheaperDecomposer);
     let evidence = tested.iter().find(|evidence| decomposes && evidence.role == Role::Decomposer);
-    let solver = evidence.and_then(|evidence| before_which_solver(results, evidence));
-    solver.map_or_else(|| sentence.clone(), |solver| format!("{sentence} {solver}"))
+    match evidence.and_then(|evidence| before_which_solver(results, evidence)) {
+        Some(solver) => format!("{sentence} {solver}"),
+        None => sentence,
+    }
 }
 
 /// With several solvers, a decomposer is judged before one of them: which, and whether another needs none.
 fn before_which_solver(results: &Results, evidence: &Evidence) -> Option<String> {
     let subject = evidence.subject;
-    let by_itself = |arm: &&ArmResult| roles::kind(results, arm) == Kind::OneCall && arm.solver != subject.solver;
-    let others = results.arms.iter().filter(|arm| arm.n > 0).filter(by_itself);
-    let best = others.reduce(|best, next| if next.accuracy > best.accuracy { next } else { best })?;
+    let is_other = |arm: &&ArmResult| arm.n > 0 && arm.solver != subject.solver && !is_student(results, arm);
+    results.arms.iter().find(is_other)?;
+    let by_itself = results.arms.iter().filter(is_other).filter(|arm| roles::kind(results, arm) == Kind::OneCall);
+    let best = by_itself.reduce(|best, next| if next.accuracy > best.accuracy { next } else { best });
     let solver = format!("That is with {} as the solver", subject.solver);
-    Some(if best.accuracy > subject.accuracy {
-        let [own, others] = [subject, best].map(|arm| percent(arm.accuracy));
-        format!("{solver}; {} has more right answers in one call ({others} % against {own} %).", best.arm)
-    } else {
-        format!("{solver}.")
+    Some(match best.filter(|best| best.accuracy > subject.accuracy) {
+        Some(best) => {
+            let [own, others] = [subject, best].map(|arm| percent(arm.accuracy));
+            format!("{solver}; {} has more right answers in one call ({others} % against {own} %).", best.arm)
+        }
+        None => format!("{solver}."),
     })
+}
+
+fn is_student(results: &Results, arm: &ArmResult) -> bool {
+    matches!(roles::solver(results, arm), Part::Distilled | Part::Untaught)
 }
 
 fn sentence(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
@@ -113,13 +120,18 @@ fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
     let saves = tested.iter().filter(|evidence| evidence.saves()).filter_map(|evidence| {
         let instead = evidence.instead.as_ref()?;
         let loss = -instead.pair.as_ref()?.ci.0;
-        let (role, replaced) = (words::role_name(evidence.role), &instead.replaced.arm);
-        let saved = share_saved(results, instead).map_or_else(String::new, |share| format!("{} % ", percent(share)));
+        let both = evidence.role == Role::Solver && uses_both(results, Some(evidence));
+        let what = if both { "Distilling both" } else { &format!("A distilled {}", words::role_name(evidence.role)) };
+        let replaced = &instead.replaced.arm;
+        let saves = match share_saved(results, instead) {
+            Some(share) => format!("saves {} % against {replaced}", percent(share)),
+            None => format!("costs less than {replaced}"),
+        };
         let but = match evidence.undercut {
             Some(rival) => format!("{} costs less still, and is not shown to be worse", rival.arm),
             None => format!("a loss of up to {} points is possible", percent(loss)),
         };
-        Some(format!(" A distilled {role} saves {saved}against {replaced}, but {but}."))
+        Some(format!(" {what} {saves}, but {but}."))
     });
     let saves: String = saves.collect();
     format!("Not shown: these numbers do not say that distilling {part} pays.{saves}")

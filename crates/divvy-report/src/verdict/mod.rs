@@ -68,7 +68,7 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Verdict {
     pub answer: Answer,
-    /// One sentence.
+    /// A sentence, and where it takes one more, two.
     pub headline: String,
     /// What it costs, how sure that is, what would change it: a heading and its sentences, for the first screen.
     pub summary: Vec<(&'static str, String)>,
@@ -206,8 +206,7 @@ fn better_part(results: &Results, decomposer: Option<&Evidence>, solver: Option<
 
 /// The arm that speaks for the solver has a distilled decomposer as well.
 fn uses_both(results: &Results, solver: Option<&Evidence>) -> bool {
-    let decomposer = solver.and_then(|evidence| evidence.subject.decomposer.as_deref());
-    decomposer.is_some_and(|name| roles::part(results, name, Role::Decomposer) == Part::Distilled)
+    solver.is_some_and(|evidence| roles::decomposer(results, evidence.subject) == Some(Part::Distilled))
 }
 
 /// Without a student there is still something to say: the best arm, and against which others that is shown.

@@ -1,6 +1,9 @@
-use divvy_core::results::{
-    Comparison, Family, StudentUse,
-    costs::{Mean, Measure},
+use divvy_core::{
+    arm::Strategy,
+    results::{
+        Comparison, Family, StudentUse,
+        costs::{Mean, Measure},
+    },
 };
 use proptest::prelude::*;
 
@@ -99,7 +102,7 @@ fn the_solver_or_both_or_either() {
     (training.student, training.base, training.target) = ("se".to_owned(), "big".to_owned(), "SE-A".to_owned());
     results.training.push(training);
     let mut solver = results.arms[1].clone();
-    (solver.arm, solver.solver) = ("cot/se".to_owned(), "student:se".to_owned());
+    (solver.arm, solver.solver, solver.strategy) = ("cot/se".to_owned(), "student:se".to_owned(), Strategy::TwoStage);
     results.arms.push(solver);
     results.comparisons.push(comparison("cot/se", COT, 0.1, 0.001));
     assert_eq!(answer_of(&results).0, Answer::Either);
@@ -119,6 +122,7 @@ fn with_both_parts(difference: f64, p_holm: f64) -> Results {
     results.training.push(training);
     let mut solver = results.arms[1].clone();
     (solver.arm, solver.solver) = ("two-stage/teacher/se".to_owned(), "student:se".to_owned());
+    solver.strategy = Strategy::TwoStage;
     results.arms.push(solver);
     let parts =
         Comparison { family: Family::Parts, ..comparison(DISTILLED, "two-stage/teacher/se", difference, p_holm) };

@@ -34,8 +34,7 @@ pub(crate) async fn run(place: &Place, asked: &Asked<'_>) -> anyhow::Result<()> 
     let session = Session::open(place, Access::Look).await?;
     let (context, student, out) = (&session.context, asked.student, asked.out);
     let plan = student_plan(&session, student)?;
-    let key = train::key(context, student).await?;
-    let Some(artefact) = train::find(context, &key).await? else {
+    let Some(artefact) = train::of_plan(context, student).await? else {
         anyhow::bail!("`{student}` is not trained yet; run `divvy train {}` first", place.recipe.display());
     };
     if out.exists() {

@@ -304,10 +304,12 @@ fn a_student_that_began_to_answer_answers_to_the_end() {
     bench.wait(unanswered);
     bench.done(&["redo", "recipe.toml", "--where", "stage=screen", "--where", "question=synth/train/1"]);
     let ended = bench.done(&["run", "recipe.toml"]);
-    assert!(ended.stderr.contains("`sd-r` was trained anew since it began to answer; the rest is asked"), "{ended:?}");
+    assert!(ended.stderr.contains("`sd-r` is another student than the one that has answered"), "{ended:?}");
     let after = report();
     assert_eq!((&after["arms"], &after["training"]), (&before["arms"], &before["training"]), "{after}");
     assert_eq!(calls(), asked, "what the first one wrote was there already");
+    let exported = bench.done(&["export", "recipe.toml", "--student", "sd-r", "--out", "mine"]);
+    assert!(exported.stderr.contains(&format!("({KEPT} rows")), "what is handed on is what was measured: {exported:?}");
 }
 
 /// Takes every other answer of the student's arm back.

@@ -7,6 +7,13 @@ fn width(interval: Interval) -> f64 {
 }
 
 #[test]
+fn an_interval_is_as_wide_as_its_test() {
+    let found = Difference { difference: 0.1, ci: (0.01, 0.19), p_value: 0.03 };
+    let wider = Difference { ci: (-0.02, 0.19), p_value: 0.2, ..found };
+    assert_eq!((found.raised((-0.02, 0.18), 0.2), found.raised((0.05, 0.15), 0.001)), (wider, found));
+}
+
+#[test]
 fn the_same_seed_gives_the_same_interval() {
     let values: Vec<f64> = (0..50).map(|k| f64::from(k % 7)).collect();
     assert_eq!(mean(&values, 500, 3), mean(&values, 500, 3));
