@@ -81,6 +81,11 @@ pub(crate) fn solver(results: &Results, arm: &ArmResult) -> Part {
     part(results, &arm.solver, &|target| target.solves() == Some(arm.strategy))
 }
 
+/// A student solves, whatever it was taught.
+pub(crate) fn is_solved_by_student(results: &Results, arm: &ArmResult) -> bool {
+    student(results, &arm.solver).is_some()
+}
+
 /// Who decomposes, where anybody does.
 pub(crate) fn decomposer(results: &Results, arm: &ArmResult) -> Option<Part> {
     arm.decomposer.as_deref().map(|name| part(results, name, &Target::decomposes))

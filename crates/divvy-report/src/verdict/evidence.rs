@@ -192,16 +192,10 @@ fn rank(evidence: &Evidence) -> (bool, f64) {
 }
 
 fn is_distilled(results: &Results, arm: &ArmResult, role: Role) -> bool {
-    let solver = roles::solver(results, arm);
     match role {
-        Role::Solver => solver == Part::Distilled && !decomposed_by(results, arm, Part::Untaught),
-        Role::Decomposer => !is_student(solver) && decomposed_by(results, arm, Part::Distilled),
+        Role::Solver => roles::solver(results, arm) == Part::Distilled && !decomposed_by(results, arm, Part::Untaught),
+        Role::Decomposer => !roles::is_solved_by_student(results, arm) && decomposed_by(results, arm, Part::Distilled),
     }
-}
-
-/// Taught this part or another one.
-fn is_student(part: Part) -> bool {
-    matches!(part, Part::Distilled | Part::Untaught)
 }
 
 fn decomposed_by(results: &Results, arm: &ArmResult, part: Part) -> bool {
@@ -278,7 +272,7 @@ fn best_one_call<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -
         .arms
         .iter()
         .filter(|arm| arm.n > 0 && arm.decomposer.is_none())
-        .filter(|arm| !is_student(roles::solver(results, arm)))
+        .filter(|arm| !roles::is_solved_by_student(results, arm))
         .filter(|arm| role == Role::Solver || arm.solver == subject.solver)
         .filter_map(|arm| paired(results, subject, arm))
         .reduce(|best, next| if next.b.accuracy > best.b.accuracy { next } else { best })

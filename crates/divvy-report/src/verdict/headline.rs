@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     number::percent,
-    roles::{self, Kind, Part, Role},
+    roles::{self, Kind, Role},
 };
 
 pub(super) fn headline(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
@@ -25,7 +25,8 @@ pub(super) fn headline(results: &Results, answer: Answer, tested: &[&Evidence]) 
 /// With several solvers, a decomposer is judged before one of them: which, and whether another needs none.
 fn before_which_solver(results: &Results, evidence: &Evidence) -> Option<String> {
     let subject = evidence.subject;
-    let is_other = |arm: &&ArmResult| arm.n > 0 && arm.solver != subject.solver && !is_student(results, arm);
+    let is_other =
+        |arm: &&ArmResult| arm.n > 0 && arm.solver != subject.solver && !roles::is_solved_by_student(results, arm);
     results.arms.iter().find(is_other)?;
     let by_itself = results.arms.iter().filter(is_other).filter(|arm| roles::kind(results, arm) == Kind::OneCall);
     let best = by_itself.reduce(|best, next| if next.accuracy > best.accuracy { next } else { best });
@@ -37,10 +38,6 @@ fn before_which_solver(results: &Results, evidence: &Evidence) -> Option<String>
         }
         None => format!("{solver}."),
     })
-}
-
-fn is_student(results: &Results, arm: &ArmResult) -> bool {
-    matches!(roles::solver(results, arm), Part::Distilled | Part::Untaught)
 }
 
 fn sentence(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
