@@ -131,15 +131,9 @@ pub async fn run(context: &Context, trainer: &Arc<dyn Trainer>) -> Result<(), Fl
         } else {
             (sweep::run(context, trainer, name, &job).await?, sweep::key(context, &job).await?)
         };
-        given::remember(context, name, key).await?;
-        let answers = given::who_answered(context, name).await?.filter(|other| other.content != artefact.content);
-        if answers.is_some() {
-            context.progress.note(&format!(
-                "train: `{name}` is another student than the one that has answered, which answers what is left and is served; a \
-                 recipe of another name measures the new one"
-            ));
-        }
-        context.models.add_student(name, &plan.base, answers.as_ref().unwrap_or(&artefact));
+        given::remember(context, name, key.clone()).await?;
+        let answers = who_answers(context, name, (key, artefact)).await?;
+        context.models.add_student(name, &plan.base, &answers);
     }
     Ok(())
 }
@@ -179,15 +173,31 @@ pub async fn find(context: &Context, key: &Digest) -> Result<Option<Artefact>, F
     Ok(artefact.filter(|artefact| artefact.path.exists()))
 }
 
+/// The one that has answered already; else, and where that one is gone, the one that the plan has now.
+async fn who_answers(context: &Context, name: &str, (key, now): (Digest, Artefact)) -> Result<Artefact, FlowError> {
+    let Some(before) = given::who_answered(context, name).await?.filter(|before| *before != key) else {
+        return Ok(now);
+    };
+    let answered = find(context, &before).await?;
+    let what = match answered {
+        Some(_) => "which answers what is left and is served; a recipe of another name measures the new one",
+        None => "which is gone: what is left is answered by the new one, and the table is of both",
+    };
+    context.progress.note(&format!("train: `{name}` is another student than the one that has answered, {what}"));
+    Ok(answered.unwrap_or(now))
+}
+
 /// A student of the plan: the one that has answered, else the one that the plan has as it stands; `None` while it is not trained.
 ///
 /// # Errors
 /// The store's.
 pub async fn of_plan(context: &Context, name: &str) -> Result<Option<Artefact>, FlowError> {
-    match given::who_answered(context, name).await? {
-        None => find(context, &key(context, name).await?).await,
-        answered => Ok(answered),
+    if let Some(answered) = given::who_answered(context, name).await?
+        && let Some(artefact) = find(context, &answered).await?
+    {
+        return Ok(Some(artefact));
     }
+    find(context, &key(context, name).await?).await
 }
 
 /// The key under which a student's artefact and loss curve are stored; of a sweep that of the rate that is kept, or as long

@@ -7,7 +7,7 @@ use divvy_core::{arm::Arm, digest::Digest, records::Stage, results::Tried};
 use divvy_store::ItemCount;
 use serde::{Deserialize, Serialize};
 
-use super::{Artefact, sweep};
+use super::sweep;
 use crate::{context::Context, error::FlowError};
 
 /// A student, and what its sweep took, if it was one.
@@ -58,9 +58,9 @@ async fn has_answered(context: &Context, name: &str) -> Result<bool, FlowError> 
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn who_answered(context: &Context, name: &str) -> Result<Option<Artefact>, FlowError> {
+pub(super) async fn who_answered(context: &Context, name: &str) -> Result<Option<Digest>, FlowError> {
     match recall(context, name).await? {
-        Some(given) if has_answered(context, name).await? => super::find(context, &given.key).await,
+        Some(given) if has_answered(context, name).await? => Ok(Some(given.key)),
         _ => Ok(None),
     }
 }
