@@ -108,6 +108,17 @@ fn missing() -> Vec<&'static str> {
     if !Path::new("../shared/data").is_dir() {
         missing.push("real data sets: ../shared/data is not there");
     }
+    // Debian's packages put the server's programs beside its version.
+    let has = |program: &str| {
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).any(|folder| folder.join(program).is_file())
+    };
+    if !has("pg_ctl") && !Path::new("/usr/lib/postgresql").is_dir() {
+        missing.push("several machines: there is no PostgreSQL here (Debian: postgresql)");
+    }
+    let programs =
+        [("cc", "jumps of the clock: there is no C compiler"), ("unshare", "a full disk: there is no unshare")];
+    missing.extend(programs.iter().filter(|(program, _)| !has(program)).map(|(_, what)| *what));
     let outside = OUTSIDE.iter().filter(|(variable, _)| env::var_os(variable).is_none());
     missing.extend(outside.map(|(_, what)| *what));
     missing

@@ -5,7 +5,8 @@
 use crate::thoughts::without_thoughts;
 
 /// Raised when the same reply would give another answer. Part of every solver prompt's identity. 2: thoughts are passed over.
-pub const VERSION: u32 = 2;
+/// 3: a heading or the first item of a list is no answer.
+pub const VERSION: u32 = 3;
 
 /// How an answer was found, strongest last cue first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,10 +265,32 @@ fn is_dangling(line: &str) -> bool {
 fn stands_alone(reply: &str, first: &str) -> bool {
     let number = first.ends_with(|c: char| c.is_ascii_digit() || c == '%')
         && first.chars().all(|c| c.is_ascii_digit() || "$€£-.,%".contains(c));
-    let listed =
-        first.starts_with(['#', '-', '*', '[', '\\']) || first.ends_with(['.', ':', '!', '?', ',', ')', '=', '*']);
+    let listed = item(first).is_some()
+        || first.starts_with(['#', '-', '*', '[', '\\'])
+        || first.ends_with(['.', ':', '!', '?', ',', ')', '=', '*']);
     let blank_behind = reply.lines().nth(1).is_some_and(|line| line.trim().is_empty());
-    number || (blank_behind && !listed && first.split_whitespace().count() <= 6)
+    number || (blank_behind && !listed && !is_heading(first) && first.split_whitespace().count() <= 6)
+}
+
+/// "Solution", "Step 1": what stands above an explanation and answers nothing.
+fn is_heading(line: &str) -> bool {
+    const HEADINGS: [&str; 12] = [
+        "analysis",
+        "answer",
+        "calculation",
+        "calculations",
+        "explanation",
+        "part",
+        "question",
+        "reasoning",
+        "solution",
+        "step",
+        "subquestion",
+        "working",
+    ];
+    let mut words = line.split_whitespace();
+    let is_known = words.next().is_some_and(|word| HEADINGS.iter().any(|known| known.eq_ignore_ascii_case(word)));
+    is_known && words.all(|word| word.trim_end_matches(['.', ')', ':']).chars().all(|c| c.is_ascii_digit()))
 }
 
 /// The last `**bold**` text of a line.

@@ -29,6 +29,8 @@ pub struct Context {
     pub models: Arc<dyn Models>,
     pub progress: Arc<dyn Progress>,
     pub cancel: CancellationToken,
+    /// No further request goes out once it is cancelled: a child of `cancel`, which a stage that cannot go on cancels as well.
+    pub asking: CancellationToken,
     /// Questions of other shards are not worked on.
     pub shard: Option<Shard>,
     /// Milliseconds since the epoch, UTC.
@@ -111,12 +113,37 @@ impl Context {
         sample: u32,
         take: u32,
     ) -> Result<Call, divvy_llm::ChatError> {
+        let request = self.request(ready, messages, sampling, (sample, take));
+        ready.client.complete(request, &self.asking).await
+    }
+
+    /// The same, and never in a batch: everything else waits for what comes of it.
+    ///
+    /// # Errors
+    /// What [`Client::complete_online`] says.
+    pub(crate) async fn ask_online(
+        &self,
+        ready: &Ready,
+        messages: Vec<Message>,
+        sampling: Sampling,
+        (sample, take): (u32, u32),
+    ) -> Result<Call, divvy_llm::ChatError> {
+        let request = self.request(ready, messages, sampling, (sample, take));
+        ready.client.complete_online(request, &self.asking).await
+    }
+
+    fn request(
+        &self,
+        ready: &Ready,
+        messages: Vec<Message>,
+        sampling: Sampling,
+        (sample, take): (u32, u32),
+    ) -> ChatRequest {
         let taken = if take == 0 { sampling.seed } else { derive_seed(sampling.seed, &format!("take/{take}")) };
         let sample = sample + take * SAMPLES_A_TAKE;
         // A greedy reply has no use for a seed: without one, equal requests are one call.
         let seed = if sampling.temperature > 0.0 { taken } else { 0 };
         let sampling = Sampling { seed, ..sampling };
-        let request = ChatRequest { model: ready.id.clone(), messages, sampling, sample };
-        ready.client.complete(request, &self.cancel).await
+        ChatRequest { model: ready.id.clone(), messages, sampling, sample }
     }
 }

@@ -350,9 +350,18 @@ fn without_answer(outcome: Outcome) -> Grade {
     Grade { correct: false, score: 0.0, answer: None, outcome }
 }
 
+/// What came of a decomposer that wrote nothing usable.
+fn undecomposed(finish: &Finish) -> Outcome {
+    match finish {
+        withheld if withheld.is_refusal() => Outcome::Refused,
+        Finish::Length => Outcome::Truncated,
+        _ => Outcome::NoAnswer,
+    }
+}
+
 fn grade(question: &Question, answer: &Answer) -> Graded {
     let grade = if answer.malformed {
-        without_answer(if answer.finish.is_refusal() { Outcome::Refused } else { Outcome::NoAnswer })
+        without_answer(undecomposed(&answer.finish))
     } else {
         scorers::grade(question.scorer, &answer.reply, &answer.finish, &question.golds)
     };

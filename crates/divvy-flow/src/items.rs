@@ -176,12 +176,16 @@ where
                     commits.push_back(settled.commit(context));
                     match verdict {
                         Ok(()) => {}
-                        // No new item begins, but those in flight are paid for: they come to their end.
-                        Err(error @ FlowError::Budget(_)) => {
+                        Err(error @ FlowError::Store(_)) => (more, stop) = (false, Some(error)),
+                        // No new item begins, but requests in flight are paid for: they come to their end.
+                        Err(error) => {
                             exhausted.store(true, Ordering::Relaxed);
-                            stop.get_or_insert(error);
+                            stop = Some(graver(stop, error));
+                            // A budget refuses by itself what is asked further.
+                            if !matches!(stop, Some(FlowError::Budget(_))) {
+                                context.asking.cancel();
+                            }
                         }
-                        Err(error) => (more, stop) = (false, Some(error)),
                     }
                 }
             },
@@ -194,6 +198,19 @@ where
         None => Ok(begun.into_inner() - done + todo.count()),
     };
     ended(context, stage, stop, left).await
+}
+
+/// Of two reasons to stop the first, unless that is a budget or an interruption: those say the least.
+fn graver(first: Option<FlowError>, next: FlowError) -> FlowError {
+    let rank = |error: &FlowError| match error {
+        FlowError::Interrupted => 0,
+        FlowError::Budget(_) => 1,
+        _ => 2,
+    };
+    match first {
+        Some(first) if rank(&first) >= rank(&next) => first,
+        _ => next,
+    }
 }
 
 /// How the stage ends, and at a budget how many items are `left`.

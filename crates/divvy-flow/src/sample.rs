@@ -23,6 +23,7 @@ pub fn sampled(context: &Context, rows: usize, can_be_asked: impl Fn(&Arm) -> bo
         models: Arc::clone(&context.models),
         progress: Arc::clone(&context.progress),
         cancel: context.cancel.clone(),
+        asking: context.asking.clone(),
         shard: context.shard,
         now: context.now,
     }

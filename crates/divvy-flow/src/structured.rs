@@ -90,7 +90,8 @@ async fn try_it(
     ready: &Ready,
     request: Request,
 ) -> Result<Style, FlowError> {
-    let trial = send(context, ready, request).await;
+    let Request { messages, sampling, sample, take } = request;
+    let trial = context.ask_online(ready, messages, sampling, (sample, take)).await;
     note_trial(context, stage, &ready.id, &trial).await?;
     let keeps_schema = match trial {
         // A filter's doing, or a slip: it says nothing about schemas.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use divvy_core::chat::{Finish, Reply};
 use futures::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     chat::{Chat, Delta, Deltas},
@@ -30,6 +31,8 @@ pub(crate) struct Attempt {
     /// Between two pieces of a reply, and before the first.
     pub(crate) stall: Option<Duration>,
     pub(crate) meter: Meter,
+    /// A reply that nobody waits for any longer is heard to its end all the same: it is paid for, and kept for whoever asks next.
+    pub(crate) lands: bool,
     /// Somebody has had a reply with a text from there, so that it is not mute.
     pub(crate) speaks: AtomicBool,
 }
@@ -68,12 +71,12 @@ impl Attempt {
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
         let (began, work) = (Instant::now(), self.meter.begin());
         let trace = job.listener.trying(self.endpoint.as_deref());
-        let stop = job.cancel.child_token();
+        let stop = if self.lands { CancellationToken::new() } else { job.cancel.child_token() };
         let mut deltas = self.backend.start_traced((*job.request).clone(), stop.clone(), trace);
         let (mut raw, mut text, mut worked, mut given_up) = (Bytes::new(), String::new(), None, None);
         let said = loop {
             let next = match &given_up {
-                None => self.next(&mut deltas, job, began).await,
+                None => self.next(&mut deltas, (job, &stop), began).await,
                 // What there is of it lies ready: a backend that is stopped is not waited for.
                 Some(_) => Ok(deltas.next().now_or_never().flatten()),
             };
@@ -104,13 +107,13 @@ impl Attempt {
     async fn next(
         &self,
         deltas: &mut Deltas,
-        job: &Job,
+        (job, stop): (&Job, &CancellationToken),
         began: Instant,
     ) -> Result<Option<Result<Delta, ChatError>>, ChatError> {
         let own = began + self.timeout;
         let deadline = job.until.map_or(own, |until| own.min(until));
         let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
-        let next = timeout_at(stalls, job.cancel.run_until_cancelled(deltas.next())).await;
+        let next = timeout_at(stalls, stop.run_until_cancelled(deltas.next())).await;
         let next = next.map_err(|_| {
             if stalls < deadline {
                 self.stalled()

@@ -302,6 +302,7 @@ impl Budget {
                     self.books().closed = true;
                     return Err(ChatError::new(ErrorKind::Unlent, "what was lent for it went back meanwhile"));
                 }
+                Departure::Taken => return Err(ChatError::new(ErrorKind::Taken, "another worker has taken it over")),
             }
         }
         if !held.0.out.swap(true, Relaxed) {

@@ -9,7 +9,7 @@ use divvy_store::{PostgresStore, Store};
 use crate::{
     cache::kept,
     client::Call,
-    error::ChatError,
+    error::{ChatError, ErrorKind},
     layer::{Job, Layer},
 };
 
@@ -24,36 +24,49 @@ pub(crate) async fn alone<L: Layer>(store: &Store, inner: &L, job: Job) -> Resul
             None => inner.call(job).await,
         };
     };
+    loop {
+        if let Some(call) = claimed(store, shared, &job).await? {
+            return Ok(call);
+        }
+        let mut claim = Claim { store: shared.clone(), key: job.key.clone(), ended: false };
+        // The other's reply may have come between our last look and the claim.
+        if let Some(call) = kept(store, &job).await? {
+            return Ok(call);
+        }
+        let result = inner.call(job.clone()).await;
+        let is_taken = result.as_ref().is_err_and(|error| error.kind == ErrorKind::Taken);
+        // The record of a call ends its claim in the same transaction, and what was taken over is another's.
+        claim.ended = result.is_ok() || is_taken;
+        if !is_taken {
+            return result;
+        }
+    }
+}
+
+/// Waits until the request is ours to ask, `None`, or somebody else has its reply.
+async fn claimed(store: &Store, shared: &PostgresStore, job: &Job) -> Result<Option<Call>, ChatError> {
     let mut poll = FIRST_POLL;
     while !shared.claim_call(&job.key).await? {
         let slept = job.cancel.run_until_cancelled(tokio::time::sleep(poll)).await;
         slept.ok_or_else(ChatError::cancelled)?;
         poll = (2 * poll).min(LONGEST_POLL);
-        if let Some(call) = kept(store, &job).await? {
-            return Ok(call);
+        if let Some(call) = kept(store, job).await? {
+            return Ok(Some(call));
         }
     }
-    let mut claim = Claim { store: shared.clone(), key: job.key.clone(), landed: false };
-    // The other's reply may have come between our last look and the claim.
-    if let Some(call) = kept(store, &job).await? {
-        return Ok(call);
-    }
-    let result = inner.call(job).await;
-    // The record of a call ends its claim in the same transaction.
-    claim.landed = result.is_ok();
-    result
+    Ok(None)
 }
 
 /// Given up when it is dropped before its call is on record.
 struct Claim {
     store: PostgresStore,
     key: Digest,
-    landed: bool,
+    ended: bool,
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if self.landed {
+        if self.ended {
             return;
         }
         let (store, key) = (self.store.clone(), self.key.clone());

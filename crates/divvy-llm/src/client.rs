@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64},
+        atomic::{AtomicBool, AtomicI64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -83,6 +83,8 @@ pub struct ClientConfig {
     pub attempt_timeout: Duration,
     /// A streamed reply that stands still for so long is given up.
     pub stall: Option<Duration>,
+    /// What has been sent is waited for and kept, whoever cancels: replies cost money.
+    pub lands: bool,
     pub prices: Option<Prices>,
     /// Of a reply that comes in a batch.
     pub batch_prices: Option<Prices>,
@@ -105,6 +107,7 @@ impl ClientConfig {
             deadline: Duration::from_mins(10),
             attempt_timeout: Duration::from_mins(5),
             stall: None,
+            lands: false,
             prices: None,
             batch_prices: None,
             budget: Arc::default(),
@@ -113,7 +116,13 @@ impl ClientConfig {
         }
     }
 
-    /// A try that hangs must leave time for the next.
+    /// So long for a call, and for a try what [`ClientConfig::one_try`] leaves of it.
+    #[must_use]
+    pub fn within(self, deadline: Duration) -> Self {
+        Self { deadline, attempt_timeout: deadline, ..self }
+    }
+
+    /// A try that hangs must leave time for the next: half of what the call has.
     fn one_try(&self) -> Duration {
         let most = if self.retry.attempts > 1 { self.deadline / 2 } else { self.deadline };
         self.attempt_timeout.min(most)
@@ -170,10 +179,23 @@ impl Client {
     /// # Errors
     /// [`ChatError`] when it cannot be had; cancelling the token ends the wait at once.
     pub async fn complete(&self, request: ChatRequest, cancel: &CancellationToken) -> Result<Call, ChatError> {
-        if cancel.is_cancelled() {
+        self.ask(Job::new(request, cancel.clone(), Listener::default())).await
+    }
+
+    /// The same, and never in a batch: something waits for the answer.
+    ///
+    /// # Errors
+    /// As [`Client::complete`].
+    pub async fn complete_online(&self, request: ChatRequest, cancel: &CancellationToken) -> Result<Call, ChatError> {
+        let job = Job::new(request, cancel.clone(), Listener::default());
+        job.online.store(true, Relaxed);
+        self.ask(job).await
+    }
+
+    async fn ask(&self, job: Job) -> Result<Call, ChatError> {
+        if job.cancel.is_cancelled() {
             return Err(ChatError::cancelled());
         }
-        let job = Job::new(request, cancel.clone(), Listener::default());
         let key = job.key.clone();
         self.stack.call(job).await.map_err(|error| ChatError { calls: Box::new([key]), ..error })
     }
@@ -188,6 +210,7 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         timeout: config.one_try(),
         stall: config.stall,
         meter: Meter::default(),
+        lands: config.lands,
         speaks: AtomicBool::new(false),
     };
     let place = attempt.endpoint.clone();

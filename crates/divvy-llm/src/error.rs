@@ -56,6 +56,8 @@ pub enum ErrorKind {
     /// What it was to be paid from was lent to another worker while this one stood still: it borrows anew. Nobody but the budget
     /// sees it.
     Unlent,
+    /// Another worker took the request over while this one stood still: it looks for the answer anew. Nobody but the claim sees it.
+    Taken,
     /// The store cannot keep the reply.
     Store,
     /// A batch was refused or stopped as a whole.
@@ -109,6 +111,7 @@ impl ChatError {
             ErrorKind::Unreadable => "unreadable",
             ErrorKind::Empty => "empty-completion",
             ErrorKind::BudgetExhausted | ErrorKind::Unlent => "budget",
+            ErrorKind::Taken => "taken-over",
             ErrorKind::Untrusted => "untrusted-certificate",
             ErrorKind::Cancelled | ErrorKind::Unsent => "cancelled",
             ErrorKind::Store => "store",

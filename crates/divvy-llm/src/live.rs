@@ -108,6 +108,7 @@ fn lane(endpoint: Endpoint, config: &ClientConfig) -> Limit<Rate<Unkept>> {
         timeout: config.attempt_timeout,
         stall: config.stall,
         meter: Meter::default(),
+        lands: false,
         speaks: AtomicBool::new(false),
     };
     let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };

@@ -1,6 +1,6 @@
 //! An identical request in flight is shared: the first caller starts it, the others wait for the same reply. It goes
-//! on as long as anybody waits, and is cancelled when the last one has gone. What other workers have in flight is the
-//! business of `claim`.
+//! on as long as anybody waits. When the last one gives it up, what has not been sent is not sent, and what has been is paid for:
+//! it is waited for and kept. What other workers have in flight is the business of `claim`.
 
 use std::{
     collections::HashMap,
@@ -61,7 +61,8 @@ impl<L: Layer> SingleFlight<L> {
         let flight = flights.entry(job.key.clone()).or_insert_with(|| self.take_off(job));
         let shared = flight.waiting > 0;
         flight.waiting += 1;
-        let seat = Seat { flights: self.flights.clone(), key: job.key.clone(), cancel: flight.cancel.clone() };
+        let (flights, key, cancel) = (self.flights.clone(), job.key.clone(), flight.cancel.clone());
+        let seat = Seat { flights, key, cancel, left: false };
         (flight.outcome.clone(), seat, shared)
     }
 
@@ -81,38 +82,57 @@ impl<L: Layer> SingleFlight<L> {
 
 impl<L: Layer> Layer for SingleFlight<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let (mut outcome, _seat, shared) = self.board(&job);
-        let landed = job.cancel.run_until_cancelled(outcome.wait_for(Option::is_some)).await;
-        match landed {
-            None => Err(ChatError::cancelled()),
-            Some(Ok(outcome)) => {
+        let (mut outcome, seat, shared) = self.board(&job);
+        let waited = job.cancel.run_until_cancelled(outcome.wait_for(Option::is_some)).await.is_some();
+        if !waited && !seat.leave() {
+            return Err(ChatError::cancelled());
+        }
+        match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => {
                 let result = outcome.clone().expect("waited for it");
                 // Only the caller that started it has paid.
-                result.map(|call| Call { from_cache: call.from_cache || shared, ..call })
+                let result = result.map(|call| Call { from_cache: call.from_cache || shared, ..call });
+                if waited { result } else { result.map_err(|_| ChatError::cancelled()) }
             }
-            Some(Err(_)) => {
+            Err(_) => {
                 Err(ChatError::new(ErrorKind::Backend, "the model failed while it answered (a bug); see the log"))
             }
         }
     }
 }
 
-/// A caller that waits. The last to leave takes the flight off the list, and stops it if it is still on its way.
+/// A caller that waits. The last to leave takes the flight off the list, and gives it up if it is still on its way.
 struct Seat {
     flights: Flights,
     key: Digest,
     cancel: CancellationToken,
+    left: bool,
+}
+
+impl Seat {
+    /// Whether that was the last one.
+    fn leave(mut self) -> bool {
+        self.get_up()
+    }
+
+    fn get_up(&mut self) -> bool {
+        if std::mem::replace(&mut self.left, true) {
+            return false;
+        }
+        let mut flights = self.flights.list();
+        let Some(flight) = flights.get_mut(&self.key) else { return false };
+        flight.waiting -= 1;
+        let last = flight.waiting == 0;
+        if last {
+            flights.remove(&self.key);
+            self.cancel.cancel();
+        }
+        last
+    }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut flights = self.flights.list();
-        if let Some(flight) = flights.get_mut(&self.key) {
-            flight.waiting -= 1;
-            if flight.waiting == 0 {
-                flights.remove(&self.key);
-                self.cancel.cancel();
-            }
-        }
+        self.get_up();
     }
 }

@@ -261,7 +261,7 @@ pub(crate) fn spent(arm: &ArmCost, measure: Measure) -> Option<&Spending> {
     }
 }
 
-fn paid(outlay: &Outlay, measure: Measure) -> Option<i64> {
+pub(crate) fn paid(outlay: &Outlay, measure: Measure) -> Option<i64> {
     match measure {
         Measure::Money => outlay.money_nanos,
         Measure::Machine => outlay.machine_us,

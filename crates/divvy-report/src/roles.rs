@@ -175,10 +175,15 @@ pub(crate) fn student<'r>(results: &'r Results, name: &str) -> Option<Student<'r
         .or_else(|| students(results).find(|student| student.is_seed_of(name)))
 }
 
-/// Whether an arm has this student in it, by its own name or that of all its seeds.
+/// Whether some arm that was asked has this student in it.
 pub(crate) fn answers(results: &Results, name: &str) -> bool {
+    results.arms.iter().any(|arm| arm.n > 0 && has_student(arm, name))
+}
+
+/// Whether an arm has this student in it, by its own name or that of all its seeds.
+pub(crate) fn has_student(arm: &ArmResult, name: &str) -> bool {
     let is = |part: &str| is_prefixed(part) && (plain(part) == name || without_seed(name) == Some(plain(part)));
-    results.arms.iter().any(|arm| arm.n > 0 && (is(&arm.solver) || arm.decomposer.as_deref().is_some_and(is)))
+    is(&arm.solver) || arm.decomposer.as_deref().is_some_and(is)
 }
 
 /// The training run that made `name`, if this run trained it; of a student with several seeds, the first of them.

@@ -44,11 +44,13 @@ pub(crate) const CALLS_AT: &str =
 pub(crate) const CALLS: &str = call_query!(
     "WHERE (?1 IS NULL OR name.text = ?1) AND (?2 IS NULL OR created_ms >= ?2)
         AND (?4 IS NULL OR lower(hex(reply.key)) LIKE ?4 || '%')
+        AND (?5 IS NULL OR finish IN (?5, 'other:' || ?5))
      ORDER BY call.seq LIMIT ?3"
 );
 pub(crate) const NEWEST_CALLS: &str = call_query!(
     "WHERE (?1 IS NULL OR name.text = ?1) AND (?2 IS NULL OR created_ms >= ?2)
         AND (?4 IS NULL OR lower(hex(reply.key)) LIKE ?4 || '%')
+        AND (?5 IS NULL OR finish IN (?5, 'other:' || ?5))
      ORDER BY call.seq DESC LIMIT ?3"
 );
 /// The first call of a key comes before any other.

@@ -187,6 +187,7 @@ impl SqliteStore {
             .bind(filter.since_ms)
             .bind(filter.limit.map_or(-1, i64::from))
             .bind(filter.key_prefix.clone())
+            .bind(filter.finish.clone())
             .fetch_all(&mut *self.reader().await?)
             .await
             .map_err(|e| self.unreadable(&e))?;

@@ -88,6 +88,8 @@ pub struct CallFilter {
     pub since_ms: Option<i64>,
     /// First digits of the key, hexadecimal, lower case.
     pub key_prefix: Option<String>,
+    /// How the reply ended, in the provider's word.
+    pub finish: Option<String>,
     pub limit: Option<u32>,
     /// Newest first, so that a limit keeps the last ones.
     pub newest: bool,
@@ -299,6 +301,8 @@ pub enum Departure {
     Replied,
     /// What it was to be paid from was lent to others while nobody heard of this worker.
     Unlent,
+    /// Another worker has taken its request over, and perhaps has the answer.
+    Taken,
 }
 
 /// The account's answer.

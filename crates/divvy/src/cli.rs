@@ -263,7 +263,7 @@ pub(crate) enum Command {
     },
     /// List the last calls to models, or show one: request, reply, attempts
     #[command(
-        after_help = "Examples:\n  divvy calls\n  divvy calls --model qwen-1.5b --last 5 --json\n  divvy calls 3fa9c1\n  divvy calls --failed"
+        after_help = "Examples:\n  divvy calls\n  divvy calls --model qwen-1.5b --last 5 --json\n  divvy calls --finish length --since 24h\n  divvy calls 3fa9c1\n  divvy calls --failed"
     )]
     Calls {
         /// First digits of a call's key: that one is shown whole
@@ -271,11 +271,17 @@ pub(crate) enum Command {
         /// Those to one model of the recipe
         #[arg(long)]
         model: Option<String>,
+        /// Those whose reply ended so: stop, length, or a provider's own word
+        #[arg(long, value_name = "REASON")]
+        finish: Option<String>,
+        /// Those of the last 90m, 24h, 7d
+        #[arg(long, value_name = "TIME", value_parser = crate::commands::ago)]
+        since: Option<std::time::Duration>,
         /// How many
         #[arg(long, default_value_t = 20)]
         last: u32,
         /// Attempts that came to nothing, and what the endpoint said
-        #[arg(long, conflicts_with_all = ["key", "model"])]
+        #[arg(long, conflicts_with_all = ["key", "model", "finish", "since"])]
         failed: bool,
         #[arg(long, value_name = "DIR|URL", env = "DIVVY_STORE", hide_env_values = true)]
         store: Option<PathBuf>,

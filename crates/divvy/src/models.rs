@@ -36,9 +36,12 @@ use crate::{
 };
 pub(crate) use resolve::{Resolved, path, resolve};
 
-/// Sequences in a local batch, requests in flight at an endpoint, unless the recipe says otherwise.
+/// Sequences in a local batch, unless the recipe says otherwise.
 const LOCAL_BATCH: usize = 32;
+/// Requests in flight at an endpoint as long as nothing is known of it: forecasts count with these …
 const REMOTE_CONCURRENCY: usize = 16;
+/// … and how many they may become while it takes them, unless the recipe says otherwise.
+const MOST_REMOTE: usize = 128;
 /// For `divvy serve`, where the service itself says how many requests are answered at once.
 const LIVE_CONCURRENCY: usize = 4096;
 /// Items under way for each request that an endpoint takes at once: a refused one is away for a second and more.
@@ -143,8 +146,7 @@ impl Registry {
         }
         let (called, model, endpoints, id) = self.place(name, true)?;
         let config = self.config(called, model).map_err(|reason| fail(name, reason))?;
-        let attempt_timeout = model.recipe.timeout_seconds.map_or(config.attempt_timeout, Duration::from_secs);
-        let config = ClientConfig { budget: Arc::default(), attempt_timeout, ..config };
+        let config = ClientConfig { budget: Arc::default(), ..config };
         let live = Arc::new(Live::new(endpoints, &config));
         let raw = self
             .local(name)?
@@ -223,9 +225,12 @@ impl Registry {
         config.budget = Arc::clone(&self.budget);
         config.flights = self.flights.clone();
         config.clock = Clock::starting_at(crate::clock::now_ms());
-        config.deadline = model.recipe.timeout_seconds.map_or(config.deadline, Duration::from_secs);
         config.stall = model.recipe.stall_seconds.map(Duration::from_secs);
-        Ok(config)
+        config.lands = !config.local;
+        Ok(match model.recipe.timeout_seconds {
+            Some(seconds) => config.within(Duration::from_secs(seconds)),
+            None => config,
+        })
     }
 }
 
@@ -282,7 +287,7 @@ fn endpoint(
         // Without what nobody should read in a store.
         name: Some(chat.endpoint().to_owned()),
         weight: place.weight.unwrap_or(1),
-        max_concurrency: place.concurrency.unwrap_or(if streamed { LIVE_CONCURRENCY } else { REMOTE_CONCURRENCY }),
+        max_concurrency: place.concurrency.unwrap_or(if streamed { LIVE_CONCURRENCY } else { MOST_REMOTE }),
         // People who wait have a line of their own, at the service's door.
         adaptive: !streamed,
         rates: Rates { requests: place.requests_per_minute, tokens: place.tokens_per_minute },

@@ -247,7 +247,8 @@ pub(crate) fn context(
 ) -> Context {
     let cancel = CancellationToken::new();
     let shown = Arc::new(Shown::of(&plan, &questions));
-    Context { plan, digest, questions, shown, store, models, progress, cancel, shard: None, now: clock::now_ms }
+    let asking = cancel.child_token();
+    Context { plan, digest, questions, shown, store, models, progress, cancel, asking, shard: None, now: clock::now_ms }
 }
 
 /// Figures of a plan as they stand in its store; `models` are those of its recipe, as far as they are known.
@@ -310,7 +311,7 @@ pub(crate) fn stop_on_ctrl_c(cancel: CancellationToken, progress: Arc<dyn Progre
         if tokio::signal::ctrl_c().await.is_err() {
             return;
         }
-        progress.note("stopping; what is finished is kept (Ctrl-C again to stop at once)");
+        progress.note("stopping; what is finished is kept, and replies on their way are waited for (Ctrl-C again to stop at once)");
         cancel.cancel();
         if tokio::signal::ctrl_c().await.is_ok() {
             std::process::exit(130);

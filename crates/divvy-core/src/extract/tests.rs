@@ -48,6 +48,9 @@ fn fallbacks() {
     check("James Madison.", "James Madison", Cue::OnlyLine);
     check("James Madison\n\nHe was president in 1812.", "James Madison", Cue::FirstLine);
     check("18\nbecause 9 * 2 = 18 eggs", "18", Cue::FirstLine);
+    check("Step 1\n\nShe has 9.\nThen 18", "Then 18", Cue::LastLine);
+    check("Solution\n\nShe has 9.\nThen 18", "Then 18", Cue::LastLine);
+    check("Question Time\n\nIt was on the BBC.", "Question Time", Cue::FirstLine);
     check("Add them.\nShe makes **$18** a day.", "$18", Cue::Bold);
     check("First 3.\nThen 4.", "Then 4", Cue::LastLine);
 }

@@ -7,7 +7,7 @@
 use super::{missing, number};
 use crate::{
     chat::Finish,
-    extract::{self, Cue},
+    extract::{self, Cue, Extracted},
     question::Gold,
     records::{Grade, Outcome},
     thoughts::without_thoughts,
@@ -15,19 +15,27 @@ use crate::{
 
 pub(super) fn grade(reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
     let found = extract::final_answer(reply);
-    let explicit = found.as_ref().is_some_and(|found| found.cue.is_explicit());
+    let explicit = found.as_ref().is_some_and(is_explicit);
     if *finish == Finish::Length && !explicit {
         return missing(Outcome::Truncated);
     }
     let Some(found) = found else { return missing(Outcome::NoAnswer) };
     let number = match found.cue {
-        Cue::OnlyLine | Cue::LastLine => number::last(without_thoughts(reply)),
+        Cue::FirstLine if explicit => number::stated(&found.text),
+        Cue::FirstLine | Cue::OnlyLine | Cue::LastLine => number::last(without_thoughts(reply)),
         _ => number::stated(&found.text),
     };
     let Some(number) = number else { return without_number(explicit, found.text) };
     let gold = |gold: &Gold| number::stated(&gold.to_string());
     let correct = golds.iter().filter_map(gold).any(|gold| gold == number || gold == number.without_scale());
     Grade { correct, score: f64::from(u8::from(correct)), answer: Some(number.to_string()), outcome: Outcome::Answered }
+}
+
+/// A first line above an explanation says a number only where it begins with one: "$18 a day", not "Total for 3 days".
+fn is_explicit(found: &Extracted) -> bool {
+    let leads =
+        || found.text.trim_start_matches(['$', '€', '£', '-', '−', '.']).starts_with(|c: char| c.is_ascii_digit());
+    found.cue.is_explicit() && (found.cue != Cue::FirstLine || leads())
 }
 
 /// "The answer is: twelve" is a wrong answer; prose without any number is none.

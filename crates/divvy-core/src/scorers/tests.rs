@@ -33,6 +33,11 @@ fn numeric_replies() {
         "18 = 20 - 2",
         "The answer is: 18 = 20 - 2",
         "She makes USD18 a day",
+        "Step 1\n\nShe has 9 eggs left.\n\nSo she makes $18 every day.",
+        "Solution\n\n9 * 2 = $18",
+        "Total for 2 days\n\n2 * 9 = 18",
+        "1. Find what is left\n\n3 + 4 = 7 eggs.\n\n2. So she makes $18.",
+        "$18 a day\n\nShe sells 9 eggs for 2 dollars each.",
     ] {
         check(ScorerKind::Numeric, reply, &["18"], true);
     }
@@ -97,6 +102,14 @@ fn what_is_missing_is_labelled_and_wrong() {
     assert_eq!(numeric("I cannot tell.", Finish::Stop), Outcome::NoAnswer);
     assert_eq!(numeric("<think>It is 5.</think>\nI do not know.\nSorry.", Finish::Stop), Outcome::NoAnswer);
     assert_eq!(numeric("<think>So the answer is: 5. Or", Finish::Length), Outcome::Truncated);
+    for heading in ["Step 1", "Solution", "Total for 2 days", "1. Find what is left"] {
+        assert_eq!(
+            numeric(&format!("{heading}\n\nThere are 5 eggs, so"), Finish::Length),
+            Outcome::Truncated,
+            "{heading}"
+        );
+    }
+    assert_eq!(numeric("5 eggs\n\nThere are 2 and 3, so", Finish::Length), Outcome::Answered);
     assert_eq!(failed().outcome, Outcome::Error);
 }
 

@@ -123,8 +123,9 @@ fn family(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
         return cost_of_training(plan, arm, other).then_some(Family::Untaught);
     }
     match (distilled(&arm.solver), distilled(&other.solver)) {
-        (true, false) => solves_instead(arm, other).then_some(Family::Solver),
+        (true, false) => (solves_instead(arm, other) || stands_for_both(plan, arm, other)).then_some(Family::Solver),
         (false, true) => parts(plan, arm, other).then_some(Family::Parts),
+        (true, true) if adds_decomposer(plan, arm, other) => Some(Family::Parts),
         _ if worded_otherwise(arm, other) => Some(Family::Prompt),
         _ if taught_otherwise(plan, arm, other) => Some(Family::Students),
         _ if arm.solver != other.solver || !arm.strategy.needs_decomposer() => None,
@@ -181,6 +182,25 @@ fn solves_instead(arm: &Arm, other: &Arm) -> bool {
     in_place || !other.strategy.needs_decomposer()
 }
 
+/// With both parts distilled, against the teacher's decompositions before a model that is no student: what it would replace.
+fn stands_for_both(plan: &Plan, arm: &Arm, other: &Arm) -> bool {
+    let teacher = other.decomposer.as_deref().is_some_and(|name| is_teacher(plan, name));
+    let student = arm.decomposer.as_deref().is_some_and(distilled);
+    let of_base = plan.student(&arm.solver).is_some_and(|student| student.base == other.solver);
+    teacher && student && !of_base && arm.strategy == other.strategy && is_shown_less(arm, other)
+}
+
+/// The same variant; a student is shown no demonstrations, whatever its teacher is shown.
+fn is_shown_less(arm: &Arm, other: &Arm) -> bool {
+    arm.variant == other.variant || arm.variant == Variant { shots: None, ..other.variant.clone() }
+}
+
+/// With both parts distilled, against a student that solves alone: what the decomposer adds.
+fn adds_decomposer(plan: &Plan, arm: &Arm, other: &Arm) -> bool {
+    let decomposer = arm.decomposer.as_deref().and_then(|name| plan.student(name));
+    decomposer.is_some_and(|student| student.target != Target::Joint) && !other.strategy.needs_decomposer()
+}
+
 /// A distilled decomposer before the solver that it was made for, against a student that answers by itself or from the
 /// teacher's decompositions: which of the two should be distilled?
 fn parts(plan: &Plan, arm: &Arm, other: &Arm) -> bool {
@@ -203,11 +223,10 @@ fn decomposes_otherwise(plan: &Plan, arm: &Arm, other: &Arm) -> Option<Family> {
     let Some(decomposer) = other.decomposer.as_deref() else { return Some(Family::Decomposer) };
     let of_teacher =
         is_teacher(plan, decomposer) && !arm.decomposer.as_deref().is_some_and(|name| is_teacher(plan, name));
-    let of_base = student.is_some_and(|student| student.base == decomposer);
-    // A student is shown no demonstrations, whatever its teacher is shown.
-    let without_shots = Variant { shots: None, ..other.variant.clone() };
-    let alike = arm.variant == other.variant || (of_teacher && student.is_some() && arm.variant == without_shots);
-    (arm.strategy == other.strategy && alike && (of_teacher || of_base)).then_some(Family::Decomposer)
+    // Its base, and any other model in its place.
+    let of_another = student.is_some() && !distilled(decomposer);
+    let alike = arm.variant == other.variant || (of_teacher && student.is_some() && is_shown_less(arm, other));
+    (arm.strategy == other.strategy && alike && (of_teacher || of_another)).then_some(Family::Decomposer)
 }
 
 /// By its role, or by the name of its model.
@@ -228,7 +247,7 @@ mod tests {
         let students: String = students.iter().map(student).collect();
         let text = format!(
             "name = \"t\"\n[data.train]\ndataset = \"synth\"\nrows = 4\n[data.test]\ndataset = \"synth\"\nrows = 4\n\
-             [models.small]\nsource = \"path:small.gguf\"\n[models.big]\nsource = \"path:big.gguf\"\n\
+             [models.small]\nsource = \"path:small.gguf\"\n[models.big]\nsource = \"path:big.gguf\"\n[models.third]\nsource = \"path:third.gguf\"\n\
              [collect]\nteacher = \"big\"\n[screen]\nsolver = \"big\"\n{students}[evaluate]\n{evaluate}"
         );
         let plan = Plan::resolve(&Recipe::parse(&text, "r.toml").unwrap(), "r.toml").unwrap();
@@ -270,6 +289,33 @@ mod tests {
             assert!(decomposers.contains(&format!("two-stage/sd/big > {teacher}")), "{decomposers:?}");
         }
         assert!(decomposers.iter().all(|pair| !pair.starts_with("two-stage/big/big > two-stage")), "{decomposers:?}");
+    }
+
+    #[test]
+    fn an_arm_with_both_parts_distilled_is_compared_with_what_it_replaces_and_with_the_solver_alone() {
+        let asked = asked_of(
+            &[("sd", "SD-T"), ("se", "SE-A"), ("ans", "direct")],
+            "solvers = [\"big\", \"small\", \"student:se\", \"student:ans\"]\nstrategies = [\"direct\", \"two-stage\"]\n\
+             decomposers = [\"teacher\", \"student:sd\"]",
+        );
+        let solvers = of("solver", &asked);
+        assert!(solvers.contains(&"two-stage/sd/se > two-stage/teacher/big".to_owned()), "{solvers:?}");
+        assert!(!solvers.contains(&"two-stage/sd/se > two-stage/teacher/small".to_owned()), "{solvers:?}");
+        let parts = of("parts", &asked);
+        assert!(parts.contains(&"two-stage/sd/se > direct/ans".to_owned()), "{parts:?}");
+        assert!(asked.contains(&"two-stage/sd/se > two-stage/teacher/se: decomposer".to_owned()), "{asked:?}");
+    }
+
+    #[test]
+    fn a_student_is_compared_with_every_model_that_could_decompose_in_its_place() {
+        let asked = asked_of(
+            &[("sd", "SD-T")],
+            "solvers = [\"big\"]\nstrategies = [\"two-stage\"]\ndecomposers = [\"teacher\", \"small\", \"third\", \"student:sd\"]",
+        );
+        let decomposers = of("decomposer", &asked);
+        let of_student: Vec<_> = decomposers.iter().filter(|pair| pair.starts_with("two-stage/sd/")).collect();
+        assert_eq!(of_student.len(), 3, "{decomposers:?}");
+        assert!(!decomposers.contains(&"two-stage/third/big > two-stage/small/big".to_owned()), "{decomposers:?}");
     }
 
     #[test]

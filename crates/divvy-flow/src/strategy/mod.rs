@@ -40,7 +40,7 @@ pub struct Answer {
     /// The decomposer wrote something unusable; the solver was not asked.
     pub malformed: bool,
     pub reply: String,
-    /// How the solver's reply ended; the decomposer's, where that was withheld.
+    /// How the solver's reply ended; the decomposer's, where nothing could be read from that.
     pub finish: Finish,
     pub decompose_calls: Vec<Call>,
     pub solve_calls: Vec<Call>,

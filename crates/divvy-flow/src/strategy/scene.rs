@@ -38,11 +38,11 @@ impl Scene<'_> {
         }
         let Request { messages, sampling, .. } = super::decomposing(plan, prompts, manner, self.question);
         let call = self.ask.ask(Turn::Decompose, messages, self.decomposing(sampling)).await?;
-        let parsed = decompose::read(&call.reply.text, &call.reply.finish, manner.style, self.setting.most());
-        if call.reply.finish.is_refusal() {
-            return Ok(Answer { finish: call.reply.finish.clone(), ..self.with(None, Some(call)) });
-        }
-        Ok(self.with(parsed.decomposition, Some(call)))
+        let finish = call.reply.finish.clone();
+        let parsed = decompose::read(&call.reply.text, &finish, manner.style, self.setting.most());
+        let decomposition = parsed.decomposition.filter(|_| !finish.is_refusal());
+        // The solver, where it is asked, ends with its own.
+        Ok(Answer { finish, ..self.with(decomposition, Some(call)) })
     }
 
     fn with(&self, decomposition: Option<Decomposition>, call: Option<Call>) -> Answer {

@@ -1,7 +1,6 @@
 //! One subquestion, one solver call; in `self-ask` the decomposer hears each answer before it asks on.
 
 use divvy_core::{
-    chat::Finish,
     decomposition::Decomposition,
     prompts::{
         self_ask::{self, Next},
@@ -65,6 +64,6 @@ async fn next(scene: &Scene<'_>, answer: &mut Answer, known: &[Known]) -> Result
 
 /// The first thing that the decomposer said is no subquestion.
 fn unreadable(answer: Answer) -> Answer {
-    let withheld = answer.decompose_calls.last().map(|call| call.reply.finish.clone()).filter(Finish::is_refusal);
-    Answer { malformed: true, finish: withheld.unwrap_or_default(), ..answer }
+    let finish = answer.decompose_calls.last().map(|call| call.reply.finish.clone());
+    Answer { malformed: true, finish: finish.unwrap_or_default(), ..answer }
 }

@@ -179,7 +179,8 @@ impl Place {
         let told = Told::read(body);
         let kind = told.kind(status);
         let told = self.redact(&told.text);
-        let what = format!("HTTP {status}: {}{}", told.trim_end_matches('.'), self.way_out(kind, models));
+        let way_out = if refuses_temperature(kind, &told) { OWN_TEMPERATURE } else { &self.way_out(kind, models) };
+        let what = format!("HTTP {status}: {}{way_out}", told.trim_end_matches('.'));
         ChatError { status: Some(status), retry_after, ..self.error(kind, &what) }
     }
 
@@ -230,6 +231,16 @@ impl Place {
     }
 }
 
+/// A greedy reply and one that is drawn are two experiments: which it is to be is the recipe's to say.
+const OWN_TEMPERATURE: &str = "; it draws its replies and cannot do otherwise: give `temperature = 1` where it is asked, under [collect] \
+    and [screen], and in `solving` and `decomposing` under [evaluate]";
+
+/// OpenAI's models that think: "'temperature' does not support 0 with this model. Only the default (1) value is supported."
+fn refuses_temperature(kind: ErrorKind, told: &str) -> bool {
+    let told = told.to_lowercase();
+    kind == ErrorKind::BadRequest && told.contains("temperature") && told.contains("support")
+}
+
 /// What an error body says, in any of the common shapes.
 struct Told {
     text: String,
@@ -271,7 +282,7 @@ impl Told {
             _ if self.code.contains("context_length_exceeded") || self.code.contains("exceed_context_size") => {
                 ErrorKind::ContextTooLong
             }
-            400 | 413 | 422 if TOO_LONG.iter().any(|words| lower.contains(words)) => ErrorKind::ContextTooLong,
+            400 | 403 | 413 | 422 if TOO_LONG.iter().any(|words| lower.contains(words)) => ErrorKind::ContextTooLong,
             401 | 403 => ErrorKind::Unauthorized,
             402 => ErrorKind::Unpaid,
             404 | 405 | 300..400 => ErrorKind::NotFound,

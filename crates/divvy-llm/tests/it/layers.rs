@@ -1,11 +1,20 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use divvy_core::{
-    chat::{ChatRequest, Message, ReplyFormat},
+    chat::{ChatRequest, Finish, Message, ReplyFormat, Usage},
     cost::Prices,
     model::ModelId,
 };
-use divvy_llm::{Budget, Caps, Chat, Client, ClientConfig, Endpoint, ErrorKind, Recorded, Scripted, Step, call_key};
+use divvy_llm::{
+    Budget, Caps, Chat, Client, ClientConfig, Delta, Deltas, Endpoint, ErrorKind, Recorded, Scripted, Step, call_key,
+};
+use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use crate::{bench, config, request};
@@ -161,12 +170,63 @@ async fn a_short_deadline_leaves_time_for_a_second_try() {
     assert_eq!(call.reply.text, "at last");
 }
 
+/// Takes half an hour for each reply, and counts them.
+struct Slow(AtomicUsize);
+
+impl Chat for Slow {
+    fn start(&self, _request: ChatRequest, _cancel: CancellationToken) -> Deltas {
+        self.0.fetch_add(1, SeqCst);
+        let reply = async {
+            tokio::time::sleep(Duration::from_mins(30)).await;
+            let done = Delta::Done { finish: Finish::Stop, usage: Usage::default() };
+            stream::iter([Ok(Delta::Raw("{}".into())), Ok(Delta::Text("at last".into())), Ok(done)])
+        };
+        stream::once(reply).flatten().boxed()
+    }
+}
+
+/// Ten minutes is the default: a model that thinks for longer is given the time that the recipe gives it, and is asked once.
+#[tokio::test]
+async fn a_reply_that_takes_half_an_hour_is_heard_where_it_may() {
+    let model = Arc::new(Slow(AtomicUsize::new(0)));
+    let patient = bench(model.clone(), |c| c.within(Duration::from_mins(70))).await;
+    let hasty = bench(model.clone(), |c| c).await;
+    tokio::time::pause();
+    let call = patient.client.complete(request("a"), &CancellationToken::new()).await.unwrap();
+    assert_eq!((&*call.reply.text, model.0.load(SeqCst)), ("at last", 1));
+    let error = hasty.client.complete(request("a"), &CancellationToken::new()).await.unwrap_err();
+    assert!(error.to_string().contains("raise `timeout_seconds`"), "{error}");
+}
+
+/// What has been sent is paid for, and what stands in line is not sent.
+#[tokio::test]
+async fn a_reply_on_its_way_is_waited_for_when_nobody_needs_it_any_more() {
+    let model = Arc::new(Slow(AtomicUsize::new(0)));
+    let bench = bench(model.clone(), |c| c).await;
+    let one_at_once = Endpoint { max_concurrency: 1, ..Endpoint::new(model.clone()) };
+    let config = config(|c| ClientConfig { lands: true, ..c.within(Duration::from_mins(70)) });
+    let client = Client::new(vec![one_at_once], bench.store.clone(), config);
+    let cancel = CancellationToken::new();
+    let asking = |text| client.complete(request(text), &cancel);
+    let stop = async {
+        while model.0.load(SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::pause();
+        cancel.cancel();
+    };
+    let (sent, in_line, ()) = tokio::join!(asking("a"), asking("b"), stop);
+    assert_eq!(sent.unwrap().reply.text, "at last");
+    assert!(in_line.unwrap_err().is_cancelled());
+    assert_eq!(model.0.load(SeqCst), 1);
+    assert!(client.complete(request("a"), &CancellationToken::new()).await.unwrap().from_cache);
+}
+
 #[tokio::test]
 async fn no_more_than_the_limit_are_in_flight() {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
     struct Counting(Arc<AtomicUsize>, Arc<AtomicUsize>);
     impl Chat for Counting {
-        fn start(&self, request: ChatRequest, cancel: CancellationToken) -> divvy_llm::Deltas {
+        fn start(&self, request: ChatRequest, cancel: CancellationToken) -> Deltas {
             let (now, most) = (self.0.clone(), self.1.clone());
             most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
             let inner = Scripted::rule(|_| Step::After(Duration::from_millis(10), "x".into())).start(request, cancel);
@@ -290,10 +350,7 @@ struct Suspicious {
 }
 
 impl Chat for Suspicious {
-    fn start(&self, request: ChatRequest, _cancel: CancellationToken) -> divvy_llm::Deltas {
-        use divvy_core::chat::{Finish, Usage};
-        use divvy_llm::Delta;
-        use futures::{StreamExt, stream};
+    fn start(&self, request: ChatRequest, _cancel: CancellationToken) -> Deltas {
         let (store, key) = (self.store.clone(), call_key(&request));
         let parse = stream::once(async move {
             let kept = store.raw_replies(&key).await.unwrap();

@@ -192,3 +192,35 @@ async fn workers_spend_the_common_budget_to_its_end_and_not_beyond() {
     assert_eq!(model.asked().len(), 50);
     assert_eq!(server.query("budget", "SELECT calls, held_calls, held_nanos FROM divvy.account"), "50|0|0");
 }
+
+#[test]
+fn a_worker_that_stood_still_does_not_send_what_another_has_taken_over() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database("taken");
+    let model = Arc::new(Scripted::rule(|_| Step::After(4 * LEASE, "yes".into())));
+    let still = Stoppable::new(&url, &model, Caps::default(), 1);
+    let ask = |k| {
+        let client = still.client.clone();
+        async move { client.complete(request(&format!("line/{k}")), &CancellationToken::new()).await }
+    };
+    // One is out, two stand in line.
+    let asked: Vec<_> = still.runtime.block_on(async {
+        let asked = (0..3).map(|k| tokio::spawn(ask(k))).collect();
+        while model.asked().is_empty() || server.query("taken", "SELECT count(*) FROM divvy.flight") != "3" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        asked
+    });
+    std::thread::sleep(2 * LEASE);
+    let other = Stoppable::new(&url, &model, Caps::default(), 3);
+    std::thread::scope(|scope| {
+        let replies = scope.spawn(|| other.ask("line", 3));
+        while model.asked().len() < 4 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let late = still.runtime.block_on(futures::future::join_all(asked));
+        assert!(late.iter().all(|reply| reply.as_ref().is_ok_and(Result::is_ok)), "{late:?}");
+        assert_eq!(replies.join().unwrap(), 3);
+    });
+    assert_eq!(model.asked().len(), 4, "what stood in line went out once");
+}

@@ -4,7 +4,7 @@
 use divvy_core::{
     arm::Variant,
     results::{
-        ArmResult, Family, Results,
+        ArmResult, Comparison, Family, Results,
         costs::{Distilling, Mean},
     },
     stats::{LEVEL, power::Terms},
@@ -75,6 +75,15 @@ pub(crate) struct Evidence<'r> {
     pub instead: Option<Instead<'r>>,
     /// A single-stage arm that surely costs less than this one, and is not shown to be worse.
     pub undercut: Option<&'r ArmResult>,
+}
+
+/// What distilling is good for, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Merit {
+    None,
+    /// See [`Evidence::cheaper`].
+    Saves,
+    Pays,
 }
 
 /// A loss that an interval does not exclude and that nobody should be advised to risk: a tenth of all questions.
@@ -160,6 +169,14 @@ impl Evidence<'_> {
         self.saves() && self.undercut.is_none() && pair.is_some_and(|pair| pair.ci.0 >= -MOST_BEARABLE)
     }
 
+    fn merit(&self) -> Merit {
+        match () {
+            () if self.pays() == Shown::Better => Merit::Pays,
+            () if self.cheaper() => Merit::Saves,
+            () => Merit::None,
+        }
+    }
+
     /// It saves, and a loss of accuracy is nearly certain, though not shown: to be weighed, and nothing to recommend.
     pub(crate) fn saves_at_a_loss(&self) -> bool {
         let loses = |pair: &Paired| pair.loses() && pair.shown() != Shown::Worse;
@@ -182,13 +199,28 @@ pub(crate) fn gather(results: &Results, role: Role) -> Option<Evidence<'_>> {
         .map(|arm| weigh(results, arm, role))
         .collect();
     let others = distilled.len().checked_sub(1)?;
-    let best = distilled.into_iter().reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })?;
+    let has_both = |evidence: &Evidence| decomposed_by(results, evidence.subject, Part::Distilled);
+    let strongest = foremost(distilled.iter().copied())?;
+    let best = match foremost(distilled.iter().copied().filter(|evidence| !has_both(evidence))) {
+        Some(alone) if role == Role::Solver && has_both(&strongest) && is_enough(results, &alone, &strongest) => alone,
+        _ => strongest,
+    };
     Some(Evidence { others, ..best })
 }
 
-/// Shown to pay first, then the share of right answers; ties keep the recipe's order.
-fn rank(evidence: &Evidence) -> (bool, f64) {
-    (evidence.pays() == Shown::Better, evidence.subject.accuracy)
+fn foremost<'r>(evidence: impl Iterator<Item = Evidence<'r>>) -> Option<Evidence<'r>> {
+    evidence.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
+}
+
+/// Shown to pay first, then to save without a shown loss, then the share of right answers; ties keep the recipe's order.
+fn rank(evidence: &Evidence) -> (Merit, f64) {
+    (evidence.merit(), evidence.subject.accuracy)
+}
+
+/// A distilled solver is as good a reason alone as with a distilled decomposer: that the decomposer adds anything is not shown.
+fn is_enough(results: &Results, alone: &Evidence, both: &Evidence) -> bool {
+    alone.merit() == both.merit()
+        && paired(results, both.subject, alone.subject).is_none_or(|pair| pair.shown() != Shown::Better)
 }
 
 fn is_distilled(results: &Results, arm: &ArmResult, role: Role) -> bool {
@@ -278,18 +310,20 @@ fn best_one_call<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -
         .reduce(|best, next| if next.b.accuracy > best.b.accuracy { next } else { best })
 }
 
-/// The distilled decomposer against the strongest arm in which a student is the solver instead.
-pub(crate) fn best_distilled_solver<'r>(results: &'r Results, decomposer: &'r ArmResult) -> Option<Paired<'r>> {
-    let asked = |arm: &ArmResult| {
-        let pairs = results.comparisons.iter().filter(|pair| pair.family == Family::Parts);
-        pairs.into_iter().any(|pair| pair.a == decomposer.arm && pair.b == arm.arm)
+/// The distilled decomposer against an arm in which a student is the solver instead: the strongest, of those that the recipe
+/// declares if it does.
+pub(crate) fn distilled_solver<'r>(results: &'r Results, decomposer: &'r ArmResult) -> Option<Paired<'r>> {
+    let asks = |pair: &&Comparison| pair.family == Family::Parts;
+    let other = |pair: &'r Comparison| match () {
+        () if pair.a == decomposer.arm => Some(&pair.b),
+        () if pair.b == decomposer.arm => Some(&pair.a),
+        () => None,
     };
-    results
-        .arms
-        .iter()
-        .filter(|arm| asked(arm))
-        .filter_map(|arm| paired(results, decomposer, arm))
-        .reduce(|best, next| if next.b.accuracy > best.b.accuracy { next } else { best })
+    let others = results.comparisons.iter().filter(asks).filter_map(other);
+    let arms = others.filter_map(|other| results.arms.iter().find(|arm| arm.arm == *other));
+    let rank = |pair: &Paired| (!pair.exploratory, pair.b.accuracy);
+    arms.filter_map(|arm| paired(results, decomposer, arm))
+        .reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
 }
 
 /// The stored comparison of two arms, seen from `a`.

@@ -4,7 +4,7 @@ use divvy_core::results::{ArmResult, Results};
 
 use super::{
     Answer,
-    evidence::{Evidence, Instead, Shown, shown},
+    evidence::{Evidence, Instead, Paired, Shown, shown},
     summary, uses_both, words,
 };
 use crate::{
@@ -78,13 +78,20 @@ fn sentence(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
 
 /// One part is the better one to distil, though it does not beat one call.
 fn rather(tested: &[&Evidence], role: Role) -> String {
-    let evidence = tested.iter().find(|evidence| evidence.role == role);
-    let but = match evidence.map(|evidence| shown(evidence.one_call.as_ref())) {
-        Some(Shown::Worse) => "but answering in one call is better",
-        Some(Shown::Better) => "but training it is not shown to help",
-        _ => "but that it beats answering in one call is not shown",
+    let one_call = tested.iter().find(|evidence| evidence.role == role).and_then(|evidence| evidence.one_call);
+    let but = match shown(one_call.as_ref()) {
+        Shown::Worse => "answering in one call is better".to_owned(),
+        Shown::Better => "training it is not shown to help".to_owned(),
+        _ => match one_call.filter(Paired::loses) {
+            Some(pair) => format!(
+                "answering in one call has more right answers ({} % against {} %)",
+                percent(pair.b.accuracy),
+                percent(pair.a.accuracy)
+            ),
+            None => "that it beats answering in one call is not shown".to_owned(),
+        },
     };
-    format!("If you distil one part, distil the {}; {but}.", words::role_name(role))
+    format!("If you distil one part, distil the {}; but {but}.", words::role_name(role))
 }
 
 /// Better, and surely dearer.

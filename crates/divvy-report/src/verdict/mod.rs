@@ -16,7 +16,7 @@ use crate::{
     roles::{self, Part, Role},
     tables,
 };
-use evidence::{Evidence, Paired, Shown, best_distilled_solver, gather, paired, shown};
+use evidence::{Evidence, Paired, Shown, distilled_solver, gather, paired, shown};
 use headline::headline;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn of_rows(results: &Results) -> Verdict {
     if tested.is_empty() {
         return nothing_distilled(results);
     }
-    let parts = decomposer.as_ref().and_then(|evidence| best_distilled_solver(results, evidence.subject));
+    let parts = decomposer.as_ref().and_then(|evidence| distilled_solver(results, evidence.subject));
     let answer = answer(results, decomposer.as_ref(), solver.as_ref(), parts.as_ref());
     let mut findings: Vec<String> = parts.iter().map(words::parts).collect();
     findings.extend(tested.iter().flat_map(|evidence| words::findings(evidence)));

@@ -4,7 +4,7 @@
 use divvy_core::{
     results::{
         Results,
-        costs::{BreakEven, Mean, Measure},
+        costs::{BreakEven, Mean, Measure, Outlay, StudentCost},
     },
     stats::{LEVEL, power},
 };
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     costs::{self, amount, interval, thousand},
     number::{count, percent, percent_interval, points, points_interval},
-    roles::Role,
+    roles::{self, Role},
 };
 
 pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
@@ -114,7 +114,7 @@ fn priced(results: &Results, instead: &Instead) -> Option<String> {
         worse_answers(instead),
         right_answers(results, instead, measure),
         // What worse answers save pays nothing back.
-        payback(instead, measure).filter(|_| shown(instead.pair.as_ref()) != Shown::Worse),
+        payback(results, instead, measure).filter(|_| shown(instead.pair.as_ref()) != Shown::Worse),
     ];
     Some(lines.into_iter().flatten().collect::<Vec<_>>().join(" "))
 }
@@ -181,11 +181,31 @@ fn right_answers(results: &Results, instead: &Instead, measure: Measure) -> Opti
     })
 }
 
-fn payback(instead: &Instead, measure: Measure) -> Option<String> {
+/// On what the students of an arm took money or the machine's time, once: "to collect, screen and train".
+fn outlays(results: &Results, arm: &str, measure: Measure) -> String {
+    let arm = results.arms.iter().find(|one| one.arm == arm);
+    let costs = results.costs.iter().flat_map(|costs| &costs.students);
+    let own: Vec<_> = costs.filter(|cost| arm.is_some_and(|arm| roles::has_student(arm, &cost.student))).collect();
+    let took = |of: fn(&StudentCost) -> &Outlay| own.iter().any(|cost| costs::paid(of(cost), measure) != Some(0));
+    let stages = [
+        ("collect", took(|cost| &cost.collection)),
+        ("screen", took(|cost| &cost.screening)),
+        ("train", took(|cost| &cost.training)),
+    ];
+    let named: Vec<&str> = stages.into_iter().filter_map(|(name, took)| took.then_some(name)).collect();
+    match named.split_last() {
+        Some((last, before)) if !before.is_empty() => format!(" to {} and {last}", before.join(", ")),
+        Some((only, _)) => format!(" to {only}"),
+        None => String::new(),
+    }
+}
+
+fn payback(results: &Results, instead: &Instead, measure: Measure) -> Option<String> {
     let (even, once) = (instead.costs.break_even?, amount(instead.costs.one_off?, measure));
+    let outlays = outlays(results, &instead.costs.arm, measure);
     let spent = match measure {
-        Measure::Money => format!("The {once} spent once to collect, screen and train"),
-        Measure::Machine => format!("The {once} of the machine spent once to collect, screen and train"),
+        Measure::Money => format!("The {once} spent once{outlays}"),
+        Measure::Machine => format!("The {once} of the machine spent once{outlays}"),
     };
     Some(match even {
         BreakEven { questions: None, earliest: None, .. } => {

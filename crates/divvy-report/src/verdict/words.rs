@@ -39,10 +39,10 @@ pub(crate) fn parts(pair: &Paired) -> String {
     let (a, b) = (&pair.a.arm, &pair.b.arm);
     let lead = match pair.shown() {
         Shown::Better => {
-            format!("Of the two parts the decomposer distils better: {a} beats the best distilled solver ({b})")
+            format!("Of the two parts the decomposer distils better: {a} beats the distilled solver ({b})")
         }
         Shown::Worse => format!("Of the two parts the solver distils better: {b} beats the distilled decomposer ({a})"),
-        _ => format!("Which of the two parts distils better is not shown: {a} and the best distilled solver ({b})"),
+        _ => format!("Which of the two parts distils better is not shown: {a} and the distilled solver ({b})"),
     };
     format!("{lead}: {}.", figures(pair))
 }

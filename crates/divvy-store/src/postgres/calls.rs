@@ -39,6 +39,7 @@ const CALL_BY_KEY: &str = call_query!("WHERE call.key = $1");
 const CALLS: &str = call_query!(
     "WHERE ($1::text IS NULL OR model_name = $1) AND ($2::bigint IS NULL OR created_ms >= $2)
         AND ($4::text IS NULL OR encode(call.key, 'hex') LIKE $4 || '%')
+        AND ($6::text IS NULL OR finish IN ($6, 'other:' || $6))
      ORDER BY CASE WHEN $5 THEN -created_ms ELSE created_ms END, CASE WHEN $5 THEN -seq ELSE seq END LIMIT $3::bigint"
 );
 const TOTALS: &str = "SELECT model_name, count(*) AS calls, coalesce(sum(tokens_in), 0)::bigint AS tokens_in,
@@ -188,6 +189,7 @@ impl PostgresStore {
                     .bind(filter.limit.map(i64::from))
                     .bind(filter.key_prefix.clone())
                     .bind(filter.newest)
+                    .bind(filter.finish.clone())
             })
             .await?;
         rows.iter().map(|row| call_record(row).map_err(|e| self.unreadable(&e))).collect()

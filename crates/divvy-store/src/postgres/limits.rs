@@ -65,6 +65,7 @@ impl PostgresStore {
         Ok(match told.map_err(|e| self.unreadable(&e))?.as_str() {
             "replied" => Departure::Replied,
             "unlent" => Departure::Unlent,
+            "taken" => Departure::Taken,
             _ => Departure::Out,
         })
     }

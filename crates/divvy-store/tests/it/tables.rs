@@ -52,7 +52,8 @@ async fn calls_are_listed_and_summed(store: Store) {
     }
     let mut unknown = call(4);
     unknown.model_name = "other".into();
-    (unknown.reply.usage, unknown.price_nanos) = (Usage::default(), None);
+    (unknown.reply.usage, unknown.reply.finish, unknown.price_nanos) =
+        (Usage::default(), divvy_core::chat::Finish::Other("content_filter".into()), None);
     store.record_call(unknown).await.unwrap();
     let filter = async |filter: CallFilter| {
         let calls = store.calls(&filter).await.unwrap();
@@ -61,6 +62,8 @@ async fn calls_are_listed_and_summed(store: Store) {
     assert_eq!(filter(CallFilter::default()).await, [1, 2, 3, 4]);
     assert_eq!(filter(CallFilter { model_name: Some("teacher".into()), ..CallFilter::default() }).await, [1, 2, 3]);
     assert_eq!(filter(CallFilter { since_ms: Some(2), limit: Some(2), ..CallFilter::default() }).await, [2, 3]);
+    let ended = |reason: &str| filter(CallFilter { finish: Some(reason.into()), ..CallFilter::default() });
+    assert_eq!((ended("content_filter").await, ended("stop").await), (vec![4], vec![1, 2, 3]));
     let totals = store.call_totals().await.unwrap();
     assert_eq!((totals[1].model_name.as_str(), totals[1].calls, totals[1].tokens_out), ("teacher", 3, 6));
     assert_eq!((totals[1].price_nanos, totals[1].unknown_usage), (Some(4_500), 0));

@@ -1,6 +1,6 @@
 //! `divvy calls`: what was asked and what came back, as it is in the store. API keys are nowhere in it.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use divvy_core::{chat::ChatRequest, cost::show_price};
 use divvy_store::{AttemptRecord, CallFilter, CallRecord, RawReply, Store};
@@ -13,10 +13,13 @@ use crate::{
     session::{Access, short},
 };
 
+#[derive(Default)]
 pub(crate) struct Wanted {
     /// The first digits of a call's key.
     pub(crate) key: Option<String>,
     pub(crate) model: Option<String>,
+    pub(crate) finish: Option<String>,
+    pub(crate) since: Option<Duration>,
     pub(crate) last: u32,
     pub(crate) failed: bool,
     pub(crate) json: bool,
@@ -39,6 +42,22 @@ pub(crate) async fn run(store: Option<&Path>, wanted: &Wanted) -> anyhow::Result
     }
 }
 
+/// `90m`, `24h`, `7d`.
+///
+/// # Errors
+/// What else stands there.
+pub(crate) fn ago(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let minutes = match &text[digits.len()..] {
+        "m" => 1,
+        "h" => 60,
+        "d" => 24 * 60,
+        _ => return Err("a number of minutes, hours or days: 90m, 24h, 7d".to_owned()),
+    };
+    let many = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(minutes)?.checked_mul(60));
+    many.map(Duration::from_secs).ok_or_else(|| format!("`{digits}` is no whole number that fits"))
+}
+
 pub(super) fn filter(wanted: &Wanted) -> anyhow::Result<CallFilter> {
     if let Some(key) = wanted.key.as_deref().filter(|key| !key.bytes().all(|byte| byte.is_ascii_hexdigit())) {
         return Err(
@@ -48,9 +67,10 @@ pub(super) fn filter(wanted: &Wanted) -> anyhow::Result<CallFilter> {
     Ok(CallFilter {
         model_name: wanted.model.clone(),
         key_prefix: wanted.key.as_deref().map(str::to_lowercase),
+        finish: wanted.finish.clone(),
+        since_ms: wanted.since.map(|since| clock::now_ms() - i64::try_from(since.as_millis()).unwrap_or(i64::MAX)),
         limit: Some(wanted.last),
         newest: true,
-        ..CallFilter::default()
     })
 }
 
@@ -189,4 +209,18 @@ async fn failed(store: &Store, wanted: &Wanted) -> anyhow::Result<()> {
         say("no attempt failed");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_whole_numbers_of_minutes_hours_or_days() {
+        assert_eq!(ago("90m"), Ok(Duration::from_secs(5400)));
+        assert_eq!((ago("24h"), ago("1d")), (Ok(Duration::from_hours(24)), Ok(Duration::from_hours(24))));
+        for bad in ["", "h", "1.5h", "3", "2 weeks", "-1d", "99999999999999999999d"] {
+            assert!(ago(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -22,6 +22,8 @@ mod shelf;
 mod status;
 pub(crate) mod submit;
 
+pub(crate) use calls::ago;
+
 use crate::cli::{Cli, Command};
 
 pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
@@ -52,8 +54,8 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             export::run(&place, &export::Asked { student: &student, format, dtype, engine, out: &out }).await
         }
         Command::Redo { place, conditions } => redo::run(&place, &conditions).await,
-        Command::Calls { key, model, last, failed, store, json } => {
-            calls::run(store.as_deref(), &calls::Wanted { key, model, last, failed, json }).await
+        Command::Calls { key, model, finish, since, last, failed, store, json } => {
+            calls::run(store.as_deref(), &calls::Wanted { key, model, finish, since, last, failed, json }).await
         }
         Command::Runs { store, json } => runs::run(store.as_deref(), json).await,
         Command::Submit { place, asked } => submit::run(place, asked).await,

@@ -198,7 +198,7 @@ impl Records {
     /// The last calls of the store, of a plan, or the one that is named.
     async fn asked(&self, wanted: CallsWanted) -> anyhow::Result<Value> {
         let Some(plan) = wanted.plan.as_deref().filter(|plan| !plan.is_empty() && wanted.key.is_none()) else {
-            let filter = calls::Wanted { key: wanted.key, model: None, last: wanted.last, failed: false, json: true };
+            let filter = calls::Wanted { key: wanted.key, last: wanted.last, json: true, ..calls::Wanted::default() };
             let found = self.store().calls(&calls::filter(&filter)?).await?;
             return Ok(found.iter().map(calls::as_json).collect::<anyhow::Result<Vec<_>>>()?.into());
         };

@@ -109,7 +109,7 @@ fn shrunken(text: &str) -> String {
     let (before, after) = text.split_once("[models.smollm2]").unwrap();
     let (_, after) = after.split_once("[collect]").unwrap();
     let models = "[models.smollm2]\nsource = \"path:HERE/tiny\"\n[models.\"qwen-1.5b\"]\nsource = \"URL\"\nmodel = \"teacher\"\n";
-    let rows = |text: &str| text.replace("rows = 200", "rows = 6").replace("rows = 60", "rows = 3");
+    let rows = |text: &str| text.replace("rows = 200", "rows = 6").replace("rows = 150", "rows = 3");
     let student = "base = \"smollm2\"\nrank = 2\nmax_row_tokens = 3000";
     let after = after.replace("base = \"smollm2\"", student).replace("epochs = 3", "epochs = 1");
     let after = after
@@ -120,7 +120,7 @@ fn shrunken(text: &str) -> String {
 
 /// Right about three of four, in both splits.
 fn lesson() -> Lesson {
-    let of = |split, rows| STYLES.into_iter().flat_map(move |(_, style)| of_style(style, split, 2).take(rows));
+    let of = |split, rows| STYLES.into_iter().flat_map(move |(_, style)| of_style(style, split, 5).take(rows));
     let questions: Vec<Question> = of(Split::Train, TRAIN).chain(of(Split::Test, TEST)).collect();
     let answer = |question: &Question, manner: Manner| match manner {
         Manner::Decompose => school::SUBQUESTIONS.to_owned(),

@@ -1,6 +1,9 @@
 //! The strategies that answer one subquestion at a time: what is asked, in which order, and what stands in the report.
 
-use divvy_testkit::teacher::{Asked, Lesson};
+use divvy_testkit::{
+    script::{Fault, Step},
+    teacher::{Asked, Lesson},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -98,6 +101,19 @@ fn a_decomposer_that_asks_nothing_usable_is_malformed_and_the_solver_is_not_aske
     let arm = &report(&bench)["arms"][0];
     assert_eq!((&arm["well_formed"], &arm["no_answer"]), (&json!(0.0), &json!(TEST)), "{arm}");
     assert_eq!(bench.teacher.asked().len(), TEST);
+}
+
+#[test]
+fn a_decomposer_cut_off_before_it_asked_anything_is_truncated_and_the_solver_is_not_asked() {
+    for strategy in ["\"two-stage\"", "\"self-ask\""] {
+        let thinks = |_: &Asked| "I have to think about this for a while".to_owned();
+        let cut = |_: &Asked| Some(Step::Fault { fault: Fault::Truncated });
+        let bench = Bench::new(Lesson { rule: Box::new(thinks), misfortune: Box::new(cut), ..Lesson::default() });
+        bench.recipe(&recipe(strategy)).done(&["eval", "recipe.toml"]);
+        let arm = &report(&bench)["arms"][0];
+        assert_eq!((&arm["well_formed"], &arm["truncated"], &arm["no_answer"]), (&json!(0.0), &json!(TEST), &json!(0)));
+        assert_eq!(bench.teacher.asked().len(), TEST);
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ async fn replies_in_streams() {
 
 #[tokio::test]
 async fn refusals() {
-    let cases: [No; 9] = [
+    let cases: [No; 10] = [
         (
             "OpenRouter, credit",
             402,
@@ -144,6 +144,14 @@ async fn refusals() {
             422,
             r#"{"id": "nz", "error": {"message": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8193.",
                 "type": "invalid_request_error", "param": "max_tokens", "code": null}}"#,
+            ErrorKind::ContextTooLong,
+            "lower `max_tokens`",
+        ),
+        (
+            "Together, length, as a 403",
+            403,
+            r#"{"error": {"message": "Input token count + `max_tokens` must be less than the context length of the model.",
+                "type": "invalid_request_error", "param": null, "code": null}}"#,
             ErrorKind::ContextTooLong,
             "lower `max_tokens`",
         ),

@@ -93,7 +93,7 @@ async fn replies_in_streams() {
 
 #[tokio::test]
 async fn refusals() {
-    let cases: [No; 6] = [
+    let cases: [No; 7] = [
         (
             "OpenAI, key",
             401,
@@ -101,6 +101,14 @@ async fn refusals() {
                 "code": "invalid_api_key"}}"#,
             ErrorKind::Unauthorized,
             "Incorrect API key",
+        ),
+        (
+            "OpenAI, a model that thinks",
+            400,
+            r#"{"error": {"message": "Unsupported value: 'temperature' does not support 0 with this model.",
+                "type": "invalid_request_error", "param": "temperature", "code": "unsupported_value"}}"#,
+            ErrorKind::BadRequest,
+            "give `temperature = 1` where it is asked",
         ),
         (
             "OpenAI, credit",
