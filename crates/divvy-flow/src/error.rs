@@ -1,7 +1,7 @@
 //! Why a stage stopped. A row that fails is a record, not an error; these end the command, with the store intact.
 
 use divvy_core::records::Stage;
-use divvy_llm::ChatError;
+use divvy_llm::{ChatError, ErrorKind};
 use divvy_store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,15 @@ pub enum FlowError {
 }
 
 impl FlowError {
+    /// The store cannot keep anything more.
+    pub(crate) fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Store(_) => true,
+            Self::Chat { source, .. } => source.kind == ErrorKind::Store,
+            _ => false,
+        }
+    }
+
     /// Exit codes of the program: 1 failed, 2 bad input, 3 stopped at a budget, 130 interrupted.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

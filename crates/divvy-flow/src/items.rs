@@ -176,7 +176,8 @@ where
                     commits.push_back(settled.commit(context));
                     match verdict {
                         Ok(()) => {}
-                        Err(error @ FlowError::Store(_)) => (more, stop) = (false, Some(error)),
+                        // There is no place for what would come.
+                        Err(error) if error.is_of_the_store() => (more, stop) = (false, Some(error)),
                         // No new item begins, but requests in flight are paid for: they come to their end.
                         Err(error) => {
                             exhausted.store(true, Ordering::Relaxed);

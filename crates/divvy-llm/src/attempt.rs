@@ -31,8 +31,9 @@ pub(crate) struct Attempt {
     /// Between two pieces of a reply, and before the first.
     pub(crate) stall: Option<Duration>,
     pub(crate) meter: Meter,
-    /// A reply that nobody waits for any longer is heard to its end all the same: it is paid for, and kept for whoever asks next.
-    pub(crate) lands: bool,
+    /// A reply that nobody waits for any longer is heard to its end all the same, unless this is cancelled: it is paid for, and
+    /// kept for whoever asks next.
+    pub(crate) lands: Option<CancellationToken>,
     /// Somebody has had a reply with a text from there, so that it is not mute.
     pub(crate) speaks: AtomicBool,
 }
@@ -71,7 +72,7 @@ impl Attempt {
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
         let (began, work) = (Instant::now(), self.meter.begin());
         let trace = job.listener.trying(self.endpoint.as_deref());
-        let stop = if self.lands { CancellationToken::new() } else { job.cancel.child_token() };
+        let stop = self.lands.as_ref().unwrap_or(&job.cancel).child_token();
         let mut deltas = self.backend.start_traced((*job.request).clone(), stop.clone(), trace);
         let (mut raw, mut text, mut worked, mut given_up) = (Bytes::new(), String::new(), None, None);
         let said = loop {

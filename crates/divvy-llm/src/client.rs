@@ -83,8 +83,8 @@ pub struct ClientConfig {
     pub attempt_timeout: Duration,
     /// A streamed reply that stands still for so long is given up.
     pub stall: Option<Duration>,
-    /// What has been sent is waited for and kept, whoever cancels: replies cost money.
-    pub lands: bool,
+    /// What has been sent is paid for: whoever cancels, it is waited for and kept, until somebody cancels this one.
+    pub lands: Option<CancellationToken>,
     pub prices: Option<Prices>,
     /// Of a reply that comes in a batch.
     pub batch_prices: Option<Prices>,
@@ -107,7 +107,7 @@ impl ClientConfig {
             deadline: Duration::from_mins(10),
             attempt_timeout: Duration::from_mins(5),
             stall: None,
-            lands: false,
+            lands: None,
             prices: None,
             batch_prices: None,
             budget: Arc::default(),
@@ -210,7 +210,7 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         timeout: config.one_try(),
         stall: config.stall,
         meter: Meter::default(),
-        lands: config.lands,
+        lands: config.lands.clone(),
         speaks: AtomicBool::new(false),
     };
     let place = attempt.endpoint.clone();

@@ -108,7 +108,7 @@ fn lane(endpoint: Endpoint, config: &ClientConfig) -> Limit<Rate<Unkept>> {
         timeout: config.attempt_timeout,
         stall: config.stall,
         meter: Meter::default(),
-        lands: false,
+        lands: None,
         speaks: AtomicBool::new(false),
     };
     let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };

@@ -29,6 +29,7 @@ use divvy_llm::{
 };
 use divvy_serve::menu::Voice;
 use divvy_store::{Store, StoreError};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     batching::{self, Batching},
@@ -77,6 +78,7 @@ pub(crate) struct Registry {
     voices: Mutex<HashMap<String, Voice>>,
     batching: Batching,
     flights: Flights,
+    hurry: CancellationToken,
 }
 
 impl Registry {
@@ -97,7 +99,13 @@ impl Registry {
             voices: Mutex::default(),
             batching: Batching::new(progress),
             flights: Flights::default(),
+            hurry: CancellationToken::new(),
         }
+    }
+
+    /// Replies that are on their way are waited for until it is cancelled.
+    pub(crate) fn hurry(&self) -> CancellationToken {
+        self.hurry.clone()
     }
 
     /// From now on nothing is asked in batches: somebody waits for the answer.
@@ -226,7 +234,7 @@ impl Registry {
         config.flights = self.flights.clone();
         config.clock = Clock::starting_at(crate::clock::now_ms());
         config.stall = model.recipe.stall_seconds.map(Duration::from_secs);
-        config.lands = !config.local;
+        config.lands = (!config.local).then(|| self.hurry.clone());
         Ok(match model.recipe.timeout_seconds {
             Some(seconds) => config.within(Duration::from_secs(seconds)),
             None => config,

@@ -305,15 +305,25 @@ fn bases(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, PathBuf> {
     resolved.iter().filter_map(|(name, model)| Some((name.clone(), model.path.clone()?))).collect()
 }
 
-/// Ctrl-C once: stop cleanly, keep everything. Twice: stop now; what is committed is safe anyway.
-pub(crate) fn stop_on_ctrl_c(cancel: CancellationToken, progress: Arc<dyn Progress>) {
+/// Ctrl-C once: stop cleanly, keep everything, also what is on its way. Twice: give that up. Three times: stop now; what is
+/// committed is safe anyway.
+pub(crate) fn stop_on_ctrl_c(session: &Session) {
+    let (cancel, hurry) = (session.context.cancel.clone(), session.registry.hurry());
+    let progress = Arc::clone(&session.context.progress);
     tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_err() {
+        let again = async || tokio::signal::ctrl_c().await.is_ok();
+        if !again().await {
             return;
         }
-        progress.note("stopping; what is finished is kept, and replies on their way are waited for (Ctrl-C again to stop at once)");
+        progress.note(
+            "stopping; what is finished is kept, and replies on their way are waited for (Ctrl-C again gives them up)",
+        );
         cancel.cancel();
-        if tokio::signal::ctrl_c().await.is_ok() {
+        if again().await {
+            progress.note("giving up the replies on their way (Ctrl-C again to stop at once)");
+            hurry.cancel();
+        }
+        if again().await {
             std::process::exit(130);
         }
     });

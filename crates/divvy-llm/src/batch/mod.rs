@@ -170,7 +170,7 @@ impl Batches {
             timeout: config.attempt_timeout,
             stall: None,
             meter: Meter::default(),
-            lands: false,
+            lands: None,
             speaks: AtomicBool::new(false),
         };
         let ledger = Ledger::new(attempt, &store, config);

@@ -204,7 +204,8 @@ async fn a_reply_on_its_way_is_waited_for_when_nobody_needs_it_any_more() {
     let model = Arc::new(Slow(AtomicUsize::new(0)));
     let bench = bench(model.clone(), |c| c).await;
     let one_at_once = Endpoint { max_concurrency: 1, ..Endpoint::new(model.clone()) };
-    let config = config(|c| ClientConfig { lands: true, ..c.within(Duration::from_mins(70)) });
+    let config =
+        config(|c| ClientConfig { lands: Some(CancellationToken::new()), ..c.within(Duration::from_mins(70)) });
     let client = Client::new(vec![one_at_once], bench.store.clone(), config);
     let cancel = CancellationToken::new();
     let asking = |text| client.complete(request(text), &cancel);

@@ -42,7 +42,7 @@ pub(crate) async fn run(place: &Place, asked: Asked) -> anyhow::Result<()> {
 async fn answer(session: &Session, asked: &Asked) -> anyhow::Result<String> {
     let context = &session.context;
     session.registry.ask_at_once();
-    stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
+    stop_on_ctrl_c(session);
     session.find_students().await?;
     let plan = context
         .plan

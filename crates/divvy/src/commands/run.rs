@@ -62,7 +62,7 @@ async fn stages(place: &Place, last: Stage, shard: Option<Shard>) -> anyhow::Res
 pub(super) async fn begin(session: &Session, last: Stage) -> anyhow::Result<RunId> {
     let context = &session.context;
     check(context, last).await?;
-    stop_on_ctrl_c(context.cancel.clone(), context.progress.clone());
+    stop_on_ctrl_c(session);
     let plan_json = serde_json::to_string(&context.plan)?;
     context.store.put_plan(&context.digest, &plan_json).await?;
     context.store.put_questions(&context.digest, context.questions.texts()).await?;

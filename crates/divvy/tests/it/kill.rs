@@ -5,7 +5,10 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use divvy_testkit::{script::Step, teacher::Lesson};
+use divvy_testkit::{
+    script::Step,
+    teacher::{Asked, Lesson},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -126,6 +129,32 @@ fn ctrl_c_stops_cleanly_and_the_same_command_goes_on() {
     finish(&bench, &heard(&bench), 2);
 }
 
+/// Neither Ctrl-C nor an endpoint that suddenly wants money costs a reply that is on its way.
+#[test]
+fn what_is_in_flight_when_the_run_stops_is_kept() {
+    let bench = slow();
+    let child = bench.run_until(9);
+    interrupt(&child);
+    ended(child).complains(130, &["replies on their way are waited for"]);
+    assert_eq!((bench.kept(), bench.teacher.abandoned()), (bench.teacher.asked().len(), 0));
+    assert_eq!(bench.spending().spent.calls as usize, bench.kept());
+
+    let answers = school::lesson().rule;
+    let slowly = move |asked: &Asked| {
+        std::thread::sleep(Duration::from_millis(200));
+        answers(asked)
+    };
+    let script = vec![Step::status(402)];
+    let bench = Bench::new(Lesson { script, rule: Box::new(slowly), ..Lesson::default() });
+    let ended = bench.recipe(RECIPE).run(&["run", "recipe.toml"]);
+    ended.complains(1, &["HTTP 402", "no credit left"]);
+    let asked = bench.teacher.asked().len();
+    assert_eq!((bench.kept(), bench.teacher.abandoned()), (asked - 1, 0));
+    let spending = bench.spending();
+    assert_eq!((spending.spent.calls, spending.lost.calls), (asked as i64 - 1, 0), "a refusal costs nothing");
+    assert!(asked < TRAIN, "nothing further was sent");
+}
+
 #[test]
 fn ctrl_c_keeps_what_had_come_of_the_reply_that_it_gives_up() {
     let script = vec![Step::drip("Half an answer", 600_000)];
@@ -135,7 +164,11 @@ fn ctrl_c_keeps_what_had_come_of_the_reply_that_it_gives_up() {
     // By the time that all others are answered, the first word of that one has long come.
     wait_for(&mut child, || bench.teacher.answered() == TRAIN - 1);
     interrupt(&child);
-    ended(child).complains(130, &["stopping", "interrupted"]);
+    // It is waited for: once more gives it up.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "the reply is on its way, and paid for");
+    interrupt(&child);
+    ended(child).complains(130, &["stopping", "giving up the replies on their way", "interrupted"]);
     let spending = bench.spending();
     assert_eq!((spending.spent.calls, spending.lost.calls), (TRAIN as i64, 0), "{spending:?}");
     let failed = bench.done(&["calls", "--failed"]).stdout;

@@ -140,10 +140,7 @@ fn without_a_price_the_machine_s_time_is_told_and_without_that_the_tokens() {
         said.starts_with("A thousand questions take 6 min 40 s of the machine with two-stage/sd-r/big and 6 min 40 s"),
         "{said}"
     );
-    assert!(
-        said.contains("The 1 min 30 s of the machine spent once to train comes back after 900"),
-        "{said}"
-    );
+    assert!(said.contains("The 1 min 30 s of the machine spent once to train comes back after 900"), "{said}");
     results.costs = None;
     let said = summary(&verdict(&results), "What it costs and saves");
     assert_eq!(
