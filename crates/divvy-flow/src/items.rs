@@ -184,7 +184,7 @@ where
                             stop = Some(graver(stop, error));
                             // A budget refuses by itself what is asked further.
                             if !matches!(stop, Some(FlowError::Budget(_))) {
-                                context.asking.cancel();
+                                stop_asking(context, stop.as_ref());
                             }
                         }
                     }
@@ -199,6 +199,17 @@ where
         None => Ok(begun.into_inner() - done + todo.count()),
     };
     ended(context, stage, stop, left).await
+}
+
+/// Nothing further goes out; whoever watches is told what is waited for.
+fn stop_asking(context: &Context, why: Option<&FlowError>) {
+    let by_itself = !context.asking.is_cancelled();
+    context.asking.cancel();
+    if let Some(why) = why.filter(|_| by_itself) {
+        context
+            .progress
+            .note(&format!("{why}\nreplies that endpoints have under way are waited for (Ctrl-C gives them up)"));
+    }
 }
 
 /// Of two reasons to stop the first, unless that is a budget or an interruption: those say the least.
@@ -403,5 +414,23 @@ impl Patience {
             .progress
             .note(&format!("{stage}: {failed} failed, one with: {}; the same command asks only those again", any.last));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_that_says_most_is_told() {
+        let reason = |word: &str| match word {
+            "interrupted" => FlowError::Interrupted,
+            "budget" => FlowError::Budget(String::new()),
+            word => FlowError::Input(word.to_owned()),
+        };
+        let told = |words: &[&str]| words.iter().fold(None, |first, word| Some(graver(first, reason(word)))).unwrap();
+        assert_eq!(told(&["budget", "no credit", "interrupted"]).to_string(), "no credit");
+        assert_eq!(told(&["interrupted", "no credit", "no key"]).to_string(), "no credit");
+        assert!(matches!(told(&["interrupted", "budget"]), FlowError::Budget(_)));
     }
 }

@@ -101,6 +101,14 @@ async fn try_it(
         Ok(call) => decompose::keeps_format(&call.reply.text, &call.reply.finish),
         Err(error) if error.refuses_format() => false,
         Err(error) if error.is_cancelled() => return Err(FlowError::Interrupted),
+        // It answers batches only, perhaps.
+        Err(error) if ready.in_bulk && error.is_fatal() => {
+            let called = context.resolve(name);
+            context
+                .progress
+                .note(&format!("`{called}` could not be asked online whether it keeps to a schema: {error}"));
+            return Ok(context.plan.style(name));
+        }
         Err(error) if error.is_budget() => return Err(FlowError::Budget(error.to_string())),
         Err(error) if error.is_fatal() => return Err(FlowError::Chat { stage, source: error }),
         // It says nothing about schemas: this time the plain prompt serves, and the next run tries again.

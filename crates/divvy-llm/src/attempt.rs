@@ -70,6 +70,10 @@ impl Attempt {
 
     /// Asks. `keeper` gets the body before anything reads it.
     pub(crate) async fn run(&self, job: &Job, keeper: &impl Keep) -> Result<Received, ChatError> {
+        // Cancelled on its way through the store: nothing was sent.
+        if job.cancel.is_cancelled() {
+            return Err(ChatError::unsent());
+        }
         let (began, work) = (Instant::now(), self.meter.begin());
         let trace = job.listener.trying(self.endpoint.as_deref());
         let stop = self.lands.as_ref().unwrap_or(&job.cancel).child_token();

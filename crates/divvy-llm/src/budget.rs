@@ -25,7 +25,7 @@ pub(crate) use self::account::Account;
 use self::account::Answer;
 use crate::error::{ChatError, ErrorKind};
 
-/// At the end of a command, what is still in flight is waited for so long: it was given up, and takes a commit or two.
+/// At the end of a command, what is still in flight is waited for so long: by then it is given up, and takes a commit or two.
 const LANDING: Duration = Duration::from_secs(5);
 
 /// `None`: no cap. Calls that the cache answers cost nothing.

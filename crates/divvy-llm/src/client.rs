@@ -164,6 +164,7 @@ impl Client {
         let spend = Spend {
             budget: Arc::clone(&config.budget),
             prices: if cheap { config.batch_prices } else { config.prices },
+            online_prices: config.prices,
             local: config.local,
             dearest: AtomicI64::new(0),
             first: tokio::sync::Mutex::default(),
@@ -177,7 +178,8 @@ impl Client {
     /// Asks once, whatever it takes: a finished call is free, one in flight is shared, a failed try is repeated.
     ///
     /// # Errors
-    /// [`ChatError`] when it cannot be had; cancelling the token ends the wait at once.
+    /// [`ChatError`] when it cannot be had; cancelling the token ends the wait at once, or when what was sent has come
+    /// ([`ClientConfig::lands`]).
     pub async fn complete(&self, request: ChatRequest, cancel: &CancellationToken) -> Result<Call, ChatError> {
         self.ask(Job::new(request, cancel.clone(), Listener::default())).await
     }

@@ -43,7 +43,7 @@ pub(crate) struct Job {
     pub(crate) until: Option<Instant>,
     /// Its place at an endpoint, once it has one.
     pub(crate) slot: Option<Slot>,
-    /// Its batch was late: it is asked on its own from now on, however often. Set by the layer of batches.
+    /// It is asked on its own, however often: its batch was late, as the layer of batches says, or it was never to be in one.
     pub(crate) online: Arc<AtomicBool>,
 }
 

@@ -5,7 +5,10 @@
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use divvy_core::digest::Digest;
@@ -24,11 +27,36 @@ type Outcome = Option<Result<Call, ChatError>>;
 
 /// What is in flight, by key: of several clients on one store where they share it, since two names in a recipe may mean one model.
 #[derive(Clone, Default)]
-pub struct Flights(Arc<Mutex<HashMap<Digest, Flight>>>);
+pub struct Flights {
+    by_key: Arc<Mutex<HashMap<Digest, Flight>>>,
+    aloft: Arc<AtomicUsize>,
+}
 
 impl Flights {
+    /// How many have begun and not ended, also those for which nobody waits any more.
+    #[must_use]
+    pub fn aloft(&self) -> usize {
+        self.aloft.load(Relaxed)
+    }
+
     fn list(&self) -> MutexGuard<'_, HashMap<Digest, Flight>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One that has begun.
+struct Aloft(Arc<AtomicUsize>);
+
+impl Aloft {
+    fn new(flights: &Flights) -> Self {
+        flights.aloft.fetch_add(1, Relaxed);
+        Self(Arc::clone(&flights.aloft))
+    }
+}
+
+impl Drop for Aloft {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -70,8 +98,9 @@ impl<L: Layer> SingleFlight<L> {
         let (sender, outcome) = watch::channel(None);
         let cancel = CancellationToken::new();
         let job = Job { cancel: cancel.clone(), ..job.clone() };
-        let (store, inner) = (self.store.clone(), self.inner.clone());
+        let (store, inner, aloft) = (self.store.clone(), self.inner.clone(), Aloft::new(&self.flights));
         tokio::spawn(async move {
+            let _aloft = aloft;
             // The flight before this one may have landed between our look into the cache and now: it is looked for again.
             let result = alone(&store, &*inner, job).await;
             let _ = sender.send(Some(result));

@@ -103,9 +103,14 @@ impl Registry {
         }
     }
 
-    /// Replies that are on their way are waited for until it is cancelled.
-    pub(crate) fn hurry(&self) -> CancellationToken {
-        self.hurry.clone()
+    /// Requests are on their way, or their replies.
+    pub(crate) fn has_flights(&self) -> bool {
+        self.flights.aloft() > 0
+    }
+
+    /// Replies that are under way are given up.
+    pub(crate) fn hurry(&self) {
+        self.hurry.cancel();
     }
 
     /// From now on nothing is asked in batches: somebody waits for the answer.
@@ -123,6 +128,8 @@ impl Registry {
     /// # Errors
     /// The store's.
     pub(crate) async fn settle(&self) -> Result<(), divvy_llm::ChatError> {
+        // Nobody is left who waits for them.
+        self.hurry();
         self.budget.settle().await
     }
 
@@ -136,8 +143,11 @@ impl Registry {
             let client = Arc::new(Client::batched(endpoints, self.store.clone(), config, batches));
             return Ok(Ready { client, id, concurrency, in_bulk: true });
         }
+        let alone = self.store.shared().is_none();
         let at_once: usize = endpoints.iter().map(|endpoint| endpoint.max_concurrency).sum();
-        let concurrency = if config.local { at_once } else { seats(at_once, self.store.shared().is_none()) };
+        // What one worker holds, others wait for: no more than its endpoints are known to take.
+        let at_once = if alone || config.local { at_once } else { pace::pace(model).at_once };
+        let concurrency = if config.local { at_once } else { seats(at_once, alone) };
         let client = Arc::new(Client::new(endpoints, self.store.clone(), config));
         Ok(Ready { client, id, concurrency, in_bulk: false })
     }

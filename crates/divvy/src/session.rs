@@ -305,27 +305,38 @@ fn bases(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, PathBuf> {
     resolved.iter().filter_map(|(name, model)| Some((name.clone(), model.path.clone()?))).collect()
 }
 
-/// Ctrl-C once: stop cleanly, keep everything, also what is on its way. Twice: give that up. Three times: stop now; what is
-/// committed is safe anyway.
+/// In this time whatever is not waited for has ended.
+const GIVING_UP: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Ctrl-C once: stop cleanly, keep everything, also what endpoints have under way. Twice: give that up; with nothing under way, and
+/// three times: stop now, what is committed is safe anyway.
 pub(crate) fn stop_on_ctrl_c(session: &Session) {
-    let (cancel, hurry) = (session.context.cancel.clone(), session.registry.hurry());
-    let progress = Arc::clone(&session.context.progress);
+    let (cancel, asking) = (session.context.cancel.clone(), session.context.asking.clone());
+    let (registry, progress) = (Arc::clone(&session.registry), Arc::clone(&session.context.progress));
     tokio::spawn(async move {
-        let again = async || tokio::signal::ctrl_c().await.is_ok();
-        if !again().await {
+        let pressed = async || tokio::signal::ctrl_c().await.is_ok();
+        if !pressed().await {
             return;
         }
-        progress.note(
-            "stopping; what is finished is kept, and replies on their way are waited for (Ctrl-C again gives them up)",
-        );
+        // A stage that failed waits for what is under way already.
+        let waits = asking.is_cancelled();
         cancel.cancel();
-        if again().await {
-            progress.note("giving up the replies on their way (Ctrl-C again to stop at once)");
-            hurry.cancel();
+        if !waits {
+            tokio::time::sleep(GIVING_UP).await;
+            let under_way = if registry.has_flights() { ", and replies that are under way are waited for" } else { "" };
+            progress.note(&format!("stopping; what is finished is kept{under_way} (Ctrl-C again to stop at once)"));
+            if !pressed().await {
+                return;
+            }
         }
-        if again().await {
-            std::process::exit(130);
+        if registry.has_flights() {
+            progress.note("giving up the replies that are under way (Ctrl-C again to stop at once)");
+            registry.hurry();
+            if !pressed().await {
+                return;
+            }
         }
+        std::process::exit(130);
     });
 }
 

@@ -1,6 +1,6 @@
 //! The numeric scorer (GSM8K): the answer's number equals gold's, exactly.
 //!
-//! Behind an answer cue, in bold or alone on the first line the number is read from the answer's own text. A reply that has
+//! Behind an answer cue, in bold or on a first line that says one the number is read from the answer's own text. A reply that has
 //! none of these is prose, whatever its lines, and its last number counts, as in the common "flexible" extraction. Whoever
 //! says "1.2 million" may have been asked how many millions: both readings count.
 
@@ -31,11 +31,26 @@ pub(super) fn grade(reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
     Grade { correct, score: f64::from(u8::from(correct)), answer: Some(number.to_string()), outcome: Outcome::Answered }
 }
 
-/// A first line above an explanation says a number only where it begins with one: "$18 a day", not "Total for 3 days".
+/// A first line above an explanation says a number only where it begins with one, or ends with one behind a currency or `=`: "$18 a
+/// day", "Janet makes $18", not "Total for 3 days".
 fn is_explicit(found: &Extracted) -> bool {
-    let leads =
-        || found.text.trim_start_matches(['$', '€', '£', '-', '−', '.']).starts_with(|c: char| c.is_ascii_digit());
-    found.cue.is_explicit() && (found.cue != Cue::FirstLine || leads())
+    let says_one = || {
+        let words: Vec<&str> = found.text.split_whitespace().collect();
+        let ends = match words[..] {
+            [.., "=", last] => is_number(last),
+            [.., last] => last.starts_with(CURRENCIES) && is_number(last),
+            [] => false,
+        };
+        ends || words.first().is_some_and(|first| is_number(first))
+    };
+    found.cue.is_explicit() && (found.cue != Cue::FirstLine || says_one())
+}
+
+const CURRENCIES: [char; 3] = ['$', '€', '£'];
+
+fn is_number(word: &str) -> bool {
+    let word = word.trim_start_matches(CURRENCIES).trim_start_matches(['-', '−', '.']);
+    word.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// "The answer is: twelve" is a wrong answer; prose without any number is none.

@@ -37,6 +37,8 @@ fn numeric_replies() {
         "Solution\n\n9 * 2 = $18",
         "Total for 2 days\n\n2 * 9 = 18",
         "1. Find what is left\n\n3 + 4 = 7 eggs.\n\n2. So she makes $18.",
+        "Janet makes $18\n\nShe has 16 eggs, eats 3 and bakes 4",
+        "9 eggs * $2 = 18\n\nFor she has 9 eggs left and each is 2",
         "$18 a day\n\nShe sells 9 eggs for 2 dollars each.",
     ] {
         check(ScorerKind::Numeric, reply, &["18"], true);

@@ -22,6 +22,8 @@ use crate::{
 pub(crate) struct Spend<L> {
     pub(crate) budget: Arc<Budget>,
     pub(crate) prices: Option<Prices>,
+    /// Of what is never to be in a batch.
+    pub(crate) online_prices: Option<Prices>,
     /// It runs on this machine, where nobody sends a bill.
     pub(crate) local: bool,
     /// What the dearest call so far cost: the best guess where a machine's time is paid, which is known afterwards.
@@ -35,7 +37,8 @@ impl<L: Layer> Layer for Spend<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         // On the heap, as it is rare: every request holds room for what it may wait for.
         let _first = if self.knows_no_cost() { Box::pin(job.in_line(self.alone())).await? } else { None };
-        let estimate = self.estimate(&job.request)?;
+        let prices = if job.online.load(Relaxed) { self.online_prices } else { self.prices };
+        let estimate = self.estimate(&job.request, prices)?;
         // What it was to be paid from went back while this worker stood still: it borrows anew.
         loop {
             let result = self.call_within(estimate, job.clone()).await;
@@ -80,11 +83,11 @@ impl<L> Spend<L> {
     }
 
     /// What it may cost, on the high side; of a machine's time, as much as any call so far.
-    fn estimate(&self, request: &ChatRequest) -> Result<Amount, ChatError> {
+    fn estimate(&self, request: &ChatRequest, prices: Option<Prices>) -> Result<Amount, ChatError> {
         let (tokens_in, tokens_out) = most_tokens(request);
         let usage = Usage { tokens_in: Some(tokens_in), tokens_cached: None, tokens_out: Some(tokens_out) };
         let time = if self.pays_by_the_hour() { self.dearest.load(Relaxed) } else { 0 };
-        let nanos = self.prices.and_then(|prices| prices.cost(&usage)?.checked_add(time));
+        let nanos = prices.and_then(|prices| prices.cost(&usage)?.checked_add(time));
         if self.budget.caps.price_nanos.is_some() && nanos.is_none() && !self.local {
             let message = "a cap in money needs the price of every model; give it as `price` in [models.NAME]";
             return Err(ChatError::new(ErrorKind::BudgetExhausted, message));

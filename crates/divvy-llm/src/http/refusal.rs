@@ -238,7 +238,8 @@ const OWN_TEMPERATURE: &str = "; it draws its replies and cannot do otherwise: g
 /// OpenAI's models that think: "'temperature' does not support 0 with this model. Only the default (1) value is supported."
 fn refuses_temperature(kind: ErrorKind, told: &str) -> bool {
     let told = told.to_lowercase();
-    kind == ErrorKind::BadRequest && told.contains("temperature") && told.contains("support")
+    let only_one = ["does not support", "only the default"].iter().any(|words| told.contains(words));
+    kind == ErrorKind::BadRequest && told.contains("temperature") && only_one
 }
 
 /// What an error body says, in any of the common shapes.

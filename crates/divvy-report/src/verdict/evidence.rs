@@ -217,9 +217,16 @@ fn rank(evidence: &Evidence) -> (Merit, f64) {
     (evidence.merit(), evidence.subject.accuracy)
 }
 
-/// A distilled solver is as good a reason alone as with a distilled decomposer: that the decomposer adds anything is not shown.
+/// A distilled solver is as good a reason alone as with a distilled decomposer: that the decomposer adds anything is not shown, nor
+/// is it what saves, nor what new questions need, as behind decompositions that came with the data.
 fn is_enough(results: &Results, alone: &Evidence, both: &Evidence) -> bool {
+    let recorded = |evidence: &Evidence| {
+        let mut costs = results.costs.iter().flat_map(|costs| &costs.arms);
+        costs.any(|cost| cost.arm == evidence.subject.arm && cost.recorded)
+    };
     alone.merit() == both.merit()
+        && (alone.cheaper() || !both.cheaper())
+        && (!recorded(alone) || recorded(both))
         && paired(results, both.subject, alone.subject).is_none_or(|pair| pair.shown() != Shown::Better)
 }
 

@@ -42,7 +42,7 @@ impl Registry {
     }
 }
 
-fn pace(model: &Resolved) -> Pace {
+pub(super) fn pace(model: &Resolved) -> Pace {
     let recipe = &model.recipe;
     let prices = list::price(recipe).and_then(|price| Prices::parse(price).ok());
     let local = !matches!(model.source, ModelSource::Endpoint { .. });

@@ -135,7 +135,7 @@ fn what_is_in_flight_when_the_run_stops_is_kept() {
     let bench = slow();
     let child = bench.run_until(9);
     interrupt(&child);
-    ended(child).complains(130, &["replies on their way are waited for"]);
+    ended(child).complains(130, &["replies that are under way are waited for"]);
     assert_eq!((bench.kept(), bench.teacher.abandoned()), (bench.teacher.asked().len(), 0));
     assert_eq!(bench.spending().spent.calls as usize, bench.kept());
 
@@ -168,7 +168,7 @@ fn ctrl_c_keeps_what_had_come_of_the_reply_that_it_gives_up() {
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "the reply is on its way, and paid for");
     interrupt(&child);
-    ended(child).complains(130, &["stopping", "giving up the replies on their way", "interrupted"]);
+    ended(child).complains(130, &["stopping", "giving up the replies that are under way", "interrupted"]);
     let spending = bench.spending();
     assert_eq!((spending.spent.calls, spending.lost.calls), (TRAIN as i64, 0), "{spending:?}");
     let failed = bench.done(&["calls", "--failed"]).stdout;

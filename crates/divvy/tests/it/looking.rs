@@ -35,6 +35,10 @@ fn calls_are_listed_and_one_is_shown_whole() {
 
     assert_eq!(bench.done(&["calls", "--model", "nobody"]).stdout, "");
     assert!(lines(&bench.done(&["calls", "--model", "big", "--json"]).stdout).len() == 20);
+    let ended =
+        |reason: &str| bench.done(&["calls", "--finish", reason, "--since", "24h", "--last", "1000", "--json"]).stdout;
+    assert_eq!((lines(&ended("stop")).len(), ended("length")), (all.len(), String::new()));
+    bench.run(&["calls", "--since", "1.5h"]).complains(2, &["a number of minutes, hours or days"]);
 }
 
 #[test]

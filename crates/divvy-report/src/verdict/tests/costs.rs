@@ -236,3 +236,23 @@ fn only_what_was_paid_once_is_named() {
     let said = summary(&verdict(&results), "What it costs and saves");
     assert!(said.contains("The $1.20 spent once to train comes back after"), "{said}");
 }
+
+#[test]
+fn both_where_the_decomposer_is_what_saves_or_what_new_questions_need() {
+    let mut results = costed(with_both_parts(0.0, 0.9), saving(-5, (-9, -1)));
+    let mut both = results.arms.last().unwrap().clone();
+    (both.arm, both.decomposer) = ("two-stage/sd-r/se".to_owned(), Some("student:sd-r".to_owned()));
+    both.accuracy += 0.01;
+    results.arms.push(both);
+    for arm in ["two-stage/teacher/se", "two-stage/sd-r/se"] {
+        results.comparisons.push(comparison(arm, COT, 0.1, 0.001));
+    }
+    assert_eq!(answer_of(&results).0, Answer::Solver, "the decomposer is not shown to add anything");
+    let pair = distilling("two-stage/sd-r/se", COT, Measure::Money, saving(1_000_000, (900_000, 1_100_000)));
+    results.costs.as_mut().unwrap().distilling.push(pair);
+    assert_eq!(answer_of(&results).0, Answer::Both, "it saves");
+    let costs = results.costs.as_mut().unwrap();
+    costs.distilling.pop();
+    costs.arms.iter_mut().filter(|cost| cost.arm == "two-stage/teacher/se").for_each(|cost| cost.recorded = true);
+    assert_eq!(answer_of(&results).0, Answer::Both, "nobody recorded decompositions of a new question");
+}

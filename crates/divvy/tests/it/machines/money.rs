@@ -1,5 +1,7 @@
 //! One budget for several workers: what each of them spends is on the plan's account, however it ended.
 
+use std::time::Duration;
+
 use divvy_testkit::{
     script::{Fault, Step},
     teacher::Lesson,
@@ -43,6 +45,9 @@ fn what_was_interrupted_is_booked_as_far_as_it_was_sent() {
     machines.bench.recipe(&format!("{slow}\n[budget]\ncalls = 60\n"));
     let mut worker = machines.command(&["collect", "recipe.toml"]).spawn().unwrap();
     machines.until(&mut worker, 2);
+    // They are waited for until the second one.
+    interrupt(&worker);
+    std::thread::sleep(Duration::from_millis(300));
     interrupt(&worker);
     ended(worker).complains(130, &["interrupted"]);
     assert_eq!(machines.server.query(DATABASE, "SELECT calls, held_calls FROM divvy.account"), "2|0");
