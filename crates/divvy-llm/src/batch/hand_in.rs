@@ -96,7 +96,16 @@ impl Batches {
         match self.store.open_batches().await {
             Ok(open) if open.iter().any(|other| other.intent == batch.intent) => {}
             Ok(_) => {
-                if let Err(error) = self.until_told(|| self.api.cancel(id)).await {
+                // What is over already cannot be cancelled, and answers nobody.
+                let is_over = |error: &ChatError| error.status == Some(409);
+                let cancel = || async {
+                    self.api
+                        .cancel(id)
+                        .await
+                        .map(drop)
+                        .or_else(|error| if is_over(&error) { Ok(()) } else { Err(error) })
+                };
+                if let Err(error) = self.until_told(cancel).await {
                     self.note(format!("batch {id} was handed in too late and is not cancelled: {error}"));
                 }
             }
