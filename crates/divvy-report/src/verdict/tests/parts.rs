@@ -121,3 +121,17 @@ fn both_only_where_the_decomposer_adds_to_the_solver() {
     results.comparisons.pop();
     assert_eq!(answer_of(&results).0, Answer::Both, "the solver alone is not shown to pay");
 }
+
+/// What was to be decided is told of, and not the arm that these questions happen to favour.
+#[test]
+fn a_declared_arm_speaks_for_its_part_before_a_more_accurate_one() {
+    let mut results = results();
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.2, 0.001);
+    let mut lucky = results.arms.iter().find(|arm| arm.arm == DISTILLED).unwrap().clone();
+    (lucky.arm, lucky.accuracy) = ("sequential/sd-r/big".to_owned(), lucky.accuracy + 0.02);
+    results.arms.push(lucky);
+    results.comparisons.push(Comparison { exploratory: true, ..comparison("sequential/sd-r/big", COT, -0.18, 0.001) });
+    let verdict = verdict(&results);
+    assert_eq!(verdict.answer, Answer::Neither);
+    assert!(verdict.findings[0].contains("beats two-stage/sd-r/big"), "{verdict:?}");
+}
