@@ -202,7 +202,7 @@ impl Budget {
             return None;
         }
         books.reserved = books.reserved.plus(cost);
-        Some(Reservation { budget: self.clone(), cost, settle: Amount::default(), held: Held::new(cost) })
+        Some(Reservation { budget: self.clone(), cost, settle: None, held: Held::new(cost) })
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -359,7 +359,8 @@ pub(crate) fn signed(count: u64) -> i64 {
 struct Reservation {
     budget: Arc<Budget>,
     cost: Amount,
-    settle: Amount,
+    /// `None`: nobody heard what came of it.
+    settle: Option<Amount>,
     held: Held,
 }
 
@@ -367,7 +368,9 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let mut books = self.budget.books();
         books.reserved = books.reserved.minus(self.cost);
-        books.settled = books.settled.plus(self.settle);
+        // Dropped while it was out, as at the end of a program that cannot wait: it may have been charged.
+        let unheard = if self.held.is_out() { self.cost } else { Amount::default() };
+        books.settled = books.settled.plus(self.settle.unwrap_or(unheard));
         if self.held.is_back() {
             books.back = books.back.minus(self.cost);
         } else if self.held.is_out() {

@@ -305,9 +305,6 @@ fn bases(resolved: &BTreeMap<String, Resolved>) -> BTreeMap<String, PathBuf> {
     resolved.iter().filter_map(|(name, model)| Some((name.clone(), model.path.clone()?))).collect()
 }
 
-/// In this time whatever is not waited for has ended.
-const GIVING_UP: std::time::Duration = std::time::Duration::from_millis(50);
-
 /// Ctrl-C once: stop cleanly, keep everything, also what endpoints have under way. Twice: give that up; with nothing under way, and
 /// three times: stop now, what is committed is safe anyway.
 pub(crate) fn stop_on_ctrl_c(session: &Session) {
@@ -322,9 +319,7 @@ pub(crate) fn stop_on_ctrl_c(session: &Session) {
         let waits = asking.is_cancelled();
         cancel.cancel();
         if !waits {
-            tokio::time::sleep(GIVING_UP).await;
-            let under_way = if registry.has_flights() { ", and replies that are under way are waited for" } else { "" };
-            progress.note(&format!("stopping; what is finished is kept{under_way} (Ctrl-C again to stop at once)"));
+            progress.note("stopping; what is finished is kept, and replies that endpoints have under way are waited for (Ctrl-C again gives them up)");
             if !pressed().await {
                 return;
             }

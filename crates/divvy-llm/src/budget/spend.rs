@@ -57,12 +57,12 @@ impl<L: Layer> Spend<L> {
         if let Ok(Call { price_nanos: Some(price), .. }) = &result {
             self.dearest.fetch_max(*price, Relaxed);
         }
-        reservation.settle = match &result {
+        reservation.settle = Some(match &result {
             Ok(call) => actual(call, estimate),
             // It was answered, as far as anybody knows, and there was no place for the answer.
             Err(error) if error.kind == ErrorKind::Store && reservation.held.is_out() => estimate,
             Err(error) => of_failure(error, self.prices, estimate),
-        };
+        });
         result
     }
 }

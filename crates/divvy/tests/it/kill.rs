@@ -135,7 +135,7 @@ fn what_is_in_flight_when_the_run_stops_is_kept() {
     let bench = slow();
     let child = bench.run_until(9);
     interrupt(&child);
-    ended(child).complains(130, &["replies that are under way are waited for"]);
+    ended(child).complains(130, &["replies that endpoints have under way are waited for"]);
     assert_eq!((bench.kept(), bench.teacher.abandoned()), (bench.teacher.asked().len(), 0));
     assert_eq!(bench.spending().spent.calls as usize, bench.kept());
 

@@ -38,7 +38,7 @@ fn calls_are_listed_and_one_is_shown_whole() {
     let ended =
         |reason: &str| bench.done(&["calls", "--finish", reason, "--since", "24h", "--last", "1000", "--json"]).stdout;
     assert_eq!((lines(&ended("stop")).len(), ended("length")), (all.len(), String::new()));
-    bench.run(&["calls", "--since", "1.5h"]).complains(2, &["a number of minutes, hours or days"]);
+    bench.run(&["calls", "--since", "1.5h"]).complains(2, &["--since", "`1.5` is no whole number"]);
 }
 
 #[test]

@@ -182,7 +182,14 @@ fn who_takes_a_request_over_forgets_nothing_and_each_try_counts() {
     assert_eq!(other.spending(), Spending { spent: amount(2, 13, 130), lost }, "who leaves has lost nothing");
     let elsewhere = other.run(other.store.spending(&key(9))).unwrap();
     assert_eq!(elsewhere, Spending::default(), "another plan's is its own");
-    assert_eq!([first.go_out(5), second.go_out(5)], [Departure::Taken; 2], "who stood still does not send it again");
+    assert_eq!([first.go_out(5), second.go_out(5)], [Departure::Replied; 2], "who stood still finds the reply");
+    assert!(other.run(other.store.claim_call(&key(6))).unwrap());
+    assert_eq!(
+        [first.go_out(6), second.go_out(6)],
+        [Departure::Taken; 2],
+        "nor does he send what another has taken over"
+    );
+    assert_eq!(other.go_out(6), Departure::Out);
 }
 
 #[test]
