@@ -116,7 +116,7 @@ impl ClientConfig {
         }
     }
 
-    /// So long for a call, and for a try what [`ClientConfig::one_try`] leaves of it.
+    /// So long for a call, of which a try has half where another may follow.
     #[must_use]
     pub fn within(self, deadline: Duration) -> Self {
         Self { deadline, attempt_timeout: deadline, ..self }
