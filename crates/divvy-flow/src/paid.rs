@@ -22,6 +22,10 @@ pub struct Paid {
     pub unknown_usage: u64,
     /// Nano-dollars; `None` unless every call has a price.
     pub cost_nanos: Option<i64>,
+    /// Of the calls, those that the store had before the plan began: another plan has paid for them.
+    pub found: u64,
+    /// What the found ones had cost.
+    pub found_nanos: Option<i64>,
     /// Attempts that came to nothing: they are in none of the figures above.
     pub failed: AttemptSum,
 }
@@ -29,19 +33,37 @@ pub struct Paid {
 impl Default for Paid {
     fn default() -> Self {
         let failed = AttemptSum::default();
-        Self { calls: 0, trials: 0, tokens_in: 0, tokens_out: 0, unknown_usage: 0, cost_nanos: Some(0), failed }
+        let (found, found_nanos, cost_nanos) = (0, Some(0), Some(0));
+        Self { calls: 0, trials: 0, tokens_in: 0, tokens_out: 0, unknown_usage: 0, cost_nanos, found, found_nanos, failed }
     }
 }
 
 impl Paid {
-    fn add(&mut self, call: &CallUsage) {
+    /// `since` is when the plan began.
+    fn add(&mut self, call: &CallUsage, since: i64) {
         let usage = call.usage;
         self.calls += 1;
         self.tokens_in += usage.tokens_in.unwrap_or(0);
         self.tokens_out += usage.tokens_out.unwrap_or(0);
         self.unknown_usage += u64::from(usage.tokens_in.is_none() || usage.tokens_out.is_none());
-        self.cost_nanos = self.cost_nanos.zip(call.price_nanos).map(|(sum, price)| sum.saturating_add(price));
+        let and = |sum: Option<i64>| sum.zip(call.price_nanos).map(|(sum, price)| sum.saturating_add(price));
+        self.cost_nanos = and(self.cost_nanos);
+        if call.created_ms < since {
+            (self.found, self.found_nanos) = (self.found + 1, and(self.found_nanos));
+        }
     }
+}
+
+/// When this plan was first run, in Unix milliseconds: an older call was paid for by another. Later than all calls for one that
+/// never was.
+///
+/// # Errors
+/// The store's.
+pub async fn began(context: &Context) -> Result<i64, FlowError> {
+    let runs = context.store.runs().await?;
+    let own = runs.iter().filter(|run| run.plan == context.digest).map(|run| run.started_ms);
+    // Both times lose their fraction of a millisecond, each on a clock of its own.
+    Ok(own.min().map_or(i64::MAX, |began| began - 2))
 }
 
 /// In running order. Of items that failed, the calls that were answered count, and of those put back the replies that were
@@ -51,17 +73,17 @@ impl Paid {
 /// # Errors
 /// The store's.
 pub async fn by_stage(context: &Context) -> Result<BTreeMap<Stage, Paid>, FlowError> {
-    let failed = context.store.failed_by_key().await?;
+    let books = Books { since: began(context).await?, failed: context.store.failed_by_key().await? };
     let (mut counted, mut paid) = (HashSet::new(), BTreeMap::new());
     for stage in STAGES {
         let (mut sum, mut walk) = (Paid::default(), context.store.history(&context.digest, stage).await?);
         while let Some(items) = walk.more().await? {
             let keys = items.into_iter().flat_map(|item| item.calls);
-            count(context, &failed, fresh(keys, &mut counted), &mut sum).await?;
+            count(context, &books, fresh(keys, &mut counted), &mut sum).await?;
         }
         let of_items = sum.calls;
         let trials = structured::trials(context, stage).await?;
-        count(context, &failed, fresh(trials, &mut counted), &mut sum).await?;
+        count(context, &books, fresh(trials, &mut counted), &mut sum).await?;
         sum.trials = sum.calls - of_items;
         // Few plans have a judge.
         if stage != Stage::Judge || sum != Paid::default() {
@@ -77,14 +99,16 @@ fn fresh(keys: impl IntoIterator<Item = Digest>, counted: &mut HashSet<u64>) -> 
     keys.into_iter().filter(|key| counted.insert(key.seed())).collect()
 }
 
-async fn count(
-    context: &Context,
-    failed: &HashMap<Digest, AttemptSum>,
-    keys: Vec<Digest>,
-    sum: &mut Paid,
-) -> Result<(), FlowError> {
-    context.store.call_usages(&keys).await?.iter().for_each(|call| sum.add(call));
-    keys.iter().filter_map(|key| failed.get(key)).for_each(|attempts| sum.failed.add(attempts));
+/// What is known of all calls.
+struct Books {
+    /// When the plan began.
+    since: i64,
+    failed: HashMap<Digest, AttemptSum>,
+}
+
+async fn count(context: &Context, books: &Books, keys: Vec<Digest>, sum: &mut Paid) -> Result<(), FlowError> {
+    context.store.call_usages(&keys).await?.iter().for_each(|call| sum.add(call, books.since));
+    keys.iter().filter_map(|key| books.failed.get(key)).for_each(|attempts| sum.failed.add(attempts));
     Ok(())
 }
 
@@ -100,11 +124,12 @@ pub async fn by_item(
     let keys: HashSet<&Digest> = items.iter().flat_map(|item| &item.calls).collect();
     let keys: Vec<Digest> = keys.into_iter().cloned().collect();
     let calls = context.store.call_usages(&keys).await?;
+    let since = began(context).await?;
     let calls: HashMap<&Digest, &CallUsage> = calls.iter().map(|call| (&call.key, call)).collect();
     let of_item = |item: &ItemRow| {
         let (mut sum, mut seen) = (Paid::default(), HashSet::new());
         for key in item.calls.iter().filter(|key| seen.insert(*key)) {
-            calls.get(key).into_iter().for_each(|call| sum.add(call));
+            calls.get(key).into_iter().for_each(|call| sum.add(call, since));
             failed.get(key).into_iter().for_each(|attempts| sum.failed.add(attempts));
         }
         sum

@@ -55,7 +55,7 @@ pub(crate) const NEWEST_CALLS: &str = call_query!(
 );
 /// The first call of a key comes before any other.
 pub(crate) const USAGES: &str = "SELECT reply.key AS key, call.model_id, call.endpoint,
-        tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, worked_us
+        tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, worked_us, created_ms
     FROM call JOIN reply ON reply.seq = call.seq
     WHERE call.seq IN (SELECT value FROM json_each(?1)) ORDER BY call.seq";
 pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, took_ms, word.text AS endpoint, length, body
@@ -282,6 +282,7 @@ pub(crate) fn call_usage(row: &SqliteRow, texts: &Texts) -> Result<CallUsage, sq
         latency_ms: row.try_get("latency_ms")?,
         worked_us: row.try_get("worked_us")?,
         endpoint: endpoint(row, texts)?,
+        created_ms: row.try_get("created_ms")?,
     })
 }
 

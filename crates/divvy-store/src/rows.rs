@@ -43,12 +43,13 @@ pub struct CallUsage {
     pub latency_ms: i64,
     pub worked_us: Option<i64>,
     pub endpoint: Option<String>,
+    pub created_ms: i64,
 }
 
 impl From<CallRecord> for CallUsage {
     fn from(call: CallRecord) -> Self {
-        let CallRecord { key, model_id, reply, price_nanos, latency_ms, worked_us, endpoint, .. } = call;
-        Self { key, model_id, usage: reply.usage, price_nanos, latency_ms, worked_us, endpoint }
+        let CallRecord { key, model_id, reply, price_nanos, latency_ms, worked_us, endpoint, created_ms, .. } = call;
+        Self { key, model_id, usage: reply.usage, price_nanos, latency_ms, worked_us, endpoint, created_ms }
     }
 }
 

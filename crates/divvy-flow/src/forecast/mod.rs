@@ -5,15 +5,15 @@
 mod caps;
 mod rows;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use divvy_core::{arm::Arm, chat::Usage, cost::Prices, digest::Digest, records::Stage, stats::forecast::Forecast};
-use divvy_llm::Rates;
-use divvy_store::CallRecord;
+use divvy_llm::{Rates, in_batch};
+use divvy_store::{AttemptSum, CallRecord};
 
 pub use self::caps::{Cap, Verdict, against};
 use self::rows::{Part, Row};
-use crate::{context::Context, error::FlowError};
+use crate::{context::Context, error::FlowError, paid};
 
 /// What is foretold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +98,13 @@ impl Outlook {
         let lines: Vec<&Line> = self.lines.iter().filter(|line| line.stage == stage).collect();
         let mut sum = lines.iter().fold(Figures::default(), |sum, line| sum.and(&line.figures));
         let (here, there): (Vec<&Line>, Vec<&Line>) = lines.iter().partition(|line| is_local(paces, &line.model));
-        let seconds = |line: &&Line| line.figures.get(Figure::Seconds).cloned();
-        let here = here.iter().filter_map(seconds).fold(Forecast::default(), |sum, seconds| sum.and(&seconds));
-        sum.0[Figure::Seconds as usize] = Some(there.iter().filter_map(seconds).fold(here, longer));
+        let seconds = |lines: &[&Line]| -> Option<Vec<Forecast>> {
+            lines.iter().map(|line| line.figures.get(Figure::Seconds).cloned()).collect()
+        };
+        sum.0[Figure::Seconds as usize] = seconds(&here).zip(seconds(&there)).map(|(here, there)| {
+            let here = here.iter().fold(Forecast::default(), |sum, seconds| sum.and(seconds));
+            there.into_iter().fold(here, longer)
+        });
         sum
     }
 
@@ -124,11 +128,14 @@ fn longer(one: Forecast, other: Forecast) -> Forecast {
 /// # Errors
 /// The store's.
 pub async fn read(context: &Context, paces: &Paces, most: usize) -> Result<Outlook, FlowError> {
-    let since = began(context).await?;
-    let parts = rows::parts(context, most).await?;
-    let (mut counted, mut taken) = (HashSet::new(), Vec::new());
+    let mut books = Books {
+        since: paid::began(context).await?,
+        failed: context.store.failed_by_key().await?,
+        counted: HashSet::new(),
+    };
+    let (parts, mut taken) = (rows::parts(context, most).await?, Vec::new());
     for part in &parts {
-        taken.push(take(context, paces, part, since, &mut counted).await?);
+        taken.push(take(context, paces, part, &mut books).await?);
     }
     let mut outlook = Outlook::default();
     for (at, part) in parts.iter().enumerate() {
@@ -141,14 +148,6 @@ pub async fn read(context: &Context, paces: &Paces, most: usize) -> Result<Outlo
         lines.for_each(|(model, figures)| outlook.add(part.stage, model, &figures));
     }
     Ok(outlook)
-}
-
-/// When this plan was first run: an older call was paid for by another.
-async fn began(context: &Context) -> Result<i64, FlowError> {
-    let runs = context.store.runs().await?;
-    let own = runs.iter().filter(|run| run.plan == context.digest).map(|run| run.started_ms);
-    // Both times lose their fraction of a millisecond, each on a clock of its own.
-    Ok(own.min().map_or(i64::MAX, |began| began - 2))
 }
 
 impl Outlook {
@@ -213,20 +212,29 @@ struct Taken {
     solving: BTreeMap<String, Took>,
 }
 
-async fn take(
-    context: &Context,
-    paces: &Paces,
-    part: &Part<'_>,
+/// What is known of calls while rows are read.
+struct Books {
+    /// When the plan began.
     since: i64,
-    counted: &mut HashSet<Digest>,
-) -> Result<Taken, FlowError> {
+    /// What attempts took that came to nothing: they are paid for again and again, and count against the caps.
+    failed: HashMap<Digest, AttemptSum>,
+    counted: HashSet<Digest>,
+}
+
+impl Books {
+    /// What a call takes that is free when another has paid for it.
+    fn values(&mut self, call: &CallRecord, pace: Option<&Pace>) -> [Option<f64>; 5] {
+        let free = call.created_ms < self.since || !self.counted.insert(call.key.clone());
+        if free { [Some(0.0); 5] } else { values(call, self.failed.get(&call.key), pace) }
+    }
+}
+
+async fn take(context: &Context, paces: &Paces, part: &Part<'_>, books: &mut Books) -> Result<Taken, FlowError> {
     let mut taken = Taken::default();
     for row in &part.rows {
         for (at, key) in row.calls.iter().enumerate() {
             let Some(call) = context.store.call(key).await? else { continue };
-            let pace = paces.get(&call.model_name);
-            let free = call.created_ms < since || !counted.insert(key.clone());
-            let values = if free { [Some(0.0); 5] } else { values(&call, pace) };
+            let values = books.values(&call, paces.get(&call.model_name));
             put(&mut taken.all, row, &call.model_name, values);
             if at > 0 || !asks_decomposer(context, part) {
                 put(&mut taken.solving, row, &call.model_name, values);
@@ -262,18 +270,21 @@ fn put(taken: &mut BTreeMap<String, Took>, row: &Row, model: &str, values: [Opti
     }
 }
 
-/// In the order of [`FIGURES`]; seconds as if it were the only call under way.
-fn values(call: &CallRecord, pace: Option<&Pace>) -> [Option<f64>; 5] {
+/// In the order of [`FIGURES`], with what came to nothing on the way; seconds as if it were the only call under way. A batch's
+/// hours are no call's: how long the rest takes is unknown there.
+fn values(call: &CallRecord, failed: Option<&AttemptSum>, pace: Option<&Pace>) -> [Option<f64>; 5] {
     let usage: &Usage = &call.reply.usage;
     let priced = || pace?.prices?.cost(usage);
     let free = || pace.is_some_and(|pace| pace.local && pace.prices.is_none()).then_some(0);
     let nanos = call.price_nanos.or_else(priced).or_else(free);
+    let failed = failed.cloned().unwrap_or_default();
+    let and = |tokens: Option<u64>, lost: u64| tokens.map(|tokens| (tokens + lost) as f64);
     [
         Some(1.0),
-        usage.tokens_in.map(|tokens| tokens as f64),
-        usage.tokens_out.map(|tokens| tokens as f64),
-        nanos.map(|nanos| nanos as f64),
-        Some(call.latency_ms as f64 / 1000.0),
+        and(usage.tokens_in, failed.tokens_in),
+        and(usage.tokens_out, failed.tokens_out),
+        nanos.map(|nanos| nanos.saturating_add(failed.price_nanos.unwrap_or(0)) as f64),
+        (!in_batch(call.endpoint.as_deref())).then(|| call.latency_ms as f64 / 1000.0),
     ]
 }
 

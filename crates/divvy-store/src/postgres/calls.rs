@@ -203,7 +203,8 @@ impl PostgresStore {
         let rows = self
             .read(|| {
                 sqlx::query(
-                    "SELECT key, model_id, endpoint, tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, worked_us
+                    "SELECT key, model_id, endpoint, tokens_in, tokens_cached, tokens_out, price_nanos, latency_ms, worked_us,
+                        created_ms
                      FROM unnest($1::bytea[]) WITH ORDINALITY AS asked (key, place) JOIN call USING (key) ORDER BY place",
                 )
                 .bind(keys.iter().map(blob).collect::<Vec<_>>())

@@ -46,6 +46,7 @@ pub(super) fn call_usage(row: &PgRow) -> Read<CallUsage> {
         latency_ms: row.try_get("latency_ms")?,
         worked_us: row.try_get("worked_us")?,
         endpoint: row.try_get("endpoint")?,
+        created_ms: row.try_get("created_ms")?,
     })
 }
 

@@ -1,5 +1,9 @@
 //! `divvy run --estimate`: a few rows are asked and kept, and what the rest will take is told with its interval.
 
+use divvy_testkit::{
+    script::{Fault, Step},
+    teacher::{Bureau, Lesson},
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -75,6 +79,39 @@ fn what_another_plan_has_paid_for_is_free() {
         assert_eq!(left(&told, "screen")["calls"]["estimate"], 0.0);
         assert_eq!(left(&told, "evaluate")["calls"]["estimate"], (4 * (TEST - ROWS)) as f64);
     }
+    let found = bench.stage("collect")["calls"]["found"].clone();
+    assert_eq!(found["calls"], ROWS, "{found}");
+    let told = bench.done(&["status", "recipe.toml"]).stdout;
+    assert!(told.contains("price unknown; all in the store before this plan began, and free for it\n"), "{told}");
+    // Of the evaluation alone.
+    assert!(told.contains(&format!("spent for this plan: {} calls", SAMPLED - 2 * ROWS)), "{told}");
+    assert!(!told.contains("behind no item"), "{told}");
+}
+
+/// They are charged and count against the caps, like those that bring a reply.
+#[test]
+fn tries_that_come_to_nothing_are_foreseen() {
+    let told = |script: Vec<Step>| {
+        let bench = Bench::new(Lesson { script, ..school::lesson() });
+        left(&estimate(bench.recipe(&priced())), "collect")
+    };
+    let (smooth, rough) = (told(Vec::new()), told(vec![Step::fault(Fault::Empty)]));
+    assert_eq!(smooth["calls"], rough["calls"]);
+    for figure in ["tokens_in", "cost_nanos"] {
+        let of = |told: &Value| told[figure]["estimate"].as_f64().unwrap();
+        assert!(of(&rough) > of(&smooth), "{figure}: {rough}, {smooth}");
+    }
+}
+
+/// A batch answers all rows in the hours that it takes for one.
+#[test]
+fn how_long_batches_take_is_not_known_from_their_rows() {
+    let bench = Bench::new(school::bureau(Bureau::default()));
+    let told = estimate(bench.recipe(&format!("{}\n[budget]\nminutes = 60\n", school::in_batches(""))));
+    assert_eq!(left(&told, "collect")["calls"]["estimate"], (TRAIN - ROWS) as f64);
+    assert_eq!(left(&told, "collect")["seconds"], Value::Null, "{told}");
+    assert_eq!(told["all"]["seconds"], Value::Null);
+    assert_eq!(told["budget"][0]["verdict"], "unknown");
 }
 
 #[test]

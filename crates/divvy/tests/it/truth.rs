@@ -139,6 +139,9 @@ fn what_came_to_nothing_has_its_price(run: &Run<'_>) {
     let shown = divvy_core::cost::show_dollars(paid);
     assert!(people.contains(&format!("2 attempts that came to nothing: {} tokens in", lost["tokens_in"])), "{people}");
     assert!(people.contains(&format!(" out reported, {shown}\n")), "{people}");
+    let beside = &serde_json::from_str::<Value>(&run.says(&["status", "recipe.toml", "--json"])).unwrap()["spending"];
+    let calls = beside["behind_no_item"]["calls"].as_u64().unwrap();
+    assert!(calls >= 1 && people.contains(&format!("   of that: {calls} calls behind no item above")), "{people}");
     let unreported = people.lines().find(|line| line.contains("server-error")).unwrap();
     assert!(unreported.ends_with("0 tokens in, 0 out reported"), "{unreported}");
 }

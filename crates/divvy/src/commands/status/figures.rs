@@ -1,8 +1,11 @@
 //! What was paid, for people and for programs: by model, by stage, by item, and for attempts that came to nothing.
 
+use std::collections::BTreeMap;
+
 use divvy_core::{
     cost::{show_dollars, show_price},
     recipe::Budget,
+    records::Stage,
 };
 use divvy_flow::paid::Paid;
 use divvy_store::{Amount, AttemptSum, AttemptTotal, CallTotal, Spending};
@@ -45,7 +48,20 @@ fn took(paid: &Paid) -> String {
         0 => String::new(),
         calls => format!(" ({} calls did not say)", thousands(calls)),
     };
-    format!("{tokens_in} tokens in, {tokens_out} out{unknown}, {}", show_price(paid.cost_nanos))
+    format!("{tokens_in} tokens in, {tokens_out} out{unknown}, {}{}", show_price(paid.cost_nanos), found(paid))
+}
+
+/// What another plan has paid for is no part of what this one has spent.
+fn found(paid: &Paid) -> String {
+    match paid.found {
+        0 => String::new(),
+        found if found == paid.calls => "; all in the store before this plan began, and free for it".to_owned(),
+        found => format!(
+            "; {} of them ({}) in the store before this plan began, and free for it",
+            thousands(found),
+            show_price(paid.found_nanos)
+        ),
+    }
 }
 
 /// What an endpoint did not report is not known to have been charged.
@@ -68,6 +84,7 @@ pub(super) fn value(paid: &Paid) -> Value {
     json!({
         "calls": paid.calls, "tokens_in": paid.tokens_in, "tokens_out": paid.tokens_out,
         "unknown_usage": paid.unknown_usage, "cost_nanos": paid.cost_nanos,
+        "found": { "calls": paid.found, "cost_nanos": paid.found_nanos },
         "failed_attempts": sum_value(&paid.failed),
     })
 }
@@ -107,10 +124,12 @@ pub(super) fn attempt_line(total: &AttemptTotal) -> String {
     format!("{:>10} {:<20} {}\n", thousands(total.sum.attempts), total.outcome, reported(&total.sum))
 }
 
-/// What all commands of the plan have spent, against its caps, and what may have been charged without an answer.
-pub(super) fn spending_lines(spending: &Spending, caps: &Budget) -> String {
+/// What all commands of the plan have spent, against its caps, what of that is behind no item, and what may have been charged
+/// without an answer.
+pub(super) fn spending_lines(spending: &Spending, caps: &Budget, paid: &BTreeMap<Stage, Paid>) -> String {
     if *spending == Spending::default() {
-        return String::new();
+        let found: u64 = paid.values().map(|paid| paid.found).sum();
+        return if found > 0 { "spent for this plan: nothing\n".to_owned() } else { String::new() };
     }
     let of = |cap: Option<String>| cap.map_or_else(String::new, |cap| format!(" of {cap}"));
     let (calls, tokens) = (of(caps.calls.map(thousands)), of(caps.tokens.map(thousands)));
@@ -123,7 +142,22 @@ pub(super) fn spending_lines(spending: &Spending, caps: &Budget) -> String {
             amount(&spending.lost, Default::default(), caps.dollars.is_some())
         ),
     };
-    format!("spent for this plan: {spent}\n{lost}")
+    let beside = match beside(spending, paid) {
+        0 => String::new(),
+        calls => format!(
+            "   of that: {} calls behind no item above, for attempts that came to nothing and items that are not finished (whose \
+             replies are kept)\n",
+            thousands(calls)
+        ),
+    };
+    format!("spent for this plan: {spent}\n{beside}{lost}")
+}
+
+/// Calls that were paid and are behind none of the stages' items. Where another plan asked at the same time, its calls may be
+/// behind items of this one, and nothing is told.
+fn beside(spending: &Spending, paid: &BTreeMap<Stage, Paid>) -> u64 {
+    let behind: u64 = paid.values().map(|paid| paid.calls - paid.found).sum();
+    spending.spent.calls.unsigned_abs().saturating_sub(behind)
 }
 
 /// Money is told where there is some, or a cap on it: nothing may as well be an unknown price.
@@ -133,9 +167,10 @@ fn amount(amount: &Amount, [calls, tokens, money]: [String; 3], capped: bool) ->
     format!("{}{calls} calls, {}{tokens} tokens{money}", count(amount.calls), count(amount.tokens))
 }
 
-pub(super) fn spending_value(spending: &Spending) -> Value {
+pub(super) fn spending_value(spending: &Spending, paid: &BTreeMap<Stage, Paid>) -> Value {
     let value = |amount: &Amount| json!({ "calls": amount.calls, "tokens": amount.tokens, "cost_nanos": amount.nanos });
-    json!({ "spent": value(&spending.spent), "lost": value(&spending.lost) })
+    let beside = beside(spending, paid);
+    json!({ "spent": value(&spending.spent), "lost": value(&spending.lost), "behind_no_item": { "calls": beside } })
 }
 
 #[cfg(test)]
@@ -146,7 +181,8 @@ mod tests {
     fn what_was_spent_stands_beside_its_cap_and_what_was_lost_below() {
         let amount = |calls, nanos| Amount { calls, tokens: 100 * calls, nanos };
         let lines = |lost, caps: Budget| {
-            spending_lines(&Spending { spent: amount(12, 3_000_000), lost: amount(lost, 0) }, &caps)
+            let paid = BTreeMap::from([(Stage::Collect, Paid { calls: 12, ..Paid::default() })]);
+            spending_lines(&Spending { spent: amount(12, 3_000_000), lost: amount(lost, 0) }, &caps, &paid)
         };
         assert_eq!(lines(0, Budget::default()), "spent for this plan: 12 calls, 1,200 tokens, $0.0030\n");
         assert_eq!(
@@ -154,7 +190,22 @@ mod tests {
             "spent for this plan: 12 of 50 calls, 1,200 tokens, $0.0030 of $5.00\n     lost: 2 calls, 200 tokens, $0.0000; in \
              flight when a command was killed, and perhaps charged\n"
         );
-        assert_eq!(spending_lines(&Spending::default(), &Budget::default()), "");
+        assert_eq!(spending_lines(&Spending::default(), &Budget::default(), &BTreeMap::new()), "");
+    }
+
+    #[test]
+    fn what_is_behind_no_item_and_what_another_plan_has_paid_are_told_apart() {
+        let paid = |calls, found| BTreeMap::from([(Stage::Screen, Paid { calls, found, ..Paid::default() })]);
+        let told = |spent, paid: &BTreeMap<Stage, Paid>| {
+            let spent = Amount { calls: spent, ..Amount::default() };
+            spending_lines(&Spending { spent, ..Spending::default() }, &Budget::default(), paid)
+        };
+        assert_eq!(told(0, &paid(9, 9)), "spent for this plan: nothing\n");
+        assert_eq!(told(4, &paid(9, 5)), "spent for this plan: 4 calls, 0 tokens\n");
+        assert!(told(6, &paid(9, 5)).contains("of that: 2 calls behind no item above"), "{}", told(6, &paid(9, 5)));
+        assert_eq!(told(2, &paid(9, 5)), "spent for this plan: 2 calls, 0 tokens\n", "another plan asked beside it");
+        assert!(lines(&paid(9, 9)[&Stage::Screen]).contains("all in the store before"));
+        assert!(lines(&paid(9, 5)[&Stage::Screen]).contains("; 5 of them ($0.0000) in the store before"));
     }
 
     #[test]

@@ -40,6 +40,8 @@ struct Told {
     calls: Vec<CallTotal>,
     /// Attempts that came to nothing.
     failed: Vec<AttemptTotal>,
+    /// Replies on disk that no call was made of yet.
+    unread: u64,
 }
 
 impl Told {
@@ -56,6 +58,7 @@ impl Told {
             workers: workers(context).await?,
             calls: store.call_totals().await?,
             failed,
+            unread: store.unread_replies().await?,
         })
     }
 }
@@ -76,11 +79,12 @@ pub(crate) async fn run(place: &Place, as_json: bool) -> anyhow::Result<()> {
         text.push_str(&left.iter().find(|(left, _)| left == stage).map(|(_, line)| line.clone()).unwrap_or_default());
     }
     text.extend(told.students.iter().map(student_line));
-    text.push_str(&figures::spending_lines(&told.spending, &session.recipe.budget));
+    text.push_str(&figures::spending_lines(&told.spending, &session.recipe.budget, &told.paid));
     text.push_str(&batches::lines(&context.store, (context.now)()).await?);
     text.extend(told.workers.iter().map(worker_line));
     text.push_str("\ncalls in this store, all runs together\n");
     text.extend(told.calls.iter().map(figures::call_line));
+    text.push_str(&unread_line(told.unread));
     if !told.failed.is_empty() {
         text.push_str("\nattempts that came to nothing, all runs together\n");
         text.extend(told.failed.iter().map(figures::attempt_line));
@@ -98,10 +102,11 @@ pub(super) async fn as_value(context: &Context) -> Result<Value, FlowError> {
     Ok(json!({
         "plan": context.digest.hex(), "stages": stages(context, &told).await?,
         "students": told.students.iter().map(student).collect::<Vec<_>>(),
-        "spending": figures::spending_value(&told.spending),
+        "spending": figures::spending_value(&told.spending, &told.paid),
         "batches": batches::as_value(&context.store).await?,
         "workers": told.workers.iter().map(worker).collect::<Vec<_>>(),
         "calls": told.calls.iter().map(figures::call_value).collect::<Vec<_>>(),
+        "unread_replies": told.unread,
         "failed_attempts": told.failed.iter().map(figures::attempt_value).collect::<Vec<_>>(),
     }))
 }
@@ -183,6 +188,14 @@ fn worker_line(worker: &WorkerRow) -> String {
     format!("worker {}: {} items in work\n", worker.name, thousands(worker.items))
 }
 
+/// What a command received and did not live to read.
+fn unread_line(replies: u64) -> String {
+    match replies {
+        0 => String::new(),
+        _ => format!("{:>10} replies on disk that nobody has read yet: the next run reads them, and pays nothing\n", thousands(replies)),
+    }
+}
+
 /// done, then each reason, then what is left.
 fn tally(stage: Stage, total: u64, counts: &[ItemCount]) -> Vec<(String, u64)> {
     let mut lines: Vec<(String, u64)> = Vec::new();
@@ -248,7 +261,7 @@ fn left_line(rows: &forecast::Rows, figures: &forecast::Figures) -> String {
     let [calls, tokens_in, tokens_out, money, time] =
         [Calls, TokensIn, TokensOut, Money, Seconds].map(|figure| cell(figures.get(figure), figure));
     format!(
-        "{:>10} left, from {} rows: {calls} calls, {tokens_in} tokens in, {tokens_out} out, price {money}, {time}\n",
+        "{:>10} left, from {} rows: {calls} calls, {tokens_in} tokens in, {tokens_out} out, price {money}, time {time}\n",
         "", rows.seen
     )
 }
