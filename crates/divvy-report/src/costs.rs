@@ -12,7 +12,7 @@ use crate::{
     table::{Cell, Column, Table},
 };
 
-const MEASURES: [Measure; 2] = [Measure::Money, Measure::Machine];
+pub(crate) const MEASURES: [Measure; 2] = [Measure::Money, Measure::Machine];
 /// Figures of a single question are too small to read.
 const THOUSAND: i64 = 1000;
 
@@ -166,10 +166,13 @@ fn break_even(results: &Results) -> Option<Table> {
 
 fn words(pair: &Distilling) -> (String, String, String, String, String) {
     let dash = || DASH.to_owned();
-    let known = pair.measure.zip(pair.saving).zip(pair.break_even);
-    let Some(((measure, saving), even)) = known else { return (dash(), dash(), dash(), dash(), dash()) };
+    let Some((measure, saving)) = pair.measure.zip(pair.saving) else {
+        return (dash(), dash(), dash(), dash(), dash());
+    };
     let once = pair.one_off.map_or_else(dash, |once| amount(once, measure));
-    (once, thousand(saving.mean, measure), interval(saving.ci, measure), after(even.questions), range(&even))
+    let even = pair.break_even.map_or_else(dash, |even| after(even.questions));
+    let its = pair.break_even.as_ref().map_or_else(dash, range);
+    (once, thousand(saving.mean, measure), interval(saving.ci, measure), even, its)
 }
 
 pub(crate) fn after(questions: Option<u64>) -> String {

@@ -63,7 +63,7 @@ prop_compose! {
     fn pair()(
         (arm, replaces) in (slug(), slug()),
         measure in prop::option::of(prop::sample::select(vec![Measure::Money, Measure::Machine])),
-        one_off in amount(),
+        one_off in prop::option::of(amount()),
         saving in mean(),
     ) -> Distilling {
         let known = measure.is_some();
@@ -71,9 +71,9 @@ prop_compose! {
             arm,
             replaces,
             measure,
-            one_off: known.then_some(one_off),
+            one_off: one_off.filter(|_| known),
             saving: known.then_some(saving),
-            break_even: known.then(|| break_even(one_off, &saving)),
+            break_even: one_off.filter(|_| known).map(|one_off| break_even(one_off, &saving)),
         }
     }
 }

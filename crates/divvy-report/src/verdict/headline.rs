@@ -5,7 +5,7 @@ use divvy_core::results::{ArmResult, Results};
 use super::{
     Answer,
     evidence::{Evidence, Instead, Paired, Shown, shown},
-    summary, uses_both, words,
+    saving, uses_both, words,
 };
 use crate::{
     number::percent,
@@ -61,18 +61,25 @@ fn sentence(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
         Answer::CheaperSolver => cheaper(results, tested, Role::Solver, "the solver"),
         Answer::CheaperBoth => cheaper(results, tested, Role::Solver, "both parts"),
         Answer::SavesAtALoss => at_a_loss(results, tested),
-        Answer::Neither if tested.iter().any(|evidence| evidence.pays() != Shown::Worse) => {
-            let part = if tested.len() > 1 { "either part" } else { &*part };
-            format!("Do not distil {part} on this evidence: no gain is shown, and every question costs more.")
-        }
-        Answer::Neither if against_one_call && tested.len() > 1 => {
-            "Distil neither part here: answering in one call is better.".to_owned()
-        }
-        Answer::Neither if against_one_call => format!("Do not distil {part} here: answering in one call is better."),
-        Answer::Neither => format!("Do not distil {part} here: training made it worse."),
+        Answer::Neither => neither(tested),
         Answer::NotShown => not_shown(results, tested, &part),
         Answer::NothingDistilled => "Nothing was distilled in this run.".to_owned(),
         Answer::Withheld => "No verdict.".to_owned(),
+    }
+}
+
+/// What speaks against each part; said once where it is the same of both.
+fn neither(tested: &[&Evidence]) -> String {
+    let why = |evidence: &Evidence| match (evidence.pays(), &evidence.one_call) {
+        (Shown::Worse, Some(_)) => "here: answering in one call is better",
+        (Shown::Worse, None) => "here: training made it worse",
+        _ => "on this evidence: no gain is shown, and every question costs more",
+    };
+    let of_part =
+        |evidence: &&Evidence| format!("Do not distil the {} {}.", words::role_name(evidence.role), why(evidence));
+    match tested {
+        [one, other] if why(one) == why(other) => format!("Distil neither part {}.", why(one)),
+        parts => parts.iter().map(of_part).collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -161,7 +168,7 @@ fn at_a_loss(results: &Results, tested: &[&Evidence]) -> String {
 
 /// Of what the replaced arm costs; a share below one in a thousand has no figure.
 fn share_saved(results: &Results, instead: &Instead) -> Option<f64> {
-    let was = summary::per_question(results, &instead.costs.replaces, instead.costs.measure?)?;
+    let was = saving::per_question(results, &instead.costs.replaces, instead.costs.measure?)?;
     let share = instead.saving()?.mean as f64 / was as f64;
     (share.is_finite() && share >= 0.001).then_some(share)
 }

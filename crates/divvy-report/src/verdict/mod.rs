@@ -3,6 +3,7 @@
 
 mod evidence;
 mod headline;
+mod saving;
 mod summary;
 mod words;
 

@@ -2,22 +2,18 @@
 //! what would change it. Every sentence follows from a figure.
 
 use divvy_core::{
-    results::{
-        Results,
-        costs::{BreakEven, Mean, Measure, Outlay, StudentCost},
-    },
+    results::Results,
     stats::{LEVEL, power},
 };
 
 use super::{
     Answer,
     evidence::{Evidence, Instead, Paired, Shown, shown},
-    words,
+    saving, words,
 };
 use crate::{
-    costs::{self, amount, interval, thousand},
     number::{count, percent, percent_interval, points, points_interval},
-    roles::{self, Role},
+    roles::Role,
 };
 
 pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
@@ -27,7 +23,7 @@ pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec
     let change: Vec<String> = change.into_iter().filter(|line| !line.is_empty()).collect();
     let nothing = || "another task or other models; these numbers name nothing else.".to_owned();
     [
-        ("What it costs and saves", each(&|evidence| cost(results, evidence))),
+        ("What it costs and saves", each(&|evidence| saving::cost(results, evidence))),
         ("How sure", each(&|evidence| Some(sureness(answer, evidence)))),
         ("What would change it", if change.is_empty() { nothing() } else { change.join(" ") }),
     ]
@@ -39,13 +35,9 @@ pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec
 /// The first sentence of each of the first two.
 pub(super) fn brief(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
     let each = |say: &dyn Fn(&Evidence) -> Option<String>| of_each(answer, tested, say);
-    let cost = |evidence: &Evidence| {
-        let priced = evidence.instead.as_ref().and_then(|instead| takes(results, instead));
-        priced.or_else(|| tokens(evidence)).or_else(|| uncounted(evidence))
-    };
     [
         ("How sure", each(&|evidence| decisive(answer, evidence).map(compared).or_else(|| Some(unknown(evidence))))),
-        ("What it costs and saves", each(&cost)),
+        ("What it costs and saves", each(&|evidence| saving::brief(results, evidence))),
     ]
     .into_iter()
     .filter(|(_, text)| !text.is_empty())
@@ -73,163 +65,6 @@ fn speaks(answer: Answer, evidence: &Evidence) -> bool {
         Answer::SavesAtALoss => evidence.saves_at_a_loss(),
         _ => true,
     }
-}
-
-pub(super) fn per_question(results: &Results, arm: &str, measure: Measure) -> Option<i64> {
-    let arm = results.costs.as_ref()?.arms.iter().find(|cost| cost.arm == arm)?;
-    costs::per_question(costs::spent(arm, measure)?, arm.n)
-}
-
-fn cost(results: &Results, evidence: &Evidence) -> Option<String> {
-    let known = evidence.instead.as_ref().and_then(|instead| priced(results, instead));
-    known.or_else(|| {
-        let tokens = tokens(evidence).or_else(|| uncounted(evidence))?;
-        Some(format!("{tokens} {}", no_price(results, evidence)))
-    })
-}
-
-fn tokens(evidence: &Evidence) -> Option<String> {
-    evidence.one_call.as_ref().and_then(words::tokens)
-}
-
-fn uncounted(evidence: &Evidence) -> Option<String> {
-    let pair = evidence.one_call.as_ref()?;
-    let arm = [pair.a, pair.b].into_iter().find(|arm| arm.n > 0 && arm.tokens().is_none())?;
-    Some(format!("How many tokens {} takes is not known: some of its calls came without usage.", arm.arm))
-}
-
-fn no_price(results: &Results, evidence: &Evidence) -> &'static str {
-    let recorded = |arm: &divvy_core::results::costs::ArmCost| arm.arm == evidence.subject.arm && arm.recorded;
-    if results.costs.iter().flat_map(|costs| &costs.arms).any(recorded) {
-        "Its decompositions came with the data; what making them for new questions costs was not measured."
-    } else {
-        "What that costs is not known: some model has no price, and the machine none under [costs]."
-    }
-}
-
-fn priced(results: &Results, instead: &Instead) -> Option<String> {
-    let measure = instead.costs.measure?;
-    let lines = [
-        Some(takes(results, instead)?),
-        worse_answers(instead),
-        right_answers(results, instead, measure),
-        // What worse answers save pays nothing back.
-        payback(results, instead, measure).filter(|_| shown(instead.pair.as_ref()) != Shown::Worse),
-    ];
-    Some(lines.into_iter().flatten().collect::<Vec<_>>().join(" "))
-}
-
-/// What it takes, what the other takes, and the difference.
-fn takes(results: &Results, instead: &Instead) -> Option<String> {
-    let (measure, saving) = (instead.costs.measure?, instead.saving()?);
-    let (arm, replaced) = (&instead.costs.arm, &instead.costs.replaces);
-    let now = thousand(per_question(results, arm, measure)?, measure);
-    let was = thousand(per_question(results, replaced, measure)?, measure);
-    let takes = match measure {
-        Measure::Money => format!("A thousand questions cost {now} with {arm} and {was} with {replaced}"),
-        Measure::Machine => {
-            format!("A thousand questions take {now} of the machine with {arm} and {was} with {replaced}")
-        }
-    };
-    Some(format!("{takes}: {}.", gain(&saving, measure)))
-}
-
-fn gain(saving: &Mean, measure: Measure) -> String {
-    let turned = i64::saturating_neg;
-    match saving.mean {
-        0 => format!("no difference (95 % interval of the saving {})", interval(saving.ci, measure)),
-        more if more < 0 => {
-            let ci = (turned(saving.ci.1), turned(saving.ci.0));
-            format!("{} more (95 % interval {})", thousand(turned(more), measure), interval(ci, measure))
-        }
-        less => format!("{} less (95 % interval {})", thousand(less, measure), interval(saving.ci, measure)),
-    }
-}
-
-/// What is saved by not answering is no saving.
-fn worse_answers(instead: &Instead) -> Option<String> {
-    let saves = instead.saving().is_some_and(|saving| saving.mean > 0);
-    let unread = instead.pair.and_then(|pair| pair.a.well_formed).map(|share| 1.0 - share).filter(|share| *share > 0.1);
-    let worse = shown(instead.pair.as_ref()) == Shown::Worse;
-    if let Some(pair) = instead.pair.filter(|pair| saves && !worse && pair.loses()) {
-        return Some(format!(
-            "Its answers lose {} to {} points (95 % interval): what is saved is to be weighed against that.",
-            percent(-pair.ci.1),
-            percent(-pair.ci.0)
-        ));
-    }
-    (saves && worse).then(|| match unread {
-        Some(share) => format!(
-            "That is no bargain: its answers are worse, and {} % of its decompositions could not be used, so that the solver was \
-             not even asked.",
-            percent(share)
-        ),
-        None => "That is no bargain: its answers are worse.".to_owned(),
-    })
-}
-
-fn right_answers(results: &Results, instead: &Instead, measure: Measure) -> Option<String> {
-    let costs = results.costs.as_ref()?;
-    let right = |slug: &str| {
-        let arm = costs.arms.iter().find(|cost| cost.arm == slug)?;
-        costs::spent(arm, measure)?.correct.map(|right| thousand(right.mean, measure))
-    };
-    let (now, was) = (right(&instead.costs.arm)?, right(&instead.costs.replaces)?);
-    Some(match measure {
-        Measure::Money => format!("A thousand right answers cost {now} against {was}."),
-        Measure::Machine => format!("A thousand right answers take {now} against {was}."),
-    })
-}
-
-/// On what the students of an arm took money or the machine's time, once: "to collect, screen and train".
-fn outlays(results: &Results, arm: &str, measure: Measure) -> String {
-    let arm = results.arms.iter().find(|one| one.arm == arm);
-    let costs = results.costs.iter().flat_map(|costs| &costs.students);
-    let own: Vec<_> = costs.filter(|cost| arm.is_some_and(|arm| roles::has_student(arm, &cost.student))).collect();
-    let took = |of: fn(&StudentCost) -> &Outlay| own.iter().any(|cost| costs::paid(of(cost), measure) != Some(0));
-    let stages = [
-        ("collect", took(|cost| &cost.collection)),
-        ("screen", took(|cost| &cost.screening)),
-        ("train", took(|cost| &cost.training)),
-    ];
-    let named: Vec<&str> = stages.into_iter().filter_map(|(name, took)| took.then_some(name)).collect();
-    match named.split_last() {
-        Some((last, before)) if !before.is_empty() => format!(" to {} and {last}", before.join(", ")),
-        Some((only, _)) => format!(" to {only}"),
-        None => String::new(),
-    }
-}
-
-fn payback(results: &Results, instead: &Instead, measure: Measure) -> Option<String> {
-    let (even, once) = (instead.costs.break_even?, amount(instead.costs.one_off?, measure));
-    let outlays = outlays(results, &instead.costs.arm, measure);
-    let spent = match measure {
-        Measure::Money => format!("The {once} spent once{outlays}"),
-        Measure::Machine => format!("The {once} of the machine spent once{outlays}"),
-    };
-    Some(match even {
-        BreakEven { questions: None, earliest: None, .. } => {
-            format!("Nothing is saved: {} never comes back.", lower(&spent))
-        }
-        BreakEven { questions: None, earliest: Some(best), .. } => {
-            format!(
-                "No saving is seen: {} would come back after {} questions at the very best.",
-                lower(&spent),
-                count(best)
-            )
-        }
-        BreakEven { questions: Some(after), earliest, latest } => {
-            let range = earliest.map_or(String::new(), |earliest| match latest {
-                Some(latest) => format!(" (95 % interval {} to {})", count(earliest), count(latest)),
-                None => format!(" (at best {}, and perhaps never)", count(earliest)),
-            });
-            format!("{spent} comes back after {} questions{range}.", count(after))
-        }
-    })
-}
-
-fn lower(text: &str) -> String {
-    text.replacen("The ", "the ", 1)
 }
 
 /// The comparison that the answer rests on: of one that saves, with what it would replace.

@@ -1,7 +1,7 @@
 //! What it saves, and what that is worth.
 
 use divvy_core::results::{
-    Comparison,
+    Comparison, StudentUse,
     costs::{Mean, Measure, Outlay},
 };
 
@@ -148,6 +148,49 @@ fn without_a_price_the_machine_s_time_is_told_and_without_that_the_tokens() {
         "It takes 400 tokens a question, 1.0 times the 400 of cot/big. What that costs is not known: some model has no price, and \
          the machine none under [costs]."
     );
+}
+
+#[test]
+fn what_is_not_known_of_costs_is_said_with_its_cause() {
+    let mut results = costed(results(), saving(1, (1, 1)));
+    let said = |results: &Results| summary(&verdict(results), "What it costs and saves");
+    // Nobody compared the two, and yet their questions were timed.
+    let costs = results.costs.as_mut().unwrap();
+    costs.distilling.clear();
+    costs.arms.iter_mut().for_each(|arm| arm.money = None);
+    let takes =
+        "A thousand questions take 6 min 40 s of the machine with two-stage/sd-r/big and 6 min 40 s with cot/big.";
+    assert!(said(&results).ends_with(takes), "{}", said(&results));
+    results.costs.as_mut().unwrap().arms.iter_mut().for_each(|arm| arm.machine = None);
+    assert!(said(&results).ends_with("some model has no price, and the machine none under [costs]."));
+    results.arms.iter_mut().find(|arm| arm.arm == COT).unwrap().forget_tokens();
+    assert!(said(&results).ends_with("came without usage. What that costs is not known either."), "{}", said(&results));
+}
+
+/// What is saved needs nothing of what was paid once.
+#[test]
+fn what_it_saves_is_told_where_its_training_is_not_on_record() {
+    let mut results = costed(results(), saving(900_000, (500_000, 1_300_000)));
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.01, 0.9);
+    let pair = &mut results.costs.as_mut().unwrap().distilling[0];
+    (pair.one_off, pair.break_even) = (None, None);
+    let said = |results: &Results| summary(&verdict(results), "What it costs and saves");
+    assert!(
+        said(&results).contains("not known: some model has no price, or the machine that trained"),
+        "{}",
+        said(&results)
+    );
+    let training = results.training.remove(0);
+    let (student, base, target) = (training.student, training.base, training.target);
+    results.students.push(StudentUse { student, base, target });
+    assert_eq!(answer_of(&results).0, Answer::CheaperDecomposer);
+    let unknown = "What was paid once is not known: the training of sd-r is not on record here.";
+    let said = said(&results);
+    assert!(said.starts_with("A thousand questions cost $1.10 with two-stage/sd-r/big and $2.00"), "{said}");
+    assert!(said.ends_with(unknown), "{said}");
+    let text = crate::markdown(&results);
+    let row = text.lines().find(|line| line.starts_with("| two-stage/sd-r/big | cot/big ")).unwrap();
+    assert!(row.contains("$0.90") && row.matches('–').count() == 3, "once, break-even and its interval: {row}");
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use divvy_core::{
     arm::Strategy,
-    results::{Comparison, Family},
+    results::{Comparison, Family, costs::Measure},
 };
 
 use super::{super::*, answer_of};
-use crate::testing::{COT, DISTILLED, comparison, results};
+use crate::testing::{COT, DISTILLED, comparison, costed, distilling, results, saving};
 
 #[test]
 fn the_solver_or_both_or_either() {
@@ -70,6 +70,24 @@ fn neither_where_one_call_beats_both_parts_whichever_is_better() {
     results.comparisons[0] = comparison(DISTILLED, COT, -0.2, 0.001);
     results.comparisons.push(comparison("two-stage/teacher/se", COT, -0.4, 0.001));
     assert_eq!(answer_of(&results).0, Answer::Neither);
+}
+
+/// One part is worse and saves, the other shows no gain and costs more.
+#[test]
+fn what_speaks_against_one_part_is_not_said_of_the_other() {
+    let mut results = costed(with_both_parts(0.0, 0.9), saving(900_000, (500_000, 1_300_000)));
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.2, 0.001);
+    results.comparisons.push(comparison("two-stage/teacher/se", COT, -0.02, 0.5));
+    let dearer = saving(-900_000, (-1_300_000, -500_000));
+    let pairs = &mut results.costs.as_mut().unwrap().distilling;
+    pairs.push(distilling("two-stage/teacher/se", COT, Measure::Money, dearer));
+    let expect = "Do not distil the decomposer here: answering in one call is better. Do not distil the solver on this evidence: no \
+                  gain is shown, and every question costs more.";
+    assert_eq!(answer_of(&results), (Answer::Neither, expect.to_owned()));
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.02, 0.5);
+    results.costs.as_mut().unwrap().distilling[0].saving = Some(dearer);
+    let both = "Distil neither part on this evidence: no gain is shown, and every question costs more.";
+    assert_eq!(answer_of(&results), (Answer::Neither, both.to_owned()));
 }
 
 #[test]
