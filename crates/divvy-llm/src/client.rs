@@ -55,7 +55,7 @@ pub struct Endpoint {
     /// Its share of the requests, against the other endpoints'.
     pub weight: u32,
     pub max_concurrency: usize,
-    /// Fewer are sent at once when it refuses or slows down.
+    /// Fewer are sent at once when it refuses, slows down or lets tries time out.
     pub adaptive: bool,
     pub rates: Rates,
 }
@@ -215,12 +215,12 @@ fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
         lands: config.lands.clone(),
         speaks: AtomicBool::new(false),
     };
-    let place = attempt.endpoint.clone();
+    let (place, patience) = (attempt.endpoint.clone(), attempt.timeout);
     let ledger = Ledger::new(attempt, store, config);
     let rate = Rate::new(endpoint.rates, LONGEST_HOLD, ledger);
     // What runs on this machine is nobody else's.
     let rate = if config.local { rate } else { rate.shared(store, place.as_deref(), &config.model_name, config.clock) };
-    Limit::new(endpoint.max_concurrency, endpoint.adaptive, true, rate)
+    Limit::new(endpoint.max_concurrency, endpoint.adaptive.then_some(patience), true, rate)
 }
 
 /// Identity of a call: model, messages, every sampling setting, seed and sample index. Not who serves it.

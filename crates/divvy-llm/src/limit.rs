@@ -1,10 +1,13 @@
-//! At most so many requests in flight at once. How many is found out: an endpoint that says 429, or that answers much
-//! slower than it can, gets fewer ([`window`]). Waiting in line is not part of a call's latency. A reply that is on disk gives
+//! At most so many requests in flight at once. How many is found out: an endpoint that says 429, that answers much slower
+//! than it can, or lets tries time out, gets fewer ([`window`]). Waiting in line is not part of a call's latency. A reply that is on disk gives
 //! its slot to the next request while it is still read and recorded ([`Slot::leave`]).
 
 mod window;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -13,7 +16,7 @@ use tokio::{
 
 use crate::{
     client::Call,
-    error::{ChatError, ErrorKind},
+    error::{ChatError, ErrorKind, may_be_charged_with},
     layer::{Job, Layer},
 };
 use window::Window;
@@ -42,9 +45,10 @@ struct Size {
 }
 
 impl<L> Limit<L> {
-    pub(crate) fn new(most: usize, adaptive: bool, closes: bool, inner: L) -> Self {
+    /// `patience`: how long a try may take, where the size follows the endpoint; `None` for a size that is fixed.
+    pub(crate) fn new(most: usize, patience: Option<Duration>, closes: bool, inner: L) -> Self {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
-        let window = adaptive.then(|| Window::new(most));
+        let window = patience.map(|patience| Window::new(most, patience));
         let slots = Arc::new(Semaphore::new(window.as_ref().map_or(most, Window::size)));
         let size = Mutex::new(Size { most, window, too_many: 0, closed: None });
         Self { seats: Arc::new(Seats { slots, size }), closes, inner }
@@ -85,6 +89,7 @@ impl<L> Limit<L> {
             Ok(call) if call.from_cache => {}
             Ok(call) => window.answered(started, Instant::now(), call.reply.usage.tokens_out, busy),
             Err(error) if error.kind == ErrorKind::RateLimited => window.refused(started, Instant::now()),
+            Err(error) if is_late(error) => window.late(started, Instant::now()),
             Err(_) => {}
         }
         let after = window.size();
@@ -113,6 +118,11 @@ impl Seats {
             slot.forget();
         }
     }
+}
+
+/// The time for a try was over before its reply was there, by our clock or by that of a proxy in between.
+fn is_late(error: &ChatError) -> bool {
+    error.kind == ErrorKind::TimedOut || error.status.is_some_and(may_be_charged_with)
 }
 
 impl<L: Layer> Layer for Limit<L> {

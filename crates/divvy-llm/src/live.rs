@@ -113,7 +113,8 @@ fn lane(endpoint: Endpoint, config: &ClientConfig) -> Limit<Rate<Unkept>> {
         speaks: AtomicBool::new(false),
     };
     let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };
-    Limit::new(endpoint.max_concurrency, endpoint.adaptive, false, Rate::new(endpoint.rates, LONGEST_PAUSE, unkept))
+    let patience = endpoint.adaptive.then_some(config.attempt_timeout);
+    Limit::new(endpoint.max_concurrency, patience, false, Rate::new(endpoint.rates, LONGEST_PAUSE, unkept))
 }
 
 fn in_line() -> ChatError {

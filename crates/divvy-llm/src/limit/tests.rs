@@ -6,6 +6,8 @@ use tokio::time::sleep;
 use super::*;
 use crate::{budget::End, layer::testing::job};
 
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// Serves so many at once and refuses the rest, as an endpoint with a limit of its own does.
 struct Server {
     capacity: usize,
@@ -47,7 +49,8 @@ async fn send(limit: Arc<Limit<Arc<Server>>>, count: usize) -> usize {
 
 fn limit(most: usize, adaptive: bool, capacity: usize) -> (Arc<Limit<Arc<Server>>>, Arc<Server>) {
     let server = Arc::new(Server { capacity, now: Mutex::default() });
-    (Arc::new(Limit::new(most, adaptive, true, Arc::clone(&server))), server)
+    let patience = adaptive.then_some(PATIENCE);
+    (Arc::new(Limit::new(most, patience, true, Arc::clone(&server))), server)
 }
 
 #[tokio::test(start_paused = true)]
@@ -70,6 +73,44 @@ async fn a_fixed_limit_stays() {
     assert_eq!(server.now.lock().unwrap().1, 7);
 }
 
+/// Answers one after the other, each in half a minute, and goes on with those for which nobody waits any more.
+#[derive(Default)]
+struct OneByOne(Arc<tokio::sync::Mutex<()>>);
+
+impl Layer for OneByOne {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let line = Arc::clone(&self.0);
+        let work = tokio::spawn(async move {
+            let _turn = line.lock().await;
+            sleep(Duration::from_secs(30)).await;
+        });
+        let done = tokio::time::timeout(PATIENCE, work).await;
+        done.map_err(|_| ChatError::new(ErrorKind::TimedOut, "too late"))?.unwrap();
+        let reply = Reply { text: "yes".into(), finish: Finish::Stop, usage: Usage::default() };
+        Ok(Call { key: job.key, reply, from_cache: false, price_nanos: None, latency_ms: 30_000 })
+    }
+}
+
+/// Sixteen at once are more than it answers in the time for a try, so that most of what is sent at first is lost.
+#[tokio::test(start_paused = true)]
+async fn where_tries_time_out_it_shrinks_until_they_are_answered() {
+    let limit = Limit::new(128, Some(PATIENCE), true, OneByOne::default());
+    let (late, limit) = (std::sync::atomic::AtomicUsize::new(0), &limit);
+    let row = || async {
+        for _ in 0..2 {
+            if limit.call(job(9)).await.is_ok() {
+                return true;
+            }
+            late.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        false
+    };
+    let rows = futures::future::join_all((0..300).map(|_| row())).await;
+    assert_eq!(rows.iter().filter(|answered| !**answered).count(), 0, "two tries each, as a call has");
+    let late = late.into_inner();
+    assert!((2..=9).contains(&limit.most()) && late <= 60, "{} at once, {late} tries were lost", limit.most());
+}
+
 /// Knows nobody.
 struct Locked(std::sync::atomic::AtomicUsize);
 
@@ -84,7 +125,7 @@ impl Layer for Arc<Locked> {
 #[tokio::test(start_paused = true)]
 async fn those_in_line_at_an_endpoint_that_refuses_all_are_not_sent() {
     let server = Arc::new(Locked(0.into()));
-    let limit = Limit::new(4, true, true, Arc::clone(&server));
+    let limit = Limit::new(4, Some(PATIENCE), true, Arc::clone(&server));
     let calls = futures::future::join_all((0..50).map(|_| limit.call(job(9)))).await;
     assert!(calls.iter().all(|call| call.as_ref().is_err_and(|error| error.message == "no such key")));
     assert_eq!(server.0.load(std::sync::atomic::Ordering::Relaxed), 4);
@@ -145,7 +186,7 @@ async fn a_reply_that_is_kept_gives_its_place_away_while_it_is_recorded() {
             Err(ChatError::new(ErrorKind::Backend, "done"))
         }
     }
-    let (limit, start) = (Limit::new(2, false, true, Slow), tokio::time::Instant::now());
+    let (limit, start) = (Limit::new(2, None, true, Slow), tokio::time::Instant::now());
     futures::future::join_all((0..10).map(|_| limit.call(job(9)))).await;
     assert_eq!(start.elapsed(), Duration::from_millis(5 * 200 + 1000));
     assert_eq!(limit.seats.slots.available_permits(), 2, "each was given back once");

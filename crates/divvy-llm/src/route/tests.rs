@@ -177,7 +177,7 @@ async fn an_endpoint_that_wants_another_word_is_not_ill() {
 type Seats = Limit<Rate<Arc<Server>>>;
 
 fn seats(most: usize, server: &Arc<Server>) -> Seats {
-    Limit::new(most, false, true, Rate::new(Rates::default(), LONGEST_HOLD, Arc::clone(server)))
+    Limit::new(most, None, true, Rate::new(Rates::default(), LONGEST_HOLD, Arc::clone(server)))
 }
 
 /// So many requests, each asked again until it is answered. How long they stood in line, together.

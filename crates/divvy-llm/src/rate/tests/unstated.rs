@@ -69,7 +69,7 @@ impl Layer for Server {
 async fn run(counts: Counts, asked: u32) -> (Vec<Result<Call, ChatError>>, Vec<(Instant, bool)>, Duration) {
     let (start, log) = (Instant::now(), Arc::default());
     let server = Server { counts, start, log: Arc::clone(&log) };
-    let lane = Limit::new(16, true, true, Rate::new(Rates::default(), LONGEST_HOLD, server));
+    let lane = Limit::new(16, Some(5 * MINUTE), true, Rate::new(Rates::default(), LONGEST_HOLD, server));
     let inner = Route::new(vec![(1, lane)], Rest::Wait(5 * MINUTE));
     let (policy, deadline) = (RetryPolicy::default(), 10 * MINUTE);
     let retry = Retry { policy, counts_refusals: false, deadline, inner };
