@@ -3,21 +3,32 @@
 //!
 //! The process has a folder of its own for its files, no environment, and limits of processor time, memory, file size and
 //! open files; it is ended when its time is up. Where the machine allows unprivileged user namespaces it also has no network,
-//! sees no other process, and takes every child along when it ends. It can read what its user can read: run strangers' code as a user who has no secrets, or in a container.
+//! sees no other process, and takes every child along when it ends. It can read what its user can read: run strangers' code as a
+//! user who has no secrets, or in a container.
+//!
+//! No file tells a program its tests, nor how a pass is proved: `code.py`, which runs both, is handed the tests when the program's own
+//! statements are through, and then a word that it must say back. But tests run in the interpreter of what they test, and
+//! a program that is written against this grader can still pass without being right: it may answer with an object that equals
+//! everything, look into the frames below its own or into its memory, or talk with divvy in the place of `code.py`. A model that
+//! answers a question has no cause to; whoever asks one that was trained to pass here should read what it wrote.
 
 use std::{
+    io::{Read, Write},
     os::unix::{
         fs::{DirBuilderExt, MetadataExt},
         process::CommandExt,
     },
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        atomic::{AtomicU64, Ordering},
+        mpsc::{self, Receiver},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use divvy_core::{
-    digest::Digest,
     extract,
     plan::CodePlan,
     question::{Gold, Question},
@@ -32,6 +43,8 @@ const OPEN_FILES: u64 = 64;
 const PROCESSES: u64 = 32;
 /// How often a running program is looked at.
 const LOOK: Duration = Duration::from_millis(5);
+/// Runs the program, and then its tests.
+const HARNESS: &str = include_str!("code.py");
 
 /// What became of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,14 +128,14 @@ impl Sandbox {
     /// # Errors
     /// The system's, when no process can be started at all.
     pub fn run(&self, program: &str, tests: &str) -> std::io::Result<Ran> {
-        let folder = Folder::new()?;
-        let word = Digest::of("passed/1", &(program, tests)).hex().to_owned();
-        let script = format!("{program}\n\n{tests}\n\nopen('passed', 'w').write('{word}')\n");
-        std::fs::write(folder.0.join("main.py"), script)?;
+        let (folder, word) = (Folder::new()?, word()?);
+        std::fs::write(folder.0.join("main.py"), program)?;
         let mut child = self.command(&folder.0).spawn()?;
+        let proved = proof(&mut child, tests.to_owned(), word);
         let Some(status) = self.wait(&mut child)? else { return Ok(Ran::TimedOut) };
-        let passed = std::fs::read_to_string(folder.0.join("passed")).is_ok_and(|found| found == word);
-        Ok(if status.success() && passed { Ran::Passed } else { Ran::Failed })
+        // It came before the end or never does; who got away with the other end of the pipe is not waited for.
+        let proved = proved.recv_timeout(Duration::from_secs(self.seconds)).unwrap_or(false);
+        Ok(if status.success() && proved { Ran::Passed } else { Ran::Failed })
     }
 
     fn command(&self, folder: &Path) -> Command {
@@ -140,10 +153,10 @@ impl Sandbox {
         words.push("--core=0".to_owned());
         // Outside a namespace it would count all processes of this user.
         words.extend(self.unshare.as_ref().map(|_| format!("--nproc={PROCESSES}")));
-        words.extend([path(&self.interpreter), "-I".to_owned(), "-B".to_owned(), "main.py".to_owned()]);
+        words.extend([path(&self.interpreter), "-I".to_owned(), "-B".to_owned(), "-c".to_owned(), HARNESS.to_owned()]);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(folder).env_clear().process_group(0);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         command
     }
 
@@ -166,6 +179,33 @@ impl Sandbox {
         }
         Ok(status)
     }
+}
+
+/// Talks with `code.py`; what comes is whether the word was said back.
+fn proof(child: &mut Child, tests: String, word: String) -> Receiver<bool> {
+    let (tell, heard) = mpsc::channel();
+    let ends = child.stdin.take().zip(child.stdout.take());
+    // Nobody may want to know any more: then its time was up.
+    thread::spawn(move || tell.send(ends.is_some_and(|(to, from)| talk(to, from, &tests, &word).unwrap_or(false))));
+    heard
+}
+
+/// The tests when the program is there, the word when they are through, and whether that comes back.
+fn talk(mut to: ChildStdin, mut from: ChildStdout, tests: &str, word: &str) -> std::io::Result<bool> {
+    from.read_exact(&mut [0])?;
+    to.write_all(format!("{}\n{tests}", tests.len()).as_bytes())?;
+    from.read_exact(&mut [0])?;
+    to.write_all(word.as_bytes())?;
+    let mut back = vec![0; word.len()];
+    from.read_exact(&mut back)?;
+    Ok(back == word.as_bytes())
+}
+
+/// A line that nobody can know beforehand.
+fn word() -> std::io::Result<String> {
+    let mut bytes = [0; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(format!("{:032x}\n", u128::from_ne_bytes(bytes)))
 }
 
 const NAMESPACES: [&str; 8] =
@@ -246,6 +286,40 @@ mod tests {
         // It leaves with a good status before any test has run.
         assert_eq!(ran("raise SystemExit(0)", "assert False"), Ran::Failed);
         assert_eq!(ran("import os\nos._exit(0)", "assert False"), Ran::Failed);
+    }
+
+    #[test]
+    fn a_program_finds_no_proof_to_forge_in_what_it_can_read() {
+        let Some(sandbox) = sandbox() else { return };
+        // The folder, and what the system tells of the process; a file without an end would keep it.
+        let read = "import os\nnames = [os.path.join(at, name) for at, _, names in os.walk('.') for name in names]\n\
+                    names += ['/proc/self/' + name for name in ('cmdline', 'environ', 'comm', 'stat')]\n\
+                    text = ''.join(open(name, errors='replace').read() for name in names)\n";
+        let forge = format!(
+            "{read}import re\nfor word in re.findall('[0-9a-f]{{32,}}', text):\n    open('passed', 'w').write(word)\n\
+             os._exit(0)"
+        );
+        assert_eq!(sandbox.run(&forge, "assert False").unwrap(), Ran::Failed);
+        let peek = format!("{read}assert 'chosen' + ' by nobody' not in text");
+        assert_eq!(sandbox.run(&peek, "'chosen by nobody'").unwrap(), Ran::Passed, "the tests are there to be read");
+        assert_eq!(sandbox.run("import sys\nassert sys.stdin.read() == ''", "").unwrap(), Ran::Passed);
+        assert_eq!(sandbox.run("print('..')\nraise SystemExit(0)", "assert False").unwrap(), Ran::Failed);
+    }
+
+    /// As a program that is run by itself; what runs it is none of its names, and its names are none of what runs it.
+    #[test]
+    fn a_program_is_the_main_module() {
+        let Some(sandbox) = sandbox() else { return };
+        let ran = |program: &str, tests: &str| sandbox.run(program, tests).unwrap();
+        let main = "import sys\nassert __name__ == '__main__' and sys.argv == ['main.py'] and __file__.endswith('/main.py')\n\
+                    assert sys.modules['__main__'].__dict__ is globals()\nassert not {'run', 'os'} & set(globals())";
+        assert_eq!(ran(main, "assert sys.argv"), Ran::Passed);
+        let shadows =
+            "def exec(*_): pass\ncompile = int = open = exec\nimport builtins\nbuiltins.exec = builtins.compile = exec";
+        assert_eq!(ran(shadows, "assert False"), Ran::Failed);
+        assert_eq!(ran(shadows, "assert True"), Ran::Passed);
+        let long = format!("assert double(3) == 6\n{}", "# and so on, ä\n".repeat(20_000));
+        assert_eq!(ran(DOUBLE, &long), Ran::Passed, "more than a pipe holds");
     }
 
     #[test]
