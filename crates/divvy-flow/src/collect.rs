@@ -23,7 +23,9 @@ use crate::{
     demonstrations,
     error::FlowError,
     items::{self, Done, ItemKey},
-    passages, redo, screen,
+    passages,
+    redo::{self, Take},
+    screen,
     settled::{Settled, place},
     structured::{self, Request},
 };
@@ -176,7 +178,7 @@ fn recorded(question: &Question) -> Done {
     }
 }
 
-fn request(context: &Context, question: &Question, sample: u32, style: Style, take: u32) -> Request {
+fn request(context: &Context, question: &Question, sample: u32, style: Style, take: Take) -> Request {
     let plan = &context.plan.collect;
     let root = plan.draw.seed.unwrap_or(context.plan.seed);
     // A greedy reply has no use for one.
@@ -196,7 +198,7 @@ async fn ask(
     plan: &CollectPlan,
     ready: &Ready,
     style: Style,
-    (question, sample, take): (Arc<Question>, u32, u32),
+    (question, sample, take): (Arc<Question>, u32, Take),
 ) -> Result<Done, ChatError> {
     let request = |style| request(context, &question, sample, style, take);
     let (call, style) = structured::ask(context, &plan.teacher, ready, style, request).await?;

@@ -15,7 +15,7 @@ use divvy_store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    demonstrations::Shown, error::FlowError, items::Pace, progress::Progress, shard::Shard, split::Splits,
+    demonstrations::Shown, error::FlowError, items::Pace, progress::Progress, redo::Take, shard::Shard, split::Splits,
     train::Artefact,
 };
 
@@ -98,10 +98,10 @@ impl Context {
         sampling: Sampling,
         sample: u32,
     ) -> Result<Call, divvy_llm::ChatError> {
-        self.ask_again(ready, messages, sampling, sample, 0).await
+        self.ask_again(ready, messages, sampling, sample, Take::default()).await
     }
 
-    /// Asks for a reply of its own in each take, see [`crate::redo`]; the first is take 0.
+    /// Asks for a reply of its own in each take, see [`crate::redo`]; the first is the default.
     ///
     /// # Errors
     /// What [`Client::complete`] says.
@@ -111,7 +111,7 @@ impl Context {
         messages: Vec<Message>,
         sampling: Sampling,
         sample: u32,
-        take: u32,
+        take: Take,
     ) -> Result<Call, divvy_llm::ChatError> {
         let request = self.request(ready, messages, sampling, (sample, take));
         ready.client.complete(request, &self.asking).await
@@ -126,7 +126,7 @@ impl Context {
         ready: &Ready,
         messages: Vec<Message>,
         sampling: Sampling,
-        (sample, take): (u32, u32),
+        (sample, take): (u32, Take),
     ) -> Result<Call, divvy_llm::ChatError> {
         let request = self.request(ready, messages, sampling, (sample, take));
         ready.client.complete_online(request, &self.asking).await
@@ -137,13 +137,13 @@ impl Context {
         ready: &Ready,
         messages: Vec<Message>,
         sampling: Sampling,
-        (sample, take): (u32, u32),
+        (sample, Take { number, max_tokens }): (u32, Take),
     ) -> ChatRequest {
-        let taken = if take == 0 { sampling.seed } else { derive_seed(sampling.seed, &format!("take/{take}")) };
-        let sample = sample + take * SAMPLES_A_TAKE;
+        let taken = if number == 0 { sampling.seed } else { derive_seed(sampling.seed, &format!("take/{number}")) };
+        let sample = sample + number * SAMPLES_A_TAKE;
         // A greedy reply has no use for a seed: without one, equal requests are one call.
         let seed = if sampling.temperature > 0.0 { taken } else { 0 };
-        let sampling = Sampling { seed, ..sampling };
+        let sampling = Sampling { seed, max_tokens: max_tokens.unwrap_or(sampling.max_tokens), ..sampling };
         ChatRequest { model: ready.id.clone(), messages, sampling, sample }
     }
 }

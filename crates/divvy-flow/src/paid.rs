@@ -34,7 +34,17 @@ impl Default for Paid {
     fn default() -> Self {
         let failed = AttemptSum::default();
         let (found, found_nanos, cost_nanos) = (0, Some(0), Some(0));
-        Self { calls: 0, trials: 0, tokens_in: 0, tokens_out: 0, unknown_usage: 0, cost_nanos, found, found_nanos, failed }
+        Self {
+            calls: 0,
+            trials: 0,
+            tokens_in: 0,
+            tokens_out: 0,
+            unknown_usage: 0,
+            cost_nanos,
+            found,
+            found_nanos,
+            failed,
+        }
     }
 }
 

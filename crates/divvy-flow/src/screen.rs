@@ -33,7 +33,7 @@ use crate::{
     demonstrations,
     error::FlowError,
     items::{self, Done, ItemKey},
-    redo,
+    redo::{self, Take},
     settled::{Settled, place},
     timed::timed,
 };
@@ -204,7 +204,7 @@ async fn judge(
     plan: &ScreenPlan,
     ready: &Ready,
     places: &Places,
-    (key, take): (ItemKey, u32),
+    (key, take): (ItemKey, Take),
 ) -> Result<Done, ChatError> {
     let (question, collected) = candidate(context, places, &key).await?;
     if let Some(fault) = fault(plan, &question, &collected) {

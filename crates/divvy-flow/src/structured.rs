@@ -18,6 +18,7 @@ use crate::{
     claims,
     context::{Context, Ready},
     error::FlowError,
+    redo::Take,
 };
 
 /// What a decomposer is asked.
@@ -25,7 +26,7 @@ pub struct Request {
     pub messages: Vec<Message>,
     pub sampling: Sampling,
     pub sample: u32,
-    pub take: u32,
+    pub take: Take,
 }
 
 /// What the store remembers of a model.

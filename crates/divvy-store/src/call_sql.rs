@@ -100,7 +100,7 @@ pub(crate) const ATTEMPTS: &str = attempt_query!(
       UNION ALL SELECT 'ok', tokens_in, tokens_out, NULL FROM call WHERE attempt IS NOT NULL)
      GROUP BY outcome ORDER BY attempts DESC, outcome"
 );
-pub(crate) const FAILED: &str = "SELECT * FROM attempt WHERE outcome != 'ok' AND (?1 IS NULL OR lower(hex(key)) LIKE ?1 || '%') ORDER BY seq DESC LIMIT ?2";
+pub(crate) const FAILED: &str = "SELECT * FROM attempt WHERE outcome != 'ok' AND (?1 IS NULL OR lower(hex(key)) LIKE ?1 || '%') AND (?2 IS NULL OR started_ms >= ?2) ORDER BY seq DESC LIMIT ?3";
 pub(crate) const FAILED_BY_KEY: &str = attempt_query!("key", "attempt WHERE outcome != 'ok' GROUP BY key");
 pub(crate) const PLAIN_ATTEMPT: &str =
     "SELECT attempt AS number, 'ok' AS outcome, NULL AS http_status, '' AS message, tokens_in, tokens_cached, tokens_out,

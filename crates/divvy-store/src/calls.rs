@@ -256,10 +256,12 @@ impl SqliteStore {
     pub async fn failed_attempts(
         &self,
         key_prefix: Option<&str>,
+        since_ms: Option<i64>,
         limit: u32,
     ) -> Result<Vec<AttemptRecord>, StoreError> {
         let rows = sqlx::query(FAILED)
             .bind(key_prefix)
+            .bind(since_ms)
             .bind(i64::from(limit))
             .fetch_all(&mut *self.reader().await?)
             .await

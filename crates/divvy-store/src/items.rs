@@ -12,7 +12,7 @@ use crate::{
     body,
     codec::{blob, blobs, digest, digests, stage, state, state_text, undecodable},
     error::StoreError,
-    rows::{ItemCount, ItemRow, Unit},
+    rows::{ItemCount, ItemRow, PutBack, Unit},
     statement::{Sql, Statement},
     store::SqliteStore,
 };
@@ -117,9 +117,10 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn items_put_back(&self, plan: &Digest, stage: Stage) -> Result<Vec<(QuestionId, u32, u32)>, StoreError> {
+    pub async fn items_put_back(&self, plan: &Digest, stage: Stage) -> Result<Vec<PutBack>, StoreError> {
         let rows = sqlx::query(
-            "SELECT question, sample, count(*) AS times FROM item
+            // The payload is that of the row with the largest number, as SQLite says of max().
+            "SELECT question, sample, count(*) AS times, payload, max(seq) FROM item
              WHERE plan = ? AND stage = ? AND state = 'pending' GROUP BY question, sample ORDER BY question, sample",
         )
         .bind(blob(plan))
@@ -127,9 +128,7 @@ impl SqliteStore {
         .fetch_all(&mut *self.reader().await?)
         .await
         .map_err(|e| self.unreadable(&e))?;
-        let read =
-            |row: &SqliteRow| Ok((QuestionId(row.try_get("question")?), row.try_get("sample")?, row.try_get("times")?));
-        rows.iter().map(|row| read(row).map_err(|e: sqlx::Error| self.unreadable(&e))).collect()
+        rows.iter().map(|row| put_back(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
     /// How many items of a plan stand in which state, by stage, arm, state and reason.
@@ -266,6 +265,11 @@ fn questions_statement(plan: &Digest, number: i64, lines: &[u8]) -> Statement {
         .int(number)
         .int(length)
         .blob(lines)
+}
+
+fn put_back(row: &SqliteRow) -> Result<PutBack, sqlx::Error> {
+    let (question, payload_json) = (QuestionId(row.try_get("question")?), row.try_get("payload")?);
+    Ok(PutBack { question, sample: row.try_get("sample")?, times: row.try_get("times")?, payload_json })
 }
 
 pub(crate) fn item_row(row: &SqliteRow) -> Result<ItemRow, sqlx::Error> {

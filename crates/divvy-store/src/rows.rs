@@ -141,6 +141,16 @@ impl AttemptSum {
     }
 }
 
+/// An item that was put back to pending, by its question and sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutBack {
+    pub question: QuestionId,
+    pub sample: u32,
+    pub times: u32,
+    /// What it was put back with, the last time.
+    pub payload_json: String,
+}
+
 /// The unit of truth of a run: one (plan, stage, question, sample, arm). Putting it again replaces its state; the
 /// earlier states stay in the history.
 #[derive(Clone, Debug, PartialEq)]

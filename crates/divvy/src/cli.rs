@@ -260,6 +260,9 @@ pub(crate) enum Command {
         /// Which: reason=…, stage=collect|screen, state=rejected|failed|done, question=ID; all that are given must hold
         #[arg(long = "where", value_name = "KEY=VALUE", required = true)]
         conditions: Vec<String>,
+        /// Tokens that each may write this time, in place of the recipe's max_tokens: for what was cut off
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        max_tokens: Option<u32>,
     },
     /// List the last calls to models, or show one: request, reply, attempts
     #[command(
@@ -280,8 +283,8 @@ pub(crate) enum Command {
         /// How many
         #[arg(long, default_value_t = 20)]
         last: u32,
-        /// Attempts that came to nothing, and what the endpoint said
-        #[arg(long, conflicts_with_all = ["key", "model", "finish", "since"])]
+        /// Attempts that came to nothing, and what the endpoint said; with KEY or --since, of these
+        #[arg(long, conflicts_with_all = ["model", "finish"])]
         failed: bool,
         #[arg(long, value_name = "DIR|URL", env = "DIVVY_STORE", hide_env_values = true)]
         store: Option<PathBuf>,

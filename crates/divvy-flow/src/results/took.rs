@@ -19,8 +19,8 @@ const MAY_BE_CHARGED: [&str; 4] = ["timed-out", "cut-off", "unreadable", "empty-
 pub(super) struct Tariff<'a> {
     pub(super) terms: StatedTerms,
     /// Identity of a model → its price in the recipe as it stands.
-    by_id: HashMap<&'a str, Prices>,
-    by_name: &'a std::collections::BTreeMap<String, Prices>,
+    pub(super) by_id: HashMap<&'a str, Prices>,
+    pub(super) by_name: &'a std::collections::BTreeMap<String, Prices>,
 }
 
 /// Sums of the calls behind one item.
@@ -96,7 +96,7 @@ impl Calls {
     /// Tries that failed are few, and known beforehand.
     pub(super) async fn none_yet(context: &Context) -> Result<Self, FlowError> {
         let mut failed: HashMap<Digest, Vec<AttemptRecord>> = HashMap::new();
-        for attempt in context.store.failed_attempts(None, u32::MAX).await? {
+        for attempt in context.store.failed_attempts(None, None, u32::MAX).await? {
             failed.entry(attempt.key.clone()).or_default().push(attempt);
         }
         Ok(Self { by_key: HashMap::new(), failed })

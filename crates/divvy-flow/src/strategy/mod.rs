@@ -25,6 +25,7 @@ use divvy_llm::{Call, ChatError};
 use self::{kept::Kept, scene::Scene};
 use crate::{
     context::{Context, Ready},
+    redo::Take,
     structured::Request,
 };
 
@@ -128,7 +129,7 @@ impl Setting<'_> {
 #[must_use]
 pub fn decomposing(plan: &EvaluatePlan, prompts: &Prompts, manner: Manner<'_>, question: &Question) -> Request {
     let sampling = Sampling { format: decompose::format(manner.style), ..plan.decomposing() };
-    Request { messages: decompose::messages(prompts, manner, question), sampling, sample: 0, take: 0 }
+    Request { messages: decompose::messages(prompts, manner, question), sampling, sample: 0, take: Take::default() }
 }
 
 /// Answers one question with one arm, for the so-manieth time; every call is kept, and one that was made before is free.

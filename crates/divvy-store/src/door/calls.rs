@@ -104,9 +104,10 @@ impl Store {
     pub async fn failed_attempts(
         &self,
         key_prefix: Option<&str>,
+        since_ms: Option<i64>,
         limit: u32,
     ) -> Result<Vec<AttemptRecord>, StoreError> {
-        either!(self, failed_attempts(key_prefix, limit))
+        either!(self, failed_attempts(key_prefix, since_ms, limit))
     }
 
     /// How attempts ended, most frequent first.

@@ -7,7 +7,7 @@ use crate::{
     browse::{ArmMark, ItemPage},
     bulk::Places,
     error::StoreError,
-    rows::{ItemCount, ItemRow, Unit},
+    rows::{ItemCount, ItemRow, PutBack, Unit},
 };
 
 impl Store {
@@ -129,7 +129,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn items_put_back(&self, plan: &Digest, stage: Stage) -> Result<Vec<(QuestionId, u32, u32)>, StoreError> {
+    pub async fn items_put_back(&self, plan: &Digest, stage: Stage) -> Result<Vec<PutBack>, StoreError> {
         either!(self, items_put_back(plan, stage))
     }
 

@@ -65,7 +65,9 @@ macro_rules! attempt_query {
 
 const ATTEMPTS: &str = attempt_query!("outcome", "GROUP BY outcome ORDER BY attempts DESC, outcome");
 const FAILED: &str = "SELECT * FROM attempt
-    WHERE outcome <> 'ok' AND ($1::text IS NULL OR encode(key, 'hex') LIKE $1 || '%') ORDER BY seq DESC LIMIT $2";
+    WHERE outcome <> 'ok' AND ($1::text IS NULL OR encode(key, 'hex') LIKE $1 || '%')
+        AND ($2::bigint IS NULL OR started_ms >= $2)
+    ORDER BY seq DESC LIMIT $3";
 const FAILED_BY_KEY: &str = attempt_query!("key", "WHERE outcome <> 'ok' GROUP BY key");
 
 impl PostgresStore {
@@ -239,9 +241,12 @@ impl PostgresStore {
     pub async fn failed_attempts(
         &self,
         key_prefix: Option<&str>,
+        since_ms: Option<i64>,
         limit: u32,
     ) -> Result<Vec<AttemptRecord>, StoreError> {
-        let rows = self.read(|| sqlx::query(FAILED).bind(key_prefix.map(str::to_owned)).bind(i64::from(limit))).await?;
+        let rows = self
+            .read(|| sqlx::query(FAILED).bind(key_prefix.map(str::to_owned)).bind(since_ms).bind(i64::from(limit)))
+            .await?;
         rows.iter().map(|row| attempt(row).map_err(|e| self.unreadable(&e))).collect()
     }
 

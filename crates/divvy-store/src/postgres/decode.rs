@@ -12,7 +12,7 @@ use crate::{
     codec::{digest, digests, finish, stage, state, status, undecodable},
     rows::{
         ArtefactRow, AttemptRecord, AttemptSum, AttemptTotal, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow,
-        RawReply, RunId, RunRow, TestOpening, Unit,
+        PutBack, RawReply, RunId, RunRow, TestOpening, Unit,
     },
 };
 
@@ -168,8 +168,10 @@ pub(super) fn item_count(row: &PgRow) -> Read<ItemCount> {
     })
 }
 
-pub(super) fn times_put_back(row: &PgRow) -> Read<(QuestionId, u32, u32)> {
-    Ok((QuestionId(row.try_get("question")?), small(row, "sample")?, small(row, "times")?))
+pub(super) fn put_back(row: &PgRow) -> Read<PutBack> {
+    let (sample, times) = (small(row, "sample")?, small(row, "times")?);
+    let (question, payload_json) = (QuestionId(row.try_get("question")?), row.try_get("payload")?);
+    Ok(PutBack { question, sample, times, payload_json })
 }
 
 pub(super) fn run(row: &PgRow) -> Read<RunRow> {

@@ -14,12 +14,12 @@ use sqlx::{
 use super::{
     PostgresStore,
     batch::Write,
-    decode::{item, item_count, times_put_back, unit},
+    decode::{item, item_count, put_back, unit},
 };
 use crate::{
     codec::{blob, undecodable},
     error::StoreError,
-    rows::{ItemCount, ItemRow, Unit},
+    rows::{ItemCount, ItemRow, PutBack, Unit},
 };
 
 const ITEMS: &str = "SELECT * FROM item
@@ -160,11 +160,12 @@ impl PostgresStore {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn items_put_back(&self, plan: &Digest, stage: Stage) -> Result<Vec<(QuestionId, u32, u32)>, StoreError> {
+    pub async fn items_put_back(&self, plan: &Digest, stage: Stage) -> Result<Vec<PutBack>, StoreError> {
         let rows = self
             .read(|| {
                 sqlx::query(
-                    "SELECT question, sample, count(*) AS times FROM item_history
+                    "SELECT question, sample, count(*) AS times, (array_agg(payload ORDER BY seq DESC))[1] AS payload
+                     FROM item_history
                      WHERE plan = $1 AND stage = $2 AND state = 'pending'
                      GROUP BY question, sample ORDER BY question, sample",
                 )
@@ -172,7 +173,7 @@ impl PostgresStore {
                 .bind(stage.name())
             })
             .await?;
-        rows.iter().map(|row| times_put_back(row).map_err(|e| self.unreadable(&e))).collect()
+        rows.iter().map(|row| put_back(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
     /// See [`crate::Store::item_counts`].

@@ -114,7 +114,7 @@ async fn attempts_and_raw_replies_pile_up(store: Store) {
     assert!(store.raw_replies(&key(2)).await.unwrap().is_empty());
     let later = AttemptRecord { key: key(2), ..attempt(1, "timed-out") };
     store.record_attempt(&later).await.unwrap();
-    let failed = async |prefix: Option<&str>, limit| store.failed_attempts(prefix, limit).await.unwrap();
+    let failed = async |prefix: Option<&str>, limit| store.failed_attempts(prefix, None, limit).await.unwrap();
     assert_eq!(failed(None, 9).await, [later.clone(), first.clone()], "newest first");
     assert_eq!(failed(None, 1).await, [later]);
     assert_eq!(failed(Some(&key(1).hex()[..12]), 9).await, [first]);

@@ -174,7 +174,7 @@ pub(super) fn as_json(call: &CallRecord) -> anyhow::Result<Value> {
 
 /// A call that never brought a reply that could be read: its attempts, and what came over the wire.
 async fn unanswered(store: &Store, key: &str, wanted: &Wanted) -> anyhow::Result<()> {
-    let attempts = store.failed_attempts(Some(&key.to_lowercase()), u32::MAX).await?;
+    let attempts = store.failed_attempts(Some(&key.to_lowercase()), None, u32::MAX).await?;
     let Some(first) = attempts.first() else {
         return Err(Usage(format!("no call's key begins with `{key}`; `divvy calls` lists them")).into());
     };
@@ -203,7 +203,8 @@ fn list_attempts(attempts: &[AttemptRecord], wanted: &Wanted) -> anyhow::Result<
 
 /// Attempts that came to nothing: what the endpoint said.
 async fn failed(store: &Store, wanted: &Wanted) -> anyhow::Result<()> {
-    let attempts = store.failed_attempts(None, wanted.last).await?;
+    let CallFilter { key_prefix, since_ms, .. } = filter(wanted)?;
+    let attempts = store.failed_attempts(key_prefix.as_deref(), since_ms, wanted.last).await?;
     list_attempts(&attempts, wanted)?;
     if attempts.is_empty() {
         say("no attempt failed");

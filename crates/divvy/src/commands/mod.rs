@@ -53,7 +53,7 @@ pub(crate) async fn dispatch(cli: Cli) -> anyhow::Result<()> {
             let engine = engine.map(Into::into);
             export::run(&place, &export::Asked { student: &student, format, dtype, engine, out: &out }).await
         }
-        Command::Redo { place, conditions } => redo::run(&place, &conditions).await,
+        Command::Redo { place, conditions, max_tokens } => redo::run(&place, &conditions, max_tokens).await,
         Command::Calls { key, model, finish, since, last, failed, store, json } => {
             calls::run(store.as_deref(), &calls::Wanted { key, model, finish, since, last, failed, json }).await
         }

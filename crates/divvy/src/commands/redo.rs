@@ -12,10 +12,10 @@ use crate::{
 
 const KNOWN: Known = Known { stages: &redo::STAGES, states: &["done", "failed", "rejected"] };
 
-pub(crate) async fn run(place: &Place, conditions: &[String]) -> anyhow::Result<()> {
+pub(crate) async fn run(place: &Place, conditions: &[String], max_tokens: Option<u32>) -> anyhow::Result<()> {
     let condition = conditions::read(conditions, &KNOWN)?;
     let session = Session::open(place, Access::Run).await?;
-    let put_back = redo::put_back(&session.context, &condition).await?;
+    let put_back = redo::put_back(&session.context, &condition, max_tokens).await?;
     session.close().await?;
     for (stage, items) in &put_back {
         say(&format!("{}: {items} items put back", stage.name()));
@@ -27,11 +27,13 @@ pub(crate) async fn run(place: &Place, conditions: &[String]) -> anyhow::Result<
         say(&format!(
             "`divvy run {recipe}` asks for them anew; the old replies stay in the store, for any other plan too"
         ));
-        put_back.iter().filter(|(stage, _)| is_greedy(&session, *stage)).for_each(|(stage, _)| {
+        let repeats = |stage: Stage| max_tokens.is_none() && is_greedy(&session, stage);
+        put_back.iter().filter(|(stage, _)| repeats(*stage)).for_each(|(stage, _)| {
             let stage = stage.name();
             say(&format!(
-                "note: {stage} asks at temperature 0: a local model repeats itself, and an endpoint may; a higher \
-                 `max_tokens` or a temperature in [{stage}] makes it another request"
+                "note: {stage} asks at temperature 0: a local model repeats itself, and an endpoint may; for what was cut off, \
+                 `divvy redo … --max-tokens N` gives these items more room; another max_tokens or temperature in [{stage}] is \
+                 another plan, which asks every row anew"
             ));
         });
     }

@@ -51,6 +51,9 @@ fn failed_attempts_say_what_the_endpoint_said() {
     assert_eq!((failed.len(), &failed[0]["outcome"], &failed[0]["status"]), (1, &json!("server-error"), &json!(500)));
     assert!(failed[0]["message"].as_str().unwrap().contains("the disk of the server is full"), "{failed:?}");
     let key = failed[0]["key"].as_str().unwrap();
+    let among = |more: &[&str]| bench.done(&[&["calls", "--failed"], more].concat()).stdout.lines().count();
+    assert_eq!((among(&["--since", "1h"]), among(&[&key[..12]]), among(&["abcdef012345"])), (1, 1, 0));
+    assert_eq!(among(&["--since", "0m"]), 0, "none began since now");
     let whole = bench.done(&["calls", key]).stdout;
     assert!(whole.contains("server-error (500)") && whole.contains("  ok\n"), "both attempts are there: {whole}");
 }

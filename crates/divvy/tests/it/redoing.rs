@@ -34,6 +34,24 @@ fn what_is_put_back_is_asked_anew_and_screened_anew() {
     assert_eq!(status["spending"]["spent"]["calls"], REQUESTS + 3 + 2 * TRAIN);
 }
 
+/// The plan stays as it is: nobody else is asked again.
+#[test]
+fn what_was_cut_off_is_given_more_room() {
+    let bench = Bench::new(Lesson { script: vec![Step::fault(Fault::Truncated); 3], ..school::lesson() });
+    bench.recipe(RECIPE).done(&["run", "recipe.toml"]);
+    bench
+        .run(&["redo", "recipe.toml", "--where", "reason=truncated", "--max-tokens", "0"])
+        .complains(2, &["--max-tokens"]);
+    let told = bench.done(&["redo", "recipe.toml", "--where", "reason=truncated", "--max-tokens", "777"]).stderr;
+    assert!(told.contains("collect: 3 items put back") && !told.contains("temperature 0"), "{told}");
+    let before = bench.teacher.asked().len();
+    bench.done(&["run", "recipe.toml"]);
+    let asked = bench.teacher.asked();
+    let roomy = asked[before..].iter().filter(|asked| asked.body["max_tokens"] == 777).count();
+    assert_eq!((roomy, asked.len()), (3, before + 6), "these with more room, and their screening as ever");
+    assert_eq!(bench.stage("collect")["states"], serde_json::json!({ "done": TRAIN, "pending": 0 }));
+}
+
 #[test]
 fn a_condition_that_makes_no_sense_is_refused() {
     let bench = Bench::idle();

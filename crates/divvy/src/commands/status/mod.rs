@@ -192,7 +192,10 @@ fn worker_line(worker: &WorkerRow) -> String {
 fn unread_line(replies: u64) -> String {
     match replies {
         0 => String::new(),
-        _ => format!("{:>10} replies on disk that nobody has read yet: the next run reads them, and pays nothing\n", thousands(replies)),
+        _ => format!(
+            "{:>10} replies on disk that nobody has read yet: the next run reads them, and pays nothing\n",
+            thousands(replies)
+        ),
     }
 }
 
