@@ -119,10 +119,12 @@ pub fn spending(amounts: &[Option<i64>], right: &[bool], clusters: &[usize]) -> 
     let right: Vec<f64> = right.iter().map(|right| f64::from(u8::from(*right))).collect();
     let correct = ratio::fieller(&amounts, &right, clusters).map(|(mean, (low, high))| PerCorrect {
         mean: mean.round() as i64,
-        low: low.round() as i64,
+        low: (low.round() as i64).max(0),
         high: high.is_finite().then(|| high.round() as i64),
     });
-    (!amounts.is_empty()).then(|| Spending { total, question: mean(&amounts, clusters), correct })
+    // Nothing takes less than nothing, whatever an interval of few and unlike amounts says.
+    let question = mean(&amounts, clusters).map(|Mean { mean, ci: (low, high) }| Mean { mean, ci: (low.max(0), high) });
+    (!amounts.is_empty()).then_some(Spending { total, question, correct })
 }
 
 /// Mean of `replaced` less `instead` over the questions that both know; `None` below two of them.
@@ -198,6 +200,15 @@ mod tests {
         assert_eq!(spending(&cost, &[false; 4], &[0, 1, 2, 3]).unwrap().correct, None);
         assert_eq!(spending(&[Some(1), None], &[true; 2], &[0, 1]), None, "unknown is not zero");
         assert_eq!(spending(&[], &[], &[]), None);
+    }
+
+    #[test]
+    fn nothing_costs_less_than_nothing() {
+        let spent = spending(&[Some(1), Some(2), Some(300)], &[true; 3], &[0, 1, 2]).unwrap();
+        let (question, right) = (spent.question.unwrap(), spent.correct.unwrap());
+        assert!(question.ci.0 == 0 && question.ci.1 > 300 && right.low == 0, "{question:?} {right:?}");
+        let saved = saving(&[Some(1), Some(2), Some(300)], &[Some(0); 3], &[0, 1, 2]).unwrap();
+        assert!(saved.ci.0 < 0, "a saving may be a loss: {saved:?}");
     }
 
     #[test]
