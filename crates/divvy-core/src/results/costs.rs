@@ -58,7 +58,7 @@ pub struct ArmCost {
     pub machine: Option<Spending>,
     /// Its decompositions are the data set's own: nobody pays for them, and a new question has none.
     pub recorded: bool,
-    /// Paid once for its students, `None` for an arm without.
+    /// Paid once for its students, `None` for an arm without; unknown in both measures where a training is not on record.
     pub one_off: Option<Outlay>,
     pub latency: Option<Latency>,
 }
@@ -135,6 +135,7 @@ pub struct Distilling {
     pub replaces: String,
     /// `None` where neither money nor the machine's time is known of both: then nothing below is.
     pub measure: Option<Measure>,
+    /// `None` where it is not known, as without a record of the training; then `break_even` is not either, and the saving is.
     pub one_off: Option<i64>,
     /// Of a question, `replaces` less `arm`, on the same questions.
     pub saving: Option<Mean>,

@@ -58,12 +58,12 @@ pub(super) async fn of(
             Some(Counted { arm, result, took })
         })
         .collect();
-    let one_off = |arm: &Arm| stages.of_arm(&context.plan, &tariff, training, arm);
+    let one_off = |arm: &Arm| stages.of_arm(&context.plan.students, &tariff, training, arm);
     let arms = counted.iter().zip(evaluated).map(|(counted, Evaluated { right, .. })| {
         let recorded = counted.arm.decomposer.as_deref().is_some_and(|name| context.is_recorded(name));
         ArmCost { recorded, one_off: one_off(&counted.arm), ..arm_cost(counted, right, &clusters) }
     });
-    let students = training.iter().map(|trained| stages.of_student(&context.plan, &tariff, trained));
+    let students = training.iter().map(|trained| stages.of_student(&context.plan.students, &tariff, trained));
     Ok(Some(Costs {
         terms,
         arms: arms.collect(),
@@ -144,17 +144,22 @@ fn compare(distilled: &Counted, replaced: &Counted, paid: Outlay, clusters: &[us
     };
     let weigh = |measure: Measure, once: Option<i64>, of: fn(&Took) -> Option<i64>| {
         let saving = account::saving(&amounts(replaced, of)?, &amounts(distilled, of)?, clusters)?;
-        Some((measure, once?, saving))
+        Some((measure, once, saving))
     };
     let money = weigh(Measure::Money, paid.money_nanos, |took| took.money_nanos);
-    let known = money.or_else(|| weigh(Measure::Machine, paid.machine_us, |took| took.machine_us));
+    let machine = weigh(Measure::Machine, paid.machine_us, |took| took.machine_us);
+    // Money first; but a measure in which it can pay back goes before one in which it is only known to save.
+    let known = || [money, machine].into_iter().flatten();
+    let known = known().find(|(_, once, _)| once.is_some()).or_else(|| known().next());
+    let once = known.and_then(|(_, once, _)| once);
+    let saving = known.map(|(.., saving)| saving);
     Distilling {
         arm: distilled.result.arm.clone(),
         replaces: replaced.result.arm.clone(),
         measure: known.map(|(measure, ..)| measure),
-        one_off: known.map(|(_, once, _)| once),
-        saving: known.map(|(.., saving)| saving),
-        break_even: known.map(|(_, once, saving)| account::break_even(once, &saving)),
+        one_off: once,
+        saving,
+        break_even: once.zip(saving).map(|(once, saving)| account::break_even(once, &saving)),
     }
 }
 
@@ -214,4 +219,59 @@ fn mean_spent(counted: &Counted, of: fn(&Took) -> Option<i64>) -> Option<f64> {
     let asked: Vec<f64> =
         counted.took.iter().flatten().map(|took| of(took).map(|amount| amount as f64)).collect::<Option<_>>()?;
     (!asked.is_empty()).then(|| asked.iter().sum::<f64>() / asked.len() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use divvy_core::arm::{Strategy, Variant};
+    use serde_json::json;
+
+    use super::*;
+
+    fn result(arm: &str) -> ArmResult {
+        let result = json!({
+            "arm": arm, "strategy": "two-stage", "solver": "big", "n": 3, "correct": 2, "accuracy": 0.6, "ci": [0.1, 0.9],
+            "score": 0.6, "no_answer": 0, "truncated": 0, "errors": 0, "by_steps": [], "examples": [],
+        });
+        serde_json::from_value(result).unwrap()
+    }
+
+    fn counted(result: &ArmResult, money_nanos: Option<i64>, machine_us: Option<i64>) -> Counted<'_> {
+        let took = Took {
+            calls: 1,
+            unknown_usage: 0,
+            tokens: Default::default(),
+            failed_tries: 0,
+            failed_tokens: Default::default(),
+            uncounted_tries: 0,
+            money_nanos,
+            machine_us,
+            path_ms: None,
+        };
+        let arm = Arm {
+            strategy: Strategy::TwoStage,
+            variant: Variant::default(),
+            decomposer: Some("teacher".to_owned()),
+            solver: "big".to_owned(),
+        };
+        Counted { arm, result, took: vec![Some(took); 3] }
+    }
+
+    /// Money and the machine's time of a question, of what was paid once → the measure, and whether it can pay back.
+    #[test]
+    fn a_saving_needs_nothing_of_what_was_paid_once() {
+        let (student, rival) = (result("student"), result("rival"));
+        let of = |(money, machine): (Option<i64>, Option<i64>), (once, hours): (Option<i64>, Option<i64>)| {
+            let paid = Outlay { money_nanos: once, machine_us: hours, ..Outlay::default() };
+            let (distilled, replaced) =
+                (counted(&student, money, machine), counted(&rival, money.map(|it| it + 5), machine.map(|it| it + 9)));
+            let pair = compare(&distilled, &replaced, paid, &[0, 1, 2]);
+            (pair.measure, pair.saving.map(|saving| saving.mean), pair.one_off, pair.break_even.is_some())
+        };
+        assert_eq!(of((Some(1), None), (Some(50), None)), (Some(Measure::Money), Some(5), Some(50), true));
+        assert_eq!(of((None, Some(1)), (None, None)), (Some(Measure::Machine), Some(9), None, false));
+        assert_eq!(of((Some(1), Some(1)), (None, None)), (Some(Measure::Money), Some(5), None, false));
+        assert_eq!(of((Some(1), Some(1)), (None, Some(90))), (Some(Measure::Machine), Some(9), Some(90), true));
+        assert_eq!(of((None, None), (Some(50), Some(90))), (None, None, None, false));
+    }
 }

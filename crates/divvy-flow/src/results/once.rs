@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use divvy_core::{
     arm::Arm,
-    plan::{Plan, StudentPlan, without_seed},
+    plan::{StudentPlan, without_seed},
     records::{ItemState, Stage},
     results::{
         TrainingSummary,
@@ -30,12 +30,17 @@ type Sets = BTreeMap<String, Set>;
 #[derive(Clone, Copy)]
 struct Set {
     outlay: Outlay,
-    /// Items of which a row can be made: decompositions, or those that were kept.
+    /// Items of which a row to learn from can be made: decompositions of training questions, or those that were kept.
     usable: u64,
+    /// Items that came to an end, whichever.
+    ended: u64,
 }
 
 /// Data set → the share of it that is paid for.
 type Shares<'a> = BTreeMap<&'a str, f64>;
+
+/// Those of the plan, by name.
+type Students = BTreeMap<String, StudentPlan>;
 
 impl Stages {
     pub(super) async fn read(context: &Context, tariff: &Tariff<'_>) -> Result<Self, FlowError> {
@@ -45,8 +50,13 @@ impl Stages {
         })
     }
 
-    pub(super) fn of_student(&self, plan: &Plan, tariff: &Tariff<'_>, trained: &TrainingSummary) -> StudentCost {
-        let student = plan.students.get(&trained.student);
+    pub(super) fn of_student(
+        &self,
+        students: &Students,
+        tariff: &Tariff<'_>,
+        trained: &TrainingSummary,
+    ) -> StudentCost {
+        let student = students.get(&trained.student);
         let collection = paid(&self.collection, &self.shares(student, &self.collection));
         let screening = paid(&self.screening, &self.shares(student, &self.screening));
         let training = tariff.training(&trained.base, trained.wall_ms);
@@ -57,43 +67,60 @@ impl Stages {
     /// Of one of these stages, what a student needs: nothing, its data sets, or as much of them as has the rows that it wants.
     fn shares<'a>(&self, student: Option<&StudentPlan>, stage: &'a Sets) -> Shares<'a> {
         let Some(student) = student else { return stage.keys().map(|set| (set.as_str(), 1.0)).collect() };
-        let screens = std::ptr::eq(stage, &self.screening);
-        if !(if screens { student.target.needs_screening() } else { student.target.needs_decompositions() }) {
+        let (target, screens) = (student.target, std::ptr::eq(stage, &self.screening));
+        if !(if screens { target.needs_screening() } else { target.needs_decompositions() }) {
             return Shares::new();
         }
-        let kept_alone = student.target.needs_screening() && !student.target.repeats_replies();
-        let pool = if kept_alone { &self.screening } else { &self.collection };
+        // A row is a decomposition, one that was kept, or what was replied to one that was screened.
+        let (pool, rows): (&Sets, fn(&Set) -> u64) = match target.needs_screening() {
+            false => (&self.collection, |set| set.usable),
+            true if target.repeats_replies() => (&self.screening, |set| set.ended),
+            true => (&self.screening, |set| set.usable),
+        };
         let learns = |set: &&String| student.learns_from(set);
-        let usable: u64 = pool.iter().filter(|(set, _)| learns(set)).map(|(_, set)| set.usable).sum();
+        let usable: u64 = pool.iter().filter(|(set, _)| learns(set)).map(|(_, set)| rows(set)).sum();
         let wanted = student.rows.map_or(1.0, |rows| (rows as f64 / usable.max(1) as f64).min(1.0));
-        stage.keys().filter(learns).map(|set| (set.as_str(), wanted)).collect()
+        let needed = |set: &str| if target.needs_screening() && !screens { self.screened(set) } else { 1.0 };
+        stage.keys().filter(learns).map(|set| (set.as_str(), wanted * needed(set))).collect()
     }
 
-    /// Once for all students of the arm: what they share is paid once. Of several seeds one would be trained, in the mean time
-    /// of all.
+    /// The share of the decompositions that was screened, the others being for other students.
+    fn screened(&self, set: &str) -> f64 {
+        let screened = self.screening.get(set).map_or(0, |set| set.ended);
+        let usable = self.collection.get(set).map_or(0, |set| set.usable);
+        (screened as f64 / usable.max(1) as f64).min(1.0)
+    }
+
+    /// Once for all students of the arm, `None` where it has none: what they share is paid once.
     pub(super) fn of_arm(
         &self,
-        plan: &Plan,
+        plans: &Students,
         tariff: &Tariff<'_>,
         training: &[TrainingSummary],
         arm: &Arm,
     ) -> Option<Outlay> {
-        let mean = |name: &str| {
-            let is =
-                |trained: &&TrainingSummary| trained.student == name || without_seed(&trained.student) == Some(name);
-            let seeds: Vec<&TrainingSummary> = training.iter().filter(is).collect();
-            let wall_ms: i64 = seeds.iter().map(|trained| trained.wall_ms).sum();
-            let mean = wall_ms.checked_div(i64::try_from(seeds.len()).ok()?)?;
-            Some((*seeds.first()?, tariff.training(&seeds.first()?.base, mean)))
+        let of = |name: &str| {
+            let is = |student: &str| student == name || without_seed(student) == Some(name);
+            let seeds: Vec<&TrainingSummary> = training.iter().filter(|trained| is(&trained.student)).collect();
+            let plan = plans.iter().find(|(student, _)| is(student)).map(|(_, plan)| plan);
+            (plan, trained(tariff, &seeds))
         };
-        let trained: Vec<(&TrainingSummary, Outlay)> = students(arm).filter_map(mean).collect();
+        let own: Vec<(Option<&StudentPlan>, Outlay)> = students(arm).map(of).collect();
         let shared = [&self.collection, &self.screening].map(|stage| {
-            let each = trained.iter().map(|(trained, _)| self.shares(plan.students.get(&trained.student), stage));
+            let each = own.iter().map(|(plan, _)| self.shares(*plan, stage));
             paid(stage, &each.fold(Shares::new(), together))
         });
-        let training = trained.iter().map(|(_, training)| *training);
-        (!trained.is_empty()).then(|| shared.into_iter().chain(training).fold(Outlay::NONE, Outlay::and))
+        let training = own.iter().map(|(_, training)| *training);
+        (!own.is_empty()).then(|| shared.into_iter().chain(training).fold(Outlay::NONE, Outlay::and))
     }
+}
+
+/// Of several seeds one would be trained, in the mean time of all. Unknown where none is on record.
+fn trained(tariff: &Tariff<'_>, seeds: &[&TrainingSummary]) -> Outlay {
+    let wall_ms: i64 = seeds.iter().map(|trained| trained.wall_ms).sum();
+    let mean = wall_ms.checked_div(seeds.len() as i64);
+    let known = seeds.first().zip(mean).map(|(first, wall_ms)| tariff.training(&first.base, wall_ms));
+    known.unwrap_or_default()
 }
 
 /// The larger share of each: the other's rows are among its own.
@@ -113,10 +140,12 @@ async fn sets(context: &Context, tariff: &Tariff<'_>, stage: Stage) -> Result<Se
     let rows = context.store.items(&context.digest, stage).await?;
     let calls = Calls::read(context, rows.iter()).await?;
     let mut sets = Sets::new();
+    let none = Set { outlay: Outlay::NONE, usable: 0, ended: 0 };
     for row in &rows {
-        let set = sets.entry(row.question.set().to_owned()).or_insert(Set { outlay: Outlay::NONE, usable: 0 });
+        let set = sets.entry(row.question.set().to_owned()).or_insert(none);
         set.outlay = set.outlay.and(calls.of(&row.calls, tariff).outlay());
-        set.usable += u64::from(is_usable(row));
+        set.usable += u64::from(is_usable(row) && !context.questions.dev.contains(&row.question));
+        set.ended += u64::from(row.state != ItemState::Pending);
     }
     Ok(sets)
 }
@@ -127,7 +156,13 @@ fn is_usable(row: &ItemRow) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use divvy_core::recipe::Target;
+    use std::collections::HashMap;
+
+    use divvy_core::{
+        arm::{Strategy, Variant},
+        recipe::Target,
+        results::costs::StatedTerms,
+    };
     use serde_json::json;
 
     use super::*;
@@ -143,12 +178,12 @@ mod tests {
     }
 
     fn stages() -> Stages {
-        let set = |name: &str, money: i64, usable| {
-            (name.to_owned(), Set { outlay: Outlay { money_nanos: Some(money), ..Outlay::NONE }, usable })
+        let set = |name: &str, money: i64, (usable, ended)| {
+            (name.to_owned(), Set { outlay: Outlay { money_nanos: Some(money), ..Outlay::NONE }, usable, ended })
         };
         Stages {
-            collection: [set("sums", 1000, 100), set("texts", 200, 20)].into(),
-            screening: [set("sums", 5000, 40), set("texts", 600, 10)].into(),
+            collection: [set("sums", 1000, (100, 110)), set("texts", 200, (20, 20))].into(),
+            screening: [set("sums", 5000, (40, 100)), set("texts", 600, (10, 20))].into(),
         }
     }
 
@@ -166,6 +201,58 @@ mod tests {
         assert_eq!(of(&student(Target::SeT, &["sums"], Some(10))), [100, 500], "replies to all that were collected");
         assert_eq!(of(&student(Target::SdT, &["texts"], Some(900))), [200, 0], "no more than all");
         assert_eq!(of(&student(Target::Direct, &[], None)), [0, 0]);
+    }
+
+    #[test]
+    fn what_was_not_screened_was_collected_for_others() {
+        let mut stages = stages();
+        let sums = stages.screening.get_mut("sums").unwrap();
+        (sums.usable, sums.ended) = (10, 25);
+        let of = |student: &StudentPlan| {
+            [&stages.collection, &stages.screening]
+                .map(|stage| paid(stage, &stages.shares(Some(student), stage)).money_nanos.unwrap())
+        };
+        assert_eq!(of(&student(Target::SdR, &["sums"], None)), [250, 5000], "a quarter was screened");
+        assert_eq!(of(&student(Target::SdR, &["sums"], Some(5))), [125, 2500], "and half of what was kept is wanted");
+        assert_eq!(of(&student(Target::SeT, &["sums"], Some(5))), [50, 1000], "a fifth of the replies");
+        assert_eq!(of(&student(Target::SdT, &["sums"], None)), [1000, 0], "it learns what was not screened, too");
+    }
+
+    #[test]
+    fn a_training_that_is_not_on_record_makes_the_sum_unknown_and_no_less() {
+        let prices = BTreeMap::new();
+        let tariff = Tariff { terms: StatedTerms::default(), by_id: HashMap::new(), by_name: &prices };
+        let plans: Students = ["de", "so"].map(|name| (name.to_owned(), student(Target::SdT, &[], None))).into();
+        let training = |student: &str| TrainingSummary {
+            student: student.to_owned(),
+            base: "small".to_owned(),
+            target: "SD-T".to_owned(),
+            method: "lora".to_owned(),
+            rows: 1,
+            too_long: 0,
+            unusable: 0,
+            epochs: 1.0,
+            wall_ms: 7,
+            kept: None,
+            sweep: Vec::new(),
+            curve: Vec::new(),
+        };
+        let arm = |decomposer: &str, solver: &str| Arm {
+            strategy: Strategy::TwoStage,
+            variant: Variant::default(),
+            decomposer: Some(decomposer.to_owned()),
+            solver: solver.to_owned(),
+        };
+        let machine = |arm: &Arm, on_record: &[&str]| {
+            let training: Vec<_> = on_record.iter().map(|name| training(name)).collect();
+            stages().of_arm(&plans, &tariff, &training, arm).map(|outlay| outlay.machine_us)
+        };
+        let (one, both) = (arm("student:de", "big"), arm("student:de", "student:so"));
+        assert_eq!(machine(&one, &["de"]), Some(Some(7000)));
+        assert_eq!(machine(&one, &[]), Some(None), "it has a student");
+        assert_eq!(machine(&both, &["de", "so"]), Some(Some(14_000)));
+        assert_eq!(machine(&both, &["de"]), Some(None));
+        assert_eq!(machine(&arm("teacher", "big"), &[]), None);
     }
 
     #[test]
