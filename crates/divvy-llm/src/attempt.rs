@@ -116,14 +116,14 @@ impl Attempt {
         began: Instant,
     ) -> Result<Option<Result<Delta, ChatError>>, ChatError> {
         let own = began + self.timeout;
-        let deadline = job.until.map_or(own, |until| own.min(until));
+        let deadline = job.over_at().map_or(own, |over| own.min(over));
         let stalls = self.stall.map_or(deadline, |stall| deadline.min(Instant::now() + stall));
         let next = timeout_at(stalls, stop.run_until_cancelled(deltas.next())).await;
         let next = next.map_err(|_| {
             if stalls < deadline {
                 self.stalled()
             } else if deadline < own {
-                self.out_of_time()
+                self.out_of_time(job)
             } else {
                 self.timed_out()
             }
@@ -139,11 +139,12 @@ impl Attempt {
         ChatError::new(ErrorKind::TimedOut, message)
     }
 
-    fn out_of_time(&self) -> ChatError {
-        ChatError::new(
-            ErrorKind::TimedOut,
-            format!("{} did not finish in the time that its request had left", self.who()),
-        )
+    fn out_of_time(&self, job: &Job) -> ChatError {
+        // For a request with an end of its own the recipe's time is none.
+        let way_out =
+            if job.until.is_some() { "" } else { "; raise `timeout_seconds` of the model, or lower `concurrency`" };
+        let message = format!("{} did not finish in the time that its request had left{way_out}", self.who());
+        ChatError::new(ErrorKind::TimedOut, message)
     }
 
     fn stalled(&self) -> ChatError {

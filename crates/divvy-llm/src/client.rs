@@ -79,7 +79,7 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// For one call, all tries and pauses included.
     pub deadline: Duration,
-    /// For one try; never more than half the deadline where another try may follow.
+    /// For one try; never more than is left of the deadline, and than half of it where another try may follow.
     pub attempt_timeout: Duration,
     /// A streamed reply that stands still for so long is given up.
     pub stall: Option<Duration>,
@@ -170,7 +170,8 @@ impl Client {
             first: tokio::sync::Mutex::default(),
             inner: InBatches { batches, inner: route },
         };
-        let retry = Retry { policy: config.retry, counts_refusals, deadline: config.deadline, inner: spend };
+        let (policy, deadline) = (config.retry, config.deadline);
+        let retry = Retry { policy, counts_refusals, deadline, ends_tries: true, inner: spend };
         let single_flight = SingleFlight::new(store.clone(), config.flights, retry);
         Self { stack: Cache { store, inner: single_flight } }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Job {
     pub(crate) ends: Option<End>,
     /// Nobody waits for it after this moment.
     pub(crate) until: Option<Instant>,
+    /// Its tries are over by then, time in line not counted; set by the retry layer.
+    pub(crate) deadline: Option<Instant>,
     /// Its place at an endpoint, once it has one.
     pub(crate) slot: Option<Slot>,
     /// It is asked on its own, however often: its batch was late, as the layer of batches says, or it was never to be in one.
@@ -52,8 +54,35 @@ impl Job {
         let (key, json) = crate::client::key_and_json(&request);
         let (request, json) = (Arc::new(request), json.into());
         let (waited, held, online, sent) = (Waited::default(), Held::default(), Arc::default(), Sent::default());
-        let (attempt, silent, ends, until, slot) = (1, false, None, None, None);
-        Self { key, request, json, cancel, attempt, silent, waited, listener, held, sent, ends, until, slot, online }
+        let (attempt, silent, ends, until, deadline, slot) = (1, false, None, None, None, None);
+        Self {
+            key,
+            request,
+            json,
+            cancel,
+            attempt,
+            silent,
+            waited,
+            listener,
+            held,
+            sent,
+            ends,
+            until,
+            deadline,
+            slot,
+            online,
+        }
+    }
+
+    /// When a try of it is given up that is not done by then.
+    pub(crate) fn over_at(&self) -> Option<Instant> {
+        let deadline = self.deadline.map(|deadline| deadline + self.waited.so_far());
+        self.until.into_iter().chain(deadline).min()
+    }
+
+    /// Whether there is anything left of its time after a pause.
+    pub(crate) fn outlasts(&self, pause: Duration) -> bool {
+        self.over_at().is_none_or(|over| Instant::now() + pause < over)
     }
 
     /// Stands in a line until its turn, or until nothing would be sent any more.

@@ -76,7 +76,8 @@ impl Live {
             first: tokio::sync::Mutex::default(),
             inner: Route::new(lanes, rest),
         };
-        Self { stack: Retry { policy, counts_refusals: true, deadline: LATEST_TRY, inner: spend }, names }
+        let stack = Retry { policy, counts_refusals: true, deadline: LATEST_TRY, ends_tries: false, inner: spend };
+        Self { stack, names }
     }
 
     /// How its endpoints do now.

@@ -1,5 +1,5 @@
 //! Tries again what may work a little later: exponential backoff with full jitter (Brooker, "Exponential Backoff And
-//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call. A refusal for the
+//! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call, the last one included. A refusal for the
 //! endpoint's rate costs nothing, and is waited out within the deadline however often it comes; what an endpoint wants to hear
 //! in its own word is asked again at once: neither is a try that the policy counts. A completion without text is asked for once
 //! more: each was paid for.
@@ -50,12 +50,15 @@ pub(crate) struct Retry<L> {
     pub(crate) counts_refusals: bool,
     /// For all tries of one call together, time in line not counted.
     pub(crate) deadline: Duration,
+    /// A try that is under way at the deadline is given up; else it is only that none begins after it.
+    pub(crate) ends_tries: bool,
     pub(crate) inner: L,
 }
 
 impl<L: Layer> Layer for Retry<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let (deadline, mut tries) = (Instant::now() + self.deadline, Tries::default());
+        let job = Job { deadline: self.ends_tries.then_some(deadline), ..job };
         loop {
             let (attempt, silent) = (tries.made + 1, tries.silent > 0);
             let error = match self.inner.call(Job { attempt, silent, ..job.clone() }).await {

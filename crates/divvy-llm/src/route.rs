@@ -253,7 +253,9 @@ impl<L: Layer> Layer for Route<L> {
             let lane = match self.choose(Instant::now()) {
                 Ok(lane) => lane,
                 // Waiting is no try: an endpoint that comes back finds its requests still there.
-                Err(ChatError { retry_after: Some(rest), .. }) if start.elapsed() < self.longest_wait => {
+                Err(ChatError { retry_after: Some(rest), .. })
+                    if start.elapsed() < self.longest_wait && job.outlasts(rest) =>
+                {
                     job.in_line(tokio::time::sleep(rest)).await?;
                     continue;
                 }

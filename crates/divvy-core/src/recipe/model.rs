@@ -42,7 +42,8 @@ pub struct Model {
     /// For a model that decomposes: it is held to JSON by a schema.
     #[serde(default)]
     pub structured: Structured,
-    /// Seconds one request may take, all retries included, at an endpoint half of them for each try. Ten minutes there where absent.
+    /// Seconds one request may take, all retries included, time in line not, at an endpoint no more than half of them for each try.
+    /// Ten minutes there where absent.
     pub timeout_seconds: Option<u64>,
     /// For an endpoint: replies are streamed, and one that stands still for so many seconds is given up.
     pub stall_seconds: Option<u64>,

@@ -10,7 +10,10 @@ use divvy_core::{
     cost::Prices,
 };
 use divvy_store::Amount;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
 
 use super::{Budget, signed};
 use crate::{
@@ -36,7 +39,9 @@ pub(crate) struct Spend<L> {
 impl<L: Layer> Layer for Spend<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         // On the heap, as it is rare: every request holds room for what it may wait for.
+        let start = Instant::now();
         let _first = if self.knows_no_cost() { Box::pin(job.in_line(self.alone())).await? } else { None };
+        job.waited.since(start);
         let prices = if job.online.load(Relaxed) { self.online_prices } else { self.prices };
         let estimate = self.estimate(&job.request, prices)?;
         // What it was to be paid from went back while this worker stood still: it borrows anew.
@@ -51,7 +56,9 @@ impl<L: Layer> Layer for Spend<L> {
 
 impl<L: Layer> Spend<L> {
     async fn call_within(&self, estimate: Amount, job: Job) -> Result<Call, ChatError> {
+        let start = Instant::now();
         let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
+        job.waited.since(start);
         let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
         let result = self.inner.call(Job { held: reservation.held.clone(), ends: self.budget.ends(), ..job }).await;
         if let Ok(Call { price_nanos: Some(price), .. }) = &result {

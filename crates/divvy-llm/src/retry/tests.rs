@@ -3,10 +3,18 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use divvy_core::chat::{Finish, Reply, Usage};
+use bytes::Bytes;
+use divvy_core::chat::{ChatRequest, Finish, Reply, Usage};
+use futures::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{error::ErrorKind, layer::testing::job};
+use crate::{
+    attempt::{Attempt, Keep},
+    chat::{Chat, Deltas},
+    error::ErrorKind,
+    layer::testing::job,
+};
 
 /// Fails with these, then succeeds; notes when it was asked.
 struct Failing {
@@ -23,6 +31,10 @@ impl Layer for Failing {
     }
 }
 
+fn retry_of<L: Layer>(counts_refusals: bool, deadline: Duration, inner: L) -> Retry<L> {
+    Retry { policy: RetryPolicy::default(), counts_refusals, deadline, ends_tries: true, inner }
+}
+
 async fn try_with(errors: Vec<ChatError>, deadline: u64) -> (Result<Call, ChatError>, Vec<Duration>) {
     try_and_count(errors, deadline, false).await
 }
@@ -34,8 +46,7 @@ async fn try_and_count(
 ) -> (Result<Call, ChatError>, Vec<Duration>) {
     let asked = Arc::<Mutex<Vec<Instant>>>::default();
     let inner = Failing { errors: Mutex::new(errors.into()), asked: asked.clone() };
-    let retry =
-        Retry { policy: RetryPolicy::default(), counts_refusals, deadline: Duration::from_secs(deadline), inner };
+    let retry = retry_of(counts_refusals, Duration::from_secs(deadline), inner);
     let result = retry.call(job(8)).await;
     let asked = asked.lock().unwrap();
     let pauses = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -116,8 +127,7 @@ async fn what_says_nothing_is_asked_once_more_whatever_else_happens() {
 #[tokio::test(start_paused = true)]
 async fn cancelling_ends_a_pause() {
     let inner = Failing { errors: Mutex::new(vec![busy(Some(500)); 2].into()), asked: Arc::default() };
-    let retry =
-        Retry { policy: RetryPolicy::default(), counts_refusals: false, deadline: Duration::from_secs(3600), inner };
+    let retry = retry_of(false, Duration::from_secs(3600), inner);
     let job = job(8);
     let cancel = job.cancel.clone();
     tokio::spawn(async move {
@@ -151,10 +161,67 @@ impl Layer for Queue {
 
 #[tokio::test(start_paused = true)]
 async fn time_in_line_leaves_the_deadline_alone() {
-    let (policy, deadline) = (RetryPolicy::default(), Duration::from_secs(120));
-    let retry = Retry { policy, counts_refusals: false, deadline, inner: Queue };
+    let retry = retry_of(false, Duration::from_secs(120), Queue);
     let error = retry.call(job(8)).await.unwrap_err();
     assert!(error.message.contains("after 6 tries"), "{error}");
+}
+
+/// Fails at once, and from a moment on says nothing at all.
+struct Dying {
+    hangs_from: Instant,
+}
+
+impl Chat for Dying {
+    fn start(&self, _request: ChatRequest, _cancel: CancellationToken) -> Deltas {
+        if Instant::now() >= self.hangs_from {
+            return stream::pending().boxed();
+        }
+        stream::iter([Err(ChatError::new(ErrorKind::ServerError, "ill"))]).boxed()
+    }
+}
+
+/// A try of so many seconds at most, of which nothing is kept.
+struct Asks(Attempt);
+
+impl Layer for Asks {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let received = self.0.run(&job, self).await?;
+        Ok(Call { key: job.key, reply: received.reply, from_cache: false, price_nanos: None, latency_ms: 0 })
+    }
+}
+
+impl Keep for Asks {
+    async fn keep(&self, _job: &Job, _body: &Bytes, _took: Duration) -> Result<(), ChatError> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_under_way_at_the_deadline_is_given_up() {
+    const MINUTE: Duration = Duration::from_mins(1);
+    for in_line in [Duration::ZERO, MINUTE] {
+        let (start, job) = (Instant::now(), job(8));
+        tokio::time::advance(in_line).await;
+        job.waited.since(start);
+        let start = Instant::now();
+        let attempt = Attempt {
+            backend: Arc::new(Dying { hangs_from: start + 19 * MINUTE / 2 }),
+            model_name: "m".into(),
+            endpoint: None,
+            timeout: 5 * MINUTE,
+            stall: None,
+            meter: Default::default(),
+            lands: None,
+            speaks: false.into(),
+        };
+        let policy = RetryPolicy { attempts: 1000, base: Duration::from_secs(9), most: Duration::from_secs(9) };
+        let retry = Retry { policy, ..retry_of(false, 10 * MINUTE, Asks(attempt)) };
+        let error = retry.call(job).await.unwrap_err();
+        let took = start.elapsed() - 10 * MINUTE;
+        assert!(took >= in_line && took < in_line + Duration::from_millis(9), "{took:?} after its deadline");
+        let told = ["had left; raise `timeout_seconds`", "the 600 s for one request are used up"];
+        assert!(told.iter().all(|told| error.message.contains(told)), "{error}");
+    }
 }
 
 /// As an endpoint says it, without a word for how long.

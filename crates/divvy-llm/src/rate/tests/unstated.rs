@@ -72,7 +72,7 @@ async fn run(counts: Counts, asked: u32) -> (Vec<Result<Call, ChatError>>, Vec<(
     let lane = Limit::new(16, Some(5 * MINUTE), true, Rate::new(Rates::default(), LONGEST_HOLD, server));
     let inner = Route::new(vec![(1, lane)], Rest::Wait(5 * MINUTE));
     let (policy, deadline) = (RetryPolicy::default(), 10 * MINUTE);
-    let retry = Retry { policy, counts_refusals: false, deadline, inner };
+    let retry = Retry { policy, counts_refusals: false, deadline, ends_tries: true, inner };
     let calls = futures::future::join_all((1..=asked).map(|tokens| retry.call(job(tokens)))).await;
     let log = std::mem::take(&mut *log.lock().unwrap());
     (calls, log, start.elapsed())
