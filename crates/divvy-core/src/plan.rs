@@ -290,13 +290,16 @@ impl Plan {
             || self.students.values().any(|student| student.target.needs_decompositions())
     }
 
-    /// Whether the teacher is asked as the screening goes on, for as many decompositions as that needs to keep enough. Who learns
-    /// from every decomposition, screened or not, needs them all; recorded ones cost nothing.
+    /// Whether the teacher is asked as the screening goes on, for as many decompositions as that needs to keep enough, and for
+    /// none beyond the rows that are screened. Who learns from every decomposition, screened or not, needs them all, and so does
+    /// whoever trains elsewhere on what was collected; recorded ones cost nothing.
     #[must_use]
     pub fn collects_in_waves(&self) -> bool {
         let learns_all =
             |student: &StudentPlan| student.target.needs_decompositions() && !student.target.needs_screening();
-        self.screen.as_ref().is_some_and(|screen| screen.until.is_some())
+        let ends_early =
+            |screen: &ScreenPlan| screen.until.is_some() || (screen.rows.is_some() && !self.students.is_empty());
+        self.screen.as_ref().is_some_and(ends_early)
             && self.collect.teacher != RECORDED
             && !self.students.values().any(learns_all)
     }

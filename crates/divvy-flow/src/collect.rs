@@ -90,11 +90,10 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
         return Ok(());
     }
     if context.plan.collects_in_waves() {
-        let until = context.plan.screen.as_ref().and_then(|screen| screen.until).unwrap_or_default();
-        context.progress.note(&format!(
+        context.progress.note(
             "collect: every decomposition, also those that the screening may not need; `divvy screen` collects as it goes on, \
-             until {until} are kept"
-        ));
+             and no more than [screen] asks for",
+        );
     }
     numbered(context, all(context)).await
 }

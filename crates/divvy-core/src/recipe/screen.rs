@@ -28,7 +28,8 @@ pub struct Screen {
     pub threshold: Option<f64>,
     /// Stop when so many rows are kept (with `best`: questions). A few more may be, since rows are screened in groups.
     pub until: Option<usize>,
-    /// Screen only this many questions, the first in the seed's order; the rest is left unscreened.
+    /// Screen only this many questions, the first in the seed's order; the rest is left unscreened, and is not
+    /// collected either where every student learns kept rows.
     pub rows: Option<usize>,
     /// What is rejected by its form, before a solver is asked.
     pub format: Option<Format>,

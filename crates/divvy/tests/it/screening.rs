@@ -37,7 +37,7 @@ fn screening_stops_when_enough_is_kept() {
     let enough = "until = 10\nrule = \"agreement\"\nsamples = 2\ntemperature = 0.7";
     bench.recipe(&recipe(1, enough).replace("rows = 12", "rows = 60"));
     let told = bench.done(&["collect", "recipe.toml"]).stderr;
-    assert!(told.contains("every decomposition") && told.contains("until 10 are kept"), "{told}");
+    assert!(told.contains("every decomposition") && told.contains("no more than [screen] asks for"), "{told}");
     bench.done(&["screen", "recipe.toml"]);
     assert_eq!(bench.teacher.asked().len(), 60 + 2 * 16, "one group of sixteen, all of which agree");
     assert_eq!(bench.stage("screen")["states"]["pending"], 0, "nothing is left to do");

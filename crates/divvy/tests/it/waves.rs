@@ -161,6 +161,16 @@ fn dev_rows_and_a_student_of_all_rows_get_what_they_need() {
     assert_eq!(settled(&all, "collect"), ROWS as u64);
     let screened = settled(&all, "screen");
     assert!(screened < ROWS as u64 / 2 + 10, "{screened}: only the screening stops early");
+
+    let few = self::bench();
+    checkpoint::write_tiny(&few.file("tiny")).unwrap();
+    let recipe = recipe().replace(&format!("until = {UNTIL}"), "rows = 25");
+    few.recipe(&format!("{recipe}\n{}", students("SD-R"))).done(&["screen", "recipe.toml"]);
+    assert_eq!(
+        (settled(&few, "collect"), stage(&few, "collect")["pending"].clone()),
+        (25, json!(0)),
+        "the rest nobody learns"
+    );
 }
 
 #[test]

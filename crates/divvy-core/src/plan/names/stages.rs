@@ -254,5 +254,8 @@ mod tests {
         }
         assert!(!waves(ASKING, "SD-R"), "all of it is screened");
         assert!(plan(until, "").unwrap().collects_in_waves());
+        let rows = &format!("{ASKING}\nrows = 3");
+        assert!(waves(rows, "SD-R") && !waves(rows, "SD-T"), "what is not screened, SD-R never learns");
+        assert!(!plan(rows, "").unwrap().collects_in_waves(), "somebody else may want all of it");
     }
 }
