@@ -43,7 +43,7 @@ pub enum ErrorKind {
     /// Whoever answers there shows no certificate that this machine trusts.
     Untrusted,
     TimedOut,
-    /// The connection or the stream ended in the middle of a reply.
+    /// The connection or the stream ended in the middle of a reply, or the endpoint says that it broke it off.
     CutOff,
     /// A body that is no chat completion.
     Unreadable,

@@ -89,6 +89,7 @@ mod tests {
             (row.replace("200", "429"), ErrorKind::RateLimited, "HTTP 429"),
             (row.replace("200", "400"), ErrorKind::BadRequest, "HTTP 400"),
             (row.replace("\"4\"", "\"\""), ErrorKind::Empty, "empty"),
+            (row.replace("stop", "cancelled"), ErrorKind::CutOff, "broke its reply off"),
             (r#"{"error": {"code": "odd", "message": "Hm."}}"#.into(), ErrorKind::ServerError, "the row failed: Hm"),
             (r#"{"response": null}"#.into(), ErrorKind::Unreadable, "neither a response nor an error"),
             ("{".into(), ErrorKind::Unreadable, "no chat completion"),

@@ -140,6 +140,11 @@ impl Place {
         self.error(ErrorKind::CutOff, "the stream ended before the reply was complete")
     }
 
+    /// The endpoint says itself that it is not all of it.
+    pub(super) fn broken_off(&self, word: &str) -> ChatError {
+        self.error(ErrorKind::CutOff, &format!("it broke its reply off (`finish_reason` is `{word}`)"))
+    }
+
     pub(super) fn unreadable(&self, body: &[u8], reason: &str) -> ChatError {
         let what = format!(
             "the reply is no chat completion ({reason}); is the URL that of an OpenAI-compatible API (…/v1)? It begins: {}",

@@ -193,11 +193,14 @@ pub(super) fn read(bytes: &[u8], place: &Place) -> Result<Reply, ChatError> {
 }
 
 /// A reply without text is an error: it would be graded as a wrong answer that the model never gave. What a filter took away
-/// it would take away again: that is the reply.
+/// it would take away again: that is the reply. One that the endpoint broke off is none, whatever there is of it.
 pub(super) fn reply(piece: Piece, place: &Place) -> Result<Reply, ChatError> {
+    let usage = piece.usage.unwrap_or_default();
+    if let Some(Finish::Other(word)) = piece.finish.as_ref().filter(|finish| is_broken_off(finish)) {
+        return Err(ChatError { usage, ..place.broken_off(word) });
+    }
     let refusal = piece.refused.then(|| Finish::Other("refusal".to_owned()));
     let finish = refusal.or(piece.finish).unwrap_or(Finish::Stop);
-    let usage = piece.usage.unwrap_or_default();
     if piece.text.trim().is_empty() && finish != Finish::Length && !finish.is_refusal() {
         let detail = if piece.thought { ": the model thought but said nothing; raise `max_tokens`" } else { "" };
         return Err(ChatError { usage, ..place.empty(detail) });
@@ -288,6 +291,13 @@ fn finish(reason: &str) -> Finish {
         }
         _ => Finish::Other(reason.to_owned()),
     }
+}
+
+/// What vLLM, SGLang and gateways say of a reply that did not come to its end. A word that nobody knows may be some server's for
+/// a reply that did.
+fn is_broken_off(finish: &Finish) -> bool {
+    const WORDS: [&str; 4] = ["abort", "error", "cancelled", "canceled"];
+    matches!(finish, Finish::Other(word) if WORDS.iter().any(|known| word.eq_ignore_ascii_case(known)))
 }
 
 /// Names in the reply of `GET /v1/models`.

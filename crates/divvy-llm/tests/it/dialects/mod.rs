@@ -1,6 +1,7 @@
 //! How servers put a reply, leave out half of it, or say no. The files of families hold exchanges written after
 //! documentation and sources; `recorded` has those that came from a server itself.
 
+mod broken_off;
 mod hosted;
 mod openai;
 mod own;
