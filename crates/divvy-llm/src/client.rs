@@ -161,9 +161,11 @@ impl Client {
         let counts_refusals = once || batches.is_some();
         // What may still be asked online is held at the online price.
         let cheap = batches.as_ref().is_some_and(|batches| !batches.falls_back());
+        let batch_prices = if batches.is_some() { config.batch_prices } else { config.prices };
         let spend = Spend {
             budget: Arc::clone(&config.budget),
-            prices: if cheap { config.batch_prices } else { config.prices },
+            prices: if cheap { batch_prices } else { config.prices },
+            batch_prices,
             online_prices: config.prices,
             local: config.local,
             dearest: AtomicI64::new(0),

@@ -70,6 +70,7 @@ impl Live {
         let spend = Spend {
             budget: Arc::clone(&config.budget),
             prices: config.prices,
+            batch_prices: config.prices,
             online_prices: config.prices,
             local: config.local,
             dearest: AtomicI64::new(0),

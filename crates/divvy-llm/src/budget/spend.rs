@@ -24,8 +24,11 @@ use crate::{
 
 pub(crate) struct Spend<L> {
     pub(crate) budget: Arc<Budget>,
+    /// At which a try is held.
     pub(crate) prices: Option<Prices>,
-    /// Of what is never to be in a batch.
+    /// Of what comes in a batch, if anything does.
+    pub(crate) batch_prices: Option<Prices>,
+    /// Of what is asked on its own.
     pub(crate) online_prices: Option<Prices>,
     /// It runs on this machine, where nobody sends a bill.
     pub(crate) local: bool,
@@ -60,7 +63,10 @@ impl<L: Layer> Spend<L> {
         let reserving = job.cancel.run_until_cancelled(self.budget.reserve(estimate)).await;
         job.waited.since(start);
         let mut reservation = reserving.ok_or_else(ChatError::cancelled)??;
+        let online = Arc::clone(&job.online);
         let result = self.inner.call(Job { held: reservation.held.clone(), ends: self.budget.ends(), ..job }).await;
+        // As it was asked in the end.
+        let prices = if online.load(Relaxed) { self.online_prices } else { self.batch_prices };
         if let Ok(Call { price_nanos: Some(price), .. }) = &result {
             self.dearest.fetch_max(*price, Relaxed);
         }
@@ -68,7 +74,7 @@ impl<L: Layer> Spend<L> {
             Ok(call) => actual(call, estimate),
             // It was answered, as far as anybody knows, and there was no place for the answer.
             Err(error) if error.kind == ErrorKind::Store && reservation.held.is_out() => estimate,
-            Err(error) => of_failure(error, self.prices, estimate),
+            Err(error) => of_failure(error, prices, estimate),
         });
         result
     }

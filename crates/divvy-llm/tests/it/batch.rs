@@ -3,8 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use divvy_core::cost::Prices;
 use divvy_llm::{
-    ApiKey, BatchSettings, Batches, Budget, Caps, Client, ClientConfig, Endpoint, HttpChat, HttpConfig, Transfer,
+    ApiKey, BatchSettings, Batches, Budget, Caps, Client, ClientConfig, Endpoint, ErrorKind, HttpChat, HttpConfig,
+    RetryPolicy, Transfer,
 };
 use divvy_store::Store;
 use divvy_testkit::{
@@ -25,10 +27,12 @@ fn chat(teacher: &Teacher) -> HttpChat {
     HttpChat::new(config).unwrap()
 }
 
+fn soon() -> BatchSettings {
+    BatchSettings { poll: Duration::from_millis(5), quiet: Duration::from_millis(100), ..BatchSettings::default() }
+}
+
 fn batches(teacher: &Teacher, store: &Store) -> Arc<Batches> {
-    let settings =
-        BatchSettings { poll: Duration::from_millis(5), quiet: Duration::from_millis(100), ..BatchSettings::default() };
-    Batches::new(chat(teacher), store.clone(), &config(|c| c), settings)
+    Batches::new(chat(teacher), store.clone(), &config(|c| c), soon())
 }
 
 fn client(teacher: &Teacher, store: &Store, batches: &Arc<Batches>, budget: &Arc<Budget>) -> Client {
@@ -70,4 +74,29 @@ async fn when_the_time_is_used_up_the_batch_stays_out_and_the_next_budget_finds_
     let next = client(&teacher, &store, &batches(&teacher, &store), &Budget::new(Caps::default()));
     assert_eq!(next.complete(request("a"), &cancel).await.unwrap().reply.text, "You said: a");
     assert_eq!((teacher.handed_in().len(), teacher.asked().len()), (1, 0));
+}
+
+/// Words cost a thousand nano-dollars each, and half of that in a batch.
+#[tokio::test]
+async fn a_try_that_failed_is_spent_at_the_price_of_the_way_that_it_went() {
+    let prices = |each| Some(Prices { input: each, cached_input: each, output: each, ..Prices::FREE });
+    for deadline in [None, Some(Duration::from_hours(1))] {
+        let lesson = Lesson { rule: Box::new(|_| String::new()), bureau: Some(Bureau::default()), ..Lesson::default() };
+        let (workspace, teacher) = (Workspace::new(), Teacher::start(lesson).await.unwrap());
+        let (store, budget) = (store(&workspace).await, Budget::new(Caps::default()));
+        let config = config(|c| ClientConfig {
+            budget: Arc::clone(&budget),
+            prices: prices(1_000_000_000),
+            batch_prices: prices(500_000_000),
+            retry: RetryPolicy::NEVER,
+            ..c
+        });
+        let batches = Batches::new(chat(&teacher), store.clone(), &config, BatchSettings { deadline, ..soon() });
+        let client = Client::batched(vec![Endpoint::new(Arc::new(chat(&teacher)))], store, config, batches);
+        let cancel = CancellationToken::new();
+        let error = client.complete(request("two words"), &cancel).await.unwrap_err();
+        assert_eq!((error.kind, budget.spent()), (ErrorKind::Empty, (1, 2, 1_000)));
+        let error = client.complete_online(request("three more words"), &cancel).await.unwrap_err();
+        assert_eq!((error.kind, budget.spent()), (ErrorKind::Empty, (2, 5, 4_000)), "{deadline:?}");
+    }
 }
