@@ -313,12 +313,16 @@ impl Budget {
         Ok(true)
     }
 
-    /// Its reply is on disk: should nobody live to record it, it is spent all the same. Whoever goes out next writes that down.
+    /// Its reply is on disk: should nobody live to record it, it is spent all the same. While others are out, the next of them to
+    /// go or to be settled writes that down.
     pub(crate) fn came_back(&self, held: &Held) {
         if held.is_out() && !held.0.back.swap(true, Relaxed) {
             let mut books = self.books();
             books.out = books.out.minus(held.0.cost);
             books.back = books.back.plus(held.0.cost);
+            if books.out == Amount::default() {
+                self.write_down(&books);
+            }
         }
     }
 
@@ -381,3 +385,6 @@ impl Drop for Reservation {
         self.budget.settled.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;

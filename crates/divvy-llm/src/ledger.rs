@@ -1,5 +1,5 @@
 //! Innermost layer: asks the backend and keeps everything. The raw reply is on disk before it is parsed, the call
-//! before it is used, and every attempt is on record with its outcome. A reply that was paid for but could not be read
+//! before it is used, and every attempt that was sent is on record with its outcome. A reply that was paid for but could not be read
 //! is read again the next time, at no cost.
 
 use std::{sync::Arc, time::Duration};
@@ -160,6 +160,8 @@ impl Ledger {
             Err(error) => {
                 let attempt = of_attempt(job, Some(&error), error.usage, started_ms, latency_ms);
                 let attempt = AttemptRecord { price_nanos: self.lost(&error.usage), ..attempt };
+                // What was never sent is no try: nobody worked or waited for it.
+                let attempt = Some(attempt).filter(|_| error.kind != ErrorKind::Unsent);
                 match self.budget.account() {
                     Some(account) => {
                         let prices = self.prices_at(self.attempt.endpoint.as_deref());
@@ -167,9 +169,13 @@ impl Ledger {
                         // There was no place for its answer.
                         let unkept = error.kind == ErrorKind::Store;
                         let cost = if unkept { most } else { of_failure(&error, prices, most) };
-                        Box::pin(account.book(&job.key, cost, None, Some(&attempt))).await?;
+                        Box::pin(account.book(&job.key, cost, None, attempt.as_ref())).await?;
                     }
-                    None => self.store.record_attempt(&attempt).await?,
+                    None => {
+                        if let Some(attempt) = &attempt {
+                            self.store.record_attempt(attempt).await?;
+                        }
+                    }
                 }
                 Err(error)
             }
@@ -244,4 +250,35 @@ fn of_attempt(job: &Job, error: Option<&ChatError>, usage: Usage, started_ms: i6
 
 fn paid(call: CallRecord, from_cache: bool) -> Call {
     Call { key: call.key, reply: call.reply, from_cache, price_nanos: call.price_nanos, latency_ms: call.latency_ms }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Scripted, Step, layer::testing::job, meter::Meter};
+
+    #[tokio::test]
+    async fn a_request_that_is_cancelled_before_it_is_sent_is_no_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("store.db")).await.unwrap();
+        let model = Arc::new(Scripted::rule(|_| Step::Say("yes".into())));
+        let config = ClientConfig::new("teacher");
+        let attempt = Attempt {
+            backend: model.clone(),
+            model_name: "teacher".into(),
+            endpoint: None,
+            timeout: config.attempt_timeout,
+            stall: None,
+            meter: Meter::default(),
+            lands: None,
+            speaks: false.into(),
+        };
+        let ledger = Ledger::new(attempt, &store, &config);
+        let job = job(9);
+        job.cancel.cancel();
+        assert!(ledger.call(job.clone()).await.unwrap_err().is_cancelled());
+        assert_eq!((store.attempts(&job.key).await.unwrap(), model.asked().len()), (vec![], 0));
+        ledger.call(Job { cancel: Default::default(), ..job.clone() }).await.unwrap();
+        assert_eq!((store.attempts(&job.key).await.unwrap().len(), model.asked().len()), (1, 1));
+    }
 }

@@ -7,7 +7,7 @@ use divvy_core::{
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{refusal::Place, wire};
+use super::{ApiKey, refusal::Place, wire};
 use crate::error::{ChatError, ErrorKind};
 
 #[derive(Deserialize)]
@@ -71,10 +71,18 @@ fn failed(error: &Value, place: &Place) -> ChatError {
 
 pub(crate) const UNCHARGED: Usage = Usage { tokens_in: Some(0), tokens_cached: Some(0), tokens_out: Some(0) };
 
+/// Whatever the line is: for property tests and `fuzz/`.
+pub(crate) fn read_or_refused(line: &[u8]) {
+    let place = Place::new("http://x/v1", "m".into(), ApiKey::None).expect("it is a URL, and needs no key");
+    let read = read(line, &place);
+    assert!(read.as_ref().err().is_none_or(|error| !error.message.is_empty()));
+    assert!(read.is_err() || !is_left_over(line), "a reply whose turn never came");
+    assert!(key(line).is_none() || looks_like(line));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::ApiKey;
 
     fn read(line: &str) -> Result<Reply, ChatError> {
         super::read(line.as_bytes(), &Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap())
@@ -105,6 +113,19 @@ mod tests {
         assert!(is_left_over(expired.as_bytes()));
         for other in [r#"{"error": {"code": "odd"}}"#, r#"{"response": {"status_code": 500}}"#, "{"] {
             assert!(!is_left_over(other.as_bytes()), "{other}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_line_is_read_or_refused(
+            id in "(\"custom_id\": \"[0-9a-f]{0,64}\",)?",
+            response in r#"(null|3|\{"status_code": (200|429|99999|-1), "body": (null|"x"|\{"choices": \[\{\}\]\})\})"#,
+            error in r#"(null|"x"|\{"code": "(batch_expired|odd)", "message": null\})"#,
+            ends in 0_usize..12,
+        ) {
+            let line = format!("{{{id}\"response\": {response}, \"error\": {error}}}");
+            read_or_refused(&line.as_bytes()[..line.len() - ends]);
         }
     }
 

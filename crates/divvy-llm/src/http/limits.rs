@@ -4,10 +4,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
-use super::refusal::their_time;
+use super::refusal::{retry_after, their_time};
 use crate::chat::{Quota, Told};
 
 /// `None` where the headers say nothing.
@@ -72,9 +72,38 @@ fn spelled(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::try_from_secs_f64(total).ok())?
 }
 
+/// Whatever the headers say, `name: value` a line: for property tests and `fuzz/`.
+pub(crate) fn heard_of(lines: &str) {
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':')?;
+        Some((name.trim().parse::<HeaderName>().ok()?, HeaderValue::from_str(value.trim()).ok()?))
+    };
+    // No more than a client takes.
+    let headers: HeaderMap = lines.lines().filter_map(header).take(100).collect();
+    let nothing = Quota::default();
+    if let Some(Told { requests, tokens }) = told(&headers) {
+        assert!(requests != nothing || tokens != nothing, "it says nothing");
+        assert!([&requests, &tokens].iter().all(|quota| quota.limit != Some(0)), "nobody could ever ask");
+    }
+    assert!(retry_after(&headers).is_none_or(|wait| Instant::now().checked_add(wait).is_some()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn limits_are_limits_or_are_not_heard(
+            lines in proptest::collection::vec(
+                "(x-)?ratelimit-(limit|remaining|reset)(-requests|-tokens)?: (-?[0-9]{1,20}|[0-9]{0,3}(e|\\.)[0-9]{0,3}|[0-9]{1,3}(h|m|ms|x)[0-9]{0,3}s?)",
+                0..8,
+            ),
+            wait in "retry-after(-ms)?: (-?[0-9]{1,20}(e[0-9]{1,3})?|inf|nan|Thu, 01 Jan 1970 00:00:00 GMT)",
+        ) {
+            heard_of(&format!("{}\n{wait}", lines.join("\n")));
+        }
+    }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()

@@ -38,6 +38,7 @@ pub use batches::HttpBatches;
 pub use blocking::blocking_client;
 use direct::{Answer, Cause, Direct};
 pub use key::ApiKey;
+pub(crate) use limits::heard_of;
 use refusal::Place;
 pub(crate) use sse::same_however_cut;
 use wire::Words;
