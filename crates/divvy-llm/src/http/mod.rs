@@ -43,7 +43,7 @@ use refusal::Place;
 pub(crate) use sse::same_however_cut;
 use wire::Words;
 
-/// Longest body that is read: a completion is some kilobytes; more is not one.
+/// Longest body that is read, in one piece or streamed: a completion is some kilobytes; more is not one.
 const MOST_BYTES: usize = 64 << 20;
 /// What OpenAI calls `max_tokens` for models that think.
 const OWN_WORD: &str = "max_completion_tokens";
@@ -305,7 +305,7 @@ impl Inner {
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.place.cut_off(&*error))? {
             body.extend_from_slice(&chunk);
             if body.len() > MOST_BYTES {
-                return Err(self.place.unreadable(&body[..200], "it does not end"));
+                return Err(self.place.unreadable(&body, "it does not end"));
             }
         }
         Ok(self.place.bytes_without_key(body.freeze()))

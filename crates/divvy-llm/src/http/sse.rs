@@ -12,6 +12,7 @@ use futures::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    MOST_BYTES,
     key::ApiKey,
     refusal::Place,
     wire::{self, Piece},
@@ -38,8 +39,9 @@ pub(super) fn read(raw: &[u8], place: &Place) -> Result<Reply, ChatError> {
 /// Reads events out of bytes that may be cut anywhere.
 #[derive(Default)]
 struct Events {
-    /// The bytes of a line that is not complete yet.
+    /// The bytes of a line that is not complete yet, and how many of them were searched for its end.
     rest: BytesMut,
+    searched: usize,
     whole: Piece,
     fresh: VecDeque<String>,
     /// The end of the text, as long as it may be the beginning of a secret that the next event goes on with. In the bytes that
@@ -51,10 +53,12 @@ struct Events {
 impl Events {
     fn feed(&mut self, bytes: &[u8], place: &Place) -> Result<(), ChatError> {
         self.rest.extend_from_slice(bytes);
-        while let Some(end) = self.rest.iter().position(|&b| b == b'\n') {
-            let line = self.rest.split_to(end + 1);
+        while let Some(end) = self.rest[self.searched..].iter().position(|&b| b == b'\n') {
+            let line = self.rest.split_to(self.searched + end + 1);
+            self.searched = 0;
             self.line(line.trim_ascii(), place)?;
         }
+        self.searched = self.rest.len();
         Ok(())
     }
 
@@ -62,6 +66,7 @@ impl Events {
     fn close(&mut self, place: &Place) -> Result<(), ChatError> {
         if !self.done {
             let last = self.rest.split();
+            self.searched = 0;
             self.line(last.trim_ascii(), place)?;
             self.done |= self.whole.finish.is_some();
         }
@@ -161,6 +166,12 @@ impl Reading {
         let Some(chunk) = chunk else { return self.close().map(|()| false) };
         let chunk = chunk?;
         self.raw.extend_from_slice(&chunk);
+        if self.raw.len() > MOST_BYTES {
+            let error = self.place.unreadable(&self.raw, "it does not end");
+            // What is no reply at this length is not worth keeping.
+            self.raw.clear();
+            return Err(error);
+        }
         self.events.feed(&chunk, &self.place)?;
         Ok(chunk.windows(5).any(|bytes| bytes == b"data:"))
     }
@@ -219,6 +230,7 @@ pub(crate) fn same_however_cut(bytes: &[u8], size: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[tokio::test]
     async fn thoughts_are_signs_of_life_and_comments_are_not() {
@@ -272,6 +284,33 @@ mod tests {
             assert_eq!(deltas[..2], [Ok(Delta::Text("4".into())), Ok(Delta::Raw(kept.into()))]);
             assert!(deltas.len() == 3 && deltas[2].is_err(), "{deltas:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_does_not_end_is_given_up_at_the_length_of_a_whole_body_and_not_kept() {
+        let place = Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap();
+        let begin = "data: {\"choices\": [{\"delta\": {\"content\": \"for ever\"}}]}\n\n";
+        let more = Bytes::from(vec![b'.'; MOST_BYTES / 16]);
+        let chunks = stream::iter([Ok(Bytes::from(begin))]).chain(stream::repeat(Ok(more)));
+        let deltas: Vec<_> = deltas(chunks.boxed(), place, CancellationToken::new()).collect().await;
+        let [Ok(Delta::Text(text)), Err(error)] = &deltas[..] else { panic!("{} deltas", deltas.len()) };
+        assert_eq!((&**text, error.kind), ("for ever", ErrorKind::Unreadable));
+        assert!(error.message.contains("it does not end"), "{error}");
+    }
+
+    #[test]
+    fn a_line_that_comes_in_pieces_is_searched_once() {
+        let place = Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap();
+        let (mut events, line) = (Events::default(), b"data: {\"choices\": [{\"delta\": {\"content\": \"42\"}}]}");
+        for piece in line.chunks(7) {
+            events.feed(piece, &place).unwrap();
+            assert_eq!(events.searched, events.rest.len(), "nothing of it is looked at again");
+        }
+        assert_eq!(events.searched, line.len());
+        events.feed(b"\ndata: [DO", &place).unwrap();
+        assert_eq!((events.whole.text.as_str(), events.searched), ("42", 9));
+        events.feed(b"NE]\n", &place).unwrap();
+        assert!(events.done && events.searched == 0);
     }
 
     /// A place whose key is nobody's.
