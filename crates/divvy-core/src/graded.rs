@@ -21,15 +21,6 @@ pub struct Sheet {
     pub calls: Vec<RowCall>,
 }
 
-impl Sheet {
-    /// No call behind the row came without its tokens; of another row they are not known, and no zero.
-    #[must_use]
-    pub fn is_counted(&self, row: &GradedRow) -> bool {
-        let mut calls = row.calls.iter().filter_map(|place| self.calls.get(*place));
-        calls.all(|call| call.tokens_in.is_some() && call.tokens_out.is_some())
-    }
-}
-
 /// What an arm is called in a sheet for its answer with this number, from 0: `cot/big`, then `cot/big (2)`.
 #[must_use]
 pub fn answer_name(arm: &str, repeat: u32) -> String {
@@ -78,9 +69,8 @@ pub struct GradedRow {
     pub sub_answers: Vec<Option<String>>,
     /// The solver's last reply, as it came.
     pub reply: String,
-    pub tokens_in: u64,
-    pub tokens_cached: u64,
-    pub tokens_out: u64,
+    /// Of all its calls; `None` where one of them came without its tokens: unknown is not zero.
+    pub tokens: Option<Tokens>,
     /// The decomposer's part of these tokens; the rest is the solver's.
     #[serde(skip)]
     pub decomposing: Tokens,
@@ -107,9 +97,7 @@ impl GradedRow {
             subquestions: Vec::new(),
             sub_answers: Vec::new(),
             reply: String::new(),
-            tokens_in: 0,
-            tokens_cached: 0,
-            tokens_out: 0,
+            tokens: Some(Tokens::default()),
             decomposing: Tokens::default(),
             decomposed: None,
             cost_nanos: None,

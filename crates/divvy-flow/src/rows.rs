@@ -2,13 +2,15 @@
 //! every row. Parts are read ahead and understood on other threads; they come out in order.
 
 use std::{
+    cell::LazyCell,
     collections::{HashMap, HashSet},
     ops::Range,
     sync::Arc,
 };
 
 use divvy_core::{
-    arm::Arm,
+    arm::{Arm, Strategy},
+    chat::Usage,
     decomposition::Decomposition,
     digest::Digest,
     graded::{Asked, GradedRow, RowCall, Said, Sheet, answer_name},
@@ -78,6 +80,14 @@ pub(crate) struct Row {
     pub(crate) item: ItemRow,
     /// The payload of one that is done, by the scorers of this version.
     pub(crate) graded: Option<Graded>,
+    /// Of another one, what it took all the same; `None` where nothing that it asked was answered.
+    pub(crate) lost: Option<Box<Lost>>,
+}
+
+/// What was answered behind a row that came to nothing.
+pub(crate) struct Lost {
+    pub(crate) decompose: Spent,
+    pub(crate) solve: Spent,
 }
 
 /// Reads every row of the plan's evaluation.
@@ -105,12 +115,16 @@ pub(crate) async fn each_part<T: Send + 'static>(
     let places = context.store.places(&context.digest, Stage::Evaluate).await?;
     let named = |arm: &Arm| (0..plan.repeats).map(move |repeat| answer_name(&arm.slug(), repeat)).collect::<Vec<_>>();
     let arms: Arc<[String]> = plan.arms.iter().flat_map(named).collect();
+    let decomposer =
+        |arm: &Arm| arm.decomposer.as_deref().filter(|name| !context.is_recorded(name)).map(|_| arm.strategy);
+    let asks = |arm| vec![decomposer(arm); plan.repeats as usize];
+    let asks: Arc<[Option<Strategy>]> = plan.arms.iter().flat_map(asks).collect();
     let questions = evaluate::questions(context, plan);
-    let (places, arms) = (&places, &arms);
+    let (places, arms, asks) = (&places, &arms, &asks);
     // Numbers, not slices: a future that is made from a borrowed item cannot be sent.
     let parts = parts(questions.len(), arms.len()).map(|part| {
         let questions = part.map(|at| questions.at(at)).collect();
-        let raw = Raw { arms: Arc::clone(arms), questions, ..Raw::default() };
+        let raw = Raw { arms: Arc::clone(arms), asks: Arc::clone(asks), questions, ..Raw::default() };
         read(context, places, raw, of_calls, make.clone())
     });
     let mut parts = std::pin::pin!(futures::stream::iter(parts).buffered(AT_ONCE));
@@ -130,6 +144,8 @@ fn parts(questions: usize, arms: usize) -> impl Iterator<Item = Range<usize>> {
 #[derive(Default)]
 struct Raw {
     arms: Arc<[String]>,
+    /// How each of them asks a model to decompose, if it does.
+    asks: Arc<[Option<Strategy>]>,
     questions: Vec<Arc<Question>>,
     items: Vec<ItemRow>,
     calls: Vec<CallRecord>,
@@ -160,10 +176,12 @@ async fn read<T: Send + 'static>(
 
 impl Raw {
     fn understood(self) -> Result<Part, FlowError> {
-        let Self { arms, questions, items, calls, figures } = self;
+        let Self { arms, asks, questions, items, calls, figures } = self;
         let of_arm: HashMap<&str, usize> = arms.iter().enumerate().map(|(at, arm)| (arm.as_str(), at)).collect();
         let places: HashMap<&str, usize> =
             questions.iter().enumerate().map(|(at, question)| (question.id.0.as_str(), at)).collect();
+        // Rows that came to nothing are few.
+        let known = LazyCell::new(|| known(&calls, &figures));
         let mut rows = Vec::with_capacity(items.len());
         for item in items {
             // An arm that an earlier version named otherwise is none of this plan's.
@@ -171,8 +189,11 @@ impl Raw {
             let (Some(&at), Some(&arm)) = (places.get(item.question.0.as_str()), of_arm.get(name.as_str())) else {
                 continue;
             };
-            rows.push(row((at, &questions[at]), arm, item)?);
+            let row = row((at, &questions[at]), arm, item)?;
+            let lost = if row.graded.is_none() { lost(&row.item.calls, asks[arm], &known) } else { None };
+            rows.push(Row { lost, ..row });
         }
+        drop(known);
         rows.sort_by_key(|row| (row.question, row.arm));
         Ok(Part { arms, questions, rows, calls, figures })
     }
@@ -182,7 +203,40 @@ fn row((at, question): (usize, &Question), arm: usize, mut item: ItemRow) -> Res
     let is_done = item.state == ItemState::Done;
     let graded = is_done.then(|| items::payload::<Graded>(&item)).transpose()?;
     item.payload_json = String::new();
-    Ok(Row { question: at, arm, item, graded: graded.map(|graded| graded.current(question)) })
+    Ok(Row { question: at, arm, item, graded: graded.map(|graded| graded.current(question)), lost: None })
+}
+
+/// What calls took: their tokens and price.
+type Known<'c> = HashMap<&'c Digest, (Usage, Option<i64>)>;
+
+fn known<'c>(calls: &'c [CallRecord], figures: &'c [CallUsage]) -> Known<'c> {
+    let calls = calls.iter().map(|call| (&call.key, (call.reply.usage, call.price_nanos)));
+    calls.chain(figures.iter().map(|call| (&call.key, (call.usage, call.price_nanos)))).collect()
+}
+
+fn lost(calls: &[Digest], asks: Option<Strategy>, known: &Known<'_>) -> Option<Box<Lost>> {
+    let nothing = Spent { cost_nanos: Some(0), ..Spent::default() };
+    let (mut lost, mut any) = (Lost { decompose: nothing, solve: nothing }, false);
+    for (number, key) in calls.iter().enumerate() {
+        let Some((usage, price)) = known.get(key) else { continue };
+        let part = if is_decomposers(asks, number) { &mut lost.decompose } else { &mut lost.solve };
+        part.tokens_in += usage.tokens_in.unwrap_or(0);
+        part.tokens_cached += usage.tokens_cached.unwrap_or(0);
+        part.tokens_out += usage.tokens_out.unwrap_or(0);
+        part.cost_nanos = part.cost_nanos.zip(*price).map(|(sum, price)| sum + price);
+        any = true;
+    }
+    any.then(|| Box::new(lost))
+}
+
+/// Whether the call with this number, from 0, asked for a decomposition or a part of one.
+fn is_decomposers(asks: Option<Strategy>, number: usize) -> bool {
+    match asks {
+        None | Some(Strategy::Direct | Strategy::Cot) => false,
+        Some(Strategy::TwoStage | Strategy::Sequential) => number == 0,
+        // In turns with the solver.
+        Some(Strategy::SelfAsk) => number.is_multiple_of(2),
+    }
 }
 
 /// Nothing broke: the data set has no decomposition to answer by.
@@ -193,22 +247,16 @@ pub(crate) fn has_no_decomposition(state: &ItemState) -> bool {
 impl Part {
     pub(crate) fn sheet(&self) -> Result<Sheet, FlowError> {
         let keys = self.calls.iter().map(|call| &call.key).chain(self.figures.iter().map(|call| &call.key));
-        let calls: HashMap<&Digest, usize> = keys.zip(0..).collect();
+        let places: HashMap<&Digest, usize> = keys.zip(0..).collect();
+        let figures = self.figures.iter().map(|call| Ok(counted_call(call)));
+        let calls: Vec<RowCall> = self.calls.iter().map(row_call).chain(figures).collect::<Result<_, _>>()?;
         let mut rows = self.rows.iter().peekable();
         let of = |(at, question): (usize, &Arc<Question>)| {
             let own = std::iter::from_fn(|| rows.next_if(|row| row.question == at));
-            asked(question, own.filter_map(|row| graded_row(row, &calls)).collect())
+            asked(question, own.filter_map(|row| graded_row(row, &places, &calls)).collect())
         };
-        Ok(Sheet {
-            arms: Arc::clone(&self.arms),
-            questions: self.questions.iter().enumerate().map(of).collect(),
-            calls: self
-                .calls
-                .iter()
-                .map(row_call)
-                .chain(self.figures.iter().map(|call| Ok(counted_call(call))))
-                .collect::<Result<_, _>>()?,
-        })
+        let questions = self.questions.iter().enumerate().map(of).collect();
+        Ok(Sheet { arms: Arc::clone(&self.arms), questions, calls })
     }
 
     /// What its calls took.
@@ -233,22 +281,31 @@ fn asked(question: &Question, rows: Vec<GradedRow>) -> Asked {
 }
 
 /// `None` for a row that is still to come.
-fn graded_row(row: &Row, calls: &HashMap<&Digest, usize>) -> Option<GradedRow> {
-    let Row { arm, item, graded, .. } = row;
+fn graded_row(row: &Row, places: &HashMap<&Digest, usize>, calls: &[RowCall]) -> Option<GradedRow> {
+    let Row { arm, item, graded, lost, .. } = row;
     let reason = match &item.state {
         ItemState::Pending => return None,
         ItemState::Done => None,
         ItemState::Failed(reason) | ItemState::Rejected(reason) => Some(reason.clone()),
     };
-    let calls = item.calls.iter().filter_map(|key| calls.get(key).copied()).collect();
+    let own: Vec<usize> = item.calls.iter().filter_map(|key| places.get(key).copied()).collect();
+    let is_counted = |place: &usize| calls[*place].tokens_in.is_some() && calls[*place].tokens_out.is_some();
+    let is_counted = own.iter().all(is_counted);
+    let spent = graded.as_ref().map(|graded| (graded.decompose, graded.solve));
+    let spent = spent.or(lost.as_ref().map(|lost| (lost.decompose, lost.solve)));
+    let (decompose, solve) = spent.unwrap_or_default();
+    let took = GradedRow {
+        tokens: is_counted.then(|| tokens(decompose).and(tokens(solve))),
+        decomposing: tokens(decompose),
+        cost_nanos: decompose.cost_nanos.zip(solve.cost_nanos).map(|(decompose, solve)| decompose + solve),
+        calls: own,
+        ..GradedRow::failed(*arm)
+    };
     let Some(graded) = graded else {
         let outcome = if has_no_decomposition(&item.state) { Outcome::NoAnswer } else { Outcome::Error };
-        return Some(GradedRow { reason, calls, outcome, ..GradedRow::failed(*arm) });
+        return Some(GradedRow { reason, outcome, ..took });
     };
-    let (decompose, solve) = (graded.decompose, graded.solve);
-    let sum = |of: fn(Spent) -> u64| of(decompose) + of(solve);
     Some(GradedRow {
-        arm: *arm,
         correct: graded.grade.correct,
         score: graded.grade.score,
         outcome: graded.grade.outcome,
@@ -257,18 +314,13 @@ fn graded_row(row: &Row, calls: &HashMap<&Digest, usize>) -> Option<GradedRow> {
         subquestions: subquestions(graded),
         sub_answers: graded.sub_answers.clone(),
         reply: graded.reply.clone(),
-        tokens_in: sum(|spent| spent.tokens_in),
-        tokens_cached: sum(|spent| spent.tokens_cached),
-        tokens_out: sum(|spent| spent.tokens_out),
-        decomposing: Tokens {
-            input: decompose.tokens_in,
-            cached: decompose.tokens_cached,
-            output: decompose.tokens_out,
-        },
         decomposed: graded.decomposition.as_ref().map(|decomposition| decomposition.steps().len()),
-        cost_nanos: decompose.cost_nanos.zip(solve.cost_nanos).map(|(decompose, solve)| decompose + solve),
-        calls,
+        ..took
     })
+}
+
+fn tokens(spent: Spent) -> Tokens {
+    Tokens { input: spent.tokens_in, cached: spent.tokens_cached, output: spent.tokens_out }
 }
 
 /// What the decomposer wrote: its subquestions, or its text where that is no decomposition.
@@ -310,5 +362,26 @@ fn counted_call(call: &CallUsage) -> RowCall {
         cost_nanos: call.price_nanos,
         latency_ms: call.latency_ms,
         said: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failed_row_asked_before_is_told_apart_by_who_was_asked() {
+        let keys: Vec<Digest> = (0..4).map(|number: u8| Digest::of_bytes(&[number])).collect();
+        let usage = |tokens| Usage { tokens_in: Some(tokens), tokens_cached: None, tokens_out: Some(1) };
+        // The last one was never answered.
+        let known: Known<'_> =
+            keys[..3].iter().zip([(usage(10), Some(5)), (usage(200), Some(6)), (usage(3000), Some(7))]).collect();
+        let of = |asks| lost(&keys, asks, &known).map(|lost| (lost.decompose.tokens_in, lost.solve.tokens_in)).unwrap();
+        assert_eq!(of(Some(Strategy::Sequential)), (10, 3200));
+        assert_eq!(of(Some(Strategy::SelfAsk)), (3010, 200), "the two take turns");
+        assert_eq!(of(None), (0, 3210), "its decompositions came with the data");
+        let whole = lost(&keys, None, &known).unwrap();
+        assert_eq!((whole.solve.tokens_out, whole.solve.cost_nanos), (3, Some(18)));
+        assert!(lost(&keys[3..], None, &known).is_none() && lost(&[], None, &known).is_none());
     }
 }

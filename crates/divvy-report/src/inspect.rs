@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use divvy_core::{
     chat::{ChatRequest, Finish, Message},
+    digest::Digest,
     graded::{Asked, GradedRow, RowCall, Said, Sheet, answer_of},
     plan::TEACHER,
-    results::{ArmResult, Results},
+    results::{ArmResult, Results, costs::Tokens},
 };
 use serde_json::{Value, json};
 
@@ -48,7 +49,7 @@ fn sample(sheet: &Sheet, asked: &Asked, row: &GradedRow, epoch: u32) -> Value {
         "input": input,
         "target": asked.gold,
         "messages": said().flat_map(messages).collect::<Vec<_>>(),
-        "output": output(model, row, said().next_back(), sheet.is_counted(row)),
+        "output": output(model, row, said().next_back()),
         "scores": {SCORER: {
             "value": if row.correct { "C" } else { "I" },
             "answer": row.answer,
@@ -79,7 +80,7 @@ fn messages(said: &Said) -> Vec<Value> {
     asked.iter().map(message).chain([reply]).collect()
 }
 
-fn output(model: &str, row: &GradedRow, last: Option<&Said>, is_counted: bool) -> Value {
+fn output(model: &str, row: &GradedRow, last: Option<&Said>) -> Value {
     let stop = match last.map(|said| &said.finish) {
         Some(Finish::Length) => "max_tokens",
         Some(Finish::Other(reason)) if reason == "content_filter" => "content_filter",
@@ -92,7 +93,7 @@ fn output(model: &str, row: &GradedRow, last: Option<&Said>, is_counted: bool) -
             "message": {"role": "assistant", "content": row.reply, "model": model, "source": "generate"},
             "stop_reason": stop,
         }],
-        "usage": is_counted.then(|| usage(row.tokens_in, row.tokens_out, Some(row.tokens_cached))),
+        "usage": row.tokens.map(|Tokens { input, cached, output }| usage(input, output, Some(cached))),
     })
 }
 
@@ -181,14 +182,19 @@ fn model_usage(results: &Results, arm: &ArmResult) -> Value {
 /// What ends a log.
 pub const INSPECT_END: &str = "\n]}\n";
 
-/// A name as Inspect gives its own logs: when, what, which.
+/// A name as Inspect gives its own logs: when, what, which. Of arms that would have one name, which not every file system tells by
+/// upper and lower case, each has some digits of its own.
 #[must_use]
 pub fn inspect_name(results: &Results, arm: &ArmResult) -> String {
-    let safe = |text: &str| {
-        text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect::<String>()
-    };
     let id: String = results.plan.chars().take(12).collect();
-    format!("{}_{}_{}-{}.json", safe(&results.created), safe(&results.name), safe(&arm.arm), safe(&id))
+    let name = safe(&arm.arm);
+    let alike = results.arms.iter().filter(|other| safe(&other.arm).eq_ignore_ascii_case(&name)).count();
+    let own = if alike > 1 { format!("-{:.8}", Digest::of_bytes(arm.arm.as_bytes()).hex()) } else { String::new() };
+    format!("{}_{}_{name}{own}-{}.json", safe(&results.created), safe(&results.name), safe(&id))
+}
+
+fn safe(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect()
 }
 
 fn spec(results: &Results, arm: &ArmResult) -> Value {
@@ -218,6 +224,8 @@ fn spec(results: &Results, arm: &ArmResult) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::testing::{COT, DISTILLED, results, sheet};
 
@@ -245,10 +253,23 @@ mod tests {
     fn tokens_that_nobody_counted_are_not_said_to_be_none() {
         let mut sheet = sheet();
         sheet.calls[0].tokens_in = None;
+        sheet.questions[0].rows[0].tokens = None;
         let (_, text) = &inspect_samples(&sheet)[0];
         let list: Value = serde_json::from_str(&format!("[{text}]")).unwrap();
         assert!(list[0]["output"]["usage"].is_null(), "{list}");
         assert_eq!(list[0]["model_usage"], json!({}));
+    }
+
+    #[test]
+    fn every_arm_has_a_log_of_its_own() {
+        let mut results = results();
+        let slugs = ["two-stage/a-b/c", "two-stage/a/b-c", "two-stage/A/b-c", "direct/big"];
+        results.arms.truncate(slugs.len());
+        results.arms.iter_mut().zip(slugs).for_each(|(arm, slug)| arm.arm = slug.to_owned());
+        let names: BTreeSet<String> =
+            results.arms.iter().map(|arm| inspect_name(&results, arm).to_ascii_lowercase()).collect();
+        assert_eq!(names.len(), slugs.len(), "{names:?}");
+        assert!(names.iter().any(|name| name.ends_with("_direct-big-abababababab.json")), "{names:?}");
     }
 
     #[test]

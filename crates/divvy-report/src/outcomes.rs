@@ -4,6 +4,7 @@
 use divvy_core::{
     digest::Digest,
     graded::{Asked, GradedRow, Sheet, answer_of},
+    results::costs::Tokens,
 };
 use serde_json::{Value, json};
 
@@ -48,9 +49,9 @@ pub fn outcomes_rows(sheet: &Sheet) -> String {
 
 fn values(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> [Value; COLUMNS.len()] {
     let (arm, repeat) = answer_of(&sheet.arms[row.arm]);
-    let decomposing = row.decomposing;
-    let is_counted = sheet.is_counted(row);
-    let tokens = |tokens: u64| json!(is_counted.then_some(tokens));
+    let (all, decomposing) = (row.tokens, row.decomposing);
+    let decompose = |of: fn(Tokens) -> u64| json!(all.map(|_| of(decomposing)));
+    let solve = |of: fn(Tokens) -> u64| json!(all.map(|all| of(all) - of(decomposing)));
     [
         json!(&Digest::of_bytes(asked.id.as_bytes()).hex()[..DIGITS]),
         json!(asked.dataset),
@@ -63,12 +64,12 @@ fn values(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> [Value; COLUMNS.len(
         json!(row.reason),
         json!(asked.steps),
         json!(row.decomposed),
-        tokens(decomposing.input),
-        tokens(decomposing.cached),
-        tokens(decomposing.output),
-        tokens(row.tokens_in - decomposing.input),
-        tokens(row.tokens_cached - decomposing.cached),
-        tokens(row.tokens_out - decomposing.output),
+        decompose(|tokens| tokens.input),
+        decompose(|tokens| tokens.cached),
+        decompose(|tokens| tokens.output),
+        solve(|tokens| tokens.input),
+        solve(|tokens| tokens.cached),
+        solve(|tokens| tokens.output),
     ]
 }
 
@@ -95,7 +96,7 @@ mod tests {
             let published: Vec<&str> = rows.split([',', '\n']).collect();
             assert!(texts.filter(|text| !text.is_empty()).all(|text| !published.contains(&text.as_str())), "{rows}");
         }
-        sheet.calls[0].tokens_in = None;
+        sheet.questions[0].rows[0].tokens = None;
         assert!(
             outcomes_rows(&sheet)
                 .starts_with("f06308506d0eefd1,synth,cot/big,1,numeric,true,1.0,answered,,2,,,,,,,\r\n")

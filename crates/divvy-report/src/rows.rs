@@ -114,7 +114,7 @@ pub(crate) fn data(rows: &Rows) -> String {
         return String::new();
     }
     let block = |kind: &str, number: usize, text: &str| {
-        format!(r#"<script type="application/octet-stream" id="{kind}-{number}">{text}</script>"#)
+        format!(r#"<script type="application/octet-stream" id="{kind}-{number}.js">{text}</script>"#)
     };
     let mut text = index::script(rows);
     text.reserve(rows.length + 128 * rows.chunks.len());

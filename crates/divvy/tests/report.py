@@ -1,4 +1,4 @@
-"""Drives a report in headless Chromium, from disk: report.py PAGE FOLDER_FOR_SCREENSHOTS ROWS [many]."""
+"""Drives a report in headless Chromium, from disk: report.py PAGE FOLDER_FOR_SCREENSHOTS ROWS [many|sets]."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import expect, sync_playwright
 
 page_file, shots, rows = Path(sys.argv[1]).resolve(), sys.argv[2], int(sys.argv[3])
-many = sys.argv[4:] == ["many"]
+many, several = sys.argv[4:] == ["many"], sys.argv[4:] == ["sets"]
 os.makedirs(shots, exist_ok=True)
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -198,9 +198,47 @@ def moved(browser):
     expect(page.locator("#rows-problem")).to_contain_text("“elsewhere.rows”, which must stand beside this page")
 
 
+def sets(browser):
+    """Two data sets: each has tables of its own, and one list of rows is for both."""
+    problems = []
+    page = opened(browser, problems)
+    expect(page.locator("section.verdict.by-dataset > ul > li")).to_have_count(2)
+    for number in (1, 2):
+        page.locator(f"nav a[href='#set-{number}']").click()
+        section = page.locator(f"#set-{number}")
+        expect(section).to_be_in_viewport()
+        expect(section.locator("figure svg").first).to_be_visible()
+        arms = section.locator(f"#arms-{number} tbody tr")
+        expect(arms).to_have_count(ARMS)
+        section.get_by_label("Filter the rows of: Every arm").fill("two-stage small")
+        expect(section.locator(f"#arms-{number} tbody tr:visible")).to_have_count(4)
+        if number == 1:
+            expect(page.locator("#arms-2 tbody tr:visible")).to_have_count(ARMS)
+    accuracy = page.locator("#arms-2 tr.heads th", has_text="Accuracy")
+    accuracy.get_by_role("button").click()
+    expect(accuracy).to_have_attribute("aria-sort", "descending")
+    expect(page.locator("#arms-1 [aria-sort]")).to_have_count(0)
+    expect(page.locator("#rows-found")).to_have_text(f"{grouped(rows)} rows")
+    # Nobody has counted what the first row took.
+    first = page.locator("#rows-list > li").first
+    first.locator("summary").first.click()
+    expect(first.locator("dd", has_text="tokens in").first).to_contain_text("– tokens in, – out")
+    # In the second chunk, whose calls once had the id of a table.
+    page.locator("#rows-text").fill("facts/test/39")
+    expect(page.locator("#rows-found")).to_have_text(f"{ARMS} rows", timeout=60_000)
+    expect(first.locator(".id")).to_contain_text("facts/test/39")
+    first.locator("summary").first.click()
+    expect(first.locator(".call")).to_have_count(1)
+    narrow(page)
+    shot(page, "sets")
+    assert not problems, problems
+    page.close()
+
+
 with sync_playwright() as playwright:
     browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=ARGUMENTS)
-    for part in (desk, phone, without_script) + ((moved,) if many else ()):
+    parts = (sets,) if several else (desk, phone, without_script) + ((moved,) if many else ())
+    for part in parts:
         part(browser)
     browser.close()
 print("ok")

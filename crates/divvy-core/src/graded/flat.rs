@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Asked, GradedRow, Sheet};
+use crate::results::costs::Tokens;
 
 /// What a column holds; any value may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +53,7 @@ fn line(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> Vec<Value> {
     let calls = || row.calls.iter().filter_map(|place| sheet.calls.get(*place));
     let latency: i64 = calls().map(|call| call.latency_ms).sum();
     let keys: Vec<&str> = calls().map(|call| call.key.as_str()).collect();
-    let is_counted = sheet.is_counted(row);
-    let tokens = |tokens: u64| json!(is_counted.then_some(tokens));
+    let tokens = |of: fn(Tokens) -> u64| json!(row.tokens.map(of));
     vec![
         json!(asked.id),
         json!(sheet.arms.get(row.arm)),
@@ -64,9 +64,9 @@ fn line(sheet: &Sheet, asked: &Asked, row: &GradedRow) -> Vec<Value> {
         json!(row.answer),
         list(&asked.gold),
         json!(asked.steps),
-        tokens(row.tokens_in),
-        tokens(row.tokens_cached),
-        tokens(row.tokens_out),
+        tokens(|tokens| tokens.input),
+        tokens(|tokens| tokens.cached),
+        tokens(|tokens| tokens.output),
         json!(row.cost_nanos),
         json!((!keys.is_empty()).then_some(latency)),
         list(&keys),
@@ -104,8 +104,7 @@ mod tests {
             outcome: Outcome::NoAnswer,
             subquestions: vec!["How many?".to_owned()],
             reply: "7".to_owned(),
-            tokens_in: 3,
-            tokens_out: 4,
+            tokens: Some(Tokens { input: 3, cached: 0, output: 4 }),
             calls: vec![0, 0],
             ..GradedRow::failed(1)
         };
@@ -130,7 +129,7 @@ mod tests {
             (&json!(r#"["7","seven"]"#), &Value::Null, &Value::Null)
         );
         assert_eq!((at("tokens_in"), at("tokens_out")), (&json!(3), &json!(4)));
-        sheet.calls[0].tokens_out = None;
+        sheet.questions[0].rows[0].tokens = None;
         let line = &cells(&sheet)[0];
         for (name, value) in COLUMNS.iter().zip(line).filter(|((name, _), _)| name.starts_with("tokens_")) {
             assert!(value.is_null(), "nobody counted {name:?}");

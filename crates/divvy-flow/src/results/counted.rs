@@ -21,7 +21,7 @@ use divvy_store::CallUsage;
 use super::{quality, scoring, seeds};
 use crate::{
     evaluate::{Graded, Spent},
-    rows::{self, Part},
+    rows::{self, Lost, Part},
 };
 
 /// Browsable examples an arm keeps in the report.
@@ -34,6 +34,8 @@ pub(super) struct Counted {
     pub(super) calls: Box<[Digest]>,
     /// Of one that is done.
     pub(super) graded: Option<Figures>,
+    /// Of another one, what it took all the same.
+    pub(super) lost: Option<Box<Lost>>,
 }
 
 /// Of a graded answer.
@@ -102,14 +104,14 @@ impl Counting {
 
     /// `None` for an arm that the plan does not have.
     fn placed(&self, row: rows::Row, questions: &[Asked]) -> Option<Placed> {
-        let rows::Row { question, item, graded, .. } = row;
+        let rows::Row { question, item, graded, lost, .. } = row;
         let (question, strategy) = (&questions[question], *self.strategies.get(&item.arm)?);
         let figures = graded.map(|graded| self.figures(question, strategy, graded));
         Some(Placed {
             arm: item.arm,
             repeat: item.sample,
             question: Arc::clone(&question.question),
-            counted: Box::new(Counted { state: item.state, calls: item.calls.into(), graded: figures }),
+            counted: Box::new(Counted { state: item.state, calls: item.calls.into(), graded: figures, lost }),
         })
     }
 

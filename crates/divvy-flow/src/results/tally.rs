@@ -108,6 +108,10 @@ impl Tally {
             None => {
                 self.errors += 1;
                 self.quality.add_unanswered();
+                if let Some(lost) = row.and_then(|row| row.lost.as_deref()) {
+                    self.decompose.add(lost.decompose);
+                    self.solve.add(lost.solve);
+                }
             }
         }
     }

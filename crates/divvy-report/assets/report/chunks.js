@@ -29,8 +29,9 @@ function fromFolder(folder, name) {
 function store(index) {
   const decoded = new Map();
   async function load(name) {
-    const text = index.folder ? await fromFolder(index.folder, name) : document.getElementById(name).textContent;
-    return inflate(text).json();
+    // In the page it is called as its file would be: no table of a data set is called that.
+    const here = () => document.getElementById(`${name}.js`).textContent;
+    return inflate(index.folder ? await fromFolder(index.folder, name) : here()).json();
   }
   // The newest last; a chunk that is on its way is not asked for twice.
   return function chunk(name) {

@@ -32,8 +32,11 @@ function subquestions(row) {
 }
 
 function figures(row) {
-  const cached = row.tokens_cached ? `, of them ${grouped(row.tokens_cached)} cached` : "";
-  return `${grouped(row.tokens_in)} tokens in${cached}, ${grouped(row.tokens_out)} out, ${money(row.cost_nanos)}`;
+  // Nobody counted those of one of its calls.
+  if (row.tokens === null) return `– tokens in, – out, ${money(row.cost_nanos)}`;
+  const { input, cached, output } = row.tokens;
+  const ofThem = cached ? `, of them ${grouped(cached)} cached` : "";
+  return `${grouped(input)} tokens in${ofThem}, ${grouped(output)} out, ${money(row.cost_nanos)}`;
 }
 
 /** The other arms on the same question; a click shows theirs in this place. */

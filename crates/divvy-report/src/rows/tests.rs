@@ -25,8 +25,16 @@ fn a_chunk_holds_the_rows_their_calls_and_their_states() {
     assert_eq!(chunk.states, [1, 1, 6, 0], "right, right; error, not there");
     let (rows, calls) = (unpacked(&chunk.rows), unpacked(&chunk.calls));
     assert_eq!(rows[0]["rows"][1]["calls"], json!([1, 0]));
+    assert_eq!(rows[0]["rows"][1]["tokens"], json!({"input": 180, "cached": 64, "output": 16}));
     assert_eq!(calls[1]["reply"], "1. How many were there?");
     assert_eq!(calls[0]["request"]["messages"][0]["content"], "How many boxes are left?");
+}
+
+#[test]
+fn tokens_that_nobody_counted_are_null() {
+    let mut sheet = sheet();
+    sheet.questions[0].rows[0].tokens = None;
+    assert_eq!(unpacked(&chunk(&sheet).rows)[0]["rows"][0]["tokens"], Value::Null);
 }
 
 #[test]

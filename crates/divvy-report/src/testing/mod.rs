@@ -235,16 +235,13 @@ pub(crate) fn sheet() -> Sheet {
         outcome: Outcome::Answered,
         answer: Some("12".to_owned()),
         reply: "The answer is: 12".to_owned(),
-        tokens_in: 90,
-        tokens_out: 8,
+        tokens: Some(Tokens { input: 90, cached: 0, output: 8 }),
         calls,
         ..GradedRow::failed(arm)
     };
     let two_stage = GradedRow {
         subquestions: vec!["How many were there?".to_owned()],
-        tokens_in: 180,
-        tokens_cached: 64,
-        tokens_out: 16,
+        tokens: Some(Tokens { input: 180, cached: 64, output: 16 }),
         decomposing: Tokens { input: 90, cached: 64, output: 8 },
         decomposed: Some(1),
         ..row(1, vec![1, 0])

@@ -193,6 +193,18 @@ fn tries_that_failed_and_questions_without_an_answer_are_counted() {
     assert!(lost > 0, "{failed}");
     assert_eq!(failed["money"]["total"].as_i64(), Some(kept + lost), "a try has a price without its call: {failed}");
     assert_eq!(failed["latency"]["n"], json!(TEST - 1), "nobody waited for an answer that never came");
+
+    let arm = of(&report["arms"], "arm", "two-stage/teacher/big");
+    let (all, tokens) = (["tokens_in", "tokens_out"].map(|of| &arm[of]), &failed["tokens"]);
+    assert_eq!(all, [&tokens["input"], &tokens["output"]], "the two tables are of the same calls");
+    let rows = bench.done(&["report", "recipe.toml", "--format", "outcomes"]).stdout;
+    let mut lines = rows.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let head = lines.next().unwrap();
+    let at = |name: &str| head.iter().position(|column| *column == name).unwrap();
+    let (arm, outcome) = (at("arm"), at("outcome"));
+    let line = lines.find(|line| line[arm] == "two-stage/teacher/big" && line[outcome] == "error").unwrap();
+    assert_ne!(line[at("decompose_in")], "0", "its decomposition was paid for: {line:?}");
+    assert_eq!((line[at("solve_in")], line[at("solve_out")]), ("0", "0"), "{line:?}");
 }
 
 #[test]

@@ -6,9 +6,9 @@ use divvy_core::{
     decomposition::Decomposition,
     digest::Digest,
     model::ModelId,
-    question::{Question, Split},
+    question::{Question, QuestionId, Split},
     records::{Grade, ItemState, Outcome, Stage},
-    synth,
+    synth::{self, Style},
 };
 use divvy_flow::evaluate::{Graded, Spent};
 use divvy_store::{CallRecord, ItemRow, Store};
@@ -26,9 +26,7 @@ seed = 7
 dataset = "synth"
 rows = 8
 
-[data.test]
-dataset = "synth"
-rows = COUNT
+TEST
 
 [models.big]
 source = "URL"
@@ -51,26 +49,59 @@ decomposers = ["teacher", "big", "small"]
 
 /// Writes `recipe.toml` and its store, and gives the number of rows.
 pub(crate) fn forge(bench: &Bench, questions: usize) -> usize {
-    bench.recipe(&RECIPE.replace("COUNT", &questions.to_string()));
+    let test = format!("[data.test]\ndataset = \"synth\"\nrows = {questions}");
+    fill(bench, &test, &synth::generate(Split::Test, questions, 7), |_| ())
+}
+
+/// The same of two data sets with so many questions each. Of the first call of all nobody has counted the tokens.
+pub(crate) fn forge_sets(bench: &Bench, each: usize) -> usize {
+    let set =
+        |name| format!("[[data.test]]\ndataset = \"synth\"\nname = \"{name}\"\nstyle = \"{name}\"\nrows = {each}\n");
+    let of = |name: &str, style| -> Vec<Question> {
+        let named = |(row, question)| Question {
+            id: QuestionId::new(name, Split::Test, row),
+            dataset: name.to_owned(),
+            ..question
+        };
+        synth::of_style(style, Split::Test, 7).take(each).enumerate().map(named).collect()
+    };
+    let questions = [of("stories", Style::Arithmetic), of("facts", Style::Facts)].concat();
+    let first = questions[0].id.clone();
+    fill(bench, &["stories", "facts"].map(set).concat(), &questions, |(items, calls)| {
+        if items[0].question == first {
+            calls[0].reply.usage = Usage::default();
+        }
+    })
+}
+
+/// A question's rows and calls.
+type Written = (Vec<ItemRow>, Vec<CallRecord>);
+
+fn fill(bench: &Bench, test: &str, questions: &[Question], bend: impl Fn(&mut Written)) -> usize {
+    bench.recipe(&RECIPE.replace("TEST", test));
     bench.wait(async |path| Store::open(&path).await.unwrap().close().await.unwrap());
     let plan = bench.json(&["report", "recipe.toml", "--json"])["plan"].clone();
     let plan = Digest::from_hex(plan.as_str().unwrap()).unwrap();
     bench.wait(async |path| {
         let store = Store::open(&path).await.unwrap();
         store.put_plan(&plan, "{}").await.unwrap();
-        for part in synth::generate(Split::Test, questions, 7).chunks(128) {
-            let (items, calls): (Vec<_>, Vec<_>) = part.iter().map(|question| of(&plan, question)).unzip();
+        let written = |question: &Question| {
+            let mut written = of(&plan, question);
+            bend(&mut written);
+            written
+        };
+        for part in questions.chunks(128) {
+            let (items, calls): (Vec<_>, Vec<_>) = part.iter().map(written).unzip();
             let kept = calls.into_iter().flatten().map(|call| store.record_call(call));
             futures::future::join_all(kept).await.into_iter().for_each(|kept| kept.unwrap());
             store.put_items(&items.concat()).await.unwrap();
         }
         store.close().await.unwrap();
     });
-    questions * ARMS
+    questions.len() * ARMS
 }
 
-/// The rows of a question, and their calls.
-fn of(plan: &Digest, question: &Question) -> (Vec<ItemRow>, Vec<CallRecord>) {
+fn of(plan: &Digest, question: &Question) -> Written {
     let number: u64 = question.id.0.rsplit('/').next().unwrap().parse().unwrap();
     let (mut items, mut calls) = (Vec::new(), Vec::new());
     for solver in ["big", "small"] {

@@ -56,7 +56,7 @@ fn every_form_has_every_row() {
     assert_eq!(keys.len(), 2, "{two_stage}");
     assert!(bench.done(&["calls", &keys[1][..12]]).stdout.contains("── reply"));
     let page = read("school.html");
-    assert!(page.contains(&format!("All {ROWS} graded rows")) && page.contains("id=\"calls-0\""));
+    assert!(page.contains(&format!("All {ROWS} graded rows")) && page.contains("id=\"calls-0.js\""));
     assert!(!bench.file("all").join("school.rows").exists(), "few rows are in the page");
     let logs = files_below(&bench.file("all/school-inspect"));
     assert_eq!(logs.len(), 3, "a log an arm, and nothing else: {logs:?}");
@@ -217,6 +217,35 @@ fn the_report_in_a_browser() {
     bench.done(&["report", "recipe.toml", "--html", "report.html"]);
     let (page, shots) = (bench.file("report.html"), shots(&bench));
     says_ok(&folder, "report.py", &[&page.to_string_lossy(), &shots.to_string_lossy(), &rows.to_string()]);
+}
+
+/// Two data sets on one page: what each has is there under ids of its own.
+#[test]
+fn the_page_of_several_data_sets() {
+    let bench = Bench::idle();
+    let rows = forged::forge_sets(&bench, 40);
+    bench.done(&["report", "recipe.toml", "--html", "report.html"]);
+    let file = bench.file("report.html");
+    let page = std::fs::read_to_string(&file).unwrap();
+    let mut ids: Vec<&str> = page.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "{ids:?}");
+    let (first, rest) = page.split_once("id=\"set-1\"").unwrap();
+    for set in ["stories", "facts"] {
+        assert!(first.contains(&format!("<li><strong>{set}</strong>: Nothing was distilled")), "its answer");
+    }
+    let (one, other) = rest.split_once("id=\"set-2\"").unwrap();
+    for (number, set) in [(1, one), (2, other)] {
+        assert!(set.contains("<div class=\"verdict nothing-distilled\">") && set.contains("<svg"), "{number}");
+        for id in ["arms", "costs", "comparisons", "calls"] {
+            assert!(set.contains(&format!("<table id=\"{id}-{number}\"")), "{id}-{number}");
+        }
+    }
+    assert!(page.contains(&format!("All {rows} graded rows")));
+    let (Some(folder), shots) = (clients(), shots(&bench)) else { return };
+    says_ok(&folder, "report.py", &[&file.to_string_lossy(), &shots.to_string_lossy(), &rows.to_string(), "sets"]);
 }
 
 /// Many rows, which lie beside the page. `DIVVY_TEST_STORE` keeps the store in that folder, to measure with.
