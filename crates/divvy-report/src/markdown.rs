@@ -33,6 +33,10 @@ pub fn markdown(results: &Results) -> String {
     for table in shared.iter().flatten() {
         push_table(&mut text, table, "##", "");
     }
+    // The last table.
+    if !results.stages.is_empty() {
+        text.push_str(&format!("{}\n\n", tables::STAGES_NOTE));
+    }
     push_notes(&mut text, results);
     text
 }

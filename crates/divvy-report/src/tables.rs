@@ -267,6 +267,10 @@ fn training_row(training: &TrainingSummary) -> Vec<Cell> {
     ]
 }
 
+/// Stands below the stages.
+pub(crate) const STAGES_NOTE: &str = "Times are of this plan’s own commands. What a stage found done already, by another plan, took \
+                                      its time there.";
+
 pub(crate) fn stages(results: &Results) -> Option<Table> {
     let row = |stage: &StageTime| vec![Cell::text(stage.stage.clone()), timed(stage.wall_ms)];
     (!results.stages.is_empty()).then(|| Table {

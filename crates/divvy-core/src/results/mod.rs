@@ -66,7 +66,7 @@ pub struct Results {
     /// Decomposition quality, by decomposer.
     #[serde(default)]
     pub quality: Vec<DecomposerQuality>,
-    /// Wall time of each stage that ran, in milliseconds.
+    /// Wall time of each stage that ran, in milliseconds, in commands of this plan.
     pub stages: Vec<StageTime>,
     /// `None` before anything was evaluated.
     #[serde(default)]

@@ -33,6 +33,8 @@ fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
     assert!(text.contains(row), "{text}");
     assert!(text.contains("| Arm (steps)           |       1 (n = 75) |"), "{text}");
     assert!(text.contains("| cot/big               | 40.0 (29.7–51.3) |"), "{text}");
+    let (_, stages) = text.split_once("## Wall time by stage").unwrap();
+    assert!(stages.contains(" |\n\nTimes are of this plan’s own commands."), "below its table: {stages}");
     assert!(text.contains("| sd-r    | small | SD-R   | LoRA r=16 |  640 |        4 |    2.0 |    40 |"), "{text}");
     for block in text.split("\n\n").filter(|block| block.starts_with('|')) {
         let widths: Vec<usize> = block.trim_end().lines().map(|line| line.chars().count()).collect();
@@ -65,6 +67,8 @@ fn the_page_is_well_formed_complete_and_loads_nothing() {
         assert!(page.contains(&format!("id=\"{id}\"")), "{id}");
     }
     assert_eq!(page.matches("<article").count(), 10, "every example is in the page");
+    let (_, stages) = page.split_once("id=\"stages\"").unwrap();
+    assert!(stages.contains("</div><p class=\"note\">Times are of this plan’s own commands."), "below its table");
     assert!(page.find("verdict-title").expect("a verdict") < page.find("<table").expect("a table"));
     assert!(html(&results(), &rows(sheet())).contains("All 3 graded rows"));
     for remote in ["http://", "https://", "src=", "@import", "url("] {
@@ -118,7 +122,7 @@ fn each_data_set_has_its_own_answer_and_tables() {
 }
 
 #[test]
-fn the_first_screen_of_several_data_sets_says_how_sure_and_at_what_cost() {
+fn the_first_screen_of_several_data_sets_says_how_sure_at_what_cost_and_what_would_change_it() {
     let mut told = two_sets();
     let bare = Results { by_dataset: Vec::new(), ..told.clone() };
     let alone = Results { arms: told.by_dataset[0].arms.clone(), ..bare };
@@ -132,9 +136,13 @@ fn the_first_screen_of_several_data_sets_says_how_sure_and_at_what_cost() {
          = 0.800, n = 300).",
         "It takes 400 tokens a question, 1.0 times the 400 of cot/big.",
     ];
+    let changes = [
+        "Fewer than 800 questions in all: then what it cost once is not saved.",
+        "If the true difference is the +1.0 points seen here, about ",
+    ];
     let text = markdown(&told);
     let (first, _) = text.split_once("\n## ").unwrap();
-    assert_eq!(first.lines().filter(|line| line.starts_with("  - ")).count(), 4, "one line of each: {first}");
+    assert_eq!(first.lines().filter(|line| line.starts_with("  - ")).count(), 6, "one line of each: {first}");
     let page = html(&told, &Rows::default());
     markup::check(&page);
     let first_of_page = page.split_once("id=\"data-sets-section\"").unwrap().0;
@@ -142,6 +150,28 @@ fn the_first_screen_of_several_data_sets_says_how_sure_and_at_what_cost() {
         assert!(first.contains(line), "{line} in {first}");
         assert!(first_of_page.contains(&escape(line)), "{line}");
     }
+    for change in changes {
+        assert!(first.contains(&format!("What would change it: {change}")), "{change} in {first}");
+        assert!(first_of_page.contains(&format!("<dt>What would change it</dt><dd>{}", escape(change))), "{change}");
+    }
+}
+
+/// `calls-1` is a table of the first data set, and was the second chunk of calls, too.
+#[test]
+fn no_rows_have_the_id_of_a_table() {
+    let mut told = two_sets();
+    let bare = Results { by_dataset: Vec::new(), ..told.clone() };
+    for set in &mut told.by_dataset {
+        set.costs = costed(Results { arms: set.arms.clone(), ..bare.clone() }, saving(1, (1, 1))).costs;
+    }
+    let mut three = rows(sheet());
+    (0..2).for_each(|_| assert!(three.add(chunk(&sheet())).is_empty()));
+    let page = html(&told, &three);
+    markup::check(&page);
+    assert!(
+        page.contains("<table id=\"calls-1\"")
+            && page.contains("<script type=\"application/octet-stream\" id=\"calls-1.js\"")
+    );
 }
 
 #[test]

@@ -73,7 +73,7 @@ pub(crate) struct Verdict {
     pub headline: String,
     /// What it costs, how sure that is, what would change it: a heading and its sentences, for the first screen.
     pub summary: Vec<(&'static str, String)>,
-    /// How sure that is and what it costs, a line each: for a first screen that many verdicts share.
+    /// The same, a line each: for a first screen that many verdicts share.
     pub brief: Vec<(&'static str, String)>,
     /// A sentence each, most important first.
     pub findings: Vec<String>,

@@ -18,26 +18,25 @@ use crate::{
 
 pub(super) fn of(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
     let each = |say: &dyn Fn(&Evidence) -> Option<String>| of_each(answer, tested, say);
-    let mut change = vec![each(&|evidence| change(results, answer, evidence))];
-    change.extend(untested(tested));
-    let change: Vec<String> = change.into_iter().filter(|line| !line.is_empty()).collect();
-    let nothing = || "another task or other models; these numbers name nothing else.".to_owned();
+    let all = |lines: Vec<String>| (!lines.is_empty()).then(|| lines.join(" "));
     [
         ("What it costs and saves", each(&|evidence| saving::cost(results, evidence))),
         ("How sure", each(&|evidence| Some(sureness(answer, evidence)))),
-        ("What would change it", if change.is_empty() { nothing() } else { change.join(" ") }),
+        ("What would change it", changes(results, answer, tested, all).join(" ")),
     ]
     .into_iter()
     .filter(|(_, text)| !text.is_empty())
     .collect()
 }
 
-/// The first sentence of each of the first two.
+/// The first sentence of each.
 pub(super) fn brief(results: &Results, answer: Answer, tested: &[&Evidence]) -> Vec<(&'static str, String)> {
     let each = |say: &dyn Fn(&Evidence) -> Option<String>| of_each(answer, tested, say);
+    let first = |lines: Vec<String>| lines.into_iter().next();
     [
         ("How sure", each(&|evidence| decisive(answer, evidence).map(compared).or_else(|| Some(unknown(evidence))))),
         ("What it costs and saves", each(&|evidence| saving::brief(results, evidence))),
+        ("What would change it", changes(results, answer, tested, first).swap_remove(0)),
     ]
     .into_iter()
     .filter(|(_, text)| !text.is_empty())
@@ -111,7 +110,21 @@ fn sureness(answer: Answer, evidence: &Evidence) -> String {
     }
 }
 
-fn change(results: &Results, answer: Answer, evidence: &Evidence) -> Option<String> {
+/// Never empty. `say` makes a text of what is known of a part.
+fn changes(
+    results: &Results,
+    answer: Answer,
+    tested: &[&Evidence],
+    say: fn(Vec<String>) -> Option<String>,
+) -> Vec<String> {
+    let of_parts = of_each(answer, tested, &|evidence| say(change(results, answer, evidence)));
+    let of_parts = Some(of_parts).filter(|line| !line.is_empty());
+    let lines: Vec<String> = of_parts.into_iter().chain(untested(tested)).collect();
+    let nothing = || vec!["another task or other models; these numbers name nothing else.".to_owned()];
+    if lines.is_empty() { nothing() } else { lines }
+}
+
+fn change(results: &Results, answer: Answer, evidence: &Evidence) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     lines.extend(decisive(answer, evidence).and_then(more_questions));
     if evidence.role == Role::Decomposer {
@@ -121,7 +134,7 @@ fn change(results: &Results, answer: Answer, evidence: &Evidence) -> Option<Stri
         );
     }
     lines.extend(evidence.instead.as_ref().and_then(|instead| volume(results, instead)));
-    (!lines.is_empty()).then(|| lines.join(" "))
+    lines
 }
 
 /// Said only where nothing was shown.
