@@ -36,9 +36,28 @@ REPLIES = {
     "late-error": chunk({"content": "4"}) + 'event: error\ndata: {"error": {"code": 99999999999}}\n\n',
 }
 
+def row(status, body):
+    response = {"status_code": status, "request_id": "r", "body": body}
+    return json.dumps({"id": "b", "custom_id": "0f" * 32, "response": response, "error": None})
+
+
+ROWS = {
+    "answered": row(200, json.loads(REPLIES["whole"])),
+    "refused": row(429, {"error": {"message": "Slow down.", "code": "rate_limit_exceeded"}}),
+    "expired": json.dumps({"custom_id": "0f" * 32, "response": None, "error": {"code": "batch_expired", "message": "Too late."}}),
+}
+LIMITS = {
+    "openai": "x-ratelimit-limit-requests: 60\nx-ratelimit-remaining-requests: 0\nx-ratelimit-reset-requests: 1h6m0.5s\n"
+              "x-ratelimit-limit-tokens: 150000\nx-ratelimit-reset-tokens: 120ms\nretry-after-ms: 250\n",
+    "plain": "date: Thu, 27 Nov 2025 12:00:00 GMT\nratelimit-limit: 100\nratelimit-remaining: 7\nratelimit-reset: 1764244860\n"
+             "retry-after: Thu, 27 Nov 2025 12:01:00 GMT\n",
+}
+
 DECOMPOSITIONS = {
     "numbered": "1. How many pens does Ann buy?\n2. How many has she then?\n",
     "chatty": "Sure! Here are they:\n\n- **Subquestion 1:** How many? 6\n- Subquestion 2: And then?\n\nI hope this helps.",
+    "structured": '{"subquestions": ["How many pens does Ann buy?", "And then, é?"]}',
+    "cut": '{"subquestions": ["How many pens does Ann buy?", "And th',
     "json": '```json\n{"subquestions": [{"question": "How many?"}, "And then?"]}\n```',
     "none": "No decomposition",
     "loop": "1. a b a b a b a b a b a b?\n2. a b a b?\n3. a b a b?\n1. Wie viele, é?",
@@ -145,6 +164,55 @@ def gguf(tokens, tokenizer):
     return out + b"\0" * (-len(out) % 32) + data
 
 
+def container(tensors):
+    """The tensors, by name and shape, in the container of safetensors."""
+    header, data = {}, b""
+    for name, shape in tensors:
+        values = floats(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
+        data += values
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    return struct.pack("<Q", len(head)) + head + data
+
+
+def tokenizer():
+    """Byte-level, as GPT-2's, with one merge; a zero byte; what stands beside it. The model of the target has 259 embeddings."""
+    letters, spare = [], 0x100
+    for byte in range(256):
+        printable = 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or 0xAE <= byte
+        letters.append(chr(byte if printable else spare))
+        spare += not printable
+    vocab = {letter: at for at, letter in enumerate([*letters, "th"])}
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    added = [{"id": 257 + at, "content": text, **special} for at, text in enumerate(["<|im_start|>", "<|im_end|>"])]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    model = {"type": "BPE", "byte_fallback": False, "vocab": vocab, "merges": [["t", "h"]]}
+    whole = {"version": "1.0", "added_tokens": added, "normalizer": None, "pre_tokenizer": level, "decoder": level, "model": model}
+    beside = {"eos_token": "<|im_end|>", "chat_template": TEMPLATE}
+    return json.dumps(whole).encode() + b"\0" + json.dumps(beside).encode()
+
+
+def shards():
+    """Where each weight of the target's model lies."""
+    parts = [*[f"self_attn.{part}_proj" for part in "qkvo"], *[f"mlp.{part}_proj" for part in ("gate", "up", "down")]]
+    parts += ["input_layernorm", "post_attention_layernorm"]
+    names = [f"model.layers.{layer}.{part}.weight" for layer in range(2) for part in parts]
+    names += ["model.embed_tokens.weight", "model.norm.weight"]
+    return json.dumps({"metadata": {"total_size": 1}, "weight_map": dict.fromkeys(names, "part-1.safetensors")})
+
+
+def adapter():
+    """LoRA on two of the projections of the target's model, as PEFT writes it, without a manifest of ours."""
+    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "use_rslora": True, "bias": "none",
+              "target_modules": ["q_proj", "down_proj"], "modules_to_save": None}
+    shapes = {"self_attn.q_proj": (32, 32), "mlp.down_proj": (64, 32)}
+    key = "base_model.model.model.layers.{}.{}.lora_{}.weight"
+    factors = [entry for layer in range(2) for part, (inputs, outputs) in shapes.items()
+               for entry in [(key.format(layer, part, "A"), [2, inputs]), (key.format(layer, part, "B"), [outputs, 2])]]
+    return json.dumps(config).encode() + b"\0\0" + container(factors)
+
+
 def safetensors():
     """As the target reads it: config.json, a zero byte, the weights. The tokenizer beside them has 259 tokens."""
     config = {"model_type": "llama", "hidden_size": HIDDEN, "intermediate_size": FFN, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -156,14 +224,7 @@ def safetensors():
     part = {f"{at}.input_layernorm.weight": [HIDDEN], f"{at}.post_attention_layernorm.weight": [HIDDEN],
             **{f"{at}.self_attn.{name}.weight": shape for name, shape in attention.items()},
             **{f"{at}.mlp.{name}.weight": shape for name, shape in mlp.items()}}
-    header, data = {}, b""
-    for name, shape in tensors(259, ("model.embed_tokens.weight", "model.norm.weight", part)):
-        values = floats(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
-        data += values
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    return json.dumps(config).encode() + b"\0" + struct.pack("<Q", len(head)) + head + data
+    return json.dumps(config).encode() + b"\0" + container(tensors(259, ("model.embed_tokens.weight", "model.norm.weight", part)))
 
 
 def write(target, name, value):
@@ -176,6 +237,10 @@ for name, body in REQUESTS.items():
     write("request", name, json.dumps(body))
 for name, body in REPLIES.items():
     write("reply", name, b"\x05" + body.encode())
+for name, body in ROWS.items():
+    write("batch", name, body)
+for name, body in LIMITS.items():
+    write("limits", name, body)
 for name, body in DECOMPOSITIONS.items():
     write("decomposition", name, body)
 for name, body in RECIPES.items():
@@ -183,3 +248,6 @@ for name, body in RECIPES.items():
 write("gguf", "tiny", gguf(*byte_level()))
 write("gguf", "pieces", gguf(*sentencepiece()))
 write("safetensors", "tiny", safetensors())
+write("tokenizer", "bytes", tokenizer())
+write("shards", "whole", shards())
+write("adapter", "peft", adapter())

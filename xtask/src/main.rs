@@ -15,7 +15,7 @@ use steps::Step;
 
 const HELP: &str = "\
 usage: cargo xtask COMMAND
-  ci     format, dependency table, lints, tests, docs, licences: what must pass before a commit
+  ci     format, dependency table, lints, fuzz targets, tests, docs, licences: what must pass before a commit
   test   the tests alone
   table  the dependency table alone
   fuzz   noise for what reads text of others', a minute each: cargo xtask fuzz [SECONDS] [TARGET]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::steps::{cargo, installed};
 
-const TARGETS: &[&str] = &["request", "reply", "decomposition", "recipe", "gguf", "safetensors"];
+const TARGETS: &str = "fuzz/fuzz_targets";
 const SECONDS: u64 = 60;
 /// What the tool writes for a program, beside the program's manifest.
 const WRITTEN: &str = "_bin.cdx.json";
@@ -20,11 +20,11 @@ pub(crate) fn fuzz(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     needs("fuzz")?;
     let seconds = arguments.next().map_or(Ok(SECONDS), |text| text.parse());
     let seconds = seconds.context("cargo xtask fuzz [SECONDS] [TARGET]")?;
-    let wanted = arguments.next();
-    if let Some(wanted) = wanted.as_deref().filter(|wanted| !TARGETS.contains(wanted)) {
-        bail!("there is no target `{wanted}`, but {}", TARGETS.join(", "));
+    let (targets, wanted) = (targets()?, arguments.next());
+    if let Some(wanted) = wanted.as_ref().filter(|wanted| !targets.contains(wanted)) {
+        bail!("there is no target `{wanted}`, but {}", targets.join(", "));
     }
-    for target in TARGETS.iter().filter(|target| wanted.as_deref().is_none_or(|wanted| wanted == **target)) {
+    for target in targets.iter().filter(|target| wanted.as_ref().is_none_or(|wanted| wanted == *target)) {
         let (corpus, seeds) = (format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}"));
         fs::create_dir_all(&corpus).with_context(|| corpus.clone())?;
         let time = format!("-max_total_time={seconds}");
@@ -35,6 +35,15 @@ pub(crate) fn fuzz(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Each is a file.
+fn targets() -> Result<Vec<String>> {
+    let files = fs::read_dir(TARGETS).context(TARGETS)?.flatten();
+    let mut names: Vec<String> =
+        files.filter_map(|file| Some(file.file_name().to_str()?.strip_suffix(".rs")?.to_owned())).collect();
+    names.sort();
+    Ok(names)
 }
 
 /// Writes what the program is made of.

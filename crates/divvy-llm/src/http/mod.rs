@@ -70,6 +70,22 @@ pub struct HttpConfig {
     pub transfer: Transfer,
 }
 
+impl HttpConfig {
+    /// Whose limits its requests are under: those of a model at a URL, as both are shown, for whoever has this key. It need
+    /// not be there.
+    ///
+    /// # Errors
+    /// A URL that is none.
+    pub fn lane(&self) -> Result<String, ChatError> {
+        let Place { name, model, .. } = Place::new(&self.url, self.model.clone(), ApiKey::None)?;
+        Ok(match &self.api_key {
+            ApiKey::None => format!("{name} {model}"),
+            ApiKey::Env(variable) => format!("{name} {model} {variable}"),
+            ApiKey::File(file) => format!("{name} {model} {}", file.display()),
+        })
+    }
+}
+
 /// A clone shares the connections.
 #[derive(Clone)]
 pub struct HttpChat {
