@@ -1,12 +1,19 @@
 //! What scorers say: partial credit compared, accuracy by scorer, and the rows on which scorers disagree.
 
-use divvy_core::results::{Comparison, Disagreement, Results, ScoredArm};
+use divvy_core::{
+    recipe::FurtherScorer,
+    results::{Comparison, Disagreement, Results, ScoredArm},
+};
 
 use crate::{
     number::{self, DASH},
     table::{Cell, Column, Table},
     tables::{counted, pair_columns},
 };
+
+/// Equal golds of a question are kept once, and the first of them stands for what most annotators said.
+const NEARLY_THE_PAPERS: &str =
+    " (paper-compat is an approximation on DROP: of several annotators it takes the first, the paper what most said)";
 
 /// Rows of disagreement that a report shows; the JSON form has all.
 const SHOWN: usize = 20;
@@ -55,9 +62,13 @@ fn by_scorer(results: &Results) -> Option<Table> {
             counted(arm.unread),
         ]
     };
+    let of_the_paper = scoring.arms.iter().any(|arm| arm.scorer == FurtherScorer::PaperCompat.name());
     Some(Table {
         id: "by-scorer",
-        caption: "The same answers by scorer; only the questions' own decide the verdict".to_owned(),
+        caption: format!(
+            "The same answers by scorer; only the questions' own decide the verdict{}",
+            if of_the_paper { NEARLY_THE_PAPERS } else { "" }
+        ),
         columns: vec![
             Column::left("Arm"),
             Column::left("Scorer"),
@@ -135,12 +146,25 @@ mod tests {
     #[test]
     fn scorers_stand_side_by_side() {
         let (text, page) = (markdown(&with_scorers()), html(&with_scorers(), &crate::Rows::default()));
-        for words in ["paper-compat", "disagree: 30; the first 20 are shown", "Partial credit compared", "Refused"] {
+        for words in [
+            "paper-compat is an approximation",
+            "disagree: 30; the first 20 are shown",
+            "Partial credit compared",
+            "Refused",
+        ] {
             assert!(text.contains(words) && page.contains(words), "{words}");
         }
         assert!(text.contains("set/test/19") && !text.contains("set/test/20"));
         assert!(!page.contains("20 <b>"));
         assert!(text.contains("+3.1") && text.contains("0.012"), "{text}");
+    }
+
+    #[test]
+    fn only_the_papers_rules_are_called_an_approximation() {
+        let mut results = with_scorers();
+        let scored = results.scoring.as_mut().unwrap();
+        scored.arms[1].scorer = FurtherScorer::Exact.name().to_owned();
+        assert!(!markdown(&results).contains("approximation"));
     }
 
     #[test]

@@ -55,7 +55,8 @@ fn with_commas(number: &str) -> String {
 }
 
 /// DROP: the text behind the last marker and the last colons, against the *first span* of one gold. The reference takes the
-/// gold of most annotators; the data set's own answer stands first and is taken here, since equal golds are kept once.
+/// gold of most annotators; the data set's own answer stands first and is taken here, since equal golds are kept once. So this
+/// is an approximation, and reports say so: how often a gold was given would be a part of the question, and of every plan's digest.
 pub(super) fn drop(reply: &str, golds: &[Gold]) -> Grade {
     let Some(gold) = golds.first().and_then(|gold| gold.0.first()) else { return missing(Outcome::Error) };
     let answer = drop_answer(reply);
