@@ -30,7 +30,7 @@ pub(crate) struct Attempt {
     pub(crate) timeout: Duration,
     /// Between two pieces of a reply, and before the first.
     pub(crate) stall: Option<Duration>,
-    pub(crate) meter: Meter,
+    pub(crate) meter: Arc<Meter>,
     /// A reply that nobody waits for any longer is heard to its end all the same, unless this is cancelled: it is paid for, and
     /// kept for whoever asks next.
     pub(crate) lands: Option<CancellationToken>,

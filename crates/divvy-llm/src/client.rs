@@ -24,13 +24,13 @@ use crate::{
     chat::Chat,
     clock::Clock,
     error::ChatError,
+    lanes::{Lanes, Shared},
     layer::{Job, Layer, Listener},
     ledger::Ledger,
-    limit::Limit,
-    meter::Meter,
-    rate::{LONGEST_HOLD, Rate, Rates},
+    limit::{Limit, Seats},
+    rate::{LONGEST_HOLD, Minute, Rate, Rates},
     retry::{Retry, RetryPolicy},
-    route::{Rest, Route},
+    route::{Health, Rest, Route},
     single_flight::{Flights, SingleFlight},
 };
 
@@ -52,6 +52,9 @@ pub struct Endpoint {
     pub backend: Arc<dyn Chat>,
     /// For records and messages: its URL; `None` for a model in this process.
     pub name: Option<String>,
+    /// Whose limits these are: all who ask there under this name keep to them together ([`crate::HttpConfig::lane`]), those of
+    /// whoever comes first. `None`: nobody else's.
+    pub lane: Option<String>,
     /// Its share of the requests, against the other endpoints'.
     pub weight: u32,
     pub max_concurrency: usize,
@@ -64,7 +67,8 @@ impl Endpoint {
     /// No rates, 32 requests at once, whatever happens.
     #[must_use]
     pub fn new(backend: Arc<dyn Chat>) -> Self {
-        Self { backend, name: None, weight: 1, max_concurrency: 32, adaptive: false, rates: Rates::default() }
+        let (name, lane, rates) = (None, None, Rates::default());
+        Self { backend, name, lane, weight: 1, max_concurrency: 32, adaptive: false, rates }
     }
 }
 
@@ -92,6 +96,8 @@ pub struct ClientConfig {
     pub budget: Arc<Budget>,
     /// May be shared with other clients on the same store.
     pub flights: Flights,
+    /// The same.
+    pub lanes: Lanes,
     pub clock: Clock,
 }
 
@@ -112,6 +118,7 @@ impl ClientConfig {
             batch_prices: None,
             budget: Arc::default(),
             flights: Flights::default(),
+            lanes: Lanes::default(),
             clock: Clock::system(),
         }
     }
@@ -154,9 +161,10 @@ impl Client {
     }
 
     fn with(endpoints: Vec<Endpoint>, store: Store, config: ClientConfig, batches: Option<Arc<Batches>>) -> Self {
-        let lanes = endpoints.into_iter().map(|endpoint| (endpoint.weight, lane(endpoint, &store, &config))).collect();
-        let once = config.retry.attempts <= 1;
-        let route = Route::new(lanes, if once { Rest::Never } else { Rest::Wait(LONGEST_WAIT) });
+        let (once, several) = (config.retry.attempts <= 1, endpoints.len() > 1);
+        let rest = if once { Rest::Never } else { Rest::Wait(LONGEST_WAIT) };
+        let health = || Health::new(several, rest);
+        let route = Route::new(endpoints.into_iter().map(|place| lane(place, &store, &config, health)).collect(), rest);
         // Nothing is tried again, or the next try is a row of another batch.
         let counts_refusals = once || batches.is_some();
         // What may still be asked online is held at the online price.
@@ -206,24 +214,41 @@ impl Client {
     }
 }
 
-/// The layers that belong to one endpoint.
-fn lane(endpoint: Endpoint, store: &Store, config: &ClientConfig) -> Lane {
+/// The layers that belong to one endpoint, its weight, and how it does.
+fn lane(
+    endpoint: Endpoint,
+    store: &Store,
+    config: &ClientConfig,
+    health: impl FnOnce() -> Arc<Health>,
+) -> (u32, Arc<Health>, Lane) {
+    let Shared { seats, minute, health, meter } = config.lanes.at(endpoint.lane.as_deref(), || Shared {
+        seats: Seats::new(endpoint.max_concurrency, endpoint.adaptive.then(|| config.one_try())),
+        minute: Arc::new(minute(&endpoint, store, config)),
+        health: health(),
+        meter: Arc::default(),
+    });
     let attempt = Attempt {
         backend: endpoint.backend,
         model_name: config.model_name.clone(),
         endpoint: endpoint.name,
         timeout: config.one_try(),
         stall: config.stall,
-        meter: Meter::default(),
+        meter,
         lands: config.lands.clone(),
         speaks: AtomicBool::new(false),
     };
-    let (place, patience) = (attempt.endpoint.clone(), attempt.timeout);
-    let ledger = Ledger::new(attempt, store, config);
-    let rate = Rate::new(endpoint.rates, LONGEST_HOLD, ledger);
+    let rate = Rate::new(minute, LONGEST_HOLD, Ledger::new(attempt, store, config));
+    (endpoint.weight, health, Limit::new(seats, true, rate))
+}
+
+fn minute(endpoint: &Endpoint, store: &Store, config: &ClientConfig) -> Minute {
+    let (minute, url) = (Minute::new(endpoint.rates), endpoint.name.as_deref());
     // What runs on this machine is nobody else's.
-    let rate = if config.local { rate } else { rate.shared(store, place.as_deref(), &config.model_name, config.clock) };
-    Limit::new(endpoint.max_concurrency, endpoint.adaptive.then_some(patience), true, rate)
+    if config.local {
+        return minute;
+    }
+    let lane = endpoint.lane.clone().unwrap_or_else(|| format!("{} {}", url.unwrap_or_default(), config.model_name));
+    minute.shared(store, url, lane, config.clock)
 }
 
 /// Identity of a call: model, messages, every sampling setting, seed and sample index. Not who serves it.

@@ -255,7 +255,7 @@ fn paid(call: CallRecord, from_cache: bool) -> Call {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Scripted, Step, layer::testing::job, meter::Meter};
+    use crate::{Scripted, Step, layer::testing::job};
 
     #[tokio::test]
     async fn a_request_that_is_cancelled_before_it_is_sent_is_no_attempt() {
@@ -269,7 +269,7 @@ mod tests {
             endpoint: None,
             timeout: config.attempt_timeout,
             stall: None,
-            meter: Meter::default(),
+            meter: Arc::default(),
             lands: None,
             speaks: false.into(),
         };

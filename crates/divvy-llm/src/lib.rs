@@ -20,6 +20,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod lanes;
 mod layer;
 mod ledger;
 mod limit;
@@ -39,6 +40,7 @@ pub use client::{Call, Client, ClientConfig, Endpoint, call_key};
 pub use clock::Clock;
 pub use error::{ChatError, ErrorKind, may_be_charged_with};
 pub use http::{ApiKey, HttpBatches, HttpChat, HttpConfig, Transfer, blocking_client};
+pub use lanes::Lanes;
 pub use layer::Hear;
 pub use ledger::in_batch;
 pub use live::{EndpointState, Live};

@@ -29,7 +29,8 @@ pub(crate) struct Limit<L> {
     inner: L,
 }
 
-struct Seats {
+/// The places at an endpoint, for all who ask it.
+pub(crate) struct Seats {
     slots: Arc<Semaphore>,
     size: Mutex<Size>,
 }
@@ -45,13 +46,8 @@ struct Size {
 }
 
 impl<L> Limit<L> {
-    /// `patience`: how long a try may take, where the size follows the endpoint; `None` for a size that is fixed.
-    pub(crate) fn new(most: usize, patience: Option<Duration>, closes: bool, inner: L) -> Self {
-        let most = most.clamp(1, Semaphore::MAX_PERMITS);
-        let window = patience.map(|patience| Window::new(most, patience));
-        let slots = Arc::new(Semaphore::new(window.as_ref().map_or(most, Window::size)));
-        let size = Mutex::new(Size { most, window, too_many: 0, closed: None });
-        Self { seats: Arc::new(Seats { slots, size }), closes, inner }
+    pub(crate) fn new(seats: Arc<Seats>, closes: bool, inner: L) -> Self {
+        Self { seats, closes, inner }
     }
 
     /// Requests that may be in flight now.
@@ -98,6 +94,15 @@ impl<L> Limit<L> {
 }
 
 impl Seats {
+    /// `patience`: how long a try may take, where the number follows the endpoint; `None` for one that is fixed.
+    pub(crate) fn new(most: usize, patience: Option<Duration>) -> Arc<Self> {
+        let most = most.clamp(1, Semaphore::MAX_PERMITS);
+        let window = patience.map(|patience| Window::new(most, patience));
+        let slots = Arc::new(Semaphore::new(window.as_ref().map_or(most, Window::size)));
+        let size = Mutex::new(Size { most, window, too_many: 0, closed: None });
+        Arc::new(Self { slots, size })
+    }
+
     fn size(&self) -> MutexGuard<'_, Size> {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,12 +23,12 @@ use crate::{
     client::{Call, ClientConfig, Endpoint},
     clock::Clock,
     error::{ChatError, ErrorKind},
+    lanes::Shared,
     layer::{Hear, Job, Layer, Listener},
-    limit::Limit,
-    meter::Meter,
-    rate::Rate,
+    limit::{Limit, Seats},
+    rate::{Minute, Rate},
     retry::{Retry, RetryPolicy},
-    route::{BreakerState, Rest, Route},
+    route::{BreakerState, Health, Rest, Route},
 };
 
 /// Somebody is waiting: what does not work soon is told.
@@ -66,7 +66,9 @@ impl Live {
     pub fn new(endpoints: Vec<Endpoint>, config: &ClientConfig) -> Self {
         let (policy, rest) = if config.local { (RetryPolicy::NEVER, Rest::Never) } else { (RETRY, Rest::Brief) };
         let names = endpoints.iter().map(|endpoint| endpoint.name.clone()).collect();
-        let lanes = endpoints.into_iter().map(|endpoint| (endpoint.weight, lane(endpoint, config))).collect();
+        let several = endpoints.len() > 1;
+        let health = || Health::new(several, rest);
+        let lanes = endpoints.into_iter().map(|endpoint| lane(endpoint, config, health)).collect();
         let spend = Spend {
             budget: Arc::clone(&config.budget),
             prices: config.prices,
@@ -103,20 +105,29 @@ impl Live {
     }
 }
 
-fn lane(endpoint: Endpoint, config: &ClientConfig) -> Limit<Rate<Unkept>> {
+fn lane(
+    endpoint: Endpoint,
+    config: &ClientConfig,
+    health: impl FnOnce() -> Arc<Health>,
+) -> (u32, Arc<Health>, Limit<Rate<Unkept>>) {
+    let Shared { seats, minute, health, meter } = config.lanes.at(endpoint.lane.as_deref(), || Shared {
+        seats: Seats::new(endpoint.max_concurrency, endpoint.adaptive.then_some(config.attempt_timeout)),
+        minute: Arc::new(Minute::new(endpoint.rates)),
+        health: health(),
+        meter: Arc::default(),
+    });
     let attempt = Attempt {
         backend: endpoint.backend,
         model_name: config.model_name.clone(),
         endpoint: endpoint.name,
         timeout: config.attempt_timeout,
         stall: config.stall,
-        meter: Meter::default(),
+        meter,
         lands: None,
         speaks: AtomicBool::new(false),
     };
     let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };
-    let patience = endpoint.adaptive.then_some(config.attempt_timeout);
-    Limit::new(endpoint.max_concurrency, patience, false, Rate::new(endpoint.rates, LONGEST_PAUSE, unkept))
+    (endpoint.weight, health, Limit::new(seats, false, Rate::new(minute, LONGEST_PAUSE, unkept)))
 }
 
 fn in_line() -> ChatError {

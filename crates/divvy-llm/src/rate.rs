@@ -11,7 +11,7 @@ mod refusals;
 mod window;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -69,10 +69,9 @@ struct State {
     refusals: Refusals,
 }
 
-pub(crate) struct Rate<L> {
+/// The minute of an endpoint, for all who ask it.
+pub(crate) struct Minute {
     rates: Rates,
-    /// Longer nobody waits for an endpoint that asked for a pause, or refuses everything.
-    longest_hold: Duration,
     state: Mutex<State>,
     /// The window of all workers, in place of our own once there is a limit.
     common: Option<Common>,
@@ -81,32 +80,34 @@ pub(crate) struct Rate<L> {
     /// First come, first served: only who holds it waits for room.
     turn: tokio::sync::Mutex<()>,
     room: Notify,
+}
+
+pub(crate) struct Rate<L> {
+    minute: Arc<Minute>,
+    /// Longer nobody waits for an endpoint that asked for a pause, or refuses everything.
+    longest_hold: Duration,
     inner: L,
 }
 
-impl<L> Rate<L> {
-    pub(crate) fn new(rates: Rates, longest_hold: Duration, inner: L) -> Self {
+impl Minute {
+    pub(crate) fn new(rates: Rates) -> Self {
         Self {
             rates,
-            longest_hold,
             state: Mutex::default(),
             common: None,
             earlier: None,
             turn: tokio::sync::Mutex::default(),
             room: Notify::new(),
-            inner,
         }
     }
 
-    /// The endpoint is asked for `model` by all workers on this store, or one command after another.
-    pub(crate) fn shared(self, store: &Store, endpoint: Option<&str>, model: &str, clock: Clock) -> Self {
-        let endpoint = endpoint.unwrap_or_default();
+    /// All workers on this store share it, under the name `lane`, or one command after another at `endpoint`.
+    pub(crate) fn shared(self, store: &Store, endpoint: Option<&str>, lane: String, clock: Clock) -> Self {
         match store {
-            Store::Postgres(server) => {
-                Self { common: Some(Common::new(server.clone(), format!("{endpoint} {model}"))), ..self }
-            }
+            Store::Postgres(server) => Self { common: Some(Common::new(server.clone(), lane)), ..self },
             Store::Sqlite(file) => {
-                Self { earlier: Some(Earlier::new(file.clone(), endpoint.to_owned(), clock)), ..self }
+                let endpoint = endpoint.unwrap_or_default().to_owned();
+                Self { earlier: Some(Earlier::new(file.clone(), endpoint, clock)), ..self }
             }
         }
     }
@@ -124,29 +125,38 @@ impl<L> Rate<L> {
     }
 }
 
+impl<L> Rate<L> {
+    pub(crate) fn new(minute: Arc<Minute>, longest_hold: Duration, inner: L) -> Self {
+        Self { minute, longest_hold, inner }
+    }
+}
+
 impl<L: Layer> Rate<L> {
     /// Waits until the request may be sent, and returns its place.
     async fn admit(&self, tokens_in: u64, tokens_out: u64) -> Result<Place, ChatError> {
-        let _turn = self.turn.lock().await;
+        let minute = &*self.minute;
+        let _turn = minute.turn.lock().await;
         loop {
             let (now, told) = (Instant::now(), self.inner.told());
-            let rates = self.rates.and(told);
-            let next = match self.held(&told, tokens_in).filter(|until| *until > now) {
+            let rates = minute.rates.and(told);
+            let next = match minute.held(&told, tokens_in).filter(|until| *until > now) {
                 Some(until) if until - now > self.longest_hold => return Err(held_for_long(until - now)),
-                Some(until) => match self.state().refusals.for_longer_than(self.longest_hold) {
+                Some(until) => match minute.state().refusals.for_longer_than(self.longest_hold) {
                     Some(error) => return Err(ChatError { retry_after: Some(until - now), ..error }),
                     None => until,
                 },
-                None => match self.enter_any(rates, tokens_in + tokens_out, now).await? {
+                None => match minute.enter_any(rates, tokens_in + tokens_out, now).await? {
                     Ok(place) => return Ok(place),
                     Err(next) => next,
                 },
             };
             // Room comes when the oldest request is a minute old, or when one took less than was held for it.
-            drop(timeout_at(next, self.room.notified()).await);
+            drop(timeout_at(next, minute.room.notified()).await);
         }
     }
+}
 
+impl Minute {
     /// A place in the window of all workers, or in our own; else when to ask again.
     async fn enter_any(&self, rates: Rates, tokens: u64, now: Instant) -> Result<Result<Place, Instant>, ChatError> {
         match &self.common {
@@ -215,7 +225,7 @@ fn held_for_long(hold: Duration) -> ChatError {
 
 impl<L: Layer> Layer for Rate<L> {
     fn held_until(&self) -> Option<Instant> {
-        self.held(&self.inner.told(), 1)
+        self.minute.held(&self.inner.told(), 1)
     }
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
@@ -227,11 +237,11 @@ impl<L: Layer> Layer for Rate<L> {
         let (sent, seed, attempt) = (Instant::now(), job.key.seed(), job.attempt);
         let result = self.inner.call(job).await;
         if let Some(tokens) = taken(&result) {
-            self.settle(place, tokens);
+            self.minute.settle(place, tokens);
         }
-        self.learn(sent, || derive_seed(seed, &format!("pause/{attempt}")), &result);
+        self.minute.learn(sent, || derive_seed(seed, &format!("pause/{attempt}")), &result);
         // It may have taken less than was held for it, and have brought better news of the endpoint's limits.
-        self.room.notify_one();
+        self.minute.room.notify_one();
         result
     }
 }

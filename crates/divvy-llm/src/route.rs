@@ -9,7 +9,7 @@ use std::{
     cmp::Ordering,
     pin::pin,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{self, AtomicUsize},
     },
     time::Duration,
@@ -54,9 +54,12 @@ struct Lane<L> {
     forgives: bool,
     /// Requests sent this way that are not back, those in line included.
     running: AtomicUsize,
-    state: Mutex<State>,
+    health: Arc<Health>,
     inner: L,
 }
+
+/// How an endpoint does, for all who ask it.
+pub(crate) struct Health(Mutex<State>);
 
 struct State {
     breaker: Breaker,
@@ -65,27 +68,31 @@ struct State {
     last_error: Option<ChatError>,
 }
 
+impl Health {
+    /// `several`: whoever asks it may ask others instead.
+    pub(crate) fn new(several: bool, rest: Rest) -> Arc<Self> {
+        let breaker = Breaker::new(several, rest != Rest::Never).probed_by_one(rest != Rest::Brief);
+        Arc::new(Self(Mutex::new(State { breaker, dead: false, last_error: None })))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<L: Layer> Route<L> {
-    /// Layers with the share of requests that each should get.
-    pub(crate) fn new(lanes: Vec<(u32, L)>, rest: Rest) -> Self {
+    /// Layers with the share of requests that each should get, and how their endpoints do.
+    pub(crate) fn new(lanes: Vec<(u32, Arc<Health>, L)>, rest: Rest) -> Self {
         let several = lanes.len() > 1;
-        let (may_rest, longest_wait) = match rest {
-            Rest::Never => (false, Duration::ZERO),
-            Rest::Wait(longest) => (true, longest),
-            Rest::Brief => (true, Duration::ZERO),
-        };
-        let lane = |(weight, inner): (u32, L)| Lane {
+        let lane = |(weight, health, inner): (u32, Arc<Health>, L)| Lane {
             weight: f64::from(weight.max(1)),
             several,
             forgives: rest == Rest::Brief,
             running: AtomicUsize::new(0),
-            state: Mutex::new(State {
-                breaker: Breaker::new(several, may_rest).probed_by_one(rest != Rest::Brief),
-                dead: false,
-                last_error: None,
-            }),
+            health,
             inner,
         };
+        let longest_wait = if let Rest::Wait(longest) = rest { longest } else { Duration::ZERO };
         Self { lanes: lanes.into_iter().map(lane).collect(), longest_wait, closed: watch::Sender::default() }
     }
 
@@ -169,7 +176,7 @@ impl<L> Route<L> {
     pub(crate) fn endpoints(&self) -> impl Iterator<Item = (BreakerState, usize, &L)> {
         let now = Instant::now();
         self.lanes.iter().map(move |lane| {
-            let state = lane.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = lane.health.state();
             // One that is given up is left alone for good.
             let standing = if state.dead { BreakerState::Open } else { state.breaker.standing(now) };
             (standing, lane.running.load(atomic::Ordering::Relaxed), &lane.inner)
@@ -178,8 +185,8 @@ impl<L> Route<L> {
 }
 
 impl<L: Layer> Lane<L> {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.health.state()
     }
 
     /// Requests under way for each unit of weight, this one included.
@@ -208,7 +215,7 @@ impl<L: Layer> Lane<L> {
 
     async fn ask(&self, job: Job) -> Result<Call, ChatError> {
         let _running = Running::new(&self.running);
-        let mut probe = Probe { lane: &self.state, pending: self.state().breaker.sent() };
+        let mut probe = Probe { health: &self.health, pending: self.state().breaker.sent() };
         let result = self.inner.call(job).await;
         probe.pending &= !self.learn(&result);
         result
@@ -294,14 +301,14 @@ impl Drop for Running<'_> {
 
 /// A probe that ends without a verdict, a dropped one included, makes place for another.
 struct Probe<'l> {
-    lane: &'l Mutex<State>,
+    health: &'l Health,
     pending: bool,
 }
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
         if self.pending {
-            self.lane.lock().unwrap_or_else(PoisonError::into_inner).breaker.probe_lost();
+            self.health.state().breaker.probe_lost();
         }
     }
 }

@@ -2,6 +2,7 @@
 //! client for it, made when first asked.
 
 mod pace;
+mod places;
 mod resolve;
 
 use std::{
@@ -23,10 +24,7 @@ use divvy_flow::{
     progress::Progress,
     train::Artefact,
 };
-use divvy_llm::{
-    ApiKey, Budget, Caps, Chat, Client, ClientConfig, Clock, Endpoint, Flights, HttpChat, HttpConfig, Live, Rates,
-    RetryPolicy, Transfer,
-};
+use divvy_llm::{Budget, Caps, Chat, Client, ClientConfig, Clock, Endpoint, Flights, Lanes, Live, RetryPolicy};
 use divvy_serve::menu::Voice;
 use divvy_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +33,7 @@ use crate::{
     batching::{self, Batching},
     host::{Hosts, LocalChat},
 };
+use places::Places;
 pub(crate) use resolve::{Resolved, path, resolve};
 
 /// Sequences in a local batch, unless the recipe says otherwise.
@@ -77,6 +76,10 @@ pub(crate) struct Registry {
     clients: Mutex<HashMap<String, Ready>>,
     voices: Mutex<HashMap<String, Voice>>,
     batching: Batching,
+    places: Places,
+    /// Of clients, and of models whose replies are heard while they are written.
+    lanes: Lanes,
+    live_lanes: Lanes,
     flights: Flights,
     hurry: CancellationToken,
 }
@@ -89,6 +92,7 @@ impl Registry {
         budget: Arc<Budget>,
         progress: Arc<dyn Progress>,
     ) -> Self {
+        let places = Places::of(&resolved);
         Self {
             store,
             resolved,
@@ -98,6 +102,9 @@ impl Registry {
             clients: Mutex::default(),
             voices: Mutex::default(),
             batching: Batching::new(progress),
+            places,
+            lanes: Lanes::default(),
+            live_lanes: Lanes::default(),
             flights: Flights::default(),
             hurry: CancellationToken::new(),
         }
@@ -158,13 +165,13 @@ impl Registry {
     /// # Errors
     /// [`FlowError::Model`]: not trained, not defined, no key.
     pub(crate) fn live(&self, name: &str) -> Result<Voice, FlowError> {
-        // One for all arms: an endpoint's limits are the endpoint's.
+        // One for all arms.
         if let Some(voice) = self.voices.lock().unwrap_or_else(PoisonError::into_inner).get(name) {
             return Ok(voice.clone());
         }
         let (called, model, endpoints, id) = self.place(name, true)?;
         let config = self.config(called, model).map_err(|reason| fail(name, reason))?;
-        let config = ClientConfig { budget: Arc::default(), ..config };
+        let config = ClientConfig { budget: Arc::default(), lanes: self.live_lanes.clone(), ..config };
         let live = Arc::new(Live::new(endpoints, &config));
         let raw = self
             .local(name)?
@@ -177,7 +184,7 @@ impl Registry {
     }
 
     /// Where a model is: what it is called, what it is described by, its endpoints, its identity.
-    fn place<'a>(&'a self, name: &'a str, streamed: bool) -> Result<Place<'a>, FlowError> {
+    fn place<'a>(&'a self, name: &'a str, live: bool) -> Result<Place<'a>, FlowError> {
         let fail = |reason: String| fail(name, reason);
         if let Some((called, model, chat, id)) = self.local(name)? {
             return Ok((called, model, vec![in_process(Arc::new(chat), model)], id));
@@ -185,7 +192,7 @@ impl Registry {
         let model = self.resolved.get(name).ok_or_else(|| fail("is not defined under [models]".into()))?;
         let endpoints = match (&model.source, &model.path) {
             (ModelSource::Endpoint { url }, _) => {
-                endpoints(url, &model.recipe, streamed).map_err(|error| fail(error.to_string()))?
+                self.places.endpoints(url, &model.recipe, live).map_err(|error| fail(error.to_string()))?
             }
             (ModelSource::Recorded(_), Some(file)) => {
                 let chat = divvy_llm::Recorded::open(file).map_err(|error| fail(error.to_string()))?;
@@ -242,6 +249,7 @@ impl Registry {
         config.batch_prices = price.map(Prices::parse_batch).transpose().map_err(|error| format!("price: {error}"))?;
         config.budget = Arc::clone(&self.budget);
         config.flights = self.flights.clone();
+        config.lanes = self.lanes.clone();
         config.clock = Clock::starting_at(crate::clock::now_ms());
         config.stall = model.recipe.stall_seconds.map(Duration::from_secs);
         config.lands = (!config.local).then(|| self.hurry.clone());
@@ -274,43 +282,6 @@ fn batch(model: &Resolved) -> usize {
 
 fn in_process(chat: Arc<dyn Chat>, model: &Resolved) -> Endpoint {
     Endpoint { max_concurrency: batch(model), ..Endpoint::new(chat) }
-}
-
-/// The places where a remote model is served.
-fn endpoints(url: &str, model: &recipe::Model, streamed: bool) -> Result<Vec<Endpoint>, divvy_llm::ChatError> {
-    let first = recipe::FurtherEndpoint {
-        url: url.to_owned(),
-        model: None,
-        api_key_env: model.api_key_env.clone(),
-        weight: model.weight,
-        concurrency: model.concurrency,
-        requests_per_minute: model.requests_per_minute,
-        tokens_per_minute: model.tokens_per_minute,
-    };
-    std::iter::once(&first).chain(&model.endpoints).map(|place| endpoint(place, model, streamed)).collect()
-}
-
-fn endpoint(
-    place: &recipe::FurtherEndpoint,
-    model: &recipe::Model,
-    streamed: bool,
-) -> Result<Endpoint, divvy_llm::ChatError> {
-    let chat = HttpChat::new(HttpConfig {
-        url: place.url.clone(),
-        model: place.model.clone().or_else(|| model.model.clone()).unwrap_or_default(),
-        api_key: place.api_key_env.clone().map_or(ApiKey::None, ApiKey::Env),
-        transfer: if streamed || model.stall_seconds.is_some() { Transfer::Streamed } else { Transfer::Whole },
-    })?;
-    Ok(Endpoint {
-        // Without what nobody should read in a store.
-        name: Some(chat.endpoint().to_owned()),
-        weight: place.weight.unwrap_or(1),
-        max_concurrency: place.concurrency.unwrap_or(if streamed { LIVE_CONCURRENCY } else { MOST_REMOTE }),
-        // People who wait have a line of their own, at the service's door.
-        adaptive: !streamed,
-        rates: Rates { requests: place.requests_per_minute, tokens: place.tokens_per_minute },
-        ..Endpoint::new(Arc::new(chat))
-    })
 }
 
 #[async_trait]

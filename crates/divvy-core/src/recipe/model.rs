@@ -32,7 +32,9 @@ pub struct Model {
     pub kv_cache_tokens: Option<usize>,
     /// Expected SHA-256 of the weights file.
     pub sha256: Option<String>,
-    /// Requests in flight (endpoint) or sequences in a batch (local).
+    /// Requests in flight (endpoint) or sequences in a batch (local). At an endpoint, names with the same URL, `model` and
+    /// `api_key_env` ask one model there: they keep to this and to the next two together, and the smallest number that any of
+    /// those in use gives holds.
     pub concurrency: Option<usize>,
     /// For an endpoint: what may be sent in any minute, retries included; tokens in and out together.
     pub requests_per_minute: Option<u64>,

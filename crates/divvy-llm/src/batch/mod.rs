@@ -37,7 +37,6 @@ use crate::{
     http::{HttpBatches, HttpChat, wire::Words},
     layer::{Job, Layer},
     ledger::{IN_BATCH, Ledger},
-    meter::Meter,
     retry::RetryPolicy,
 };
 
@@ -169,7 +168,7 @@ impl Batches {
             model_name: config.model_name.clone(),
             timeout: config.attempt_timeout,
             stall: None,
-            meter: Meter::default(),
+            meter: Arc::default(),
             lands: None,
             speaks: AtomicBool::new(false),
         };

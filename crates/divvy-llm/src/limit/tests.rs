@@ -50,7 +50,7 @@ async fn send(limit: Arc<Limit<Arc<Server>>>, count: usize) -> usize {
 fn limit(most: usize, adaptive: bool, capacity: usize) -> (Arc<Limit<Arc<Server>>>, Arc<Server>) {
     let server = Arc::new(Server { capacity, now: Mutex::default() });
     let patience = adaptive.then_some(PATIENCE);
-    (Arc::new(Limit::new(most, patience, true, Arc::clone(&server))), server)
+    (Arc::new(Limit::new(Seats::new(most, patience), true, Arc::clone(&server))), server)
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,7 +94,7 @@ impl Layer for OneByOne {
 /// Sixteen at once are more than it answers in the time for a try, so that most of what is sent at first is lost.
 #[tokio::test(start_paused = true)]
 async fn where_tries_time_out_it_shrinks_until_they_are_answered() {
-    let limit = Limit::new(128, Some(PATIENCE), true, OneByOne::default());
+    let limit = Limit::new(Seats::new(128, Some(PATIENCE)), true, OneByOne::default());
     let (late, limit) = (std::sync::atomic::AtomicUsize::new(0), &limit);
     let row = || async {
         for _ in 0..2 {
@@ -125,7 +125,7 @@ impl Layer for Arc<Locked> {
 #[tokio::test(start_paused = true)]
 async fn those_in_line_at_an_endpoint_that_refuses_all_are_not_sent() {
     let server = Arc::new(Locked(0.into()));
-    let limit = Limit::new(4, Some(PATIENCE), true, Arc::clone(&server));
+    let limit = Limit::new(Seats::new(4, Some(PATIENCE)), true, Arc::clone(&server));
     let calls = futures::future::join_all((0..50).map(|_| limit.call(job(9)))).await;
     assert!(calls.iter().all(|call| call.as_ref().is_err_and(|error| error.message == "no such key")));
     assert_eq!(server.0.load(std::sync::atomic::Ordering::Relaxed), 4);
@@ -186,7 +186,7 @@ async fn a_reply_that_is_kept_gives_its_place_away_while_it_is_recorded() {
             Err(ChatError::new(ErrorKind::Backend, "done"))
         }
     }
-    let (limit, start) = (Limit::new(2, None, true, Slow), tokio::time::Instant::now());
+    let (limit, start) = (Limit::new(Seats::new(2, None), true, Slow), tokio::time::Instant::now());
     futures::future::join_all((0..10).map(|_| limit.call(job(9)))).await;
     assert_eq!(start.elapsed(), Duration::from_millis(5 * 200 + 1000));
     assert_eq!(limit.seats.slots.available_permits(), 2, "each was given back once");

@@ -1,9 +1,6 @@
 mod unstated;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use divvy_core::chat::{ChatRequest, Finish, Message, Reply, Usage};
 use proptest::prelude::*;
@@ -56,10 +53,14 @@ impl Layer for Endpoint {
     }
 }
 
+fn rate<L: Layer>(rates: Rates, endpoint: L) -> Rate<L> {
+    Rate::new(Arc::new(Minute::new(rates)), LONGEST_HOLD, endpoint)
+}
+
 /// Sends jobs with these pauses before them; when each reached the endpoint, and what it may have taken.
 async fn send(rates: Rates, endpoint: Endpoint, jobs: Vec<(Duration, u32)>) -> Vec<(Duration, u64)> {
     let (log, start) = (Arc::clone(&endpoint.log), Instant::now());
-    let rate = Arc::new(Rate::new(rates, LONGEST_HOLD, endpoint));
+    let rate = Arc::new(rate(rates, endpoint));
     let mut running = Vec::new();
     for (pause, max_tokens) in jobs {
         tokio::time::sleep(pause).await;
@@ -154,12 +155,8 @@ async fn what_workers_sent_before_they_heard_of_a_limit_counts_for_all() {
     let mut workers = Vec::new();
     for _ in 0..2 {
         let store = Store::connect(&url, Terms::default()).await.unwrap();
-        let rate = Rate::new(Rates::default(), LONGEST_HOLD, Endpoint::default()).shared(
-            &store,
-            Some("lane"),
-            "model",
-            crate::clock::Clock::system(),
-        );
+        let clock = crate::clock::Clock::system();
+        let rate = Minute::new(Rates::default()).shared(&store, None, "lane".into(), clock);
         for _ in 0..3 {
             let before = rate.enter_any(Rates::default(), 10, Instant::now()).await.unwrap();
             assert!(matches!(before, Ok(Place::Own(_))), "without a limit the server is not asked");
@@ -193,8 +190,8 @@ async fn what_a_killed_command_had_in_flight_counts_for_the_next() {
         let rates = Rates { requests, tokens };
         let (endpoint, clock) = (Endpoint { silent: true, ..Endpoint::default() }, crate::clock::Clock::system());
         let (log, began) = (Arc::clone(&endpoint.log), Instant::now());
-        let rate = Rate::new(rates, LONGEST_HOLD, endpoint).shared(&store, Some("lane"), "model", clock);
-        let rate = Arc::new(rate);
+        let minute = Minute::new(rates).shared(&store, Some("endpoint"), "lane".into(), clock);
+        let rate = Arc::new(Rate::new(Arc::new(minute), LONGEST_HOLD, endpoint));
         let jobs = [(); 4].map(|()| {
             tokio::spawn({
                 let rate = Arc::clone(&rate);
@@ -254,7 +251,7 @@ async fn a_request_above_the_limit_goes_alone_instead_of_never() {
 
 #[tokio::test(start_paused = true)]
 async fn cancelling_ends_the_wait_and_leaves_the_turn() {
-    let rate = Arc::new(Rate::new(Rates { requests: Some(1), tokens: None }, LONGEST_HOLD, Endpoint::default()));
+    let rate = Arc::new(rate(Rates { requests: Some(1), tokens: None }, Endpoint::default()));
     rate.call(job(5)).await.unwrap();
     let (waiting, cancel) = (job(5), CancellationToken::new());
     let waiting = Job { cancel: cancel.clone(), ..waiting };
@@ -300,7 +297,7 @@ async fn nobody_is_sent_once_the_budgets_time_is_used_up() {
     let ends = Some(End { at: start + time, time });
     let endpoint = Endpoint::default();
     let log = Arc::clone(&endpoint.log);
-    let rate = Rate::new(Rates { requests: Some(1), tokens: None }, LONGEST_HOLD, endpoint);
+    let rate = rate(Rates { requests: Some(1), tokens: None }, endpoint);
     let calls = futures::future::join_all((0..10).map(|_| rate.call(Job { ends, ..job(9) }))).await;
     let late: Vec<&ChatError> = calls.iter().filter_map(|call| call.as_ref().err()).collect();
     assert_eq!((log.lock().unwrap().len(), late.len()), (3, 7), "one a minute");

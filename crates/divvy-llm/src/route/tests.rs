@@ -1,13 +1,11 @@
-use std::sync::Arc;
-
 use divvy_core::chat::{Finish, Reply, Usage};
 use tokio::time::sleep;
 
 use super::*;
 use crate::{
     layer::testing::job,
-    limit::Limit,
-    rate::{LONGEST_HOLD, Rate, Rates},
+    limit::{Limit, Seats},
+    rate::{LONGEST_HOLD, Minute, Rate, Rates},
 };
 
 /// Answers after a while, or fails as it is told.
@@ -45,6 +43,11 @@ impl Layer for Arc<Server> {
     }
 }
 
+fn route<L: Layer>(lanes: Vec<(u32, L)>, rest: Rest) -> Route<L> {
+    let several = lanes.len() > 1;
+    Route::new(lanes.into_iter().map(|(weight, lane)| (weight, Health::new(several, rest), lane)).collect(), rest)
+}
+
 fn slow() -> Arc<Server> {
     Arc::new(Server { takes: Duration::from_secs(1), ..Server::default() })
 }
@@ -57,7 +60,7 @@ async fn all<L: Layer>(route: &Route<L>, count: usize) -> usize {
 #[tokio::test(start_paused = true)]
 async fn requests_are_shared_out_by_weight() {
     let (small, large) = (slow(), slow());
-    let route = Route::new(vec![(1, Arc::clone(&small)), (3, Arc::clone(&large))], Rest::Wait(Duration::from_mins(5)));
+    let route = route(vec![(1, Arc::clone(&small)), (3, Arc::clone(&large))], Rest::Wait(Duration::from_mins(5)));
     assert_eq!(all(&route, 40).await, 40);
     assert_eq!((small.asked(), large.asked()), (10, 30));
 }
@@ -65,7 +68,7 @@ async fn requests_are_shared_out_by_weight() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_fails_is_left_alone_until_it_is_back() {
     let (ill, well) = (Server::failing(ErrorKind::ServerError), slow());
-    let route = Route::new(vec![(100, Arc::clone(&ill)), (1, Arc::clone(&well))], Rest::Wait(Duration::from_mins(5)));
+    let route = route(vec![(100, Arc::clone(&ill)), (1, Arc::clone(&well))], Rest::Wait(Duration::from_mins(5)));
     for _ in 0..50 {
         let _ = route.call(job(9)).await;
     }
@@ -81,7 +84,7 @@ async fn an_endpoint_that_fails_is_left_alone_until_it_is_back() {
 #[tokio::test(start_paused = true)]
 async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
     let (locked, open) = (Server::failing(ErrorKind::Unauthorized), slow());
-    let route = Route::new(vec![(9, Arc::clone(&locked)), (1, Arc::clone(&open))], Rest::Wait(Duration::from_mins(5)));
+    let route = route(vec![(9, Arc::clone(&locked)), (1, Arc::clone(&open))], Rest::Wait(Duration::from_mins(5)));
     assert_eq!(all(&route, 9).await + all(&route, 9).await, 18);
     assert!(locked.asked() <= 9 && open.asked() == 18);
     *open.fails.lock().unwrap() = Some(ErrorKind::NotFound);
@@ -94,7 +97,7 @@ async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
 #[tokio::test(start_paused = true)]
 async fn an_only_endpoint_rests_once_it_had_answered() {
     let server = Arc::new(Server::default());
-    let route = Route::new(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
+    let route = route(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
     for _ in 0..5 {
@@ -113,7 +116,7 @@ async fn an_only_endpoint_rests_once_it_had_answered() {
 #[tokio::test(start_paused = true)]
 async fn a_probe_that_is_dropped_lets_the_next_one_go() {
     let server = slow();
-    let route = Route::new(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
+    let route = route(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
     assert_eq!(all(&route, 5).await, 0);
@@ -126,7 +129,7 @@ async fn a_probe_that_is_dropped_lets_the_next_one_go() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_does_not_come_back_is_an_error_in_the_end() {
     let server = Arc::new(Server::default());
-    let route = Route::new(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
+    let route = route(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::ServerError);
     assert_eq!(all(&route, 30).await, 0);
@@ -140,7 +143,7 @@ async fn an_endpoint_that_does_not_come_back_is_an_error_in_the_end() {
 #[tokio::test(start_paused = true)]
 async fn where_nothing_is_tried_again_nothing_rests() {
     let server = Arc::new(Server::default());
-    let route = Route::new(vec![(1, Arc::clone(&server))], Rest::Never);
+    let route = route(vec![(1, Arc::clone(&server))], Rest::Never);
     route.call(job(9)).await.unwrap();
     *server.fails.lock().unwrap() = Some(ErrorKind::TimedOut);
     for _ in 0..20 {
@@ -152,7 +155,7 @@ async fn where_nothing_is_tried_again_nothing_rests() {
 #[tokio::test(start_paused = true)]
 async fn whoever_is_told_that_all_endpoints_rest_is_charged_nothing() {
     let server = Server::failing(ErrorKind::TimedOut);
-    let route = Route::new(vec![(1, Arc::clone(&server)), (1, Arc::clone(&server))], Rest::Brief);
+    let route = route(vec![(1, Arc::clone(&server)), (1, Arc::clone(&server))], Rest::Brief);
     for _ in 0..20 {
         route.call(job(9)).await.unwrap_err();
     }
@@ -164,7 +167,7 @@ async fn whoever_is_told_that_all_endpoints_rest_is_charged_nothing() {
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_wants_another_word_is_not_ill() {
     let servers = [ErrorKind::OtherWord, ErrorKind::OtherWord].map(Server::failing);
-    let route = Route::new(servers.iter().map(|server| (1, Arc::clone(server))).collect(), Rest::Brief);
+    let route = route(servers.iter().map(|server| (1, Arc::clone(server))).collect(), Rest::Brief);
     for _ in 0..40 {
         route.call(job(9)).await.unwrap_err();
     }
@@ -174,14 +177,15 @@ async fn an_endpoint_that_wants_another_word_is_not_ill() {
 }
 
 /// Seats before a server, and the pauses that it asks for.
-type Seats = Limit<Rate<Arc<Server>>>;
+type Line = Limit<Rate<Arc<Server>>>;
 
-fn seats(most: usize, server: &Arc<Server>) -> Seats {
-    Limit::new(most, None, true, Rate::new(Rates::default(), LONGEST_HOLD, Arc::clone(server)))
+fn seats(most: usize, server: &Arc<Server>) -> Line {
+    let rate = Rate::new(Arc::new(Minute::new(Rates::default())), LONGEST_HOLD, Arc::clone(server));
+    Limit::new(Seats::new(most, None), true, rate)
 }
 
 /// So many requests, each asked again until it is answered. How long they stood in line, together.
-async fn all_answered(route: &Route<Seats>, count: usize) -> Duration {
+async fn all_answered(route: &Route<Line>, count: usize) -> Duration {
     let waits = futures::future::join_all((0..count).map(|_| async {
         let job = job(9);
         while route.call(job.clone()).await.is_err() {}
@@ -200,7 +204,7 @@ fn hanging() -> Arc<Server> {
 async fn the_line_at_an_endpoint_that_hangs_moves_when_its_breaker_opens() {
     let (hangs, well) = (hanging(), slow());
     let lanes = vec![(1, seats(8, &hangs)), (1, seats(8, &well))];
-    let (route, start) = (Route::new(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
+    let (route, start) = (route(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
     let waited = all_answered(&route, 200).await;
     assert_eq!((hangs.asked(), well.asked()), (8, 200), "those that were out when it opened");
     assert!(start.elapsed() < Duration::from_secs(330), "{:?}", start.elapsed());
@@ -210,7 +214,7 @@ async fn the_line_at_an_endpoint_that_hangs_moves_when_its_breaker_opens() {
 #[tokio::test(start_paused = true)]
 async fn nobody_in_line_is_sent_to_an_only_endpoint_while_it_rests() {
     let server = slow();
-    let route = Route::new(vec![(1, seats(8, &server))], Rest::Wait(Duration::from_mins(5)));
+    let route = route(vec![(1, seats(8, &server))], Rest::Wait(Duration::from_mins(5)));
     all_answered(&route, 8).await;
     *server.fails.lock().unwrap() = Some(ErrorKind::TimedOut);
     let back = async {
@@ -231,7 +235,7 @@ async fn nobody_in_line_is_sent_to_an_only_endpoint_while_it_rests() {
 async fn an_endpoint_that_wants_a_pause_gives_its_line_to_a_free_one() {
     let (busy, free) = (slow(), slow());
     let lanes = vec![(1, seats(4, &busy)), (1, seats(4, &free))];
-    let (route, start) = (Route::new(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
+    let (route, start) = (route(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
     *busy.asks_for_pause.lock().unwrap() = Some(Duration::from_mins(3));
     let waited = all_answered(&route, 100).await;
     assert_eq!((busy.asked(), free.asked()), (4, 100), "those that it refused went to the other one, too");
@@ -242,7 +246,7 @@ async fn an_endpoint_that_wants_a_pause_gives_its_line_to_a_free_one() {
 async fn of_two_that_want_a_pause_the_first_to_be_back_gets_the_line_and_keeps_it() {
     let (longer, shorter) = (slow(), slow());
     let lanes = vec![(1, seats(4, &longer)), (1, seats(4, &shorter))];
-    let (route, start) = (Route::new(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
+    let (route, start) = (route(lanes, Rest::Wait(Duration::from_mins(5))), Instant::now());
     *longer.asks_for_pause.lock().unwrap() = Some(Duration::from_mins(3));
     *shorter.asks_for_pause.lock().unwrap() = Some(Duration::from_mins(1));
     let back = async {

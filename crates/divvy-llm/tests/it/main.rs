@@ -7,6 +7,7 @@ mod cancelling;
 mod dialects;
 mod hours;
 mod http;
+mod lanes;
 mod layers;
 #[cfg(unix)]
 mod shared;

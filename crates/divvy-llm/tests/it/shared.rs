@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use divvy_core::{cost::Prices, digest::Digest};
-use divvy_llm::{Budget, Caps, Client, Endpoint, Scripted, Step};
+use divvy_llm::{Budget, Caps, Client, ClientConfig, Endpoint, Rates, Scripted, Step};
 use divvy_store::{Spending, Store, Terms};
 use divvy_testkit::postgres::Postgres;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,19 @@ async fn a_request_on_its_way_at_another_worker_is_not_paid_again() {
     let of_a = of_a.unwrap();
     assert_eq!((of_a.reply.text.as_str(), of_b.reply.text.as_str()), ("ann's", "ann's"));
     assert_eq!((of_a.from_cache, of_b.from_cache, second.asked().len()), (false, true, 0));
+}
+
+#[tokio::test]
+async fn workers_that_call_a_model_differently_share_its_minute() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database("minute");
+    for name in ["teacher", "judge"] {
+        let (rates, lane) = (Rates { requests: Some(60), tokens: None }, Some("http://x/v1 m".to_owned()));
+        let place = Endpoint { name: Some("http://x/v1".into()), lane, rates, ..Endpoint::new(slow("yes")) };
+        let client = Client::new(vec![place], worker(&url).await, ClientConfig::new(name));
+        client.complete(request(name), &CancellationToken::new()).await.unwrap();
+    }
+    assert_eq!(server.query("minute", "SELECT DISTINCT lane FROM divvy.lent"), "http://x/v1 m");
 }
 
 #[tokio::test]

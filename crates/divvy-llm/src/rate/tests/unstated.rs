@@ -4,9 +4,9 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::{
-    limit::Limit,
+    limit::{Limit, Seats},
     retry::{Retry, RetryPolicy},
-    route::{Rest, Route},
+    route::{Health, Rest, Route},
 };
 
 const QUOTA: usize = 40;
@@ -69,8 +69,9 @@ impl Layer for Server {
 async fn run(counts: Counts, asked: u32) -> (Vec<Result<Call, ChatError>>, Vec<(Instant, bool)>, Duration) {
     let (start, log) = (Instant::now(), Arc::default());
     let server = Server { counts, start, log: Arc::clone(&log) };
-    let lane = Limit::new(16, Some(5 * MINUTE), true, Rate::new(Rates::default(), LONGEST_HOLD, server));
-    let inner = Route::new(vec![(1, lane)], Rest::Wait(5 * MINUTE));
+    let lane = Limit::new(Seats::new(16, Some(5 * MINUTE)), true, rate(Rates::default(), server));
+    let rest = Rest::Wait(5 * MINUTE);
+    let inner = Route::new(vec![(1, Health::new(false, rest), lane)], rest);
     let (policy, deadline) = (RetryPolicy::default(), 10 * MINUTE);
     let retry = Retry { policy, counts_refusals: false, deadline, ends_tries: true, inner };
     let calls = futures::future::join_all((1..=asked).map(|tokens| retry.call(job(tokens)))).await;
