@@ -24,13 +24,14 @@ use std::{
 use divvy_core::{
     cost::Prices,
     questions::Questions,
+    records::Stage,
     results::{
         ArmResult, DatasetUse, ModelUse, Results,
         costs::{Costs, StatedTerms},
     },
 };
 
-use self::{counted::Counting, scored::Records};
+use self::{counted::Counting, scored::Records, stages::Finds};
 use crate::{
     context::Context,
     error::FlowError,
@@ -88,6 +89,8 @@ pub async fn read_with<T: Send + 'static>(
 }
 
 async fn count(context: &Context, heading: Heading, records: Records) -> Result<Results, FlowError> {
+    let mut finds = Finds::none_yet(context).await?;
+    finds.look(Stage::Evaluate, records.calls());
     let training = stages::training(context).await?;
     let scored = scored::read(context, (heading.terms, &heading.prices), &training, records).await?;
     let mut results = Results {
@@ -106,11 +109,11 @@ async fn count(context: &Context, heading: Heading, records: Records) -> Result<
         scoring: scored.scoring,
         by_dataset: scored.by_dataset,
         costs: scored.costs,
-        collection: stages::collection(context).await?,
-        screening: stages::screening(context).await?,
+        collection: stages::collection(context, &mut finds).await?,
+        screening: stages::screening(context, &mut finds).await?,
         training,
         students: stages::students(context),
-        stages: stages::stages(context).await?,
+        stages: stages::stages(context, &finds).await?,
     };
     forget_uncounted(&mut results);
     Ok(results)

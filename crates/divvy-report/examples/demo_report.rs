@@ -86,7 +86,7 @@ fn results() -> Results {
         training: vec![training("sd-t", "SD-T", 2_400, 1.06), training("sd-r", "SD-R", 1_583, 1.0)],
         students: Vec::new(),
         stages: [("collect", 900), ("screen", 312_000), ("train", 402_000), ("evaluate", 298_000)]
-            .map(|(stage, wall_ms)| StageTime { stage: stage.to_owned(), wall_ms })
+            .map(|(stage, wall_ms)| StageTime { stage: stage.to_owned(), wall_ms, found: None })
             .into(),
         costs: None,
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use divvy_core::results::{
-    ArmResult, Comparison, DatasetUse, ModelUse, Results, StageTime, StepSlice, TrainingSummary,
+    ArmResult, Comparison, DatasetUse, Found, ModelUse, Results, StageTime, StepSlice, TrainingSummary,
 };
 
 use crate::{
@@ -272,11 +272,21 @@ pub(crate) const STAGES_NOTE: &str = "Times are of this plan’s own commands. W
                                       its time there.";
 
 pub(crate) fn stages(results: &Results) -> Option<Table> {
-    let row = |stage: &StageTime| vec![Cell::text(stage.stage.clone()), timed(stage.wall_ms)];
+    let any = results.stages.iter().any(|stage| stage.found.is_some());
+    let found = |stage: &StageTime| {
+        let Some(Found { calls, of }) = stage.found else { return Cell::text(DASH) };
+        Cell::number(format!("{} of {}", number::count(calls), number::count(of)), calls as f64)
+    };
+    let row = |stage: &StageTime| {
+        let cells = [Cell::text(stage.stage.clone()), timed(stage.wall_ms)];
+        cells.into_iter().chain(any.then(|| found(stage))).collect()
+    };
+    let columns = [Column::left("Stage"), Column::right("Wall time", "")];
+    let found_done = any.then(|| Column::right("Found done", "calls"));
     (!results.stages.is_empty()).then(|| Table {
         id: "stages",
         caption: "Wall time by stage".to_owned(),
-        columns: vec![Column::left("Stage"), Column::right("Wall time", "")],
+        columns: columns.into_iter().chain(found_done).collect(),
         rows: results.stages.iter().map(row).collect(),
     })
 }

@@ -350,6 +350,16 @@ pub struct TrainingSummary {
 pub struct StageTime {
     pub stage: String,
     pub wall_ms: i64,
+    /// What explains a stage that took no time; `None` where it asked everything itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+}
+
+/// Of the calls behind a stage's items, those that the store had before the plan began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub calls: u64,
+    pub of: u64,
 }
 
 /// One browsable row of an arm.

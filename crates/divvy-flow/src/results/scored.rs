@@ -15,6 +15,7 @@ use divvy_core::{
         costs::{Costs, StatedTerms},
     },
 };
+use divvy_store::CallUsage;
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
 
 use super::{
@@ -99,6 +100,10 @@ impl Records {
     /// For records that come part by part.
     pub(super) async fn none_yet(context: &Context) -> Result<Self, FlowError> {
         Ok(Self { rows: ByArm::new(), calls: Calls::none_yet(context).await? })
+    }
+
+    pub(super) fn calls(&self) -> impl Iterator<Item = &CallUsage> {
+        self.calls.all()
     }
 
     pub(super) fn add(&mut self, part: CountedPart) {

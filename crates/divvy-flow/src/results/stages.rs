@@ -6,24 +6,45 @@ use divvy_core::{
     plan::StudentPlan,
     recipe::Rule,
     records::{ItemState, Stage},
-    results::{CollectionSummary, ScreeningSummary, StageTime, StudentUse, TrainingSummary},
+    results::{CollectionSummary, Found, ScreeningSummary, StageTime, StudentUse, TrainingSummary},
     screening::reason,
 };
-use divvy_store::ItemRow;
+use divvy_store::{CallUsage, ItemRow};
 
 use crate::{
     context::Context,
     error::FlowError,
-    items,
+    items, paid,
     train::{self, given::Given},
 };
 
-pub(super) async fn collection(context: &Context) -> Result<Option<CollectionSummary>, FlowError> {
+/// What the store had of each stage before the plan began.
+pub(super) struct Finds {
+    /// Older calls were made by another plan.
+    since: i64,
+    of: BTreeMap<Stage, Found>,
+}
+
+impl Finds {
+    pub(super) async fn none_yet(context: &Context) -> Result<Self, FlowError> {
+        Ok(Self { since: paid::began(context).await?, of: BTreeMap::new() })
+    }
+
+    pub(super) fn look<'c>(&mut self, stage: Stage, calls: impl Iterator<Item = &'c CallUsage>) {
+        let found = self.of.entry(stage).or_default();
+        for call in calls {
+            found.of += 1;
+            found.calls += u64::from(call.created_ms < self.since);
+        }
+    }
+}
+
+pub(super) async fn collection(context: &Context, finds: &mut Finds) -> Result<Option<CollectionSummary>, FlowError> {
     let rows = context.store.items(&context.digest, Stage::Collect).await?;
     if rows.is_empty() {
         return Ok(None);
     }
-    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
+    let (tokens_in, tokens_out) = tokens(context, &rows, (Stage::Collect, finds)).await?;
     Ok(Some(CollectionSummary {
         teacher: context.plan.collect.teacher.clone(),
         candidates: rows.len() as u64,
@@ -34,10 +55,10 @@ pub(super) async fn collection(context: &Context) -> Result<Option<CollectionSum
     }))
 }
 
-pub(super) async fn screening(context: &Context) -> Result<Option<ScreeningSummary>, FlowError> {
+pub(super) async fn screening(context: &Context, finds: &mut Finds) -> Result<Option<ScreeningSummary>, FlowError> {
     let Some(plan) = &context.plan.screen else { return Ok(None) };
     let rows = context.store.items(&context.digest, Stage::Screen).await?;
-    let (tokens_in, tokens_out) = tokens(context, &rows).await?;
+    let (tokens_in, tokens_out) = tokens(context, &rows, (Stage::Screen, finds)).await?;
     Ok(Some(ScreeningSummary {
         solver: plan.solver.clone(),
         candidates: rows.len() as u64,
@@ -78,9 +99,14 @@ fn reasons<'a>(rows: impl Iterator<Item = &'a ItemRow>, kept: &'a str) -> Vec<(S
 }
 
 /// In and out, of every call behind these rows.
-async fn tokens(context: &Context, rows: &[ItemRow]) -> Result<(u64, u64), FlowError> {
+async fn tokens(
+    context: &Context,
+    rows: &[ItemRow],
+    (stage, finds): (Stage, &mut Finds),
+) -> Result<(u64, u64), FlowError> {
     let calls: Vec<_> = rows.iter().flat_map(|row| row.calls.iter().cloned()).collect();
     let usages = context.store.call_usages(&calls).await?;
+    finds.look(stage, usages.iter());
     Ok(items::sum_usage(usages.into_iter().map(|call| call.usage)))
 }
 
@@ -117,7 +143,10 @@ pub(super) fn students(context: &Context) -> Vec<StudentUse> {
     context.plan.students.iter().map(student).collect()
 }
 
-pub(super) async fn stages(context: &Context) -> Result<Vec<StageTime>, FlowError> {
+pub(super) async fn stages(context: &Context, finds: &Finds) -> Result<Vec<StageTime>, FlowError> {
     let times = context.store.stage_times(&context.digest).await?;
-    Ok(times.into_iter().map(|(stage, wall_ms)| StageTime { stage: stage.name().to_owned(), wall_ms }).collect())
+    let found = |stage: &Stage| finds.of.get(stage).copied().filter(|found| found.calls > 0);
+    let stage =
+        |(stage, wall_ms): (Stage, i64)| StageTime { stage: stage.name().to_owned(), wall_ms, found: found(&stage) };
+    Ok(times.into_iter().map(stage).collect())
 }

@@ -106,6 +106,10 @@ impl Calls {
         self.by_key.extend(calls.into_iter().map(|call| (call.key.clone(), call)));
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &CallUsage> {
+        self.by_key.values()
+    }
+
     /// What the calls behind one item took.
     pub(super) fn of(&self, keys: &[Digest], tariff: &Tariff<'_>) -> Took {
         let mut took = Took {

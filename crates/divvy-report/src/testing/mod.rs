@@ -173,7 +173,7 @@ pub(crate) fn results() -> Results {
         training: vec![training()],
         students: Vec::new(),
         quality: vec![decomposer_quality("big", Stage::Collect), decomposer_quality("student:sd-r", Stage::Evaluate)],
-        stages: vec![StageTime { stage: "screen".to_owned(), wall_ms: 185_000 }],
+        stages: vec![StageTime { stage: "screen".to_owned(), wall_ms: 185_000, found: None }],
         costs: None,
     }
 }

@@ -4,7 +4,10 @@ mod markup;
 pub(crate) mod random;
 mod random_costs;
 
-use divvy_core::{graded::Sheet, results::Results};
+use divvy_core::{
+    graded::Sheet,
+    results::{Found, Results, StageTime},
+};
 use proptest::prelude::*;
 
 use crate::{
@@ -41,6 +44,17 @@ fn markdown_leads_with_the_verdict_and_its_tables_line_up() {
         assert!(widths.iter().all(|width| *width == widths[0]), "{block}");
     }
     assert!(!text.contains('$'), "no price is known, so none is shown");
+}
+
+#[test]
+fn what_a_stage_found_done_stands_beside_its_time() {
+    let mut told = results();
+    told.stages[0].found = Some(Found { calls: 1_200, of: 1_500 });
+    told.stages.push(StageTime { stage: "evaluate".to_owned(), wall_ms: 9, found: None });
+    let text = markdown(&told);
+    assert!(text.contains("| Found done (calls) |") && text.contains("|     1,200 of 1,500 |"), "{text}");
+    let value = json(&told);
+    assert_eq!((&value["stages"][0]["found"]["of"], value["stages"][1].get("found")), (&1_500.into(), None));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A store outlives its recipes: another recipe on it pays only for what was never asked before.
 
+use serde_json::json;
+
 use crate::{
     bench::Bench,
     school::{self, CONCURRENCY, RECIPE, REQUESTS, TEST, TRAIN},
@@ -14,6 +16,14 @@ fn an_arm_that_is_added_is_all_that_is_paid_for() {
     assert_eq!(bench.teacher.asked().len(), 2 * TRAIN + TEST);
     bench.recipe(RECIPE).done(&["run", "recipe.toml"]);
     assert_eq!((bench.teacher.asked().len(), bench.repeats()), (REQUESTS, 0));
+    // Why its first stages took no time.
+    let report = bench.json(&["report", "recipe.toml", "--json"]);
+    let stages = report["stages"].as_array().unwrap();
+    let asking = stages.iter().filter(|stage| stage["stage"] != "train");
+    let found: Vec<_> = asking.map(|stage| (&stage["stage"], &stage["found"])).collect();
+    let all = json!({"calls": TRAIN, "of": TRAIN});
+    let some = json!({"calls": TEST, "of": REQUESTS - 2 * TRAIN});
+    assert_eq!(found, [(&json!("collect"), &all), (&json!("screen"), &all), (&json!("evaluate"), &some)]);
 }
 
 #[test]
