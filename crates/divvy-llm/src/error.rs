@@ -56,6 +56,8 @@ pub enum ErrorKind {
     /// What it was to be paid from was lent to another worker while this one stood still: it borrows anew. Nobody but the budget
     /// sees it.
     Unlent,
+    /// Its place in the minute that workers share was over before it went out: it takes another. Nobody but the rate sees it.
+    Overdue,
     /// Another worker took the request over while this one stood still: it looks for the answer anew. Nobody but the claim sees it.
     Taken,
     /// The store cannot keep the reply.
@@ -103,7 +105,7 @@ impl ChatError {
             ErrorKind::OtherWord => "other-word",
             ErrorKind::ContextTooLong => "context-too-long",
             ErrorKind::Refused => "refused",
-            ErrorKind::RateLimited => "rate-limited",
+            ErrorKind::RateLimited | ErrorKind::Overdue => "rate-limited",
             ErrorKind::ServerError => "server-error",
             ErrorKind::Unreachable => "unreachable",
             ErrorKind::TimedOut => "timed-out",

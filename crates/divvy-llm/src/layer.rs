@@ -43,6 +43,8 @@ pub(crate) struct Job {
     pub(crate) until: Option<Instant>,
     /// Its tries are over by then, time in line not counted; set by the retry layer.
     pub(crate) deadline: Option<Instant>,
+    /// It is sent before this moment, or not by this place in the minute that workers share.
+    pub(crate) place_ends: Option<Instant>,
     /// Its place at an endpoint, once it has one.
     pub(crate) slot: Option<Slot>,
     /// It is asked on its own, however often: its batch was late, as the layer of batches says, or it was never to be in one.
@@ -54,7 +56,7 @@ impl Job {
         let (key, json) = crate::client::key_and_json(&request);
         let (request, json) = (Arc::new(request), json.into());
         let (waited, held, online, sent) = (Waited::default(), Held::default(), Arc::default(), Sent::default());
-        let (attempt, silent, ends, until, deadline, slot) = (1, false, None, None, None, None);
+        let (attempt, silent, ends, until, deadline, place_ends, slot) = (1, false, None, None, None, None, None);
         Self {
             key,
             request,
@@ -69,6 +71,7 @@ impl Job {
             ends,
             until,
             deadline,
+            place_ends,
             slot,
             online,
         }

@@ -54,6 +54,10 @@ impl Layer for Ledger {
             self.goes_out(&job, false).await?;
         }
         let started_ms = self.clock.now_ms();
+        if job.place_ends.is_some_and(|end| Instant::now() >= end) {
+            let overdue = ChatError::new(ErrorKind::Overdue, "its place in the minute that workers share was over");
+            return self.settle(&job, Err(overdue), started_ms).await;
+        }
         let outcome = self.attempt.run(&job, self).await;
         if outcome.as_ref().is_ok_and(|received| !received.raw.is_empty()) {
             self.came_back(&job);
@@ -161,7 +165,7 @@ impl Ledger {
                 let attempt = of_attempt(job, Some(&error), error.usage, started_ms, latency_ms);
                 let attempt = AttemptRecord { price_nanos: self.lost(&error.usage), ..attempt };
                 // What was never sent is no try: nobody worked or waited for it.
-                let attempt = Some(attempt).filter(|_| error.kind != ErrorKind::Unsent);
+                let attempt = Some(attempt).filter(|_| !matches!(error.kind, ErrorKind::Unsent | ErrorKind::Overdue));
                 match self.budget.account() {
                     Some(account) => {
                         let prices = self.prices_at(self.attempt.endpoint.as_deref());
@@ -258,7 +262,7 @@ mod tests {
     use crate::{Scripted, Step, layer::testing::job};
 
     #[tokio::test]
-    async fn a_request_that_is_cancelled_before_it_is_sent_is_no_attempt() {
+    async fn a_request_that_is_cancelled_or_late_before_it_is_sent_is_no_attempt() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("store.db")).await.unwrap();
         let model = Arc::new(Scripted::rule(|_| Step::Say("yes".into())));
@@ -277,6 +281,8 @@ mod tests {
         let job = job(9);
         job.cancel.cancel();
         assert!(ledger.call(job.clone()).await.unwrap_err().is_cancelled());
+        let late = Job { cancel: Default::default(), place_ends: Some(Instant::now()), ..job.clone() };
+        assert_eq!(ledger.call(late).await.unwrap_err().kind, ErrorKind::Overdue);
         assert_eq!((store.attempts(&job.key).await.unwrap(), model.asked().len()), (vec![], 0));
         ledger.call(Job { cancel: Default::default(), ..job.clone() }).await.unwrap();
         assert_eq!((store.attempts(&job.key).await.unwrap().len(), model.asked().len()), (1, 1));

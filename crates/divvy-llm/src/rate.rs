@@ -61,6 +61,13 @@ enum Place {
     Common(common::Held),
 }
 
+impl Place {
+    /// Until when it may be used.
+    fn ends(self) -> Option<Instant> {
+        if let Self::Common(held) = self { Some(held.ends) } else { None }
+    }
+}
+
 #[derive(Default)]
 struct State {
     window: Window,
@@ -121,6 +128,14 @@ impl Minute {
             (Place::Own(held), _) => self.state().window.settle(held, tokens),
             (Place::Common(held), Some(common)) => common.settle(held, tokens),
             (Place::Common(_), None) => {}
+        }
+    }
+
+    /// It was not used.
+    fn give_back(&self, place: Place) {
+        match (place, &self.common) {
+            (Place::Common(held), Some(common)) => common.give_back(held),
+            _ => self.settle(place, 0),
         }
     }
 }
@@ -230,16 +245,24 @@ impl<L: Layer> Layer for Rate<L> {
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let (tokens_in, tokens_out) = most_tokens(&job.request);
-        let start = Instant::now();
-        let place = job.in_line(self.admit(tokens_in, tokens_out)).await??;
-        job.waited.since(start);
-        job.sent.note();
-        let (sent, seed, attempt) = (Instant::now(), job.key.seed(), job.attempt);
-        let result = self.inner.call(job).await;
+        let (place, sent, result) = loop {
+            let start = Instant::now();
+            let place = job.in_line(self.admit(tokens_in, tokens_out)).await??;
+            job.waited.since(start);
+            job.sent.note();
+            let sent = Instant::now();
+            let result = self.inner.call(Job { place_ends: place.ends(), ..job.clone() }).await;
+            if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Overdue) {
+                break (place, sent, result);
+            }
+            // The way through the store took too long.
+            job.sent.not_yet();
+            self.minute.give_back(place);
+        };
         if let Some(tokens) = taken(&result) {
             self.minute.settle(place, tokens);
         }
-        self.minute.learn(sent, || derive_seed(seed, &format!("pause/{attempt}")), &result);
+        self.minute.learn(sent, || derive_seed(job.key.seed(), &format!("pause/{}", job.attempt)), &result);
         // It may have taken less than was held for it, and have brought better news of the endpoint's limits.
         self.minute.room.notify_one();
         result

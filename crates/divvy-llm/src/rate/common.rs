@@ -49,6 +49,8 @@ struct Current {
 pub(super) struct Held {
     id: i64,
     tokens: i64,
+    /// It is used before then, or not at all.
+    pub(super) ends: Instant,
 }
 
 impl Common {
@@ -104,6 +106,16 @@ impl Common {
         }
     }
 
+    /// It was not used, and nobody else here can use it: its share is over.
+    pub(super) fn give_back(&self, held: Held) {
+        let mut state = self.state();
+        if let Some((_, used)) = state.used.get_mut(&held.id) {
+            used.requests -= 1;
+            used.tokens -= held.tokens;
+            state.unsaid.push(held.id);
+        }
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,7 +124,8 @@ impl Common {
 impl State {
     fn take(&mut self, tokens: i64, now: Instant) -> Option<Held> {
         let current = self.now.as_mut()?;
-        if now >= current.lent + GOOD_FOR || current.requests == 0 || current.tokens < tokens {
+        let ends = current.lent + GOOD_FOR;
+        if now >= ends || current.requests == 0 || current.tokens < tokens {
             return None;
         }
         current.requests -= 1;
@@ -122,7 +135,7 @@ impl State {
         let (_, used) = self.used.entry(id).or_insert((current.lent, unused));
         used.requests += 1;
         used.tokens += tokens;
-        Some(Held { id, tokens })
+        Some(Held { id, tokens, ends })
     }
 
     /// The share at hand is over. Returns what the server is to hear.

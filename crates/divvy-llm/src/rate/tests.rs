@@ -171,6 +171,31 @@ async fn what_workers_sent_before_they_heard_of_a_limit_counts_for_all() {
     assert_eq!(server.query("told", "SELECT sum(requests), sum(tokens) FROM divvy.lent"), "7|70");
 }
 
+/// The store was away for a while.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_request_whose_place_is_over_before_it_goes_out_takes_another() {
+    /// Hears of two requests too late.
+    #[derive(Default)]
+    struct Slow(AtomicUsize);
+    impl Layer for Slow {
+        async fn call(&self, job: Job) -> Result<Call, ChatError> {
+            assert!(job.place_ends.is_some() && job.sent.is_so());
+            let kind = if self.0.fetch_add(1, Relaxed) < 2 { ErrorKind::Overdue } else { ErrorKind::Backend };
+            Err(ChatError::new(kind, "no"))
+        }
+    }
+    let Some(server) = divvy_testkit::postgres::Postgres::start() else { return };
+    let store = Store::connect(&server.database("late"), divvy_store::Terms::default()).await.unwrap();
+    let rates = Rates { requests: Some(6), tokens: Some(6_000) };
+    let minute = Minute::new(rates).shared(&store, None, "lane".into(), crate::clock::Clock::system());
+    let rate = Rate::new(Arc::new(minute), LONGEST_HOLD, Slow::default());
+    assert_eq!(rate.call(job(9)).await.unwrap_err().kind, ErrorKind::Backend);
+    assert_eq!(rate.inner.0.load(Relaxed), 3);
+    assert!(matches!(rate.admit(5, 5).await, Ok(Place::Common(_))));
+    assert_eq!(server.query("late", "SELECT sum(requests) FROM divvy.lent"), "2", "one was sent, and one is held");
+}
+
 /// Two requests were in flight at the kill; the next command begins at once.
 #[tokio::test(start_paused = true)]
 async fn what_a_killed_command_had_in_flight_counts_for_the_next() {
