@@ -106,7 +106,10 @@ impl Told<'_> {
         let training = training.iter().filter(|line| line.stage == "train" && !self.is_trained(&line.model));
         let training = training.map(|line| {
             let minutes = run::seconds(line) / 60 + 1;
-            format!("train {}: not counted, about {minutes} minutes on two cores (rough, from the sizes)", line.model)
+            format!(
+                "train {}: not counted, about {minutes} minutes on two cores with AVX-512 (rough, from the sizes)",
+                line.model
+            )
         });
         self.outlook.unseen.iter().cloned().chain(training).collect()
     }
