@@ -76,6 +76,22 @@ pub async fn began(context: &Context) -> Result<i64, FlowError> {
     Ok(own.min().map_or(i64::MAX, |began| began - 2))
 }
 
+/// What tells a plan's own calls, and the tries at them that came to nothing, from those that others have paid for.
+pub struct Books {
+    /// When the plan began.
+    pub since: i64,
+    pub failed: HashMap<Digest, AttemptSum>,
+}
+
+impl Books {
+    /// # Errors
+    /// The store's.
+    pub async fn read(context: &Context) -> Result<Self, FlowError> {
+        let since = began(context).await?;
+        Ok(Self { since, failed: context.store.failed_by_key(since).await? })
+    }
+}
+
 /// In running order. Of items that failed, the calls that were answered count, and of those put back the replies that were
 /// replaced: they were paid for. So were trials of a JSON schema, which may have no item. A stage is read part by part, so that
 /// there may be any number of items: what is held are eight bytes for each call, and the attempts that failed.
@@ -83,7 +99,7 @@ pub async fn began(context: &Context) -> Result<i64, FlowError> {
 /// # Errors
 /// The store's.
 pub async fn by_stage(context: &Context) -> Result<BTreeMap<Stage, Paid>, FlowError> {
-    let books = Books { since: began(context).await?, failed: context.store.failed_by_key().await? };
+    let books = Books::read(context).await?;
     let (mut counted, mut paid) = (HashSet::new(), BTreeMap::new());
     for stage in STAGES {
         let (mut sum, mut walk) = (Paid::default(), context.store.history(&context.digest, stage).await?);
@@ -109,38 +125,26 @@ fn fresh(keys: impl IntoIterator<Item = Digest>, counted: &mut HashSet<u64>) -> 
     keys.into_iter().filter(|key| counted.insert(key.seed())).collect()
 }
 
-/// What is known of all calls.
-struct Books {
-    /// When the plan began.
-    since: i64,
-    failed: HashMap<Digest, AttemptSum>,
-}
-
 async fn count(context: &Context, books: &Books, keys: Vec<Digest>, sum: &mut Paid) -> Result<(), FlowError> {
     context.store.call_usages(&keys).await?.iter().for_each(|call| sum.add(call, books.since));
     keys.iter().filter_map(|key| books.failed.get(key)).for_each(|attempts| sum.failed.add(attempts));
     Ok(())
 }
 
-/// What each of these items took, whoever shares its calls; `failed` is [`divvy_store::Store::failed_by_key`].
+/// What each of these items took, whoever shares its calls.
 ///
 /// # Errors
 /// The store's.
-pub async fn by_item(
-    context: &Context,
-    failed: &HashMap<Digest, AttemptSum>,
-    items: &[ItemRow],
-) -> Result<Vec<Paid>, FlowError> {
+pub async fn by_item(context: &Context, books: &Books, items: &[ItemRow]) -> Result<Vec<Paid>, FlowError> {
     let keys: HashSet<&Digest> = items.iter().flat_map(|item| &item.calls).collect();
     let keys: Vec<Digest> = keys.into_iter().cloned().collect();
     let calls = context.store.call_usages(&keys).await?;
-    let since = began(context).await?;
     let calls: HashMap<&Digest, &CallUsage> = calls.iter().map(|call| (&call.key, call)).collect();
     let of_item = |item: &ItemRow| {
         let (mut sum, mut seen) = (Paid::default(), HashSet::new());
         for key in item.calls.iter().filter(|key| seen.insert(*key)) {
-            calls.get(key).into_iter().for_each(|call| sum.add(call, since));
-            failed.get(key).into_iter().for_each(|attempts| sum.failed.add(attempts));
+            calls.get(key).into_iter().for_each(|call| sum.add(call, books.since));
+            books.failed.get(key).into_iter().for_each(|attempts| sum.failed.add(attempts));
         }
         sum
     };

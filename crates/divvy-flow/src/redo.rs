@@ -11,7 +11,12 @@ use divvy_core::{
 use divvy_store::{ItemRow, PutBack};
 use serde::{Deserialize, Serialize};
 
-use crate::{condition::Condition, context::Context, error::FlowError};
+use crate::{
+    condition::Condition,
+    context::Context,
+    error::FlowError,
+    items::{self, ItemKey},
+};
 
 /// Stages whose items may be put back.
 pub const STAGES: [Stage; 2] = [Stage::Collect, Stage::Screen];
@@ -44,10 +49,11 @@ pub async fn put_back(
     let asked = Anew { max_tokens };
     let collected = emptied(context, Stage::Collect, |row| condition.holds(row).then_some(asked)).await?;
     let anew: HashSet<(&QuestionId, u32)> = collected.iter().map(|row| (&row.question, row.sample)).collect();
+    let before = takes(context, Stage::Screen).await?;
     let follows = |row: &ItemRow| anew.contains(&(&row.question, row.sample));
     let meant = |row: &ItemRow| {
         let meant = condition.holds(row).then_some(asked);
-        meant.or_else(|| follows(row).then_some(Anew { max_tokens: None }))
+        meant.or_else(|| follows(row).then(|| Anew { max_tokens: before.of(&items::key_of(row)).max_tokens }))
     };
     let screened = emptied(context, Stage::Screen, meant).await?;
     let counts = [(Stage::Collect, collected.len() as u64), (Stage::Screen, screened.len() as u64)];
@@ -80,7 +86,7 @@ pub struct Takes(HashMap<(QuestionId, u32), Take>);
 
 impl Takes {
     #[must_use]
-    pub fn of(&self, key: &crate::items::ItemKey) -> Take {
+    pub fn of(&self, key: &ItemKey) -> Take {
         if self.0.is_empty() {
             return Take::default();
         }

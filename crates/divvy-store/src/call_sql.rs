@@ -69,8 +69,12 @@ pub(crate) const SENT: &str = "SELECT received_ms - coalesce(took_ms, 0) AS sent
     UNION ALL SELECT started_ms AS sent, 0 AS tokens FROM attempt
     WHERE seq > (SELECT max(seq) FROM attempt) - ?3 AND outcome != 'ok' AND started_ms >= ?2
     ORDER BY sent";
+/// One that was read and refused has a failed try of its number.
 pub(crate) const UNREAD: &str = "SELECT count(*) FROM reply
-    WHERE body IS NOT NULL AND NOT EXISTS (SELECT 1 FROM call WHERE call.seq = reply.seq)";
+    WHERE seq > (SELECT max(seq) FROM reply) - ?1 AND body IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM call WHERE call.seq = reply.seq)
+      AND NOT EXISTS (SELECT 1 FROM attempt
+                      WHERE attempt.key = reply.key AND attempt.number = reply.number AND outcome != 'ok')";
 pub(crate) const TOTALS: &str =
     "SELECT word.text AS model_name, count(*) AS calls, sum(coalesce(tokens_in, 0)) AS tokens_in,
         sum(coalesce(tokens_out, 0)) AS tokens_out,
@@ -101,7 +105,8 @@ pub(crate) const ATTEMPTS: &str = attempt_query!(
      GROUP BY outcome ORDER BY attempts DESC, outcome"
 );
 pub(crate) const FAILED: &str = "SELECT * FROM attempt WHERE outcome != 'ok' AND (?1 IS NULL OR lower(hex(key)) LIKE ?1 || '%') AND (?2 IS NULL OR started_ms >= ?2) ORDER BY seq DESC LIMIT ?3";
-pub(crate) const FAILED_BY_KEY: &str = attempt_query!("key", "attempt WHERE outcome != 'ok' GROUP BY key");
+pub(crate) const FAILED_BY_KEY: &str =
+    attempt_query!("key", "attempt WHERE outcome != 'ok' AND started_ms >= ?1 GROUP BY key");
 pub(crate) const PLAIN_ATTEMPT: &str =
     "SELECT attempt AS number, 'ok' AS outcome, NULL AS http_status, '' AS message, tokens_in, tokens_cached, tokens_out,
         NULL AS price_nanos, created_ms AS started_ms, latency_ms

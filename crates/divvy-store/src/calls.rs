@@ -14,7 +14,9 @@ use crate::{
     },
     codec::blob,
     error::StoreError,
-    rows::{AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{
+        AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, LAST_REPLIES, RawReply,
+    },
     statement::Statement,
     store::SqliteStore,
 };
@@ -65,14 +67,16 @@ impl SqliteStore {
         rows.iter().map(|row| read(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// Replies that are kept and that no call was made of: a kill came between, or nobody could read them. When their
-    /// request comes up again they are read again, at no cost.
+    /// See [`crate::Store::unread_replies`].
     ///
     /// # Errors
     /// When the store cannot be read.
     pub async fn unread_replies(&self) -> Result<u64, StoreError> {
-        let count: i64 =
-            sqlx::query_scalar(UNREAD).fetch_one(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
+        let count: i64 = sqlx::query_scalar(UNREAD)
+            .bind(LAST_REPLIES)
+            .fetch_one(&mut *self.reader().await?)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
         Ok(count.unsigned_abs())
     }
 
@@ -289,13 +293,16 @@ impl SqliteStore {
         rows.iter().map(|row| attempt_total(row).map_err(|e| self.unreadable(&e))).collect()
     }
 
-    /// What attempts that brought no reply took, by the key of their call.
+    /// See [`crate::Store::failed_by_key`].
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn failed_by_key(&self) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
-        let rows =
-            sqlx::query(FAILED_BY_KEY).fetch_all(&mut *self.reader().await?).await.map_err(|e| self.unreadable(&e))?;
+    pub async fn failed_by_key(&self, since_ms: i64) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
+        let rows = sqlx::query(FAILED_BY_KEY)
+            .bind(since_ms)
+            .fetch_all(&mut *self.reader().await?)
+            .await
+            .map_err(|e| self.unreadable(&e))?;
         rows.iter().map(|row| failed_by_key(row).map_err(|e| self.unreadable(&e))).collect()
     }
 }

@@ -141,6 +141,9 @@ impl AttemptSum {
     }
 }
 
+/// How many of the last replies are looked at for those that nobody has read: more than any command has in flight.
+pub(crate) const LAST_REPLIES: i64 = 1 << 16;
+
 /// An item that was put back to pending, by its question and sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutBack {

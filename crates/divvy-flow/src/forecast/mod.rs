@@ -5,7 +5,7 @@
 mod caps;
 mod rows;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use divvy_core::{arm::Arm, chat::Usage, cost::Prices, digest::Digest, records::Stage, stats::forecast::Forecast};
 use divvy_llm::{Rates, in_batch};
@@ -128,11 +128,7 @@ fn longer(one: Forecast, other: Forecast) -> Forecast {
 /// # Errors
 /// The store's.
 pub async fn read(context: &Context, paces: &Paces, most: usize) -> Result<Outlook, FlowError> {
-    let mut books = Books {
-        since: paid::began(context).await?,
-        failed: context.store.failed_by_key().await?,
-        counted: HashSet::new(),
-    };
+    let mut books = Books { paid: paid::Books::read(context).await?, counted: HashSet::new() };
     let (parts, mut taken) = (rows::parts(context, most).await?, Vec::new());
     for part in &parts {
         taken.push(take(context, paces, part, &mut books).await?);
@@ -212,20 +208,17 @@ struct Taken {
     solving: BTreeMap<String, Took>,
 }
 
-/// What is known of calls while rows are read.
+/// What is known of calls while rows are read. Tries that came to nothing count against the caps, too.
 struct Books {
-    /// When the plan began.
-    since: i64,
-    /// What attempts took that came to nothing: they are paid for again and again, and count against the caps.
-    failed: HashMap<Digest, AttemptSum>,
+    paid: paid::Books,
     counted: HashSet<Digest>,
 }
 
 impl Books {
     /// What a call takes that is free when another has paid for it.
     fn values(&mut self, call: &CallRecord, pace: Option<&Pace>) -> [Option<f64>; 5] {
-        let free = call.created_ms < self.since || !self.counted.insert(call.key.clone());
-        if free { [Some(0.0); 5] } else { values(call, self.failed.get(&call.key), pace) }
+        let free = call.created_ms < self.paid.since || !self.counted.insert(call.key.clone());
+        if free { [Some(0.0); 5] } else { values(call, self.paid.failed.get(&call.key), pace) }
     }
 }
 

@@ -32,8 +32,12 @@ struct Set {
     outlay: Outlay,
     /// Items of which a row to learn from can be made: decompositions of training questions, or those that were kept.
     usable: u64,
+    /// The same of dev questions, which are always collected, and never screened.
+    dev: u64,
     /// Items that came to an end, whichever.
     ended: u64,
+    /// Items that somebody was asked about, and not those that were rejected by their form.
+    asked: u64,
 }
 
 /// Data set → the share of it that is paid for.
@@ -74,7 +78,7 @@ impl Stages {
         // A row is a decomposition, one that was kept, or what was replied to one that was screened.
         let (pool, rows): (&Sets, fn(&Set) -> u64) = match target.needs_screening() {
             false => (&self.collection, |set| set.usable),
-            true if target.repeats_replies() => (&self.screening, |set| set.ended),
+            true if target.repeats_replies() => (&self.screening, |set| set.asked),
             true => (&self.screening, |set| set.usable),
         };
         let learns = |set: &&String| student.learns_from(set);
@@ -84,11 +88,11 @@ impl Stages {
         stage.keys().filter(learns).map(|set| (set.as_str(), wanted * needed(set))).collect()
     }
 
-    /// The share of the decompositions that was screened, the others being for other students.
+    /// The share of the decompositions that was screened, with those of dev, the others being for other students.
     fn screened(&self, set: &str) -> f64 {
         let screened = self.screening.get(set).map_or(0, |set| set.ended);
-        let usable = self.collection.get(set).map_or(0, |set| set.usable);
-        (screened as f64 / usable.max(1) as f64).min(1.0)
+        let (usable, dev) = self.collection.get(set).map_or((0, 0), |set| (set.usable, set.dev));
+        ((screened + dev) as f64 / (usable + dev).max(1) as f64).min(1.0)
     }
 
     /// Once for all students of the arm, `None` where it has none: what they share is paid once.
@@ -140,12 +144,15 @@ async fn sets(context: &Context, tariff: &Tariff<'_>, stage: Stage) -> Result<Se
     let rows = context.store.items(&context.digest, stage).await?;
     let calls = Calls::read(context, rows.iter()).await?;
     let mut sets = Sets::new();
-    let none = Set { outlay: Outlay::NONE, usable: 0, ended: 0 };
+    let none = Set { outlay: Outlay::NONE, usable: 0, dev: 0, ended: 0, asked: 0 };
     for row in &rows {
         let set = sets.entry(row.question.set().to_owned()).or_insert(none);
         set.outlay = set.outlay.and(calls.of(&row.calls, tariff).outlay());
-        set.usable += u64::from(is_usable(row) && !context.questions.dev.contains(&row.question));
+        let is_dev = context.questions.dev.contains(&row.question);
+        set.usable += u64::from(is_usable(row) && !is_dev);
+        set.dev += u64::from(is_usable(row) && is_dev);
         set.ended += u64::from(row.state != ItemState::Pending);
+        set.asked += u64::from(!row.calls.is_empty());
     }
     Ok(sets)
 }
@@ -179,7 +186,8 @@ mod tests {
 
     fn stages() -> Stages {
         let set = |name: &str, money: i64, (usable, ended)| {
-            (name.to_owned(), Set { outlay: Outlay { money_nanos: Some(money), ..Outlay::NONE }, usable, ended })
+            let outlay = Outlay { money_nanos: Some(money), ..Outlay::NONE };
+            (name.to_owned(), Set { outlay, usable, dev: 0, ended, asked: ended })
         };
         Stages {
             collection: [set("sums", 1000, (100, 110)), set("texts", 200, (20, 20))].into(),
@@ -207,15 +215,22 @@ mod tests {
     fn what_was_not_screened_was_collected_for_others() {
         let mut stages = stages();
         let sums = stages.screening.get_mut("sums").unwrap();
-        (sums.usable, sums.ended) = (10, 25);
+        (sums.usable, sums.ended, sums.asked) = (10, 25, 20);
         let of = |student: &StudentPlan| {
             [&stages.collection, &stages.screening]
                 .map(|stage| paid(stage, &stages.shares(Some(student), stage)).money_nanos.unwrap())
         };
         assert_eq!(of(&student(Target::SdR, &["sums"], None)), [250, 5000], "a quarter was screened");
         assert_eq!(of(&student(Target::SdR, &["sums"], Some(5))), [125, 2500], "and half of what was kept is wanted");
-        assert_eq!(of(&student(Target::SeT, &["sums"], Some(5))), [50, 1000], "a fifth of the replies");
+        assert_eq!(
+            of(&student(Target::SeT, &["sums"], Some(5))),
+            [63, 1250],
+            "a quarter of the replies: of five the form was wrong"
+        );
         assert_eq!(of(&student(Target::SdT, &["sums"], None)), [1000, 0], "it learns what was not screened, too");
+        stages.collection.get_mut("sums").unwrap().dev = 50;
+        let shares = stages.shares(Some(&student(Target::SdR, &["sums"], None)), &stages.collection);
+        assert_eq!(shares["sums"], 0.5, "all of dev, and a quarter of the others");
     }
 
     #[test]

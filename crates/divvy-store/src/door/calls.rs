@@ -118,12 +118,13 @@ impl Store {
         either!(self, attempt_totals())
     }
 
-    /// What attempts that brought no reply took, by the key of their call: all of them, since they are few.
+    /// What attempts that brought no reply took, from the moment `since_ms` on, by the key of their call: all of them, since they
+    /// are few.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn failed_by_key(&self) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
-        either!(self, failed_by_key())
+    pub async fn failed_by_key(&self, since_ms: i64) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
+        either!(self, failed_by_key(since_ms))
     }
 
     /// The calls of these keys, each once, in no order, without the body as it was received; one that was never made is left
@@ -135,7 +136,8 @@ impl Store {
         either!(self, calls_of(keys))
     }
 
-    /// Replies on disk that no call was made of yet: they are read again for nothing when their call is asked for.
+    /// Replies on disk that nobody has read, since a command died before it could: when their call is asked for they are read, for
+    /// nothing. Of the last 65,536 that came: what more there is of them no command had in flight.
     ///
     /// # Errors
     /// When the store cannot be read.

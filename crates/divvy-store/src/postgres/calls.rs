@@ -13,7 +13,10 @@ use super::{
 use crate::{
     codec::blob,
     error::StoreError,
-    rows::{Amount, AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, RawReply},
+    rows::{
+        Amount, AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, LAST_REPLIES,
+        RawReply,
+    },
 };
 
 /// One text, so that the by-key and the list query cannot drift apart.
@@ -68,7 +71,7 @@ const FAILED: &str = "SELECT * FROM attempt
     WHERE outcome <> 'ok' AND ($1::text IS NULL OR encode(key, 'hex') LIKE $1 || '%')
         AND ($2::bigint IS NULL OR started_ms >= $2)
     ORDER BY seq DESC LIMIT $3";
-const FAILED_BY_KEY: &str = attempt_query!("key", "WHERE outcome <> 'ok' GROUP BY key");
+const FAILED_BY_KEY: &str = attempt_query!("key", "WHERE outcome <> 'ok' AND started_ms >= $1 GROUP BY key");
 
 impl PostgresStore {
     /// See [`crate::Store::record_raw`].
@@ -105,8 +108,13 @@ impl PostgresStore {
             .read(|| {
                 sqlx::query(
                     "SELECT count(*) AS unread FROM raw_reply
-                     WHERE NOT EXISTS (SELECT 1 FROM call WHERE call.key = raw_reply.key)",
+                     WHERE seq > (SELECT max(seq) FROM raw_reply) - $1
+                       AND NOT EXISTS (SELECT 1 FROM call WHERE call.key = raw_reply.key)
+                       AND NOT EXISTS (SELECT 1 FROM attempt
+                                       WHERE attempt.key = raw_reply.key AND attempt.number = raw_reply.number
+                                         AND outcome <> 'ok')",
                 )
+                .bind(LAST_REPLIES)
             })
             .await?;
         let count = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("unread"));
@@ -263,8 +271,8 @@ impl PostgresStore {
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn failed_by_key(&self) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
-        let rows = self.read(|| sqlx::query(FAILED_BY_KEY)).await?;
+    pub async fn failed_by_key(&self, since_ms: i64) -> Result<HashMap<Digest, AttemptSum>, StoreError> {
+        let rows = self.read(|| sqlx::query(FAILED_BY_KEY).bind(since_ms)).await?;
         rows.iter().map(|row| failed_by_key(row).map_err(|e| self.unreadable(&e))).collect()
     }
 }

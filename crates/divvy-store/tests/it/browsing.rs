@@ -127,7 +127,8 @@ async fn what_came_to_nothing_is_summed_by_its_call(store: Store) {
     }
     let first = AttemptSum { attempts: 3, tokens_in: 12, tokens_out: 0, price_nanos: Some(9), unpriced: 1 };
     let second = AttemptSum { attempts: 1, ..AttemptSum::default() };
-    assert_eq!(store.failed_by_key().await.unwrap(), HashMap::from([(key(1), first), (key(2), second)]));
+    assert_eq!(store.failed_by_key(0).await.unwrap(), HashMap::from([(key(1), first), (key(2), second)]));
+    assert_eq!(store.failed_by_key(i64::MAX).await.unwrap(), HashMap::new(), "all of them began before");
     let totals = store.attempt_totals().await.unwrap();
     let empty = totals.iter().find(|total| total.outcome == "empty-completion").unwrap().sum;
     assert_eq!(empty, AttemptSum { attempts: 2, ..first });

@@ -119,6 +119,13 @@ async fn attempts_and_raw_replies_pile_up(store: Store) {
     assert_eq!(failed(None, 1).await, [later]);
     assert_eq!(failed(Some(&key(1).hex()[..12]), 9).await, [first]);
     assert_eq!(failed(Some("0123456789"), 9).await, []);
+
+    let unread = async || store.unread_replies().await.unwrap();
+    let before = unread().await;
+    store.record_raw(&RawReply { key: key(3), ..raw(1, b"half a sentence") }).await.unwrap();
+    assert_eq!(unread().await, before + 1, "a command died before it was read");
+    store.record_attempt(&AttemptRecord { key: key(3), ..attempt(1, "unreadable") }).await.unwrap();
+    assert_eq!(unread().await, before, "it was read, and refused");
 }
 
 /// The try that brought a call, as its ledger writes it down.

@@ -50,6 +50,15 @@ fn what_was_cut_off_is_given_more_room() {
     let roomy = asked[before..].iter().filter(|asked| asked.body["max_tokens"] == 777).count();
     assert_eq!((roomy, asked.len()), (3, before + 6), "these with more room, and their screening as ever");
     assert_eq!(bench.stage("collect")["states"], serde_json::json!({ "done": TRAIN, "pending": 0 }));
+
+    // A screening that follows another collection keeps the room that it was given before.
+    bench.done(&["redo", "recipe.toml", "--where", "stage=screen", "--max-tokens", "999"]);
+    bench.done(&["screen", "recipe.toml"]);
+    bench.done(&["redo", "recipe.toml", "--where", "stage=collect"]);
+    bench.done(&["screen", "recipe.toml"]);
+    let asked = bench.teacher.asked();
+    let roomy = asked.iter().filter(|asked| asked.body["max_tokens"] == 999).count();
+    assert_eq!(roomy, 2 * TRAIN, "{} were asked", asked.len());
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn unread_line(replies: u64) -> String {
     match replies {
         0 => String::new(),
         _ => format!(
-            "{:>10} replies on disk that nobody has read yet: the next run reads them, and pays nothing\n",
+            "{:>10} replies on disk that a command did not live to read: whoever asks for them reads them, and pays nothing\n",
             thousands(replies)
         ),
     }

@@ -30,7 +30,7 @@ pub(crate) async fn run(place: &Place, conditions: &[String], as_json: bool) -> 
     let condition = conditions::read(conditions, &KNOWN)?;
     let session = Session::open(place, Access::Look).await?;
     let context = &session.context;
-    let (failed, mut none) = (context.store.failed_by_key().await?, true);
+    let (books, mut none) = (paid::Books::read(context).await?, true);
     for stage in asked(&condition) {
         let mut walk = context.store.walk(&context.digest, stage).await?;
         while let Some(mut items) = walk.more().await? {
@@ -39,7 +39,7 @@ pub(crate) async fn run(place: &Place, conditions: &[String], as_json: bool) -> 
                 continue;
             }
             none = false;
-            let paid = paid::by_item(context, &failed, &items).await?;
+            let paid = paid::by_item(context, &books, &items).await?;
             let show = |(item, paid)| if as_json { format!("{}\n", value(item, paid)) } else { line(item, paid) };
             print(&items.iter().zip(&paid).map(show).collect::<String>())?;
         }
