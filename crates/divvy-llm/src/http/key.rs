@@ -5,7 +5,7 @@ use std::{fmt, ops::Range, path::PathBuf};
 use crate::error::{ChatError, ErrorKind};
 
 /// Where the key stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ApiKey {
     #[default]
     None,

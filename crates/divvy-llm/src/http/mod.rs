@@ -50,7 +50,7 @@ const OWN_WORD: &str = "max_completion_tokens";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const OUR_NAME: &str = concat!("divvy/", env!("CARGO_PKG_VERSION"));
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Transfer {
     /// The reply in one piece, parsed after it was kept.
     #[default]
@@ -59,7 +59,7 @@ pub enum Transfer {
     Streamed,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HttpConfig {
     /// `https://host/v1`, with or without `/chat/completions` behind it; for Azure
     /// `https://NAME.openai.azure.com/openai/deployments/DEPLOYMENT?api-version=…`.
@@ -71,18 +71,32 @@ pub struct HttpConfig {
 }
 
 impl HttpConfig {
-    /// Whose limits its requests are under: those of a model at a URL, as both are shown, for whoever has this key. It need
-    /// not be there.
+    /// Whose limits its requests are under: those of a model at a URL, as both are shown, for whoever has this key, or the login
+    /// or the query in the URL. The key need not be there. It is kept in stores, and says no secret.
     ///
     /// # Errors
     /// A URL that is none.
     pub fn lane(&self) -> Result<String, ChatError> {
-        let Place { name, model, .. } = Place::new(&self.url, self.model.clone(), ApiKey::None)?;
-        Ok(match &self.api_key {
-            ApiKey::None => format!("{name} {model}"),
-            ApiKey::Env(variable) => format!("{name} {model} {variable}"),
-            ApiKey::File(file) => format!("{name} {model} {}", file.display()),
-        })
+        let place = self.place()?;
+        let key = match &self.api_key {
+            ApiKey::None => String::new(),
+            ApiKey::Env(variable) => format!(" {variable}"),
+            ApiKey::File(file) => format!(" {}", file.display()),
+        };
+        let unshown = place.unshown().map_or_else(String::new, |digest| format!(" {}", digest.short()));
+        Ok(format!("{} {}{key}{unshown}", place.name, place.model))
+    }
+
+    /// The same, with its URL as all could be written that mean the place. What is equal then is one [`HttpChat`].
+    ///
+    /// # Errors
+    /// A URL that is none.
+    pub fn plain(self) -> Result<Self, ChatError> {
+        Ok(Self { url: self.place()?.whole(), ..self })
+    }
+
+    fn place(&self) -> Result<Place, ChatError> {
+        Place::new(&self.url, self.model.clone(), ApiKey::None)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use divvy_core::model::shown_url;
+use divvy_core::{digest::Digest, model::shown_url};
 use reqwest::header::HeaderMap;
 use rustls::CertificateError;
 use serde_json::Value;
@@ -65,6 +65,17 @@ impl Place {
 
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}/{path}{}", self.base, self.query)
+    }
+
+    /// As all URLs that mean it could be written.
+    pub(super) fn whole(&self) -> String {
+        format!("{}{}", self.base, self.query)
+    }
+
+    /// Tells places apart that differ in what is not shown of a URL, a login or a query; `None` where it has neither.
+    pub(super) fn unshown(&self) -> Option<Digest> {
+        let shown = self.base == self.name && self.query.is_empty();
+        (!shown).then(|| Digest::of("place/1", &self.whole()))
     }
 
     /// Where files and batches lie, as it is shown and kept.

@@ -1,6 +1,7 @@
 //! Two names of one model at one endpoint, whose limits they keep to together.
 
 use std::{
+    collections::BTreeSet,
     future::Future,
     sync::{
         Arc, Mutex,
@@ -141,15 +142,23 @@ fn a_place_is_a_url_a_model_and_a_key() {
         HttpConfig { url: url.into(), model: model.into(), api_key, transfer: Transfer::Whole }.lane().unwrap()
     };
     let here = lane("http://x/v1", "m", None);
-    for same in ["http://x/v1/", "http://x/v1/chat/completions", "http://user:secret@x/v1"] {
+    for same in ["http://x/v1/", "http://x/v1/chat/completions"] {
         assert_eq!(lane(same, "m", None), here);
     }
+    let mine = lane("http://user:secret@x/v1", "m", None);
+    assert_eq!(lane("http://user:secret@x/v1/", "m", None), mine);
     // No such variable is set.
     let others = [
         lane("http://y/v1", "m", None),
         lane("http://x/v1", "n", None),
         lane("http://x/v1", "m", Some("DIVVY_TEST_ONE_KEY")),
         lane("http://x/v1", "m", Some("DIVVY_TEST_ANOTHER_KEY")),
+        mine,
+        lane("http://user:secret2@x/v1", "m", None),
+        lane("http://x/v1?secret=1", "m", None),
+        lane("http://x/v1?secret=2", "m", None),
+        here,
     ];
-    assert!(others.iter().all(|other| *other != here) && others[2] != others[3], "{others:?}");
+    let apart: BTreeSet<&String> = others.iter().collect();
+    assert!(apart.len() == others.len() && !others.iter().any(|lane| lane.contains("secret")), "{others:?}");
 }

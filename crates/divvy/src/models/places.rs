@@ -18,8 +18,8 @@ use super::{LIVE_CONCURRENCY, MOST_REMOTE, Resolved};
 pub(super) struct Places {
     /// By lane ([`HttpConfig::lane`]).
     limits: BTreeMap<String, Limits>,
-    /// By lane, and whether replies are streamed.
-    chats: Mutex<HashMap<(String, bool), HttpChat>>,
+    /// By all that makes one what it is, as it goes out with each request: a URL's password and query, too.
+    chats: Mutex<HashMap<HttpConfig, HttpChat>>,
 }
 
 /// What a recipe says of a place; `None` where it says nothing.
@@ -50,9 +50,9 @@ impl Places {
     }
 
     fn endpoint(&self, place: &FurtherEndpoint, model: &Model, live: bool) -> Result<Endpoint, ChatError> {
-        let config = http(place, model, live);
+        let config = http(place, model, live).plain()?;
         let lane = config.lane()?;
-        let chat = self.chat(&lane, config)?;
+        let chat = self.chat(config)?;
         let limits = self.limits.get(&lane).copied().unwrap_or_default().and(place);
         Ok(Endpoint {
             // Without what nobody should read in a store.
@@ -68,14 +68,13 @@ impl Places {
     }
 
     /// What an endpoint tells of its limits, it tells to all who ask there.
-    fn chat(&self, lane: &str, config: HttpConfig) -> Result<HttpChat, ChatError> {
-        let key = (lane.to_owned(), config.transfer == Transfer::Streamed);
+    fn chat(&self, config: HttpConfig) -> Result<HttpChat, ChatError> {
         let mut chats = self.chats.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(chat) = chats.get(&key) {
+        if let Some(chat) = chats.get(&config) {
             return Ok(chat.clone());
         }
-        let chat = HttpChat::new(config)?;
-        chats.insert(key, chat.clone());
+        let chat = HttpChat::new(config.clone())?;
+        chats.insert(config, chat.clone());
         Ok(chat)
     }
 }
@@ -123,7 +122,14 @@ fn http(place: &FurtherEndpoint, model: &Model, live: bool) -> HttpConfig {
 
 #[cfg(test)]
 mod tests {
-    use divvy_core::recipe::Recipe;
+    use divvy_core::{
+        chat::{ChatRequest, Message, Sampling},
+        model::ModelId,
+        recipe::Recipe,
+    };
+    use divvy_testkit::teacher::Teacher;
+    use futures::StreamExt;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::models::resolve;
@@ -160,12 +166,56 @@ mod tests {
         requests_per_minute = 7
     "#;
 
-    #[test]
-    fn names_of_one_place_have_one_lane_and_its_smallest_limits() {
-        let recipe = Recipe::parse(RECIPE, "x.toml").unwrap();
+    fn models(recipe: &str) -> (BTreeMap<String, Resolved>, Places) {
+        let recipe = Recipe::parse(recipe, "x.toml").unwrap();
         let names: Vec<String> = recipe.models.keys().cloned().collect();
         let models = resolve(&recipe, std::path::Path::new("."), &names, true).unwrap();
         let places = Places::of(&models);
+        (models, places)
+    }
+
+    /// The recipe with these URLs of one model.
+    fn with_urls(urls: &[String]) -> String {
+        let model = |(at, url): (usize, &String)| format!("[models.m{at}]\nsource = \"{url}\"\nmodel = \"teacher\"\n");
+        let models: String = urls.iter().enumerate().map(model).collect();
+        format!("name = \"x\"\n[data.train]\ndataset = \"synth\"\nrows = 4\n[collect]\nteacher = \"m0\"\n{models}")
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_out_with_the_password_and_the_query_of_its_own_name() {
+        let teacher = Teacher::scripted([]).await.unwrap();
+        let at = |login: &str, query: &str| format!("http://{login}{}/v1{query}", teacher.address());
+        let urls =
+            [at("a:one@", ""), at("b:two@", ""), at("", "?key=A"), at("", "?key=B"), at("", ""), at("a:one@", "")];
+        let (models, places) = models(&with_urls(&urls));
+        let mut lanes = Vec::new();
+        for model in models.values() {
+            let ModelSource::Endpoint { url } = &model.source else { panic!("{model:?}") };
+            let endpoint = places.endpoints(url, &model.recipe, false).unwrap().remove(0);
+            let request = ChatRequest {
+                model: ModelId::remote("x", "teacher"),
+                messages: vec![Message::user("hello")],
+                sampling: Sampling::greedy(9),
+                sample: 0,
+            };
+            endpoint.backend.start(request, CancellationToken::new()).collect::<Vec<_>>().await;
+            lanes.push(endpoint.lane.unwrap());
+        }
+        let asked = teacher.asked();
+        let sent = |at: usize| (asked[at].authorization.as_deref(), &*asked[at].target);
+        // `a:one` and `b:two` in base 64.
+        let (one, two) = (Some("Basic YTpvbmU="), Some("Basic Yjp0d28="));
+        let path = "/v1/chat/completions";
+        assert_eq!([sent(0), sent(1), sent(4), sent(5)], [(one, path), (two, path), (None, path), (one, path)]);
+        assert_eq!([2, 3].map(|at| sent(at).1), ["/v1/chat/completions?key=A", "/v1/chat/completions?key=B"]);
+        let apart: std::collections::BTreeSet<&String> = lanes.iter().collect();
+        assert_eq!((apart.len(), &lanes[0], places.chats.lock().unwrap().len()), (5, &lanes[5], 5));
+        assert!(!lanes.iter().any(|lane| lane.contains("one@") || lane.contains("key=")), "{lanes:?}");
+    }
+
+    #[test]
+    fn names_of_one_place_have_one_lane_and_its_smallest_limits() {
+        let (models, places) = models(RECIPE);
         let of = |name: &str| {
             let ModelSource::Endpoint { url } = &models[name].source else { panic!("{name}") };
             places.endpoints(url, &models[name].recipe, false).unwrap()
