@@ -143,7 +143,9 @@ impl ChatError {
     /// The endpoint does not take the form that it was told for the reply.
     #[must_use]
     pub fn refuses_format(&self) -> bool {
-        const WORDS: [&str; 5] = ["response_format", "json_schema", "json schema", "structured output", "guided"];
+        // vLLM says `grammar` of a schema that it cannot hold a reply to.
+        const WORDS: [&str; 6] =
+            ["response_format", "json_schema", "json schema", "structured output", "guided", "grammar"];
         let lower = self.message.to_lowercase();
         self.kind == ErrorKind::BadRequest && WORDS.iter().any(|word| lower.contains(word))
     }

@@ -282,11 +282,13 @@ impl Told {
 
     fn kind(&self, status: u16) -> ErrorKind {
         let lower = self.text.to_lowercase();
-        const TOO_LONG: [&str; 6] = [
+        const TOO_LONG: [&str; 7] = [
             "context length",
             "context window",
             "context size",
             "maximum context",
+            // vLLM, of `max_tokens`.
+            "max_model_len",
             "too many tokens",
             "`max_new_tokens` must be",
         ];

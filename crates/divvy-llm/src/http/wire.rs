@@ -113,7 +113,7 @@ struct Said {
     content: Option<Content>,
     #[serde(default)]
     refusal: Value,
-    /// Thoughts, under the names of DeepSeek and vLLM, of OpenRouter and Ollama: text, or a list.
+    /// Thoughts, under the names of DeepSeek and of vLLM as it was, of OpenRouter, Ollama and vLLM: text, or a list.
     #[serde(default)]
     reasoning_content: Value,
     #[serde(default)]
