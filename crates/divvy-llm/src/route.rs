@@ -41,8 +41,6 @@ pub(crate) enum Rest {
 pub(crate) struct Route<L> {
     lanes: Vec<Lane<L>>,
     longest_wait: Duration,
-    /// An endpoint takes nothing for a while: told to those that stand in line.
-    closed: watch::Sender<()>,
 }
 
 /// The way to one endpoint.
@@ -59,10 +57,16 @@ struct Lane<L> {
 }
 
 /// How an endpoint does, for all who ask it.
-pub(crate) struct Health(Mutex<State>);
+pub(crate) struct Health {
+    state: Mutex<State>,
+    /// It takes nothing for a while: told to those that stand in line there, whatever they call it.
+    closed: watch::Sender<()>,
+}
 
 struct State {
     breaker: Breaker,
+    /// Some of them may ask others instead.
+    several: bool,
     /// Set by an error that every request would meet, where there is another endpoint.
     dead: bool,
     last_error: Option<ChatError>,
@@ -72,11 +76,12 @@ impl Health {
     /// `several`: whoever asks it may ask others instead.
     pub(crate) fn new(several: bool, rest: Rest) -> Arc<Self> {
         let breaker = Breaker::new(several, rest != Rest::Never).probed_by_one(rest != Rest::Brief);
-        Arc::new(Self(Mutex::new(State { breaker, dead: false, last_error: None })))
+        let state = Mutex::new(State { breaker, several, dead: false, last_error: None });
+        Arc::new(Self { state, closed: watch::Sender::default() })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,6 +89,7 @@ impl<L: Layer> Route<L> {
     /// Layers with the share of requests that each should get, and how their endpoints do.
     pub(crate) fn new(lanes: Vec<(u32, Arc<Health>, L)>, rest: Rest) -> Self {
         let several = lanes.len() > 1;
+        lanes.iter().for_each(|(_, health, _)| health.state().several |= several);
         let lane = |(weight, health, inner): (u32, Arc<Health>, L)| Lane {
             weight: f64::from(weight.max(1)),
             several,
@@ -93,7 +99,7 @@ impl<L: Layer> Route<L> {
             inner,
         };
         let longest_wait = if let Rest::Wait(longest) = rest { longest } else { Duration::ZERO };
-        Self { lanes: lanes.into_iter().map(lane).collect(), longest_wait, closed: watch::Sender::default() }
+        Self { lanes: lanes.into_iter().map(lane).collect(), longest_wait }
     }
 
     fn another_lives(&self) -> bool {
@@ -119,13 +125,14 @@ impl<L: Layer> Route<L> {
     }
 
     /// Asks this one. `None`: the request has left the line there.
-    async fn ask(
-        &self,
-        lane: &Lane<L>,
-        job: &Job,
-        closed: &mut watch::Receiver<()>,
-    ) -> Option<Result<Call, ChatError>> {
+    async fn ask(&self, lane: &Lane<L>, job: &Job) -> Option<Result<Call, ChatError>> {
+        // It stands in this line alone: what is told in another one is no reason to leave it.
+        let mut closed = lane.health.closed.subscribe();
         job.sent.not_yet();
+        // Told before we listened.
+        if lane.is_open(Instant::now()) {
+            return None;
+        }
         let (start, before) = (Instant::now(), job.waited.so_far());
         let mut asked = pin!(lane.ask(job.clone()));
         loop {
@@ -139,7 +146,7 @@ impl<L: Layer> Route<L> {
                     }
                 }
                 result = &mut asked => {
-                    self.tell(lane, &result);
+                    Self::tell(lane, &result);
                     return Some(result);
                 }
             }
@@ -153,10 +160,11 @@ impl<L: Layer> Route<L> {
     }
 
     /// Tells those in line what the result of a request says to them.
-    fn tell(&self, lane: &Lane<L>, result: &Result<Call, ChatError>) {
+    fn tell(lane: &Lane<L>, result: &Result<Call, ChatError>) {
         let now = Instant::now();
-        if (result.is_err() && lane.is_open(now)) || (lane.several && lane.is_held(now)) {
-            self.closed.send_replace(());
+        let several = lane.state().several;
+        if (result.is_err() && lane.is_open(now)) || (several && lane.is_held(now)) {
+            lane.health.closed.send_replace(());
         }
     }
 
@@ -231,7 +239,7 @@ impl<L: Layer> Lane<L> {
                 state.last_error = Some(error.clone());
             }
             Err(error) if error.condemns_endpoint() => {
-                (state.dead, state.last_error) = (self.several, Some(error.clone()));
+                (state.dead, state.last_error) = (state.dead || self.several, Some(error.clone()));
             }
             // It answered, and refused this one request.
             Err(error) if error.status.is_some() => state.breaker.succeeded(),
@@ -255,7 +263,7 @@ fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {
 
 impl<L: Layer> Layer for Route<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let (mut start, mut closed) = (Instant::now(), self.closed.subscribe());
+        let mut start = Instant::now();
         loop {
             let lane = match self.choose(Instant::now()) {
                 Ok(lane) => lane,
@@ -268,7 +276,7 @@ impl<L: Layer> Layer for Route<L> {
                 }
                 Err(error) => return Err(error),
             };
-            match self.ask(lane, &job, &mut closed).await {
+            match self.ask(lane, &job).await {
                 // It waited for a place, and not yet for an endpoint that rests.
                 None => start = Instant::now(),
                 Some(Err(error)) if self.another_serves(lane, &error) && !job.listener.has_heard() => {

@@ -231,6 +231,46 @@ async fn nobody_in_line_is_sent_to_an_only_endpoint_while_it_rests() {
     assert_eq!(server.asked() - asked, 100, "all of them once it was back");
 }
 
+/// Two names of one place: the tries of one open the breaker, and the other's have stood in line meanwhile.
+#[tokio::test(start_paused = true)]
+async fn nobody_in_the_line_of_another_name_is_sent_while_the_place_rests() {
+    let (server, rest) = (slow(), Rest::Wait(Duration::from_mins(5)));
+    let (health, seats) = (Health::new(false, rest), Seats::new(8, None));
+    let [one, other] = [(); 2].map(|()| {
+        let rate = Rate::new(Arc::new(Minute::new(Rates::default())), LONGEST_HOLD, Arc::clone(&server));
+        Route::new(vec![(1, Arc::clone(&health), Limit::new(Arc::clone(&seats), true, rate))], rest)
+    });
+    all_answered(&one, 8).await;
+    *server.fails.lock().unwrap() = Some(ErrorKind::TimedOut);
+    let seen = async {
+        sleep(Duration::from_secs(5)).await;
+        let resting = server.asked();
+        *server.fails.lock().unwrap() = None;
+        resting
+    };
+    let (failed, _, resting) = tokio::join!(all(&one, 8), all_answered(&other, 100), seen);
+    assert_eq!((failed, resting, server.asked()), (0, 16, 116), "the first eight, and those that were out");
+}
+
+/// The name that hears of the pause has no other place to go, but those of the other name have.
+#[tokio::test(start_paused = true)]
+async fn a_place_that_wants_a_pause_gives_the_line_of_another_name_to_a_free_one() {
+    let (busy, free, rest) = (slow(), slow(), Rest::Wait(Duration::from_mins(5)));
+    let (health, seats_there) = (Health::new(false, rest), Seats::new(4, None));
+    let minute = Arc::new(Minute::new(Rates::default()));
+    let there = || {
+        let rate = Rate::new(Arc::clone(&minute), LONGEST_HOLD, Arc::clone(&busy));
+        (1, Arc::clone(&health), Limit::new(Arc::clone(&seats_there), true, rate))
+    };
+    let one = Route::new(vec![there()], rest);
+    let other = Route::new(vec![there(), (1, Health::new(true, rest), seats(4, &free))], rest);
+    *busy.asks_for_pause.lock().unwrap() = Some(Duration::from_mins(3));
+    let start = Instant::now();
+    let (refused, _) = tokio::join!(all(&one, 4), all_answered(&other, 100));
+    assert_eq!((refused, busy.asked(), free.asked()), (0, 4, 100));
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_wants_a_pause_gives_its_line_to_a_free_one() {
     let (busy, free) = (slow(), slow());
