@@ -140,11 +140,13 @@ impl Attempt {
     }
 
     fn out_of_time(&self, job: &Job) -> ChatError {
-        // For a request with an end of its own the recipe's time is none.
-        let way_out =
-            if job.until.is_some() { "" } else { "; raise `timeout_seconds` of the model, or lower `concurrency`" };
-        let message = format!("{} did not finish in the time that its request had left{way_out}", self.who());
-        ChatError::new(ErrorKind::TimedOut, message)
+        let message = format!("{} did not finish in the time that its request had left", self.who());
+        // For a request with an end of its own the recipe's time is none, and somebody waited in vain.
+        if job.until.is_some() {
+            return ChatError::new(ErrorKind::TimedOut, message);
+        }
+        let way_out = "raise `timeout_seconds` of the model, or lower `concurrency`";
+        ChatError::new(ErrorKind::OutOfTime, format!("{message}; {way_out}"))
     }
 
     fn stalled(&self) -> ChatError {

@@ -181,7 +181,8 @@ impl Client {
             inner: InBatches { batches, inner: route },
         };
         let (policy, deadline) = (config.retry, config.deadline);
-        let retry = Retry { policy, counts_refusals, deadline, ends_tries: true, inner: spend };
+        // An only try has all of that time, and says how much it was.
+        let retry = Retry { policy, counts_refusals, deadline, ends_tries: !once, inner: spend };
         let single_flight = SingleFlight::new(store.clone(), config.flights, retry);
         Self { stack: Cache { store, inner: single_flight } }
     }
@@ -238,7 +239,7 @@ fn lane(
         speaks: AtomicBool::new(false),
     };
     let rate = Rate::new(minute, LONGEST_HOLD, Ledger::new(attempt, store, config));
-    (endpoint.weight, health, Limit::new(seats, true, rate))
+    (endpoint.weight, health, Limit::new(seats, config.one_try(), true, rate))
 }
 
 fn minute(endpoint: &Endpoint, store: &Store, config: &ClientConfig) -> Minute {

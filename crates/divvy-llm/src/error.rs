@@ -43,6 +43,9 @@ pub enum ErrorKind {
     /// Whoever answers there shows no certificate that this machine trusts.
     Untrusted,
     TimedOut,
+    /// What earlier tries had left of the time for its request was over before the reply was there: nobody knows whether the
+    /// endpoint is slow.
+    OutOfTime,
     /// The connection or the stream ended in the middle of a reply, or the endpoint says that it broke it off.
     CutOff,
     /// A body that is no chat completion.
@@ -108,7 +111,7 @@ impl ChatError {
             ErrorKind::RateLimited | ErrorKind::Overdue => "rate-limited",
             ErrorKind::ServerError => "server-error",
             ErrorKind::Unreachable => "unreachable",
-            ErrorKind::TimedOut => "timed-out",
+            ErrorKind::TimedOut | ErrorKind::OutOfTime => "timed-out",
             ErrorKind::CutOff => "cut-off",
             ErrorKind::Unreadable => "unreadable",
             ErrorKind::Empty => "empty-completion",
@@ -126,10 +129,12 @@ impl ChatError {
     /// The same request may succeed a little later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        use ErrorKind::{CutOff, Empty, OtherWord, RateLimited, ServerError, TimedOut, Unreachable, Unreadable};
+        use ErrorKind::{
+            CutOff, Empty, OtherWord, OutOfTime, RateLimited, ServerError, TimedOut, Unreachable, Unreadable,
+        };
         matches!(
             self.kind,
-            RateLimited | ServerError | Unreachable | TimedOut | CutOff | Unreadable | Empty | OtherWord
+            RateLimited | ServerError | Unreachable | TimedOut | OutOfTime | CutOff | Unreadable | Empty | OtherWord
         )
     }
 
@@ -160,8 +165,8 @@ impl ChatError {
     /// The endpoint may have worked, and charged, for a reply that we did not get or cannot read.
     #[must_use]
     pub fn may_be_charged(&self) -> bool {
-        use ErrorKind::{Cancelled, CutOff, Empty, Refused, TimedOut, Unreadable};
-        matches!(self.kind, TimedOut | CutOff | Unreadable | Empty | Refused | Cancelled)
+        use ErrorKind::{Cancelled, CutOff, Empty, OutOfTime, Refused, TimedOut, Unreadable};
+        matches!(self.kind, TimedOut | OutOfTime | CutOff | Unreadable | Empty | Refused | Cancelled)
             || self.status.is_some_and(may_be_charged_with)
     }
 

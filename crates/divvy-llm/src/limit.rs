@@ -23,6 +23,8 @@ use window::Window;
 
 pub(crate) struct Limit<L> {
     seats: Arc<Seats>,
+    /// How long a try may take.
+    patience: Duration,
     /// An error that every request would meet closes the line: a run should end, before more is paid for that cannot be kept. A
     /// service goes on and tries again.
     closes: bool,
@@ -46,8 +48,8 @@ struct Size {
 }
 
 impl<L> Limit<L> {
-    pub(crate) fn new(seats: Arc<Seats>, closes: bool, inner: L) -> Self {
-        Self { seats, closes, inner }
+    pub(crate) fn new(seats: Arc<Seats>, patience: Duration, closes: bool, inner: L) -> Self {
+        Self { seats, patience, closes, inner }
     }
 
     /// Requests that may be in flight now.
@@ -79,17 +81,26 @@ impl<L> Limit<L> {
             return;
         }
         let mut size = self.seats.size();
+        let others = self.seats.has_others(&size);
         let Some(window) = &mut size.window else { return };
         let before = window.size();
         match result {
             Ok(call) if call.from_cache => {}
             Ok(call) => window.answered(started, Instant::now(), call.reply.usage.tokens_out, busy),
             Err(error) if error.kind == ErrorKind::RateLimited => window.refused(started, Instant::now()),
-            Err(error) if is_late(error) => window.late(started, Instant::now()),
+            // One that was alone there, as to see whether the endpoint is back, stood in no queue.
+            Err(error) if others && self.is_late(started, error) => window.late(started, Instant::now()),
             Err(_) => {}
         }
         let after = window.size();
         self.seats.resize(&mut size, before, after);
+    }
+
+    /// All of the time for a try was over before its reply was there, by our clock or by that of a proxy in between. One that
+    /// stood still, or had less time than others, says nothing about the queue.
+    fn is_late(&self, started: Instant, error: &ChatError) -> bool {
+        let full = error.kind == ErrorKind::TimedOut && started.elapsed() >= self.patience;
+        full || error.status.is_some_and(may_be_charged_with)
     }
 }
 
@@ -105,6 +116,12 @@ impl Seats {
 
     fn size(&self) -> MutexGuard<'_, Size> {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Slots are in use.
+    fn has_others(&self, size: &Size) -> bool {
+        let all = size.window.as_ref().map_or(size.most, Window::size) + size.too_many;
+        self.slots.available_permits() < all
     }
 
     fn resize(&self, size: &mut Size, before: usize, after: usize) {
@@ -123,11 +140,6 @@ impl Seats {
             slot.forget();
         }
     }
-}
-
-/// The time for a try was over before its reply was there, by our clock or by that of a proxy in between.
-fn is_late(error: &ChatError) -> bool {
-    error.kind == ErrorKind::TimedOut || error.status.is_some_and(may_be_charged_with)
 }
 
 impl<L: Layer> Layer for Limit<L> {

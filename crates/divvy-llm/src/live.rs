@@ -127,7 +127,8 @@ fn lane(
         speaks: AtomicBool::new(false),
     };
     let unkept = Unkept { attempt, clock: config.clock, prices: config.prices };
-    (endpoint.weight, health, Limit::new(seats, false, Rate::new(minute, LONGEST_PAUSE, unkept)))
+    let rate = Rate::new(minute, LONGEST_PAUSE, unkept);
+    (endpoint.weight, health, Limit::new(seats, config.attempt_timeout, false, rate))
 }
 
 fn in_line() -> ChatError {

@@ -50,7 +50,7 @@ async fn send(limit: Arc<Limit<Arc<Server>>>, count: usize) -> usize {
 fn limit(most: usize, adaptive: bool, capacity: usize) -> (Arc<Limit<Arc<Server>>>, Arc<Server>) {
     let server = Arc::new(Server { capacity, now: Mutex::default() });
     let patience = adaptive.then_some(PATIENCE);
-    (Arc::new(Limit::new(Seats::new(most, patience), true, Arc::clone(&server))), server)
+    (Arc::new(Limit::new(Seats::new(most, patience), PATIENCE, true, Arc::clone(&server))), server)
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,7 +94,7 @@ impl Layer for OneByOne {
 /// Sixteen at once are more than it answers in the time for a try, so that most of what is sent at first is lost.
 #[tokio::test(start_paused = true)]
 async fn where_tries_time_out_it_shrinks_until_they_are_answered() {
-    let limit = Limit::new(Seats::new(128, Some(PATIENCE)), true, OneByOne::default());
+    let limit = Limit::new(Seats::new(128, Some(PATIENCE)), PATIENCE, true, OneByOne::default());
     let (late, limit) = (std::sync::atomic::AtomicUsize::new(0), &limit);
     let row = || async {
         for _ in 0..2 {
@@ -111,6 +111,35 @@ async fn where_tries_time_out_it_shrinks_until_they_are_answered() {
     assert!((2..=9).contains(&limit.most()) && late <= 60, "{} at once, {late} tries were lost", limit.most());
 }
 
+/// Fails with this after so long.
+struct Fails(Duration, ChatError);
+
+impl Layer for Fails {
+    async fn call(&self, _job: Job) -> Result<Call, ChatError> {
+        sleep(self.0).await;
+        Err(self.1.clone())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_shrinks_when_tries_had_all_their_time_and_were_not_alone() {
+    let error = |kind| ChatError::new(kind, "too late");
+    let proxy = ChatError { status: Some(504), ..error(ErrorKind::ServerError) };
+    for (after, error, at_once, most) in [
+        // As `stall_seconds` gives up, or the deadline of a request that waited for most of its time.
+        (PATIENCE / 10, error(ErrorKind::TimedOut), 16, 16),
+        (PATIENCE, error(ErrorKind::OutOfTime), 16, 16),
+        // As a breaker sees whether the endpoint is back.
+        (PATIENCE, error(ErrorKind::TimedOut), 1, 16),
+        (PATIENCE, error(ErrorKind::TimedOut), 2, 8),
+        (PATIENCE / 10, proxy, 2, 8),
+    ] {
+        let limit = Limit::new(Seats::new(128, Some(PATIENCE)), PATIENCE, true, Fails(after, error.clone()));
+        futures::future::join_all((0..at_once).map(|_| limit.call(job(9)))).await;
+        assert_eq!(limit.most(), most, "{at_once} at once, {after:?}, {error:?}");
+    }
+}
+
 /// Knows nobody.
 struct Locked(std::sync::atomic::AtomicUsize);
 
@@ -125,7 +154,7 @@ impl Layer for Arc<Locked> {
 #[tokio::test(start_paused = true)]
 async fn those_in_line_at_an_endpoint_that_refuses_all_are_not_sent() {
     let server = Arc::new(Locked(0.into()));
-    let limit = Limit::new(Seats::new(4, Some(PATIENCE)), true, Arc::clone(&server));
+    let limit = Limit::new(Seats::new(4, Some(PATIENCE)), PATIENCE, true, Arc::clone(&server));
     let calls = futures::future::join_all((0..50).map(|_| limit.call(job(9)))).await;
     assert!(calls.iter().all(|call| call.as_ref().is_err_and(|error| error.message == "no such key")));
     assert_eq!(server.0.load(std::sync::atomic::Ordering::Relaxed), 4);
@@ -186,7 +215,7 @@ async fn a_reply_that_is_kept_gives_its_place_away_while_it_is_recorded() {
             Err(ChatError::new(ErrorKind::Backend, "done"))
         }
     }
-    let (limit, start) = (Limit::new(Seats::new(2, None), true, Slow), tokio::time::Instant::now());
+    let (limit, start) = (Limit::new(Seats::new(2, None), PATIENCE, true, Slow), tokio::time::Instant::now());
     futures::future::join_all((0..10).map(|_| limit.call(job(9)))).await;
     assert_eq!(start.elapsed(), Duration::from_millis(5 * 200 + 1000));
     assert_eq!(limit.seats.slots.available_permits(), 2, "each was given back once");

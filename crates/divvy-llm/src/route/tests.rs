@@ -153,6 +153,20 @@ async fn where_nothing_is_tried_again_nothing_rests() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_whose_own_time_was_over_says_nothing_about_the_endpoint() {
+    let server = Arc::new(Server::default());
+    let route = route(vec![(1, Arc::clone(&server))], Rest::Wait(Duration::from_mins(5)));
+    route.call(job(9)).await.unwrap();
+    for (kind, standing) in [(ErrorKind::OutOfTime, BreakerState::Closed), (ErrorKind::TimedOut, BreakerState::Open)] {
+        *server.fails.lock().unwrap() = Some(kind);
+        for _ in 0..5 {
+            assert_eq!(route.call(job(9)).await.unwrap_err().kind, kind);
+        }
+        assert_eq!(route.endpoints().next().unwrap().0, standing, "{kind:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_is_told_that_all_endpoints_rest_is_charged_nothing() {
     let server = Server::failing(ErrorKind::TimedOut);
     let route = route(vec![(1, Arc::clone(&server)), (1, Arc::clone(&server))], Rest::Brief);
@@ -176,12 +190,14 @@ async fn an_endpoint_that_wants_another_word_is_not_ill() {
     assert_eq!(standings, [BreakerState::Closed; 2]);
 }
 
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// Seats before a server, and the pauses that it asks for.
 type Line = Limit<Rate<Arc<Server>>>;
 
 fn seats(most: usize, server: &Arc<Server>) -> Line {
     let rate = Rate::new(Arc::new(Minute::new(Rates::default())), LONGEST_HOLD, Arc::clone(server));
-    Limit::new(Seats::new(most, None), true, rate)
+    Limit::new(Seats::new(most, None), PATIENCE, true, rate)
 }
 
 /// So many requests, each asked again until it is answered. How long they stood in line, together.
@@ -238,7 +254,7 @@ async fn nobody_in_the_line_of_another_name_is_sent_while_the_place_rests() {
     let (health, seats) = (Health::new(false, rest), Seats::new(8, None));
     let [one, other] = [(); 2].map(|()| {
         let rate = Rate::new(Arc::new(Minute::new(Rates::default())), LONGEST_HOLD, Arc::clone(&server));
-        Route::new(vec![(1, Arc::clone(&health), Limit::new(Arc::clone(&seats), true, rate))], rest)
+        Route::new(vec![(1, Arc::clone(&health), Limit::new(Arc::clone(&seats), PATIENCE, true, rate))], rest)
     });
     all_answered(&one, 8).await;
     *server.fails.lock().unwrap() = Some(ErrorKind::TimedOut);
@@ -260,7 +276,7 @@ async fn a_place_that_wants_a_pause_gives_the_line_of_another_name_to_a_free_one
     let minute = Arc::new(Minute::new(Rates::default()));
     let there = || {
         let rate = Rate::new(Arc::clone(&minute), LONGEST_HOLD, Arc::clone(&busy));
-        (1, Arc::clone(&health), Limit::new(Arc::clone(&seats_there), true, rate))
+        (1, Arc::clone(&health), Limit::new(Arc::clone(&seats_there), PATIENCE, true, rate))
     };
     let one = Route::new(vec![there()], rest);
     let other = Route::new(vec![there(), (1, Health::new(true, rest), seats(4, &free))], rest);

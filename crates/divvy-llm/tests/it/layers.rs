@@ -12,7 +12,8 @@ use divvy_core::{
     model::ModelId,
 };
 use divvy_llm::{
-    Budget, Caps, Chat, Client, ClientConfig, Delta, Deltas, Endpoint, ErrorKind, Recorded, Scripted, Step, call_key,
+    Budget, Caps, Chat, Client, ClientConfig, Delta, Deltas, Endpoint, ErrorKind, Recorded, RetryPolicy, Scripted,
+    Step, call_key,
 };
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
@@ -156,6 +157,14 @@ async fn a_slow_model_times_out_and_is_asked_again() {
     assert_eq!(call.reply.text, "at last");
     let outcomes: Vec<_> = bench.store.attempts(&call.key).await.unwrap().into_iter().map(|a| a.outcome).collect();
     assert_eq!(outcomes, ["timed-out", "ok"]);
+}
+
+#[tokio::test]
+async fn an_only_try_that_times_out_says_how_much_time_it_had() {
+    let once = |c: ClientConfig| ClientConfig { retry: RetryPolicy::NEVER, ..c }.within(Duration::from_secs(1));
+    let bench = bench(Arc::new(Scripted::steps([Step::Hang])), once).await;
+    let error = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap_err();
+    assert!(error.message.contains("did not finish its reply in 1 s; raise `timeout_seconds`"), "{error}");
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ impl Layer for Server {
 async fn run(counts: Counts, asked: u32) -> (Vec<Result<Call, ChatError>>, Vec<(Instant, bool)>, Duration) {
     let (start, log) = (Instant::now(), Arc::default());
     let server = Server { counts, start, log: Arc::clone(&log) };
-    let lane = Limit::new(Seats::new(16, Some(5 * MINUTE)), true, rate(Rates::default(), server));
+    let lane = Limit::new(Seats::new(16, Some(5 * MINUTE)), 5 * MINUTE, true, rate(Rates::default(), server));
     let rest = Rest::Wait(5 * MINUTE);
     let inner = Route::new(vec![(1, Health::new(false, rest), lane)], rest);
     let (policy, deadline) = (RetryPolicy::default(), 10 * MINUTE);
