@@ -30,12 +30,18 @@ use crate::{
     client::Call,
     clock::Clock,
     error::{ChatError, ErrorKind},
+    http::batch_lines::UNCHARGED,
     layer::{Job, Layer},
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
 /// An endpoint that wants a longer pause is not waited for.
 pub(crate) const LONGEST_HOLD: Duration = Duration::from_mins(5);
+
+/// Of so many places a request may find each over before it goes out, the way through the store being too long. In the next it
+/// goes out all the same: its row should not be lost for a slow store, and a place that was over for some seconds lets a minute
+/// hold as many sixtieths of its limit too much.
+const PLACES: u32 = 3;
 
 /// What may be sent in any minute; `None`: no limit. Tokens are in and out together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -238,6 +244,13 @@ fn held_for_long(hold: Duration) -> ChatError {
     ChatError { retry_after: Some(hold), ..ChatError::new(ErrorKind::RateLimited, message) }
 }
 
+/// Nothing was sent.
+fn slow_store() -> ChatError {
+    const MESSAGE: &str = "the time for the request was over before the store said that it may go out; is the PostgreSQL \
+        server slow, or far away? Raise `timeout_seconds` of the model";
+    ChatError { usage: UNCHARGED, ..ChatError::new(ErrorKind::OutOfTime, MESSAGE) }
+}
+
 impl<L: Layer> Layer for Rate<L> {
     fn held_until(&self) -> Option<Instant> {
         self.minute.held(&self.inner.told(), 1)
@@ -245,19 +258,25 @@ impl<L: Layer> Layer for Rate<L> {
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
         let (tokens_in, tokens_out) = most_tokens(&job.request);
+        let mut over = 0;
         let (place, sent, result) = loop {
             let start = Instant::now();
             let place = job.in_line(self.admit(tokens_in, tokens_out)).await??;
             job.waited.since(start);
             job.sent.note();
             let sent = Instant::now();
-            let result = self.inner.call(Job { place_ends: place.ends(), ..job.clone() }).await;
+            let place_ends = place.ends().filter(|_| over < PLACES);
+            let result = self.inner.call(Job { place_ends, ..job.clone() }).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Overdue) {
                 break (place, sent, result);
             }
             // The way through the store took too long.
             job.sent.not_yet();
             self.minute.give_back(place);
+            over += 1;
+            if !job.outlasts(Duration::ZERO) {
+                return Err(slow_store());
+            }
         };
         if let Some(tokens) = taken(&result) {
             self.minute.settle(place, tokens);

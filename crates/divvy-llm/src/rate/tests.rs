@@ -196,6 +196,31 @@ async fn a_request_whose_place_is_over_before_it_goes_out_takes_another() {
     assert_eq!(server.query("late", "SELECT sum(requests) FROM divvy.lent"), "2", "one was sent, and one is held");
 }
 
+/// The store is slow for good: the way through it is always longer than a place is good for.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_request_goes_out_late_or_is_over_where_no_place_lasts() {
+    #[derive(Default)]
+    struct Slow(AtomicUsize);
+    impl Layer for Slow {
+        async fn call(&self, job: Job) -> Result<Call, ChatError> {
+            assert!(self.0.fetch_add(1, Relaxed) < 9, "it does not end");
+            let kind = if job.place_ends.is_some() { ErrorKind::Overdue } else { ErrorKind::Backend };
+            Err(ChatError::new(kind, "no"))
+        }
+    }
+    let Some(server) = divvy_testkit::postgres::Postgres::start() else { return };
+    let store = Store::connect(&server.database("slow"), divvy_store::Terms::default()).await.unwrap();
+    let rates = Rates { requests: Some(600), tokens: None };
+    let minute = Minute::new(rates).shared(&store, None, "lane".into(), crate::clock::Clock::system());
+    let rate = Rate::new(Arc::new(minute), LONGEST_HOLD, Slow::default());
+    assert_eq!(rate.call(job(9)).await.unwrap_err().kind, ErrorKind::Backend);
+    assert_eq!(rate.inner.0.load(Relaxed), 4, "three places were over, and it went out in the next");
+    let over = rate.call(Job { deadline: Some(Instant::now()), ..job(9) }).await.unwrap_err();
+    assert_eq!((over.kind, over.usage, rate.inner.0.load(Relaxed)), (ErrorKind::OutOfTime, UNCHARGED, 5));
+    assert!(over.message.contains("PostgreSQL server slow"), "{over}");
+}
+
 /// Two requests were in flight at the kill; the next command begins at once.
 #[tokio::test(start_paused = true)]
 async fn what_a_killed_command_had_in_flight_counts_for_the_next() {
