@@ -25,8 +25,8 @@ const BATCHES_AT_ONCE: usize = 2;
 pub(crate) struct Batching {
     progress: Arc<dyn Progress>,
     suspended: AtomicBool,
-    /// By URL and the model's name there: two names in a recipe may mean one model, whose batches are the same.
-    known: Mutex<HashMap<(String, String), Arc<Batches>>>,
+    /// By URL, the model's name there and where the key is: two names in a recipe may mean one model, whose batches are the same.
+    known: Mutex<HashMap<(String, String, Option<String>), Arc<Batches>>>,
 }
 
 impl Batching {
@@ -52,14 +52,15 @@ impl Batching {
         let written = model.recipe.batch.clone().unwrap_or_default();
         let settings = settings(&written, tell(&self.progress));
         let at_once = written.at_once.unwrap_or(BATCHES_AT_ONCE * settings.rows);
-        let served = model.recipe.model.clone().unwrap_or_default();
+        let key = &model.recipe.api_key_env;
+        let place = (url.clone(), model.recipe.model.clone().unwrap_or_default(), key.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(batches) = known.get(&(url.clone(), served.clone())) {
+        if let Some(batches) = known.get(&place) {
             return Ok(Some((Arc::clone(batches), at_once)));
         }
-        let chat = chat(url, &model.recipe, model.recipe.api_key_env.clone().map_or(ApiKey::None, ApiKey::Env))?;
+        let chat = chat(url, &model.recipe, key.clone().map_or(ApiKey::None, ApiKey::Env))?;
         let batches = Batches::new(chat, store.clone(), config, settings);
-        known.insert((url.clone(), served), Arc::clone(&batches));
+        known.insert(place, Arc::clone(&batches));
         Ok(Some((batches, at_once)))
     }
 }
