@@ -148,9 +148,9 @@ impl ChatError {
     /// The endpoint does not take the form that it was told for the reply.
     #[must_use]
     pub fn refuses_format(&self) -> bool {
-        // vLLM says `grammar` of a schema that it cannot hold a reply to.
+        // vLLM says `Grammar error` of a schema that it cannot hold a reply to.
         const WORDS: [&str; 6] =
-            ["response_format", "json_schema", "json schema", "structured output", "guided", "grammar"];
+            ["response_format", "json_schema", "json schema", "structured output", "guided", "grammar error"];
         let lower = self.message.to_lowercase();
         self.kind == ErrorKind::BadRequest && WORDS.iter().any(|word| lower.contains(word))
     }

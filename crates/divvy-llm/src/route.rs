@@ -130,7 +130,7 @@ impl<L: Layer> Route<L> {
         let mut closed = lane.health.closed.subscribe();
         job.sent.not_yet();
         // Told before we listened.
-        if lane.is_open(Instant::now()) {
+        if self.leaves(lane) {
             return None;
         }
         let (start, before) = (Instant::now(), job.waited.so_far());

@@ -69,12 +69,14 @@ pub(crate) const SENT: &str = "SELECT received_ms - coalesce(took_ms, 0) AS sent
     UNION ALL SELECT started_ms AS sent, 0 AS tokens FROM attempt
     WHERE seq > (SELECT max(seq) FROM attempt) - ?3 AND outcome != 'ok' AND started_ms >= ?2
     ORDER BY sent";
-/// One that was read and refused has a failed try of its number.
+/// One that was read and refused has a failed try of its number, which ended no earlier (times lose their
+/// fractions); an earlier command counted its own tries.
 pub(crate) const UNREAD: &str = "SELECT count(*) FROM reply
     WHERE seq > (SELECT max(seq) FROM reply) - ?1 AND body IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM call WHERE call.seq = reply.seq)
       AND NOT EXISTS (SELECT 1 FROM attempt
-                      WHERE attempt.key = reply.key AND attempt.number = reply.number AND outcome != 'ok')";
+                      WHERE attempt.key = reply.key AND attempt.number = reply.number AND outcome != 'ok'
+                        AND started_ms + latency_ms + 2 >= received_ms)";
 pub(crate) const TOTALS: &str =
     "SELECT word.text AS model_name, count(*) AS calls, sum(coalesce(tokens_in, 0)) AS tokens_in,
         sum(coalesce(tokens_out, 0)) AS tokens_out,

@@ -38,7 +38,7 @@ impl Place {
         let (base, query) =
             url.split_once('?').map_or((url, String::new()), |(base, query)| (base, format!("?{query}")));
         let base = base.trim_end_matches('/');
-        let base = base.strip_suffix("/chat/completions").unwrap_or(base);
+        let base = base.strip_suffix("/chat/completions").unwrap_or(base).trim_end_matches('/');
         let parsed =
             reqwest::Url::parse(base).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(parsed) = parsed else { return Err(no_url(url)) };
@@ -72,10 +72,13 @@ impl Place {
         format!("{}{}", self.base, self.query)
     }
 
-    /// Tells places apart that differ in what is not shown of a URL, a login or a query; `None` where it has neither.
+    /// Tells places apart that differ in what is not shown of a URL, a login or a query; `None` where it has neither. A deployment of
+    /// Azure has the same limits in every version of its interface.
     pub(super) fn unshown(&self) -> Option<Digest> {
-        let shown = self.base == self.name && self.query.is_empty();
-        (!shown).then(|| Digest::of("place/1", &self.whole()))
+        let parts = self.query.trim_start_matches('?').split('&');
+        let query: Vec<&str> = parts.filter(|part| !part.is_empty() && !part.starts_with("api-version=")).collect();
+        let shown = self.base == self.name && query.is_empty();
+        (!shown).then(|| Digest::of("place/1", &(&*self.base, query)))
     }
 
     /// Where files and batches lie, as it is shown and kept.

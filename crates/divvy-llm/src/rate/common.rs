@@ -11,7 +11,7 @@ use std::{
 use divvy_store::{Lent, LentBefore, PostgresStore, Share};
 use tokio::time::Instant;
 
-use super::{MINUTE, Rates};
+use super::{MINUTE, PLACES, Rates};
 use crate::{budget::signed, error::ChatError};
 
 /// How long a share may be used, by this machine's clock, from before it was asked for.
@@ -35,6 +35,8 @@ struct State {
     used: BTreeMap<i64, (Instant, LentBefore)>,
     /// Those that the server does not know yet.
     unsaid: Vec<i64>,
+    /// Answers in a row that came when their share was over.
+    late: u32,
 }
 
 struct Current {
@@ -75,11 +77,12 @@ impl Common {
         match answer? {
             Lent::Wait(wait) => Ok(Err(asked + wait.clamp(Duration::from_millis(5), LONGEST_WAIT))),
             Lent::Some(lent) => {
-                let mut state = self.state();
+                let (mut state, now) = (self.state(), Instant::now());
                 let tokens_left = if rates.tokens.is_some() { lent.tokens } else { i64::MAX };
-                state.now = Some(Current { id: lent.id, lent: asked, requests: lent.requests, tokens: tokens_left });
+                let current = Current { id: lent.id, lent: asked, requests: lent.requests, tokens: tokens_left };
+                state.begin(current, now);
                 // A slow answer leaves nothing to use; then it is asked for again.
-                Ok(state.take(tokens, Instant::now()).ok_or_else(Instant::now))
+                Ok(state.take(tokens, now).ok_or(now))
             }
         }
     }
@@ -122,6 +125,14 @@ impl Common {
 }
 
 impl State {
+    /// A server that is slow for long would let nobody in: then what it lends is used from when it is heard of, and a minute may
+    /// hold as much more of the limit as the answer was late.
+    fn begin(&mut self, current: Current, now: Instant) {
+        self.late = if now >= current.lent + GOOD_FOR { self.late + 1 } else { 0 };
+        let lent = if self.late > PLACES { now } else { current.lent };
+        self.now = Some(Current { lent, ..current });
+    }
+
     fn take(&mut self, tokens: i64, now: Instant) -> Option<Held> {
         let current = self.now.as_mut()?;
         let ends = current.lent + GOOD_FOR;
@@ -161,5 +172,23 @@ fn share(rates: Rates, tokens: i64) -> Share {
         want_requests: rates.requests.map_or(MANY, ahead),
         need_tokens: tokens,
         want_tokens: rates.tokens.map_or(tokens, ahead).max(tokens),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_always_late_lets_somebody_in() {
+        let (mut state, asked) = (State::default(), Instant::now());
+        let mut answer = |seconds| {
+            let now = asked + Duration::from_secs(seconds);
+            state.begin(Current { id: 1, lent: asked, requests: 1, tokens: 9 }, now);
+            state.take(9, now).is_some()
+        };
+        assert!(answer(1), "in time");
+        assert_eq!([3, 3, 3, 3, 9].map(&mut answer), [false, false, false, true, true]);
+        assert!(answer(1) && !answer(3), "it was in time again");
     }
 }

@@ -218,7 +218,9 @@ fn a_place_is_a_url_a_model_and_a_key() {
         HttpConfig { url: url.into(), model: model.into(), api_key, transfer: Transfer::Whole }.lane().unwrap()
     };
     let here = lane("http://x/v1", "m", None);
-    for same in ["http://x/v1/", "http://x/v1/chat/completions"] {
+    for same in
+        ["http://x/v1/", "http://x/v1/chat/completions", "http://x/v1//chat/completions", "http://x/v1?api-version=1"]
+    {
         assert_eq!(lane(same, "m", None), here);
     }
     let mine = lane("http://user:secret@x/v1", "m", None);

@@ -112,7 +112,7 @@ impl PostgresStore {
                        AND NOT EXISTS (SELECT 1 FROM call WHERE call.key = raw_reply.key)
                        AND NOT EXISTS (SELECT 1 FROM attempt
                                        WHERE attempt.key = raw_reply.key AND attempt.number = raw_reply.number
-                                         AND outcome <> 'ok')",
+                                         AND outcome <> 'ok' AND started_ms + latency_ms + 2 >= received_ms)",
                 )
                 .bind(LAST_REPLIES)
             })

@@ -124,7 +124,10 @@ async fn attempts_and_raw_replies_pile_up(store: Store) {
     let before = unread().await;
     store.record_raw(&RawReply { key: key(3), ..raw(1, b"half a sentence") }).await.unwrap();
     assert_eq!(unread().await, before + 1, "a command died before it was read");
-    store.record_attempt(&AttemptRecord { key: key(3), ..attempt(1, "unreadable") }).await.unwrap();
+    let refused = AttemptRecord { key: key(3), ..attempt(1, "unreadable") };
+    store.record_attempt(&AttemptRecord { started_ms: -9, ..refused.clone() }).await.unwrap();
+    assert_eq!(unread().await, before + 1, "the first try of an earlier command");
+    store.record_attempt(&refused).await.unwrap();
     assert_eq!(unread().await, before, "it was read, and refused");
 }
 
