@@ -22,11 +22,14 @@ use crate::models::Resolved;
 /// Rows under way at once for each that a batch holds: the next batch is handed in while the first is out.
 const BATCHES_AT_ONCE: usize = 2;
 
+/// The URL, the model's name there, and where the key is.
+type Place = (String, String, Option<String>);
+
 pub(crate) struct Batching {
     progress: Arc<dyn Progress>,
     suspended: AtomicBool,
-    /// By URL, the model's name there and where the key is: two names in a recipe may mean one model, whose batches are the same.
-    known: Mutex<HashMap<(String, String, Option<String>), Arc<Batches>>>,
+    /// Two names in a recipe may mean one model, whose batches are the same.
+    known: Mutex<HashMap<Place, Arc<Batches>>>,
 }
 
 impl Batching {
