@@ -5,11 +5,9 @@
 use std::{fs, path::PathBuf, sync::LazyLock};
 
 use divvy_student::model::Model;
-use divvy_testkit::checkpoint;
 
 static BASE: LazyLock<(PathBuf, Model)> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder for the model").keep();
-    checkpoint::write_tiny(&folder).expect("it is written");
+    let folder = divvy_fuzz::model_folder();
     let model = Model::load(&folder).expect("it is a model");
     (folder, model)
 });

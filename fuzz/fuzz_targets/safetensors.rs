@@ -4,14 +4,9 @@
 use std::{fs, path::PathBuf, sync::LazyLock};
 
 use divvy_student::model::Model;
-use divvy_testkit::checkpoint;
 
 /// A model that loads; its shape and weights are written over.
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder for the model").keep();
-    checkpoint::write_tiny(&folder).expect("it is written");
-    folder
-});
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(divvy_fuzz::model_folder);
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let at = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());

@@ -4,11 +4,9 @@
 use std::{fs, path::PathBuf, sync::LazyLock};
 
 use divvy_student::model::Model;
-use divvy_testkit::checkpoint;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder for the model").keep();
-    checkpoint::write_tiny(&folder).expect("it is written");
+    let folder = divvy_fuzz::model_folder();
     fs::rename(folder.join("model.safetensors"), folder.join("part-1.safetensors")).expect("it is renamed");
     folder
 });

@@ -6,14 +6,9 @@ use std::{fs, path::PathBuf, sync::LazyLock};
 
 use divvy_core::chat::Message;
 use divvy_student::model::Speech;
-use divvy_testkit::checkpoint;
 
 /// A model that loads; its tokenizer is written over.
-static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = tempfile::tempdir().expect("a folder for the model").keep();
-    checkpoint::write_tiny(&folder).expect("it is written");
-    folder
-});
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(divvy_fuzz::model_folder);
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let at = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());

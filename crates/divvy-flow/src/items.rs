@@ -108,8 +108,13 @@ pub(crate) fn key_of(row: &ItemRow) -> ItemKey {
 /// # Errors
 /// [`FlowError::Input`] if another version of the program wrote something else.
 pub fn payload<P: DeserializeOwned>(row: &ItemRow) -> Result<P, FlowError> {
-    serde_json::from_str(&row.payload_json).map_err(|error| {
-        FlowError::Input(format!("the store's record of {} is not readable by this version: {error}", row.question))
+    payload_of(&row.question, &row.payload_json)
+}
+
+/// The same of an item that is named otherwise.
+pub(crate) fn payload_of<P: DeserializeOwned>(question: &QuestionId, json: &str) -> Result<P, FlowError> {
+    serde_json::from_str(json).map_err(|error| {
+        FlowError::Input(format!("the store's record of {question} is not readable by this version: {error}"))
     })
 }
 

@@ -95,16 +95,15 @@ impl Takes {
 }
 
 /// # Errors
-/// The store's.
+/// The store's, or an unreadable record.
 pub async fn takes(context: &Context, stage: Stage) -> Result<Takes, FlowError> {
     let rows = context.store.items_put_back(&context.digest, stage).await?;
-    Ok(Takes(
-        rows.into_iter().map(|row| (take(&row), row)).map(|(take, row)| ((row.question, row.sample), take)).collect(),
-    ))
+    rows.into_iter().map(take).collect::<Result<_, _>>().map(Takes)
 }
 
-/// What earlier versions put back says nothing of a limit.
-fn take(row: &PutBack) -> Take {
-    let anew = serde_json::from_str::<Option<Anew>>(&row.payload_json).ok().flatten();
-    Take { number: row.times, max_tokens: anew.and_then(|anew| anew.max_tokens) }
+/// What earlier versions put back says nothing of a limit: it is `null`.
+fn take(row: PutBack) -> Result<((QuestionId, u32), Take), FlowError> {
+    let anew = items::payload_of::<Option<Anew>>(&row.question, &row.payload_json)?;
+    let take = Take { number: row.times, max_tokens: anew.and_then(|anew| anew.max_tokens) };
+    Ok(((row.question, row.sample), take))
 }

@@ -41,8 +41,8 @@ pub(crate) struct Spend<L> {
 
 impl<L: Layer> Layer for Spend<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        // On the heap, as it is rare: every request holds room for what it may wait for.
         let start = Instant::now();
+        // On the heap, as it is rare: every request holds room for what it may wait for.
         let _first = if self.knows_no_cost() { Box::pin(job.in_line(self.alone())).await? } else { None };
         job.waited.since(start);
         let prices = if job.online.load(Relaxed) { self.online_prices } else { self.prices };
