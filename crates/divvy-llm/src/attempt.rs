@@ -152,7 +152,7 @@ impl Attempt {
     fn stalled(&self) -> ChatError {
         let seconds = self.stall.unwrap_or_default().as_secs_f64();
         let message = format!("{} sent nothing for {seconds} s; raise `stall_seconds` of the model", self.who());
-        ChatError::new(ErrorKind::TimedOut, message)
+        ChatError::new(ErrorKind::Stalled, message)
     }
 
     fn cut_off(&self) -> ChatError {

@@ -43,6 +43,8 @@ pub enum ErrorKind {
     /// Whoever answers there shows no certificate that this machine trusts.
     Untrusted,
     TimedOut,
+    /// Nothing of the reply, or nothing more of it, came for `stall_seconds`.
+    Stalled,
     /// What earlier tries had left of the time for its request was over before the reply was there: nobody knows whether the
     /// endpoint is slow.
     OutOfTime,
@@ -111,7 +113,7 @@ impl ChatError {
             ErrorKind::RateLimited | ErrorKind::Overdue => "rate-limited",
             ErrorKind::ServerError => "server-error",
             ErrorKind::Unreachable => "unreachable",
-            ErrorKind::TimedOut | ErrorKind::OutOfTime => "timed-out",
+            ErrorKind::TimedOut | ErrorKind::Stalled | ErrorKind::OutOfTime => "timed-out",
             ErrorKind::CutOff => "cut-off",
             ErrorKind::Unreadable => "unreadable",
             ErrorKind::Empty => "empty-completion",
@@ -130,12 +132,11 @@ impl ChatError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         use ErrorKind::{
-            CutOff, Empty, OtherWord, OutOfTime, RateLimited, ServerError, TimedOut, Unreachable, Unreadable,
+            CutOff, Empty, OtherWord, OutOfTime, RateLimited, ServerError, Stalled, TimedOut, Unreachable, Unreadable,
         };
-        matches!(
-            self.kind,
-            RateLimited | ServerError | Unreachable | TimedOut | OutOfTime | CutOff | Unreadable | Empty | OtherWord
-        )
+        let is_slow = matches!(self.kind, TimedOut | Stalled | OutOfTime);
+        let is_ill = matches!(self.kind, RateLimited | ServerError | Unreachable | CutOff | Unreadable | Empty);
+        is_slow || is_ill || self.kind == OtherWord
     }
 
     /// Every further request would fail in the same way: the stage should stop.
@@ -165,8 +166,8 @@ impl ChatError {
     /// The endpoint may have worked, and charged, for a reply that we did not get or cannot read.
     #[must_use]
     pub fn may_be_charged(&self) -> bool {
-        use ErrorKind::{Cancelled, CutOff, Empty, OutOfTime, Refused, TimedOut, Unreadable};
-        matches!(self.kind, TimedOut | OutOfTime | CutOff | Unreadable | Empty | Refused | Cancelled)
+        use ErrorKind::{Cancelled, CutOff, Empty, OutOfTime, Refused, Stalled, TimedOut, Unreadable};
+        matches!(self.kind, TimedOut | Stalled | OutOfTime | CutOff | Unreadable | Empty | Refused | Cancelled)
             || self.status.is_some_and(may_be_charged_with)
     }
 

@@ -96,11 +96,11 @@ impl<L> Limit<L> {
         self.seats.resize(&mut size, before, after);
     }
 
-    /// All of the time for a try was over before its reply was there, by our clock or by that of a proxy in between. One that
-    /// stood still, or had less time than others, says nothing about the queue.
+    /// All of the time for a try was over before its reply was there, by our clock or by that of a proxy in between, or it stood
+    /// still for longer than it may. One that had less time than others says nothing about the queue.
     fn is_late(&self, started: Instant, error: &ChatError) -> bool {
         let full = error.kind == ErrorKind::TimedOut && started.elapsed() >= self.patience;
-        full || error.status.is_some_and(may_be_charged_with)
+        full || error.kind == ErrorKind::Stalled || error.status.is_some_and(may_be_charged_with)
     }
 }
 

@@ -70,14 +70,15 @@ impl<L: Layer> Layer for Retry<L> {
             tries.count(&error, self.counts_refusals && !alone);
             let late = job.until.is_some_and(|until| Instant::now() >= until);
             if tries.are_over(&error, self.policy.attempts) || job.listener.has_heard() || late {
-                return Err(after(error, attempt));
+                return Err(after(tries.with_cause(error), attempt));
             }
             let pause = self.pause(&job, &tries, &error);
             if Instant::now() + pause >= deadline + job.waited.so_far() {
-                return Err(too_late(error, attempt, self.deadline));
+                return Err(too_late(tries.with_cause(error), attempt, self.deadline));
             }
             tracing::debug!(%error, attempt, ?pause, "trying again");
             job.listener.failed_try(&error);
+            tries.remember(&error);
             let slept = job.cancel.run_until_cancelled(tokio::time::sleep(pause)).await;
             slept.ok_or_else(ChatError::cancelled)?;
         }
@@ -106,6 +107,8 @@ struct Tries {
     refused: u32,
     /// It said nothing, and was paid for it.
     silent: u32,
+    /// What was wrong with the last one that had its time.
+    cause: Option<String>,
 }
 
 impl Tries {
@@ -114,6 +117,22 @@ impl Tries {
         self.reworded += u32::from(error.kind == ErrorKind::OtherWord);
         self.refused += u32::from(is_refusal(error) && !counts_refusals);
         self.silent += u32::from(error.kind == ErrorKind::Empty);
+    }
+
+    fn remember(&mut self, error: &ChatError) {
+        if error.kind != ErrorKind::OutOfTime {
+            self.cause = Some(error.message.clone());
+        }
+    }
+
+    /// A try that found its time used up tells nothing of the endpoint: the ones that used it do.
+    fn with_cause(&self, error: ChatError) -> ChatError {
+        match &self.cause {
+            Some(cause) if error.kind == ErrorKind::OutOfTime => {
+                ChatError { message: format!("{cause}; then {}", error.message), ..error }
+            }
+            _ => error,
+        }
     }
 
     fn are_over(&self, error: &ChatError, most: u32) -> bool {

@@ -251,8 +251,8 @@ impl<L: Layer> Lane<L> {
 
 /// The endpoint, or the way to it, is ill.
 fn blames_endpoint(kind: ErrorKind) -> bool {
-    use ErrorKind::{CutOff, ServerError, TimedOut, Unreachable, Unreadable};
-    matches!(kind, CutOff | ServerError | TimedOut | Unreachable | Unreadable)
+    use ErrorKind::{CutOff, ServerError, Stalled, TimedOut, Unreachable, Unreadable};
+    matches!(kind, CutOff | ServerError | TimedOut | Stalled | Unreachable | Unreadable)
 }
 
 fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {

@@ -106,7 +106,9 @@ impl ApiError {
 
     /// What a model's failure is to the caller.
     pub(crate) fn upstream(who: &str, error: &ChatError) -> Self {
-        use ErrorKind::{BadRequest, BudgetExhausted, ContextTooLong, OutOfTime, RateLimited, TimedOut, Unreachable};
+        use ErrorKind::{
+            BadRequest, BudgetExhausted, ContextTooLong, OutOfTime, RateLimited, Stalled, TimedOut, Unreachable,
+        };
         // An endpoint's own words may repeat the request.
         tracing::warn!(model = who, reason = error.reason(), status = error.status, "a model failed");
         tracing::debug!(model = who, %error, "what it said");
@@ -123,7 +125,7 @@ impl ApiError {
             RateLimited => {
                 Self::new(429, "rate_limit_error", "upstream_rate_limited", failed("has reached its rate limit"))
             }
-            TimedOut | OutOfTime => {
+            TimedOut | Stalled | OutOfTime => {
                 Self::new(504, "server_error", "upstream_timeout", failed("did not answer in time"))
             }
             Unreachable => Self::new(503, "server_error", "upstream_unreachable", failed("cannot be reached")),

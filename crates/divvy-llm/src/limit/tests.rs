@@ -126,13 +126,16 @@ async fn it_shrinks_when_tries_had_all_their_time_and_were_not_alone() {
     let error = |kind| ChatError::new(kind, "too late");
     let proxy = ChatError { status: Some(504), ..error(ErrorKind::ServerError) };
     for (after, error, at_once, most) in [
-        // As `stall_seconds` gives up, or the deadline of a request that waited for most of its time.
+        // As a caller's own deadline, or that of a request that waited for most of its time.
         (PATIENCE / 10, error(ErrorKind::TimedOut), 16, 16),
         (PATIENCE, error(ErrorKind::OutOfTime), 16, 16),
         // As a breaker sees whether the endpoint is back.
         (PATIENCE, error(ErrorKind::TimedOut), 1, 16),
         (PATIENCE, error(ErrorKind::TimedOut), 2, 8),
         (PATIENCE / 10, proxy, 2, 8),
+        // As `stall_seconds` gives up.
+        (PATIENCE / 10, error(ErrorKind::Stalled), 1, 16),
+        (PATIENCE / 10, error(ErrorKind::Stalled), 2, 8),
     ] {
         let limit = Limit::new(Seats::new(128, Some(PATIENCE)), PATIENCE, true, Fails(after, error.clone()));
         futures::future::join_all((0..at_once).map(|_| limit.call(job(9)))).await;

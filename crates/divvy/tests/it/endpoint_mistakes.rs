@@ -181,7 +181,7 @@ fn an_endpoint_that_says_nothing_at_all_stops_the_stage() {
 #[test]
 fn an_arm_without_a_single_answer_is_an_error_however_few_its_rows() {
     let bench = Bench::new(Lesson { rule: Box::new(|_| String::new()), ..school::lesson() });
-    bench.recipe(&with("timeout_seconds = 1").replace("concurrency = 4", "concurrency = 40"));
+    bench.recipe(&with("timeout_seconds = 20").replace("concurrency = 4", "concurrency = 40"));
     bench.run(&["run", "recipe.toml"]).complains(1, &["collect: 12 requests", "the completion is empty"]);
 }
 
