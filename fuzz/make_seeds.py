@@ -99,6 +99,9 @@ RECIPES = {"full": RECIPE, "small": 'name = "x"\n[data.train]\ndataset = "synth"
 
 HIDDEN, FFN = 4, 8
 TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
+# What would be 8 TB, from a template and from a normaliser.
+DOUBLING = "{% set x = 'aaaaaaaa' %}" + "{% set x = x ~ x %}" * 40
+LENGTHENING = {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"String": "e"}, "content": "ee"}] * 40}
 
 
 def tensors(vocab, names):
@@ -143,12 +146,12 @@ def sentencepiece():
     return tokens, {"model": "llama", "token_type": types, "scores": [-float(at) for at in range(len(tokens))], "bos_token_id": 1}
 
 
-def gguf(tokens, tokenizer):
+def gguf(tokens, tokenizer, template=TEMPLATE):
     shape = {"block_count": 1, "embedding_length": HIDDEN, "attention.head_count": 2, "attention.head_count_kv": 1,
              "feed_forward_length": FFN, "context_length": 64, "attention.layer_norm_rms_epsilon": 1e-5, "rope.freq_base": 1e4}
     metadata = {"general.architecture": "llama", **{f"llama.{key}": value for key, value in shape.items()},
                 "tokenizer.ggml.tokens": tokens, **{f"tokenizer.ggml.{key}": value for key, value in tokenizer.items()},
-                "tokenizer.ggml.eos_token_id": 2, "tokenizer.chat_template": TEMPLATE}
+                "tokenizer.ggml.eos_token_id": 2, "tokenizer.chat_template": template}
     layer = {"attn_norm": [HIDDEN], "ffn_norm": [HIDDEN], "attn_q": [4, HIDDEN], "attn_k": [2, HIDDEN], "attn_v": [2, HIDDEN],
              "attn_output": [HIDDEN, 4], "ffn_gate": [FFN, HIDDEN], "ffn_up": [FFN, HIDDEN], "ffn_down": [HIDDEN, FFN]}
     names = ("token_embd.weight", "output_norm.weight", {f"blk.0.{name}.weight": shape for name, shape in layer.items()})
@@ -164,9 +167,9 @@ def gguf(tokens, tokenizer):
     return out + b"\0" * (-len(out) % 32) + data
 
 
-def container(tensors):
+def container(tensors, metadata=None):
     """The tensors, by name and shape, in the container of safetensors."""
-    header, data = {}, b""
+    header, data = {"__metadata__": metadata} if metadata else {}, b""
     for name, shape in tensors:
         values = floats(shape)
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
@@ -176,7 +179,7 @@ def container(tensors):
     return struct.pack("<Q", len(head)) + head + data
 
 
-def tokenizer():
+def tokenizer(normalizer=None):
     """Byte-level, as GPT-2's, with one merge; a zero byte; what stands beside it. The model of the target has 259 embeddings."""
     letters, spare = [], 0x100
     for byte in range(256):
@@ -188,7 +191,7 @@ def tokenizer():
     added = [{"id": 257 + at, "content": text, **special} for at, text in enumerate(["<|im_start|>", "<|im_end|>"])]
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     model = {"type": "BPE", "byte_fallback": False, "vocab": vocab, "merges": [["t", "h"]]}
-    whole = {"version": "1.0", "added_tokens": added, "normalizer": None, "pre_tokenizer": level, "decoder": level, "model": model}
+    whole = {"version": "1.0", "added_tokens": added, "normalizer": normalizer, "pre_tokenizer": level, "decoder": level, "model": model}
     beside = {"eos_token": "<|im_end|>", "chat_template": TEMPLATE}
     return json.dumps(whole).encode() + b"\0" + json.dumps(beside).encode()
 
@@ -211,6 +214,14 @@ def adapter():
     factors = [entry for layer in range(2) for part, (inputs, outputs) in shapes.items()
                for entry in [(key.format(layer, part, "A"), [2, inputs]), (key.format(layer, part, "B"), [outputs, 2])]]
     return json.dumps(config).encode() + b"\0\0" + container(factors)
+
+
+def checkpoint():
+    """Of the run that the target has, after two steps and a look."""
+    step = {"epoch": 0, "loss": 1.5, "learning_rate": 1e-4, "grad_norm": 0.5, "tokens": 9, "target_tokens": 4, "correct": 1,
+            "tokens_per_second": 100.0, "dev_loss": None}
+    log = [step | {"step": 1}, step | {"step": 2, "dev_loss": 2.5, "dev_quality": 0.5}]
+    return container([(f"{kind}.w", [2, 3]) for kind in ("value", "m", "v")], {"fingerprint": "run", "log": json.dumps(log)})
 
 
 def safetensors():
@@ -247,7 +258,10 @@ for name, body in RECIPES.items():
     write("recipe", name, body)
 write("gguf", "tiny", gguf(*byte_level()))
 write("gguf", "pieces", gguf(*sentencepiece()))
+write("gguf", "doubling", gguf(*byte_level(), DOUBLING))
 write("safetensors", "tiny", safetensors())
 write("tokenizer", "bytes", tokenizer())
+write("tokenizer", "lengthening", tokenizer(LENGTHENING))
 write("shards", "whole", shards())
 write("adapter", "peft", adapter())
+write("checkpoint", "looked", checkpoint())

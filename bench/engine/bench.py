@@ -4,7 +4,7 @@
     python3 bench/engine/bench.py                    # builds, installs and builds the peers, measures everything
     python3 bench/engine/bench.py --quick            # few steps, to see that it works; writes no results
     python3 bench/engine/bench.py --only train       # one part; what else is in results.json stays
-    python3 bench/engine/bench.py --data DIR         # train on DIR/gsm8k/train_socratic.jsonl instead of generated rows
+    python3 bench/engine/bench.py --data DIR         # train on DIR/gsm8k/train_socratic.jsonl, not ../shared/data's
 
 Needs Rust, a C++ compiler and Python with pip; models and peers come from the package index that pip is set up for.
 """
@@ -29,6 +29,12 @@ PARTS = {
 }
 
 
+def data():
+    """The folder of data sets beside the repository, where it has the rows."""
+    beside = tools.ROOT.parent / "shared/data"
+    return beside if (beside / "gsm8k/train_socratic.jsonl").exists() else None
+
+
 def arguments():
     given = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     given.add_argument("--quick", action="store_true")
@@ -38,7 +44,8 @@ def arguments():
     given.add_argument("--models", default="smollm2-135m,qwen2.5-coder-0.5b", help="students to train, as `divvy models` names them")
     given.add_argument("--methods", default="lora,full")
     given.add_argument("--variants", default=",".join(train.VARIANTS), help="ways of PyTorch to train")
-    given.add_argument("--data", type=pathlib.Path, help="folder with gsm8k/train_socratic.jsonl")
+    where = "folder with gsm8k/train_socratic.jsonl (../shared/data if it has that, or else rows are generated)"
+    given.add_argument("--data", type=pathlib.Path, default=data(), help=where)
     given.add_argument("--threads", type=int, default=2)
     given.add_argument("--folder", type=pathlib.Path, default=tools.ROOT / "target/bench-engine")
     given.add_argument("--no-build", action="store_true", help="take divvy's programs in target/release as they are")
@@ -53,7 +60,8 @@ def arguments():
 
 
 def key(row):
-    return row["part"], row["what"], row["peer_name"]
+    """Without the peer: its name says how it did best, and a row beside others of another day would contradict them."""
+    return row["part"], row["what"]
 
 
 def merged(parts):
@@ -64,8 +72,9 @@ def merged(parts):
         # Figures of two machines do not go into one table.
         path.rename(HERE / f"results-{old['date']}.json")
         old = {"parts": {}, "rows": []}
-    new = {key(row): row for name, part in parts.items() for row in ({"part": name} | row for row in part["rows"])}
-    rows = [new.pop(key(row), row) for row in old["rows"]] + list(new.values())
+    new = [{"part": name} | row for name, part in parts.items() for row in part["rows"]]
+    measured = {key(row) for row in new}
+    rows = [row for row in old["rows"] if key(row) not in measured] + new
     rows.sort(key=lambda row: list(PARTS).index(row["part"]))
     told = {name: {key: value for key, value in part.items() if key != "rows"} for name, part in parts.items()}
     return {"date": datetime.date.today().isoformat(), "machine": machine(), "parts": old["parts"] | told, "rows": rows}

@@ -1,4 +1,4 @@
-//! Rows of the files that a Batch API gives back: a reply, or why there is none.
+//! See `divvy_fuzz::batch`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|line: &[u8]| divvy_llm::fuzzing::batch_row(line));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| divvy_fuzz::batch(input));

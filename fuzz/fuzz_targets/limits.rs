@@ -1,4 +1,4 @@
-//! What endpoints say of their limits: headers, one a line, as `name: value`.
+//! See `divvy_fuzz::limits`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|lines: &str| divvy_llm::fuzzing::limits(lines));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| divvy_fuzz::limits(input));

@@ -1,4 +1,4 @@
-//! What clients send to `divvy serve`: any bytes are a request or a refusal with a status of the caller's.
+//! See `divvy_fuzz::request`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|body: &[u8]| divvy_serve::fuzzing::requests(body));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| divvy_fuzz::request(input));

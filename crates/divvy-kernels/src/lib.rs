@@ -45,7 +45,7 @@ pub use matmul::matmul;
 pub use norm::{rms_norm, rms_norm_backward};
 pub use optimiser::{AdamW, adamw_step, scale, squared_norm};
 pub use packed::Packed;
-pub use products::mm_tn;
+pub use products::{Packed32, mm_tn};
 pub use rope::{Direction, RopeTable, rope};
 pub use softmax::{argmax, softmax_in_place};
 

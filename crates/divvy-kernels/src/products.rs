@@ -145,7 +145,73 @@ struct Part<'a> {
     panels: Range<usize>,
 }
 
-/// The same with both operands rounded to bf16, the right one after the factor `alpha`; sums are f32.
+/// A right operand `w[n, k]`, packed once and kept in f32: LoRA's factors at inference where nothing is rounded in training either.
+#[derive(Clone)]
+pub struct Packed32 {
+    n: usize,
+    k: usize,
+    /// Block by block of [`BLOCK`] depth, in each panel by panel.
+    values: Vec<f32>,
+}
+
+impl Packed32 {
+    /// # Panics
+    /// When `w` is not `[n, k]`.
+    #[must_use]
+    pub fn new(w: &[f32], n: usize, k: usize) -> Self {
+        assert_eq!(w.len(), n * k, "packing in f32: w is [n, k] = [{n}, {k}]");
+        let (view, panels) = (View { values: w, row: 1, column: k }, n.div_ceil(PANEL));
+        let mut values = vec![0.0; k * panels * PANEL];
+        for from in (0..k).step_by(BLOCK) {
+            let depth = BLOCK.min(k - from);
+            let block = &mut values[from * panels * PANEL..][..depth * panels * PANEL];
+            for (panel, packed) in block.chunks_exact_mut(depth * PANEL).enumerate() {
+                pack(view, panel, n, from, packed, 1.0);
+            }
+        }
+        Self { n, k, values }
+    }
+
+    #[must_use]
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// `y[m, n] (+)= x[m, k] · wᵀ`. A row has the same bits whatever `m` and the number of threads.
+    ///
+    /// # Panics
+    /// When a slice does not have its shape's length.
+    pub fn matmul(&self, x: &[f32], y: &mut [f32], m: usize, write: Write) {
+        self.matmul_for(Isa::current(), x, y, m, write);
+    }
+
+    fn matmul_for(&self, isa: Isa, x: &[f32], y: &mut [f32], m: usize, write: Write) {
+        let Self { n, k, ref values } = *self;
+        assert_eq!(x.len(), m * k, "product in f32: x is [m, k] = [{m}, {k}]");
+        assert_eq!(y.len(), m * n, "product in f32: y is [m, n] = [{m}, {n}]");
+        if k == 0 && write == Write::Set {
+            y.fill(0.0);
+        }
+        if m * n * k == 0 {
+            return;
+        }
+        let left = View { values: x, row: k, column: 1 };
+        let (y, group, all) = (Shared::new(y), panels_for(isa, ROWS), n.div_ceil(PANEL));
+        for_each_task(m, all, k * PANEL, |rows, panels| {
+            for from in (0..k).step_by(BLOCK) {
+                let depth = BLOCK.min(k - from);
+                for first in panels.clone().step_by(group) {
+                    let packed = &values[(from * all + first * depth) * PANEL..];
+                    let part = Part { packed, depth, from, panels: first..(first + group).min(panels.end) };
+                    // SAFETY: tasks have disjoint rows × panels, and the borrow of y outlives them.
+                    unsafe { sweep(isa, left, &part, y, rows.clone(), n, write) };
+                }
+            }
+        });
+    }
+}
+
+/// [`product`] with both operands rounded to bf16, the right one after the factor `alpha`; sums are f32.
 fn rounded(isa: Isa, left: View, right: View, y: &mut [f32], [m, n, k]: [usize; 3], alpha: f32, write: Write) {
     let left = if left.column == 1 {
         LeftTiles::from_rows(left.values, m, k)
@@ -268,6 +334,21 @@ mod tests {
             let (left, right) = (View { values: &x, row: 1, column: m }, View { values: &w, row: n, column: 1 });
             product(isa, left, right, y, [m, n, k], 0.5, Write::Add);
         });
+    }
+
+    #[test]
+    fn packed_once_in_f32_is_the_same_product_to_the_bit() {
+        for isa in isas().into_iter().filter(|isa| *isa != Isa::Amx) {
+            for [m, n, k] in [[1, 1, 1], [5, 17, 33], [40, 16, 576], [130, 70, 1100], [2, 3, 0]] {
+                let (x, w) = (random(m * k, 1), random(n * k, 2));
+                for write in [Write::Set, Write::Add] {
+                    let (mut once, mut each) = (random(m * n, 3), random(m * n, 3));
+                    Packed32::new(&w, n, k).matmul_for(isa, &x, &mut once, m, write);
+                    mm_nt(isa, &x, &w, &mut each, m, n, k, 1.0, write);
+                    assert_eq!(once, each, "{isa:?} {m} {n} {k}");
+                }
+            }
+        }
     }
 
     type Form = fn(&[f32], &[f32], &mut [f32], usize, usize, usize, f32, Write);

@@ -80,12 +80,8 @@ impl Network<'_> {
         let Scratch { x, normed, inv_rms, qkv, attended, given, heads, positions, .. } = scratch;
         let (config, rows) = (self.config, positions.len());
         rms_norm(x, &layer.attn_norm, config.rms_eps, normed, inv_rms);
-        layer.qkv.matmul(normed, qkv, rows, Write::Set); // [rows, (q + 2kv)·d]
-        if let Some(bias) = &layer.qkv_bias {
-            for row in qkv.chunks_exact_mut(bias.len()) {
-                row.iter_mut().zip(bias).for_each(|(value, bias)| *value += bias);
-            }
-        }
+        let write = start_with_bias(qkv, layer.qkv_bias.as_deref());
+        layer.qkv.matmul(normed, qkv, rows, write); // [rows, (q + 2kv)·d]
         adapt(index, Fused::Qkv, config, spans, normed, qkv);
         let (stride, query_width) = (config.qkv_width(), config.query_width());
         norm_heads(config, layer, qkv, heads);
@@ -190,6 +186,13 @@ pub(crate) fn scale(values: &mut [f32], factor: f32) {
     if factor != 1.0 {
         values.iter_mut().for_each(|value| *value *= factor);
     }
+}
+
+/// Fills `y` with the bias, if there is one, and says how the product is then written.
+pub(crate) fn start_with_bias(y: &mut [f32], bias: Option<&[f32]>) -> Write {
+    let Some(bias) = bias else { return Write::Set };
+    y.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
+    Write::Add
 }
 
 /// Writes the new keys and values of every span to its cache of layer `index`.

@@ -10,6 +10,8 @@ pub mod engine;
 pub mod error;
 pub mod export;
 pub mod forward;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gguf;
 mod grammar;
 mod heads;

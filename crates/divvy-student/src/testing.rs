@@ -37,6 +37,51 @@ pub(crate) fn real_model(file: &str) -> Option<PathBuf> {
     found
 }
 
+/// What reads our exports, at the versions that they were last checked with.
+const READERS: [&str; 4] = ["torch==2.15.0", "transformers==5.23.0", "peft==0.21.2", "xllamacpp==2026.10.11549"];
+
+/// The Python of the virtual environment that `DIVVY_TEST_EXPORTS` names. Where its folder is empty or missing, it is made there
+/// with [`READERS`] (some GB), beside it first, so that no half of it is ever in its place.
+pub(crate) fn export_readers() -> Option<PathBuf> {
+    let Some(folder) = std::env::var_os("DIVVY_TEST_EXPORTS").map(PathBuf::from) else {
+        println!("SKIPPED: DIVVY_TEST_EXPORTS is not set");
+        return None;
+    };
+    if folder.read_dir().map_or(true, |mut entries| entries.next().is_none()) {
+        make_environment(&folder, &READERS);
+    }
+    let python = folder.join("bin/python");
+    assert!(python.exists(), "{} holds something, but no virtual environment", folder.display());
+    Some(python)
+}
+
+/// A virtual environment with these packages, by the machine's own `python3` and pip.
+fn make_environment(folder: &Path, packages: &[&str]) {
+    let beside = folder.with_extension(format!("part-{}", std::process::id()));
+    let run = |program: &Path, arguments: &[&str], last: &[&str]| {
+        let status = std::process::Command::new(program).args(arguments).args(last).status().unwrap();
+        assert!(status.success(), "{} {arguments:?} {last:?} ended with {status}", program.display());
+    };
+    run(Path::new("python3"), &["-m", "venv"], &[beside.to_str().unwrap()]);
+    run(&beside.join("bin/python"), &["-m", "pip", "install", "--quiet"], packages);
+    std::fs::rename(&beside, folder).unwrap();
+}
+
+#[test]
+fn an_environment_works_where_it_was_moved_to() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("venv");
+    let has = |module: &str| std::process::Command::new("python3").args(["-c", module]).output();
+    if !has("import venv, ensurepip").is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: there is no python3 with venv and pip");
+        return;
+    }
+    make_environment(&folder, &["--no-index", "pip"]);
+    let python = std::process::Command::new(folder.join("bin/python")).args(["-c", "import pip"]).status().unwrap();
+    assert!(python.success());
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing lies beside it");
+}
+
 /// 101 tokens: ASCII letters by themselves, space and newline in the byte alphabet, a few merges, three controls.
 fn vocabulary() -> (Vec<String>, Vec<i64>, Vec<String>) {
     let mut tokens: Vec<String> = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"].map(str::to_owned).into();

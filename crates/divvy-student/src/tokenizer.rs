@@ -10,11 +10,14 @@ mod gguf;
 mod pieces;
 mod save;
 mod specials;
+mod steps;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+
+use tokenizers::{NormalizedString, Normalizer};
 
 use crate::error::TextError;
 use pieces::{Before, Pieces, Prefix, SPACE};
@@ -34,6 +37,8 @@ pub struct TextTokenizer {
     specials: Specials,
     /// What each id decodes to.
     bytes: Vec<Box<[u8]>>,
+    /// Bytes of texts that no token of a byte-level model stands for: BPE would drop them.
+    lacking: Vec<u8>,
     /// Ends an assistant turn.
     end: u32,
     /// Every id that ends a reply, `end` among them.
@@ -89,8 +94,22 @@ impl TextTokenizer {
         if text.is_empty() {
             return Ok(Vec::new());
         }
-        let encoding = self.plain.encode_fast(text, false).map_err(|error| TextError::Tokenizer(error.to_string()))?;
-        Ok(encoding.get_ids().to_vec())
+        let broken = |error: tokenizers::Error| TextError::Tokenizer(error.to_string());
+        if !self.lacking.is_empty() {
+            let mut normal = NormalizedString::from(text);
+            self.plain.get_normalizer().map_or(Ok(()), |steps| steps.normalize(&mut normal)).map_err(broken)?;
+            self.check_bytes(normal.get())?;
+        }
+        Ok(self.plain.encode_fast(text, false).map_err(broken)?.get_ids().to_vec())
+    }
+
+    fn check_bytes(&self, text: &str) -> Result<(), TextError> {
+        let lost = |bytes: &[u8]| bytes.iter().any(|byte| self.lacking.contains(byte));
+        if !lost(text.as_bytes()) {
+            return Ok(());
+        }
+        let letter = text.chars().find(|letter| lost(letter.encode_utf8(&mut [0; 4]).as_bytes())).unwrap_or_default();
+        Err(TextError::Tokenizer(format!("the model has no token for {letter:?}, which the text would lose")))
     }
 
     /// What goes in front of every text, where the model's file asks for it.

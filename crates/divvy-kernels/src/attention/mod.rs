@@ -74,7 +74,7 @@ impl Heads {
 
     /// Of `count` queries from position `from` on, those that see the key at `position`.
     fn seeing(&self, position: usize, from: usize, count: usize) -> std::ops::Range<usize> {
-        let end = self.window.map_or(count, |window| (position + window).saturating_sub(from).min(count));
+        let end = self.window.map_or(count, |window| position.saturating_add(window).saturating_sub(from).min(count));
         position.saturating_sub(from).min(end)..end
     }
 }

@@ -268,7 +268,7 @@ fn pages_of_another_shape_panic() {
 
 /// Query heads, key heads, head size, and perhaps a window.
 fn any_heads() -> impl Strategy<Value = Heads> {
-    let window = prop_oneof![Just(None), (1usize..90).prop_map(Some)];
+    let window = prop_oneof![Just(None), (1usize..90).prop_map(Some), Just(Some(usize::MAX))];
     (1usize..4, 1usize..3, prop_oneof![Just(4usize), Just(24), Just(40)], window)
         .prop_map(|(group, kv, dim, window)| Heads { window, ..Heads::new(group * kv, kv, dim) })
 }

@@ -1,10 +1,10 @@
 //! An adapter at inference: what it adds to the output of a fused base matrix, for the rows of a batch that use it.
-//! Decoding brings few rows, so the factors are packed once, in bf16 like the base: per fused matrix the A of its
-//! projections stacked, the B as blocks of one matrix, zero elsewhere.
+//! Decoding brings few rows, so the factors are packed once, in the numbers that training multiplies them in (bf16 where the
+//! processor does, or else f32): per fused matrix the A of its projections stacked, the B as blocks of one matrix, zero elsewhere.
 
 use std::sync::OnceLock;
 
-use divvy_kernels::{Packed, Write, matmul};
+use divvy_kernels::{Isa, Packed, Packed32, Write, matmul};
 
 use super::{Adapter, Factors, Fused};
 use crate::config::Projection;
@@ -13,9 +13,41 @@ use crate::config::Projection;
 #[derive(Clone)]
 struct Laid {
     /// `[inner, inputs]`, times the adapter's scale.
-    a: Packed,
+    a: Factor,
     /// `[outputs, inner]`
-    b: Packed,
+    b: Factor,
+}
+
+#[derive(Clone)]
+enum Factor {
+    Rounded(Packed),
+    Whole(Packed32),
+}
+
+impl Factor {
+    /// Packs `n` rows of `k` values: `fill(row, values)` is called once for each row.
+    fn from_rows(n: usize, k: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
+        if Isa::current().rounds() {
+            return Self::Rounded(Packed::from_rows(n, k, fill));
+        }
+        let mut values = vec![0.0; n * k];
+        values.chunks_exact_mut(k).enumerate().for_each(|(row, values)| fill(row, values));
+        Self::Whole(Packed32::new(&values, n, k))
+    }
+
+    fn n(&self) -> usize {
+        match self {
+            Self::Rounded(packed) => packed.n(),
+            Self::Whole(packed) => packed.n(),
+        }
+    }
+
+    fn matmul(&self, x: &[f32], y: &mut [f32], m: usize, write: Write) {
+        match self {
+            Self::Rounded(packed) => matmul(x, packed, y, m, write),
+            Self::Whole(packed) => packed.matmul(x, y, m, write),
+        }
+    }
 }
 
 /// Made when an adapter is first applied; follows from its factors, so it takes no part in comparisons. Nothing lies beside a
@@ -47,8 +79,8 @@ impl Adapter {
         let Some(Laid { a, b }) = laid else { return };
         let m = y.len() / b.n();
         let mut u = vec![0.0; m * a.n()];
-        matmul(x, a, &mut u, m, Write::Set);
-        matmul(&u, b, y, m, Write::Add);
+        a.matmul(x, &mut u, m, Write::Set);
+        b.matmul(&u, y, m, Write::Add);
     }
 
     fn lay_out(&self) -> Vec<[Option<Laid>; 4]> {
@@ -64,10 +96,10 @@ impl Adapter {
             return None;
         }
         let outputs = parts.iter().map(|factors| factors.outputs).sum();
-        let a = Packed::from_rows(rows.len(), inputs, |row, values| {
+        let a = Factor::from_rows(rows.len(), inputs, |row, values| {
             values.iter_mut().zip(rows[row]).for_each(|(value, a)| *value = scale * a);
         });
-        let b = Packed::from_rows(outputs, rows.len(), |row, values| {
+        let b = Factor::from_rows(outputs, rows.len(), |row, values| {
             let (mut part, mut within, mut first) = (0, row, 0);
             while within >= parts[part].outputs {
                 within -= parts[part].outputs;

@@ -279,6 +279,35 @@ fn is_as_with_zeros(adapter: &Adapter) {
     assert_eq!(row, [0.5; 40]);
 }
 
+/// In f32 where training multiplies the factors in it, and in bf16 where it rounds them.
+#[test]
+fn factors_are_multiplied_in_the_numbers_of_training() {
+    let (adapter, mut random) = (trained(), Random::new(7, 0));
+    let most = if divvy_kernels::Isa::current().rounds() { 2e-2 } else { 1e-5 };
+    for fused in Fused::ALL {
+        let [outputs, inputs] = fused.shape(&config());
+        let x: Vec<f32> = (0..inputs).map(|_| random.symmetric(1.0)).collect();
+        let mut got = vec![0.0; outputs];
+        adapter.apply(1, fused, &x, &mut got);
+        let want = fused.parts().iter().flat_map(|&part| {
+            let rows = 0..adapter.factors(1, part).outputs;
+            rows.map(move |row| (part, row)).collect::<Vec<_>>()
+        });
+        let want: Vec<f32> = want
+            .map(|(part, row)| {
+                let mut merged = vec![0.0; inputs];
+                adapter.merge_row(1, part, row, &mut merged);
+                merged.iter().zip(&x).map(|(weight, x)| weight * x).sum()
+            })
+            .collect();
+        let largest = want.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        assert!(largest > 0.01, "{fused:?}: the adapter does something");
+        for (got, want) in got.iter().zip(&want) {
+            assert!((got - want).abs() < most * largest, "{fused:?}: {got}, not {want}");
+        }
+    }
+}
+
 /// A rank by itself takes no memory.
 #[test]
 fn an_adapter_is_as_large_as_its_file() {

@@ -8,7 +8,7 @@ use super::{About, Export, ExportError, Precision, copy_of, encode};
 use crate::adapter::files::write_atomic;
 use crate::adapter::{Adapter, Factors, Scaling};
 use crate::config::{Arch, ModelConfig, Projection, RopeScaling, Sliding, Variant};
-use crate::gguf::{Entry, GgufFile, Value, interleaved, tensor_name, write};
+use crate::gguf::{Entry, GgufFile, Value, implied_score_scale, interleaved, tensor_name, write};
 use crate::quant::{TensorType, half_split_row};
 use crate::weights::Slot;
 
@@ -209,13 +209,14 @@ fn shape(config: &ModelConfig) -> Metadata {
 /// It knows no window in its llama architecture and only the usual scores and YaRN: such a file would load, and be wrong.
 fn refuse_what_llama_cpp_ignores(config: &ModelConfig) -> Result<(), String> {
     let Variant { sliding, score_scale, rope, .. } = &config.variant;
+    let implied = implied_score_scale(config.arch, config.layers, config.hidden, config.query_heads);
     let unusual = match *rope {
         RopeScaling::Yarn { beta_fast, beta_slow, whole, .. } => (beta_fast, beta_slow, whole) != (32.0, 1.0, true),
         _ => false,
     };
     for (ignored, what) in [
         (sliding.is_some() && config.arch != Arch::Gemma3, "sliding windows of this architecture"),
-        (score_scale.is_some(), "attention scores of another scale"),
+        (*score_scale != implied, "attention scores of another scale"),
         (unusual, "these settings of YaRN"),
     ] {
         if ignored {

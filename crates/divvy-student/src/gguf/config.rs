@@ -102,9 +102,12 @@ impl Header {
         let embed = embed.ok_or_else(|| LoadError::missing(&self.file, "tensor token_embd.weight"))?;
         let epsilon = key("attention.layer_norm_rms_epsilon");
         let rope_theta = self.optional_float(&key("rope.freq_base"))?.unwrap_or(10_000.0);
+        let layers = self.size(&key("block_count"))?;
+        let mut variant = self.variant(arch, hidden, rope_theta, head_dim)?;
+        variant.score_scale = implied_score_scale(arch, layers, hidden, query_heads);
         let config = ModelConfig {
             arch,
-            layers: self.size(&key("block_count"))?,
+            layers,
             hidden,
             query_heads,
             kv_heads: self.optional_size(&key("attention.head_count_kv"))?.unwrap_or(query_heads),
@@ -116,7 +119,7 @@ impl Header {
             qkv_bias: arch == Arch::Qwen2,
             tied: !self.tensors.contains_key("output.weight"),
             context_length: self.size(&key("context_length"))?,
-            variant: self.variant(arch, hidden, rope_theta, head_dim)?,
+            variant,
         };
         config.check(&self.file)?;
         Ok(config)
@@ -211,4 +214,11 @@ impl Header {
             supported: "none, linear, yarn, and Llama 3.1's and 3.2's rope_freqs.weight".into(),
         }
     }
+}
+
+/// The scale of attention scores that a GGUF file implies where it is not the usual one. No key has it: llama.cpp knows
+/// Gemma 3's model of 27B by its layers (`llama_model_gemma3`).
+pub(crate) fn implied_score_scale(arch: Arch, layers: usize, hidden: usize, query_heads: usize) -> Option<f32> {
+    let large = arch == Arch::Gemma3 && layers == 62;
+    large.then(|| 1.0 / (hidden as f32 / query_heads.max(1) as f32).sqrt())
 }

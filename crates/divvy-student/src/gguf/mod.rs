@@ -17,6 +17,7 @@ use crate::config::{Arch, ModelConfig, Projection};
 use crate::error::LoadError;
 use crate::quant::{TensorType, TensorView};
 use crate::weights::{Slot, TensorSource};
+pub(crate) use config::implied_score_scale;
 use reader::Reader;
 pub(crate) use writer::{Entry, write};
 

@@ -204,6 +204,25 @@ fn refused(change: impl Fn(&mut std::collections::BTreeMap<String, Value>)) -> S
     message(load(&write_gguf(&metadata, &[embed])))
 }
 
+/// Its 62 layers tell the 27B, whose queries are scaled by hidden size and heads: 5376 / 32 = 168, and not by 128.
+#[test]
+fn gemma_3_27b_scales_its_scores_as_llama_cpp_does() {
+    let config = read_config(&fixture("tiny-gemma3")).unwrap();
+    let of = |layers: i64| {
+        let named = |key: String| key.replace("gemma3_text.", "gemma3.");
+        let mut metadata: BTreeMap<_, _> =
+            metadata(&config).into_iter().map(|(key, value)| (named(key), value)).collect();
+        let sizes = [("block_count", layers), ("embedding_length", 5376), ("attention.head_count", 32)];
+        for (key, value) in sizes.into_iter().chain([("attention.head_count_kv", 16), ("attention.key_length", 128)]) {
+            metadata.insert(format!("gemma3.{key}"), Value::Int(value));
+        }
+        let embed = ("token_embd.weight".to_owned(), vec![101, 48], vec![0.0; 101 * 48]);
+        Header::parse("x", &write_gguf(&metadata, &[embed])).unwrap().config(Arch::Gemma3).unwrap().variant.score_scale
+    };
+    assert_eq!(of(62), Some(1.0 / 168_f32.sqrt()));
+    assert_eq!(of(48), None);
+}
+
 #[test]
 fn bad_metadata_is_named() {
     let set = |key: &'static str, value: Value| refused(move |m| drop(m.insert(key.into(), value.clone())));

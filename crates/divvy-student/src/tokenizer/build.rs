@@ -104,22 +104,34 @@ impl TextTokenizer {
             pieces,
             specials: Specials::new(listed.special(&kinds)),
             bytes: Vec::new(),
+            lacking: Vec::new(),
             end,
             stops: Vec::new(),
             adds_bos: adds_bos && !bos_text.is_empty(),
             bos_text,
             eos_text: spelled(end),
         };
-        tokenizer.complete(listed.tokens.len(), [end].into_iter().chain(turn));
+        tokenizer.complete(listed.tokens.len(), [end].into_iter().chain(turn)).map_err(bad)?;
         Ok(tokenizer)
     }
 
-    /// Fills in what each of `len` ids decodes to and what ends a reply.
-    pub(super) fn complete(&mut self, len: usize, ends: impl Iterator<Item = u32>) {
+    /// Fills in what each of `len` ids decodes to, what no token stands for and what ends a reply.
+    ///
+    /// # Errors
+    /// A byte of plain English that no token stands for: it would be lost from every text.
+    pub(super) fn complete(&mut self, len: usize, ends: impl Iterator<Item = u32>) -> Result<(), String> {
         let alphabet = byte_alphabet();
         let letters = |text: &str| text.chars().filter_map(|letter| alphabet.get(&letter).copied()).collect();
         let mut bytes = vec![Box::default(); len];
-        for (text, id) in self.plain.get_vocab(false) {
+        let vocab = self.plain.get_vocab(false);
+        if self.pieces.is_none() {
+            let lacking = alphabet.iter().filter(|(letter, _)| !vocab.contains_key(&letter.to_string()));
+            self.lacking = lacking.map(|(_, byte)| *byte).filter(|byte| matters(*byte)).collect();
+        }
+        if let Some(byte) = self.lacking.iter().find(|byte| matches!(byte, b'\n' | b' '..=b'~')) {
+            return Err(format!("no token stands for {:?}: every text would lose it", char::from(*byte)));
+        }
+        for (text, id) in vocab {
             bytes[id as usize] = if self.pieces.is_some() { pieces::piece_bytes(&text) } else { letters(&text) };
         }
         for special in self.all_specials() {
@@ -130,7 +142,14 @@ impl TextTokenizer {
         self.stops = ends.chain(known.map(|special| special.id)).collect();
         self.stops.sort_unstable();
         self.stops.dedup();
+        Ok(())
     }
+}
+
+/// Whether a text without this byte is another text: not a control character, which SmolLM2 has no tokens for and its own tokenizer
+/// leaves out, nor a byte that UTF-8 never has.
+fn matters(byte: u8) -> bool {
+    matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~' | 0x80..=0xBF | 0xC2..=0xF4)
 }
 
 fn gguf_byte_level(header: &Header, listed: &Listed<'_>) -> Result<Tokenizer, LoadError> {

@@ -9,7 +9,7 @@ use tokenizers::Tokenizer;
 
 use super::build::check_merges;
 use super::pieces::{self, Form, Pieces, SPACE};
-use super::{SpecialToken, Specials, TextTokenizer};
+use super::{SpecialToken, Specials, TextTokenizer, steps};
 use crate::error::LoadError;
 
 impl TextTokenizer {
@@ -33,6 +33,7 @@ impl TextTokenizer {
             pieces,
             specials: Specials::new(specials),
             bytes: Vec::new(),
+            lacking: Vec::new(),
             end: 0,
             stops: Vec::new(),
             // What a chat begins with is the template's to say.
@@ -53,7 +54,7 @@ impl TextTokenizer {
             )));
         }
         tokenizer.end = *ends.first().ok_or_else(|| bad("no end token in tokenizer_config.json".into()))?;
-        tokenizer.complete(highest as usize + 1, ends.into_iter());
+        tokenizer.complete(highest as usize + 1, ends.into_iter()).map_err(bad)?;
         Ok(tokenizer)
     }
 
@@ -84,6 +85,7 @@ fn prepare(json: &mut Json) -> Result<Vec<SpecialToken>, String> {
         return Err("its pieces have a continuing_subword_prefix, which no supported model has".into());
     }
     check_merges(&merges(json)?, |text| model["vocab"].get(text).is_some())?;
+    steps::check(json)?;
     Ok(specials)
 }
 
@@ -97,7 +99,7 @@ fn split_kinds(json: &mut Json, specials: Vec<SpecialToken>) -> Result<(Option<P
     }
     pieces::check_bytes(|text| json["model"]["vocab"].get(text).is_some())?;
     let form = Form::of(json);
-    let prefix = pieces::take_prefix(json)?;
+    let prefix = pieces::take_prefix(json);
     let (control, user): (Vec<_>, Vec<_>) = specials.into_iter().partition(|special| special.control);
     let hidden: HashSet<&str> = control.iter().map(|special| special.text.as_str()).collect();
     let mut kept = merges(json)?;

@@ -99,17 +99,12 @@ impl Form {
     }
 }
 
-/// Takes out of a `tokenizer.json` what puts the space in front: it is done where template and text are told apart.
-///
-/// # Errors
-/// Something else is put in front.
-pub(super) fn take_prefix(file: &mut Json) -> Result<Prefix, String> {
+/// Takes out of a `tokenizer.json` what puts the space in front: it is done where template and text are told apart. Nothing else
+/// is put there ([`super::steps`]).
+pub(super) fn take_prefix(file: &mut Json) -> Prefix {
     let mut prefix = Prefix::Never;
     for step in steps(&mut file["normalizer"], "normalizers") {
         if step["type"] == "Prepend" {
-            if step["prepend"] != json!(SPACE) {
-                return Err(format!("its normaliser puts {} in front of a text; supported: \"▁\"", step["prepend"]));
-            }
             prefix = Prefix::Stretch;
             *step = json!({ "type": "Sequence", "normalizers": [] });
         }
@@ -124,7 +119,7 @@ pub(super) fn take_prefix(file: &mut Json) -> Result<Prefix, String> {
             step["prepend_scheme"] = json!("never");
         }
     }
-    Ok(prefix)
+    prefix
 }
 
 /// The steps of a sequence, or the one step there is.

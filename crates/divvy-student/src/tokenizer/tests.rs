@@ -63,9 +63,11 @@ fn check_saved(tokenizer: &TextTokenizer, vocab: usize) {
         (tokenizer.end_token(), &tokenizer.stops, &tokenizer.bos_text)
     );
     for text in ["the 12 cats, 3.50 €", "  \n\tx = 1234567;", "Grüße, 数字 42", "<|im_end|> is text"] {
-        let ids = tokenizer.encode(text).unwrap();
-        assert_eq!(read.encode(text).unwrap(), ids, "{text:?}");
-        assert_eq!(read.decode(&ids), tokenizer.decode(&ids));
+        let both = [tokenizer, &read].map(|it| it.encode(text).map_err(|error| error.to_string()));
+        assert_eq!(both[1], both[0], "{text:?}");
+        if let Ok(ids) = &both[0] {
+            assert_eq!(read.decode(ids), tokenizer.decode(ids));
+        }
     }
     let messages = [Message::system("s"), Message::user("hello")];
     let template = ChatTemplate::new(CHATML.into()).unwrap();
@@ -84,6 +86,32 @@ fn a_tokenizer_survives_being_saved() {
             check_saved(&of_gguf(&path), vocab);
         }
     }
+}
+
+#[test]
+fn a_byte_without_a_token_is_an_error_and_not_lost() {
+    let error = tiny_tokenizer().encode("Grüße").unwrap_err().to_string();
+    assert!(error.contains("no token for 'ü'"), "{error}");
+    assert_eq!(tiny_tokenizer().encode("a\u{4}b").unwrap(), tiny_tokenizer().encode("ab").unwrap(), "as transformers");
+    let mut metadata = crate::testing::tokenizer_metadata();
+    let Some(crate::gguf::Value::Texts(tokens)) = metadata.get_mut("tokenizer.ggml.tokens") else { panic!("a list") };
+    *tokens.iter_mut().find(|token| *token == "Ċ").unwrap() = "line".into();
+    let header = crate::gguf::Header { file: "tiny".into(), metadata, tensors: Default::default(), divisors: None };
+    let error = TextTokenizer::from_gguf(&header, 101).err().unwrap().to_string();
+    assert!(error.contains("no token stands for '\\n'"), "{error}");
+}
+
+#[test]
+fn a_tokenizer_json_that_lengthens_texts_without_bound_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    tiny_tokenizer().save(folder.path(), CHATML).unwrap();
+    let path = folder.path().join("tokenizer.json");
+    let mut json: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let double = serde_json::json!({ "type": "Replace", "pattern": { "String": "e" }, "content": "ee" });
+    json["normalizer"] = serde_json::json!({ "type": "Sequence", "normalizers": vec![double; 40] });
+    std::fs::write(&path, json.to_string()).unwrap();
+    let error = TextTokenizer::from_directory(folder.path(), 101).err().unwrap().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("its normaliser has the step"), "{error}");
 }
 
 #[test]

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::parameters::{Info, Parameters};
+use super::parameters::{Decay, Info, Parameters};
 use super::rows::TrainRow;
 use super::run::StepRecord;
 use super::settings::{Activations, Base, TrainConfig, TrainError};
+use super::stop::{EarlyStop, StopBy};
 use crate::adapter::files::{TensorRef, read_tensors, write_atomic, write_tensors};
 
 const FILE: &str = "checkpoint.safetensors";
@@ -130,6 +131,18 @@ impl Checkpoint {
         }
         Ok(stored.metadata)
     }
+}
+
+/// Reads a checkpoint, and asks its log what a run asks it: see [`crate::fuzzing::checkpoint`].
+pub(crate) fn read_any(folder: &Path) -> Result<(), TrainError> {
+    let mut parameters = Parameters::default();
+    parameters.push("w".into(), &[2, 3], Decay::Yes, vec![0.0; 6]);
+    let log = Checkpoint::new(folder, "run".into())?.read(&mut parameters)?.unwrap_or_default();
+    for stop in [StopBy::DevLoss, StopBy::Quality].map(|by| EarlyStop { by, patience: 1 }) {
+        let best = stop.best(&log);
+        assert!(best.is_some() || !stop.is_due(&log), "without a look, none is the last");
+    }
+    Ok(())
 }
 
 /// BLAKE3 of everything that decides the result: settings but cadence and memory policy, base, rows.

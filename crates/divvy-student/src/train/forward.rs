@@ -11,7 +11,7 @@ use super::rows::MicroBatch;
 use super::settings::Activations;
 use crate::adapter::{Fused, LoraSettings};
 use crate::config::{ModelConfig, Ropes};
-use crate::forward::scale;
+use crate::forward::{scale, start_with_bias};
 use crate::heads::{HeadTape, norm_heads};
 use crate::matrix::Matrix;
 use crate::weights::{Layer, Weights};
@@ -208,11 +208,4 @@ fn join(
     stream.iter_mut().zip(&normed).for_each(|(x, value)| *x += value);
     buffers.give(normed);
     (inner, Given { raw, inverse })
-}
-
-/// Fills `y` with the bias, if there is one, and says how the product is then written.
-fn start_with_bias(y: &mut [f32], bias: Option<&[f32]>) -> Write {
-    let Some(bias) = bias else { return Write::Set };
-    y.chunks_exact_mut(bias.len()).for_each(|row| row.copy_from_slice(bias));
-    Write::Add
 }

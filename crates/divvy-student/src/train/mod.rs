@@ -8,7 +8,7 @@
 
 mod backward;
 mod buffers;
-mod checkpoint;
+pub(crate) mod checkpoint;
 mod course;
 mod crew;
 mod forward;

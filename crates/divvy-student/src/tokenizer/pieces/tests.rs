@@ -239,7 +239,10 @@ fn bad_files_are_named() {
         (refused(&|file| file["model"]["merges"] = json!([1])), "a merge is not two tokens"),
         (refused(&|file| file["model"]["continuing_subword_prefix"] = json!("long")), "continuing_subword_prefix"),
         (refused(&|file| drop(file["model"]["vocab"].as_object_mut().unwrap().remove("<0xFF>"))), "no piece <0xFF>"),
-        (refused(&|file| file["normalizer"] = json!({ "type": "Prepend", "prepend": "x" })), "puts \"x\" in front"),
+        (
+            refused(&|file| file["normalizer"] = json!({ "type": "Prepend", "prepend": "x" })),
+            "its normaliser has the step",
+        ),
     ] {
         assert!(error.contains(want) && error.contains("tokenizer.json"), "{error}");
     }
