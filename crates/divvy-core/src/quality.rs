@@ -47,7 +47,7 @@ pub struct Quality {
     pub subquestions: u64,
     /// Replies with a line that is there twice or repeats a phrase over and over. Such lines are left out.
     pub repeating: u64,
-    /// Well-formed ones of questions whose number of reasoning steps is known.
+    /// Well-formed ones of questions with a recorded decomposition, or whose number of reasoning steps is known.
     pub steps: StepCount,
     /// Decompositions with an answer in a subquestion that nobody could know yet ([`leaks`]), among those of questions
     /// whose answers are known.
@@ -76,7 +76,8 @@ impl Share {
     }
 }
 
-/// Number of subquestions against the data set's number of reasoning steps. "No decomposition" is one step.
+/// Number of subquestions against that of the data set's own decomposition or, where it has none, its number of reasoning
+/// steps. "No decomposition" is one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepCount {
     pub of: u64,
@@ -86,8 +87,8 @@ pub struct StepCount {
 }
 
 impl StepCount {
-    fn add(&mut self, written: usize, steps: u32) {
-        let difference = i64::try_from(written.max(1)).unwrap_or(i64::MAX) - i64::from(steps);
+    fn add(&mut self, written: usize, gold: usize) {
+        let difference = written.max(1) as i64 - gold as i64;
         self.of += 1;
         self.equal += u64::from(difference == 0);
         self.difference += difference;
@@ -131,7 +132,7 @@ impl Quality {
         self.well_formed += 1;
         self.declined += u64::from(steps.is_empty());
         self.subquestions += steps.len() as u64;
-        if let Some(gold) = observed.question.steps {
+        if let Some(gold) = gold_steps(observed.question) {
             self.steps.add(steps.len(), gold);
         }
         if let Some(leaking) = observed.secrets.leak(steps, observed.heard) {
@@ -153,6 +154,12 @@ impl Quality {
         let decomposed = self.well_formed - self.declined;
         (decomposed > 0).then(|| self.subquestions as f64 / decomposed as f64)
     }
+}
+
+/// A solution may take several lines for one subquestion: its decomposition is what decompositions are measured by.
+fn gold_steps(question: &Question) -> Option<usize> {
+    let recorded = question.recorded.as_ref().map(|decomposition| decomposition.steps().len().max(1));
+    recorded.or(question.steps.map(|steps| steps as usize))
 }
 
 /// Whether a reply can be read as a decomposition, "No decomposition" included: what [`Quality::well_formed`] counts.

@@ -255,47 +255,52 @@ fn pairs<'a>(before: &'a RunRows, was: usize, after: &'a RunRows, is: usize) -> 
 fn change(arm: &str, pairs: Vec<Pair<'_>>, seed: u64, flips: &mut Vec<Flip>) -> ArmChange {
     let asked = pairs.len() as u64;
     let pairs: Vec<Pair<'_>> = pairs.into_iter().filter(|pair| pair.was.given > 0 && pair.is.given > 0).collect();
-    let (pairs, pending) = (&pairs[..], asked - pairs.len() as u64);
-    let flipped = pairs.iter().filter(|pair| pair.was.share() != pair.is.share());
-    let flipped: Vec<Flip> = flipped
-        .map(|pair| Flip {
-            arm: arm.to_owned(),
-            question: pair.question.to_owned(),
-            lost: pair.is.share() < pair.was.share(),
-        })
-        .collect();
-    let lost = flipped.iter().filter(|flip| flip.lost).count() as u64;
-    let gained = flipped.len() as u64 - lost;
-    flips.extend(flipped);
-    let sum = |of: &dyn Fn(&Pair<'_>) -> u64| pairs.iter().map(of).sum::<u64>();
+    let told = told(arm, &pairs, asked - pairs.len() as u64, seed);
+    flips.extend(flipped(arm, &pairs));
+    ArmChange { change: if is_withheld(&told) { Change::Withheld } else { Change::NotShown }, ..told }
+}
+
+/// An arm's figures, before they are adjusted and judged.
+fn told(arm: &str, pairs: &[Pair<'_>], pending: u64, seed: u64) -> ArmChange {
+    let sum = |of: fn(&Pair<'_>) -> u64| pairs.iter().map(of).sum::<u64>();
     let mean = |of: fn(&Pair<'_>) -> f64| pairs.iter().map(of).sum::<f64>() / pairs.len() as f64;
-    let (answers_before, answers_after) = (sum(&|pair| pair.was.given), sum(&|pair| pair.is.given));
-    let (errors_before, errors_after) = (sum(&|pair| pair.was.failed), sum(&|pair| pair.is.failed));
-    let failed = failed_too_often(errors_before, answers_before) || failed_too_often(errors_after, answers_after);
-    let is_withheld = failed || failed_too_often(pending, asked);
     let Tested { test, difference, ci, p_value } = tested(pairs, seed);
     ArmChange {
         arm: arm.to_owned(),
         n: pairs.len() as u64,
         pending,
-        answers_before,
-        answers_after,
-        correct_before: sum(&|pair| pair.was.correct),
-        correct_after: sum(&|pair| pair.is.correct),
+        answers_before: sum(|pair| pair.was.given),
+        answers_after: sum(|pair| pair.is.given),
+        correct_before: sum(|pair| pair.was.correct),
+        correct_after: sum(|pair| pair.is.correct),
         accuracy_before: mean(|pair| pair.was.share()),
         accuracy_after: mean(|pair| pair.is.share()),
-        errors_before,
-        errors_after,
-        lost,
-        gained,
+        errors_before: sum(|pair| pair.was.failed),
+        errors_after: sum(|pair| pair.is.failed),
+        lost: sum(|pair| u64::from(pair.is.share() < pair.was.share())),
+        gained: sum(|pair| u64::from(pair.is.share() > pair.was.share())),
         difference,
         ci,
         test,
         p_value,
         p_holm: f64::NAN,
-        change: if is_withheld { Change::Withheld } else { Change::NotShown },
+        change: Change::NotShown,
         score: score(pairs, seed),
     }
+}
+
+fn flipped(arm: &str, pairs: &[Pair<'_>]) -> impl Iterator<Item = Flip> {
+    pairs.iter().filter(|pair| pair.was.share() != pair.is.share()).map(|pair| Flip {
+        arm: arm.to_owned(),
+        question: pair.question.to_owned(),
+        lost: pair.is.share() < pair.was.share(),
+    })
+}
+
+fn is_withheld(arm: &ArmChange) -> bool {
+    failed_too_often(arm.errors_before, arm.answers_before)
+        || failed_too_often(arm.errors_after, arm.answers_after)
+        || failed_too_often(arm.pending, arm.n + arm.pending)
 }
 
 struct Tested {

@@ -155,20 +155,7 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     let questions = questions(context, plan);
     let settled = items::settled(context, Stage::Evaluate).await?;
     let grid = grid(context, plan);
-    // Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix cache reads it once
-    // for all of them.
-    let passage = |position| passages::passage(&questions.at(position));
-    let in_order = passages::side_by_side(0..questions.len(), passage).map(|position| questions.at(position));
-    let ours = in_order.filter(|question| context.works_on(&question.id));
-    let grid = &grid;
-    let all = ours.flat_map(|question| {
-        let (set, id) = (question.dataset.clone(), question.id.clone());
-        let arms = plan.arms.iter().filter(move |arm| grid.asks(arm, &set));
-        arms.flat_map(move |arm| {
-            let id = id.clone();
-            (0..plan.repeats).map(move |repeat| key(arm, &id, repeat))
-        })
-    });
+    let all = ours(context, plan, questions, &grid);
     let mut total = 0;
     let todo: Vec<ItemKey> = all.inspect(|_| total += 1).filter(|key| !settled.contains_key(key)).collect();
     context.progress.start(Stage::Evaluate, &shape(&context.plan, plan), total, total - todo.len() as u64);
@@ -176,6 +163,19 @@ pub async fn run(context: &Context) -> Result<(), FlowError> {
     context.progress.finish();
     result?;
     judge::run(context, plan).await
+}
+
+/// The items of this worker. Question by question: the prompts that ask for reasoning begin with it, and a solver with a prefix
+/// cache reads it once for all of them.
+fn ours(context: &Context, plan: &EvaluatePlan, questions: &Questions, grid: &Grid) -> impl Iterator<Item = ItemKey> {
+    let passage = move |position| passages::passage(&questions.at(position));
+    let in_order = passages::side_by_side(0..questions.len(), passage).map(move |position| questions.at(position));
+    in_order.filter(move |question| context.works_on(&question.id)).flat_map(move |question| {
+        let id = &question.id;
+        let asked = plan.arms.iter().filter(|arm| grid.asks(arm, &question.dataset));
+        let keys = asked.flat_map(|arm| (0..plan.repeats).map(move |repeat| key(arm, id, repeat)));
+        keys.collect::<Vec<_>>()
+    })
 }
 
 async fn answer_all(

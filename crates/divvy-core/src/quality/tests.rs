@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
+    datasets::{RowContext, gsm8k},
     prompts::tests::question,
-    question::{Gold, ScorerKind, Worked},
+    question::{Gold, ScorerKind, Split, Worked},
 };
 
 fn two_hop() -> Question {
@@ -9,7 +10,7 @@ fn two_hop() -> Question {
     let worked = |answer: &str| Worked { text: String::new(), answer: Some(answer.to_owned()) };
     question.golds = vec![Gold::single("Queen Ann")];
     question.worked = vec![worked("New Samplia"), worked("Queen Ann")];
-    question.steps = Some(2);
+    (question.steps, question.recorded) = (Some(2), None);
     question
 }
 
@@ -90,6 +91,24 @@ fn every_figure_has_its_denominator() {
     assert_eq!(quality, expect);
     assert_eq!((quality.mean_subquestions(), quality.steps.mean_difference()), (Some(2.5), Some(0.0)));
     assert_eq!((Quality::default().mean_subquestions(), Share::default().value()), (None, None));
+}
+
+#[test]
+fn a_data_sets_own_decomposition_is_equal_to_itself() {
+    let answer = "How many in all? ** First 2+1 = <<2+1=3>>3.\nHow many in all? ** Then 3+1 = <<3+1=4>>4.\n#### 4";
+    let row = serde_json::json!({"question": "Ann has 2, 1 and 1. How many?", "answer": answer});
+    let context = RowContext { dataset: "gsm8k", split: Split::Train, row: 0 };
+    let question = gsm8k::parse(&row, &context).unwrap();
+    let secrets = Secrets::of(&question);
+    let of = |decomposition| {
+        let mut quality = Quality::default();
+        quality.add(Observed { question: &question, secrets: &secrets, decomposition, repeats: false, heard: &[] });
+        quality.steps
+    };
+    assert_eq!(question.steps, Some(2), "two lines of one subquestion");
+    assert_eq!(of(question.recorded.as_ref()), StepCount { of: 1, equal: 1, difference: 0 });
+    let two = Decomposition::from_texts(["How many at first?", "And then?"]);
+    assert_eq!(of(Some(&two)), StepCount { of: 1, equal: 0, difference: 1 });
 }
 
 #[test]

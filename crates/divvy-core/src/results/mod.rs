@@ -13,14 +13,13 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     datasets::DatasetResults,
     pool::{KeptStep, Pool, Tried},
-    quality::{DecomposerQuality, Heard, Pass},
+    quality::{DecomposerQuality, Heard, Measured, Pass, ShareIntervals},
     scoring::{Disagreement, ScoreDifference, ScoredArm, Scoring},
     slices::{ArmSlices, Slice},
 };
 
 use crate::{
     arm::{Strategy, Variant},
-    quality::Quality,
     recipe::EvalSplit,
     records::{Outcome, TrainPoint},
 };
@@ -154,7 +153,7 @@ pub struct ArmResult {
     pub mean_subquestions: Option<f64>,
     /// What it was given to solve, "no decomposition" included; `None` for single-stage arms.
     #[serde(default)]
-    pub decompositions: Option<Quality>,
+    pub decompositions: Option<Measured>,
     /// Accuracy by number of reasoning steps, where the data set knows them.
     pub by_steps: Vec<StepSlice>,
     pub examples: Vec<Example>,

@@ -26,8 +26,9 @@ use crate::{
 
 /// Raised when the same reply would get another grade. A stored grade of another version is not read but made anew, which
 /// asks no model. 3: thoughts in a reply are no part of its answer. 4: negations, letters in prose, the last number of a line of
-/// prose, more ways to write a number, lists under a cue. 6: a heading above an explanation is no answer.
-pub const VERSION: u32 = 6;
+/// prose, more ways to write a number, lists under a cue. 6: a heading above an explanation is no answer. 7: a minus
+/// behind a word is a sign, and twelve 100-gram bars are not 12,100.
+pub const VERSION: u32 = 7;
 
 /// Rules that need nothing but the reply and gold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

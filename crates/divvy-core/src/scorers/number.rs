@@ -235,14 +235,26 @@ fn is_digit(chars: &[char], at: usize) -> bool {
     chars.get(at).is_some_and(char::is_ascii_digit)
 }
 
-/// A minus before the digits or before their currency sign, that is no hyphen, range or subtraction.
+/// A minus that touches the digits or their currency sign, and is no hyphen, range, subtraction or dash: `5-7`, `10 -3`, `x -3`,
+/// `--3`. Behind a word and a blank it is one.
 fn is_negative(chars: &[char], at: usize) -> bool {
-    let mut before = chars[..at].iter().rev().skip_while(|c| "$€£".contains(**c));
-    if before.next() != Some(&'-') {
-        return false;
+    let behind = |from: usize, signs: &str| chars[..from].iter().rposition(|c| !signs.contains(*c));
+    let Some(minus) = behind(at, CURRENCIES).filter(|minus| chars[*minus] == '-') else { return false };
+    let Some(before) = behind(minus, "$€£ ") else { return true };
+    match chars[before] {
+        '-' => before + 1 < minus,
+        ')' | '%' => false,
+        letter if letter.is_alphabetic() => before + 1 < minus && is_word(&chars[..=before]),
+        other => !other.is_alphanumeric(),
     }
-    let before = before.find(|c| !"$€£ ".contains(**c));
-    before.is_none_or(|c| !c.is_alphanumeric() && *c != ')' && *c != '%')
+}
+
+const CURRENCIES: &str = "$€£";
+
+/// Whether they end in a word, which no `x`, `\pi` or `5km` is.
+fn is_word(chars: &[char]) -> bool {
+    let word = || chars.iter().rev().take_while(|c| c.is_alphanumeric() || "\\_'’".contains(**c));
+    word().count() > 1 && word().all(|c| c.is_alphabetic() || "'’".contains(*c))
 }
 
 /// Number at `at` with its fraction part and the word for thousands behind it, and the index behind it.
@@ -320,7 +332,7 @@ fn digits(chars: &[char], at: usize) -> String {
 }
 
 /// `1,234,567` joins only groups of exactly three behind one to three digits: in `3, 4` and `10,20` the comma separates. So do
-/// blanks, plain, fixed or thin: `1 234 567`.
+/// blanks, plain, fixed or thin, `1 234 567`, but not before what is measured by itself, `12 100-gram bars`.
 fn whole_digits(chars: &[char], at: usize) -> (String, usize) {
     let mut whole = digits(chars, at);
     let mut at = at + whole.len();
@@ -328,13 +340,20 @@ fn whole_digits(chars: &[char], at: usize) -> (String, usize) {
         chars.get(at).filter(|c| (1..=3).contains(&whole.len()) && ",\u{a0}\u{2009}\u{202f} ".contains(**c));
     while separator.is_some() && chars.get(at) == separator {
         let group = digits(chars, at + 1);
-        if group.len() != 3 {
+        let is_first = whole.len() < 4;
+        if group.len() != 3 || is_first && separator == Some(&' ') && is_measure(chars, at + 1) {
             break;
         }
         whole.push_str(&group);
         at += 4;
     }
     (whole, at)
+}
+
+/// Whether the three digits at `at` are one word with what follows, `100g` or `100-gram`. None of these begins with a zero.
+fn is_measure(chars: &[char], at: usize) -> bool {
+    let is_letter = |at: usize| chars.get(at).is_some_and(|c| c.is_alphabetic());
+    chars[at] != '0' && (is_letter(at + 3) || chars.get(at + 3) == Some(&'-') && is_letter(at + 4))
 }
 
 /// `e6`, `E+06`, of at most three digits and with no letter behind.

@@ -49,7 +49,7 @@ fn is_explicit(found: &Extracted) -> bool {
 const CURRENCIES: [char; 3] = ['$', '€', '£'];
 
 fn is_number(word: &str) -> bool {
-    let word = word.trim_start_matches(CURRENCIES).trim_start_matches(['-', '−', '.']);
+    let word = word.trim_start_matches(CURRENCIES).trim_start_matches(['-', '−', '–', '.']);
     word.starts_with(|c: char| c.is_ascii_digit())
 }
 

@@ -43,6 +43,15 @@ fn numeric_replies() {
     ] {
         check(ScorerKind::Numeric, reply, &["18"], true);
     }
+    for reply in [
+        "So the final temperature is -5 degrees.",
+        "The answer is: a loss of -$5",
+        "The answer is –5.",
+        "–5 degrees\n\nIt fell by 8.",
+    ] {
+        check(ScorerKind::Numeric, reply, &["-5"], true);
+        check(ScorerKind::Numeric, reply, &["5"], false);
+    }
     check(ScorerKind::Numeric, "$29.00.", &["29"], true);
     check(ScorerKind::Numeric, ".50", &["0.5"], true);
     check(ScorerKind::Numeric, "The answer is: 1000", &["1,000"], true);

@@ -6,16 +6,21 @@ use super::{Interval, Z95};
 /// 95 % interval of `correct` out of `n`; (0, 1) when nothing was asked.
 #[must_use]
 pub fn interval(correct: u64, n: u64) -> Interval {
-    if n == 0 {
+    of_share(correct.min(n) as f64 / n as f64, n as f64)
+}
+
+/// The same of a share `p` in 0..=1 of what is worth `n` independent answers; neither `n` nor their product need be whole.
+#[must_use]
+pub fn of_share(p: f64, n: f64) -> Interval {
+    if n <= 0.0 {
         return (0.0, 1.0);
     }
-    let (count, z2) = (n as f64, Z95 * Z95);
-    let p = correct.min(n) as f64 / count;
-    let centre = p + z2 / (2.0 * count);
-    let half = Z95 * (p * (1.0 - p) / count + z2 / (4.0 * count * count)).sqrt();
-    let scale = 1.0 + z2 / count;
-    let low = if correct == 0 { 0.0 } else { ((centre - half) / scale).max(0.0) };
-    let high = if correct >= n { 1.0 } else { ((centre + half) / scale).min(1.0) };
+    let z2 = Z95 * Z95;
+    let centre = p + z2 / (2.0 * n);
+    let half = Z95 * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt();
+    let scale = 1.0 + z2 / n;
+    let low = if p <= 0.0 { 0.0 } else { ((centre - half) / scale).max(0.0) };
+    let high = if p >= 1.0 { 1.0 } else { ((centre + half) / scale).min(1.0) };
     (low, high)
 }
 
@@ -42,6 +47,7 @@ mod tests {
             close(found.1, high, 1e-12);
         }
         assert_eq!(interval(0, 0), (0.0, 1.0));
+        assert_eq!(of_share(0.6, 125.0), interval(75, 125));
     }
 
     proptest! {

@@ -51,7 +51,12 @@ impl Outline {
             steps: question.steps,
             answer: answer_kind::of(question),
             cluster: question.cluster.clone(),
-            premise: question.premise.as_ref().map(|premise| Digest::of("passage/1", premise)),
+            premise: passage(question),
         }
     }
+}
+
+/// What questions about one passage have in common.
+pub(super) fn passage(question: &Question) -> Option<Digest> {
+    question.premise.as_ref().map(|premise| Digest::of("passage/1", premise))
 }

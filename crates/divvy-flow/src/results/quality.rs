@@ -1,18 +1,56 @@
 //! Decomposition quality by decomposer: of the teacher, from what was collected and screened; of every other one, from the
 //! arms that it decomposed for. Arms that share their decompositions share one entry.
 
+use std::collections::HashMap;
+
 use divvy_core::{
     arm::{Strategy, Variant},
+    digest::Digest,
     prompts::decompose::completion,
     quality::{Observed, Quality, Secrets, list_repeats, repeated, repeats},
-    question::Question,
+    question::{Question, QuestionId},
     recipe::Rule,
     records::{Collected, ItemState, Stage, Unusable, Verdict},
-    results::{ArmResult, DecomposerQuality, Heard, Pass},
+    results::{ArmResult, DecomposerQuality, Heard, Measured, Pass, ShareIntervals},
 };
 use divvy_store::ItemRow;
 
+use super::{outline, sharing::Sharing};
 use crate::{context::Context, error::FlowError, evaluate::Graded, items};
+
+/// Of every answer whether it counts in each share, beside the place of its question.
+#[derive(Default)]
+pub(super) struct Shares([(Vec<usize>, Vec<bool>); 5]);
+
+impl Shares {
+    /// Of one answer.
+    pub(super) fn add(&mut self, place: usize, one: &Quality) {
+        let Quality { n, well_formed, repeating, steps, leaking, referring, .. } = *one;
+        let (leaking, referring) = ((leaking.of, leaking.count), (referring.of, referring.count));
+        let shares = [(n, well_formed), (steps.of, steps.equal), (n, repeating), leaking, referring];
+        for ((places, counts), (of, count)) in self.0.iter_mut().zip(shares) {
+            if of > 0 {
+                places.push(place);
+                counts.push(count > 0);
+            }
+        }
+    }
+
+    pub(super) fn intervals(&self, sharing: &Sharing) -> ShareIntervals {
+        let interval = |(places, counts): &(Vec<usize>, Vec<bool>)| {
+            (!places.is_empty()).then(|| sharing.accuracy_at(places, counts))
+        };
+        let [well_formed, equal_steps, repeating, leaking, referring] = self.0.each_ref().map(interval);
+        ShareIntervals { well_formed, equal_steps, repeating, leaking, referring }
+    }
+}
+
+/// Of a question that got no reply.
+pub(super) fn unanswered() -> Quality {
+    let mut quality = Quality::default();
+    quality.add_unanswered();
+    quality
+}
 
 /// What an arm was given to solve.
 pub(super) fn count(
@@ -78,7 +116,7 @@ fn pass(screens: Option<&str>, arms: &[ArmResult], arm: &ArmResult) -> Option<Pa
     let strongest =
         || arms.iter().filter(alike).reduce(|best, next| if next.accuracy > best.accuracy { next } else { best });
     let chosen = chosen.or_else(strongest)?;
-    Some(Pass { solver: chosen.solver.clone(), n: chosen.n, rate: chosen.accuracy })
+    Some(Pass { solver: chosen.solver.clone(), n: chosen.n, rate: chosen.accuracy, ci: Some(chosen.ci) })
 }
 
 async fn of_teacher(context: &Context) -> Result<Option<DecomposerQuality>, FlowError> {
@@ -86,22 +124,49 @@ async fn of_teacher(context: &Context) -> Result<Option<DecomposerQuality>, Flow
     if rows.is_empty() {
         return Ok(None);
     }
-    let mut quality = Quality::default();
+    let mut asked = Asked::default();
     for row in &rows {
         let Some(question) = context.questions.for_student(&row.question) else { continue };
-        add_collected(&mut quality, &question, row)?;
+        asked.add(&question, &collected(&question, row)?);
     }
     Ok(Some(DecomposerQuality {
         decomposer: context.plan.collect.teacher.clone(),
         stage: Stage::Collect,
         variant: Variant::default(),
         heard: None,
-        quality,
+        quality: asked.measured(context.plan.seed),
         pass: screened(context).await?,
     }))
 }
 
-fn add_collected(quality: &mut Quality, question: &Question, row: &ItemRow) -> Result<(), FlowError> {
+/// What the teacher was asked, in the order in which it comes.
+#[derive(Default)]
+struct Asked {
+    places: HashMap<QuestionId, usize>,
+    questions: Vec<(QuestionId, Option<Digest>)>,
+    counts: Quality,
+    shares: Shares,
+}
+
+impl Asked {
+    fn add(&mut self, question: &Question, one: &Quality) {
+        let next = self.questions.len();
+        let place = *self.places.entry(question.id.clone()).or_insert(next);
+        if place == next {
+            self.questions.push((question.id.clone(), outline::passage(question)));
+        }
+        self.counts += *one;
+        self.shares.add(place, one);
+    }
+
+    fn measured(&self, seed: u64) -> Measured {
+        let questions = self.questions.iter().map(|(id, passage)| (id, passage.as_ref()));
+        Measured { counts: self.counts, intervals: self.shares.intervals(&Sharing::of_each(questions, seed)) }
+    }
+}
+
+fn collected(question: &Question, row: &ItemRow) -> Result<Quality, FlowError> {
+    let mut quality = Quality::default();
     let secrets = &Secrets::of(question);
     match row.state {
         ItemState::Done => {
@@ -112,17 +177,12 @@ fn add_collected(quality: &mut Quality, question: &Question, row: &ItemRow) -> R
         ItemState::Rejected(_) => {
             // Earlier versions kept nothing of these.
             let Unusable { problems } = items::payload::<Option<Unusable>>(row)?.unwrap_or_default();
-            quality.add(Observed {
-                question,
-                secrets,
-                decomposition: None,
-                repeats: list_repeats(&problems),
-                heard: &[],
-            });
+            let repeats = list_repeats(&problems);
+            quality.add(Observed { question, secrets, decomposition: None, repeats, heard: &[] });
         }
         ItemState::Failed(_) | ItemState::Pending => quality.add_unanswered(),
     }
-    Ok(())
+    Ok(quality)
 }
 
 /// Over the candidates that were screened against gold; of one that was rejected by its form nothing is known.
@@ -136,11 +196,16 @@ async fn screened(context: &Context) -> Result<Option<Pass>, FlowError> {
     // In a stable order, so that the same rows give the same sum.
     let mut ordered = rates;
     ordered.sort_by(f64::total_cmp);
-    Ok((n > 0).then(|| Pass { solver, n, rate: ordered.iter().sum::<f64>() / n as f64 }))
+    Ok((n > 0).then(|| Pass { solver, n, rate: ordered.iter().sum::<f64>() / n as f64, ci: None }))
 }
 
 #[cfg(test)]
 mod tests {
+    use divvy_core::{
+        quality::Share,
+        question::{ScorerKind, Split},
+        stats::wilson,
+    };
     use serde_json::json;
 
     use super::*;
@@ -163,5 +228,57 @@ mod tests {
             (judge(None), judge(Some("small")), judge(Some("absent"))),
             ("big".into(), "small".into(), "big".into())
         );
+    }
+
+    #[test]
+    fn shares_have_intervals_over_the_questions_that_they_are_of() {
+        let one = |well_formed, leaks: Option<bool>| {
+            let leaking = Share { of: leaks.into_iter().count() as u64, count: u64::from(leaks == Some(true)) };
+            Quality { n: 1, well_formed, leaking, ..Quality::default() }
+        };
+        let of = |passage: &dyn Fn(usize) -> Option<Digest>| {
+            let mut asked = Asked::default();
+            for row in 0..100 {
+                let id = QuestionId::new("set", Split::Train, row);
+                asked.questions.push((id, passage(row)));
+                asked.shares.add(row, &one(u64::from(row / 10 % 2 == 0), (row < 20).then_some(row == 3)));
+            }
+            asked.measured(1).intervals
+        };
+        let alone = of(&|_| None);
+        assert_eq!(
+            (alone.well_formed, alone.leaking),
+            (Some(wilson::interval(50, 100)), Some(wilson::interval(1, 20)))
+        );
+        assert_eq!((alone.repeating, alone.equal_steps), (Some(wilson::interval(0, 100)), None));
+        let shared = of(&|row| Some(Digest::of("passage/1", &(row / 10).to_string())));
+        let width = |interval: Option<(f64, f64)>| interval.map(|(low, high)| high - low);
+        assert!(width(shared.well_formed) > width(alone.well_formed).map(|width| 2.0 * width), "{shared:?}");
+    }
+
+    #[test]
+    fn several_decompositions_of_a_question_are_no_further_questions() {
+        let question = |row| Question {
+            id: QuestionId::new("set", Split::Train, row),
+            dataset: "set".to_owned(),
+            split: Split::Train,
+            premise: None,
+            text: "Q?".to_owned(),
+            golds: Vec::new(),
+            scorer: ScorerKind::Drop,
+            steps: None,
+            recorded: None,
+            cluster: None,
+            worked: Vec::new(),
+        };
+        let mut asked = Asked::default();
+        for row in (0..40).flat_map(|row| [row; 5]) {
+            let well_formed = u64::from(row % 2 == 0);
+            asked.add(&question(row), &Quality { n: 1, well_formed, ..Quality::default() });
+        }
+        let Measured { counts, intervals } = asked.measured(1);
+        let ((low, high), once) = (intervals.well_formed.unwrap(), wilson::interval(20, 40));
+        assert_eq!((counts.n, counts.well_formed), (200, 100));
+        assert!(low < once.0 + 1e-9 && high > once.1 - 1e-9, "{low} {high} {once:?}");
     }
 }

@@ -13,6 +13,7 @@ use divvy_core::{
     stats::{
         self, Interval,
         bootstrap::{self, Difference},
+        wilson,
     },
 };
 
@@ -41,6 +42,14 @@ pub(super) struct Part {
 
 impl Sharing {
     pub(super) fn of(questions: &Outlines<'_>, seed: u64) -> Self {
+        Self::of_each(questions.each.iter().map(|question| (&question.id, question.premise.as_ref())), seed)
+    }
+
+    /// Of questions by their names, with their passages.
+    pub(super) fn of_each<'q>(
+        questions: impl Iterator<Item = (&'q QuestionId, Option<&'q Digest>)>,
+        seed: u64,
+    ) -> Self {
         /// A passage, or a question that has none.
         #[derive(PartialEq, Eq, Hash)]
         enum Unit<'a> {
@@ -48,9 +57,9 @@ impl Sharing {
             Alone(&'a QuestionId),
         }
         let mut numbers: HashMap<Unit<'_>, usize> = HashMap::new();
-        let units = questions.each.iter().map(|question| {
-            let (next, alone) = (numbers.len(), Unit::Alone(&question.id));
-            *numbers.entry(question.premise.as_ref().map_or(alone, Unit::Passage)).or_insert(next)
+        let units = questions.map(|(id, premise)| {
+            let next = numbers.len();
+            *numbers.entry(premise.map_or(Unit::Alone(id), Unit::Passage)).or_insert(next)
         });
         Self::by_units(units.collect(), bootstrap::RESAMPLES, derive_seed(seed, "bootstrap"))
     }
@@ -80,22 +89,22 @@ impl Sharing {
 
     pub(super) fn accuracy(&self, right: &[bool]) -> Interval {
         let correct = right.iter().filter(|right| **right).count();
-        let wilson = stats::wilson::interval(correct as u64, right.len() as u64);
+        let alone = wilson::interval(correct as u64, right.len() as u64);
         // Where all are right, or none, every resample says the same: that is no certainty.
         let varies = 0 < correct && correct < right.len();
         if let Some(units) = self.few().filter(|_| varies) {
-            return of_few(&as_scores(right), units).map_or(wilson, |few| around(wilson, within_unit(few)));
+            return of_few(&as_scores(right), units).map_or(alone, |few| around(alone, within_unit(few)));
         }
         let drawn = self.units.as_ref().filter(|_| varies).and_then(|_| self.mean(&as_scores(right)));
         // Near nothing or all a percentile is too narrow.
-        drawn.map_or(wilson, |drawn| around(wilson, drawn))
+        drawn.map_or(alone, |drawn| around(alone, drawn))
     }
 
     /// Of the answers to all questions, which follow each other seed by seed and repeat by repeat.
     pub(super) fn answers(&self, right: &[bool], seeds: usize) -> Interval {
         match right.len() == self.questions {
             true => self.accuracy(right),
-            false => self.pooled(&seeds::per_seed(&as_scores(right), self.questions, seeds)),
+            false => self.pooled(&seeds::per_seed(&as_scores(right), self.questions, seeds), right.len()),
         }
     }
 
@@ -113,28 +122,38 @@ impl Sharing {
 
     /// Of several answers to each question, seed by seed: whole questions or passages are drawn, and seeds. One that is right
     /// half the time is half right.
-    pub(super) fn pooled(&self, seeds: &[Vec<f64>]) -> Interval {
+    fn pooled(&self, seeds: &[Vec<f64>], answers: usize) -> Interval {
         let first = seeds.iter().flatten().next().copied().unwrap_or(0.0);
         let varies = seeds.iter().flatten().any(|value| *value != first);
         // Where all are alike, every resample says the same: that is no certainty.
         let drawn = if varies { self.drawn(seeds) } else { None };
-        let share = seeds.iter().flatten().sum::<f64>() / seeds.iter().flatten().count().max(1) as f64;
-        let correct = (share * self.questions as f64).round() as u64;
-        let wilson = stats::wilson::interval(correct, self.questions as u64);
-        match drawn {
-            // A single question says nothing of how questions differ.
-            Some(drawn) if self.questions < 2 => around(drawn, wilson),
-            drawn => drawn.unwrap_or(wilson),
-        }
+        let alone = Self::as_alone(&self.means(seeds), answers);
+        // Near nothing or all a percentile is too narrow.
+        drawn.map_or(alone, |drawn| around(drawn, alone))
+    }
+
+    /// As if no two questions shared a passage: Wilson's interval of as many answers as theirs are worth. Those to one question that
+    /// always agree are worth one, those that agree no more than by chance each count. A few questions do not tell.
+    fn as_alone(means: &[f64], answers: usize) -> Interval {
+        let questions = means.len() as f64;
+        let share = means.iter().sum::<f64>() / questions;
+        let variance = means.iter().map(|mean| (mean - share).powi(2)).sum::<f64>() / questions;
+        let is_told = means.len() >= stats::FEW_CLUSTERS && 0.0 < share && share < 1.0;
+        let worth = || (questions * share * (1.0 - share) / variance).min(answers as f64);
+        wilson::of_share(share, if is_told { worth() } else { questions })
+    }
+
+    /// Of each question over all seeds.
+    fn means(&self, seeds: &[Vec<f64>]) -> Vec<f64> {
+        let mean = |at: usize| seeds.iter().map(|seed| seed[at]).sum::<f64>() / seeds.len() as f64;
+        (0..self.questions).map(mean).collect()
     }
 
     /// Of partial credit, or of shares that differ.
     pub(super) fn drawn(&self, seeds: &[Vec<f64>]) -> Option<Interval> {
         let resamples = self.resamples(self.count * seeds.len());
         let drawn = bootstrap::crossed(seeds, self.units.as_deref(), resamples, self.seed)?;
-        let mean = |at: usize| seeds.iter().map(|seed| seed[at]).sum::<f64>() / seeds.len() as f64;
-        let few = self.few_units();
-        let few = few.and_then(|units| of_few(&(0..self.questions).map(mean).collect::<Vec<_>>(), &units));
+        let few = self.few_units().and_then(|units| of_few(&self.means(seeds), &units));
         Some(few.map_or(drawn, |few| around(drawn, within_unit(few))))
     }
 
@@ -154,6 +173,9 @@ impl Sharing {
 
     /// Of answers to some questions, by their places, among which a question may be several times.
     pub(super) fn accuracy_at(&self, places: &[usize], right: &[bool]) -> Interval {
+        if places.is_sorted_by(|one, next| one < next) {
+            return self.among(places).accuracy(right);
+        }
         let mut shares: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
         for (place, right) in places.iter().zip(right) {
             let (sum, count) = shares.entry(*place).or_default();
@@ -164,7 +186,8 @@ impl Sharing {
             return self.among(places).accuracy(right);
         }
         let places: Vec<usize> = shares.keys().copied().collect();
-        self.among(&places).pooled(&[shares.into_values().map(|(sum, count)| sum / count).collect()])
+        let shares = shares.into_values().map(|(sum, count)| sum / count).collect();
+        self.among(&places).pooled(&[shares], right.len())
     }
 
     /// `None` where partial credit is nothing but right and wrong.
@@ -316,19 +339,44 @@ mod tests {
         let share: Vec<f64> = (0..40).map(|row| f64::from(u8::from(row % 2 == 0))).collect();
         let width = |(low, high): Interval| high - low;
         let (once, thrice) =
-            (width(sharing.pooled(std::slice::from_ref(&share))), width(sharing.pooled(&vec![share; 3])));
+            (width(sharing.pooled(std::slice::from_ref(&share), 40)), width(sharing.pooled(&vec![share; 3], 120)));
         assert!(
             (once - thrice).abs() < 0.05,
             "{once} {thrice}: the same answers three times are not three times as many"
         );
-        assert_eq!(sharing.pooled(&vec![vec![0.0; 40]; 3]), wilson::interval(0, 40));
-        assert_eq!(sharing.pooled(&vec![vec![1.0; 40]; 3]), wilson::interval(40, 40));
-        assert_eq!(of(&Questions::default()).pooled(&[Vec::new()]), wilson::interval(0, 0));
+        assert_eq!(sharing.pooled(&vec![vec![0.0; 40]; 3], 120), wilson::interval(0, 40));
+        assert_eq!(sharing.pooled(&vec![vec![1.0; 40]; 3], 120), wilson::interval(40, 40));
+        assert_eq!(of(&Questions::default()).pooled(&[Vec::new()], 0), wilson::interval(0, 0));
         let places: Vec<usize> = (0..10).chain(0..10).collect();
         let right: Vec<bool> = (0..20).map(|at| at % 10 < 5).collect();
         let (low, high) = sharing.accuracy_at(&places, &right);
         assert!(low < 0.3 && high > 0.7, "ten questions, not twenty: {low} {high}");
         assert_eq!(sharing.accuracy_at(&places[..10], &right[..10]), wilson::interval(5, 10));
+    }
+
+    #[test]
+    fn few_right_answers_of_several_are_as_unsure_as_of_one() {
+        let questions = questions(&[None; 100]);
+        let sharing = of(&questions);
+        let both = |row: usize| row % 100 == 7;
+        let (low, high) = sharing.answers(&(0..200).map(both).collect::<Vec<_>>(), 1);
+        let once = wilson::interval(1, 100);
+        let holds = |(least, most): Interval| low < least + 1e-9 && high > most - 1e-9;
+        assert!(holds(once), "one question, right both times: {low} {high} {once:?}");
+        let missed: Vec<bool> = (0..200).map(|row| !both(row)).collect();
+        let (low, high) = sharing.answers(&missed, 2);
+        assert!(low < 1.0 - once.1 + 1e-9 && high > 1.0 - once.0 - 1e-9, "all but one, of two seeds: {low} {high}");
+    }
+
+    #[test]
+    fn answers_that_do_not_hang_together_each_count() {
+        let questions = questions(&[None; 400]);
+        let sharing = of(&questions);
+        // Of four answers to each question those are right that the bits of its number say: as by chance.
+        let right: Vec<bool> = (0..1600).map(|at| ((at % 400) >> (at / 400)) & 1 == 1).collect();
+        let (low, high) = sharing.answers(&right, 1);
+        let all = wilson::interval(800, 1600);
+        assert!(low <= all.0 && high >= all.1 && high - low < 1.1 * (all.1 - all.0), "{low} {high} {all:?}");
     }
 
     #[test]

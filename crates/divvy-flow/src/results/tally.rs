@@ -7,12 +7,13 @@ use divvy_core::{
     quality::Quality,
     question::Question,
     records::{ItemState, Outcome},
-    results::{ArmResult, Example, StepSlice},
+    results::{ArmResult, Example, Measured, StepSlice},
 };
 
 use super::{
     counted::{Counted, EXAMPLES, Figures},
     outline::Outlines,
+    quality::{Shares, unanswered},
     scored::Evaluated,
     scoring::Further,
     seeds::{self, Member},
@@ -38,7 +39,7 @@ pub(super) fn arm_result(
             for (at, outline) in asked.each.iter().enumerate() {
                 let row = member.rows.get(&outline.id, repeat);
                 let full = || asked.full(at);
-                tally.add_answer(row, &full);
+                tally.add_answer(at, row, &full);
                 further.add(outline, repeat, row.and_then(|row| row.graded.as_ref()), &full);
             }
         }
@@ -79,6 +80,7 @@ struct Tally {
     subquestions: u64,
     decomposed: u64,
     quality: Quality,
+    shares: Shares,
     examples: Vec<Example>,
 }
 
@@ -96,18 +98,18 @@ impl Sum {
 }
 
 impl Tally {
-    fn add_answer(&mut self, row: Option<&Counted>, full: &dyn Fn() -> Arc<Question>) {
+    fn add_answer(&mut self, place: usize, row: Option<&Counted>, full: &dyn Fn() -> Arc<Question>) {
         self.without_decomposition += u64::from(row.is_some_and(|row| rows::has_no_decomposition(&row.state)));
         let graded = row.and_then(|row| row.graded.as_ref());
         let correct = graded.is_some_and(|graded| graded.grade.correct);
         self.right.push(correct);
         self.scores.push(graded.map_or(0.0, |graded| graded.grade.score));
         match graded {
-            Some(graded) => self.add(graded, full),
+            Some(graded) => self.add(place, graded, full),
             None if row.is_none_or(|row| row.state == ItemState::Pending) => self.pending += 1,
             None => {
                 self.errors += 1;
-                self.quality.add_unanswered();
+                self.judge(place, unanswered());
                 if let Some(lost) = row.and_then(|row| row.lost.as_deref()) {
                     self.decompose.add(lost.decompose);
                     self.solve.add(lost.solve);
@@ -116,7 +118,7 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, graded: &Figures, full: &dyn Fn() -> Arc<Question>) {
+    fn add(&mut self, place: usize, graded: &Figures, full: &dyn Fn() -> Arc<Question>) {
         match graded.grade.outcome {
             Outcome::Answered => {}
             Outcome::NoAnswer => self.no_answer += 1,
@@ -129,10 +131,15 @@ impl Tally {
         self.malformed += u64::from(graded.malformed);
         self.decomposed += u64::from(graded.subquestions.is_some());
         self.subquestions += graded.subquestions.unwrap_or(0);
-        self.quality += graded.quality;
+        self.judge(place, graded.quality);
         if let Some(example) = graded.example.as_ref().filter(|_| self.examples.len() < EXAMPLES) {
             self.examples.push(show(&full(), example));
         }
+    }
+
+    fn judge(&mut self, place: usize, quality: Quality) {
+        self.quality += quality;
+        self.shares.add(place, &quality);
     }
 
     /// 95 % intervals of accuracy and of partial credit.
@@ -182,7 +189,8 @@ impl Tally {
             well_formed: two_stage.then(|| share(n.saturating_sub(self.malformed + self.errors + self.pending) as f64)),
             mean_subquestions: (two_stage && self.decomposed > 0)
                 .then(|| self.subquestions as f64 / self.decomposed as f64),
-            decompositions: two_stage.then_some(self.quality),
+            decompositions: two_stage
+                .then(|| Measured { counts: self.quality, intervals: self.shares.intervals(sharing) }),
             by_steps: Vec::new(),
             examples: self.examples,
         }

@@ -1,4 +1,5 @@
-//! LaTeX and typographic signs in plain form: `\frac{1}{2}` and `½` → `1/2`, `1{,}000` → `1,000`, `−` → `-`.
+//! LaTeX and typographic signs in plain form: `\frac{1}{2}` and `½` → `1/2`, `1{,}000` → `1,000`, `−` → `-`, and so the
+//! shorter dash `–`, which many type for a minus; the long one is none.
 
 const SIGNS: [(&str, &str); 8] = [
     ("\\dfrac", "\\frac"),
@@ -30,7 +31,7 @@ const HALVES: [(char, &str); 15] = [
 ];
 
 pub(super) fn plain(text: &str) -> String {
-    let mut text = text.replace("{,}", ",").replace(['−', '﹣', '－'], "-");
+    let mut text = text.replace("{,}", ",").replace(['−', '﹣', '－', '–'], "-");
     for (latex, sign) in SIGNS {
         text = text.replace(latex, sign);
     }

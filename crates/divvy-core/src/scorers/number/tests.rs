@@ -83,6 +83,66 @@ fn as_people_write_them() {
 }
 
 #[test]
+fn a_minus_behind_a_word_is_a_sign() {
+    for (text, expect) in [
+        ("So the final temperature is -5 degrees.", "-5"),
+        ("a loss of -$5", "-5"),
+        ("a loss of $-5", "-5"),
+        ("It's −5 °C", "-5"),
+        ("it is –5 degrees", "-5"),
+        ("–5", "-5"),
+        ("–½", "-1/2"),
+        ("USD -1,200.50", "-1200.5"),
+        ("from minus two to -3 1/2", "-7/2"),
+        ("is -.5", "-0.5"),
+    ] {
+        check(text, expect);
+    }
+    for (text, expect) in [
+        ("between 3 -5", "5"),
+        ("pages 10-12", "12"),
+        ("pages 10–12", "12"),
+        ("pages 10 – 12", "12"),
+        ("a Covid-19", "19"),
+        ("x -5", "5"),
+        ("2 \\pi -5", "5"),
+        ("3km -5", "5"),
+        ("(3 + x) -5", "5"),
+        ("20% -5", "5"),
+        ("5 - -3", "-3"),
+    ] {
+        assert_eq!(last(text).map(|n| n.to_string()).as_deref(), Some(expect), "{text:?}");
+    }
+}
+
+#[test]
+fn a_dash_before_a_number_is_no_sign() {
+    for text in
+        ["the answer is - 5", "total -- 5", "total --5", "it is—5", "the total — 5", "the total —5", "total - $5"]
+    {
+        check(text, "5");
+    }
+}
+
+#[test]
+fn a_blank_before_what_is_measured_by_itself_joins_nothing() {
+    for (text, expect) in [
+        ("12 100-gram bars", "12"),
+        ("12 100g bars", "12"),
+        ("12 100 gram", "12100"),
+        ("12 000-litre tanks", "12000"),
+        ("12 050km", "12050"),
+        ("12 100-12 200 people", "12100"),
+        ("12 345-5", "12345"),
+        ("1 234 567kg", "1234567"),
+        ("12\u{202f}100km", "12100"),
+        ("12,100-gram", "12100"),
+    ] {
+        check(text, expect);
+    }
+}
+
+#[test]
 fn equality_is_exact() {
     let equal = |a, b| stated(a) == stated(b);
     assert!(equal("0.5", "1/2") && equal(".50", "0.5000") && equal("2/4", "1/2") && equal("3 1/2", "3.5"));
