@@ -47,15 +47,16 @@ fn arms(results: &Results, measure: Measure) -> Option<Table> {
     Some(Table { id, caption: caption.to_owned(), columns, rows: costs.arms.iter().map(row).collect() })
 }
 
+/// Intervals are sorted by their lower ends.
 fn spending_cells(spent: Option<&Spending>, n: u64, measure: Measure) -> [Cell; 4] {
     let Some(spent) = spent else { return [DASH; 4].map(Cell::text) };
-    let mean = per_question(spent, n);
-    let question = spent.question.map_or_else(|| DASH.to_owned(), |mean| interval(mean.ci, measure));
-    let (right, its) = match spent.correct {
-        None => (Cell::text(DASH), DASH.to_owned()),
-        Some(right) => (exact(right.mean, measure), right_interval(&right, measure)),
+    let mean = per_question(spent, n).map_or(Cell::text(DASH), |mean| exact(mean, measure));
+    let its = spent.question.map_or(Cell::text(DASH), |Mean { ci, .. }| sorted(interval(ci, measure), ci.0));
+    let (right, its_right) = match spent.correct {
+        None => (Cell::text(DASH), Cell::text(DASH)),
+        Some(right) => (exact(right.mean, measure), sorted(right_interval(&right, measure), right.low)),
     };
-    [mean.map_or(Cell::text(DASH), |mean| exact(mean, measure)), Cell::text(question), right, Cell::text(its)]
+    [mean, its, right, its_right]
 }
 
 fn right_interval(right: &PerCorrect, measure: Measure) -> String {
@@ -113,7 +114,12 @@ fn named(results: &Results, slug: &str) -> Cell {
 /// What was paid once for each student, part by part.
 fn students(results: &Results) -> Option<Table> {
     let costs = results.costs.as_ref().filter(|costs| !costs.students.is_empty())?;
-    let part = |outlay: &Outlay| Cell::text(both(outlay));
+    let known = |measure| costs.students.iter().filter(|student| paid(&student.total, measure).is_some()).count();
+    let measure = most_known(known);
+    let part = |outlay: &Outlay| {
+        let value = paid(outlay, measure);
+        value.map_or(Cell::text(both(outlay)), |value| sorted(both(outlay), value))
+    };
     let row = |student: &StudentCost| {
         let tokens = student.total.tokens.input + student.total.tokens.output;
         vec![
@@ -143,10 +149,11 @@ fn students(results: &Results) -> Option<Table> {
 /// When each arm with a student has saved what the student cost, against each arm that it would replace.
 fn break_even(results: &Results) -> Option<Table> {
     let costs = results.costs.as_ref().filter(|costs| !costs.distilling.is_empty())?;
+    let known = |measure| costs.distilling.iter().filter(|pair| pair.measure == Some(measure)).count();
+    let measure = most_known(known);
     let row = |pair: &Distilling| {
-        let (once, saved, interval, even, its) = words(pair);
-        let cells = [pair.arm.clone(), pair.replaces.clone(), once, saved, interval, even, its];
-        cells.map(Cell::text).to_vec()
+        let arms = [pair.arm.clone(), pair.replaces.clone()].map(Cell::text);
+        arms.into_iter().chain(payback(pair, measure)).collect()
     };
     Some(Table {
         id: "break-even",
@@ -164,15 +171,30 @@ fn break_even(results: &Results) -> Option<Table> {
     })
 }
 
-fn words(pair: &Distilling) -> (String, String, String, String, String) {
-    let dash = || DASH.to_owned();
-    let Some((measure, saving)) = pair.measure.zip(pair.saving) else {
-        return (dash(), dash(), dash(), dash(), dash());
-    };
-    let once = pair.one_off.map_or_else(dash, |once| amount(once, measure));
-    let even = pair.break_even.map_or_else(dash, |even| after(even.questions));
-    let its = pair.break_even.as_ref().map_or_else(dash, range);
-    (once, thousand(saving.mean, measure), interval(saving.ci, measure), even, its)
+/// What was paid once, what is saved, and the break-even, these two with their intervals. Amounts in another measure than `by` have
+/// no place among those in it.
+fn payback(pair: &Distilling, by: Measure) -> [Cell; 5] {
+    let Some((measure, saving)) = pair.measure.zip(pair.saving) else { return [DASH; 5].map(Cell::text) };
+    let cell = |text: String, value: i64| if measure == by { sorted(text, value) } else { Cell::text(text) };
+    let even = pair.break_even.as_ref();
+    [
+        pair.one_off.map_or(Cell::text(DASH), |once| cell(amount(once, measure), once)),
+        cell(thousand(saving.mean, measure), saving.mean),
+        cell(interval(saving.ci, measure), saving.ci.0),
+        even.map_or(Cell::text(DASH), |even| from(after(even.questions), even.questions)),
+        even.map_or(Cell::text(DASH), |even| from(range(even), even.earliest)),
+    ]
+}
+
+/// "never" is no number, and stands last.
+fn from(text: String, questions: Option<u64>) -> Cell {
+    questions.map_or(Cell::text(text.clone()), |questions| Cell::number(text, questions as f64))
+}
+
+/// By which a column that has both is sorted: two measures do not compare.
+fn most_known(known: impl Fn(Measure) -> usize) -> Measure {
+    let [money, machine] = MEASURES.map(known);
+    if money < machine { Measure::Machine } else { Measure::Money }
 }
 
 pub(crate) fn after(questions: Option<u64>) -> String {
@@ -306,7 +328,11 @@ fn both(outlay: &Outlay) -> String {
 }
 
 fn exact(value: i64, measure: Measure) -> Cell {
-    Cell::number(thousand(value, measure), value as f64)
+    sorted(thousand(value, measure), value)
+}
+
+fn sorted(text: String, value: i64) -> Cell {
+    Cell::number(text, value as f64)
 }
 
 fn counted(value: u64) -> Cell {
@@ -315,4 +341,50 @@ fn counted(value: u64) -> Cell {
 
 fn averaged(total: u64, n: u64) -> Cell {
     Cell::number(number::mean(total, n), number::ratio(total, n).unwrap_or(f64::NAN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{self, COT, DISTILLED, costed, distilling, saving};
+
+    /// Sort keys of a column.
+    fn keys(table: &Table, column: usize) -> Vec<Option<f64>> {
+        table.rows.iter().map(|row| row[column].number).collect()
+    }
+
+    #[test]
+    fn amounts_are_sorted_by_their_value_and_never_stands_last() {
+        let mut results = costed(testing::results(), saving(1, (1, 1)));
+        let pair = |measure, mean| distilling(DISTILLED, COT, measure, saving(mean, (mean - 5_000, mean + 5_000)));
+        let (hour, minutes) = (pair(Measure::Machine, 3_720_000), pair(Measure::Machine, 354_000));
+        let never = pair(Measure::Machine, -20_000);
+        let costs = results.costs.as_mut().unwrap();
+        costs.distilling = vec![hour, minutes, never, pair(Measure::Money, 7)];
+        let table = break_even(&results).unwrap();
+        assert_eq!((table.rows[0][3].text.as_str(), table.rows[1][3].text.as_str()), ("1 h 02 min", "5 min 54 s"));
+        assert_eq!(keys(&table, 3), [Some(3_720_000.0), Some(354_000.0), Some(-20_000.0), None], "money is no time");
+        assert_eq!(keys(&table, 4)[1..3], [Some(349_000.0), Some(-25_000.0)]);
+        assert_eq!(keys(&table, 5), [Some(25.0), Some(255.0), None, Some(171_428_572.0)]);
+        assert_eq!((table.rows[2][5].text.as_str(), keys(&table, 6)[2]), ("never", None));
+    }
+
+    #[test]
+    fn what_students_took_is_sorted_by_the_measure_that_is_known_of_most() {
+        let mut results = costed(testing::results(), saving(1, (1, 1)));
+        let costs = results.costs.as_mut().unwrap();
+        let in_time = |micros| Outlay { money_nanos: None, machine_us: Some(micros), ..Outlay::NONE };
+        let unpriced = StudentCost { total: in_time(354_000_000), ..costs.students[0].clone() };
+        costs.students.push(unpriced);
+        let table = students(&results).unwrap();
+        assert_eq!(table.rows[1][4].text, "5 min 54 s");
+        assert_eq!(keys(&table, 4), [Some(90e6), Some(354e6)], "money is known of one alone");
+    }
+
+    #[test]
+    fn intervals_are_sorted_by_their_lower_ends() {
+        let results = costed(testing::results(), saving(1_500_000, (1_000_000, 2_000_000)));
+        let table = arms(&results, Measure::Money).unwrap();
+        assert!(keys(&table, 3).iter().chain(&keys(&table, 5)).all(Option::is_some));
+    }
 }

@@ -23,7 +23,8 @@ pub fn json(results: &Results) -> Value {
         several => {
             let headlines: Vec<String> =
                 several.iter().map(|(set, verdict)| format!("{set}: {}", verdict.headline)).collect();
-            json!({ "answer": "by-dataset", "headline": headlines.join(" "), "summary": [], "findings": [] })
+            let headline = format!("{} {}", sets::title(several), headlines.join(" "));
+            json!({ "answer": "by-dataset", "headline": headline, "summary": [], "findings": [] })
         }
     };
     value

@@ -43,7 +43,9 @@ pub fn markdown(results: &Results) -> String {
 
 /// The answers first, then all data sets side by side, then one by one.
 fn push_sets(text: &mut String, results: &Results, overview: &Table) {
-    for (set, verdict) in sets::verdicts(results) {
+    let verdicts = sets::verdicts(results);
+    text.push_str(&format!("**{}**\n\n", clean(&sets::title(&verdicts))));
+    for (set, verdict) in &verdicts {
         text.push_str(&format!("- {}: **{}**\n", clean(set), clean(&verdict.headline)));
         for (label, line) in &verdict.brief {
             text.push_str(&format!("  - {label}: {}\n", clean(line)));

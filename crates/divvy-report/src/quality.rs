@@ -4,9 +4,11 @@ use divvy_core::{
     quality::{Quality, Share},
     records::Stage,
     results::{DecomposerQuality, Pass, Results},
+    stats::Interval,
 };
 
 use crate::{
+    efficiency,
     number::{self, DASH},
     roles,
     table::{Cell, Column, Table},
@@ -17,7 +19,7 @@ use crate::{
 pub(crate) fn table(results: &Results) -> Option<Table> {
     (!results.quality.is_empty()).then(|| Table {
         id: "decompositions",
-        caption: "Decompositions".to_owned(),
+        caption: "Decompositions, shares with their 95 % intervals".to_owned(),
         columns: vec![
             Column::left("Decomposer"),
             Column::right("n", ""),
@@ -26,7 +28,7 @@ pub(crate) fn table(results: &Results) -> Option<Table> {
             Column::right("Mean subquestions", ""),
             Column::grouped("Against gold steps:", "mean", ""),
             Column::grouped("Against gold steps:", "equal", "%"),
-            Column::right("Repeating", ""),
+            Column::right("Repeating", "interval in %"),
             Column::right("Leaking", "%"),
             Column::right("With #k", "%"),
             Column::right("Solver right", "%"),
@@ -37,32 +39,40 @@ pub(crate) fn table(results: &Results) -> Option<Table> {
 }
 
 fn row(entry: &DecomposerQuality) -> Vec<Cell> {
-    let quality = &entry.quality;
-    let well_formed = number::ratio(quality.well_formed, quality.n).unwrap_or(f64::NAN);
+    let (quality, intervals) = (&entry.quality.counts, &entry.quality.intervals);
     let mean = quality.mean_subquestions().unwrap_or(f64::NAN);
     let difference = quality.steps.mean_difference();
+    let of_n = |count| Share { of: quality.n, count };
     let equal = Share { of: quality.steps.of, count: quality.steps.equal };
     let pass = entry.pass.as_ref();
-    let rate = pass.map_or(f64::NAN, |pass| pass.rate);
     vec![
         Cell::text(name(entry)),
         counted(quality.n),
-        Cell::number(number::percent(well_formed), well_formed),
+        share(of_n(quality.well_formed), intervals.well_formed),
         counted(quality.declined),
         Cell::number(number::decimal(mean, 1), mean),
         Cell::number(difference.map_or_else(|| DASH.to_owned(), signed), difference.unwrap_or(f64::NAN)),
-        share(equal),
-        counted(quality.repeating),
-        share(quality.leaking),
-        share(quality.referring),
-        Cell::number(number::percent(rate), rate),
+        share(equal, intervals.equal_steps),
+        repeating(quality.repeating, intervals.repeating),
+        share(quality.leaking, intervals.leaking),
+        share(quality.referring, intervals.referring),
+        pass.map_or(Cell::text(DASH), |pass| percent(pass.rate, pass.ci)),
         Cell::text(pass.map_or_else(|| DASH.to_owned(), |pass| roles::plain(&pass.solver).to_owned())),
     ]
 }
 
-fn share(share: Share) -> Cell {
-    let value = share.value().unwrap_or(f64::NAN);
-    Cell::number(number::percent(value), value)
+fn share(share: Share, ci: Option<Interval>) -> Cell {
+    share.value().map_or(Cell::text(DASH), |value| percent(value, ci))
+}
+
+/// `95.0 (91.2–97.4)`; results of earlier versions have no interval.
+fn percent(share: f64, ci: Option<Interval>) -> Cell {
+    ci.map_or_else(|| Cell::number(number::percent(share), share), |ci| efficiency::share(1, share, ci))
+}
+
+fn repeating(count: u64, ci: Option<Interval>) -> Cell {
+    let interval = ci.map(|ci| format!(" ({})", number::percent_interval(ci))).unwrap_or_default();
+    Cell::number(format!("{}{interval}", number::count(count)), count as f64)
 }
 
 fn signed(difference: f64) -> String {
@@ -97,8 +107,31 @@ pub(crate) fn notes(results: &Results) -> Vec<String> {
 }
 
 fn denominators(entry: &DecomposerQuality) -> String {
-    let Quality { steps, leaking, referring, .. } = &entry.quality;
+    let Quality { steps, leaking, referring, .. } = &entry.quality.counts;
     let solved = entry.pass.as_ref().map_or_else(|| DASH.to_owned(), |Pass { n, .. }| number::count(*n));
     let [steps, leaking, referring] = [steps.of, leaking.of, referring.of].map(number::count);
     format!("{} {steps}, {leaking}, {referring}, {solved}", name(entry))
+}
+
+#[cfg(test)]
+mod tests {
+    use divvy_core::results::ShareIntervals;
+
+    use super::*;
+    use crate::{table::markdown, testing};
+
+    #[test]
+    fn shares_stand_with_their_intervals_where_they_have_some() {
+        let mut results = testing::results();
+        let text = markdown(&table(&results).unwrap());
+        for cell in ["| 97.0 (94.4–98.4) |", "| 7 (1.1–4.7) |", "| 60.0 (54.0–65.0) |"] {
+            assert!(text.contains(&cell[1..]), "{cell} in {text}");
+        }
+        for entry in &mut results.quality {
+            entry.quality.intervals = ShareIntervals::default();
+            entry.pass = None;
+        }
+        let text = markdown(&table(&results).unwrap());
+        assert!(text.contains(" 97.0 |") && text.contains(" 7 |") && !text.contains("(94.4"), "{text}");
+    }
 }

@@ -14,6 +14,29 @@ pub(crate) fn verdicts(results: &Results) -> Vec<(&str, Verdict)> {
     results.by_data_set().into_iter().map(|(set, one)| (set, verdict::verdict(&one))).collect()
 }
 
+/// All answers in a line, those that are alike together: `Neither part on stories and facts; the decomposer on passages.`
+pub(crate) fn title(verdicts: &[(&str, Verdict)]) -> String {
+    let mut alike: Vec<(&'static str, Vec<&str>)> = Vec::new();
+    for (set, verdict) in verdicts {
+        let answer = verdict.answer.in_short();
+        match alike.iter_mut().find(|(other, _)| *other == answer) {
+            Some((_, sets)) => sets.push(set),
+            None => alike.push((answer, vec![set])),
+        }
+    }
+    let line = |(answer, sets): &(&str, Vec<&str>)| format!("{answer} on {}", listed(sets));
+    let line = alike.iter().map(line).collect::<Vec<_>>().join("; ");
+    format!("{}{}.", line[..1].to_uppercase(), &line[1..])
+}
+
+/// `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        names => names.concat(),
+    }
+}
+
 /// Every arm on every data set; `None` where there is one.
 pub(crate) fn overview(results: &Results) -> Option<Table> {
     let sets = &results.by_dataset;

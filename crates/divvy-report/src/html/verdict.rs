@@ -22,14 +22,16 @@ pub(super) fn section(results: &Results) -> String {
 }
 
 fn by_set(results: &Results) -> String {
-    let answers: String = sets::verdicts(results)
+    let verdicts = sets::verdicts(results);
+    let title = text(&sets::title(&verdicts));
+    let answers: String = verdicts
         .iter()
         .map(|(set, verdict)| {
             format!("<li><strong>{}</strong>: {}{}</li>", text(set), text(&verdict.headline), list(&verdict.brief))
         })
         .collect();
     format!(
-        r#"<section class="verdict by-dataset" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">Each data set has its own answer.</h2><ul>{answers}</ul></section>"#
+        r#"<section class="verdict by-dataset" aria-labelledby="verdict-title"><p class="eyebrow">Which part should you distil?</p><h2 id="verdict-title">{title}</h2><ul>{answers}</ul></section>"#
     )
 }
 

@@ -177,40 +177,47 @@ pub(crate) fn key(kind: Kind) -> String {
 
 fn points(results: &Results) -> Vec<Point> {
     let (names, axis) = (roles::short_names(results), axis(results));
-    let point = |(arm, label): (&ArmResult, String)| {
-        let tokens = arm.tokens().and_then(|tokens| number::ratio(tokens, arm.n));
-        let tokens = tokens.map_or_else(|| number::DASH.to_owned(), |mean| number::count(mean.round() as u64));
-        let cost = axis.of(results, arm)?;
-        let dollars = match arm.cost_nanos {
-            Some(_) => format!(", $ {} per 1,000", number::dollars_per_thousand(arm.cost_nanos, arm.n)),
-            None => String::new(),
-        };
-        let machine = match (axis, cost_of(results, arm).and_then(|cost| Some((cost.machine.as_ref()?, cost.n)))) {
-            (Axis::Machine, Some((spent, n))) => costs::per_question(spent, n).map_or_else(String::new, |each| {
-                format!(", {} of the machine per 1,000", costs::thousand(each, Measure::Machine))
-            }),
-            _ => String::new(),
-        };
-        let finite = [arm.accuracy, arm.ci.0, arm.ci.1].iter().all(|value| value.is_finite());
-        let tooltip = format!(
-            "{}: {} % ({}), {tokens} tokens per question{dollars}{machine}, n = {}",
-            arm.arm,
-            number::percent(arm.accuracy),
-            number::percent_interval(arm.ci),
-            number::count(arm.n),
-        );
-        let kind = roles::kind(results, arm);
-        finite.then_some(Point {
-            label,
-            tooltip,
-            kind,
-            cost,
-            cost_ci: axis.interval(results, arm),
-            accuracy: arm.accuracy,
-            ci: arm.ci,
-        })
+    let arms = results.arms.iter().zip(names);
+    arms.filter_map(|(arm, label)| point(results, axis, arm, label)).collect()
+}
+
+/// `None` without a place on either axis.
+fn point(results: &Results, axis: Axis, arm: &ArmResult, label: String) -> Option<Point> {
+    let is_finite = [arm.accuracy, arm.ci.0, arm.ci.1].iter().all(|value| value.is_finite());
+    let cost = axis.of(results, arm).filter(|_| is_finite)?;
+    Some(Point {
+        label,
+        tooltip: tooltip(results, axis, arm),
+        kind: roles::kind(results, arm),
+        cost,
+        cost_ci: axis.interval(results, arm),
+        accuracy: arm.accuracy,
+        ci: arm.ci,
+    })
+}
+
+fn tooltip(results: &Results, axis: Axis, arm: &ArmResult) -> String {
+    let tokens = arm.tokens().and_then(|tokens| number::ratio(tokens, arm.n));
+    let tokens = tokens.map_or_else(|| number::DASH.to_owned(), |mean| number::count(mean.round() as u64));
+    let dollars = match arm.cost_nanos {
+        Some(_) => format!(", $ {} per 1,000", number::dollars_per_thousand(arm.cost_nanos, arm.n)),
+        None => String::new(),
     };
-    results.arms.iter().zip(names).filter_map(point).collect()
+    format!(
+        "{}: {} % ({}), {tokens} tokens per question{dollars}{}, n = {}",
+        arm.arm,
+        number::percent(arm.accuracy),
+        number::percent_interval(arm.ci),
+        machine(results, axis, arm).unwrap_or_default(),
+        number::count(arm.n),
+    )
+}
+
+/// Where that is the axis.
+fn machine(results: &Results, axis: Axis, arm: &ArmResult) -> Option<String> {
+    let cost = cost_of(results, arm).filter(|_| matches!(axis, Axis::Machine))?;
+    let each = costs::per_question(cost.machine.as_ref()?, cost.n)?;
+    Some(format!(", {} of the machine per 1,000", costs::thousand(each, Measure::Machine)))
 }
 
 fn frame(points: &[Point], width: f64, height: f64) -> Frame {

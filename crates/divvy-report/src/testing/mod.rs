@@ -16,7 +16,8 @@ use divvy_core::{
     records::{Outcome, Stage, TrainPoint},
     results::{
         ArmResult, ArmSlices, CollectionSummary, Comparison, DatasetResults, DatasetUse, DecomposerQuality, Example,
-        Family, ModelUse, Pass, Results, ScreeningSummary, Slice, StageTime, StepSlice, TrainingSummary, costs::Tokens,
+        Family, Measured, ModelUse, Pass, Results, ScreeningSummary, ShareIntervals, Slice, StageTime, StepSlice,
+        TrainingSummary, costs::Tokens,
     },
     stats::wilson,
 };
@@ -60,8 +61,8 @@ pub(crate) fn arm(slug: &str, strategy: Strategy, decomposer: Option<&str>, corr
     }
 }
 
-pub(crate) fn quality() -> Quality {
-    Quality {
+pub(crate) fn quality() -> Measured {
+    let counts = Quality {
         n: 300,
         well_formed: 291,
         declined: 12,
@@ -70,11 +71,17 @@ pub(crate) fn quality() -> Quality {
         steps: StepCount { of: 291, equal: 120, difference: -58 },
         leaking: Share { of: 279, count: 3 },
         referring: Share { of: 270, count: 200 },
-    }
+    };
+    let intervals = ShareIntervals {
+        well_formed: Some(wilson::interval(291, 300)),
+        repeating: Some(wilson::interval(7, 300)),
+        ..ShareIntervals::default()
+    };
+    Measured { counts, intervals }
 }
 
 pub(crate) fn decomposer_quality(name: &str, stage: Stage) -> DecomposerQuality {
-    let pass = Some(Pass { solver: "big".to_owned(), n: 300, rate: 0.6 });
+    let pass = Some(Pass { solver: "big".to_owned(), n: 300, rate: 0.6, ci: Some((0.54, 0.65)) });
     let (decomposer, variant) = (name.to_owned(), Variant::default());
     DecomposerQuality { decomposer, stage, variant, heard: None, quality: quality(), pass }
 }

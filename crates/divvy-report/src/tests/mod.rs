@@ -94,7 +94,9 @@ fn the_page_is_well_formed_complete_and_loads_nothing() {
 fn each_data_set_has_its_own_answer_and_tables() {
     let told = two_sets();
     let text = markdown(&told);
-    assert!(text.starts_with("# quickstart\n\n- stories: **Distil the decomposer.**\n  - How sure: Shown. "), "{text}");
+    let first = "# quickstart\n\n**The decomposer on stories; none is shown to pay on facts.**\n\n- stories: **Distil the \
+                 decomposer.**\n  - How sure: Shown. ";
+    assert!(text.starts_with(first), "{text}");
     assert!(text.contains("\n- facts: **Not shown:"), "{text}");
     assert!(text.contains("| Arm                   | stories (n = 300) |  facts (n = 300) |"), "{text}");
     assert!(text.contains("| two-stage/teacher/big |  62.0 (57.0–67.0) |                – |"), "{text}");

@@ -71,7 +71,7 @@ pub(crate) struct Evidence<'r> {
     pub teacher: Option<Paired<'r>>,
     /// The teacher's decompositions against that single-stage arm: what a perfect student could gain.
     pub ceiling: Option<Paired<'r>>,
-    /// The most accurate arm that it would replace, where costs were counted.
+    /// The arm that it would replace, where costs were counted: one that makes it pointless, else the most accurate.
     pub instead: Option<Instead<'r>>,
     /// A single-stage arm that surely costs less than this one, and is not shown to be worse.
     pub undercut: Option<&'r ArmResult>,
@@ -104,12 +104,17 @@ impl Paired<'_> {
 
     /// As [`Paired::shown`]; where the recipe does not declare the comparison, what its own interval says: that is enough to warn
     /// by, and not to praise by.
-    fn seems(&self) -> Shown {
+    pub(crate) fn seems(&self) -> Shown {
         match self.shown() {
             Shown::Unclear if self.exploratory && self.n > 0 && self.ci.0 > 0.0 => Shown::Better,
             Shown::Unclear if self.exploratory && self.loses() => Shown::Worse,
             shown => shown,
         }
+    }
+
+    /// Shown to be better, or the whole interval is a gain.
+    fn gains(&self) -> bool {
+        self.shown() == Shown::Better || (self.n > 0 && self.ci.0.is_finite() && self.ci.0 > 0.0)
     }
 
     /// The whole interval is a loss, whether or not Holm's adjustment lets it be called shown.
@@ -123,13 +128,24 @@ pub(crate) fn shown(paired: Option<&Paired>) -> Shown {
 }
 
 impl Evidence<'_> {
-    /// Worth distilling: better than one call; where that was not compared, better than untrained.
+    /// Worth distilling: better than one call, by what it was taught, and not for nothing; where it was not compared with one call,
+    /// better than untrained.
     pub(crate) fn pays(&self) -> Shown {
-        match (shown(self.one_call.as_ref()), shown(self.training.as_ref())) {
-            (Shown::Untested, training) => training,
-            (Shown::Better, Shown::Worse) => Shown::Unclear,
-            (one_call, _) => one_call,
-        }
+        let one_call = shown(self.one_call.as_ref());
+        let pays = if one_call == Shown::Untested { shown(self.training.as_ref()) } else { one_call };
+        let in_vain = !self.is_owed_to_training() || self.dearer_for_nothing();
+        if pays == Shown::Better && in_vain { Shown::Unclear } else { pays }
+    }
+
+    /// Its untrained base is seen to do less, or was not asked: else one would take the base as it is.
+    fn is_owed_to_training(&self) -> bool {
+        self.training.as_ref().is_none_or(Paired::gains)
+    }
+
+    /// Good for something, which its base may do as well: that base's arm.
+    pub(crate) fn owed_to_base(&self) -> Option<Paired<'_>> {
+        let is_good = shown(self.one_call.as_ref()) == Shown::Better || self.saves_enough();
+        self.training.filter(|_| is_good && !self.is_owed_to_training())
     }
 }
 
@@ -150,6 +166,11 @@ impl Instead<'_> {
         self.replaced.decomposer.is_none() && self.costs_more() && !better
     }
 
+    /// It costs less, and has at least as many right answers.
+    fn makes_pointless(&self) -> bool {
+        self.costs_more() && self.pair.as_ref().is_some_and(|pair| pair.n > 0 && pair.difference <= 0.0)
+    }
+
     pub(crate) fn saving(&self) -> Option<Mean> {
         self.costs.measure.and(self.costs.saving)
     }
@@ -163,8 +184,13 @@ impl Evidence<'_> {
         self.instead.as_ref().is_some_and(|instead| instead.saves() && instead.pair.as_ref().is_some_and(possible))
     }
 
-    /// Worth considering for what it saves: nothing that answers in one call costs less still, and what may be lost is bounded.
+    /// Worth considering for what it saves, which its base does not save as it is.
     pub(crate) fn cheaper(&self) -> bool {
+        self.saves_enough() && self.is_owed_to_training()
+    }
+
+    /// Nothing that answers in one call costs less still, and what may be lost is bounded.
+    fn saves_enough(&self) -> bool {
         let pair = self.instead.as_ref().and_then(|instead| instead.pair);
         self.saves() && self.undercut.is_none() && pair.is_some_and(|pair| pair.ci.0 >= -MOST_BEARABLE)
     }
@@ -183,10 +209,9 @@ impl Evidence<'_> {
         self.instead.as_ref().is_some_and(|instead| instead.saves() && instead.pair.as_ref().is_some_and(loses))
     }
 
-    /// It costs more, and is no better in the numbers.
+    /// It costs more than something that is as good in the numbers.
     pub(crate) fn dearer_for_nothing(&self) -> bool {
-        let nothing = |pair: &Paired| pair.n > 0 && pair.difference <= 0.0 && pair.shown() != Shown::Better;
-        self.instead.as_ref().is_some_and(|instead| instead.costs_more() && instead.pair.as_ref().is_some_and(nothing))
+        self.instead.as_ref().is_some_and(Instead::makes_pointless)
     }
 }
 
@@ -212,11 +237,11 @@ fn foremost<'r>(evidence: impl Iterator<Item = Evidence<'r>>) -> Option<Evidence
     evidence.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
 }
 
-/// Shown to pay first, then to save without a shown loss, then what the recipe declares a comparison with one call of, then the share of
-/// right answers; ties keep the recipe's order.
-fn rank(evidence: &Evidence) -> (Merit, bool, f64) {
+/// Shown to pay first, then to save without a shown loss, then what the recipe declares a comparison with one call of, then what
+/// nothing else makes pointless, then the share of right answers; ties keep the recipe's order.
+fn rank(evidence: &Evidence) -> (Merit, bool, bool, f64) {
     let is_declared = evidence.one_call.is_some_and(|pair| !pair.exploratory);
-    (evidence.merit(), is_declared, evidence.subject.accuracy)
+    (evidence.merit(), is_declared, !evidence.dearer_for_nothing(), evidence.subject.accuracy)
 }
 
 /// A distilled solver is as good a reason alone as with a distilled decomposer: that the decomposer adds anything is not shown, nor
@@ -272,11 +297,18 @@ fn weigh<'r>(results: &'r Results, subject: &'r ArmResult, role: Role) -> Eviden
             (Some(teacher), Some(one_call)) => paired(results, teacher, one_call.b),
             _ => None,
         },
-        // Of several that it would replace, the most accurate: what one would use otherwise.
-        instead: replaceable(results, subject)
-            .reduce(|best, next| if next.replaced.accuracy > best.replaced.accuracy { next } else { best }),
+        instead: instead_of(results, subject),
         undercut: replaceable(results, subject).find(Instead::undercuts).map(|rival| rival.replaced),
     }
+}
+
+/// What one would use otherwise: where something makes it pointless, the best such; else the most accurate.
+fn instead_of<'r>(results: &'r Results, subject: &'r ArmResult) -> Option<Instead<'r>> {
+    let better = |best: Instead<'r>, next: Instead<'r>| {
+        if next.replaced.accuracy > best.replaced.accuracy { next } else { best }
+    };
+    let pointless = replaceable(results, subject).filter(Instead::makes_pointless).reduce(better);
+    pointless.or_else(|| replaceable(results, subject).reduce(better))
 }
 
 /// Every arm that it would stand in for, where costs were counted.

@@ -70,10 +70,15 @@ fn sentence(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
 
 /// What speaks against each part; said once where it is the same of both.
 fn neither(tested: &[&Evidence]) -> String {
+    let rival =
+        |evidence: &Evidence| evidence.instead.as_ref().map(|instead| format!(" over {}", instead.replaced.arm));
     let why = |evidence: &Evidence| match (evidence.pays(), &evidence.one_call) {
-        (Shown::Worse, Some(_)) => "here: answering in one call is better",
-        (Shown::Worse, None) => "here: training made it worse",
-        _ => "on this evidence: no gain is shown, and every question costs more",
+        (Shown::Worse, Some(_)) => "here: answering in one call is better".to_owned(),
+        (Shown::Worse, None) => "here: training made it worse".to_owned(),
+        _ => {
+            let rival = rival(evidence).unwrap_or_default();
+            format!("on this evidence: no gain{rival} is shown, and every question costs more")
+        }
     };
     let of_part =
         |evidence: &&Evidence| format!("Do not distil the {} {}.", words::role_name(evidence.role), why(evidence));
@@ -128,6 +133,8 @@ fn cheaper(results: &Results, tested: &[&Evidence], role: Role, part: &str) -> S
 
 /// And what it saves, with why that is not enough.
 fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
+    let bases = tested.iter().filter(|evidence| !evidence.saves()).filter_map(|evidence| as_untrained(evidence));
+    let bases: String = bases.collect();
     let saves = tested.iter().filter(|evidence| evidence.saves()).filter_map(|evidence| {
         let instead = evidence.instead.as_ref()?;
         let loss = -instead.pair.as_ref()?.ci.0;
@@ -138,14 +145,27 @@ fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
             Some(share) => format!("saves {} % against {replaced}", percent(share)),
             None => format!("costs less than {replaced}"),
         };
-        let but = match evidence.undercut {
-            Some(rival) => format!("{} costs less still, and is not shown to be worse", rival.arm),
-            None => format!("a loss of up to {} points is possible", percent(loss)),
+        let but = match (evidence.undercut, evidence.owed_to_base()) {
+            (Some(rival), _) => format!("{} costs less still, and is not shown to be worse", rival.arm),
+            (None, Some(base)) => untaught(&base),
+            (None, None) => format!("a loss of up to {} points is possible", percent(loss)),
         };
         Some(format!(" {what} {saves}, but {but}."))
     });
     let saves: String = saves.collect();
-    format!("Not shown: these numbers do not say that distilling {part} pays.{saves}")
+    format!("Not shown: these numbers do not say that distilling {part} pays.{bases}{saves}")
+}
+
+/// It beats one call, and may owe nothing of that to its training.
+fn as_untrained(evidence: &Evidence) -> Option<String> {
+    let base = evidence.owed_to_base()?;
+    let role = words::role_name(evidence.role);
+    Some(format!(" A distilled {role} beats answering in one call, but {}.", untaught(&base)))
+}
+
+fn untaught(base: &Paired) -> String {
+    let [own, untrained] = [base.a, base.b].map(|arm| percent(arm.accuracy));
+    format!("that its training adds anything is not shown ({own} % against {untrained} % of {})", base.b.arm)
 }
 
 /// What it saves beside what it loses, and no advice; of two such parts, the more accurate.
@@ -158,8 +178,9 @@ fn at_a_loss(results: &Results, tested: &[&Evidence]) -> String {
     let both = evidence.role == Role::Solver && uses_both(results, Some(evidence));
     let part = if both { "both parts".to_owned() } else { format!("the {}", words::role_name(evidence.role)) };
     let saved = share_saved(results, instead).map_or_else(String::new, |share| format!("{} % ", percent(share)));
+    let still = evidence.undercut.map_or_else(String::new, |rival| format!(", where {} costs less still", rival.arm));
     format!(
-        "Distilling {part} saves {saved}against {}, and costs {} to {} points of accuracy: no recommendation.",
+        "Distilling {part} saves {saved}against {}, and costs {} to {} points of accuracy{still}: no recommendation.",
         instead.replaced.arm,
         percent(-high),
         percent(-low),

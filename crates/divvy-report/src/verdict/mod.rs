@@ -66,6 +66,28 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// In a few words, to be followed by a data set.
+    pub(crate) fn in_short(self) -> &'static str {
+        match self {
+            Self::Decomposer => "the decomposer",
+            Self::Solver => "the solver",
+            Self::Both => "both parts",
+            Self::Either => "either part",
+            Self::RatherDecomposer => "if one part, the decomposer",
+            Self::RatherSolver => "if one part, the solver",
+            Self::CheaperDecomposer => "the decomposer, to save",
+            Self::CheaperSolver => "the solver, to save",
+            Self::CheaperBoth => "both parts, to save",
+            Self::SavesAtALoss => "no recommendation",
+            Self::Neither => "neither part",
+            Self::NotShown => "none is shown to pay",
+            Self::NothingDistilled => "nothing was distilled",
+            Self::Withheld => "no verdict",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Verdict {
     pub answer: Answer,

@@ -72,7 +72,9 @@ fn decisive<'e, 'r>(answer: Answer, evidence: &'e Evidence<'r>) -> Option<&'e Pa
         answer,
         Answer::CheaperDecomposer | Answer::CheaperSolver | Answer::CheaperBoth | Answer::SavesAtALoss
     );
-    let replaced = evidence.instead.as_ref().filter(|_| saves).and_then(|instead| instead.pair.as_ref());
+    // What it is no better than, and dearer: where one call is not shown to be better.
+    let pointless = answer == Answer::Neither && evidence.pays() != Shown::Worse;
+    let replaced = evidence.instead.as_ref().filter(|_| saves || pointless).and_then(|instead| instead.pair.as_ref());
     replaced.or(evidence.one_call.as_ref()).or(evidence.training.as_ref())
 }
 

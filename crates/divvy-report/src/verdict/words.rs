@@ -37,14 +37,14 @@ pub(crate) fn findings(evidence: &Evidence) -> Vec<String> {
 /// The decomposer distilled against the solver distilled.
 pub(crate) fn parts(pair: &Paired) -> String {
     let (a, b) = (&pair.a.arm, &pair.b.arm);
-    let lead = match pair.shown() {
+    let lead = match pair.seems() {
         Shown::Better => {
             format!("Of the two parts the decomposer distils better: {a} beats the distilled solver ({b})")
         }
         Shown::Worse => format!("Of the two parts the solver distils better: {b} beats the distilled decomposer ({a})"),
         _ => format!("Which of the two parts distils better is not shown: {a} and the distilled solver ({b})"),
     };
-    format!("{lead}: {}.", figures(pair))
+    format!("{lead}{}: {}.", hint(pair), figures(pair))
 }
 
 fn one_call(evidence: &Evidence) -> String {
@@ -52,47 +52,54 @@ fn one_call(evidence: &Evidence) -> String {
         return format!("{} was not compared with answering in one call.", evidence.subject.arm);
     };
     let (a, b) = (&pair.a.arm, &pair.b.arm);
-    let lead = match pair.shown() {
+    let lead = match pair.seems() {
         Shown::Better => format!("{a} beats answering in one call ({b})"),
         Shown::Worse => format!("Answering in one call ({b}) beats {a}"),
         _ => format!("That {a} differs from answering in one call ({b}) is not shown"),
     };
-    format!("{lead}: {}.", figures(pair))
+    format!("{lead}{}: {}.", hint(pair), figures(pair))
 }
 
 /// Nothing where the recipe asks for no untrained arm.
 fn training(evidence: &Evidence, role: &str) -> Option<String> {
     let pair = evidence.training.as_ref()?;
-    let lead = match pair.shown() {
+    let lead = match pair.seems() {
         Shown::Better => format!("Training the {role} helps"),
         Shown::Worse => format!("Training the {role} hurts"),
         _ => format!("That training the {role} changes anything is not shown"),
     };
-    Some(format!("{lead}: {} against its untrained base ({}), {}.", pair.a.arm, pair.b.arm, figures(pair)))
+    let (a, b, hint) = (&pair.a.arm, &pair.b.arm, hint(pair));
+    Some(format!("{lead}{hint}: {a} against its untrained base ({b}), {}.", figures(pair)))
 }
 
 fn teacher(pair: &Paired) -> String {
-    let lead = match pair.shown() {
+    let lead = match pair.seems() {
         Shown::Better => "The student beats its teacher’s decompositions".to_owned(),
         Shown::Worse => "A gap to the teacher’s decompositions remains".to_owned(),
         _ => "No gap to the teacher’s decompositions is shown".to_owned(),
     };
-    let room = match pair.shown() {
+    let room = match pair.seems() {
         Shown::Unclear if pair.ci.0 < 0.0 => {
             format!("; the interval still allows a loss of {} points", percent(-pair.ci.0))
         }
         _ => String::new(),
     };
-    format!("{lead}: {}{room}.", figures(pair))
+    format!("{lead}{}: {}{room}.", hint(pair), figures(pair))
 }
 
 fn ceiling(pair: &Paired) -> String {
-    let lead = match pair.shown() {
+    let lead = match pair.seems() {
         Shown::Better => "A student as good as the teacher would beat one call",
         Shown::Worse => "Even the teacher’s decompositions lose to one call",
         _ => "Even for the teacher’s decompositions no difference from one call is shown",
     };
-    format!("{lead}: {}.", figures(pair))
+    format!("{lead}{}: {}.", hint(pair), figures(pair))
+}
+
+/// What an interval says of a comparison that nobody declared beforehand is not shown, and not nothing.
+fn hint(pair: &Paired) -> &'static str {
+    let seems = matches!(pair.seems(), Shown::Better | Shown::Worse);
+    if pair.exploratory && seems { " (not declared, so only a hint)" } else { "" }
 }
 
 /// `30.0 % against 12.0 %, +18.0 points (95 % interval +12.1 to +23.9, Holm p < 0.001, n = 300)`.

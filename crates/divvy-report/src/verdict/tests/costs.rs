@@ -1,12 +1,12 @@
 //! What it saves, and what that is worth.
 
 use divvy_core::results::{
-    Comparison, StudentUse,
+    Comparison, Family, StudentUse,
     costs::{Mean, Measure, Outlay},
 };
 
 use super::{super::*, answer_of, parts::with_both_parts, summary};
-use crate::testing::{COT, DISTILLED, TEACHER, comparison, costed, distilling, results, saving};
+use crate::testing::{COT, DISTILLED, TEACHER, UNTRAINED, comparison, costed, distilling, results, saving};
 
 /// What the numbers say → what the verdict says. Difference of the distilled decomposer against one call with its Holm p, and
 /// what it saves in nano-dollars with its interval.
@@ -43,7 +43,7 @@ fn the_answer_weighs_accuracy_and_cost() {
             0.5,
             more,
             Answer::Neither,
-            "Do not distil the decomposer on this evidence: no gain is shown, and every question costs more.",
+            "Do not distil the decomposer on this evidence: no gain over cot/big is shown, and every question costs more.",
         ),
         (0.02, 0.5, more, Answer::NotShown, "Not shown: these numbers do not say that distilling the decomposer pays."),
         (
@@ -91,6 +91,49 @@ fn a_saving_over_the_teacher_is_not_praised_past_one_call_that_costs_less() {
     results.comparisons[0] = comparison(DISTILLED, COT, 0.05, 0.4);
     results.costs.as_mut().unwrap().distilling[0].saving = Some(saving(-9, (-50, 70)));
     assert!(!answer_of(&results).1.contains("costs less still"), "that it costs less is not shown");
+}
+
+/// What saves against a dear rival is no bargain beside a cheap one that answers as well.
+#[test]
+fn what_a_single_call_undercuts_with_as_many_right_answers_is_not_worth_distilling() {
+    let over_teacher = distilling(DISTILLED, TEACHER, Measure::Money, saving(500_000, (400_000, 600_000)));
+    for (difference, answer) in [(-0.03, Answer::Neither), (0.03, Answer::SavesAtALoss)] {
+        let mut results = costed(results(), saving(-900_000, (-1_300_000, -500_000)));
+        results.costs.as_mut().unwrap().distilling.push(over_teacher.clone());
+        results.comparisons.retain(|pair| pair.a != TEACHER && pair.b != TEACHER);
+        results.comparisons.push(comparison(DISTILLED, TEACHER, -0.12, 0.2));
+        results.comparisons[0] = comparison(DISTILLED, COT, difference, 0.5);
+        let verdict = verdict(&results);
+        assert_eq!(verdict.answer, answer, "{verdict:?}");
+        assert!(verdict.headline.contains("cot/big"), "{verdict:?}");
+        let pays_back = verdict.summary.iter().any(|(_, text)| text.contains("comes back after"));
+        assert_eq!(pays_back, answer == Answer::SavesAtALoss, "{verdict:?}");
+        assert!(verdict.headline.contains("where cot/big costs less still") == pays_back, "{verdict:?}");
+    }
+}
+
+/// A small model that does as well untrained needs no training.
+#[test]
+fn what_its_base_does_untrained_is_no_reason_to_distil() {
+    let (less, open) = (saving(900_000, (500_000, 1_300_000)), saving(9, (-50, 70)));
+    let (unclear, worse) = (comparison(DISTILLED, UNTRAINED, 0.01, 0.8), comparison(UNTRAINED, DISTILLED, 0.1, 0.001));
+    let (beats, saves) = ("beats answering in one call", "saves 45.0 % against cot/big");
+    for (against_one_call, p_holm, saved, training, does) in [
+        (0.2, 0.001, open, &unclear, beats),
+        (0.2, 0.001, open, &worse, beats),
+        (-0.01, 0.9, less, &unclear, saves),
+        (-0.01, 0.9, less, &worse, saves),
+    ] {
+        let said = format!(" A distilled decomposer {does}, but that its training adds anything is not shown");
+        let mut results = costed(results(), saved);
+        results.comparisons[0] = comparison(DISTILLED, COT, against_one_call, p_holm);
+        results.comparisons[1] = training.clone();
+        let (answer, headline) = answer_of(&results);
+        assert_eq!(answer, Answer::NotShown, "{headline}");
+        assert!(headline.contains(&said) && headline.contains("% of two-stage/small/big)"), "{headline}");
+        results.comparisons.remove(1);
+        assert_ne!(answer_of(&results).0, Answer::NotShown, "where the base was not asked, nothing speaks against it");
+    }
 }
 
 #[test]
@@ -208,6 +251,8 @@ fn a_solver_that_saves_is_offered_with_what_may_be_lost() {
     );
     let last = results.arms.len() - 1;
     results.arms[last].decomposer = Some("student:sd-r".to_owned());
+    // Its base was not asked behind that decomposer.
+    results.comparisons.retain(|pair| pair.family != Family::Parts);
     let (answer, headline) = answer_of(&results);
     assert_eq!(answer, Answer::CheaperBoth);
     assert!(headline.starts_with("Distil both parts if you can bear"), "{headline}");

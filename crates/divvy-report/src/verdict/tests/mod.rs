@@ -37,6 +37,20 @@ fn summary(verdict: &Verdict, label: &str) -> String {
     found.unwrap_or_else(|| panic!("no {label} in {verdict:?}")).1.clone()
 }
 
+/// An interval far from zero is a hint, also where nobody declared the comparison.
+#[test]
+fn what_is_not_declared_is_no_finding_and_no_denial() {
+    let mut results = results();
+    for pair in &mut results.comparisons {
+        pair.exploratory = true;
+    }
+    let found = verdict(&results).findings;
+    let lead = "two-stage/sd-r/big beats answering in one call (cot/big) (not declared, so only a hint): 60.0 %";
+    assert!(found[0].starts_with(lead), "{found:?}");
+    assert!(found[1].starts_with("Training the decomposer helps (not declared, so only a hint): "), "{found:?}");
+    assert!(found.iter().all(|line| !line.contains("changes anything is not shown")), "{found:?}");
+}
+
 #[test]
 fn not_shown_where_the_test_does_not_say_so_whatever_the_sign() {
     let mut results = results();

@@ -82,11 +82,11 @@ fn what_speaks_against_one_part_is_not_said_of_the_other() {
     let pairs = &mut results.costs.as_mut().unwrap().distilling;
     pairs.push(distilling("two-stage/teacher/se", COT, Measure::Money, dearer));
     let expect = "Do not distil the decomposer here: answering in one call is better. Do not distil the solver on this evidence: no \
-                  gain is shown, and every question costs more.";
+                  gain over cot/big is shown, and every question costs more.";
     assert_eq!(answer_of(&results), (Answer::Neither, expect.to_owned()));
     results.comparisons[0] = comparison(DISTILLED, COT, -0.02, 0.5);
     results.costs.as_mut().unwrap().distilling[0].saving = Some(dearer);
-    let both = "Distil neither part on this evidence: no gain is shown, and every question costs more.";
+    let both = "Distil neither part on this evidence: no gain over cot/big is shown, and every question costs more.";
     assert_eq!(answer_of(&results), (Answer::Neither, both.to_owned()));
 }
 

@@ -17,6 +17,18 @@ fn is_shown(results: &Results, better: bool) -> impl Fn(&str) -> bool + '_ {
     }
 }
 
+/// Something costs less than the arm, and has at least as many right answers.
+fn is_pointless(results: &Results, arm: &str) -> bool {
+    let pairs = results.costs.iter().flat_map(|costs| &costs.distilling);
+    pairs.filter(|pair| pair.arm == arm && pair.measure.is_some()).any(|rival| {
+        let no_better = results.comparisons.iter().any(|pair| {
+            (pair.a == arm && pair.b == rival.replaces && pair.n > 0 && pair.difference <= 0.0)
+                || (pair.b == arm && pair.a == rival.replaces && pair.n > 0 && pair.difference >= 0.0)
+        });
+        no_better && rival.saving.is_some_and(|saving| saving.ci.1 < 0)
+    })
+}
+
 /// The interval of the difference reaches zero, declared or not.
 fn may_lose_nothing(results: &Results, arm: &str, replaces: &str) -> bool {
     results.comparisons.iter().any(|pair| {
@@ -54,12 +66,14 @@ proptest! {
         let savings: Vec<_> = results.costs.iter().flat_map(|costs| &costs.distilling).filter_map(|pair| pair.saving).collect();
         match verdict.answer {
             Answer::Decomposer | Answer::Solver | Answer::Both | Answer::Either => {
-                prop_assert!(students.iter().any(|arm| better(arm)), "{verdict:?}");
+                prop_assert!(students.iter().any(|arm| better(arm) && !is_pointless(&results, arm)), "{verdict:?}");
             }
             Answer::CheaperDecomposer | Answer::CheaperSolver | Answer::CheaperBoth => {
                 let mut pairs = results.costs.iter().flat_map(|costs| &costs.distilling);
                 let bearable = pairs.any(|pair| {
-                    pair.saving.is_some_and(|saving| saving.ci.0 > 0) && may_lose_nothing(&results, &pair.arm, &pair.replaces)
+                    pair.saving.is_some_and(|saving| saving.ci.0 > 0)
+                        && may_lose_nothing(&results, &pair.arm, &pair.replaces)
+                        && !is_pointless(&results, &pair.arm)
                 });
                 prop_assert!(bearable, "{verdict:?}");
             }
