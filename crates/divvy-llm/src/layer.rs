@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    budget::{End, Held},
+    budget::{End, Held, spend::most_tokens},
     chat::{Told, TraceHeaders},
     client::Call,
     error::ChatError,
@@ -25,6 +25,8 @@ use crate::{
 pub(crate) struct Job {
     pub(crate) key: Digest,
     pub(crate) request: Arc<ChatRequest>,
+    /// See [`Job::most_tokens`].
+    pub(crate) tokens: Arc<OnceLock<(u64, u64)>>,
     /// The request as canonical JSON: written for the key, and what is put on record.
     pub(crate) json: Arc<str>,
     pub(crate) cancel: CancellationToken,
@@ -56,10 +58,12 @@ impl Job {
         let (key, json) = crate::client::key_and_json(&request);
         let (request, json) = (Arc::new(request), json.into());
         let (waited, held, online, sent) = (Waited::default(), Held::default(), Arc::default(), Sent::default());
+        let tokens = Arc::default();
         let (attempt, silent, ends, until, deadline, place_ends, slot) = (1, false, None, None, None, None, None);
         Self {
             key,
             request,
+            tokens,
             json,
             cancel,
             attempt,
@@ -75,6 +79,11 @@ impl Job {
             slot,
             online,
         }
+    }
+
+    /// The most tokens that it may take, in and out: counted once, whoever asks.
+    pub(crate) fn most_tokens(&self) -> (u64, u64) {
+        *self.tokens.get_or_init(|| most_tokens(&self.request))
     }
 
     /// When a try of it is given up that is not done by then.

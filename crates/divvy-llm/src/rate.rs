@@ -25,7 +25,6 @@ use tokio::{
 pub(crate) use self::refusals::WAY_OUT;
 use self::{common::Common, earlier::Earlier, refusals::Refusals, window::Window};
 use crate::{
-    budget::spend::most_tokens,
     chat::{Quota, Told},
     client::Call,
     clock::Clock,
@@ -37,11 +36,6 @@ use crate::{
 const MINUTE: Duration = Duration::from_mins(1);
 /// An endpoint that wants a longer pause is not waited for.
 pub(crate) const LONGEST_HOLD: Duration = Duration::from_mins(5);
-
-/// Of so many places a request may find each over before it goes out, the way through the store being too long. In the next it
-/// goes out all the same: its row should not be lost for a slow store, and a place that was over for some seconds lets a minute
-/// hold as many sixtieths of its limit too much.
-const PLACES: u32 = 3;
 
 /// What may be sent in any minute; `None`: no limit. Tokens are in and out together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,6 +65,11 @@ impl Place {
     /// Until when it may be used.
     fn ends(self) -> Option<Instant> {
         if let Self::Common(held) = self { Some(held.ends) } else { None }
+    }
+
+    /// No place may be used for longer.
+    fn is_longest(self) -> bool {
+        matches!(self, Self::Common(held) if held.is_longest())
     }
 }
 
@@ -137,10 +136,10 @@ impl Minute {
         }
     }
 
-    /// It was not used.
-    fn give_back(&self, place: Place) {
+    /// It was over before it could be used.
+    fn over_unused(&self, place: Place) {
         match (place, &self.common) {
-            (Place::Common(held), Some(common)) => common.give_back(held),
+            (Place::Common(held), Some(common)) => common.over_unused(held),
             _ => self.settle(place, 0),
         }
     }
@@ -246,8 +245,8 @@ fn held_for_long(hold: Duration) -> ChatError {
 
 /// Nothing was sent.
 fn slow_store() -> ChatError {
-    const MESSAGE: &str = "the time for the request was over before the store said that it may go out; is the PostgreSQL \
-        server slow, or far away? Raise `timeout_seconds` of the model";
+    const MESSAGE: &str = "the store did not say in time that the request may go out; is the PostgreSQL server slow, or far away? \
+        Where it cannot be helped, raise `timeout_seconds` of the model";
     ChatError { usage: UNCHARGED, ..ChatError::new(ErrorKind::OutOfTime, MESSAGE) }
 }
 
@@ -257,24 +256,21 @@ impl<L: Layer> Layer for Rate<L> {
     }
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let (tokens_in, tokens_out) = most_tokens(&job.request);
-        let mut over = 0;
+        let (tokens_in, tokens_out) = job.most_tokens();
         let (place, sent, result) = loop {
             let start = Instant::now();
             let place = job.in_line(self.admit(tokens_in, tokens_out)).await??;
             job.waited.since(start);
             job.sent.note();
             let sent = Instant::now();
-            let place_ends = place.ends().filter(|_| over < PLACES);
-            let result = self.inner.call(Job { place_ends, ..job.clone() }).await;
+            let result = self.inner.call(Job { place_ends: place.ends(), ..job.clone() }).await;
             if !result.as_ref().is_err_and(|error| error.kind == ErrorKind::Overdue) {
                 break (place, sent, result);
             }
-            // The way through the store took too long.
+            // The way through the store took too long. The next place lasts longer.
             job.sent.not_yet();
-            self.minute.give_back(place);
-            over += 1;
-            if !job.outlasts(Duration::ZERO) {
+            self.minute.over_unused(place);
+            if place.is_longest() || !job.outlasts(Duration::ZERO) {
                 return Err(slow_store());
             }
         };

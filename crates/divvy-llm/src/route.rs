@@ -168,11 +168,13 @@ impl<L: Layer> Route<L> {
         }
     }
 
-    /// Another endpoint may serve what this one refused: nothing was paid for, and no time lost.
-    fn another_serves(&self, lane: &Lane<L>, error: &ChatError) -> bool {
+    /// Another endpoint may serve what this one refused: nothing was paid for, and no time lost. What firewalls have blocked at
+    /// `blocked` endpoints before is tried at each once.
+    fn another_serves(&self, lane: &Lane<L>, error: &ChatError, blocked: usize) -> bool {
         let now = Instant::now();
         match error.kind {
             _ if error.condemns_endpoint() => lane.state().dead && self.another_lives(),
+            _ if error.is_blocked() => blocked + 1 < self.lanes.len() && self.is_second_to_another(lane, now),
             ErrorKind::RateLimited => lane.is_held(now) && self.choose(now).is_ok_and(|best| !best.is_held(now)),
             _ => false,
         }
@@ -241,6 +243,11 @@ impl<L: Layer> Lane<L> {
             Err(error) if error.condemns_endpoint() => {
                 (state.dead, state.last_error) = (state.dead || self.several, Some(error.clone()));
             }
+            // Perhaps the address is blocked as a whole.
+            Err(error) if self.several && error.is_blocked() => {
+                state.breaker.failed(Instant::now());
+                state.last_error = Some(error.clone());
+            }
             // It answered, and refused this one request.
             Err(error) if error.status.is_some() => state.breaker.succeeded(),
             Err(_) => return false,
@@ -263,7 +270,7 @@ fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {
 
 impl<L: Layer> Layer for Route<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let mut start = Instant::now();
+        let (mut start, mut blocked) = (Instant::now(), 0);
         loop {
             let lane = match self.choose(Instant::now()) {
                 Ok(lane) => lane,
@@ -279,7 +286,8 @@ impl<L: Layer> Layer for Route<L> {
             match self.ask(lane, &job).await {
                 // It waited for a place, and not yet for an endpoint that rests.
                 None => start = Instant::now(),
-                Some(Err(error)) if self.another_serves(lane, &error) && !job.listener.has_heard() => {
+                Some(Err(error)) if self.another_serves(lane, &error, blocked) && !job.listener.has_heard() => {
+                    blocked += usize::from(error.is_blocked());
                     if error.condemns_endpoint() {
                         tracing::warn!(%error, "this endpoint is not asked again");
                     }

@@ -8,7 +8,7 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
     body,
-    codec::{blob, digest, finish, finish_text, undecodable},
+    codec::{blob, counted, digest, finish, finish_text, tokens, undecodable, unknown_usage},
     rows::{AttemptRecord, AttemptSum, AttemptTotal, CallRecord, CallTotal, CallUsage, RawReply},
     statement::{Sql, Statement},
     words::Texts,
@@ -62,13 +62,18 @@ pub(crate) const RAW_BY_KEY: &str = "SELECT seq, number, received_ms, took_ms, w
     FROM reply LEFT JOIN word ON word.id = reply.endpoint
     WHERE seq IN (SELECT value FROM json_each(?1)) AND key = ?2 AND body IS NOT NULL ORDER BY seq";
 /// Rows are looked at from the newest on, no more than `?3` of each table.
-pub(crate) const SENT: &str = "SELECT received_ms - coalesce(took_ms, 0) AS sent,
-        coalesce(tokens_in, 0) + coalesce(tokens_out, 0) AS tokens
+pub(crate) const SENT: &str = concat!(
+    "SELECT received_ms - coalesce(took_ms, 0) AS sent, ",
+    counted!("tokens_in"),
+    " + ",
+    counted!("tokens_out"),
+    " AS tokens
     FROM reply JOIN word ON word.id = reply.endpoint LEFT JOIN call ON call.seq = reply.seq
     WHERE reply.seq > (SELECT max(seq) FROM reply) - ?3 AND word.text = ?1 AND received_ms >= ?2
     UNION ALL SELECT started_ms AS sent, 0 AS tokens FROM attempt
     WHERE seq > (SELECT max(seq) FROM attempt) - ?3 AND outcome != 'ok' AND started_ms >= ?2
-    ORDER BY sent";
+    ORDER BY sent"
+);
 /// One that was read and refused has a failed try of its number, which ended no earlier (times lose their
 /// fractions); an earlier command counted its own tries.
 pub(crate) const UNREAD: &str = "SELECT count(*) FROM reply
@@ -77,12 +82,17 @@ pub(crate) const UNREAD: &str = "SELECT count(*) FROM reply
       AND NOT EXISTS (SELECT 1 FROM attempt
                       WHERE attempt.key = reply.key AND attempt.number = reply.number AND outcome != 'ok'
                         AND started_ms + latency_ms + 2 >= received_ms)";
-pub(crate) const TOTALS: &str =
-    "SELECT word.text AS model_name, count(*) AS calls, sum(coalesce(tokens_in, 0)) AS tokens_in,
-        sum(coalesce(tokens_out, 0)) AS tokens_out,
-        sum(tokens_in IS NULL OR tokens_out IS NULL) AS unknown_usage,
+pub(crate) const TOTALS: &str = concat!(
+    "SELECT word.text AS model_name, count(*) AS calls, sum(",
+    counted!("tokens_in"),
+    ") AS tokens_in, sum(",
+    counted!("tokens_out"),
+    ") AS tokens_out, sum(",
+    unknown_usage!(),
+    ") AS unknown_usage,
         CASE WHEN count(price_nanos) = count(*) THEN sum(price_nanos) END AS price_nanos
-    FROM call JOIN word ON word.id = call.model_name GROUP BY word.text ORDER BY word.text";
+    FROM call JOIN word ON word.id = call.model_name GROUP BY word.text ORDER BY word.text"
+);
 
 /// What attempts took, by a column. A try that brought a reply is paid for as its call.
 macro_rules! attempt_query {
@@ -90,9 +100,15 @@ macro_rules! attempt_query {
         concat!(
             "SELECT ",
             $by,
-            ", count(*) AS attempts, sum(coalesce(tokens_in, 0)) AS tokens_in,
-                sum(coalesce(tokens_out, 0)) AS tokens_out, sum(price_nanos) AS price_nanos,
-                sum(outcome != 'ok' AND price_nanos IS NULL AND coalesce(tokens_in, 0) + coalesce(tokens_out, 0) > 0) AS unpriced
+            ", count(*) AS attempts, sum(",
+            counted!("tokens_in"),
+            ") AS tokens_in, sum(",
+            counted!("tokens_out"),
+            ") AS tokens_out, sum(price_nanos) AS price_nanos, sum(outcome != 'ok' AND price_nanos IS NULL AND ",
+            counted!("tokens_in"),
+            " + ",
+            counted!("tokens_out"),
+            " > 0) AS unpriced
              FROM ",
             $rest
         )
@@ -253,11 +269,10 @@ fn signed(tokens: Option<u64>) -> Option<i64> {
 }
 
 fn usage(row: &SqliteRow) -> Result<Usage, sqlx::Error> {
-    let tokens = |column: &str| row.try_get::<Option<i64>, _>(column).map(|n| n.map(i64::unsigned_abs));
     Ok(Usage {
-        tokens_in: tokens("tokens_in")?,
-        tokens_cached: tokens("tokens_cached")?,
-        tokens_out: tokens("tokens_out")?,
+        tokens_in: tokens(row.try_get("tokens_in")?),
+        tokens_cached: tokens(row.try_get("tokens_cached")?),
+        tokens_out: tokens(row.try_get("tokens_out")?),
     })
 }
 

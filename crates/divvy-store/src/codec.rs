@@ -6,7 +6,26 @@ use divvy_core::{
     records::{ItemState, Stage},
 };
 
-use crate::rows::RunStatus;
+use crate::rows::{MOST_TOKENS, RunStatus};
+
+/// What a column of tokens adds to a sum, where [`tokens`] knows it.
+macro_rules! counted {
+    ($column:literal) => {
+        concat!("CASE WHEN ", $column, " <= 1099511627776 THEN ", $column, " ELSE 0 END")
+    };
+}
+/// Whether both columns of a row's tokens are unknown or none.
+macro_rules! unknown_usage {
+    () => {
+        "(tokens_in <= 1099511627776 AND tokens_out <= 1099511627776) IS NOT TRUE"
+    };
+}
+pub(crate) use {counted, unknown_usage};
+
+/// A column of tokens as it is read: an earlier version kept whatever an endpoint said.
+pub(crate) fn tokens(column: Option<i64>) -> Option<u64> {
+    column.map(i64::unsigned_abs).filter(|tokens| *tokens <= MOST_TOKENS)
+}
 
 /// A row that means nothing to us: the store is damaged or was edited.
 pub(crate) fn undecodable(detail: String) -> sqlx::Error {

@@ -40,6 +40,6 @@ pub use recipes::KeptRecipe;
 pub use rows::{
     Amount, ArtefactRow, AttemptRecord, AttemptSum, AttemptTotal, BatchEvent, BatchRow, BatchState, Borrowed,
     CallFilter, CallRecord, CallTotal, CallUsage, Claims, Departure, Exchange, ItemCount, ItemRow, Lent, LentBefore,
-    PutBack, RawReply, RunId, RunRow, RunStatus, Share, Spending, TestOpening, Unit, WorkerRow,
+    MOST_TOKENS, PutBack, RawReply, RunId, RunRow, RunStatus, Share, Spending, TestOpening, Unit, WorkerRow,
 };
 pub use store::SqliteStore;

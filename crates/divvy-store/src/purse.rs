@@ -81,9 +81,11 @@ impl SqliteStore {
     /// When the store cannot be read.
     pub async fn spending(&self, plan: &Digest) -> Result<Spending, StoreError> {
         let left = if self.is_read_only() { self.left(plan) } else { None };
+        // An earlier version believed any figure; of hundreds that are too large there is still a sum.
         let row = sqlx::query(
-            "SELECT coalesce(sum(calls), 0), coalesce(sum(tokens), 0), coalesce(sum(nanos), 0), coalesce(sum(lost_calls), 0),
-                coalesce(sum(lost_tokens), 0), coalesce(sum(lost_nanos), 0)
+            "SELECT coalesce(sum(calls), 0), coalesce(sum(min(tokens, 1 << 53)), 0), coalesce(sum(min(nanos, 1 << 53)), 0),
+                coalesce(sum(lost_calls), 0), coalesce(sum(min(lost_tokens, 1 << 53)), 0),
+                coalesce(sum(min(lost_nanos, 1 << 53)), 0)
              FROM spending WHERE plan = ?1 AND number IS NOT ?2",
         );
         let row = row.bind(blob(plan)).bind(left.as_ref().map(|entry| entry.number));
@@ -306,6 +308,20 @@ mod tests {
             "whose last word is its own"
         );
         assert_eq!(in_flight(hour_ago + 1).await.unwrap(), []);
+    }
+
+    /// As earlier versions wrote down what an endpoint said.
+    #[tokio::test]
+    async fn commands_that_spent_more_than_there_is_have_a_sum() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, plan) = (directory.path().join("store.db"), Digest::of_bytes(b"plan"));
+        let store = SqliteStore::open(&store).await.unwrap();
+        let most = Amount { calls: 1, tokens: i64::MAX, nanos: i64::MAX };
+        for _ in 0..3 {
+            store.purse(&plan).await.unwrap().close(Spending { spent: most, lost: most }).await.unwrap();
+        }
+        let told = store.spending(&plan).await.unwrap();
+        assert!(told.spent.calls == 3 && told.spent.tokens > 1 << 53 && told.lost.nanos > 1 << 53, "{told:?}");
     }
 
     #[test]

@@ -253,6 +253,9 @@ pub struct Claims {
     pub busy: usize,
 }
 
+/// A count of tokens beyond this is none: somebody's mistake, with which no sum can be made.
+pub const MOST_TOKENS: u64 = 1 << 40;
+
 /// Calls, tokens and nano-dollars.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
@@ -336,6 +339,7 @@ pub struct Borrowed {
 /// A share of an endpoint's rate that is asked for; `None`: no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
+    /// For how long it counts.
     pub window: std::time::Duration,
     pub most_requests: Option<i64>,
     pub most_tokens: Option<i64>,

@@ -7,7 +7,6 @@ use divvy_core::{chat::ChatRequest, digest::Digest};
 
 use super::Batches;
 use crate::{
-    budget::spend::most_tokens,
     http::{HttpBatches, wire::Words},
     layer::Job,
 };
@@ -28,7 +27,7 @@ impl Row {
             key: job.key.clone(),
             // In the longer words: a file is never larger than it may be.
             bytes: api.line(Words::MaxCompletionTokens, &job.key, &job.request).len() as u64,
-            tokens: most_tokens(&job.request).0,
+            tokens: job.most_tokens().0,
             request: Arc::clone(&job.request),
         }
     }

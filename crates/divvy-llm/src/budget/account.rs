@@ -30,12 +30,21 @@ pub(crate) struct Account {
     plan: Digest,
     /// First come, first served: only who holds it borrows.
     pub(super) line: tokio::sync::Mutex<()>,
-    /// Number of the last exchange; one at a time.
-    turn: tokio::sync::Mutex<i64>,
+    /// One exchange at a time.
+    turn: tokio::sync::Mutex<Turn>,
     /// Somebody gives back what is not used.
     tended: AtomicBool,
     /// Something was borrowed since that somebody looked last.
     busy: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Turn {
+    /// Of the last exchange.
+    number: i64,
+    /// The last one, as long as nobody has heard what came of it: what it tells was taken out of the books here. It goes again
+    /// before any other, and is booked once.
+    unheard: Option<Exchange>,
 }
 
 pub(super) enum Answer {
@@ -123,6 +132,7 @@ impl Budget {
     async fn exchange_now(&self, need: Amount, more: Amount) -> Result<Option<Borrowed>, StoreError> {
         let Some(account) = &self.account else { return Ok(None) };
         let mut turn = account.turn.lock().await;
+        self.hear(account, &mut turn).await?;
         let (spent, keep) = {
             let mut books = self.books();
             if need.calls > 0 && self.fits(&books, need) {
@@ -133,17 +143,24 @@ impl Budget {
             (books.booked, books.lent) = (books.settled, books.reserved);
             (spent, books.reserved)
         };
-        *turn += 1;
-        let exchange = Exchange { turn: *turn, spent, keep, need, more, caps: self.caps.columns() };
-        let answer = account.store.borrow(&account.plan, &exchange).await?;
+        turn.number += 1;
+        turn.unheard = Some(Exchange { turn: turn.number, spent, keep, need, more, caps: self.caps.columns() });
+        self.hear(account, &mut turn).await
+    }
+
+    /// What came of the last exchange, if nobody has heard it yet.
+    async fn hear(&self, account: &Account, turn: &mut Turn) -> Result<Option<Borrowed>, StoreError> {
+        let Some(exchange) = &turn.unheard else { return Ok(None) };
+        let answer = account.store.borrow(&account.plan, exchange).await?;
         if answer.granted {
             let mut books = self.books();
-            books.lent = books.lent.plus(answer.holds.minus(keep));
+            books.lent = books.lent.plus(answer.holds.minus(exchange.keep));
             books.closed = false;
             drop(books);
             account.busy.store(true, Ordering::Relaxed);
             self.settled.notify_waiters();
         }
+        turn.unheard = None;
         Ok(Some(answer))
     }
 

@@ -46,7 +46,7 @@ impl<L: Layer> Layer for Spend<L> {
         let _first = if self.knows_no_cost() { Box::pin(job.in_line(self.alone())).await? } else { None };
         job.waited.since(start);
         let prices = if job.online.load(Relaxed) { self.online_prices } else { self.prices };
-        let estimate = self.estimate(&job.request, prices)?;
+        let estimate = self.estimate(job.most_tokens(), prices)?;
         // What it was to be paid from went back while this worker stood still: it borrows anew.
         loop {
             let result = self.call_within(estimate, job.clone()).await;
@@ -96,8 +96,7 @@ impl<L> Spend<L> {
     }
 
     /// What it may cost, on the high side; of a machine's time, as much as any call so far.
-    fn estimate(&self, request: &ChatRequest, prices: Option<Prices>) -> Result<Amount, ChatError> {
-        let (tokens_in, tokens_out) = most_tokens(request);
+    fn estimate(&self, (tokens_in, tokens_out): (u64, u64), prices: Option<Prices>) -> Result<Amount, ChatError> {
         let usage = Usage { tokens_in: Some(tokens_in), tokens_cached: None, tokens_out: Some(tokens_out) };
         let time = if self.pays_by_the_hour() { self.dearest.load(Relaxed) } else { 0 };
         let nanos = prices.and_then(|prices| prices.cost(&usage)?.checked_add(time));

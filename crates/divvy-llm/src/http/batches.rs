@@ -129,6 +129,13 @@ impl HttpChat {
         let batches = self.batches();
         (batches.endpoint(), batches.model().to_owned())
     }
+
+    /// Whether another asks with the same key, and the same login and query in its URL: where it does not, it is served as somebody
+    /// else.
+    #[must_use]
+    pub fn asks_as(&self, other: &Self) -> bool {
+        self.inner.place.asks_as(&other.inner.place)
+    }
 }
 
 impl HttpBatches {

@@ -9,12 +9,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use divvy_core::{digest::Digest, model::shown_url};
+use divvy_core::{chat::Usage, digest::Digest, model::shown_url};
 use reqwest::header::HeaderMap;
 use rustls::CertificateError;
 use serde_json::Value;
 
-use super::key::{ApiKey, Secret};
+use super::{
+    batch_lines::UNCHARGED,
+    key::{ApiKey, Secret},
+};
 use crate::error::{ChatError, ErrorKind};
 
 /// Who is asked, for requests and for messages.
@@ -79,6 +82,10 @@ impl Place {
         let query: Vec<&str> = parts.filter(|part| !part.is_empty() && !part.starts_with("api-version=")).collect();
         let shown = self.base == self.name && query.is_empty();
         (!shown).then(|| Digest::of("place/1", &(&*self.base, query)))
+    }
+
+    pub(super) fn asks_as(&self, other: &Self) -> bool {
+        (&self.api_key, self.unshown()) == (&other.api_key, other.unshown())
     }
 
     /// Where files and batches lie, as it is shown and kept.
@@ -196,11 +203,16 @@ impl Place {
         models: Option<&[String]>,
     ) -> ChatError {
         let told = Told::read(body);
-        let kind = told.kind(status);
+        let (kind, blocked) = (told.kind(status), told.is_blocked(status));
         let told = self.redact(&told.text);
-        let way_out = if refuses_temperature(kind, &told) { OWN_TEMPERATURE } else { &self.way_out(kind, models) };
+        let way_out = match kind {
+            _ if blocked => BLOCKED,
+            _ if refuses_temperature(kind, &told) => OWN_TEMPERATURE,
+            _ => &self.way_out(kind, models),
+        };
         let what = format!("HTTP {status}: {}{way_out}", told.trim_end_matches('.'));
-        ChatError { status: Some(status), retry_after, ..self.error(kind, &what) }
+        let usage = if blocked { UNCHARGED } else { Usage::default() };
+        ChatError { status: Some(status), retry_after, usage, ..self.error(kind, &what) }
     }
 
     fn way_out(&self, kind: ErrorKind, models: Option<&[String]>) -> String {
@@ -254,6 +266,11 @@ impl Place {
 const OWN_TEMPERATURE: &str = "; it draws its replies and cannot do otherwise: give `temperature = 1` where it is asked, under [collect] \
     and [screen], and in `solving` and `decomposing` under [evaluate]";
 
+/// A page where an API would say it in JSON.
+const BLOCKED: &str = "; this is the page of a firewall before the endpoint, which has blocked this request (for words in its prompt that \
+    look like an attack) or all from this address, unless no API is at this URL: whoever runs the firewall can let the API's requests \
+    through; else check that the URL ends where the API does (…/v1)";
+
 /// OpenAI's models that think: "'temperature' does not support 0 with this model. Only the default (1) value is supported."
 fn refuses_temperature(kind: ErrorKind, told: &str) -> bool {
     let told = told.to_lowercase();
@@ -267,6 +284,8 @@ struct Told {
     code: String,
     /// OpenRouter says for what the input was flagged.
     flagged: bool,
+    /// It is for people who look at it in a browser.
+    page: bool,
 }
 
 impl Told {
@@ -280,7 +299,13 @@ impl Told {
         let reasons = error.pointer("/metadata/reasons").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
         let input =
             error.pointer("/metadata/flagged_input").and_then(Value::as_str).is_some_and(|text| !text.is_empty());
-        Self { text, code: format!("{} {}", word("code"), word("type")), flagged: reasons || input }
+        let code = format!("{} {}", word("code"), word("type"));
+        Self { text, code, flagged: reasons || input, page: is_page(body) }
+    }
+
+    /// By a firewall that looks into requests: another one may pass.
+    fn is_blocked(&self, status: u16) -> bool {
+        status == 403 && self.page
     }
 
     fn kind(&self, status: u16) -> ErrorKind {
@@ -305,6 +330,7 @@ impl Told {
                 ErrorKind::ContextTooLong
             }
             400 | 403 | 413 | 422 if TOO_LONG.iter().any(|words| lower.contains(words)) => ErrorKind::ContextTooLong,
+            _ if self.is_blocked(status) => ErrorKind::Refused,
             401 | 403 => ErrorKind::Unauthorized,
             402 => ErrorKind::Unpaid,
             404 | 405 | 300..400 => ErrorKind::NotFound,
@@ -337,6 +363,12 @@ fn said(error: &Value) -> Option<String> {
     let raw = error.pointer("/metadata/raw").and_then(Value::as_str);
     let text = place.map_or_else(|| text.clone(), |place| format!("{place}: {text}"));
     Some(raw.map_or_else(|| text.clone(), |raw| format!("{text}: {raw}")))
+}
+
+/// Whether a body is HTML.
+fn is_page(body: &[u8]) -> bool {
+    let head = String::from_utf8_lossy(&body[..body.len().min(1024)]).to_lowercase();
+    head.trim_start().starts_with('<') && ["<!doctype html", "<html"].iter().any(|word| head.contains(word))
 }
 
 /// What a proxy calls its page.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use divvy_core::chat::{ChatRequest, Finish, Message, Reply, ReplyFormat, Usage};
+use divvy_store::MOST_TOKENS;
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
@@ -260,7 +261,7 @@ struct Figures<'a> {
     cached_tokens: Option<&'a RawValue>,
 }
 
-/// A figure that cannot be read is unknown: the reply was paid for all the same.
+/// A figure that cannot be read, or cannot be, is unknown: the reply was paid for all the same.
 fn usage(usage: &RawValue) -> Option<Usage> {
     let told = figures(usage)?;
     let cached = told.prompt_tokens_details.and_then(figures).and_then(|details| details.cached_tokens);
@@ -276,8 +277,9 @@ fn figures(object: &RawValue) -> Option<Figures<'_>> {
 }
 
 fn number(figure: &RawValue) -> Option<u64> {
-    let double = |text: &str| text.parse().ok().filter(|number| (0.0..=u64::MAX as f64).contains(number));
-    figure.get().parse().ok().or_else(|| double(figure.get()).map(|number| number as u64))
+    let double = |text: &str| text.parse().ok().filter(|number| (0.0..=MOST_TOKENS as f64).contains(number));
+    let whole = figure.get().parse().ok().or_else(|| double(figure.get()).map(|number| number as u64));
+    whole.filter(|tokens| *tokens <= MOST_TOKENS)
 }
 
 fn finish(reason: &str) -> Finish {

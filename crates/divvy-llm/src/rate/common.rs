@@ -1,6 +1,7 @@
 //! The minute of an endpoint that all workers on a store ask, kept on the server. A worker is lent a share for a moment,
 //! some requests at a time, and what it has not sent by then is void: the server counts a share for that much longer, so
-//! that no minute holds more than the limit, whatever worker sent when. Later the server hears what was used.
+//! that no minute holds more than the limit, whatever worker sent when. Where the way through the store takes longer than the
+//! moment, the next one is longer. Later the server hears what was used.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,12 +12,13 @@ use std::{
 use divvy_store::{Lent, LentBefore, PostgresStore, Share};
 use tokio::time::Instant;
 
-use super::{MINUTE, PLACES, Rates};
+use super::{MINUTE, Rates, slow_store};
 use crate::{budget::signed, error::ChatError};
 
 /// How long a share may be used, by this machine's clock, from before it was asked for.
 const GOOD_FOR: Duration = Duration::from_secs(2);
-const WINDOW: Duration = MINUTE.saturating_add(GOOD_FOR);
+/// The most of it, where the store is slow. Half of what is counted is then the waiting.
+const LONGEST: Duration = MINUTE;
 /// Requests of a share where only tokens are limited.
 const MANY: i64 = 64;
 /// Others may give room back without our hearing of it.
@@ -31,17 +33,18 @@ pub(super) struct Common {
 #[derive(Default)]
 struct State {
     now: Option<Current>,
-    /// Shares of the last minute as they were used, with when they were lent.
+    /// Shares of the last minute as they were used, with when they end.
     used: BTreeMap<i64, (Instant, LentBefore)>,
     /// Those that the server does not know yet.
     unsaid: Vec<i64>,
-    /// Answers in a row that came when their share was over.
-    late: u32,
+    /// When a share was over last before it could be used, and the longest time that was too short of late.
+    late: Option<(Instant, Duration)>,
 }
 
 struct Current {
     id: i64,
-    lent: Instant,
+    ends: Instant,
+    good_for: Duration,
     requests: i64,
     tokens: i64,
 }
@@ -53,6 +56,13 @@ pub(super) struct Held {
     tokens: i64,
     /// It is used before then, or not at all.
     pub(super) ends: Instant,
+    good_for: Duration,
+}
+
+impl Held {
+    pub(super) fn is_longest(self) -> bool {
+        self.good_for >= LONGEST
+    }
 }
 
 impl Common {
@@ -68,8 +78,8 @@ impl Common {
         if let Some(held) = self.state().take(tokens, asked) {
             return Ok(Ok(held));
         }
-        let before = self.state().end(asked);
-        let share = share(rates, tokens);
+        let (before, good_for) = self.state().end(asked);
+        let share = share(rates, tokens, good_for);
         let answer = self.store.lend(&self.lane, &share, &before).await;
         if answer.is_err() {
             self.state().unsaid.extend(before.iter().map(|used| used.id));
@@ -79,10 +89,17 @@ impl Common {
             Lent::Some(lent) => {
                 let (mut state, now) = (self.state(), Instant::now());
                 let tokens_left = if rates.tokens.is_some() { lent.tokens } else { i64::MAX };
-                let current = Current { id: lent.id, lent: asked, requests: lent.requests, tokens: tokens_left };
-                state.begin(current, now);
-                // A slow answer leaves nothing to use; then it is asked for again.
-                Ok(state.take(tokens, now).ok_or(now))
+                let (requests, ends) = (lent.requests, asked + good_for);
+                state.now = Some(Current { id: lent.id, ends, good_for, requests, tokens: tokens_left });
+                match state.take(tokens, now) {
+                    Some(held) => Ok(Ok(held)),
+                    None if good_for >= LONGEST => Err(slow_store()),
+                    // A slow answer leaves nothing to use; then it is asked for again.
+                    None => {
+                        state.was_late(good_for, now);
+                        Ok(Err(now))
+                    }
+                }
             }
         }
     }
@@ -90,7 +107,7 @@ impl Common {
     /// Requests that no share was asked for, since nobody knew of a limit: they count as if they were sent now.
     pub(super) async fn sent_before(&self, requests: u64, tokens: u64) -> Result<(), ChatError> {
         let share = Share {
-            window: WINDOW,
+            window: MINUTE,
             most_requests: None,
             most_tokens: None,
             want_requests: signed(requests),
@@ -110,8 +127,9 @@ impl Common {
     }
 
     /// It was not used, and nobody else here can use it: its share is over.
-    pub(super) fn give_back(&self, held: Held) {
+    pub(super) fn over_unused(&self, held: Held) {
         let mut state = self.state();
+        state.was_late(held.good_for, Instant::now());
         if let Some((_, used)) = state.used.get_mut(&held.id) {
             used.requests -= 1;
             used.tokens -= held.tokens;
@@ -125,48 +143,50 @@ impl Common {
 }
 
 impl State {
-    /// A server that is slow for long would let nobody in: then what it lends is used from when it is heard of, and a minute may
-    /// hold as much more of the limit as the answer was late.
-    fn begin(&mut self, current: Current, now: Instant) {
-        self.late = if now >= current.lent + GOOD_FOR { self.late + 1 } else { 0 };
-        let lent = if self.late > PLACES { now } else { current.lent };
-        self.now = Some(Current { lent, ..current });
-    }
-
     fn take(&mut self, tokens: i64, now: Instant) -> Option<Held> {
         let current = self.now.as_mut()?;
-        let ends = current.lent + GOOD_FOR;
+        let Current { id, ends, good_for, .. } = *current;
         if now >= ends || current.requests == 0 || current.tokens < tokens {
             return None;
         }
         current.requests -= 1;
         current.tokens -= tokens;
-        let id = current.id;
         let unused = LentBefore { id, requests: 0, tokens: 0 };
-        let (_, used) = self.used.entry(id).or_insert((current.lent, unused));
+        let (_, used) = self.used.entry(id).or_insert((ends, unused));
         used.requests += 1;
         used.tokens += tokens;
-        Some(Held { id, tokens, ends })
+        Some(Held { id, tokens, ends, good_for })
     }
 
-    /// The share at hand is over. Returns what the server is to hear.
-    fn end(&mut self, now: Instant) -> Vec<LentBefore> {
+    /// The share at hand is over. Returns what the server is to hear, and how long the next share is to be good for.
+    fn end(&mut self, now: Instant) -> (Vec<LentBefore>, Duration) {
         let unused = |id| LentBefore { id, requests: 0, tokens: 0 };
-        if let Some(Current { id, lent, .. }) = self.now.take() {
-            self.used.entry(id).or_insert((lent, unused(id)));
+        if let Some(Current { id, ends, .. }) = self.now.take() {
+            self.used.entry(id).or_insert((ends, unused(id)));
             self.unsaid.push(id);
         }
-        self.used.retain(|_, (lent, _)| *lent + WINDOW > now);
+        self.used.retain(|_, (ends, _)| *ends + MINUTE > now);
         let unsaid: BTreeSet<i64> = std::mem::take(&mut self.unsaid).into_iter().collect();
-        unsaid.iter().filter_map(|id| Some(self.used.get(id)?.1)).collect()
+        let before = unsaid.iter().filter_map(|id| Some(self.used.get(id)?.1)).collect();
+        (before, self.too_short(now).map_or(GOOD_FOR, |time| (2 * time).min(LONGEST)))
+    }
+
+    /// The longest time that was too short in the last minute.
+    fn too_short(&self, now: Instant) -> Option<Duration> {
+        self.late.filter(|(at, _)| now < *at + MINUTE).map(|(_, time)| time)
+    }
+
+    /// A share was good for this time, which was over before it could be used.
+    fn was_late(&mut self, time: Duration, now: Instant) {
+        self.late = Some((now, self.too_short(now).map_or(time, |longest| longest.max(time))));
     }
 }
 
-/// As many requests as fit into the time for which a share is good, at an even pace.
-fn share(rates: Rates, tokens: i64) -> Share {
+/// As many requests as fit into the time for which a share is good at the least, at an even pace.
+fn share(rates: Rates, tokens: i64, good_for: Duration) -> Share {
     let ahead = |most: u64| (signed(most) * GOOD_FOR.as_secs() as i64 / MINUTE.as_secs() as i64).max(1);
     Share {
-        window: WINDOW,
+        window: MINUTE + good_for,
         most_requests: rates.requests.map(signed),
         most_tokens: rates.tokens.map(signed),
         want_requests: rates.requests.map_or(MANY, ahead),
@@ -180,15 +200,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_that_is_always_late_lets_somebody_in() {
+    fn shares_that_are_over_too_soon_become_longer_for_a_while() {
+        let (mut state, began) = (State::default(), Instant::now());
+        let at = |seconds| began + Duration::from_secs(seconds);
+        let mut asked = 0;
+        let good_for = [2, 4, 8, 16, 32, 60, 60].map(|seconds| {
+            let (_, good_for) = state.end(at(asked));
+            asked += seconds;
+            state.was_late(good_for, at(asked));
+            good_for.as_secs()
+        });
+        assert_eq!(good_for, [2, 4, 8, 16, 32, 60, 60]);
+        // Late ones of before do not make it shorter, and what is long ago is forgotten.
+        state.was_late(GOOD_FOR, at(asked));
+        assert_eq!(state.end(at(asked + 59)).1, LONGEST);
+        assert_eq!(state.end(at(asked + 60)).1, GOOD_FOR);
+    }
+
+    #[test]
+    fn nothing_of_a_share_is_used_after_its_end() {
         let (mut state, asked) = (State::default(), Instant::now());
-        let mut answer = |seconds| {
-            let now = asked + Duration::from_secs(seconds);
-            state.begin(Current { id: 1, lent: asked, requests: 1, tokens: 9 }, now);
-            state.take(9, now).is_some()
-        };
-        assert!(answer(1), "in time");
-        assert_eq!([3, 3, 3, 3, 9].map(&mut answer), [false, false, false, true, true]);
-        assert!(answer(1) && !answer(3), "it was in time again");
+        let (ends, good_for) = (asked + 2 * GOOD_FOR, 2 * GOOD_FOR);
+        state.now = Some(Current { id: 1, ends, good_for, requests: 9, tokens: 9 });
+        let just_in_time = ends - Duration::from_millis(1);
+        assert_eq!(state.take(1, just_in_time).map(|held| (held.ends, held.is_longest())), Some((ends, false)));
+        assert!(state.take(1, ends).is_none());
+        // It is told of as long as the server counts it.
+        state.end(ends);
+        state.unsaid.push(1);
+        assert_eq!(state.end(ends + MINUTE - Duration::from_millis(1)).0.len(), 1);
     }
 }

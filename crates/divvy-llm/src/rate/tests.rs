@@ -7,7 +7,11 @@ use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{budget::End, error::ErrorKind, layer::testing::job};
+use crate::{
+    budget::{End, spend::most_tokens},
+    error::ErrorKind,
+    layer::testing::job,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -32,7 +36,7 @@ impl Layer for Endpoint {
     }
 
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let (tokens_in, tokens_out) = most_tokens(&job.request);
+        let (tokens_in, tokens_out) = job.most_tokens();
         let most = tokens_in + tokens_out;
         self.log.lock().unwrap().push((Instant::now(), most));
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -196,28 +200,39 @@ async fn a_request_whose_place_is_over_before_it_goes_out_takes_another() {
     assert_eq!(server.query("late", "SELECT sum(requests) FROM divvy.lent"), "2", "one was sent, and one is held");
 }
 
-/// The store is slow for good: the way through it is always longer than a place is good for.
+/// The store is slow for good: the way through it is longer than a place is good for, or than any place could be.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_request_goes_out_late_or_is_over_where_no_place_lasts() {
+async fn no_request_goes_out_in_a_place_that_is_over_however_slow_the_store() {
+    /// Takes so long to hear of a request.
     #[derive(Default)]
-    struct Slow(AtomicUsize);
+    struct Slow(AtomicUsize, Duration);
     impl Layer for Slow {
         async fn call(&self, job: Job) -> Result<Call, ChatError> {
             assert!(self.0.fetch_add(1, Relaxed) < 9, "it does not end");
-            let kind = if job.place_ends.is_some() { ErrorKind::Overdue } else { ErrorKind::Backend };
+            let heard = Instant::now() + self.1;
+            let kind = if heard >= job.place_ends.unwrap() { ErrorKind::Overdue } else { ErrorKind::Backend };
             Err(ChatError::new(kind, "no"))
         }
     }
     let Some(server) = divvy_testkit::postgres::Postgres::start() else { return };
     let store = Store::connect(&server.database("slow"), divvy_store::Terms::default()).await.unwrap();
-    let rates = Rates { requests: Some(600), tokens: None };
-    let minute = Minute::new(rates).shared(&store, None, "lane".into(), crate::clock::Clock::system());
-    let rate = Rate::new(Arc::new(minute), LONGEST_HOLD, Slow::default());
-    assert_eq!(rate.call(job(9)).await.unwrap_err().kind, ErrorKind::Backend);
-    assert_eq!(rate.inner.0.load(Relaxed), 4, "three places were over, and it went out in the next");
-    let over = rate.call(Job { deadline: Some(Instant::now()), ..job(9) }).await.unwrap_err();
-    assert_eq!((over.kind, over.usage, rate.inner.0.load(Relaxed)), (ErrorKind::OutOfTime, UNCHARGED, 5));
+    // One request a share: no clock goes on here that would end one in which more are left.
+    let rates = Rates { requests: Some(30), tokens: None };
+    let rate = |lane: &str, takes| {
+        let minute = Minute::new(rates).shared(&store, None, lane.into(), crate::clock::Clock::system());
+        Rate::new(Arc::new(minute), LONGEST_HOLD, Slow(AtomicUsize::new(0), Duration::from_secs(takes)))
+    };
+    let slow = rate("slow", 10);
+    assert_eq!(slow.call(job(9)).await.unwrap_err().kind, ErrorKind::Backend);
+    assert_eq!(slow.inner.0.load(Relaxed), 4, "places of 2, 4 and 8 seconds were over");
+    let counts = "SELECT extract(epoch FROM max(until) - now()) > 70 FROM divvy.lent WHERE lane = 'slow'";
+    assert_eq!(server.query("slow", counts), "t", "it counts for as long as it may be used, and a minute");
+    let (hopeless, hasty) = (rate("hopeless", 100), rate("hasty", 100));
+    let over = hopeless.call(job(9)).await.unwrap_err();
+    assert_eq!((over.kind, over.usage, hopeless.inner.0.load(Relaxed)), (ErrorKind::OutOfTime, UNCHARGED, 6));
+    let over = hasty.call(Job { deadline: Some(Instant::now()), ..job(9) }).await.unwrap_err();
+    assert_eq!((over.kind, over.usage, hasty.inner.0.load(Relaxed)), (ErrorKind::OutOfTime, UNCHARGED, 1));
     assert!(over.message.contains("PostgreSQL server slow"), "{over}");
 }
 

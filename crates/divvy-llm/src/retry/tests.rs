@@ -220,7 +220,11 @@ async fn a_try_under_way_at_the_deadline_is_given_up() {
         let took = start.elapsed() - 10 * MINUTE;
         assert!(took >= in_line && took < in_line + Duration::from_millis(9), "{took:?} after its deadline");
         assert_eq!(error.kind, ErrorKind::OutOfTime, "it had half a minute");
-        let told = ["ill; then model `m` did not", "had left; raise `timeout_seconds`", "the 600 s for one request are used up"];
+        let told = [
+            "ill; then model `m` did not",
+            "had left; raise `timeout_seconds`",
+            "the 600 s for one request are used up",
+        ];
         assert!(told.iter().all(|told| error.message.contains(told)), "{error}");
     }
 }

@@ -268,7 +268,7 @@ async fn a_stream_that_stands_still_in_the_middle_is_given_up() {
     let live = Live::new(vec![endpoint], &config(|c| ClientConfig { stall: STALL, ..c }));
     let (ear, until) = (Arc::new(Ear::default()), tokio::time::Instant::now() + Duration::from_mins(5));
     let error = live.ask(request("a"), until, ear.clone()).await.unwrap_err();
-    assert_eq!((error.kind, ear.0.lock().unwrap().as_str()), (ErrorKind::TimedOut, "one "));
+    assert_eq!((error.kind, ear.0.lock().unwrap().as_str()), (ErrorKind::Stalled, "one "));
     assert!(error.message.contains("sent nothing for 0.3 s; raise `stall_seconds`"), "{error}");
 }
 

@@ -206,6 +206,36 @@ async fn workers_spend_the_common_budget_to_its_end_and_not_beyond() {
     assert_eq!(server.query("budget", "SELECT calls, held_calls, held_nanos FROM divvy.account"), "50|0|0");
 }
 
+/// The store fails before the account has heard of what was spent, or before its answer is heard.
+#[tokio::test]
+async fn what_was_spent_is_booked_once_though_the_store_failed_meanwhile() {
+    const ARGUMENTS: &str = "BYTEA, BIGINT, BIGINT, BIGINT[], BIGINT[], BIGINT[], BIGINT[], BIGINT[]";
+    let Some(server) = Postgres::start() else { return };
+    for (name, books) in [("unsaid", false), ("unheard", true)] {
+        let store = worker(&server.database(name)).await;
+        let budget =
+            Budget::common(Caps { calls: Some(10), ..Caps::default() }, store.shared().unwrap().clone(), plan());
+        let client = client(&store, &Arc::new(Scripted::rule(|_| Step::Say("yes".into()))), Some(budget.clone()));
+        client.complete(request("first"), &CancellationToken::new()).await.unwrap();
+        let sql = |sql: &str| assert_eq!(server.query(name, &format!("SET search_path = divvy; {sql}")), "");
+        sql("ALTER FUNCTION borrow RENAME TO truly_borrow");
+        if books {
+            sql(&format!(
+                "CREATE FUNCTION borrow({ARGUMENTS}, OUT granted BOOLEAN, OUT holds BIGINT[], OUT total BIGINT[], OUT lost BIGINT[],
+                     OUT others BOOLEAN) LANGUAGE sql AS
+                 'SELECT NULL::boolean, holds, total, lost, others FROM truly_borrow($1, $2, $3, $4, $5, $6, $7, $8)'"
+            ));
+        }
+        budget.settle().await.unwrap_err();
+        if books {
+            sql(&format!("DROP FUNCTION borrow({ARGUMENTS})"));
+        }
+        sql("ALTER FUNCTION truly_borrow RENAME TO borrow");
+        budget.settle().await.unwrap();
+        assert_eq!(server.query(name, "SELECT calls, held_calls FROM divvy.account"), "1|0", "{name}");
+    }
+}
+
 #[test]
 fn a_worker_that_stood_still_does_not_send_what_another_has_taken_over() {
     let Some(server) = Postgres::start() else { return };

@@ -11,7 +11,7 @@ use super::{
     decode::{attempt, attempt_total, call_record, call_total, call_usage, failed_by_key, raw_reply},
 };
 use crate::{
-    codec::blob,
+    codec::{blob, counted, unknown_usage},
     error::StoreError,
     rows::{
         Amount, AttemptRecord, AttemptSum, AttemptTotal, CallFilter, CallRecord, CallTotal, CallUsage, LAST_REPLIES,
@@ -45,21 +45,33 @@ const CALLS: &str = call_query!(
         AND ($6::text IS NULL OR finish IN ($6, 'other:' || $6))
      ORDER BY CASE WHEN $5 THEN -created_ms ELSE created_ms END, CASE WHEN $5 THEN -seq ELSE seq END LIMIT $3::bigint"
 );
-const TOTALS: &str = "SELECT model_name, count(*) AS calls, coalesce(sum(tokens_in), 0)::bigint AS tokens_in,
-        coalesce(sum(tokens_out), 0)::bigint AS tokens_out,
-        count(*) FILTER (WHERE tokens_in IS NULL OR tokens_out IS NULL) AS unknown_usage,
+const TOTALS: &str = concat!(
+    "SELECT model_name, count(*) AS calls, sum(",
+    counted!("tokens_in"),
+    ")::bigint AS tokens_in, sum(",
+    counted!("tokens_out"),
+    ")::bigint AS tokens_out, count(*) FILTER (WHERE ",
+    unknown_usage!(),
+    ") AS unknown_usage,
         CASE WHEN count(price_nanos) = count(*) THEN sum(price_nanos)::bigint END AS price_nanos
-    FROM call GROUP BY model_name ORDER BY model_name";
+    FROM call GROUP BY model_name ORDER BY model_name"
+);
 /// What attempts took, by a column.
 macro_rules! attempt_query {
     ($by:literal, $rest:literal) => {
         concat!(
             "SELECT ",
             $by,
-            ", count(*) AS attempts, coalesce(sum(tokens_in), 0)::bigint AS tokens_in,
-                coalesce(sum(tokens_out), 0)::bigint AS tokens_out, sum(price_nanos)::bigint AS price_nanos,
-                count(*) FILTER (WHERE outcome <> 'ok' AND price_nanos IS NULL
-                                   AND coalesce(tokens_in, 0) + coalesce(tokens_out, 0) > 0) AS unpriced
+            ", count(*) AS attempts, sum(",
+            counted!("tokens_in"),
+            ")::bigint AS tokens_in, sum(",
+            counted!("tokens_out"),
+            ")::bigint AS tokens_out, sum(price_nanos)::bigint AS price_nanos,
+                count(*) FILTER (WHERE outcome <> 'ok' AND price_nanos IS NULL AND ",
+            counted!("tokens_in"),
+            " + ",
+            counted!("tokens_out"),
+            " > 0) AS unpriced
              FROM attempt ",
             $rest
         )

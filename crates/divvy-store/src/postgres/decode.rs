@@ -9,7 +9,7 @@ use sqlx::{Row, postgres::PgRow};
 
 use super::body;
 use crate::{
-    codec::{digest, digests, finish, stage, state, status, undecodable},
+    codec::{digest, digests, finish, stage, state, status, tokens, undecodable},
     rows::{
         ArtefactRow, AttemptRecord, AttemptSum, AttemptTotal, CallRecord, CallTotal, CallUsage, ItemCount, ItemRow,
         PutBack, RawReply, RunId, RunRow, TestOpening, Unit,
@@ -29,11 +29,10 @@ pub(super) fn small<T: TryFrom<i64>>(row: &PgRow, column: &str) -> Read<T> {
 }
 
 fn usage(row: &PgRow) -> Read<Usage> {
-    let tokens = |column: &str| row.try_get::<Option<i64>, _>(column).map(|n| n.map(i64::unsigned_abs));
     Ok(Usage {
-        tokens_in: tokens("tokens_in")?,
-        tokens_cached: tokens("tokens_cached")?,
-        tokens_out: tokens("tokens_out")?,
+        tokens_in: tokens(row.try_get("tokens_in")?),
+        tokens_cached: tokens(row.try_get("tokens_cached")?),
+        tokens_out: tokens(row.try_get("tokens_out")?),
     })
 }
 

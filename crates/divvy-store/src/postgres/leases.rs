@@ -159,7 +159,8 @@ impl PostgresStore {
     }
 
     /// Takes the first `most` of these items that are open and in nobody's work. Items that are settled, or failed after
-    /// `since`, are over and in neither list. The plan must have been put before.
+    /// `since`, are over and in neither list. The plan must have been put before. Whoever asks leaves out what it has in work: what
+    /// is this worker's already was claimed with an answer that was lost, and comes under the token of that time.
     ///
     /// # Errors
     /// When the store cannot write.
@@ -269,11 +270,12 @@ const LAND: &str = "WITH landed AS (DELETE FROM flight WHERE worker = $1 AND key
             unbooked_tokens = slice.unbooked_tokens + excluded.unbooked_tokens,
             unbooked_nanos = slice.unbooked_nanos + excluded.unbooked_nanos";
 
-/// What is open is found, the first of it that is free is taken, and the rest is told.
+/// What is open is found, the first of it that is free is taken, and the rest is told. A statement that is run twice, in any order,
+/// leaves one token with an item.
 const CLAIM: &str = "WITH asked AS (
         SELECT * FROM unnest($3::text[], $4::bigint[], $5::text[]) WITH ORDINALITY AS u (question, sample, arm, place)
     ), open AS (
-        SELECT asked.*, item.worker IS NULL OR NOT alive(item.worker) AS free
+        SELECT asked.*, item.worker IS NULL OR item.worker = $8 OR NOT alive(item.worker) AS free
         FROM asked LEFT JOIN item ON item.plan = $1 AND item.stage = $2 AND item.question = asked.question
             AND item.sample = asked.sample AND item.arm = asked.arm
         WHERE item.state IS NULL OR item.state = 'pending' OR (item.state = 'failed' AND item.seq <= $6)
@@ -283,8 +285,9 @@ const CLAIM: &str = "WITH asked AS (
         INSERT INTO item (plan, stage, question, sample, arm, worker, token)
         SELECT $1, $2, question, sample, arm, $8, nextval('item_token') FROM wanted
         ORDER BY question COLLATE \"C\", sample, arm COLLATE \"C\"
-        ON CONFLICT (plan, stage, question, sample, arm) DO UPDATE SET worker = excluded.worker, token = excluded.token
-            WHERE (item.worker IS NULL OR NOT alive(item.worker))
+        ON CONFLICT (plan, stage, question, sample, arm) DO UPDATE SET worker = excluded.worker,
+                token = CASE WHEN item.worker = excluded.worker THEN item.token ELSE excluded.token END
+            WHERE (item.worker IS NULL OR item.worker = excluded.worker OR NOT alive(item.worker))
                 AND (item.state IS NULL OR item.state = 'pending' OR (item.state = 'failed' AND item.seq <= $6))
         RETURNING question, sample, arm, token
     )

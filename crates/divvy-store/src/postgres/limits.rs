@@ -78,7 +78,8 @@ impl PostgresStore {
         let rows = self
             .read(|| {
                 sqlx::query(
-                    "SELECT ARRAY[sum(calls), sum(tokens), sum(nanos)]::BIGINT[] AS spent, lost_of($1) AS lost
+                    "SELECT ARRAY[sum(calls), least(sum(tokens), 1::bigint << 62), least(sum(nanos), 1::bigint << 62)]::BIGINT[]
+                         AS spent, lost_of($1) AS lost
                      FROM (SELECT 0 AS calls, 0 AS tokens, 0 AS nanos
                            UNION ALL SELECT calls, tokens, nanos FROM account WHERE plan = $1
                            UNION ALL SELECT unbooked_calls, unbooked_tokens, unbooked_nanos FROM slice WHERE plan = $1) s",

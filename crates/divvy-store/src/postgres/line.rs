@@ -2,6 +2,7 @@
 //! without an answer is run again on a new connection, until the server was away for too long.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -9,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures::{Stream, TryStreamExt};
 use sqlx::{
     ConnectOptions, PgConnection, Postgres,
     postgres::{PgArguments, PgRow},
@@ -24,8 +26,8 @@ use crate::error::StoreError;
 
 /// A server that takes longer to let us in is away.
 const CONNECT: Duration = Duration::from_secs(10);
-/// So does one that takes longer to answer: the network may have lost us without a word.
-const ANSWER: Duration = Duration::from_mins(10);
+/// One that is busy may take so long to answer, however short the patience.
+const SHORTEST_ANSWER: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -46,6 +48,12 @@ impl Server {
 
     pub(super) fn name(&self) -> &str {
         &self.address.name
+    }
+
+    /// A server that says nothing for longer is away: the network may have lost us without a word. Half of the patience, so that
+    /// there is time to ask again.
+    fn longest_silence(&self) -> Duration {
+        (self.patience / 2).max(SHORTEST_ANSWER)
     }
 
     /// A mistyped address is told at once: nobody waits for a server that never was there.
@@ -195,6 +203,24 @@ impl Line {
         self.server.is_back();
     }
 
+    /// Waits for an answer for as long as the server may be silent. After that its connection is good for nothing.
+    pub(super) async fn in_time<T>(
+        &self,
+        answer: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        let answered = timeout(self.server.longest_silence(), answer).await;
+        answered.unwrap_or_else(|_| Err(late("it does not answer")))
+    }
+
+    /// All rows. That a long answer takes long is no silence.
+    async fn all(&self, rows: impl Stream<Item = Result<PgRow, sqlx::Error>>) -> Result<Vec<PgRow>, sqlx::Error> {
+        let (mut rows, mut all) = (pin!(rows), Vec::new());
+        while let Some(row) = self.in_time(rows.try_next()).await? {
+            all.push(row);
+        }
+        Ok(all)
+    }
+
     /// Runs one statement, again where its answer was lost.
     pub(super) async fn run<'q>(
         &self,
@@ -218,8 +244,7 @@ impl Line {
         statement: &impl Fn() -> Query<'q, Postgres, PgArguments>,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut taken = self.take().await?;
-        let answered = timeout(ANSWER, statement().fetch_all(&mut taken.connection)).await;
-        let answer = answered.unwrap_or_else(|_| Err(late("it does not answer")));
+        let answer = self.all(statement().fetch(&mut taken.connection)).await;
         if !answer.as_ref().is_err_and(is_away) {
             taken.give_back();
         }

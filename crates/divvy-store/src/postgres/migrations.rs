@@ -11,7 +11,7 @@ use sqlx::{
 use super::{address::SCHEMA, line::Server};
 use crate::error::StoreError;
 
-const STEPS: [(i64, &str, &str); 7] = [
+const STEPS: [(i64, &str, &str); 8] = [
     (1, "init", include_str!("../../migrations-postgres/0001_init.sql")),
     (2, "worked", include_str!("../../migrations-postgres/0002_worked.sql")),
     (3, "latency of reply", include_str!("../../migrations-postgres/0003_latency_of_reply.sql")),
@@ -19,6 +19,7 @@ const STEPS: [(i64, &str, &str); 7] = [
     (5, "batch", include_str!("../../migrations-postgres/0005_batch.sql")),
     (6, "outstanding", include_str!("../../migrations-postgres/0006_outstanding.sql")),
     (7, "fenced requests", include_str!("../../migrations-postgres/0007_fenced_requests.sql")),
+    (8, "windows of shares", include_str!("../../migrations-postgres/0008_windows_of_shares.sql")),
 ];
 
 fn migrator() -> Migrator {

@@ -113,9 +113,9 @@ impl Writer {
 
     async fn once(&self, batch: &Batch<'_>, number: i64) -> Result<Vec<Vec<bool>>, sqlx::Error> {
         let mut taken = self.line.take().await?;
-        let outcome = self.transaction(&mut taken.connection, batch, number).await;
+        let outcome = self.line.in_time(self.transaction(&mut taken.connection, batch, number)).await;
         if let Err(error) = &outcome
-            && (line::is_away(error) || taken.connection.execute("ROLLBACK").await.is_err())
+            && (line::is_away(error) || self.line.in_time(taken.connection.execute("ROLLBACK")).await.is_err())
         {
             return outcome;
         }

@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 mod account;
+mod silence;
 
 use std::time::Duration;
 
@@ -29,8 +30,11 @@ struct Worker {
 
 impl Worker {
     fn new(url: &str, lease: Duration) -> Self {
+        Self::on(url, Terms { lease, patience: Duration::from_secs(60) })
+    }
+
+    fn on(url: &str, terms: Terms) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let terms = Terms { lease, patience: Duration::from_secs(60) };
         let store = runtime.block_on(PostgresStore::open(url, terms)).unwrap();
         runtime.block_on(store.put_plan(&plan(), "{}")).unwrap();
         Self { runtime, store }
@@ -98,10 +102,11 @@ fn each_item_is_in_one_workers_work_and_a_settled_one_in_nobodys() {
         "a token is good for one outcome"
     );
     assert!(!bob.settle(&units[1], second.mine[0].1, ItemState::Done), "a token is good for its item");
-    let rest = bob.claim(&units, 100);
-    assert_eq!((rest.mine.len(), rest.open.len()), (0, 9), "the settled one is over");
+    // Nobody asks about what he has in work, but for one who has not heard that he has it.
+    let again = bob.claim(&units, 100);
+    assert_eq!((again.mine, again.open.len(), again.busy), (second.mine, 3, 3), "the settled one is over");
     ann.run(ann.store.give_back(&plan(), STAGE)).unwrap();
-    assert_eq!(places(&bob.claim(&units, 100)), [1, 2, 3]);
+    assert_eq!(places(&bob.claim(&units[..4], 100)), [1, 2, 3]);
     bob.run(bob.store.close()).unwrap();
     assert_eq!(ann.claim(&units, 100).mine.len(), 9, "who leaves takes nothing along");
     assert_eq!(ann.states(), [ItemState::Done]);
@@ -230,6 +235,30 @@ fn no_window_lends_more_than_the_rate() {
     assert!(matches!(bob.run(bob.store.lend("lane", &share, &[])).unwrap(), Lent::Wait(_)));
     let used = divvy_store::LentBefore { requests: 1, tokens: 300, ..lent };
     assert!(matches!(ann.run(ann.store.lend("lane", &share, &[used])).unwrap(), Lent::Some(_)));
+}
+
+/// A worker to which the server is slow uses its shares later than others do.
+#[test]
+fn a_share_counts_for_its_own_time_whoever_asks_next() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database("windows");
+    let worker = Worker::new(&url, LONG);
+    let ask = |window_ms| {
+        let share = Share {
+            window: Duration::from_millis(window_ms),
+            most_requests: Some(1),
+            most_tokens: None,
+            want_requests: 1,
+            need_tokens: 0,
+            want_tokens: 0,
+        };
+        worker.run(worker.store.lend("lane", &share, &[])).unwrap()
+    };
+    assert!(matches!(ask(60_000), Lent::Some(_)));
+    let Lent::Wait(wait) = ask(1) else { panic!("it is lent") };
+    assert!(wait > Duration::from_secs(50), "{wait:?}");
+    assert_eq!(server.query("windows", "UPDATE divvy.lent SET until = now()"), "");
+    assert!(matches!(ask(1), Lent::Some(_)));
 }
 
 #[test]

@@ -5,7 +5,9 @@ use divvy_core::{
     question::{Gold, Question, QuestionId, ScorerKind, Split},
     records::{ItemState, Stage, TrainPoint},
 };
-use divvy_store::{AttemptRecord, AttemptSum, CallFilter, ItemRow, RawReply, RunStatus, Store, StoreError, Unit};
+use divvy_store::{
+    AttemptRecord, AttemptSum, CallFilter, ItemRow, MOST_TOKENS, RawReply, RunStatus, Store, StoreError, Unit,
+};
 
 use crate::{both::on_both, call, json, key};
 
@@ -14,6 +16,7 @@ on_both! {
     a_call_comes_back_as_it_was_even_with_nothing_known,
     calls_are_listed_and_summed,
     attempts_and_raw_replies_pile_up,
+    counts_that_cannot_be_are_unknown_and_spoil_no_sum,
     plans_runs_and_times,
     an_item_has_the_state_it_was_given_last,
     a_stage_is_read_part_by_part,
@@ -72,6 +75,42 @@ async fn calls_are_listed_and_summed(store: Store) {
     assert_eq!(usages.iter().map(|u| u.usage.tokens_out).collect::<Vec<_>>(), [Some(3), Some(1)]);
     let (first, kept) = (&usages[0], call(3));
     assert_eq!((&first.model_id, &first.endpoint, first.worked_us), (&kept.model_id, &kept.endpoint, kept.worked_us));
+}
+
+/// As earlier versions kept them.
+async fn counts_that_cannot_be_are_unknown_and_spoil_no_sum(store: Store) {
+    let absurd = Usage { tokens_in: Some(u64::MAX), tokens_cached: Some(1 << 41), tokens_out: Some(MOST_TOKENS) };
+    for number in 1..=3 {
+        let mut call = call(number);
+        call.reply.usage = if number < 3 { absurd } else { call.reply.usage };
+        let attempt = AttemptRecord {
+            key: call.key.clone(),
+            number,
+            outcome: "unreadable".into(),
+            http_status: None,
+            message: String::new(),
+            usage: call.reply.usage,
+            price_nanos: None,
+            started_ms: i64::from(number),
+            latency_ms: 1,
+        };
+        store.record_attempt(&attempt).await.unwrap();
+        store.record_call(call).await.unwrap();
+    }
+    let readable = Usage { tokens_in: None, tokens_cached: None, ..absurd };
+    assert_eq!(store.call(&key(1)).await.unwrap().unwrap().reply.usage, readable);
+    assert_eq!(store.call_usages(&[key(2)]).await.unwrap()[0].usage, readable);
+    assert_eq!(store.attempts(&key(2)).await.unwrap()[0].usage, readable);
+    let total = &store.call_totals().await.unwrap()[0];
+    assert_eq!((total.calls, total.tokens_in, total.tokens_out), (3, 10, 2 * MOST_TOKENS + 3));
+    assert_eq!(total.unknown_usage, 2);
+    let tried = store.attempt_totals().await.unwrap();
+    let tried = tried.iter().find(|total| total.outcome == "unreadable").unwrap().sum;
+    assert_eq!((tried.tokens_in, tried.tokens_out, tried.unpriced), (10, 2 * MOST_TOKENS + 3, 3));
+    if let Store::Sqlite(file) = &store {
+        let sent = file.sent_since("http://localhost/v1", 0).await.unwrap();
+        assert!(sent.iter().map(|(_, tokens)| *tokens).max() == Some(1 << 40), "{sent:?}");
+    }
 }
 
 async fn attempts_and_raw_replies_pile_up(store: Store) {

@@ -38,6 +38,24 @@ fn an_excerpt_that_repeats_the_key_does_not_show_it() {
 }
 
 #[test]
+fn what_a_firewall_blocks_costs_nothing_and_stops_no_other_request() {
+    let place = place("https://api.example.com/v1");
+    let blocked = place.refused(403, None, b"<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>", None);
+    assert!(blocked.is_blocked() && !blocked.is_fatal() && !blocked.condemns_endpoint(), "{blocked:?}");
+    for part in ["HTTP 403: a page in HTML, `403 Forbidden`", "all from this address", "no API is at this URL"] {
+        assert!(blocked.message.contains(part), "{blocked}");
+    }
+    for (status, body) in
+        [(401, "<html></html>"), (403, "{\"error\": \"<html> is no key\"}"), (403, "<Error>AccessDenied</Error>")]
+    {
+        let error = place.refused(status, None, body.as_bytes(), None);
+        assert!(error.kind == ErrorKind::Unauthorized && error.is_fatal() && !error.is_blocked(), "{error:?}");
+    }
+    let filtered = place.refused(400, None, br#"{"error": {"code": "content_filter"}}"#, None);
+    assert!(filtered.kind == ErrorKind::Refused && !filtered.is_blocked(), "{filtered:?}");
+}
+
+#[test]
 fn an_azure_url_keeps_its_version_and_has_a_header_of_its_own() {
     let azure = place("https://me.openai.azure.com/openai/deployments/gpt?api-version=2026-01-01");
     let completions = "https://me.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=2026-01-01";

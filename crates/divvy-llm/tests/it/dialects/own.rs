@@ -7,7 +7,7 @@ use super::{No, Whole, are_read, are_read_streamed, are_refusals, tokens};
 
 #[tokio::test]
 async fn replies_in_one_piece() {
-    let cases: [Whole; 5] = [
+    let cases: [Whole; 6] = [
         (
             "vLLM, a model that thinks",
             r#"{"id": "cmpl-1", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant",
@@ -44,6 +44,14 @@ async fn replies_in_one_piece() {
             "42",
             Finish::Stop,
             Usage { tokens_in: Some(7), ..Usage::default() },
+        ),
+        (
+            "a server that counts past its end",
+            r#"{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}], "usage": {"prompt_tokens":
+                18446744073709551615, "completion_tokens": 1e15, "prompt_tokens_details": {"cached_tokens": 1099511627777}}}"#,
+            "42",
+            Finish::Stop,
+            Usage::default(),
         ),
         (
             "a server that counts nothing",
@@ -92,7 +100,7 @@ async fn replies_in_streams() {
 
 #[tokio::test]
 async fn refusals() {
-    let cases: [No; 7] = [
+    let cases: [No; 9] = [
         (
             "vLLM, length",
             400,
@@ -137,6 +145,21 @@ async fn refusals() {
             "<html>\r\n<head><title>502 Bad\n Gateway</title></head>\r\n<body><center><h1>502</h1></center></body></html>",
             ErrorKind::ServerError,
             "HTTP 502: a page in HTML, `502 Bad Gateway`",
+        ),
+        (
+            "a firewall",
+            403,
+            "\n<!DOCTYPE html>\n<!--[if lt IE 7]> <html class=\"no-js ie6\"> <![endif]--><head>\n\
+             <title>Attention Required! | Cloudflare</title></head><body>Sorry, you have been blocked</body></html>",
+            ErrorKind::Refused,
+            "`Attention Required! | Cloudflare`; this is the page of a firewall before the endpoint, which has blocked this request",
+        ),
+        (
+            "a login before everything",
+            401,
+            "<html><head><title>401 Authorization Required</title></head></html>",
+            ErrorKind::Unauthorized,
+            "it wants an API key",
         ),
     ];
     are_refusals(&cases).await;
