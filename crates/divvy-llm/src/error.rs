@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use divvy_core::{chat::Usage, digest::Digest};
 
-use crate::http::batch_lines::UNCHARGED;
-
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ChatError {
@@ -23,7 +21,7 @@ pub struct ChatError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// 401, 403: the key. A 403 that says that the input was flagged, or is a firewall's page, is [`Self::Refused`].
+    /// 401, 403: the key. A 403 that says that the input was flagged is [`Self::Refused`].
     Unauthorized,
     /// 402, or a 429 that says the account's quota is used up.
     Unpaid,
@@ -34,8 +32,10 @@ pub enum ErrorKind {
     /// 400 for a word that the endpoint calls otherwise: the next request to it uses its own.
     OtherWord,
     ContextTooLong,
-    /// The provider's filter, or a firewall before it, does not let this request through. A reply that it withheld is a reply.
+    /// The provider's filter does not let this request through. A reply that it withheld is a reply.
     Refused,
+    /// By a firewall, which says so in a page: this request, or whatever comes from here. The endpoint itself has not heard of it.
+    Blocked,
     /// 429.
     RateLimited,
     /// 5xx, 408, 409, 425.
@@ -112,6 +112,7 @@ impl ChatError {
             ErrorKind::OtherWord => "other-word",
             ErrorKind::ContextTooLong => "context-too-long",
             ErrorKind::Refused => "refused",
+            ErrorKind::Blocked => "blocked",
             ErrorKind::RateLimited | ErrorKind::Overdue => "rate-limited",
             ErrorKind::ServerError => "server-error",
             ErrorKind::Unreachable => "unreachable",
@@ -171,11 +172,6 @@ impl ChatError {
         use ErrorKind::{Cancelled, CutOff, Empty, OutOfTime, Refused, Stalled, TimedOut, Unreadable};
         matches!(self.kind, TimedOut | Stalled | OutOfTime | CutOff | Unreadable | Empty | Refused | Cancelled)
             || self.status.is_some_and(may_be_charged_with)
-    }
-
-    /// By a firewall, and perhaps whatever comes from here: the endpoint itself has not heard of it.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.kind == ErrorKind::Refused && self.usage == UNCHARGED
     }
 
     #[must_use]

@@ -108,7 +108,13 @@ impl<L: Layer> Route<L> {
 
     /// The endpoint to ask, or why none can be asked now.
     fn choose(&self, now: Instant) -> Result<&Lane<L>, ChatError> {
-        let alive = self.lanes.iter().filter(|lane| !lane.state().dead);
+        self.choose_but(&[], now)
+    }
+
+    /// Of the others.
+    fn choose_but(&self, these: &[&Lane<L>], now: Instant) -> Result<&Lane<L>, ChatError> {
+        let is_one = |lane: &Lane<L>| these.iter().any(|other| std::ptr::eq(*other, lane));
+        let alive = self.lanes.iter().filter(|lane| !lane.state().dead && !is_one(lane));
         let mut fit: Vec<(Fitness, f64, &Lane<L>)> = alive.map(|lane| (lane.fitness(now), lane.load(), lane)).collect();
         fit.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal)));
         match fit.first() {
@@ -168,13 +174,13 @@ impl<L: Layer> Route<L> {
         }
     }
 
-    /// Another endpoint may serve what this one refused: nothing was paid for, and no time lost. What firewalls have blocked at
-    /// `blocked` endpoints before is tried at each once.
-    fn another_serves(&self, lane: &Lane<L>, error: &ChatError, blocked: usize) -> bool {
+    /// Another endpoint may serve what this one refused: nothing was paid for, and no time lost. `blocked` are those, this one
+    /// included, that have a firewall which does not let it through.
+    fn another_serves(&self, lane: &Lane<L>, error: &ChatError, blocked: &[&Lane<L>]) -> bool {
         let now = Instant::now();
         match error.kind {
             _ if error.condemns_endpoint() => lane.state().dead && self.another_lives(),
-            _ if error.is_blocked() => blocked + 1 < self.lanes.len() && self.is_second_to_another(lane, now),
+            ErrorKind::Blocked => self.choose_but(blocked, now).is_ok(),
             ErrorKind::RateLimited => lane.is_held(now) && self.choose(now).is_ok_and(|best| !best.is_held(now)),
             _ => false,
         }
@@ -244,9 +250,10 @@ impl<L: Layer> Lane<L> {
                 (state.dead, state.last_error) = (state.dead || self.several, Some(error.clone()));
             }
             // Perhaps the address is blocked as a whole.
-            Err(error) if self.several && error.is_blocked() => {
+            Err(error) if self.several && error.kind == ErrorKind::Blocked => {
                 state.breaker.failed(Instant::now());
-                state.last_error = Some(error.clone());
+                // What is not sent meanwhile may be sent later.
+                state.last_error = Some(ChatError { kind: ErrorKind::Unreachable, ..error.clone() });
             }
             // It answered, and refused this one request.
             Err(error) if error.status.is_some() => state.breaker.succeeded(),
@@ -270,9 +277,9 @@ fn resting<L: Layer>(lane: &Lane<L>, left: Duration) -> ChatError {
 
 impl<L: Layer> Layer for Route<L> {
     async fn call(&self, job: Job) -> Result<Call, ChatError> {
-        let (mut start, mut blocked) = (Instant::now(), 0);
+        let (mut start, mut blocked) = (Instant::now(), Vec::new());
         loop {
-            let lane = match self.choose(Instant::now()) {
+            let lane = match self.choose_but(&blocked, Instant::now()) {
                 Ok(lane) => lane,
                 // Waiting is no try: an endpoint that comes back finds its requests still there.
                 Err(ChatError { retry_after: Some(rest), .. })
@@ -283,11 +290,14 @@ impl<L: Layer> Layer for Route<L> {
                 }
                 Err(error) => return Err(error),
             };
-            match self.ask(lane, &job).await {
+            let asked = self.ask(lane, &job).await;
+            if let Some(Err(ChatError { kind: ErrorKind::Blocked, .. })) = &asked {
+                blocked.push(lane);
+            }
+            match asked {
                 // It waited for a place, and not yet for an endpoint that rests.
                 None => start = Instant::now(),
-                Some(Err(error)) if self.another_serves(lane, &error, blocked) && !job.listener.has_heard() => {
-                    blocked += usize::from(error.is_blocked());
+                Some(Err(error)) if self.another_serves(lane, &error, &blocked) && !job.listener.has_heard() => {
                     if error.condemns_endpoint() {
                         tracing::warn!(%error, "this endpoint is not asked again");
                     }

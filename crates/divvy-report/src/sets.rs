@@ -14,19 +14,17 @@ pub(crate) fn verdicts(results: &Results) -> Vec<(&str, Verdict)> {
     results.by_data_set().into_iter().map(|(set, one)| (set, verdict::verdict(&one))).collect()
 }
 
-/// All answers in a line, those that are alike together: `Neither part on stories and facts; the decomposer on passages.`
+/// All answers in a line, those that are alike together: `Distil neither part: stories and facts. Distil the decomposer: passages.`
 pub(crate) fn title(verdicts: &[(&str, Verdict)]) -> String {
-    let mut alike: Vec<(&'static str, Vec<&str>)> = Vec::new();
+    let mut alike: Vec<(&str, Vec<&str>)> = Vec::new();
     for (set, verdict) in verdicts {
-        let answer = verdict.answer.in_short();
-        match alike.iter_mut().find(|(other, _)| *other == answer) {
+        match alike.iter_mut().find(|(other, _)| *other == verdict.short) {
             Some((_, sets)) => sets.push(set),
-            None => alike.push((answer, vec![set])),
+            None => alike.push((&verdict.short, vec![set])),
         }
     }
-    let line = |(answer, sets): &(&str, Vec<&str>)| format!("{answer} on {}", listed(sets));
-    let line = alike.iter().map(line).collect::<Vec<_>>().join("; ");
-    format!("{}{}.", line[..1].to_uppercase(), &line[1..])
+    let line = |(answer, sets): &(&str, Vec<&str>)| format!("{answer}: {}.", listed(sets));
+    alike.iter().map(line).collect::<Vec<_>>().join(" ")
 }
 
 /// `a, b and c`.

@@ -350,10 +350,10 @@ fn whole_digits(chars: &[char], at: usize) -> (String, usize) {
     (whole, at)
 }
 
-/// Whether the three digits at `at` are one word with what follows, `100g` or `100-gram`. None of these begins with a zero.
+/// Whether the three digits at `at` are one word with what follows, as in `100-gram`. None of these begins with a zero.
 fn is_measure(chars: &[char], at: usize) -> bool {
     let is_letter = |at: usize| chars.get(at).is_some_and(|c| c.is_alphabetic());
-    chars[at] != '0' && (is_letter(at + 3) || chars.get(at + 3) == Some(&'-') && is_letter(at + 4))
+    chars[at] != '0' && chars.get(at + 3) == Some(&'-') && is_letter(at + 4)
 }
 
 /// `e6`, `E+06`, of at most three digits and with no letter behind.

@@ -37,9 +37,8 @@ impl Shares {
     }
 
     pub(super) fn intervals(&self, sharing: &Sharing) -> ShareIntervals {
-        let interval = |(places, counts): &(Vec<usize>, Vec<bool>)| {
-            (!places.is_empty()).then(|| sharing.accuracy_at(places, counts))
-        };
+        let interval =
+            |(places, counts): &(Vec<usize>, Vec<bool>)| (!places.is_empty()).then(|| sharing.share_at(places, counts));
         let [well_formed, equal_steps, repeating, leaking, referring] = self.0.each_ref().map(interval);
         ShareIntervals { well_formed, equal_steps, repeating, leaking, referring }
     }

@@ -176,18 +176,20 @@ impl Sharing {
         if places.is_sorted_by(|one, next| one < next) {
             return self.among(places).accuracy(right);
         }
-        let mut shares: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
-        for (place, right) in places.iter().zip(right) {
-            let (sum, count) = shares.entry(*place).or_default();
-            *sum += f64::from(u8::from(*right));
-            *count += 1.0;
-        }
+        let shares = means_by_place(places, right);
         if shares.len() == places.len() {
             return self.among(places).accuracy(right);
         }
         let places: Vec<usize> = shares.keys().copied().collect();
-        let shares = shares.into_values().map(|(sum, count)| sum / count).collect();
-        self.among(&places).pooled(&[shares], right.len())
+        self.among(&places).pooled(&[shares.into_values().collect()], right.len())
+    }
+
+    /// The same, without drawing where questions share nothing: for the many shares that are told beside the accuracy.
+    pub(super) fn share_at(&self, places: &[usize], counts: &[bool]) -> Interval {
+        if self.units.is_some() || places.is_sorted_by(|one, next| one < next) {
+            return self.accuracy_at(places, counts);
+        }
+        Self::as_alone(&means_by_place(places, counts).into_values().collect::<Vec<_>>(), counts.len())
     }
 
     /// `None` where partial credit is nothing but right and wrong.
@@ -245,6 +247,17 @@ pub(super) fn has_partial_credit(right: &[bool], scores: &[f64]) -> bool {
 
 pub(super) fn as_scores(right: &[bool]) -> Vec<f64> {
     right.iter().map(|right| f64::from(u8::from(*right))).collect()
+}
+
+/// Of each question how many of its answers count.
+fn means_by_place(places: &[usize], counts: &[bool]) -> BTreeMap<usize, f64> {
+    let mut shares: BTreeMap<usize, (f64, f64)> = BTreeMap::new();
+    for (place, counts) in places.iter().zip(counts) {
+        let (sum, of) = shares.entry(*place).or_default();
+        *sum += f64::from(u8::from(*counts));
+        *of += 1.0;
+    }
+    shares.into_iter().map(|(place, (sum, of))| (place, sum / of)).collect()
 }
 
 #[cfg(test)]

@@ -273,7 +273,9 @@ impl HttpBatches {
         let told = format!("{what}: {}", without_hint(&error.message));
         let lacks = matches!(status, 404 | 405 | 501) && !what.contains("/ID");
         if !lacks {
-            return ChatError { message: told, ..error };
+            // A whole file is no single prompt that a firewall takes for an attack.
+            let kind = if error.kind == ErrorKind::Blocked { ErrorKind::BatchFailed } else { error.kind };
+            return ChatError { kind, message: told, ..error };
         }
         let way_out = "is there a Batch API? Take `mode = \"batch\"` out of [models.NAME] to ask online, or name an \
                        endpoint that has one";

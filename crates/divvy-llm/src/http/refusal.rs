@@ -9,15 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use divvy_core::{chat::Usage, digest::Digest, model::shown_url};
+use divvy_core::{digest::Digest, model::shown_url};
 use reqwest::header::HeaderMap;
 use rustls::CertificateError;
 use serde_json::Value;
 
-use super::{
-    batch_lines::UNCHARGED,
-    key::{ApiKey, Secret},
-};
+use super::key::{ApiKey, Secret};
 use crate::error::{ChatError, ErrorKind};
 
 /// Who is asked, for requests and for messages.
@@ -203,16 +200,15 @@ impl Place {
         models: Option<&[String]>,
     ) -> ChatError {
         let told = Told::read(body);
-        let (kind, blocked) = (told.kind(status), told.is_blocked(status));
+        let kind = told.kind(status);
         let told = self.redact(&told.text);
         let way_out = match kind {
-            _ if blocked => BLOCKED,
+            ErrorKind::Blocked => BLOCKED,
             _ if refuses_temperature(kind, &told) => OWN_TEMPERATURE,
             _ => &self.way_out(kind, models),
         };
         let what = format!("HTTP {status}: {}{way_out}", told.trim_end_matches('.'));
-        let usage = if blocked { UNCHARGED } else { Usage::default() };
-        ChatError { status: Some(status), retry_after, usage, ..self.error(kind, &what) }
+        ChatError { status: Some(status), retry_after, ..self.error(kind, &what) }
     }
 
     fn way_out(&self, kind: ErrorKind, models: Option<&[String]>) -> String {
@@ -330,7 +326,7 @@ impl Told {
                 ErrorKind::ContextTooLong
             }
             400 | 403 | 413 | 422 if TOO_LONG.iter().any(|words| lower.contains(words)) => ErrorKind::ContextTooLong,
-            _ if self.is_blocked(status) => ErrorKind::Refused,
+            _ if self.is_blocked(status) => ErrorKind::Blocked,
             401 | 403 => ErrorKind::Unauthorized,
             402 => ErrorKind::Unpaid,
             404 | 405 | 300..400 => ErrorKind::NotFound,

@@ -45,6 +45,8 @@ struct Current {
     id: i64,
     ends: Instant,
     good_for: Duration,
+    /// When it was there to be used.
+    came: Instant,
     requests: i64,
     tokens: i64,
 }
@@ -57,11 +59,14 @@ pub(super) struct Held {
     /// It is used before then, or not at all.
     pub(super) ends: Instant,
     good_for: Duration,
+    /// It was taken while most of its share's time was left, but for what the answer took.
+    is_fresh: bool,
 }
 
 impl Held {
+    /// No other would last longer.
     pub(super) fn is_longest(self) -> bool {
-        self.good_for >= LONGEST
+        self.is_fresh && self.good_for >= LONGEST
     }
 }
 
@@ -90,7 +95,7 @@ impl Common {
                 let (mut state, now) = (self.state(), Instant::now());
                 let tokens_left = if rates.tokens.is_some() { lent.tokens } else { i64::MAX };
                 let (requests, ends) = (lent.requests, asked + good_for);
-                state.now = Some(Current { id: lent.id, ends, good_for, requests, tokens: tokens_left });
+                state.now = Some(Current { id: lent.id, ends, good_for, came: now, requests, tokens: tokens_left });
                 match state.take(tokens, now) {
                     Some(held) => Ok(Ok(held)),
                     None if good_for >= LONGEST => Err(slow_store()),
@@ -129,7 +134,10 @@ impl Common {
     /// It was not used, and nobody else here can use it: its share is over.
     pub(super) fn over_unused(&self, held: Held) {
         let mut state = self.state();
-        state.was_late(held.good_for, Instant::now());
+        // One that was nearly over when it was taken says nothing of the store.
+        if held.is_fresh {
+            state.was_late(held.good_for, Instant::now());
+        }
         if let Some((_, used)) = state.used.get_mut(&held.id) {
             used.requests -= 1;
             used.tokens -= held.tokens;
@@ -145,7 +153,7 @@ impl Common {
 impl State {
     fn take(&mut self, tokens: i64, now: Instant) -> Option<Held> {
         let current = self.now.as_mut()?;
-        let Current { id, ends, good_for, .. } = *current;
+        let Current { id, ends, good_for, came, .. } = *current;
         if now >= ends || current.requests == 0 || current.tokens < tokens {
             return None;
         }
@@ -155,7 +163,7 @@ impl State {
         let (_, used) = self.used.entry(id).or_insert((ends, unused));
         used.requests += 1;
         used.tokens += tokens;
-        Some(Held { id, tokens, ends, good_for })
+        Some(Held { id, tokens, ends, good_for, is_fresh: 2 * (now - came) < good_for })
     }
 
     /// The share at hand is over. Returns what the server is to hear, and how long the next share is to be good for.
@@ -221,7 +229,7 @@ mod tests {
     fn nothing_of_a_share_is_used_after_its_end() {
         let (mut state, asked) = (State::default(), Instant::now());
         let (ends, good_for) = (asked + 2 * GOOD_FOR, 2 * GOOD_FOR);
-        state.now = Some(Current { id: 1, ends, good_for, requests: 9, tokens: 9 });
+        state.now = Some(Current { id: 1, ends, good_for, came: asked, requests: 9, tokens: 9 });
         let just_in_time = ends - Duration::from_millis(1);
         assert_eq!(state.take(1, just_in_time).map(|held| (held.ends, held.is_longest())), Some((ends, false)));
         assert!(state.take(1, ends).is_none());

@@ -32,8 +32,7 @@ impl Layer for Arc<Server> {
         self.asked.fetch_add(1, atomic::Ordering::Relaxed);
         sleep(self.takes).await;
         if let Some(kind) = *self.fails.lock().unwrap() {
-            let usage = if kind == ErrorKind::Refused { UNCHARGED } else { Usage::default() };
-            return Err(ChatError { usage, ..ChatError::new(kind, "no") });
+            return Err(ChatError::new(kind, "no"));
         }
         if let Some(pause) = *self.asks_for_pause.lock().unwrap() {
             let error = ChatError::new(ErrorKind::RateLimited, "slower");
@@ -98,15 +97,15 @@ async fn one_that_refuses_our_key_hands_over_at_once_and_for_good() {
 /// A prompt that looks like an attack, or an address that one of the endpoints takes nothing from.
 #[tokio::test(start_paused = true)]
 async fn what_a_firewall_blocks_is_asked_elsewhere_once() {
-    let (walled, open) = (Server::failing(ErrorKind::Refused), slow());
+    let (walled, open) = (Server::failing(ErrorKind::Blocked), slow());
     let route = route(vec![(9, Arc::clone(&walled)), (1, Arc::clone(&open))], Rest::Wait(Duration::from_mins(5)));
     assert_eq!(all(&route, 12).await, 12);
     let asked = (walled.asked(), open.asked());
     assert_eq!(all(&route, 1).await, 1);
     assert_eq!((walled.asked(), open.asked()), (asked.0, asked.1 + 1), "it is left alone");
-    *open.fails.lock().unwrap() = Some(ErrorKind::Refused);
+    *open.fails.lock().unwrap() = Some(ErrorKind::Blocked);
     sleep(Duration::from_mins(2)).await;
-    assert_eq!(route.call(job(9)).await.unwrap_err().kind, ErrorKind::Refused);
+    assert_eq!(route.call(job(9)).await.unwrap_err().kind, ErrorKind::Blocked);
     assert!((walled.asked(), open.asked()) <= (asked.0 + 1, asked.1 + 2), "each once");
     let alone = self::route(vec![(1, Arc::clone(&walled))], Rest::Wait(Duration::from_mins(5)));
     assert_eq!((all(&alone, 20).await, alone.endpoints().next().unwrap().0), (0, BreakerState::Closed));

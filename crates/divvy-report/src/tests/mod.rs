@@ -94,8 +94,8 @@ fn the_page_is_well_formed_complete_and_loads_nothing() {
 fn each_data_set_has_its_own_answer_and_tables() {
     let told = two_sets();
     let text = markdown(&told);
-    let first = "# quickstart\n\n**The decomposer on stories; none is shown to pay on facts.**\n\n- stories: **Distil the \
-                 decomposer.**\n  - How sure: Shown. ";
+    let first = "# quickstart\n\n**Distil the decomposer: stories. The decomposer is not shown to pay: facts.**\n\n- stories: \
+                 **Distil the decomposer.**\n  - How sure: Shown. ";
     assert!(text.starts_with(first), "{text}");
     assert!(text.contains("\n- facts: **Not shown:"), "{text}");
     assert!(text.contains("| Arm                   | stories (n = 300) |  facts (n = 300) |"), "{text}");

@@ -138,7 +138,7 @@ impl Evidence<'_> {
     }
 
     /// Its untrained base is seen to do less, or was not asked: else one would take the base as it is.
-    fn is_owed_to_training(&self) -> bool {
+    pub(crate) fn is_owed_to_training(&self) -> bool {
         self.training.as_ref().is_none_or(Paired::gains)
     }
 
@@ -253,6 +253,7 @@ fn is_enough(results: &Results, alone: &Evidence, both: &Evidence) -> bool {
     };
     alone.merit() == both.merit()
         && (alone.cheaper() || !both.cheaper())
+        && (!alone.dearer_for_nothing() || both.dearer_for_nothing())
         && (!recorded(alone) || recorded(both))
         && paired(results, both.subject, alone.subject).is_none_or(|pair| pair.shown() != Shown::Better)
 }

@@ -40,6 +40,35 @@ fn before_which_solver(results: &Results, evidence: &Evidence) -> Option<String>
     })
 }
 
+/// In a few words. Of what was not distilled nothing is said.
+pub(super) fn short(answer: Answer, tested: &[&Evidence]) -> String {
+    let part = match tested {
+        [one] => words::role_name(one.role),
+        _ => "parts",
+    };
+    let against_one_call = tested.iter().all(|evidence| evidence.one_call.is_some());
+    match answer {
+        Answer::Decomposer if against_one_call => "Distil the decomposer",
+        Answer::Decomposer => "Distil the decomposer, if you decompose",
+        Answer::Solver => "Distil the solver",
+        Answer::Both => "Distil both parts",
+        Answer::Either => "Distil either part",
+        Answer::RatherDecomposer => "The decomposer, if you distil one part",
+        Answer::RatherSolver => "The solver, if you distil one part",
+        Answer::CheaperDecomposer => "Distil the decomposer to save",
+        Answer::CheaperSolver => "Distil the solver to save",
+        Answer::CheaperBoth => "Distil both parts to save",
+        Answer::SavesAtALoss => "No recommendation",
+        Answer::Neither if part == "parts" => "Distil neither part",
+        Answer::Neither => return format!("Do not distil the {part}"),
+        Answer::NotShown if part == "parts" => "Neither part is shown to pay",
+        Answer::NotShown => return format!("The {part} is not shown to pay"),
+        Answer::NothingDistilled => "Nothing was distilled",
+        Answer::Withheld => "No verdict",
+    }
+    .to_owned()
+}
+
 fn sentence(results: &Results, answer: Answer, tested: &[&Evidence]) -> String {
     let part = match tested {
         [one] => format!("the {}", words::role_name(one.role)),
@@ -90,8 +119,11 @@ fn neither(tested: &[&Evidence]) -> String {
 
 /// One part is the better one to distil, though it does not beat one call.
 fn rather(tested: &[&Evidence], role: Role) -> String {
-    let one_call = tested.iter().find(|evidence| evidence.role == role).and_then(|evidence| evidence.one_call);
+    let evidence = tested.iter().find(|evidence| evidence.role == role);
+    let one_call = evidence.and_then(|evidence| evidence.one_call);
+    let rival = evidence.and_then(|evidence| for_less(evidence));
     let but = match shown(one_call.as_ref()) {
+        Shown::Better if rival.is_some() => rival.unwrap_or_default(),
         Shown::Worse => "answering in one call is better".to_owned(),
         Shown::Better => "training it is not shown to help".to_owned(),
         _ => match one_call.filter(Paired::loses) {
@@ -133,7 +165,7 @@ fn cheaper(results: &Results, tested: &[&Evidence], role: Role, part: &str) -> S
 
 /// And what it saves, with why that is not enough.
 fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
-    let bases = tested.iter().filter(|evidence| !evidence.saves()).filter_map(|evidence| as_untrained(evidence));
+    let bases = tested.iter().filter(|evidence| !evidence.saves()).filter_map(|evidence| in_vain(evidence));
     let bases: String = bases.collect();
     let saves = tested.iter().filter(|evidence| evidence.saves()).filter_map(|evidence| {
         let instead = evidence.instead.as_ref()?;
@@ -156,11 +188,18 @@ fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
     format!("Not shown: these numbers do not say that distilling {part} pays.{bases}{saves}")
 }
 
-/// It beats one call, and may owe nothing of that to its training.
-fn as_untrained(evidence: &Evidence) -> Option<String> {
-    let base = evidence.owed_to_base()?;
-    let role = words::role_name(evidence.role);
-    Some(format!(" A distilled {role} beats answering in one call, but {}.", untaught(&base)))
+/// It beats one call, and may owe nothing of that to its training, or nothing is gained by it.
+fn in_vain(evidence: &Evidence) -> Option<String> {
+    let beats = shown(evidence.one_call.as_ref()) == Shown::Better;
+    let but = for_less(evidence).or_else(|| Some(untaught(&evidence.owed_to_base()?))).filter(|_| beats)?;
+    Some(format!(" A distilled {} beats answering in one call, but {but}.", words::role_name(evidence.role)))
+}
+
+/// What is as good in the numbers, and costs less.
+fn for_less(evidence: &Evidence) -> Option<String> {
+    let instead = evidence.instead.as_ref().filter(|_| evidence.dearer_for_nothing())?;
+    let [own, others] = [evidence.subject, instead.replaced].map(|arm| percent(arm.accuracy));
+    Some(format!("{} has {others} % right answers against {own} %, and costs less", instead.replaced.arm))
 }
 
 fn untaught(base: &Paired) -> String {
@@ -179,6 +218,8 @@ fn at_a_loss(results: &Results, tested: &[&Evidence]) -> String {
     let part = if both { "both parts".to_owned() } else { format!("the {}", words::role_name(evidence.role)) };
     let saved = share_saved(results, instead).map_or_else(String::new, |share| format!("{} % ", percent(share)));
     let still = evidence.undercut.map_or_else(String::new, |rival| format!(", where {} costs less still", rival.arm));
+    let base = evidence.training.as_ref().filter(|_| !evidence.is_owed_to_training());
+    let still = base.map_or(still.clone(), |base| format!("{still}, and {}", untaught(base)));
     format!(
         "Distilling {part} saves {saved}against {}, and costs {} to {} points of accuracy{still}: no recommendation.",
         instead.replaced.arm,

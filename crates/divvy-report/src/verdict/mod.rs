@@ -66,31 +66,11 @@ impl Answer {
     }
 }
 
-impl Answer {
-    /// In a few words, to be followed by a data set.
-    pub(crate) fn in_short(self) -> &'static str {
-        match self {
-            Self::Decomposer => "the decomposer",
-            Self::Solver => "the solver",
-            Self::Both => "both parts",
-            Self::Either => "either part",
-            Self::RatherDecomposer => "if one part, the decomposer",
-            Self::RatherSolver => "if one part, the solver",
-            Self::CheaperDecomposer => "the decomposer, to save",
-            Self::CheaperSolver => "the solver, to save",
-            Self::CheaperBoth => "both parts, to save",
-            Self::SavesAtALoss => "no recommendation",
-            Self::Neither => "neither part",
-            Self::NotShown => "none is shown to pay",
-            Self::NothingDistilled => "nothing was distilled",
-            Self::Withheld => "no verdict",
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Verdict {
     pub answer: Answer,
+    /// In a few words, for a line that many verdicts share.
+    pub short: String,
     /// A sentence, and where it takes one more, two.
     pub headline: String,
     /// What it costs, how sure that is, what would change it: a heading and its sentences, for the first screen.
@@ -106,7 +86,11 @@ pub(crate) fn verdict(results: &Results) -> Verdict {
     match results.split {
         EvalSplit::Test => verdict,
         // Nobody is to take a figure of tuning for a result.
-        EvalSplit::Dev => Verdict { headline: format!("On dev rows: {}", verdict.headline), ..verdict },
+        EvalSplit::Dev => Verdict {
+            short: format!("{} (dev rows)", verdict.short),
+            headline: format!("On dev rows: {}", verdict.headline),
+            ..verdict
+        },
     }
 }
 
@@ -127,6 +111,7 @@ fn of_rows(results: &Results) -> Verdict {
     findings.extend(scope(results));
     Verdict {
         answer,
+        short: headline::short(answer, &tested),
         headline: headline(results, answer, &tested),
         summary: summary::of(results, answer, &tested),
         brief: summary::brief(results, answer, &tested),
@@ -155,7 +140,8 @@ fn withheld(results: &Results) -> Option<Verdict> {
     };
     let findings: Vec<String> = unjudged.iter().flat_map(|arm| why_withheld(arm)).collect();
     let brief = findings.iter().map(|line: &String| ("Why", line.clone())).collect();
-    Some(Verdict { answer: Answer::Withheld, headline, summary: Vec::new(), brief, findings })
+    let short = headline::short(Answer::Withheld, &[]);
+    Some(Verdict { answer: Answer::Withheld, short, headline, summary: Vec::new(), brief, findings })
 }
 
 /// What is missing, and what failed.
@@ -246,6 +232,7 @@ fn nothing_distilled(results: &Results) -> Verdict {
     });
     Verdict {
         answer: Answer::NothingDistilled,
+        short: headline::short(Answer::NothingDistilled, &[]),
         headline: headline(results, Answer::NothingDistilled, &[]),
         summary: Vec::new(),
         brief: findings.iter().map(|line| ("How sure", line.clone())).collect(),

@@ -99,7 +99,10 @@ pub(super) fn keep_alive(store: &PostgresStore, worker: Worker) {
             if store.writing().is_ok_and(|(writer, _)| writer.is_closed()) {
                 return;
             }
-            if let Err(error) = store.report(worker).await {
+            // A server that says nothing is asked anew before the lease is over.
+            let report = tokio::time::timeout(worker.lease / 3, store.report(worker)).await;
+            let failed = report.map_or_else(|_| Some("no answer".to_owned()), |told| Some(told.err()?.to_string()));
+            if let Some(error) = failed {
                 tracing::warn!(%error, "this worker cannot tell that it is alive; others may take over what it has in work");
             }
         }

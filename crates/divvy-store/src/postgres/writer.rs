@@ -113,7 +113,7 @@ impl Writer {
 
     async fn once(&self, batch: &Batch<'_>, number: i64) -> Result<Vec<Vec<bool>>, sqlx::Error> {
         let mut taken = self.line.take().await?;
-        let outcome = self.line.in_time(self.transaction(&mut taken.connection, batch, number)).await;
+        let outcome = self.transaction(&mut taken.connection, batch, number).await;
         if let Err(error) = &outcome
             && (line::is_away(error) || self.line.in_time(taken.connection.execute("ROLLBACK")).await.is_err())
         {
@@ -129,11 +129,12 @@ impl Writer {
         batch: &Batch<'_>,
         number: i64,
     ) -> Result<Vec<Vec<bool>>, sqlx::Error> {
-        connection.execute("BEGIN").await?;
+        let line = &self.line;
+        line.in_time(connection.execute("BEGIN")).await?;
         // Waits for the transaction of this number, if the server is still at it.
-        let is_new = self.worker.begin(connection, number).await?;
-        let put = if is_new { batch.write(connection, self.worker).await? } else { batch.all_put() };
-        connection.execute("COMMIT").await?;
+        let is_new = line.in_time(self.worker.begin(connection, number)).await?;
+        let put = if is_new { line.in_time(batch.write(connection, self.worker)).await? } else { batch.all_put() };
+        line.in_time(connection.execute("COMMIT")).await?;
         Ok(put)
     }
 }

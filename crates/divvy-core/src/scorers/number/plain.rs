@@ -30,8 +30,22 @@ const HALVES: [(char, &str); 15] = [
     ('⅞', "7/8"),
 ];
 
+/// An en dash is a minus where a word may begin, and what lies between the ends of a range elsewhere: `9 a.m.–5 p.m.`
+fn signs_of_dashes(text: &str) -> String {
+    let mut before = ' ';
+    let sign = |c: char| {
+        let begins = before.is_whitespace() || "([{=:*\"'“‘$€£".contains(before);
+        before = c;
+        if c == '–' && begins { '-' } else { c }
+    };
+    text.chars().map(sign).collect()
+}
+
 pub(super) fn plain(text: &str) -> String {
-    let mut text = text.replace("{,}", ",").replace(['−', '﹣', '－', '–'], "-");
+    let mut text = text.replace("{,}", ",").replace(['−', '﹣', '－'], "-");
+    if text.contains('–') {
+        text = signs_of_dashes(&text);
+    }
     for (latex, sign) in SIGNS {
         text = text.replace(latex, sign);
     }

@@ -91,6 +91,8 @@ fn a_minus_behind_a_word_is_a_sign() {
         ("It's −5 °C", "-5"),
         ("it is –5 degrees", "-5"),
         ("–5", "-5"),
+        ("x = –5", "-5"),
+        ("(–5)", "-5"),
         ("–½", "-1/2"),
         ("USD -1,200.50", "-1200.5"),
         ("from minus two to -3 1/2", "-7/2"),
@@ -103,6 +105,8 @@ fn a_minus_behind_a_word_is_a_sign() {
         ("pages 10-12", "12"),
         ("pages 10–12", "12"),
         ("pages 10 – 12", "12"),
+        ("20°–30°", "30"),
+        ("9 a.m.–5 p.m.", "5"),
         ("a Covid-19", "19"),
         ("x -5", "5"),
         ("2 \\pi -5", "5"),
@@ -128,7 +132,8 @@ fn a_dash_before_a_number_is_no_sign() {
 fn a_blank_before_what_is_measured_by_itself_joins_nothing() {
     for (text, expect) in [
         ("12 100-gram bars", "12"),
-        ("12 100g bars", "12"),
+        ("1 500ml", "1500"),
+        ("12 345km", "12345"),
         ("12 100 gram", "12100"),
         ("12 000-litre tanks", "12000"),
         ("12 050km", "12050"),

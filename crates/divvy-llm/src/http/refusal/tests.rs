@@ -41,7 +41,8 @@ fn an_excerpt_that_repeats_the_key_does_not_show_it() {
 fn what_a_firewall_blocks_costs_nothing_and_stops_no_other_request() {
     let place = place("https://api.example.com/v1");
     let blocked = place.refused(403, None, b"<html>\r\n<head><title>403 Forbidden</title></head>\r\n</html>", None);
-    assert!(blocked.is_blocked() && !blocked.is_fatal() && !blocked.condemns_endpoint(), "{blocked:?}");
+    assert_eq!(blocked.kind, ErrorKind::Blocked);
+    assert!(!blocked.is_fatal() && !blocked.condemns_endpoint() && !blocked.may_be_charged(), "{blocked:?}");
     for part in ["HTTP 403: a page in HTML, `403 Forbidden`", "all from this address", "no API is at this URL"] {
         assert!(blocked.message.contains(part), "{blocked}");
     }
@@ -49,10 +50,10 @@ fn what_a_firewall_blocks_costs_nothing_and_stops_no_other_request() {
         [(401, "<html></html>"), (403, "{\"error\": \"<html> is no key\"}"), (403, "<Error>AccessDenied</Error>")]
     {
         let error = place.refused(status, None, body.as_bytes(), None);
-        assert!(error.kind == ErrorKind::Unauthorized && error.is_fatal() && !error.is_blocked(), "{error:?}");
+        assert!(error.kind == ErrorKind::Unauthorized && error.is_fatal(), "{error:?}");
     }
     let filtered = place.refused(400, None, br#"{"error": {"code": "content_filter"}}"#, None);
-    assert!(filtered.kind == ErrorKind::Refused && !filtered.is_blocked(), "{filtered:?}");
+    assert!(filtered.kind == ErrorKind::Refused && filtered.may_be_charged(), "{filtered:?}");
 }
 
 #[test]

@@ -151,7 +151,7 @@ async fn refusals() {
             403,
             "\n<!DOCTYPE html>\n<!--[if lt IE 7]> <html class=\"no-js ie6\"> <![endif]--><head>\n\
              <title>Attention Required! | Cloudflare</title></head><body>Sorry, you have been blocked</body></html>",
-            ErrorKind::Refused,
+            ErrorKind::Blocked,
             "`Attention Required! | Cloudflare`; this is the page of a firewall before the endpoint, which has blocked this request",
         ),
         (

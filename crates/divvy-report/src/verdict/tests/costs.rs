@@ -112,6 +112,22 @@ fn what_a_single_call_undercuts_with_as_many_right_answers_is_not_worth_distilli
     }
 }
 
+/// It beats one call, and its teacher costs less and does as well.
+#[test]
+fn what_its_teacher_does_for_less_is_the_reason_that_is_given() {
+    let cheap_teacher = distilling(DISTILLED, TEACHER, Measure::Money, saving(-500_000, (-600_000, -400_000)));
+    let reason = "two-stage/teacher/big has 62.0 % right answers against 60.0 %, and costs less";
+    for (parts, answer) in [((0.2, 0.001), Answer::RatherDecomposer), ((0.0, 0.9), Answer::NotShown)] {
+        let mut results = costed(with_both_parts(parts.0, parts.1), saving(9, (-50, 70)));
+        results.comparisons[0] = comparison(DISTILLED, COT, 0.2, 0.001);
+        results.costs.as_mut().unwrap().distilling.push(cheap_teacher.clone());
+        let verdict = verdict(&results);
+        assert_eq!(verdict.answer, answer, "{verdict:?}");
+        assert!(verdict.headline.contains(reason), "{verdict:?}");
+        assert!(!summary(&verdict, "How sure").contains("Shown. two-stage/sd-r/big against cot/big"), "{verdict:?}");
+    }
+}
+
 /// A small model that does as well untrained needs no training.
 #[test]
 fn what_its_base_does_untrained_is_no_reason_to_distil() {
@@ -130,6 +146,8 @@ fn what_its_base_does_untrained_is_no_reason_to_distil() {
         results.comparisons[1] = training.clone();
         let (answer, headline) = answer_of(&results);
         assert_eq!(answer, Answer::NotShown, "{headline}");
+        let sure = summary(&verdict(&results), "How sure");
+        assert!(!sure.starts_with("Shown. ") && sure.contains("against two-stage/small/big"), "{sure}");
         assert!(headline.contains(&said) && headline.contains("% of two-stage/small/big)"), "{headline}");
         results.comparisons.remove(1);
         assert_ne!(answer_of(&results).0, Answer::NotShown, "where the base was not asked, nothing speaks against it");
