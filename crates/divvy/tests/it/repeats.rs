@@ -65,7 +65,8 @@ fn every_question_is_answered_several_times_and_counts_once() {
     assert_eq!(arm["correct"], json!(TEST / 2 * 3), "{arm}");
     assert_eq!(arm["accuracy"], json!(0.5));
     let (low, high) = (arm["ci"][0].as_f64().unwrap(), arm["ci"][1].as_f64().unwrap());
-    assert!(0.3 < low && low < 0.5 && 0.5 < high && high < 0.7, "{arm}");
+    // So few questions do not tell how much more their answers are worth than one each.
+    assert!(0.2 < low && low < 0.22 && 0.78 < high && high < 0.8, "as of 8 answers: {arm}");
     let cost = &report["costs"]["arms"][0];
     assert_eq!((&cost["n"], &cost["calls"]), (&json!(REPEATS * TEST), &json!(REPEATS * TEST)), "{cost}");
     let pair = &report["comparisons"][0];
