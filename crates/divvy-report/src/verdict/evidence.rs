@@ -237,11 +237,12 @@ fn foremost<'r>(evidence: impl Iterator<Item = Evidence<'r>>) -> Option<Evidence
     evidence.reduce(|best, next| if rank(&next) > rank(&best) { next } else { best })
 }
 
-/// Shown to pay first, then to save without a shown loss, then what the recipe declares a comparison with one call of, then what
-/// nothing else makes pointless, then the share of right answers; ties keep the recipe's order.
-fn rank(evidence: &Evidence) -> (Merit, bool, bool, f64) {
+/// Shown to pay first, then to save without a shown loss, then what the recipe declares a comparison with one call of, then the share of
+/// right answers; ties keep the recipe's order. What makes it pointless counts for nothing here: before a weak solver a student may be
+/// as good as one call that is not worth much either.
+fn rank(evidence: &Evidence) -> (Merit, bool, f64) {
     let is_declared = evidence.one_call.is_some_and(|pair| !pair.exploratory);
-    (evidence.merit(), is_declared, !evidence.dearer_for_nothing(), evidence.subject.accuracy)
+    (evidence.merit(), is_declared, evidence.subject.accuracy)
 }
 
 /// A distilled solver is as good a reason alone as with a distilled decomposer: that the decomposer adds anything is not shown, nor

@@ -112,6 +112,24 @@ fn what_a_single_call_undercuts_with_as_many_right_answers_is_not_worth_distilli
     }
 }
 
+/// The most accurate arm speaks for its part, also where one call makes it pointless and a weaker solver's arm is merely unclear.
+#[test]
+fn a_weaker_solver_does_not_speak_for_the_part() {
+    let mut results = costed(results(), saving(-900_000, (-1_300_000, -500_000)));
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.12, 0.001);
+    let named = |arm: &str| results.arms.iter().find(|one| one.arm == arm).unwrap().clone();
+    let weak =
+        |of: &str, arm: &str, accuracy| ArmResult { arm: arm.into(), solver: "weak".into(), accuracy, ..named(of) };
+    let weaker = [weak(COT, "cot/weak", 0.1), weak(DISTILLED, "two-stage/sd-r/weak", 0.11)];
+    results.arms.extend(weaker);
+    results.comparisons.push(comparison("two-stage/sd-r/weak", "cot/weak", 0.01, 0.9));
+    let (answer, headline) = answer_of(&results);
+    assert_eq!(
+        (answer, &*headline),
+        (Answer::Neither, "Do not distil the decomposer here: answering in one call is better.")
+    );
+}
+
 /// It beats one call, and its teacher costs less and does as well.
 #[test]
 fn what_its_teacher_does_for_less_is_the_reason_that_is_given() {
