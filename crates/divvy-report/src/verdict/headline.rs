@@ -121,11 +121,11 @@ fn neither(tested: &[&Evidence]) -> String {
 fn rather(tested: &[&Evidence], role: Role) -> String {
     let evidence = tested.iter().find(|evidence| evidence.role == role);
     let one_call = evidence.and_then(|evidence| evidence.one_call);
-    let rival = evidence.and_then(|evidence| for_less(evidence));
     let but = match shown(one_call.as_ref()) {
-        Shown::Better if rival.is_some() => rival.unwrap_or_default(),
         Shown::Worse => "answering in one call is better".to_owned(),
-        Shown::Better => "training it is not shown to help".to_owned(),
+        Shown::Better => evidence
+            .and_then(|evidence| for_less(evidence))
+            .unwrap_or_else(|| "training it is not shown to help".to_owned()),
         _ => match one_call.filter(Paired::loses) {
             Some(pair) => format!(
                 "answering in one call has more right answers ({} % against {} %)",
@@ -165,8 +165,8 @@ fn cheaper(results: &Results, tested: &[&Evidence], role: Role, part: &str) -> S
 
 /// And what it saves, with why that is not enough.
 fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
-    let bases = tested.iter().filter(|evidence| !evidence.saves()).filter_map(|evidence| in_vain(evidence));
-    let bases: String = bases.collect();
+    let in_vain: String =
+        tested.iter().filter(|evidence| !evidence.saves()).filter_map(|evidence| in_vain(evidence)).collect();
     let saves = tested.iter().filter(|evidence| evidence.saves()).filter_map(|evidence| {
         let instead = evidence.instead.as_ref()?;
         let loss = -instead.pair.as_ref()?.ci.0;
@@ -185,7 +185,7 @@ fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
         Some(format!(" {what} {saves}, but {but}."))
     });
     let saves: String = saves.collect();
-    format!("Not shown: these numbers do not say that distilling {part} pays.{bases}{saves}")
+    format!("Not shown: these numbers do not say that distilling {part} pays.{in_vain}{saves}")
 }
 
 /// It beats one call, and may owe nothing of that to its training, or nothing is gained by it.
@@ -219,9 +219,9 @@ fn at_a_loss(results: &Results, tested: &[&Evidence]) -> String {
     let saved = share_saved(results, instead).map_or_else(String::new, |share| format!("{} % ", percent(share)));
     let still = evidence.undercut.map_or_else(String::new, |rival| format!(", where {} costs less still", rival.arm));
     let base = evidence.training.as_ref().filter(|_| !evidence.is_owed_to_training());
-    let still = base.map_or(still.clone(), |base| format!("{still}, and {}", untaught(base)));
+    let base = base.map_or_else(String::new, |base| format!(", and {}", untaught(base)));
     format!(
-        "Distilling {part} saves {saved}against {}, and costs {} to {} points of accuracy{still}: no recommendation.",
+        "Distilling {part} saves {saved}against {}, and costs {} to {} points of accuracy{still}{base}: no recommendation.",
         instead.replaced.arm,
         percent(-high),
         percent(-low),

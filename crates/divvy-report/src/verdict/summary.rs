@@ -74,12 +74,14 @@ fn decisive<'e, 'r>(answer: Answer, evidence: &'e Evidence<'r>) -> Option<&'e Pa
     );
     // What it is no better than, and dearer: where one call is not shown to be better.
     let pointless = evidence.dearer_for_nothing() && evidence.pays() != Shown::Worse;
-    let untaught = evidence.training.as_ref().filter(|_| !saves && !pointless && evidence.owed_to_base().is_some());
-    if untaught.is_some() {
-        return untaught;
-    }
-    let replaced = evidence.instead.as_ref().filter(|_| saves || pointless).and_then(|instead| instead.pair.as_ref());
-    replaced.or(evidence.one_call.as_ref()).or(evidence.training.as_ref())
+    let (one_call, training) = (evidence.one_call.as_ref(), evidence.training.as_ref());
+    let replaced = || evidence.instead.as_ref()?.pair.as_ref();
+    let first = match () {
+        () if saves || pointless => replaced(),
+        () if evidence.owed_to_base().is_some() => training,
+        () => None,
+    };
+    first.or(one_call).or(training)
 }
 
 fn unknown(evidence: &Evidence) -> String {

@@ -320,6 +320,14 @@ fn a_nearly_certain_loss_is_weighed_and_not_recommended() {
         )
     );
     assert!(summary(&verdict, "How sure").starts_with("Not shown. two-stage/sd-r/big against cot/big: "));
+    let mut untaught = close;
+    untaught.comparisons[1] = comparison(DISTILLED, UNTRAINED, 0.01, 0.8);
+    let (answer, headline) = answer_of(&untaught);
+    assert_eq!(answer, Answer::SavesAtALoss);
+    assert!(
+        headline.contains("points of accuracy, and that its training adds anything is not shown (60.0 %"),
+        "{headline}"
+    );
     let undeclared = saving_with((-0.46, -0.34), 0.0005, true);
     assert_eq!(answer_of(&undeclared).0, Answer::SavesAtALoss, "what is not declared warns all the same");
     assert_eq!(answer_of(&saving_with((-0.46, -0.34), 0.0005, false)).0, Answer::Neither);

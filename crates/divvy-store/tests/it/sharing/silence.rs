@@ -112,3 +112,19 @@ fn items_whose_claim_was_not_heard_of_are_this_workers_all_the_same() {
     assert_eq!(tokens, "2|2", "claimed before the silence, and not anew");
     assert!(claims.mine.iter().all(|(place, token)| worker.settle(&units[*place], *token, ItemState::Done)));
 }
+
+/// The lease is much shorter than the silence that is borne.
+#[test]
+fn a_sign_of_life_that_is_not_answered_is_given_again_before_the_lease_is_over() {
+    const LEASE: Duration = Duration::from_secs(6);
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database("alive");
+    let (wire, terms) = (Wire::before(&url), Terms { lease: LEASE, patience: LONG });
+    let (worker, other, units) = (Worker::on(&wire.url, terms), Worker::on(&url, terms), units(1));
+    assert_eq!(places(&worker.claim(&units, 1)), vec![0]);
+    wire.mute_at(b"SET expires");
+    worker.run(async { tokio::time::sleep(2 * LEASE).await });
+    assert!(wire.was_mute());
+    let claims = other.claim(&units, 1);
+    assert_eq!((places(&claims), claims.busy), (vec![], 1), "it has been alive all the while");
+}
