@@ -7,7 +7,7 @@ from common import median, row
 STUDENT, SOLVER = "smollm2-135m", "qwen2.5-coder-1.5b"
 # Prompts of one instruction and a question each, and replies, in tokens.
 INSTRUCTION, QUESTION, REPLY = 128, 64, 64
-PROFILES = {"exact": "exact", "int8": "fast"}
+PROFILES = {"exact": "exact", "int8": "fast", "stored": "stored"}
 
 
 class Llama:
@@ -85,10 +85,13 @@ def solver(given, rows):
     """32 questions from start to end. llama.cpp is not charged for the instruction, which its slots would keep; divvy is."""
     model = tools.model(SOLVER)
     peer, turns, llama_turns = Llama(given, model), {name: [] for name in PROFILES}, []
+    alone, llama_alone = {name: [] for name in PROFILES}, []
     for _ in range(given.rounds):
+        llama_alone.append(peer.alone(16, REPLY))
         llama_turns.append(peer.batches(QUESTION, REPLY, shared=False))
         for numerics in PROFILES:
             turns[numerics].append(Ours(given, model, numerics).generate(32, INSTRUCTION, QUESTION, REPLY))
+            alone[numerics].append(Ours(given, model, numerics).generate(1, 0, 16, REPLY))
     tokens = 32 * (INSTRUCTION + QUESTION + REPLY)
     rate = {size: tokens / median([32 / size * sum(turn[size]) for turn in llama_turns]) for size in llama_turns[0]}
     best = max(rate, key=rate.get)
@@ -96,6 +99,9 @@ def solver(given, rows):
         _, all_of_it = medians(turns[numerics])
         row(rows, f"32 questions at once, Qwen2.5-Coder-1.5B Q4_K_M, {profile}", "tokens/s", tokens / all_of_it, rate[best],
             f"llama.cpp, {best} at once", "≥ 2", "higher")
+        first, all_of_it = medians(alone[numerics])
+        row(rows, f"decoding, one sequence, Qwen2.5-Coder-1.5B Q4_K_M, {profile}", "tokens/s", (REPLY - 1) / (all_of_it - first), medians(llama_alone)[1],
+            "llama.cpp", None, "higher")
     return {"llama.cpp 1.5B by batch, tokens/s in all": rate}
 
 

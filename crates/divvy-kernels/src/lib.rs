@@ -13,6 +13,7 @@ mod amx;
 mod attention;
 mod avx512;
 mod bf16;
+mod blocks;
 mod dispatch;
 mod gate;
 mod input;
@@ -35,6 +36,7 @@ mod testing;
 mod tile;
 
 pub use attention::{CacheFormat, CachedQuery, Heads, Page, attend_cached, attention, attention_backward};
+pub use blocks::{BlockFormat, BlockPart, BlockRow, Blocks, Side, matmul_blocks};
 pub use gate::{Gate, gated, gated_backward};
 pub use input::{Input, LowRank};
 pub use int8::{Packed8, eight_bits_pay, matmul8};

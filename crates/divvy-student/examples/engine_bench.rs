@@ -56,7 +56,8 @@ impl Loaded {
         let numerics = match numerics {
             "exact" => Numerics::Exact,
             "int8" => Numerics::Int8,
-            other => return Err(format!("numerics are exact or int8, not {other}").into()),
+            "stored" => Numerics::Blocks,
+            other => return Err(format!("numerics are exact, int8 or stored, not {other}").into()),
         };
         let cache = match cache {
             "f32" => CacheFormat::F32,

@@ -137,7 +137,7 @@ fn random_weights(config: &ModelConfig) -> Weights {
     });
     let layers = layers.collect();
     let embed = Arc::new(matrix([config.vocab, config.hidden]));
-    Weights { head: Matrix::Exact(Arc::clone(&embed)), embed, layers, final_norm: norm() }
+    Weights { head: Matrix::Exact(Arc::clone(&embed)), embed: Matrix::Exact(embed), layers, final_norm: norm() }
 }
 
 /// Tokens per second if a step were nothing but `x·Wᵀ` and `dy·W` of every base matrix, and of the head for targets.

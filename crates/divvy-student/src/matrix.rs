@@ -1,9 +1,9 @@
-//! A weight matrix of a layer, in one of the two forms that inference knows, or as its file has it, for the frozen base of a
+//! A weight matrix of a layer, in one of the three forms that inference knows, or as its file has it, for the frozen base of a
 //! training run.
 
 use std::sync::Arc;
 
-use divvy_kernels::{Packed, Packed8, Write, eight_bits_pay, matmul, matmul8};
+use divvy_kernels::{Blocks, Packed, Packed8, Write, eight_bits_pay, matmul, matmul_blocks, matmul8};
 use half::bf16;
 
 use crate::quant::Stored;
@@ -17,6 +17,9 @@ pub enum Numerics {
     Exact,
     /// Weights and activations in 8 bits with a scale for each 256 values. Attention, embedding and adapters stay exact.
     Int8,
+    /// Weights in the bits of their file where it has block formats (GGUF), others as `Exact`; activations beside blocks in 8 bits.
+    /// The least memory, and the fastest for one reply at a time, which waits for its weights.
+    Blocks,
     /// The same numbers as `Exact`, held in the bits of their file and unpacked for each product: slow but small, for training
     /// beside a frozen base (QLoRA, Dettmers et al. 2023, arXiv:2305.14314). Embedding and head stay in bf16.
     Stored,
@@ -30,12 +33,13 @@ impl Numerics {
     }
 }
 
-/// `W[n, k]`, `n` outputs by `k` inputs.
+/// `W[n, k]`, `n` outputs by `k` inputs. A clone shares the numbers: of head and embedding, where they are one.
+#[derive(Clone)]
 pub enum Matrix {
-    /// Shared where head and embedding are one.
     Exact(Arc<Packed>),
-    Int8(Packed8),
-    Stored(StoredRows),
+    Int8(Arc<Packed8>),
+    Blocks(Arc<Blocks>),
+    Stored(Arc<StoredRows>),
 }
 
 /// Tensors of one width, each with the number of its first row.
@@ -71,8 +75,8 @@ impl Matrix {
     /// Packs `n` rows of `k` values: `fill(row, values)` is called once for each row, from several threads.
     pub fn from_rows(numerics: Numerics, n: usize, k: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Self {
         match numerics {
-            Numerics::Exact => Self::Exact(Arc::new(Packed::from_rows(n, k, fill))),
-            Numerics::Int8 => Self::Int8(Packed8::from_rows(n, k, fill)),
+            Numerics::Exact | Numerics::Blocks => Self::Exact(Arc::new(Packed::from_rows(n, k, fill))),
+            Numerics::Int8 => Self::Int8(Arc::new(Packed8::from_rows(n, k, fill))),
             Numerics::Stored => unreachable!("stored tensors are taken as they are"),
         }
     }
@@ -85,6 +89,7 @@ impl Matrix {
         match self {
             Self::Exact(w) => matmul(x, w, y, m, write),
             Self::Int8(w) => matmul8(x, w, y, m, write),
+            Self::Blocks(w) => matmul_blocks(x, w, y, m, write),
             Self::Stored(_) => matmul(x, self.packed(&mut Packed::empty()), y, m, write),
         }
     }
@@ -95,7 +100,7 @@ impl Matrix {
     pub fn exact(&self) -> &Packed {
         match self {
             Self::Exact(w) => w,
-            Self::Int8(_) => panic!("training reads exact weights, and these are in 8 bits"),
+            Self::Int8(_) | Self::Blocks(_) => panic!("training reads exact weights, and these are for generation"),
             Self::Stored(_) => panic!("these weights are to be unpacked first"),
         }
     }
@@ -103,7 +108,7 @@ impl Matrix {
     /// In bf16 panels: these, or unpacked into `room`.
     ///
     /// # Panics
-    /// On a matrix in 8 bits.
+    /// On a matrix in 8 bits or blocks.
     pub fn packed<'m>(&'m self, room: &'m mut Packed) -> &'m Packed {
         if let Self::Stored(rows) = self {
             rows.unpack(room);
@@ -115,17 +120,24 @@ impl Matrix {
     /// Its transpose in bf16 panels, where it is wanted once: see [`Matrix::packed`].
     ///
     /// # Panics
-    /// On a matrix in 8 bits.
+    /// On a matrix in 8 bits or blocks.
     pub fn turned<'m>(&self, room: &mut Packed, turned: &'m mut Packed) -> &'m Packed {
         turned.transpose_of(self.packed(room));
         turned
     }
 
+    /// Reads row `row` back.
+    ///
     /// # Panics
     /// On a matrix in 8 bits.
     pub fn row(&self, row: usize, out: &mut [f32]) {
-        let Self::Stored(rows) = self else { return self.exact().row(row, out) };
-        rows.row(row, out);
-        out.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
+        match self {
+            Self::Blocks(blocks) => blocks.row(row, out),
+            Self::Stored(rows) => {
+                rows.row(row, out);
+                out.iter_mut().for_each(|value| *value = bf16::from_f32(*value).to_f32());
+            }
+            Self::Exact(_) | Self::Int8(_) => self.exact().row(row, out),
+        }
     }
 }

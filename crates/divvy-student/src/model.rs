@@ -2,6 +2,7 @@
 //! and trainers share it behind an `Arc`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use divvy_core::chat::Message;
 use divvy_kernels::MappedFile;
@@ -20,10 +21,10 @@ use crate::weights::{TensorSource, Weights};
 pub struct Model {
     pub config: ModelConfig,
     pub weights: Weights,
-    pub tokenizer: TextTokenizer,
-    pub template: ChatTemplate,
+    pub tokenizer: Arc<TextTokenizer>,
+    pub template: Arc<ChatTemplate>,
     /// Angles for every position of the context, computed as far as sequences come.
-    pub ropes: Ropes,
+    pub ropes: Arc<Ropes>,
     /// BLAKE3 of the weight files (and, of a directory, its configuration and tokenizer), 64 hex digits: part of the
     /// model's identity.
     pub content_hash: String,
@@ -95,8 +96,23 @@ impl Model {
     ) -> Result<Self, LoadError> {
         let (weights, content_hash) = rayon::join(|| Weights::load(&config, source, numerics), hash);
         let weights = weights?;
-        let ropes = Ropes::new(&config, config.context_length);
+        let ropes = Arc::new(Ropes::new(&config, config.context_length));
+        let (tokenizer, template) = (Arc::new(tokenizer), Arc::new(template));
         Ok(Self { weights, config, tokenizer, template, ropes, content_hash, copy_of: None })
+    }
+
+    /// The same with other numbers: what training makes of it, before that is written to files and has a hash.
+    #[must_use]
+    pub fn with_weights(&self, weights: Weights) -> Self {
+        Self {
+            config: self.config.clone(),
+            weights,
+            tokenizer: Arc::clone(&self.tokenizer),
+            template: Arc::clone(&self.template),
+            ropes: Arc::clone(&self.ropes),
+            content_hash: String::new(),
+            copy_of: None,
+        }
     }
 
     #[must_use]

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::config::{ModelConfig, Ropes};
 use crate::gguf::{Header, Value};
@@ -121,7 +122,8 @@ pub(crate) fn tiny_model_as(name: &str, numerics: Numerics) -> Model {
     let weights = Weights::load(&config, &SafetensorsDir::open(&dir, &config).unwrap(), numerics).unwrap();
     let ropes = Ropes::new(&config, config.context_length);
     let template = ChatTemplate::new(CHATML.into()).unwrap();
-    Model { config, weights, tokenizer: tiny_tokenizer(), template, ropes, content_hash: name.into(), copy_of: None }
+    let (tokenizer, template, ropes) = (Arc::new(tiny_tokenizer()), Arc::new(template), Arc::new(ropes));
+    Model { config, weights, tokenizer, template, ropes, content_hash: name.into(), copy_of: None }
 }
 
 /// The model in `fixtures/name` as the bytes of a GGUF file with f32 tensors.
@@ -175,6 +177,13 @@ pub(crate) fn quantised_gguf() -> Vec<u8> {
     })
     .unwrap();
     out
+}
+
+/// The model of [`quantised_gguf`].
+pub(crate) fn quantised_model(numerics: Numerics) -> Model {
+    let file = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
+    std::fs::write(file.path(), quantised_gguf()).unwrap();
+    Model::load_as(file.path(), numerics).unwrap()
 }
 
 pub(crate) fn metadata(config: &ModelConfig) -> BTreeMap<String, Value> {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use divvy_kernels::Packed;
+use divvy_kernels::Blocks;
 
 use crate::adapter::Fused;
 use crate::config::{ModelConfig, Projection};
@@ -13,6 +13,7 @@ use crate::matrix::{Matrix, Numerics, StoredRows};
 use crate::quant::TensorView;
 
 /// One decoder layer. `[rows, columns]` = `[outputs, inputs]`; `d` head dimension, `q`/`kv` heads, `f` ffn width.
+#[derive(Clone)]
 pub struct Layer {
     /// `[hidden]`, before attention.
     pub attn_norm: Vec<f32>,
@@ -38,13 +39,14 @@ pub struct Layer {
 }
 
 /// All weights of a model.
+#[derive(Clone)]
 pub struct Weights {
     /// `[vocab, hidden]`; a token's embedding is `embed.row(id, …)`.
-    pub embed: Arc<Packed>,
+    pub embed: Matrix,
     pub layers: Vec<Layer>,
     /// `[hidden]`
     pub final_norm: Vec<f32>,
-    /// `[vocab, hidden]`; the same allocation as `embed` when the model is tied and exact.
+    /// `[vocab, hidden]`; the same allocation as `embed` when the model is tied, but for 8 bits.
     pub head: Matrix,
 }
 
@@ -124,14 +126,18 @@ impl Weights {
     /// # Errors
     /// A missing tensor or one of another shape than the configuration says, by name.
     pub fn load(config: &ModelConfig, source: &dyn TensorSource, numerics: Numerics) -> Result<Self, LoadError> {
-        let embed = view(source, Slot::Embed, config.vocab, config.hidden)?;
-        let embed = Arc::new(Packed::from_rows(config.vocab, config.hidden, |row, out| embed.read_row(row, out)));
-        let head = match (config.tied, numerics) {
-            // The loss reads it many times for each batch.
-            (false, Numerics::Stored) => matrix(source, &[(Slot::Head, config.vocab)], config.hidden, Numerics::Exact)?,
-            (false, _) => matrix(source, &[(Slot::Head, config.vocab)], config.hidden, numerics)?,
-            (true, Numerics::Exact | Numerics::Stored) => Matrix::Exact(Arc::clone(&embed)),
-            (true, Numerics::Int8) => matrix(source, &[(Slot::Embed, config.vocab)], config.hidden, numerics)?,
+        let table = |slot, numerics| matrix(source, &[(slot, config.vocab)], config.hidden, numerics);
+        // Nothing is multiplied with an embedding, and the loss reads the head many times for each batch.
+        let (of_embed, of_head) = match numerics {
+            Numerics::Exact | Numerics::Stored => (Numerics::Exact, Numerics::Exact),
+            Numerics::Int8 => (Numerics::Exact, Numerics::Int8),
+            Numerics::Blocks => (Numerics::Blocks, Numerics::Blocks),
+        };
+        let embed = table(Slot::Embed, of_embed)?;
+        let head = match config.tied {
+            true if of_embed == of_head => embed.clone(),
+            true => table(Slot::Embed, of_head)?,
+            false => table(Slot::Head, of_head)?,
         };
         let layers =
             (0..config.layers).map(|index| Layer::load(config, source, index, numerics)).collect::<Result<_, _>>()?;
@@ -246,7 +252,10 @@ fn matrix(
     }
     if numerics == Numerics::Stored {
         let parts = views.iter().map(|(first, view)| (*first, view.stored())).collect();
-        return Ok(Matrix::Stored(StoredRows::of(parts, columns)));
+        return Ok(Matrix::Stored(Arc::new(StoredRows::of(parts, columns))));
+    }
+    if numerics == Numerics::Blocks && views.iter().all(|(_, view)| view.block_format().is_some()) {
+        return Ok(Matrix::Blocks(Arc::new(Blocks::of(views.iter().map(|(_, view)| view.block_part()).collect()))));
     }
     Ok(Matrix::from_rows(numerics, rows, columns, |row, out| {
         let (first, view) = views.iter().rev().find(|(first, _)| *first <= row).expect("the first part starts at 0");

@@ -104,6 +104,8 @@ pub enum Numerics {
     /// Products in 8 bits where the processor gains by them. Some answers differ from the exact ones, so the profile is
     /// part of the model's identity.
     Fast,
+    /// Weights in the bits of their file, where it has quantised blocks; activations beside them in 8 bits.
+    Stored,
 }
 
 impl Numerics {
@@ -112,6 +114,7 @@ impl Numerics {
         match self {
             Self::Exact => "exact",
             Self::Fast => "fast",
+            Self::Stored => "stored",
         }
     }
 }

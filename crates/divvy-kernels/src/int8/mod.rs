@@ -16,7 +16,8 @@ use crate::dispatch::Shared;
 use crate::matmul::for_each_task;
 use crate::{Isa, Write};
 pub use packed::Packed8;
-use packed::{BLOCK, PANEL, Rows8};
+use packed::{BLOCK, PANEL};
+pub(crate) use packed::{Rows8, ZERO};
 use std::ops::Range;
 
 /// Which kernel runs.

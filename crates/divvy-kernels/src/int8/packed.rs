@@ -9,7 +9,7 @@ pub(super) const PANEL: usize = packed::PANEL;
 /// Values along `k` that share a scale.
 pub(super) const BLOCK: usize = 256;
 /// What zero is stored as on the left: the instruction wants it unsigned.
-pub(super) const ZERO: u8 = 128;
+pub(crate) const ZERO: u8 = 128;
 const MOST: f32 = 127.0;
 
 /// One cache line of a panel: 16 columns × 4 consecutive `k`.
@@ -96,16 +96,16 @@ fn put_column(values: &[f32], column: usize, lines: &mut [Line], beside: &mut [B
 }
 
 /// Rows `x[m, k]` in 8 bits, shifted by [`ZERO`], with a scale for each row and block.
-pub(super) struct Rows8 {
-    pub(super) values: Vec<u8>,
-    pub(super) scales: Vec<f32>,
+pub(crate) struct Rows8 {
+    pub(crate) values: Vec<u8>,
+    pub(crate) scales: Vec<f32>,
     /// Bytes from row to row: an odd number of cache lines, so that rows fall into different cache sets.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
 }
 
 impl Rows8 {
     /// `x[m, k]`, and behind it values of rows that do not exist, up to `room` rows in all.
-    pub(super) fn of(isa: Isa, x: &[f32], m: usize, k: usize, room: usize) -> Rows8 {
+    pub(crate) fn of(isa: Isa, x: &[f32], m: usize, k: usize, room: usize) -> Rows8 {
         let (stride, blocks) = ((k.div_ceil(64) | 1) * 64, k.div_ceil(BLOCK));
         let mut rows = Rows8 { values: vec![ZERO; room.max(m) * stride], scales: vec![0.0; m * blocks], stride };
         let work =

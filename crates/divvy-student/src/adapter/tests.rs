@@ -121,10 +121,10 @@ fn a_base_that_reads_other_words_is_refused() {
     let (adapter, label) = (Adapter::new(&model.config, settings(), 1), AdapterLabel::of(&model).unwrap());
     adapter.save(&folder.0, &label).unwrap();
     assert_eq!(model.adapter(&folder.0).unwrap(), adapter);
-    model.template = ChatTemplate::new(format!("{CHATML} ")).unwrap();
+    model.template = ChatTemplate::new(format!("{CHATML} ")).unwrap().into();
     let error = model.adapter(&folder.0).unwrap_err().to_string();
     assert!(error.contains("divvy.json") && error.contains("another chat template"), "{error}");
-    model.template = ChatTemplate::new(CHATML.into()).unwrap();
+    model.template = ChatTemplate::new(CHATML.into()).unwrap().into();
     let mut read_otherwise = label.clone();
     read_otherwise.canary[3] += 1;
     adapter.save(&folder.0, &read_otherwise).unwrap();

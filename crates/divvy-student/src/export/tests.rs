@@ -235,7 +235,8 @@ fn a_tokenizer_without_a_name_in_gguf_is_refused() {
     let json =
         std::fs::read_to_string(&path).unwrap().replace("\"individual_digits\": true", "\"individual_digits\": false");
     std::fs::write(&path, json).unwrap();
-    model.tokenizer = crate::tokenizer::TextTokenizer::from_directory(folder.path(), model.config.vocab).unwrap();
+    model.tokenizer =
+        crate::tokenizer::TextTokenizer::from_directory(folder.path(), model.config.vocab).unwrap().into();
     let about = about();
     let export = Export { model: &model, adapter: None, precision: Precision::Bf16, about: &about };
     let error = export.gguf(&folder.path().join("m.gguf")).unwrap_err().to_string();

@@ -9,7 +9,7 @@ use crate::adapter::{LoraSettings, Scaling};
 use crate::cache::CacheFormat;
 use crate::matrix::Numerics;
 use crate::model::Model;
-use crate::testing::{NAMES, fixture, tiny_model, tiny_model_as};
+use crate::testing::{NAMES, fixture, quantised_model, tiny_model, tiny_model_as};
 
 /// Row 1 of the reference and its logits `[tokens, vocab]`.
 fn reference(name: &str) -> (Vec<u32>, Vec<f32>) {
@@ -77,10 +77,32 @@ fn eight_bits_stay_close_to_transformers() {
 }
 
 #[test]
+fn blocks_as_they_are_stored_stay_close_to_themselves_unpacked() {
+    let [exact, stored] = [Numerics::Exact, Numerics::Blocks].map(quantised_model);
+    assert!(
+        matches!(stored.weights.layers[0].qkv, Matrix::Blocks(_)) && matches!(stored.weights.head, Matrix::Blocks(_))
+    );
+    let tokens: Vec<u32> = (0..40).map(|i| (i * 37 + 11) % 101).collect();
+    let (want, got) = (chunked(&exact, &tokens, 1), chunked(&stored, &tokens, 1));
+    for (len, got) in got {
+        let distance = distance(&got, &want[&len]);
+        assert!(distance > 0.0 && distance < 0.2, "{len} tokens: off by {distance}");
+    }
+}
+
+#[test]
+fn floats_are_stored_as_they_are_computed_with() {
+    let [exact, stored] = [Numerics::Exact, Numerics::Blocks].map(|numerics| tiny_model_as("tiny-llama", numerics));
+    let tokens: Vec<u32> = (0..20).map(|i| (i * 37 + 11) % 101).collect();
+    assert!(chunked(&exact, &tokens, 20) == chunked(&stored, &tokens, 20));
+}
+
+#[test]
 fn cached_chunked_and_whole_agree_to_the_bit() {
     let forms = [Numerics::Exact, Numerics::Int8];
-    for (name, numerics) in NAMES.into_iter().flat_map(|name| forms.map(|form| (name, form))) {
-        let model = tiny_model_as(name, numerics);
+    let tiny = NAMES.into_iter().flat_map(|name| forms.map(|form| (name, form, tiny_model_as(name, form))));
+    let stored = Numerics::Blocks;
+    for (name, numerics, model) in tiny.chain([("quantised", stored, quantised_model(stored))]) {
         let tokens: Vec<u32> = (0..100).map(|i| (i * 37 + 11) % 101).collect();
         let single = chunked(&model, &tokens, 1);
         for size in [3, 16, 64, 70, 100] {

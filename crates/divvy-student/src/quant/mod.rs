@@ -6,6 +6,7 @@ mod blocks;
 #[cfg(test)]
 mod tests;
 
+use divvy_kernels::{BlockFormat, BlockPart, BlockRow};
 use half::{bf16, f16};
 
 use crate::error::LoadError;
@@ -148,10 +149,15 @@ impl Stored {
 }
 
 impl Layout {
-    fn read_row(self, bytes: &[u8], row: usize, out: &mut [f32]) {
+    /// The bytes of half-split row `row`.
+    fn bytes_of(self, bytes: &[u8], row: usize) -> &[u8] {
         let row = self.interleaved_heads.map_or(row, |heads| interleaved_row(row, self.rows / heads));
         let stride = bytes.len() / self.rows;
-        dequantise(self.dtype, &bytes[row * stride..(row + 1) * stride], out);
+        &bytes[row * stride..(row + 1) * stride]
+    }
+
+    fn read_row(self, bytes: &[u8], row: usize, out: &mut [f32]) {
+        dequantise(self.dtype, self.bytes_of(bytes, row), out);
         if self.plus != 0.0 {
             out.iter_mut().for_each(|value| *value += self.plus);
         }
@@ -184,6 +190,25 @@ impl TensorView<'_> {
         Stored { layout: self.layout(), bytes: self.bytes.into() }
     }
 
+    /// What its blocks are made of; `None` for plain floats.
+    #[must_use]
+    pub fn block_format(&self) -> Option<BlockFormat> {
+        blocks::format(self.dtype)
+    }
+
+    /// The matrix in the bits of its blocks, for products.
+    ///
+    /// # Panics
+    /// On plain floats.
+    #[must_use]
+    pub fn block_part(&self) -> BlockPart {
+        let format = self.block_format().expect("plain floats have no blocks");
+        let ([rows, k], layout) = ([self.shape[0], self.shape[1]], self.layout());
+        BlockPart::from_rows(format, rows, k, |row, parts| {
+            take_apart(self.dtype, layout.bytes_of(self.bytes, row), parts)
+        })
+    }
+
     fn layout(&self) -> Layout {
         let rows = if self.shape.len() == 2 { self.shape[0] } else { 1 };
         Layout { dtype: self.dtype, rows, interleaved_heads: self.interleaved_heads, plus: self.plus }
@@ -211,18 +236,28 @@ pub fn dequantise(dtype: TensorType, bytes: &[u8], out: &mut [f32]) {
         TensorType::F32 => each::<4>(bytes, out, f32::from_le_bytes),
         TensorType::F16 => each::<2>(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
         TensorType::BF16 => each::<2>(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-        TensorType::Q4_0 => blocks::each_block::<18, 32>(bytes, out, blocks::q4_0),
-        TensorType::Q4_1 => blocks::each_block::<20, 32>(bytes, out, blocks::q4_1),
-        TensorType::Q5_0 => blocks::each_block::<22, 32>(bytes, out, blocks::q5_0),
-        TensorType::Q5_1 => blocks::each_block::<24, 32>(bytes, out, blocks::q5_1),
-        TensorType::Q8_0 => blocks::each_block::<34, 32>(bytes, out, blocks::q8_0),
-        TensorType::Q2K => blocks::each_block::<84, 256>(bytes, out, blocks::q2_k),
-        TensorType::Q3K => blocks::each_block::<110, 256>(bytes, out, blocks::q3_k),
-        TensorType::Q4K => blocks::each_block::<144, 256>(bytes, out, blocks::q4_k),
-        TensorType::Q5K => blocks::each_block::<176, 256>(bytes, out, blocks::q5_k),
-        TensorType::Q6K => blocks::each_block::<210, 256>(bytes, out, blocks::q6_k),
-        TensorType::Iq4Nl => blocks::each_block::<18, 32>(bytes, out, blocks::iq4_nl),
-        TensorType::Iq4Xs => blocks::each_block::<136, 256>(bytes, out, blocks::iq4_xs),
+        _ => expand(dtype, bytes, out),
+    }
+}
+
+fn expand(dtype: TensorType, bytes: &[u8], out: &mut [f32]) {
+    let format = blocks::format(dtype).expect("plain floats are read as they are");
+    let len = dtype.block_len();
+    let mut one = BlockRow::of(&format, len);
+    for (block, values) in bytes.chunks_exact(dtype.block_bytes()).zip(out.chunks_exact_mut(len)) {
+        take_apart(dtype, block, &mut one);
+        blocks::numbers(&format, &one, values);
+    }
+}
+
+/// Takes the blocks of one row apart.
+fn take_apart(dtype: TensorType, bytes: &[u8], row: &mut BlockRow) {
+    let sides = row.sides.len() / row.halves.len();
+    let codes = row.codes.chunks_exact_mut(dtype.block_len());
+    let rest = codes.zip(&mut row.halves).zip(bytes.chunks_exact(dtype.block_bytes()));
+    for (index, ((codes, halves), block)) in rest.enumerate() {
+        let sides = &mut row.sides[index * sides..][..sides];
+        blocks::take_apart(dtype, block, blocks::Parts { codes, sides, halves });
     }
 }
 

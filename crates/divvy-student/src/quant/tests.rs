@@ -1,5 +1,7 @@
 //! Block formats against the `gguf` Python package's own expansion (tests/fixtures/make_quant_fixtures.py).
 
+use divvy_kernels::{Blocks, Write, matmul_blocks};
+
 use super::*;
 use crate::testing::fixture;
 
@@ -20,6 +22,34 @@ fn every_block_format_expands_like_the_reference() {
         dequantise(dtype, &unhex(case["bytes"].as_str().unwrap()), &mut got);
         for (at, (got, want)) in got.iter().zip(&want).enumerate() {
             assert!(got == want, "{name}[{at}]: {got} instead of {want}");
+        }
+    }
+}
+
+#[test]
+fn every_block_format_multiplies_as_it_expands() {
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(fixture("quants.json")).unwrap()).unwrap();
+    for (name, case) in json.as_object().unwrap() {
+        let dtype = TYPES.iter().find(|entry| entry.2 == name).unwrap().0;
+        let bytes = unhex(case["bytes"].as_str().unwrap());
+        let (k, rows) = (dtype.block_len(), bytes.len() / dtype.block_bytes());
+        let shape = vec![rows, k];
+        let view =
+            TensorView { file: "x", name: "w".into(), dtype, shape, bytes: &bytes, interleaved_heads: None, plus: 0.0 };
+        let blocks = Blocks::of(vec![view.block_part()]);
+        // Whole numbers of which the largest is 127, so that eight bits hold them.
+        let x: Vec<f32> = (0..k).map(|i| (i * 37 % 255) as f32 - 127.0).collect();
+        let mut y = vec![0.0; rows];
+        matmul_blocks(&x, &blocks, &mut y, 1, Write::Set);
+        for (row, got) in y.into_iter().enumerate() {
+            let (mut w, mut back) = (vec![0.0; k], vec![0.0; k]);
+            view.read_row(row, &mut w);
+            blocks.row(row, &mut back);
+            assert_eq!(back, w, "{name}, row {row}");
+            let want: f64 = x.iter().zip(&w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+            let size: f64 = x.iter().zip(&w).map(|(x, w)| f64::from(x.abs() * w.abs())).sum();
+            assert!((f64::from(got) - want).abs() <= 1e-5 * size, "{name}, row {row}: {got} for {want}");
         }
     }
 }

@@ -129,7 +129,7 @@ pub(crate) fn forward(network: &Network<'_>, micro: &MicroBatch, keep: Keep, buf
 }
 
 fn embed(weights: &Weights, tokens: &[u32], stream: &mut [f32]) {
-    let hidden = weights.embed.k();
+    let hidden = weights.embed.exact().k();
     for (row, &token) in stream.chunks_exact_mut(hidden).zip(tokens) {
         weights.embed.row(token as usize, row);
     }

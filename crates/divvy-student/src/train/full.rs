@@ -107,7 +107,7 @@ pub(crate) fn parameters(config: &ModelConfig, weights: &Weights) -> Parameters 
         }
     }
     push("final_norm".into(), &[hidden], weights.final_norm.clone());
-    push("embed".into(), &[config.vocab, hidden], unpack(&weights.embed));
+    push("embed".into(), &[config.vocab, hidden], unpack(weights.embed.exact()));
     if !config.tied {
         push("head".into(), &[config.vocab, hidden], unpack(weights.head.exact()));
     }
@@ -150,7 +150,7 @@ pub(crate) fn weights(config: &ModelConfig, values: &[Vec<f32>], before: Option<
     let layers = layers.collect();
     let embed = pack(Slot::Embed, config.hidden);
     let head = Matrix::Exact(if config.tied { Arc::clone(&embed) } else { pack(Slot::Head, config.hidden) });
-    Weights { embed, layers, final_norm: vector(Slot::FinalNorm), head }
+    Weights { embed: Matrix::Exact(embed), layers, final_norm: vector(Slot::FinalNorm), head }
 }
 
 /// Its matrices, in the order in which [`weights`] packs them.
@@ -158,7 +158,7 @@ fn rooms(before: Weights) -> impl Iterator<Item = Packed> {
     let Weights { embed, layers, head, .. } = before;
     let in_layers = layers.into_iter().flat_map(|Layer { qkv, out, gate_up, down, .. }| [qkv, out, gate_up, down]);
     // A tied head is the embedding, which comes when the last of the two is taken apart.
-    in_layers.chain([Matrix::Exact(embed), head]).filter_map(|matrix| match matrix {
+    in_layers.chain([embed, head]).filter_map(|matrix| match matrix {
         Matrix::Exact(packed) => Arc::into_inner(packed),
         _ => None,
     })

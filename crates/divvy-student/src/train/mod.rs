@@ -31,7 +31,7 @@ pub use course::{CourseStep, course};
 pub use full::{FullLabel, FullWeights};
 pub use journal::Journal;
 pub use rows::TrainRow;
-pub use run::{Look, StepRecord, TrainEvent, Trained, TrainedWeights, admitted, train, train_by};
+pub use run::{Learnt, Look, StepRecord, TrainEvent, Trained, TrainedWeights, admitted, train, train_by};
 pub use schedule::Schedule;
 pub use settings::{Activations, Base, Method, TrainConfig, TrainError};
 pub use stop::{Best, EarlyStop, StopBy};

@@ -17,6 +17,7 @@ use super::stop::Best;
 use super::trainer::Trainer;
 use crate::adapter::Adapter;
 use crate::config::ModelConfig;
+use crate::weights::Weights;
 
 /// One optimiser step, as logged.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,9 +43,17 @@ pub struct StepRecord {
     pub dev_quality: Option<f64>,
 }
 
-/// Looks at the adapter after a step, whenever dev is looked at: how good it is at what it is for, where that is asked; more is
+/// What has been learnt up to a step.
+pub enum Learnt<'a> {
+    /// Beside the base.
+    Adapter(Adapter),
+    /// In its place.
+    Whole(&'a Weights),
+}
+
+/// Looks at what has been learnt after a step, whenever dev is looked at: how good it is at what it is for, where that is asked; more is
 /// better. Whoever breaks it off says [`TrainError::Interrupted`].
-pub type Look<'a> = dyn FnMut(u64, &Adapter) -> Result<Option<f64>, TrainError> + 'a;
+pub type Look<'a> = dyn FnMut(u64, Learnt<'_>) -> Result<Option<f64>, TrainError> + 'a;
 
 /// What the observer sees. Breaking at any event stops the run; its last finished step is checkpointed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,7 +115,7 @@ pub fn train(
     train_by(base, (rows, dev_rows), config, checkpoint_dir, observe, None)
 }
 
-/// The same, with someone who looks at the adapter whenever dev is looked at.
+/// The same, with someone who looks at what has been learnt whenever dev is looked at.
 ///
 /// # Errors
 /// As [`train`], and what `look` says.
@@ -339,11 +348,10 @@ impl Run<'_, '_> {
         Ok(Some(loss))
     }
 
-    /// What whoever looks at adapters says of this one.
+    /// What whoever looks at what has been learnt says of it.
     fn dev_quality(&mut self, step: u64) -> Result<Option<f64>, TrainError> {
         let Some(look) = &mut self.look else { return Ok(None) };
-        let Some(adapter) = self.trainer.adapter() else { return Ok(None) };
-        look(step, &adapter)
+        look(step, self.trainer.learnt())
     }
 
     fn ends_early(&self) -> bool {

@@ -17,7 +17,7 @@ pub struct EarlyStop {
 pub enum StopBy {
     /// Less of it is better.
     DevLoss,
-    /// More is: what [`super::run::Look`] says of the adapter.
+    /// More is: what [`super::run::Look`] says of what has been learnt.
     Quality,
 }
 

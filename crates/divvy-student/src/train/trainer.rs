@@ -11,7 +11,7 @@ use super::full::{self, FullIndex, FullWeights};
 use super::lora;
 use super::parameters::Parameters;
 use super::rows::MicroBatch;
-use super::run::TrainedWeights;
+use super::run::{Learnt, TrainedWeights};
 use super::settings::{Base, Method, TrainConfig};
 use crate::adapter::Adapter;
 use crate::config::Ropes;
@@ -117,11 +117,13 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// As it stands; `None` where every weight is trained.
-    pub(crate) fn adapter(&self) -> Option<Adapter> {
+    /// As it stands.
+    pub(crate) fn learnt(&self) -> Learnt<'_> {
         match self.method {
-            Method::Lora(settings) => Some(lora::adapter(self.base.config, settings, &self.parameters.values)),
-            Method::Full => None,
+            Method::Lora(settings) => {
+                Learnt::Adapter(lora::adapter(self.base.config, settings, &self.parameters.values))
+            }
+            Method::Full => Learnt::Whole(self.packed.as_ref().unwrap_or(self.base.weights)),
         }
     }
 

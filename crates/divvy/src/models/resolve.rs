@@ -85,6 +85,7 @@ fn resolve_one(
     let numerics = match model.numerics {
         recipe::Numerics::Exact => Numerics::Exact,
         recipe::Numerics::Fast => Numerics::fastest(),
+        recipe::Numerics::Stored => Numerics::Blocks,
     };
     let cache_format = match model.kv_cache {
         recipe::KvCache::F32 => CacheFormat::F32,

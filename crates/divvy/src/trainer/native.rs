@@ -14,10 +14,12 @@ use divvy_core::{
 };
 use divvy_flow::train::{Job, Observe, Stopped};
 use divvy_student::{
-    adapter::{Adapter, AdapterLabel},
+    adapter::AdapterLabel,
     matrix::Numerics,
     model::Model,
-    train::{self, Base, Journal, Look, StepRecord, TrainConfig, TrainError, TrainEvent, Trained, TrainedWeights},
+    train::{
+        self, Base, Journal, Learnt, Look, StepRecord, TrainConfig, TrainError, TrainEvent, Trained, TrainedWeights,
+    },
 };
 
 use super::{
@@ -90,13 +92,13 @@ fn run(
     };
     let dev_questions = Dev::of(model, job);
     let judges = job.plan.tuning.early_stop.is_some_and(|stop| stop.on == StopOn::DecompositionQuality);
-    let mut look = |step: u64, adapter: &Adapter| {
+    let mut look = |step: u64, learnt: Learnt<'_>| {
         let goes_on = || tell(TrainNews::Nothing).is_continue();
         let (quality, samples) = if judges {
-            let (quality, samples) = dev_questions.quality(adapter, &goes_on)?;
+            let (quality, samples) = dev_questions.quality(learnt, &goes_on)?;
             (Some(quality), samples)
         } else {
-            (None, dev_questions.samples(adapter, &goes_on)?)
+            (None, dev_questions.samples(learnt, &goes_on)?)
         };
         match log.borrow_mut().samples(step, &samples) {
             ControlFlow::Continue(()) => Ok(quality),

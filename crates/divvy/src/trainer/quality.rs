@@ -10,10 +10,9 @@ use divvy_core::{
 };
 use divvy_flow::train::{Job, Row};
 use divvy_student::{
-    adapter::Adapter,
     engine::{self, Engine, EngineConfig, EventKind},
     model::Model,
-    train::TrainError,
+    train::{Learnt, TrainError},
 };
 
 /// Most tokens of a reply: what `[evaluate] decompose_tokens` is, where nothing is said.
@@ -44,18 +43,18 @@ impl Dev {
     }
 
     /// What the student writes to the first few questions.
-    pub(super) fn samples(&self, adapter: &Adapter, goes_on: &dyn Fn() -> bool) -> Result<Vec<Sample>, TrainError> {
-        let replies = self.replies(SAMPLES, adapter, goes_on)?;
+    pub(super) fn samples(&self, learnt: Learnt<'_>, goes_on: &dyn Fn() -> bool) -> Result<Vec<Sample>, TrainError> {
+        let replies = self.replies(SAMPLES, learnt, goes_on)?;
         Ok(replies.into_iter().map(|(sample, _)| sample).collect())
     }
 
     /// The share of all that is well-formed, and the samples among them.
     pub(super) fn quality(
         &self,
-        adapter: &Adapter,
+        learnt: Learnt<'_>,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<(f64, Vec<Sample>), TrainError> {
-        let mut replies = self.replies(usize::MAX, adapter, goes_on)?;
+        let mut replies = self.replies(usize::MAX, learnt, goes_on)?;
         let asked = self.prompts.len() + self.unreadable;
         let readable = |(sample, finish): &&(Sample, Finish)| quality::is_well_formed(&sample.text, finish, self.style);
         let good = replies.iter().filter(readable).count();
@@ -67,13 +66,16 @@ impl Dev {
     fn replies(
         &self,
         most: usize,
-        adapter: &Adapter,
+        learnt: Learnt<'_>,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<Vec<(Sample, Finish)>, TrainError> {
-        let mut engine = Engine::new(Arc::clone(&self.model), EngineConfig::default());
-        let adapter = Arc::new(adapter.clone());
+        let (model, adapter) = match learnt {
+            Learnt::Adapter(adapter) => (Arc::clone(&self.model), Some(Arc::new(adapter))),
+            Learnt::Whole(weights) => (Arc::new(self.model.with_weights(weights.clone())), None),
+        };
+        let mut engine = Engine::new(model, EngineConfig::default());
         for (id, (_, prompt)) in (0..).zip(self.prompts.iter().take(most)) {
-            let (prompt, adapter) = (prompt.clone(), Some(Arc::clone(&adapter)));
+            let (prompt, adapter) = (prompt.clone(), adapter.clone());
             let sampling = Sampling::greedy(MOST_TOKENS);
             // A prompt that does not fit gets no reply, and counts.
             let _ = engine.submit(engine::Job { id, prompt, sampling, adapter, log_probabilities: false });

@@ -144,9 +144,8 @@ fn decompositions_that_can_be_read_may_say_when_to_end() {
 /// Whether somebody judges or not: whoever reads the log sees what the student writes.
 #[test]
 fn what_it_writes_to_dev_questions_is_in_the_log() {
-    for lines in
-        ["eval_every = 2\n", "eval_every = 2\nearly_stop = { on = \"decomposition-quality\", patience = 100 }\n"]
-    {
+    let judged = "eval_every = 2\nearly_stop = { on = \"decomposition-quality\", patience = 100 }\n";
+    for lines in ["eval_every = 2\n", judged, &format!("method = \"full\"\n{judged}")] {
         let bench = bench(lines);
         bench.done(&["train", "recipe.toml"]);
         let folder = files_below(&bench.file("runs").join("students"));

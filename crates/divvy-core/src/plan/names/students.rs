@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     prompts::decompose::Style,
-    recipe::{self, DataSet, Method, Mix, OneOrMany, RecipeError, RowWeights, Rule, StopOn, StudentPrompt, Target},
+    recipe::{self, DataSet, Method, Mix, OneOrMany, RecipeError, RowWeights, Rule, StudentPrompt, Target},
 };
 
 /// One of the students that an entry of `[students]` stands for.
@@ -245,14 +245,12 @@ impl Names<'_> {
     }
 
     fn stops_early(&self, name: &str, plan: &StudentPlan) -> Result<(), RecipeError> {
-        let Some(stop) = plan.tuning.early_stop else { return Ok(()) };
+        if plan.tuning.early_stop.is_none() {
+            return Ok(());
+        }
         let key = format!("students.{name}.early_stop");
         if plan.eval_every == 0 {
             return self.fail(&key, "dev is looked at every `eval_every` steps, and here never; set it above 0");
-        }
-        if stop.on == StopOn::DecompositionQuality && plan.method == Method::Full {
-            return self
-                .fail(&key, "on = \"decomposition-quality\" is for method = \"lora\" alone; write on = \"loss\"");
         }
         self.watches_dev(&key, name, &self.recipe.students[name])
     }

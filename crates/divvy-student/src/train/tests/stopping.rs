@@ -5,10 +5,11 @@ use std::path::Path;
 
 use super::fixture::{Fixture, LORA, NAMES, settings};
 use super::guarantees::{digest, rows, timeless};
-use crate::adapter::Adapter;
 use crate::train::{
-    Best, EarlyStop, Look, Method, StopBy, TrainConfig, TrainError, TrainEvent, Trained, train, train_by,
+    Best, EarlyStop, Learnt, Look, Method, StopBy, TrainConfig, TrainError, TrainEvent, Trained, TrainedWeights, train,
+    train_by,
 };
+use crate::weights::Weights;
 
 fn go_on(_: TrainEvent) -> ControlFlow<()> {
     ControlFlow::Continue(())
@@ -104,7 +105,7 @@ fn another_cadence_is_another_run_and_without_dev_there_is_nothing_to_watch() {
 }
 
 #[test]
-fn whoever_judges_adapters_may_end_a_run() {
+fn whoever_judges_what_is_learnt_may_end_a_run() {
     let fixture = Fixture::load(NAMES[1]);
     let rows = rows(11, 5);
     let early_stop = Some(EarlyStop { by: StopBy::Quality, patience: 2 });
@@ -115,7 +116,8 @@ fn whoever_judges_adapters_may_end_a_run() {
     };
     // The second look is the best, and the third is broken off once.
     let (mut looks, mut broken) = (Vec::new(), false);
-    let mut quality = |step, adapter: &Adapter| {
+    let mut quality = |step, learnt: Learnt<'_>| {
+        let Learnt::Adapter(adapter) = learnt else { panic!("LoRA learns an adapter") };
         assert!(step % 2 == 0, "{step}");
         if looks.len() == 2 && !std::mem::replace(&mut broken, true) {
             return Err(TrainError::Interrupted { step: 0, checkpoint: None });
@@ -140,4 +142,30 @@ fn whoever_judges_adapters_may_end_a_run() {
         (digest(&resumed), resumed.kept, timeless(&resumed.log)),
         (digest(&whole), whole.kept, timeless(&whole.log))
     );
+}
+
+#[test]
+fn a_model_that_is_trained_as_a_whole_is_judged_as_it_is_after_the_step() {
+    let fixture = Fixture::load(NAMES[1]);
+    let rows = rows(11, 5);
+    let early_stop = Some(EarlyStop { by: StopBy::Quality, patience: 2 });
+    let config = TrainConfig { early_stop, learning_rate: 1e-3, ..config(Method::Full) };
+    let one_row = |weights: &Weights| {
+        let mut row = vec![0.0; fixture.config.hidden];
+        weights.layers[0].qkv.row(3, &mut row);
+        row
+    };
+    let mut seen = Vec::new();
+    let mut look = |_, learnt: Learnt<'_>| {
+        let Learnt::Whole(weights) = learnt else { panic!("every weight is trained") };
+        // Whoever generates with them has them for as long as that takes.
+        seen.push(one_row(&weights.clone()));
+        Ok(Some([0.1, 0.7, 0.2, 0.2][seen.len() - 1]))
+    };
+    let sets = (&rows[2..], &rows[..2]);
+    let trained = train_by(fixture.base(), sets, &config, None, &mut go_on, Some(&mut look)).unwrap();
+    let TrainedWeights::Full(full) = &trained.weights else { panic!("every weight is trained") };
+    assert_eq!((trained.kept, seen.len()), (Some(Best { step: 4, value: 0.7 }), 4));
+    assert!(seen[0] != seen[1] && seen[0] != one_row(&fixture.weights));
+    assert_eq!(one_row(&full.weights()), seen[1], "the model that was judged best");
 }
