@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""divvy's collection against other clients, in one run: CPU a request, requests a CPU second, memory, rate at 200 ms.
+"""divvy's collection against other clients, in one run: CPU a row, rows a CPU second, memory, rate at 200 ms.
 
     python3 bench/collect/bench.py            # builds, installs the peers in their own environments, measures
     python3 bench/collect/bench.py --quick    # small numbers, to see that it works
@@ -196,7 +196,7 @@ def main():
     for name in peers:
         if name in costs:
             target = "≥ 20 × the best peer"
-            row(rows, "requests a CPU second", "1/s", 1 / costs["divvy"], 1 / costs[name], name, target, "higher")
+            row(rows, "rows a CPU second", "1/s", 1 / costs["divvy"], 1 / costs[name], name, target, "higher")
             row(rows, "peak memory, rows of the run", "MB", memory["divvy"], memory[name], name, None, "lower")
     slow = run("divvy", 10000 if given.quick else 60000, 1024, 200, 50, given.folder)
     what, whole = "requests a second at 200 ms and 1,024 at once, 5 % refused", (slow["served"] + slow["refused"]) / slow["wall"]

@@ -48,8 +48,12 @@ const BY_FORM_AT_ONCE: usize = 512;
 pub async fn run(context: &Context) -> Result<(), FlowError> {
     let Some(plan) = &context.plan.screen else { return Ok(()) };
     check(context)?;
-    in_groups(context, plan).await?;
-    if plan.rule == Rule::Best { timed(context, Stage::Screen, best::keep(context, plan)).await } else { Ok(()) }
+    let screened = in_groups(context, plan).await;
+    // Also where a budget or Ctrl-C ended it: what is exported or trained then has one decomposition a question, too.
+    if plan.rule != Rule::Best || screened.as_ref().is_err_and(FlowError::is_of_the_store) {
+        return screened;
+    }
+    screened.and(timed(context, Stage::Screen, best::keep(context, plan)).await)
 }
 
 /// Group after group, until there are enough.

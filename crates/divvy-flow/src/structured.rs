@@ -4,7 +4,7 @@
 //! then, so that trials are noted at their stage. Of workers that share a store one tries, and the others wait for it.
 
 use divvy_core::{
-    chat::{Message, Sampling},
+    chat::{Finish, Message, Reply, Sampling},
     digest::Digest,
     model::ModelId,
     prompts::decompose::{self, Style},
@@ -95,10 +95,7 @@ async fn try_it(
     let trial = context.ask_online(ready, messages, sampling, (sample, take)).await;
     note_trial(context, stage, &ready.id, &trial).await?;
     let keeps_schema = match trial {
-        // A filter's doing, or a slip: it says nothing about schemas.
-        Ok(call) if call.reply.finish.is_refusal() || call.reply.text.trim().is_empty() => {
-            return Ok(context.plan.style(name));
-        }
+        Ok(call) if is_no_verdict(&call.reply) => return Ok(context.plan.style(name)),
         Ok(call) => decompose::keeps_format(&call.reply.text, &call.reply.finish),
         Err(error) if error.refuses_format() => false,
         Err(error) if error.is_cancelled() => return Err(FlowError::Interrupted),
@@ -123,6 +120,12 @@ async fn try_it(
     let called = context.resolve(name);
     context.progress.note(&format!("`{called}` {does} to a JSON schema; the store remembers it{hint}"));
     style(context, name, &ready.id).await
+}
+
+/// A filter's doing, a slip, or what was cut off before the JSON began, as thoughts may be: it says nothing about schemas.
+fn is_no_verdict(Reply { text, finish, .. }: &Reply) -> bool {
+    let cut_off = *finish == Finish::Length && !decompose::keeps_format(text, finish);
+    finish.is_refusal() || text.trim().is_empty() || cut_off
 }
 
 /// Asks, and where one of several endpoints refuses the schema after all, asks plainly: a refusal costs nothing. With the

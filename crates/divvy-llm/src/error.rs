@@ -47,6 +47,8 @@ pub enum ErrorKind {
     TimedOut,
     /// Nothing of the reply, or nothing more of it, came for `stall_seconds`.
     Stalled,
+    /// Nothing that ever came from there was a reply, and each try may have been charged: it is asked no further.
+    Useless,
     /// What earlier tries had left of the time for its request was over before the reply was there: nobody knows whether the
     /// endpoint is slow.
     OutOfTime,
@@ -120,6 +122,7 @@ impl ChatError {
             ErrorKind::CutOff => "cut-off",
             ErrorKind::Unreadable => "unreadable",
             ErrorKind::Empty => "empty-completion",
+            ErrorKind::Useless => "useless-endpoint",
             ErrorKind::BudgetExhausted | ErrorKind::Unlent => "budget",
             ErrorKind::Taken => "taken-over",
             ErrorKind::Untrusted => "untrusted-certificate",
@@ -145,8 +148,8 @@ impl ChatError {
     /// Every further request would fail in the same way: the stage should stop.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        use ErrorKind::{BatchFailed, NotFound, Store, Unauthorized, Unpaid, Unreachable, Untrusted};
-        matches!(self.kind, Unauthorized | Unpaid | NotFound | Unreachable | Untrusted | Store | BatchFailed)
+        use ErrorKind::{BatchFailed, Store, Unreachable};
+        self.condemns_endpoint() || matches!(self.kind, Unreachable | Store | BatchFailed)
     }
 
     /// The endpoint does not take the form that it was told for the reply.
@@ -159,19 +162,22 @@ impl ChatError {
         self.kind == ErrorKind::BadRequest && WORDS.iter().any(|word| lower.contains(word))
     }
 
-    /// The endpoint will never serve us: it refuses the key, wants money, does not know the model, or is not to be trusted.
+    /// The endpoint will never serve us: it refuses the key, wants money, does not know the model, is not to be trusted, or never
+    /// says anything that is a reply.
     #[must_use]
     pub fn condemns_endpoint(&self) -> bool {
-        use ErrorKind::{NotFound, Unauthorized, Unpaid, Untrusted};
-        matches!(self.kind, Unauthorized | Unpaid | NotFound | Untrusted)
+        use ErrorKind::{NotFound, Unauthorized, Unpaid, Untrusted, Useless};
+        matches!(self.kind, Unauthorized | Unpaid | NotFound | Untrusted | Useless)
     }
 
-    /// The endpoint may have worked, and charged, for a reply that we did not get or cannot read.
+    /// The endpoint may have worked, and charged, for a reply that we did not get or cannot read. What was never sent has cost
+    /// nothing, whatever it ended with.
     #[must_use]
     pub fn may_be_charged(&self) -> bool {
         use ErrorKind::{Cancelled, CutOff, Empty, OutOfTime, Refused, Stalled, TimedOut, Unreadable};
-        matches!(self.kind, TimedOut | Stalled | OutOfTime | CutOff | Unreadable | Empty | Refused | Cancelled)
-            || self.status.is_some_and(may_be_charged_with)
+        let unheard =
+            matches!(self.kind, TimedOut | Stalled | OutOfTime | CutOff | Unreadable | Empty | Refused | Cancelled);
+        (unheard || self.status.is_some_and(may_be_charged_with)) && self.usage != UNCHARGED
     }
 
     #[must_use]
@@ -184,6 +190,9 @@ impl ChatError {
         matches!(self.kind, ErrorKind::Cancelled | ErrorKind::Unsent)
     }
 }
+
+/// What a try took that was never sent, or that its batch did not come to.
+pub(crate) const UNCHARGED: Usage = Usage { tokens_in: Some(0), tokens_cached: Some(0), tokens_out: Some(0) };
 
 /// A proxy in between has given up waiting, and the model behind it may not have: 504, and Cloudflare's 524.
 #[must_use]

@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use divvy_core::{chat::Usage, cost::Prices, model::ModelId};
+use divvy_core::{chat::Usage, cost::Prices, digest::Digest, model::ModelId};
 use divvy_store::{Amount, AttemptRecord, CallRecord, RawReply, Store};
 use tokio::time::Instant;
 
@@ -150,7 +150,7 @@ impl Ledger {
         let latency_ms = self.clock.now_ms() - started_ms;
         match outcome {
             Ok(received) => {
-                let attempt = of_attempt(job, None, received.reply.usage, started_ms, latency_ms);
+                let attempt = of_attempt((&job.key, job.attempt), None, received.reply.usage, (started_ms, latency_ms));
                 let call = self.record(job, received, self.attempt.endpoint.clone(), (started_ms, latency_ms));
                 match self.budget.account() {
                     Some(account) => {
@@ -162,8 +162,7 @@ impl Ledger {
                 Ok(paid(call, false))
             }
             Err(error) => {
-                let attempt = of_attempt(job, Some(&error), error.usage, started_ms, latency_ms);
-                let attempt = AttemptRecord { price_nanos: self.lost(&error.usage), ..attempt };
+                let attempt = self.in_vain((&job.key, job.attempt), &error, (started_ms, latency_ms));
                 // What was never sent is no try: nobody worked or waited for it.
                 let attempt = Some(attempt).filter(|_| !matches!(error.kind, ErrorKind::Unsent | ErrorKind::Overdue));
                 match self.budget.account() {
@@ -184,6 +183,22 @@ impl Ledger {
                 Err(error)
             }
         }
+    }
+
+    /// A row of a batch that was refused while nobody waited for it is on record as one that somebody waited for.
+    pub(crate) async fn came_to_nothing(
+        &self,
+        key: &Digest,
+        error: &ChatError,
+        started_ms: i64,
+    ) -> Result<(), ChatError> {
+        let latency_ms = self.clock.now_ms() - started_ms;
+        Ok(self.store.record_attempt(&self.in_vain((key, 1), error, (started_ms, latency_ms))).await?)
+    }
+
+    fn in_vain(&self, call: (&Digest, u32), error: &ChatError, times: (i64, i64)) -> AttemptRecord {
+        let attempt = of_attempt(call, Some(error), error.usage, times);
+        AttemptRecord { price_nanos: self.lost(&error.usage), ..attempt }
     }
 
     /// As the layer of the budget settles it.
@@ -238,10 +253,15 @@ pub fn in_batch(endpoint: Option<&str>) -> bool {
     endpoint.is_some_and(|endpoint| endpoint.ends_with(IN_BATCH))
 }
 
-fn of_attempt(job: &Job, error: Option<&ChatError>, usage: Usage, started_ms: i64, latency_ms: i64) -> AttemptRecord {
+fn of_attempt(
+    (key, number): (&Digest, u32),
+    error: Option<&ChatError>,
+    usage: Usage,
+    (started_ms, latency_ms): (i64, i64),
+) -> AttemptRecord {
     AttemptRecord {
-        key: job.key.clone(),
-        number: job.attempt,
+        key: key.clone(),
+        number,
         outcome: error.map_or("ok", ChatError::reason).to_owned(),
         http_status: error.and_then(|error| error.status),
         message: error.map_or_else(String::new, |error| error.message.clone()),

@@ -1,6 +1,7 @@
 //! At most so many requests in flight at once. How many is found out: an endpoint that says 429, that answers much slower
 //! than it can, or lets tries time out, gets fewer ([`window`]). Waiting in line is not part of a call's latency. A reply that is on disk gives
-//! its slot to the next request while it is still read and recorded ([`Slot::leave`]).
+//! its slot to the next request while it is still read and recorded ([`Slot::leave`]). Where requests are charged and none ever brings a reply,
+//! no more are sent.
 
 mod window;
 
@@ -20,6 +21,9 @@ use crate::{
     layer::{Job, Layer},
 };
 use window::Window;
+
+/// Requests that may be charged and bring no reply, where none ever did: as many items end a stage.
+const MOST_IN_VAIN: u32 = 64;
 
 pub(crate) struct Limit<L> {
     seats: Arc<Seats>,
@@ -43,6 +47,8 @@ struct Size {
     window: Option<Window>,
     /// Slots in use that go when they are given back.
     too_many: usize,
+    /// Requests that came to nothing at a price; `None` once one has brought a reply.
+    in_vain: Option<u32>,
     /// Why nobody is let in any more.
     closed: Option<ChatError>,
 }
@@ -62,6 +68,17 @@ impl<L> Limit<L> {
     fn close(&self, error: &ChatError) {
         self.seats.size().closed.get_or_insert_with(|| error.clone());
         self.seats.slots.close();
+    }
+
+    /// Many requests may be under way, and each is tried again: they need not all be paid for what none of them gets.
+    fn doubt(&self, first_try: bool, result: &Result<Call, ChatError>) {
+        let useless = self.seats.size().is_useless(first_try, result);
+        if let Err(error) = result
+            && useless
+            && self.closes
+        {
+            self.close(&nothing_comes(error));
+        }
     }
 
     /// Why there is no slot: asked for when the line is closed.
@@ -104,13 +121,34 @@ impl<L> Limit<L> {
     }
 }
 
+impl Size {
+    /// Whether all requests so far, and there were many, came to nothing though each may have been charged. A request counts once,
+    /// however often it is tried.
+    fn is_useless(&mut self, first_try: bool, result: &Result<Call, ChatError>) -> bool {
+        match (result, &mut self.in_vain) {
+            (Ok(_), in_vain) => *in_vain = None,
+            (Err(error), Some(in_vain)) if first_try && error.is_retryable() && error.may_be_charged() => *in_vain += 1,
+            _ => {}
+        }
+        self.in_vain.is_some_and(|in_vain| in_vain >= MOST_IN_VAIN)
+    }
+}
+
+fn nothing_comes(error: &ChatError) -> ChatError {
+    let message = format!(
+        "{}; {MOST_IN_VAIN} requests, each of which may have been charged, and not one reply that can be used: no more are sent",
+        error.message
+    );
+    ChatError::new(ErrorKind::Useless, message)
+}
+
 impl Seats {
     /// `patience`: how long a try may take, where the number follows the endpoint; `None` for one that is fixed.
     pub(crate) fn new(most: usize, patience: Option<Duration>) -> Arc<Self> {
         let most = most.clamp(1, Semaphore::MAX_PERMITS);
         let window = patience.map(|patience| Window::new(most, patience));
         let slots = Arc::new(Semaphore::new(window.as_ref().map_or(most, Window::size)));
-        let size = Mutex::new(Size { most, window, too_many: 0, closed: None });
+        let size = Mutex::new(Size { most, window, too_many: 0, in_vain: Some(0), closed: None });
         Arc::new(Self { slots, size })
     }
 
@@ -153,13 +191,14 @@ impl<L: Layer> Layer for Limit<L> {
         let permit = job.in_line(turn).await?.map_err(|_| self.refusal())?;
         let slot = Slot::of(&self.seats, permit);
         job.waited.since(start);
-        let (started, waited) = (Instant::now(), job.waited.clone());
+        let (started, waited, first_try) = (Instant::now(), job.waited.clone(), job.attempt == 1);
         let before = waited.so_far();
         // On the heap, so that what waits, in line or for a batch, holds no room for a request under way, and that the next
         // request finds this one's room still in the processor's cache.
         let result = Box::pin(self.inner.call(Job { slot: Some(slot.clone()), ..job })).await;
         // Time that it stood in line for its rate says nothing about the endpoint.
         self.learn(started + waited.so_far().saturating_sub(before), slot.leave(), &result);
+        self.doubt(first_try, &result);
         result
     }
 }

@@ -28,8 +28,7 @@ use crate::{
     chat::{Quota, Told},
     client::Call,
     clock::Clock,
-    error::{ChatError, ErrorKind},
-    http::batch_lines::UNCHARGED,
+    error::{ChatError, ErrorKind, UNCHARGED},
     layer::{Job, Layer},
 };
 

@@ -1,8 +1,8 @@
 //! Tries again what may work a little later: exponential backoff with full jitter (Brooker, "Exponential Backoff And
 //! Jitter", 2015), never sooner than the endpoint asked, within one deadline for all tries of a call, the last one included. A refusal for the
 //! endpoint's rate costs nothing, and is waited out within the deadline however often it comes; what an endpoint wants to hear
-//! in its own word is asked again at once: neither is a try that the policy counts. A completion without text is asked for once
-//! more: each was paid for.
+//! in its own word is asked again at once: neither is a try that the policy counts. What may have been charged is asked for three
+//! times in all, whatever else happens in between, and a completion without text once more: each was paid for.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -15,6 +15,9 @@ use crate::{
     layer::{Job, Layer},
     rate::WAY_OUT,
 };
+
+/// Tries of one call that may be charged: one that broke off may do so by chance, and by the third it is the rule.
+const MOST_CHARGED: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -107,6 +110,8 @@ struct Tries {
     refused: u32,
     /// It said nothing, and was paid for it.
     silent: u32,
+    /// It may have been paid, whatever it said.
+    charged: u32,
     /// What was wrong with the last one that had its time.
     cause: Option<String>,
 }
@@ -117,6 +122,7 @@ impl Tries {
         self.reworded += u32::from(error.kind == ErrorKind::OtherWord);
         self.refused += u32::from(is_refusal(error) && !counts_refusals);
         self.silent += u32::from(error.kind == ErrorKind::Empty);
+        self.charged += u32::from(error.may_be_charged());
     }
 
     fn remember(&mut self, error: &ChatError) {
@@ -137,7 +143,8 @@ impl Tries {
 
     fn are_over(&self, error: &ChatError, most: u32) -> bool {
         let silent_again = error.kind == ErrorKind::Empty && self.silent > 1;
-        !error.is_retryable() || silent_again || self.made - self.reworded - self.refused >= most
+        let dear = silent_again || self.charged >= MOST_CHARGED;
+        !error.is_retryable() || dear || self.made - self.reworded - self.refused >= most
     }
 }
 

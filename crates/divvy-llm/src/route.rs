@@ -19,8 +19,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     client::Call,
-    error::{ChatError, ErrorKind},
-    http::batch_lines::UNCHARGED,
+    error::{ChatError, ErrorKind, UNCHARGED},
     layer::{Job, Layer},
 };
 pub use breaker::BreakerState;

@@ -46,12 +46,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Nothing further can be written until someone makes room.
-    #[must_use]
-    pub fn is_disk_full(&self) -> bool {
-        matches!(self, Self::DiskFull { .. })
-    }
-
     /// Sorts a database error by SQLite's result code (<https://sqlite.org/rescode.html>).
     pub(crate) fn from_sql(path: &Path, action: &'static str, error: &sqlx::Error) -> Self {
         let (path, detail) = (path.to_owned(), error.to_string());

@@ -26,16 +26,8 @@ const ITEM: Sql = Sql::new(
 );
 
 impl SqliteStore {
-    /// Sets the state of an item. Its plan must have been put before. On disk when this returns; puts that run at the
-    /// same time share a transaction.
-    ///
-    /// # Errors
-    /// When the store cannot write.
-    pub async fn put_item(&self, item: &ItemRow) -> Result<(), StoreError> {
-        self.write(vec![item_statement(item)]).await.map(|_| ())
-    }
-
-    /// Several items in one transaction: all or none.
+    /// Sets the state of items, in one transaction: all or none. Their plan must have been put before. On disk when this returns; puts
+    /// that run at the same time share a transaction.
     ///
     /// # Errors
     /// When the store cannot write.

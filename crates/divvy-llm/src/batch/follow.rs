@@ -15,11 +15,8 @@ use super::{
     rows::{AT_ONCE, Back},
 };
 use crate::{
-    error::{ChatError, ErrorKind},
-    http::{
-        batch_lines::UNCHARGED,
-        batches::{Counts, Fault, View},
-    },
+    error::{ChatError, ErrorKind, UNCHARGED},
+    http::batches::{Counts, Fault, View},
 };
 
 /// Within which a cancelled batch comes to its end, at OpenAI at least.

@@ -1,6 +1,6 @@
 //! From rows to a batch that the endpoint has, at most once. What we mean to do is on record before it is done; whether a
 //! batch came to be when nobody heard the answer is found out from the endpoint's own list, where our name for it stands
-//! in its metadata.
+//! in its metadata, or else the file of which it is made.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -154,7 +154,7 @@ impl Batches {
                 Err(error) => error,
             };
             if may_have_worked(&error)
-                && let Some(view) = self.find(batch).await.map_err(fatal)?
+                && let Some(view) = self.find(batch, Some(file)).await.map_err(fatal)?
             {
                 return Ok(view);
             }
@@ -186,7 +186,7 @@ impl Batches {
         if let Some(id) = batch.remote.clone() {
             return Ok(Some(self.open(batch, id)));
         }
-        match self.find(batch).await {
+        match self.find(batch, batch.file.as_deref()).await {
             Ok(Some(view)) => self.handed_in(batch, view).await.map(Some),
             Ok(None) => Ok(None),
             Err(error) if error.kind == ErrorKind::NotFound && self.is_given_up(batch.created_ms) => Ok(None),
@@ -195,21 +195,21 @@ impl Batches {
     }
 
     /// Looks twice: when a process dies or a connection breaks, a creation may still be on its way.
-    async fn find(&self, batch: &BatchRow) -> Result<Option<View>, ChatError> {
-        if let Some(view) = self.look(batch).await? {
+    async fn find(&self, batch: &BatchRow, file: Option<&str>) -> Result<Option<View>, ChatError> {
+        if let Some(view) = self.look(batch, file).await? {
             return Ok(Some(view));
         }
         tokio::time::sleep(self.settings.poll).await;
-        self.look(batch).await
+        self.look(batch, file).await
     }
 
     /// Newest first, as far back as the batch can be.
-    async fn look(&self, batch: &BatchRow) -> Result<Option<View>, ChatError> {
+    async fn look(&self, batch: &BatchRow, file: Option<&str>) -> Result<Option<View>, ChatError> {
         let mut after = None;
         loop {
             let page = self.until_told(|| self.api.list(after.as_deref())).await?;
             let last = page.data.last().map(|view| (view.id.clone(), view.created_at()));
-            if let Some(view) = page.data.into_iter().find(|view| view.intent() == Some(&batch.intent)) {
+            if let Some(view) = page.data.into_iter().find(|view| view.is_of(&batch.intent, file)) {
                 return Ok(Some(view));
             }
             // The endpoint's clock may differ from ours.

@@ -17,6 +17,8 @@ use crate::{
 
 /// Lines in one commit.
 pub(super) const AT_ONCE: usize = 256;
+/// How often a file is asked for that the endpoint does not have: it may be a moment behind the batch that names it.
+const LOOKS: u32 = 3;
 /// Longest line that is read; a completion is some kilobytes.
 const LONGEST: usize = 64 << 20;
 
@@ -66,23 +68,27 @@ impl Batches {
         Ok(back)
     }
 
+    /// A file that the endpoint does not have is waited for as long as a batch that it does not know: its rows may have answers,
+    /// which would be paid for twice.
     async fn take_in_file(&self, open: &Open, file: &str, back: &mut Back) -> Result<(), ChatError> {
-        let mut failures = 0;
+        let (mut failures, mut looks) = (0, 0);
         let odd = loop {
-            match self.read_file(open, file, back).await {
+            let error = match self.read_file(open, file, back).await {
                 Ok(odd) => break odd,
-                Err(error) if error.is_retryable() => {
-                    failures += 1;
-                    tracing::debug!(%error, file, "fetching a file again");
-                    tokio::time::sleep(self.pause_after(failures, &error)).await;
-                }
-                // It is kept for some weeks: without it nobody can know the answers.
-                Err(error) if error.kind == ErrorKind::NotFound => {
-                    self.note(format!("{file} is gone ({})", error.message));
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
+                Err(error) => error,
+            };
+            let is_gone = error.kind == ErrorKind::NotFound;
+            looks += u32::from(is_gone);
+            if looks >= LOOKS && self.is_given_up(open.created_ms) {
+                self.note(format!("{file} is gone ({})", error.message));
+                return Ok(());
             }
+            if looks >= LOOKS || !(is_gone || error.is_retryable()) {
+                return Err(if is_gone { gone(open, file, &error) } else { error });
+            }
+            failures += 1;
+            tracing::debug!(%error, file, "fetching a file again");
+            tokio::time::sleep(self.pause_after(failures, &error)).await;
         };
         odd.told(file).into_iter().for_each(|text| self.note(text));
         Ok(())
@@ -127,7 +133,13 @@ impl Batches {
     async fn settle(&self, open: &Open, key: &Digest, line: &Bytes) -> Result<bool, ChatError> {
         let reply = self.api.read(line);
         let waiters = self.board.take(key);
-        let Some(first) = waiters.first() else { return Ok(reply.is_ok()) };
+        let Some(first) = waiters.first() else {
+            // Read again it comes to nothing, too: it is no reply that somebody will have for nothing.
+            if let Err(error) = &reply {
+                self.ledger.came_to_nothing(key, error, open.created_ms).await?;
+            }
+            return Ok(reply.is_ok());
+        };
         let reply = self.ledger.attempt.taken(&first.job, reply);
         let answered = reply.is_ok();
         let received = reply.map(|reply| Received { raw: line.clone(), reply, worked: Duration::ZERO });
@@ -149,6 +161,16 @@ impl Batches {
             latency_ms: Some(received_ms - open.created_ms),
         }
     }
+}
+
+/// The batch stays open: with the right key, or later, the file may be there.
+fn gone(open: &Open, file: &str, error: &ChatError) -> ChatError {
+    let message = format!(
+        "the endpoint does not have {file}, in which the answers of batch {} are ({}); is the API key that of another account? The \
+         batch stays on record, the same command asks for the file again, and it is given up after eight days",
+        open.id, error.message
+    );
+    ChatError { message, ..error.clone() }
 }
 
 /// The row of this batch that a line answers, if it is the first to do so.

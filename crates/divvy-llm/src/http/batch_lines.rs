@@ -1,14 +1,11 @@
 //! Lines of the files that a Batch API gives back, one a row.
 
-use divvy_core::{
-    chat::{Reply, Usage},
-    digest::Digest,
-};
+use divvy_core::{chat::Reply, digest::Digest};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ApiKey, refusal::Place, wire};
-use crate::error::{ChatError, ErrorKind};
+use crate::error::{ChatError, ErrorKind, UNCHARGED};
 
 #[derive(Deserialize)]
 struct Id {
@@ -69,8 +66,6 @@ fn failed(error: &Value, place: &Place) -> ChatError {
     ChatError { kind: ErrorKind::ServerError, message, status: None, usage: UNCHARGED, ..told }
 }
 
-pub(crate) const UNCHARGED: Usage = Usage { tokens_in: Some(0), tokens_cached: Some(0), tokens_out: Some(0) };
-
 /// Whatever the line is: for property tests and `fuzz/`.
 pub(crate) fn read_or_refused(line: &[u8]) {
     let place = Place::new("http://x/v1", "m".into(), ApiKey::None).expect("it is a URL, and needs no key");
@@ -105,6 +100,14 @@ mod tests {
             let error = read(&line).unwrap_err();
             assert!(error.kind == kind && error.message.contains(words), "{line}: {error:?}");
         }
+    }
+
+    #[test]
+    fn thoughts_that_only_the_total_counts_are_counted_in_a_row_too() {
+        let usage = r#"{"prompt_tokens": 20, "completion_tokens": 424, "total_tokens": 1016}"#;
+        let body = format!(r#"{{"choices": [{{"message": {{"content": "4"}}}}], "usage": {usage}}}"#);
+        let row = format!(r#"{{"custom_id": "a", "response": {{"status_code": 200, "body": {body}}}, "error": null}}"#);
+        assert_eq!(read(&row).unwrap().usage.tokens_out, Some(996));
     }
 
     #[test]

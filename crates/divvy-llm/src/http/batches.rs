@@ -46,6 +46,8 @@ pub struct HttpBatches {
 pub(crate) struct View {
     pub(crate) id: String,
     status: String,
+    #[serde(default)]
+    input_file_id: Value,
     pub(crate) output_file_id: Option<String>,
     pub(crate) error_file_id: Option<String>,
     #[serde(default)]
@@ -95,9 +97,10 @@ impl View {
         matches!(self.status().as_str(), "completed" | "failed" | "expired" | "cancelled" | "canceled")
     }
 
-    /// The intent that we gave it; `None` for somebody else's.
-    pub(crate) fn intent(&self) -> Option<&str> {
-        self.metadata.get("divvy")?.as_str()
+    /// Whether it bears the name that we gave it, or is made of our file: some endpoints keep no metadata.
+    pub(crate) fn is_of(&self, intent: &str, file: Option<&str>) -> bool {
+        let name = self.metadata.get("divvy").and_then(Value::as_str);
+        name == Some(intent) || (file.is_some() && self.input_file_id.as_str() == file)
     }
 
     /// Seconds since 1970.

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     chat::{Delta, Deltas},
-    error::ChatError,
+    error::{ChatError, ErrorKind},
 };
 
 /// Is this body a stream of events rather than one JSON object?
@@ -67,7 +67,11 @@ impl Events {
         if !self.done {
             let last = self.rest.split();
             self.searched = 0;
-            self.line(last.trim_ascii(), place)?;
+            match self.line(last.trim_ascii(), place) {
+                // Half an event behind the model's last word: of its figures.
+                Err(error) if error.kind == ErrorKind::Unreadable && self.whole.finish.is_some() => {}
+                read => read?,
+            }
             self.done |= self.whole.finish.is_some();
         }
         self.release(0);
@@ -162,9 +166,14 @@ impl Reading {
 
     /// Whether an event came; a comment that keeps the connection open is none.
     async fn more(&mut self) -> Result<bool, ChatError> {
-        let chunk = self.cancel.run_until_cancelled(self.chunks.next()).await.ok_or_else(ChatError::cancelled)?;
-        let Some(chunk) = chunk else { return self.close().map(|()| false) };
-        let chunk = chunk?;
+        let chunk = self.cancel.run_until_cancelled(self.chunks.next()).await.ok_or_else(ChatError::cancelled);
+        let chunk = match chunk.and_then(Option::transpose) {
+            Ok(Some(chunk)) => chunk,
+            Ok(None) => return self.close().map(|()| false),
+            // The model has said that it is done, and figures alone are missing: read again, what came is the reply.
+            Err(_) if self.events.whole.finish.is_some() => return self.close().map(|()| false),
+            Err(error) => return Err(error),
+        };
         self.raw.extend_from_slice(&chunk);
         if self.raw.len() > MOST_BYTES {
             let error = self.place.unreadable(&self.raw, "it does not end");
@@ -229,8 +238,9 @@ pub(crate) fn same_however_cut(bytes: &[u8], size: usize) {
 
 #[cfg(test)]
 mod tests {
+    use divvy_core::chat::Finish;
+
     use super::*;
-    use crate::error::ErrorKind;
 
     #[tokio::test]
     async fn thoughts_are_signs_of_life_and_comments_are_not() {
@@ -284,6 +294,39 @@ mod tests {
             assert_eq!(deltas[..2], [Ok(Delta::Text("4".into())), Ok(Delta::Raw(kept.into()))]);
             assert!(deltas.len() == 3 && deltas[2].is_err(), "{deltas:?}");
         }
+    }
+
+    /// The connection breaks, or nobody waits any longer; before the figures, or in the middle of them.
+    #[tokio::test]
+    async fn a_stream_that_breaks_behind_its_last_word_is_the_reply_as_which_it_would_be_read() {
+        let place = Place::new("http://x/v1", "m".into(), ApiKey::None).unwrap();
+        let said = "data: {\"choices\": [{\"delta\": {\"content\": \"4\"}, \"finish_reason\": \"stop\"}]}\n\n";
+        let half = "data: {\"choices\": [], \"usage\": {\"prompt_tok";
+        for (rest, given_up) in [("", false), ("", true), (half, false), (half, true)] {
+            let (cancel, broken) = (CancellationToken::new(), place.ended_early());
+            let stop = cancel.clone();
+            let then = stream::once(async move {
+                if given_up {
+                    stop.cancel();
+                    std::future::pending::<()>().await;
+                }
+                Err::<Bytes, _>(broken)
+            });
+            let chunks = [said, rest].map(|chunk| Ok(Bytes::from_static(chunk.as_bytes())));
+            let deltas = deltas(stream::iter(chunks).chain(then).boxed(), place.clone(), cancel);
+            let deltas: Vec<_> = deltas.collect().await;
+            let kept = deltas.iter().find_map(|delta| if let Ok(Delta::Raw(raw)) = delta { Some(raw) } else { None });
+            let again = read(kept.unwrap(), &place).unwrap();
+            assert_eq!((again.text.as_str(), &again.finish), ("4", &Finish::Stop));
+            assert_eq!(deltas[0], Ok(Delta::Text("4".into())));
+            let done = Delta::Done { finish: again.finish, usage: again.usage };
+            assert_eq!(deltas.last(), Some(&Ok(done)), "{rest:?} {given_up}");
+        }
+        // What the endpoint itself broke off is none.
+        let chunks = [Ok(Bytes::from(said.replace("stop", "abort"))), Err(place.ended_early())];
+        let deltas = deltas(stream::iter(chunks).boxed(), place, CancellationToken::new());
+        let deltas: Vec<_> = deltas.collect().await;
+        assert!(deltas.last().unwrap().as_ref().is_err_and(|error| error.kind == ErrorKind::CutOff), "{deltas:?}");
     }
 
     #[tokio::test]

@@ -252,11 +252,15 @@ struct Figures<'a> {
     prompt_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     completion_tokens: Option<&'a RawValue>,
+    /// With the thoughts that xAI and Google leave out of `completion_tokens`, and charge for.
+    #[serde(borrow)]
+    total_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt_tokens_details: Option<&'a RawValue>,
     /// What DeepSeek calls `cached_tokens` among the details.
     #[serde(borrow)]
     prompt_cache_hit_tokens: Option<&'a RawValue>,
+    /// Among the details, or beside the others as Together has it.
     #[serde(borrow)]
     cached_tokens: Option<&'a RawValue>,
 }
@@ -265,10 +269,13 @@ struct Figures<'a> {
 fn usage(usage: &RawValue) -> Option<Usage> {
     let told = figures(usage)?;
     let cached = told.prompt_tokens_details.and_then(figures).and_then(|details| details.cached_tokens);
+    let tokens_in = told.prompt_tokens.and_then(number);
+    // A total that cannot be, or is less than its parts, adds nothing.
+    let written = told.total_tokens.and_then(number).zip(tokens_in).map(|(total, read)| total.saturating_sub(read));
     Some(Usage {
-        tokens_in: told.prompt_tokens.and_then(number),
-        tokens_cached: cached.or(told.prompt_cache_hit_tokens).and_then(number),
-        tokens_out: told.completion_tokens.and_then(number),
+        tokens_in,
+        tokens_cached: cached.or(told.prompt_cache_hit_tokens).or(told.cached_tokens).and_then(number),
+        tokens_out: told.completion_tokens.and_then(number).map(|said| said.max(written.unwrap_or(0))),
     })
 }
 

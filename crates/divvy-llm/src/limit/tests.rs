@@ -163,6 +163,45 @@ async fn those_in_line_at_an_endpoint_that_refuses_all_are_not_sent() {
     assert_eq!(server.0.load(std::sync::atomic::Ordering::Relaxed), 4);
 }
 
+/// Charges for what is no reply, but for the first request, which it may answer.
+struct Chatty {
+    asked: std::sync::atomic::AtomicU32,
+    answers: bool,
+}
+
+impl Layer for Arc<Chatty> {
+    async fn call(&self, job: Job) -> Result<Call, ChatError> {
+        let earlier = self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        sleep(Duration::from_millis(1)).await;
+        if earlier > 0 || !self.answers {
+            return Err(ChatError::new(ErrorKind::Unreadable, "welcome"));
+        }
+        let reply = Reply { text: "yes".into(), finish: Finish::Stop, usage: Usage::default() };
+        Ok(Call { key: job.key, reply, from_cache: false, price_nanos: None, latency_ms: 1 })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_charges_and_never_replies_is_asked_no_further() {
+    let asked = async |answers, attempt, closes| {
+        let server = Arc::new(Chatty { asked: 0.into(), answers });
+        let limit = Limit::new(Seats::new(4, None), PATIENCE, closes, Arc::clone(&server));
+        let calls = (0..200).map(|_| limit.call(Job { attempt, ..job(9) }));
+        let calls = futures::future::join_all(calls).await;
+        let refused = calls.into_iter().filter_map(Result::err).filter(|error| error.kind == ErrorKind::Useless);
+        (server.asked.load(std::sync::atomic::Ordering::Relaxed), refused.collect::<Vec<_>>())
+    };
+    let (sent, refused) = asked(false, 1, true).await;
+    assert!((MOST_IN_VAIN..MOST_IN_VAIN + 4).contains(&sent) && refused.len() as u32 == 200 - sent, "{sent}");
+    let error = &refused[0];
+    assert!(error.is_fatal() && !error.is_retryable() && !error.may_be_charged(), "{error:?}");
+    assert!(error.message.starts_with("welcome; 64 requests"), "{error}");
+    // One that has answered, requests that are tried again, a service, which goes on.
+    for (answers, attempt, closes) in [(true, 1, true), (false, 2, true), (false, 1, false)] {
+        assert_eq!(asked(answers, attempt, closes).await.0, 200, "{answers} {attempt} {closes}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn slots_come_back_from_calls_that_are_dropped() {
     let (limit, server) = limit(16, true, 99);

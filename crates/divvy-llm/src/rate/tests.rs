@@ -233,7 +233,7 @@ async fn no_request_goes_out_in_a_place_that_is_over_however_slow_the_store() {
     assert_eq!((over.kind, over.usage, hopeless.inner.0.load(Relaxed)), (ErrorKind::OutOfTime, UNCHARGED, 6));
     let over = hasty.call(Job { deadline: Some(Instant::now()), ..job(9) }).await.unwrap_err();
     assert_eq!((over.kind, over.usage, hasty.inner.0.load(Relaxed)), (ErrorKind::OutOfTime, UNCHARGED, 1));
-    assert!(over.message.contains("PostgreSQL server slow"), "{over}");
+    assert!(over.message.contains("PostgreSQL server slow") && !over.may_be_charged(), "{over}");
 }
 
 /// Two requests were in flight at the kill; the next command begins at once.

@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     attempt::{Attempt, Keep},
     chat::{Chat, Deltas},
-    error::ErrorKind,
+    error::{ErrorKind, UNCHARGED},
     layer::testing::job,
 };
 
@@ -122,6 +122,19 @@ async fn what_says_nothing_is_asked_once_more_whatever_else_happens() {
         assert_eq!((result.unwrap_err().kind, pauses.len() + 1), (empty, tries));
     }
     assert!(try_with(no(&[empty, error, error]), 600).await.0.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_be_charged_is_asked_for_three_times_whatever_is_free_in_between() {
+    let error = |kind| ChatError::new(kind, "no");
+    let (cut, ill) = (error(ErrorKind::CutOff), error(ErrorKind::ServerError));
+    let proxy = ChatError { status: Some(504), ..ill.clone() };
+    let in_line = ChatError { usage: UNCHARGED, ..error(ErrorKind::TimedOut) };
+    let mixed = [&ill, &cut, &refused(), &proxy, &ill, &cut, &cut].map(ChatError::clone).to_vec();
+    for (errors, tries) in [(vec![cut; 9], 3), (mixed, 6), (vec![in_line; 9], 6), (vec![ill; 9], 6)] {
+        let (result, pauses) = try_with(errors, 600).await;
+        assert_eq!((result.is_err(), pauses.len() + 1), (true, tries), "{result:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,10 @@
 use divvy_core::chat::{Finish, Reply, Usage};
+use divvy_store::Amount;
 use tokio::time::sleep;
 
 use super::*;
 use crate::{
+    budget::spend::of_failure,
     layer::testing::job,
     limit::{Limit, Seats},
     rate::{LONGEST_HOLD, Minute, Rate, Rates},
@@ -193,6 +195,8 @@ async fn whoever_is_told_that_all_endpoints_rest_is_charged_nothing() {
     let asked = server.asked();
     let error = route.call(job(9)).await.unwrap_err();
     assert_eq!((server.asked(), error.usage), (asked, UNCHARGED), "{error}");
+    let most = Amount { calls: 1, tokens: 25, nanos: 7 };
+    assert_eq!(of_failure(&error, None, most), Amount::default(), "it is no call either");
 }
 
 #[tokio::test(start_paused = true)]

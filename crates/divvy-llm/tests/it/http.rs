@@ -155,7 +155,6 @@ async fn faults_are_survived_and_every_attempt_is_on_record() {
     let script = [
         Step::status(500),
         Step::Status { status: 429, retry_after: Some(0.01), message: None },
-        Step::fault(Fault::Cut),
         Step::fault(Fault::Nonsense),
         Step::fault(Fault::Empty),
     ];
@@ -168,15 +167,26 @@ async fn faults_are_survived_and_every_attempt_is_on_record() {
     let expected = [
         (1, "server-error", Some(500)),
         (2, "rate-limited", Some(429)),
-        (3, "cut-off", None),
-        (4, "unreadable", None),
-        (5, "empty-completion", None),
-        (6, "ok", None),
+        (3, "unreadable", None),
+        (4, "empty-completion", None),
+        (5, "ok", None),
     ];
     assert_eq!(outcomes, expected);
     // Whatever came with a 200 is kept as it came.
     assert_eq!(bench.store.raw_replies(&call.key).await.unwrap().len(), 3);
     assert_eq!(teacher.answered(), 1);
+}
+
+/// An endpoint may charge for each.
+#[tokio::test]
+async fn what_breaks_off_again_and_again_is_paid_three_times() {
+    let teacher = Teacher::scripted(vec![Step::fault(Fault::Cut); 9]).await.unwrap();
+    let (budget, backend) = (Arc::<Budget>::default(), Arc::new(http(&teacher.url(), Transfer::Whole)));
+    let shared = Arc::clone(&budget);
+    let bench = bench(backend, |c| ClientConfig { budget: shared, ..c }).await;
+    let error = bench.client.complete(request("a"), &CancellationToken::new()).await.unwrap_err();
+    assert!(error.kind == ErrorKind::CutOff && error.message.contains("after 3 tries"), "{error}");
+    assert_eq!((teacher.asked().len(), budget.spent().0), (3, 3));
 }
 
 /// What says nothing twice has answered, where others are answered.

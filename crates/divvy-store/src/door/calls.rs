@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// Replies on disk that nobody has read, since a command died before it could: when their call is asked for they are read, for
-    /// nothing. Of the last 65,536 that came: what more there is of them no command had in flight.
+    /// nothing where they can be read. Of the last 65,536 that came: what more there is of them no command had in flight.
     ///
     /// # Errors
     /// When the store cannot be read.

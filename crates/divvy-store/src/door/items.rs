@@ -11,18 +11,7 @@ use crate::{
 };
 
 impl Store {
-    /// Sets the state of an item. Its plan must have been put before.
-    ///
-    /// # Errors
-    /// When the store cannot write.
-    pub async fn put_item(&self, item: &ItemRow) -> Result<(), StoreError> {
-        match self {
-            Self::Sqlite(store) => store.put_item(item).await,
-            Self::Postgres(store) => store.put_items(std::slice::from_ref(item)).await,
-        }
-    }
-
-    /// Several items in one transaction: all or none.
+    /// Sets the state of items, in one transaction: all or none. Their plan must have been put before.
     ///
     /// # Errors
     /// When the store cannot write.

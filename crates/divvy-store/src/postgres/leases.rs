@@ -123,13 +123,27 @@ impl PostgresStore {
     /// # Errors
     /// When the store cannot be read.
     pub async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+        self.workers_but(None).await
+    }
+
+    /// [`Self::workers`] beside this one.
+    ///
+    /// # Errors
+    /// [`StoreError::ReadOnly`], or when the store cannot be read.
+    pub async fn other_workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+        self.workers_but(Some(self.worker()?.id)).await
+    }
+
+    async fn workers_but(&self, one: Option<i64>) -> Result<Vec<WorkerRow>, StoreError> {
         let rows = self
             .read(|| {
                 sqlx::query(
                     "SELECT worker.name, count(item.worker) AS items
                      FROM worker LEFT JOIN item ON item.worker = worker.id
-                     WHERE alive(worker.id) GROUP BY worker.id ORDER BY worker.id",
+                     WHERE alive(worker.id) AND worker.id IS DISTINCT FROM $1
+                     GROUP BY worker.id ORDER BY worker.id",
                 )
+                .bind(one)
             })
             .await?;
         let read = |row: &PgRow| {

@@ -32,7 +32,7 @@ fn child_writer() {
         let workers = (0..8).map(|worker| tokio::spawn(write_until_it_fails(store.clone(), first + worker)));
         for worker in workers.collect::<Vec<_>>() {
             if let Err(error) = worker.await.unwrap() {
-                println!("\nerror {} {error}", error.is_disk_full());
+                println!("\nerror {} {error}", matches!(error, StoreError::DiskFull { .. }));
             }
         }
     });

@@ -44,9 +44,9 @@ async fn items_are_read_a_page_at_a_time_as_they_stand_now(store: Store) {
         let calls = vec![key(question)];
         ItemRow { state, payload_json: "null".into(), calls, ..item(question, "a", true) }
     };
-    store.put_item(&item(1, "a", false)).await.unwrap();
-    store.put_item(&now(ItemState::Failed("timeout".into()), 2)).await.unwrap();
-    store.put_item(&now(ItemState::Pending, 4)).await.unwrap();
+    store.put_items(&[item(1, "a", false)]).await.unwrap();
+    store.put_items(&[now(ItemState::Failed("timeout".into()), 2)]).await.unwrap();
+    store.put_items(&[now(ItemState::Pending, 4)]).await.unwrap();
     let plan = key(1);
     let read = async |without, from| {
         let page = ItemPage { plan: &plan, stage: Stage::Evaluate, arm: "a", without, from, count: 2 };
@@ -68,7 +68,7 @@ async fn items_are_read_a_page_at_a_time_as_they_stand_now(store: Store) {
         "the last but one with calls"
     );
     let last = store.last_item(&plan).await.unwrap();
-    store.put_item(&item(9, "a", true)).await.unwrap();
+    store.put_items(&[item(9, "a", true)]).await.unwrap();
     assert!(store.last_item(&plan).await.unwrap() > last);
 }
 

@@ -113,6 +113,18 @@ fn each_item_is_in_one_workers_work_and_a_settled_one_in_nobodys() {
 }
 
 #[test]
+fn a_worker_is_told_of_the_others_as_long_as_they_are_there() {
+    let Some(server) = Postgres::start() else { return };
+    let url = server.database("others");
+    let (ann, bob) = (Worker::new(&url, LONG), Worker::new(&url, LONG));
+    assert_eq!(ann.run(ann.store.workers()).unwrap().len(), 2);
+    let others = |worker: &Worker| worker.run(worker.store.other_workers()).unwrap().len();
+    assert_eq!((others(&ann), others(&bob)), (1, 1));
+    bob.run(bob.store.close()).unwrap();
+    assert_eq!(others(&ann), 0);
+}
+
+#[test]
 fn what_a_silent_worker_brings_late_is_no_second_outcome() {
     let Some(server) = Postgres::start() else { return };
     let url = server.database("fencing");

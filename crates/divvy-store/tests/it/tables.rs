@@ -282,13 +282,13 @@ fn item(question: &str, state: ItemState) -> ItemRow {
 
 async fn an_item_has_the_state_it_was_given_last(store: Store) {
     store.put_plan(&key(1), "{}").await.unwrap();
-    store.put_item(&item("q/test/2", ItemState::Pending)).await.unwrap();
+    store.put_items(&[item("q/test/2", ItemState::Pending)]).await.unwrap();
     store
         .put_items(&[item("q/test/1", ItemState::Rejected("truncated".into())), item("q/test/2", ItemState::Done)])
         .await
         .unwrap();
     let other_sample = ItemRow { sample: 1, ..item("q/test/2", ItemState::Failed("timed-out".into())) };
-    store.put_item(&other_sample).await.unwrap();
+    store.put_items(std::slice::from_ref(&other_sample)).await.unwrap();
     let expected =
         [item("q/test/1", ItemState::Rejected("truncated".into())), item("q/test/2", ItemState::Done), other_sample];
     assert_eq!(store.items(&key(1), Stage::Evaluate).await.unwrap(), expected);
@@ -309,7 +309,7 @@ async fn an_item_has_the_state_it_was_given_last(store: Store) {
     ];
     assert_eq!(counts, expected);
     let no_plan = ItemRow { plan: key(2), ..item("q", ItemState::Done) };
-    assert!(matches!(store.put_item(&no_plan).await, Err(StoreError::Refused { .. })));
+    assert!(matches!(store.put_items(&[no_plan]).await, Err(StoreError::Refused { .. })));
 }
 
 async fn a_stage_is_read_part_by_part(store: Store) {

@@ -41,11 +41,20 @@ pub struct Bureau {
     pub row: Box<RowRule>,
     /// Most batches on a page of the list.
     pub page: usize,
+    /// It keeps no metadata.
+    pub nameless: bool,
 }
 
 impl Default for Bureau {
     fn default() -> Self {
-        Self { looks: 3, fates: Vec::new(), mishaps: Vec::new(), row: Box::new(|_, _| RowFate::Answered), page: 100 }
+        Self {
+            looks: 3,
+            fates: Vec::new(),
+            mishaps: Vec::new(),
+            row: Box::new(|_, _| RowFate::Answered),
+            page: 100,
+            nameless: false,
+        }
     }
 }
 
@@ -110,6 +119,7 @@ pub struct HandedIn {
     pub metadata: Value,
     pub window: Value,
     pub asked: Vec<Asked>,
+    file: String,
     /// Of its file.
     pub bytes: usize,
     pub status: &'static str,
@@ -258,9 +268,8 @@ async fn create(State(class): State<Arc<Class>>, headers: HeaderMap, body: Bytes
     serve(&class, &headers, Door::Create, |desk| {
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         let mut cabinet = desk.cabinet();
-        let Some(file) = cabinet.files.get(body["input_file_id"].as_str().unwrap_or_default()) else {
-            return error(400, "no such file", None);
-        };
+        let name = body["input_file_id"].as_str().unwrap_or_default();
+        let Some(file) = cabinet.files.get(name) else { return error(400, "no such file", None) };
         let (bytes, lines) = (file.len(), String::from_utf8_lossy(file));
         let lines: Vec<Value> = lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
         let number = cabinet.batches.len() + 1;
@@ -268,9 +277,10 @@ async fn create(State(class): State<Arc<Class>>, headers: HeaderMap, body: Bytes
         let asked = |line: &Value| Asked { body: line["body"].clone(), ..Asked::default() };
         cabinet.batches.push(HandedIn {
             id: format!("batch_{number}"),
-            metadata: body["metadata"].clone(),
+            metadata: if desk.bureau.nameless { Value::Null } else { body["metadata"].clone() },
             window: body["completion_window"].clone(),
             asked: lines.iter().map(asked).collect(),
+            file: name.to_owned(),
             bytes,
             status: "validating",
             rows: lines.iter().map(|line| line["custom_id"].as_str().unwrap_or_default().to_owned()).collect(),

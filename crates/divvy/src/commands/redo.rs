@@ -1,7 +1,9 @@
 //! `divvy redo`: items that the next run asks for anew.
 
+use anyhow::bail;
 use divvy_core::records::Stage;
 use divvy_flow::redo;
+use divvy_store::{Store, StoreError};
 
 use crate::{
     cli::Place,
@@ -15,6 +17,16 @@ const KNOWN: Known = Known { stages: &redo::STAGES, states: &["done", "failed", 
 pub(crate) async fn run(place: &Place, conditions: &[String], max_tokens: Option<u32>) -> anyhow::Result<()> {
     let condition = conditions::read(conditions, &KNOWN)?;
     let session = Session::open(place, Access::Run).await?;
+    let others = others_at_work(&session.context.store).await?;
+    if !others.is_empty() {
+        // Else this one would be told of as at work by the next.
+        session.close().await?;
+        bail!(
+            "others are at work on this store: {others}. They know only what was put back before their stage began, and would \
+             answer with the old replies. Wait for them or stop them, and run the same command again (one that was killed is \
+             listed until its lease is over)"
+        );
+    }
     let put_back = redo::put_back(&session.context, &condition, max_tokens).await?;
     session.close().await?;
     for (stage, items) in &put_back {
@@ -38,6 +50,13 @@ pub(crate) async fn run(place: &Place, conditions: &[String], max_tokens: Option
         });
     }
     Ok(())
+}
+
+/// Workers beside this one, on a store that several share: for which plan, nobody knows.
+async fn others_at_work(store: &Store) -> Result<String, StoreError> {
+    let Some(shared) = store.shared() else { return Ok(String::new()) };
+    let names: Vec<String> = shared.other_workers().await?.into_iter().map(|worker| worker.name).collect();
+    Ok(names.join(", "))
 }
 
 fn is_greedy(session: &Session, stage: Stage) -> bool {

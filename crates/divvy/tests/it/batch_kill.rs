@@ -3,12 +3,12 @@
 
 use std::{collections::BTreeSet, process::Child, time::Duration};
 
-use divvy_testkit::teacher::{Bureau, Door, Fate, Mishap};
+use divvy_testkit::teacher::{Asked, Bureau, Door, Fate, Mishap, RowFate};
 use serde_json::json;
 
 use crate::{
     bench::{Bench, ended, interrupt, wait_for},
-    school::{RECIPE, REQUESTS, TRAIN, bureau, in_batches},
+    school::{self, RECIPE, REQUESTS, TRAIN, bureau, in_batches},
 };
 
 fn start(bench: &Bench, so: impl Fn() -> bool) -> Child {
@@ -35,14 +35,17 @@ fn goes_on(bench: &Bench, batches: &[usize]) {
     assert_eq!(bench.json(&["status", "recipe.toml", "--json"])["batches"], json!([]), "nothing is left open");
 }
 
-/// The answer to the creation never arrives, so that no id is on record; the list has it on its third page.
+/// The answer to the creation never arrives, so that no id is on record; the list has it on its third page, with our name for it or
+/// without.
 #[test]
 fn killed_between_creation_and_record() {
-    let mishaps = vec![(Door::Create, Mishap::Mute); 3];
-    let bench = Bench::new(bureau(Bureau { mishaps, page: 1, ..Bureau::default() }));
-    bench.recipe(&in_batches(", rows = 5, at_once = 12"));
-    kill(start(&bench, || bench.teacher.handed_in().len() == 3));
-    goes_on(&bench, &[5, 5, 2]);
+    for nameless in [false, true] {
+        let mishaps = vec![(Door::Create, Mishap::Mute); 3];
+        let bench = Bench::new(bureau(Bureau { mishaps, page: 1, nameless, ..Bureau::default() }));
+        bench.recipe(&in_batches(", rows = 5, at_once = 12"));
+        kill(start(&bench, || bench.teacher.handed_in().len() == 3));
+        goes_on(&bench, &[5, 5, 2]);
+    }
 }
 
 #[test]
@@ -130,6 +133,31 @@ fn rows_that_nobody_asks_for_any_more_wait_in_the_store() {
     assert_eq!(bench.batches(), before, "the other rows had come with the first batch");
 }
 
+/// Of the four rows that nobody asks for, two are refused: whoever asks for them has to ask the endpoint. The first row, which
+/// somebody waits for, is to come again, so that the command ends when the batch is through.
+#[test]
+fn what_was_refused_while_nobody_waited_is_no_reply_that_costs_nothing() {
+    let questions = school::questions();
+    let row = move |asked: &Asked, batch: usize| {
+        let place = questions.iter().position(|question| asked.last().contains(&question.text));
+        match place {
+            Some(0) if batch == 1 => RowFate::Status(429, "slower".to_owned()),
+            Some(10 | 11) => RowFate::Status(400, "I will not hear that.".to_owned()),
+            _ => RowFate::Answered,
+        }
+    };
+    let fates = vec![Fate::Hold { answered: 0 }];
+    let bench = Bench::new(bureau(Bureau { row: Box::new(row), fates, ..Bureau::default() }));
+    bench.recipe(&in_batches(""));
+    kill(start(&bench, || status(&bench) == Some("in_progress")));
+    bench.teacher.release();
+    bench.recipe(&in_batches("").replace("rows = 12", "rows = 8")).done(&["collect", "recipe.toml"]);
+    assert_eq!(bench.json(&["status", "recipe.toml", "--json"])["unread_replies"], 2);
+    assert!(bench.attempts().contains(&("bad-request".to_owned(), 2)), "{:?}", bench.attempts());
+    let told = bench.done(&["status", "recipe.toml"]).stdout;
+    assert!(told.contains("2 replies on disk that a command did not live to read"), "{told}");
+}
+
 /// Many small batches, and a kill every few hundred milliseconds, wherever it falls.
 #[test]
 fn killed_at_moments_that_nobody_chose() {
@@ -162,6 +190,20 @@ fn a_batch_that_the_endpoint_does_not_know_stays_on_record() {
     let ended = bench.recipe(&in_batches("")).run(&["run", "recipe.toml"]);
     ended.complains(1, &["does not know batch batch_1", "HTTP 404", "another account", "(12 rows) goes on"]);
     assert!(!ended.stderr.contains("check `model`"), "{}", ended.stderr);
+    goes_on(&bench, &[TRAIN]);
+}
+
+/// It may be a moment behind its batch, or be seen with another key alone.
+#[test]
+fn a_file_that_the_endpoint_does_not_have_is_asked_for_again_and_then_stays_on_record() {
+    let missing = |times| vec![(Door::Content, Mishap::Status(404, None)); times];
+    let bench = Bench::new(bureau(Bureau { mishaps: missing(2), ..Bureau::default() }));
+    bench.recipe(&in_batches(""));
+    goes_on(&bench, &[TRAIN]);
+
+    let bench = Bench::new(bureau(Bureau { mishaps: missing(3), ..Bureau::default() }));
+    let ended = bench.recipe(&in_batches("")).run(&["run", "recipe.toml"]);
+    ended.complains(1, &["does not have file-", "batch batch_1", "HTTP 404", "another account", "(12 rows) goes on"]);
     goes_on(&bench, &[TRAIN]);
 }
 

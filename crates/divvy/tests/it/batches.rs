@@ -144,6 +144,15 @@ fn mishaps_on_the_way_are_waited_out_and_nothing_is_handed_in_twice() {
     assert_eq!((bench.batches(), bench.committed().len()), (vec![TRAIN], TRAIN));
 }
 
+/// The batch came to be though its creation is answered with an error, and nothing in the list has our name.
+#[test]
+fn without_metadata_a_batch_is_known_by_its_file() {
+    let mishaps = vec![(Door::Create, Mishap::Lost(502))];
+    let bench = Bench::new(bureau(Bureau { mishaps, nameless: true, ..Bureau::default() }));
+    bench.recipe(&in_batches("")).done(&["collect", "recipe.toml"]);
+    assert_eq!((bench.batches(), bench.committed().len()), (vec![TRAIN], TRAIN));
+}
+
 #[test]
 fn an_endpoint_without_batches_is_named_with_the_way_out() {
     let bench = Bench::new(school::lesson());

@@ -291,6 +291,21 @@ fn every_command_takes_a_server_for_a_store() {
     assert_eq!(machines.count(&format!("plan WHERE json LIKE '%postgres%' OR json LIKE '%{PASSWORD}%'")), 0);
 }
 
+/// A worker knows what was put back before its stage began, and would settle the rest with the old replies.
+#[test]
+fn nothing_is_put_back_while_others_are_at_work() {
+    let Some(machines) = Machines::slow() else { return };
+    let redo = ["redo", "recipe.toml", "--where", "stage=collect", "--where", "state=done"];
+    let mut worker = machines.command(&["eval", "recipe.toml"]).spawn().unwrap();
+    machines.until(&mut worker, 20);
+    let told = format!("process {}", worker.id());
+    machines.run(&redo).complains(1, &["others are at work", &told, "Wait for them or stop them"]);
+    interrupt(&worker);
+    ended(worker).complains(130, &["interrupted"]);
+    // Neither the worker nor the command that was refused is still told of.
+    assert!(machines.done(&redo).stderr.contains("collect: "), "the items that were collected are put back");
+}
+
 #[test]
 fn one_worker_trains_and_others_use_what_it_made_or_say_where_it_is() {
     let Some(machines) = Machines::new(school::lesson()) else { return };

@@ -1,5 +1,7 @@
 //! Rules of the screening: another rule asks nothing, enough is enough, the best of several, agreement without gold.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use divvy_testkit::{checkpoint, teacher::Lesson};
@@ -45,21 +47,44 @@ fn screening_stops_when_enough_is_kept() {
     assert_eq!(bench.teacher.asked().len(), 60 + 2 * 16, "a second run asks nothing");
 }
 
+/// The solver is right whatever the decomposition.
+fn all_right() -> Lesson {
+    let rule = school::rule(|question, manner| match manner {
+        Manner::TwoStage => school::right(question),
+        other => school::answer(question, other),
+    });
+    Lesson { rule, ..school::lesson() }
+}
+
 #[test]
 fn of_several_decompositions_the_best_is_kept() {
-    // The solver is right with every second sample, but the first question's second decomposition is never right.
-    let lesson = Lesson {
-        rule: school::rule(|question, manner| match manner {
-            Manner::TwoStage => school::right(question),
-            other => school::answer(question, other),
-        }),
-        ..school::lesson()
-    };
-    let bench = Bench::new(lesson);
+    let bench = Bench::new(all_right());
     bench.recipe(&recipe(3, "rule = \"best\"")).done(&["screen", "recipe.toml"]);
     assert_eq!(reasons(&bench), json!([["not-the-best", 2 * TRAIN], ["correct", TRAIN]]));
     bench.done(&["screen", "recipe.toml"]);
     assert_eq!(reasons(&bench), json!([["not-the-best", 2 * TRAIN], ["correct", TRAIN]]), "and stays so");
+}
+
+/// Fifteen of thirty-six decompositions are screened, all of them right: questions in their order, three of each, which are alike and
+/// solved in one call.
+#[test]
+fn of_several_decompositions_the_best_is_kept_where_a_budget_ends_the_screening() {
+    let bench = Bench::new(all_right());
+    let capped = |calls: usize| format!("{}\n[budget]\ncalls = {calls}\n", recipe(3, "rule = \"best\""));
+    bench.recipe(&capped(3 * TRAIN + 5)).run(&["screen", "recipe.toml"]).complains(3, &["budget"]);
+    let rows = |state: &str| -> Vec<String> {
+        let asked = ["status", "recipe.toml", "--rows", "--json", "--where", "stage=screen", "--where", state];
+        let told = bench.done(&asked);
+        let rows = told.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        rows.map(|row| row["question"].to_string()).collect()
+    };
+    let (kept, rejected) = (rows("state=done"), rows("state=rejected"));
+    assert_eq!(kept.len() + rejected.len(), 15, "{kept:?} {rejected:?}");
+    assert_eq!(kept.iter().collect::<BTreeSet<_>>().len(), kept.len(), "one of each question: {kept:?}");
+    assert!(rejected.iter().all(|question| kept.contains(question)), "{kept:?} {rejected:?}");
+    // With more to spend the rest follows, and what was kept for want of a better one counts as any other.
+    bench.recipe(&capped(6 * TRAIN)).done(&["screen", "recipe.toml"]);
+    assert_eq!(reasons(&bench), json!([["not-the-best", 2 * TRAIN], ["correct", TRAIN]]));
 }
 
 #[test]

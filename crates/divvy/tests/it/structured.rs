@@ -128,6 +128,19 @@ fn a_trial_that_fails_for_another_reason_is_no_verdict() {
     assert_eq!(schemas(&bench), 1 + TEST, "the next stage tries again");
 }
 
+/// As an endpoint that has no place of their own for thoughts puts them into the text.
+#[test]
+fn a_trial_that_is_cut_off_while_the_model_thinks_is_no_verdict() {
+    let thoughts = json!({"message": {"content": "The user wants subquestions. First"}, "finish_reason": "length"});
+    let script = vec![Step::raw(200, json!({ "choices": [thoughts] }).to_string())];
+    let bench = Bench::new(Lesson { script, rule: able(), ..Lesson::default() });
+    let first = bench.recipe(&recipe("auto")).done(&["collect", "recipe.toml"]);
+    assert!(!first.stderr.contains("JSON schema"), "{first:?}");
+    assert_eq!((bench.teacher.asked().len(), schemas(&bench)), (1 + TRAIN, 1));
+    bench.done(&["run", "recipe.toml"]);
+    assert_eq!(schemas(&bench), 1 + TEST, "the next stage tries again, and keeps to it");
+}
+
 #[test]
 fn who_insists_is_told_of_the_refusal() {
     let message = Some("response_format is not supported".to_owned());

@@ -1,4 +1,4 @@
-//! Those who sell other people's models: OpenRouter, Together, DeepSeek, Mistral, Google.
+//! Those who sell other people's models, or their own: OpenRouter, Together, DeepSeek, Mistral, Google, xAI.
 
 use divvy_core::chat::{Finish, Usage};
 use divvy_llm::ErrorKind;
@@ -7,7 +7,7 @@ use super::{No, Whole, are_read, are_read_streamed, are_refusals, tokens};
 
 #[tokio::test]
 async fn replies_in_one_piece() {
-    let cases: [Whole; 5] = [
+    let cases: [Whole; 7] = [
         (
             "OpenRouter",
             r#"{"id": "gen-1", "provider": "Somebody", "model": "org/m", "object": "chat.completion", "choices": [{
@@ -28,7 +28,27 @@ async fn replies_in_one_piece() {
                 "completion_tokens": 2, "total_tokens": 22, "cached_tokens": 0}}"#,
             "42",
             Finish::Stop,
-            tokens(20, None, 2),
+            tokens(20, Some(0), 2),
+        ),
+        (
+            "xAI, which counts its thoughts in the total alone",
+            r#"{"id": "x", "object": "chat.completion", "model": "grok", "choices": [{"index": 0, "message": {"role":
+                "assistant", "content": "42", "refusal": null, "reasoning_content": "Six by seven."},
+                "finish_reason": "stop"}], "usage": {"prompt_tokens": 12, "completion_tokens": 1, "total_tokens": 399,
+                "prompt_tokens_details": {"text_tokens": 12, "audio_tokens": 0, "image_tokens": 0, "cached_tokens": 8},
+                "completion_tokens_details": {"reasoning_tokens": 386, "audio_tokens": 0}, "num_sources_used": 0}}"#,
+            "42",
+            Finish::Stop,
+            tokens(12, Some(8), 387),
+        ),
+        (
+            "Google, which does the same and does not say why",
+            r#"{"choices": [{"finish_reason": "stop", "index": 0, "message": {"content": "42", "role": "assistant"}}],
+                "created": 1, "model": "gemini", "object": "chat.completion", "usage": {"completion_tokens": 424,
+                "prompt_tokens": 20, "total_tokens": 1016}}"#,
+            "42",
+            Finish::Stop,
+            tokens(20, None, 996),
         ),
         (
             "DeepSeek, which counts its cache by another name",
@@ -59,7 +79,7 @@ async fn replies_in_one_piece() {
 
 #[tokio::test]
 async fn replies_in_streams() {
-    let cases: [Whole; 2] = [
+    let cases: [Whole; 3] = [
         (
             "OpenRouter, which keeps the line open, and counts with the last piece",
             ": OPENROUTER PROCESSING\n\n: OPENROUTER PROCESSING\n\n\
@@ -69,6 +89,14 @@ async fn replies_in_streams() {
             "42",
             Finish::Stop,
             tokens(9, None, 5),
+        ),
+        (
+            "Google, which counts its thoughts in the total alone",
+            "data: {\"choices\":[{\"delta\":{\"content\":\"42\",\"role\":\"assistant\"},\"finish_reason\":\"stop\",\"index\":0}],\
+             \"usage\":{\"completion_tokens\":2,\"prompt_tokens\":9,\"total_tokens\":50}}\n\ndata: [DONE]\n\n",
+            "42",
+            Finish::Stop,
+            tokens(9, None, 41),
         ),
         (
             "Mistral, in parts",

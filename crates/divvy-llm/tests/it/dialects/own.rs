@@ -7,7 +7,7 @@ use super::{No, Whole, are_read, are_read_streamed, are_refusals, tokens};
 
 #[tokio::test]
 async fn replies_in_one_piece() {
-    let cases: [Whole; 6] = [
+    let cases: [Whole; 8] = [
         (
             "vLLM, a model that thinks",
             r#"{"id": "cmpl-1", "object": "chat.completion", "choices": [{"index": 0, "message": {"role": "assistant",
@@ -52,6 +52,22 @@ async fn replies_in_one_piece() {
             "42",
             Finish::Stop,
             Usage::default(),
+        ),
+        (
+            "a server whose total is less than its parts",
+            r#"{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9,
+                "completion_tokens": 5, "total_tokens": 3}}"#,
+            "42",
+            Finish::Stop,
+            tokens(9, None, 5),
+        ),
+        (
+            "a server whose total cannot be",
+            r#"{"choices": [{"message": {"content": "42"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 9,
+                "completion_tokens": 5, "total_tokens": 1099511627777}}"#,
+            "42",
+            Finish::Stop,
+            tokens(9, None, 5),
         ),
         (
             "a server that counts nothing",

@@ -18,7 +18,8 @@ impl HandedIn {
         let completed = if self.output.is_some() { self.answered() } else { 0 };
         json!({
             "id": self.id, "object": "batch", "status": self.status, "metadata": self.metadata,
-            "created_at": self.created_at, "output_file_id": self.output, "error_file_id": self.errors, "errors": fault,
+            "created_at": self.created_at, "input_file_id": self.file, "output_file_id": self.output,
+            "error_file_id": self.errors, "errors": fault,
             "request_counts": {"total": self.rows.len(), "completed": completed, "failed": 0},
         })
     }

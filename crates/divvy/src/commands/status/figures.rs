@@ -124,8 +124,8 @@ pub(super) fn attempt_line(total: &AttemptTotal) -> String {
     format!("{:>10} {:<20} {}\n", thousands(total.sum.attempts), total.outcome, reported(&total.sum))
 }
 
-/// What all commands of the plan have spent, against its caps, what of that is behind no item, and what may have been charged
-/// without an answer.
+/// What all commands of the plan have spent, against its caps, what of that is known by estimate alone or is behind no item, and
+/// what may have been charged without an answer.
 pub(super) fn spending_lines(spending: &Spending, caps: &Budget, paid: &BTreeMap<Stage, Paid>) -> String {
     if *spending == Spending::default() {
         let found: u64 = paid.values().map(|paid| paid.found).sum();
@@ -145,12 +145,22 @@ pub(super) fn spending_lines(spending: &Spending, caps: &Budget, paid: &BTreeMap
     let beside = match beside(spending, paid) {
         0 => String::new(),
         calls => format!(
-            "   of that: {} calls behind no item above, for attempts that came to nothing and items that are not finished (whose \
-             replies are kept)\n",
+            "   of that: {} calls behind no item above, for attempts that came to nothing (where they reported no tokens, by \
+             estimate) and items that are not finished (whose replies are kept)\n",
             thousands(calls)
         ),
     };
-    format!("spent for this plan: {spent}\n{beside}{lost}")
+    format!("spent for this plan: {spent}\n{}{beside}{lost}", estimated(paid))
+}
+
+/// A reply whose endpoint did not count its tokens has those in the sum that were reserved for it.
+fn estimated(paid: &BTreeMap<Stage, Paid>) -> String {
+    // Of what another plan has paid for, some may be among them.
+    let own = |paid: &Paid| paid.unknown_usage.min(paid.calls - paid.found);
+    match paid.values().map(own).sum::<u64>() {
+        0 => String::new(),
+        calls => format!("   of that: {} calls by estimate, since their endpoint did not say\n", thousands(calls)),
+    }
 }
 
 /// Calls that were paid and are behind none of the stages' items. Where another plan asked at the same time, its calls may be
@@ -206,6 +216,18 @@ mod tests {
         assert_eq!(told(2, &paid(9, 5)), "spent for this plan: 2 calls, 0 tokens\n", "another plan asked beside it");
         assert!(lines(&paid(9, 9)[&Stage::Screen]).contains("all in the store before"));
         assert!(lines(&paid(9, 5)[&Stage::Screen]).contains("; 5 of them ($0.0000) in the store before"));
+    }
+
+    #[test]
+    fn what_is_spent_by_estimate_says_so() {
+        let told = |unknown_usage, found| {
+            let paid = BTreeMap::from([(Stage::Collect, Paid { calls: 9, unknown_usage, found, ..Paid::default() })]);
+            let spent = Amount { calls: 9 - found as i64, ..Amount::default() };
+            spending_lines(&Spending { spent, ..Spending::default() }, &Budget::default(), &paid)
+        };
+        let estimate = |calls| format!("   of that: {calls} calls by estimate, since their endpoint did not say\n");
+        assert_eq!(told(3, 0), format!("spent for this plan: 9 calls, 0 tokens\n{}", estimate(3)));
+        assert!(told(9, 4).ends_with(&estimate(5)) && !told(0, 4).contains("estimate"), "{}", told(9, 4));
     }
 
     #[test]

@@ -193,7 +193,8 @@ fn unread_line(replies: u64) -> String {
     match replies {
         0 => String::new(),
         _ => format!(
-            "{:>10} replies on disk that a command did not live to read: whoever asks for them reads them, and pays nothing\n",
+            "{:>10} replies on disk that a command did not live to read: whoever asks for them reads them, and pays nothing for those \
+             that can be read\n",
             thousands(replies)
         ),
     }
