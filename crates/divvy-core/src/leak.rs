@@ -63,11 +63,27 @@ pub struct Leak {
     pub overlap: f64,
 }
 
+/// What [`check`] finds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The worst match of each row of a later set, in each earlier one.
+    pub leaks: Vec<Leak>,
+    /// Of each set, row by row, whether it matches anything in a later one. Many rows may match the one that they share a passage
+    /// with, and a single one of them is in `leaks`.
+    pub leaking: Vec<Vec<bool>>,
+}
+
 /// Identity of what a question says: normalised premise and question text. Case, spacing, quotation marks and commas
 /// do not matter; digits and the signs of arithmetic do.
 #[must_use]
 pub fn content_digest(question: &Question) -> Digest {
-    content(question.premise.as_deref().map(tokens).as_deref(), &tokens(&question.text))
+    text_digest(question.premise.as_deref(), &question.text)
+}
+
+/// [`content_digest`] of what is no question of a data set.
+#[must_use]
+pub fn text_digest(premise: Option<&str>, text: &str) -> Digest {
+    content(premise.map(tokens).as_deref(), &tokens(text))
 }
 
 fn content(premise: Option<&[String]>, text: &[String]) -> Digest {
@@ -78,32 +94,23 @@ fn content(premise: Option<&[String]>, text: &[String]) -> Digest {
 /// reported: exact before passage before near, then the larger overlap, then the earlier row. The first set is walked through
 /// once and never held, so that it may be of any size.
 #[must_use]
-pub fn check(sets: &[(&str, &Questions)], rule: &Rule) -> Vec<Leak> {
-    let sets: Vec<(&str, &Questions)> = sets.iter().filter(|(_, questions)| !questions.is_empty()).copied().collect();
-    let later: Vec<Index> = sets.iter().skip(1).map(|(_, questions)| Index::of(questions, rule)).collect();
+pub fn check(sets: &[(&str, &Questions)], rule: &Rule) -> Found {
+    let mut leaking: Vec<Vec<bool>> = sets.iter().map(|(_, questions)| vec![false; questions.len()]).collect();
+    let filled: Vec<usize> = (0..sets.len()).filter(|set| !sets[*set].1.is_empty()).collect();
+    let later: Vec<Index> = filled.iter().skip(1).map(|set| Index::of(sets[*set].1, rule)).collect();
     let mut leaks = Vec::new();
-    for (at, (left_set, left)) in sets.iter().enumerate().take(later.len()) {
+    for (at, &set) in filled.iter().enumerate().take(later.len()) {
         let mut meetings: Vec<Meeting<'_>> = later[at..].iter().map(Meeting::new).collect();
-        for (row, question) in left.iter().enumerate() {
+        for (row, question) in sets[set].1.iter().enumerate() {
             let print = Print::of(&question, rule);
-            meetings.iter_mut().for_each(|meeting| meeting.meet(row, &print, rule));
+            for meeting in &mut meetings {
+                leaking[set][row] |= meeting.meet(row, &print, rule);
+            }
         }
-        for (meeting, (right_set, right)) in meetings.into_iter().zip(&sets[at + 1..]) {
-            let worst = meeting.worst.into_iter().enumerate();
-            leaks.extend(worst.filter_map(|(row, worst)| {
-                let Worst { left: earlier, kind, overlap } = worst?;
-                Some(Leak {
-                    left_set: (*left_set).to_owned(),
-                    left: left.at(earlier).id.clone(),
-                    right_set: (*right_set).to_owned(),
-                    right: right.at(row).id.clone(),
-                    kind,
-                    overlap,
-                })
-            }));
-        }
+        let met = meetings.into_iter().zip(&filled[at + 1..]);
+        leaks.extend(met.flat_map(|(meeting, right)| meeting.leaks(sets[set], sets[*right])));
     }
-    leaks
+    Found { leaks, leaking }
 }
 
 /// What the comparison needs of one question.
@@ -195,7 +202,8 @@ impl<'a> Meeting<'a> {
         Self { index, worst: vec![None; index.sizes.len()] }
     }
 
-    fn meet(&mut self, left: usize, print: &Print, rule: &Rule) {
+    /// Whether it matches any row at all.
+    fn meet(&mut self, left: usize, print: &Print, rule: &Rule) -> bool {
         let Self { index, worst } = self;
         let whole = [
             (LeakKind::Exact, index.exact.get(&print.content)),
@@ -205,7 +213,9 @@ impl<'a> Meeting<'a> {
         let whole =
             whole.into_iter().flat_map(|(kind, rows)| rows.into_iter().flatten().map(move |row| (*row, kind, 1.0)));
         let near = index.near(print).filter(|(_, overlap)| *overlap >= rule.overlap);
+        let mut matches = false;
         for (row, kind, overlap) in whole.chain(near.map(|(row, overlap)| (row, LeakKind::NearDuplicate, overlap))) {
+            matches = true;
             // Rows come in their order: of equals the first one stays.
             let worse =
                 worst[row].is_none_or(|known| kind < known.kind || (kind == known.kind && overlap > known.overlap));
@@ -213,6 +223,23 @@ impl<'a> Meeting<'a> {
                 worst[row] = Some(Worst { left, kind, overlap });
             }
         }
+        matches
+    }
+
+    fn leaks(self, (left_set, left): (&str, &Questions), (right_set, right): (&str, &Questions)) -> Vec<Leak> {
+        let worst = self.worst.into_iter().enumerate();
+        let leaks = worst.filter_map(|(row, worst)| {
+            let Worst { left: earlier, kind, overlap } = worst?;
+            Some(Leak {
+                left_set: left_set.to_owned(),
+                left: left.at(earlier).id.clone(),
+                right_set: right_set.to_owned(),
+                right: right.at(row).id.clone(),
+                kind,
+                overlap,
+            })
+        });
+        leaks.collect()
     }
 }
 

@@ -117,12 +117,21 @@ pub struct Question {
     pub steps: Option<u32>,
     /// What a recorded teacher says: the data set's own decomposition.
     pub recorded: Option<Decomposition>,
-    /// What it has in common with other questions: a passage, a problem family. Slices go by it; intervals are clustered
-    /// where the passage itself is shared, since families are a fixed list and not a draw.
+    /// What it has in common with other questions: a passage, a problem family. Slices and the intervals of costs go by it, or
+    /// where the data set names none by the passage itself; those of accuracy by the passage alone, since families are a fixed
+    /// list and not a draw.
     pub cluster: Option<String>,
     /// The data set's own solution, step by step; empty where it has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub worked: Vec<Worked>,
+}
+
+impl Question {
+    /// The answer that is learnt or shown: its first gold one. `None` also where gold is the tests of a program, which answer nothing.
+    #[must_use]
+    pub fn gold_text(&self) -> Option<String> {
+        self.golds.first().filter(|_| self.scorer != ScorerKind::Code).map(ToString::to_string)
+    }
 }
 
 /// One step of a worked solution.

@@ -98,7 +98,7 @@ pub struct Unusable {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     pub keep: bool,
-    /// `correct`, `wrong-answer`, `no-answer`, `truncated`, `no-gold`, …
+    /// `correct`, `wrong-answer`, `no-answer`, `truncated`, …
     pub reason: String,
     /// Share of solver samples that were right, 0 to 1; `None` where no solver was asked.
     pub pass_rate: Option<f64>,

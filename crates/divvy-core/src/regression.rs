@@ -201,7 +201,9 @@ pub fn compare(before: &RunRows, after: &RunRows, seed: u64) -> Regression {
     let common = before.arms.iter().filter_map(|arm| Some((arm, before.arm(arm)?, after.arm(arm)?)));
     let mut arms: Vec<ArmChange> =
         common.map(|(name, was, is)| change(name, pairs(before, was, after, is), seed, &mut flips)).collect();
-    let mut judged: Vec<&mut ArmChange> = arms.iter_mut().filter(|arm| arm.change != Change::Withheld).collect();
+    // Of an arm without a question in both nothing was tested.
+    let is_judged = |arm: &&mut ArmChange| arm.change != Change::Withheld && arm.n > 0;
+    let mut judged: Vec<&mut ArmChange> = arms.iter_mut().filter(is_judged).collect();
     let adjusted = holm::adjust(&judged.iter().map(|arm| arm.p_value).collect::<Vec<_>>());
     adjust_scores(judged.iter_mut().filter_map(|arm| arm.score.as_mut()).collect());
     for (arm, p_holm) in judged.iter_mut().zip(adjusted) {

@@ -5,13 +5,11 @@ mod form;
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use thiserror::Error;
-
 pub use form::fault;
 
 use crate::{
     chat::Finish,
-    question::{Gold, Question, QuestionId, ScorerKind},
+    question::{Gold, ScorerKind},
     recipe,
     records::{Grade, Outcome, Verdict},
     scorers,
@@ -32,8 +30,6 @@ pub mod reason {
     pub const TRUNCATED: &str = "truncated";
     pub const REFUSED: &str = "refused";
     pub const ERROR: &str = "error";
-    /// The question has no gold answer: nothing can be said about its decomposition.
-    pub const NO_GOLD: &str = "no-gold";
     /// No solver sample at all.
     pub const NO_SAMPLES: &str = "no-samples";
     /// Its form is as it should be, and nobody was asked for more.
@@ -80,30 +76,6 @@ impl KeepRule {
                 Self::Threshold(share) => correct as f64 >= share * samples as f64 - 1e-9,
             }
     }
-}
-
-/// A question that cannot be screened.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error(
-    "{question} has no gold answer, so its decompositions cannot be screened: name the answer column, or train on all \
-     decompositions (SD-T) without [screen]"
-)]
-pub struct NoGold {
-    pub question: QuestionId,
-}
-
-/// Refuses a question without gold before anything is paid for it.
-///
-/// # Errors
-/// [`NoGold`] when the question has no gold answer.
-pub fn check_gold(question: &Question) -> Result<(), NoGold> {
-    if question.golds.is_empty() { Err(NoGold { question: question.id.clone() }) } else { Ok(()) }
-}
-
-/// The verdict on a row that [`check_gold`] refuses, so that it stays in the books.
-#[must_use]
-pub fn no_gold() -> Verdict {
-    Verdict { keep: false, reason: reason::NO_GOLD.to_owned(), pass_rate: None, answer: None }
 }
 
 /// The verdict where no solver was asked, by the [`fault`] of a form.
@@ -277,15 +249,5 @@ mod tests {
         assert_eq!(best(&[rated(0.25), not_the_best(rated(0.75))]), Some(1), "one that lost before may win now");
         let loser = not_the_best(rated(0.25));
         assert_eq!((loser.keep, loser.reason.as_str(), loser.pass_rate), (false, "not-the-best", Some(0.25)));
-    }
-
-    #[test]
-    fn no_gold_is_refused_with_the_way_out() {
-        let mut question = crate::prompts::tests::question(None, "Who?", crate::question::ScorerKind::Exact);
-        let error = check_gold(&question).unwrap_err().to_string();
-        assert!(error.contains("sample/dev/0") && error.contains("SD-T"), "{error}");
-        question.golds.push(crate::question::Gold::single("x"));
-        assert_eq!(check_gold(&question), Ok(()));
-        assert_eq!(no_gold().reason, "no-gold");
     }
 }

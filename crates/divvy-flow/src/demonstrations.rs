@@ -12,13 +12,14 @@ use divvy_core::{
     arm::Arm,
     decomposition::Decomposition,
     digest::Digest,
+    leak,
     plan::{EvaluatePlan, Plan, Showing, demonstrates},
     prompts::{Demonstration, PromptName, demonstration},
     question::{Question, QuestionId},
     records::Stage,
 };
 
-use crate::{collect, context::Context, error::FlowError, screen, split::Splits};
+use crate::{collect, context::Context, error::FlowError, evaluate, screen, split::Splits};
 
 /// Demonstrations that recipe and questions alone give, as many of each prompt as are shown at most.
 #[derive(Clone, Debug, Default)]
@@ -111,6 +112,33 @@ pub fn check(context: &Context, plan: &EvaluatePlan) -> Result<(), FlowError> {
         enough(arm, &foreseen(&context.plan, &context.shown, arm))?;
     }
     Ok(())
+}
+
+/// Refuses a demonstration that the recipe writes and that is a question to be scored: whoever is asked would be shown its answer.
+/// Asks nobody and needs no store.
+///
+/// # Errors
+/// [`FlowError::Input`] naming the demonstration and the question.
+pub fn check_written(plan: &Plan, splits: &Splits) -> Result<(), FlowError> {
+    let Some(evaluate) = &plan.evaluate else { return Ok(()) };
+    let content = |shot: &Demonstration| leak::text_digest(shot.premise.as_deref(), &shot.question);
+    let mut written: HashMap<Digest, (PromptName, usize)> = HashMap::new();
+    for name in PromptName::ALL {
+        let numbered = plan.prompts.demonstrations(name).iter().enumerate();
+        written.extend(numbered.map(|(at, shot)| (content(shot), (name, at + 1))));
+    }
+    if written.is_empty() {
+        return Ok(());
+    }
+    let is_shown = |question: Arc<Question>| Some((*written.get(&leak::content_digest(&question))?, question));
+    match evaluate::of_split(evaluate, splits).iter().find_map(is_shown) {
+        Some(((name, number), question)) => Err(FlowError::Input(format!(
+            "prompts.{name}.demonstrations: number {number} is {}, which is scored, and would be asked with its answer before it\n\
+             hint: write a training question, or one of your own",
+            question.id
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a stage, or a student of the stage that trains, which lacks demonstrations.

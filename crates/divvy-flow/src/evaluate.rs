@@ -106,7 +106,7 @@ pub fn questions<'a>(context: &'a Context, plan: &EvaluatePlan) -> &'a Questions
     of_split(plan, &context.questions)
 }
 
-fn of_split<'a>(plan: &EvaluatePlan, splits: &'a Splits) -> &'a Questions {
+pub(crate) fn of_split<'a>(plan: &EvaluatePlan, splits: &'a Splits) -> &'a Questions {
     match plan.split {
         EvalSplit::Dev => &splits.dev,
         EvalSplit::Test => &splits.test,

@@ -1,10 +1,10 @@
 //! Train, dev and test: dev is carved from train by the seed, and nothing is shared between the three.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use divvy_core::{
     digest::{Digest, derive_seed},
-    leak::{self, Leak, LeakKind},
+    leak::{self, Found, Leak, LeakKind},
     question::{Question, QuestionId, Split},
     questions::Questions,
     recipe::OnLeak,
@@ -107,28 +107,32 @@ impl Splits {
     /// # Errors
     /// [`FlowError::Input`] naming the rows, when leaks are refused.
     pub fn check_leaks(&mut self, policy: OnLeak) -> Result<Vec<String>, FlowError> {
-        let leaks =
-            leak::check(&[("train", &self.train), ("dev", &self.dev), ("test", &self.test)], &leak::Rule::default());
+        let sets = [("train", &self.train), ("dev", &self.dev), ("test", &self.test)];
+        let Found { leaks, leaking } = leak::check(&sets, &leak::Rule::default());
         if leaks.is_empty() {
             return Ok(Vec::new());
         }
         match policy {
             OnLeak::Refuse => Err(FlowError::Input(refusal(&leaks))),
             OnLeak::Warn => Ok(vec![format!("{} rows leak between splits: {}", leaks.len(), listing(&leaks))]),
-            OnLeak::Drop => Ok(vec![self.drop_leaks(&leaks)]),
+            OnLeak::Drop => Ok(vec![self.drop_leaks(&leaks, &leaking)]),
         }
     }
 
-    /// Leaves out the training and dev rows that leak, never a test row.
-    fn drop_leaks(&mut self, leaks: &[Leak]) -> String {
-        let leaking: HashSet<&QuestionId> = leaks.iter().flat_map(|leak| [&leak.left, &leak.right]).collect();
+    /// Leaves out every training row that leaks into dev or test and every dev row that leaks into test, never a test row. Where
+    /// many share one passage, `leaks` names a single one of them.
+    fn drop_leaks(&mut self, leaks: &[Leak], leaking: &[Vec<bool>]) -> String {
         let before = self.train.len() + self.dev.len();
-        self.train = self.train.filter(|question| !leaking.contains(&question.id));
-        if leaking.iter().any(|id| self.test.contains(id)) {
-            self.dev = self.dev.filter(|question| !leaking.contains(&question.id));
+        for (questions, leaking) in [&mut self.train, &mut self.dev].into_iter().zip(leaking) {
+            if leaking.contains(&true) {
+                *questions = questions.choose((0..leaking.len()).filter(|row| !leaking[*row]));
+            }
         }
         let left_out = before - self.train.len() - self.dev.len();
-        format!("{left_out} training rows left out because they leak: {}", listing(leaks))
+        format!(
+            "{left_out} training rows left out because they leak; the worst for each row of dev and test: {}",
+            listing(leaks)
+        )
     }
 
     /// Digest of what each split holds, for the plan.
@@ -204,5 +208,57 @@ mod tests {
         assert!(notes[0].starts_with("1 training rows left out") && notes[0].contains(&leaking.0), "{notes:?}");
         assert_eq!((splits.train.len() + splits.dev.len(), splits.test.len()), (19, 5));
         assert_eq!(splits.for_student(&leaking), None);
+    }
+
+    fn twin(row: &mut Question, other: &Question) {
+        row.text.clone_from(&other.text);
+        row.premise.clone_from(&other.premise);
+    }
+
+    fn on_its_passage(row: &mut Question, other: &Question) {
+        assert!(other.premise.is_some(), "{other:?}");
+        row.premise.clone_from(&other.premise);
+    }
+
+    fn lists() -> [Vec<Question>; 3] {
+        [(Split::Train, 20), (Split::Dev, 4), (Split::Test, 5)].map(|(split, rows)| synth::generate(split, rows, 1))
+    }
+
+    fn splits(lists: [Vec<Question>; 3]) -> Splits {
+        let [train, dev, test] = lists.map(|list| list.into_iter().collect());
+        Splits { train, dev, test }
+    }
+
+    /// The second question of each split has a passage.
+    #[test]
+    fn every_training_row_that_leaks_goes_however_many_leak_into_one() {
+        for into in [1, 2] {
+            for alike in [twin as fn(&mut Question, &Question), on_its_passage] {
+                let mut lists = lists();
+                let other = lists[into][1].clone();
+                [2, 5, 11, 19].into_iter().for_each(|row| alike(&mut lists[0][row], &other));
+                let mut splits = splits(lists);
+                let notes = splits.check_leaks(OnLeak::Drop).unwrap();
+                let told = notes[0].starts_with("4 training rows left out") && notes[0].contains(&other.id.0);
+                assert!(told, "{notes:?}");
+                assert_eq!((splits.train.len(), splits.dev.len(), splits.test.len()), (16, 4, 5));
+                assert!(splits.train.iter().all(|question| question.premise != other.premise));
+                assert_eq!(splits.check_leaks(OnLeak::Refuse).unwrap(), Vec::<String>::new());
+            }
+        }
+    }
+
+    #[test]
+    fn dev_rows_go_that_leak_into_test_and_no_others() {
+        let mut lists = lists();
+        let (dev, test) = (lists[1][3].clone(), lists[2][1].clone());
+        twin(&mut lists[0][7], &dev);
+        [0, 2].into_iter().for_each(|row| on_its_passage(&mut lists[1][row], &test));
+        let kept = [lists[1][1].id.clone(), dev.id];
+        let mut splits = splits(lists);
+        let notes = splits.check_leaks(OnLeak::Drop).unwrap();
+        assert!(notes[0].starts_with("3 training rows left out"), "{notes:?}");
+        assert_eq!((splits.train.len(), splits.test.len()), (19, 5));
+        assert_eq!(splits.dev.iter().map(|question| question.id.clone()).collect::<Vec<_>>(), kept);
     }
 }

@@ -13,8 +13,9 @@ pub use sweep::tried;
 use divvy_core::{
     chat::Message,
     digest::Digest,
-    plan::StudentPlan,
-    question::QuestionId,
+    plan::{Plan, StudentPlan},
+    question::{Question, QuestionId, ScorerKind},
+    questions::Questions,
     records::{Stage, TrainNews, TrainPoint},
     results::KeptStep,
 };
@@ -104,18 +105,35 @@ pub enum Stopped {
 /// [`FlowError::Input`] naming a question without a gold answer, or the key.
 pub fn check(context: &Context) -> Result<(), FlowError> {
     demonstrations::check_stage(context, Stage::Train)?;
-    let taught_gold = context.plan.students.iter().filter(|(_, plan)| plan.target.needs_gold());
-    for (name, plan) in taught_gold {
-        let mut learnt = context.questions.train.iter().filter(|question| plan.learns_from(&question.dataset));
-        if let Some(question) = learnt.find(|question| question.golds.is_empty()) {
-            return Err(FlowError::Input(format!(
-                "students.{name}: {} learns gold answers, but {} has none; name the answer column, or choose another target",
-                plan.target.name(),
-                question.id
-            )));
+    check_gold(&context.plan, &context.questions.train)
+}
+
+/// Refuses a target that learns gold answers where there are none; asks nobody and needs no store.
+///
+/// # Errors
+/// [`FlowError::Input`] naming a question without a gold answer, or one that a program answers.
+pub fn check_gold(plan: &Plan, train: &Questions) -> Result<(), FlowError> {
+    for (name, student) in plan.students.iter().filter(|(_, student)| student.target.needs_gold()) {
+        let mut learnt = train.iter().filter(|question| student.learns_from(&question.dataset));
+        if let Some(why) = learnt.find_map(|question| unlearnable(&question)) {
+            let target = student.target.name();
+            return Err(FlowError::Input(format!("students.{name}: {target} learns gold answers, but {why}")));
         }
     }
     Ok(())
+}
+
+/// What is wrong with its gold as an answer to learn, and the way out.
+fn unlearnable(Question { id, dataset, golds, scorer, .. }: &Question) -> Option<String> {
+    if golds.is_empty() {
+        return Some(format!("{id} has none; name the answer column, or choose another target"));
+    }
+    (*scorer == ScorerKind::Code).then(|| {
+        format!(
+            "that of {id} is the tests of a program, which nobody is to write as an answer; choose a target that learns from a \
+             model (SD-T, SE-T), or leave `{dataset}` out of the student's `data`"
+        )
+    })
 }
 
 /// Trains, or finds, every student of the plan.

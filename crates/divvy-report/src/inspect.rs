@@ -182,14 +182,15 @@ fn model_usage(results: &Results, arm: &ArmResult) -> Value {
 /// What ends a log.
 pub const INSPECT_END: &str = "\n]}\n";
 
-/// A name as Inspect gives its own logs: when, what, which. Of arms that would have one name, which not every file system tells by
-/// upper and lower case, each has some digits of its own.
+/// A name as Inspect gives its own logs: when, what, which. Of arms and seeds that would have one name, which not every file system
+/// tells by upper and lower case, each has some digits of its own.
 #[must_use]
 pub fn inspect_name(results: &Results, arm: &ArmResult) -> String {
     let id: String = results.plan.chars().take(12).collect();
     let name = safe(&arm.arm);
-    let alike = results.arms.iter().filter(|other| safe(&other.arm).eq_ignore_ascii_case(&name)).count();
-    let own = if alike > 1 { format!("-{:.8}", Digest::of_bytes(arm.arm.as_bytes()).hex()) } else { String::new() };
+    let mut others = results.arms.iter().chain(&results.seeds).filter(|other| other.arm != arm.arm);
+    let alike = others.any(|other| safe(&other.arm).eq_ignore_ascii_case(&name));
+    let own = if alike { format!("-{:.8}", Digest::of_bytes(arm.arm.as_bytes()).hex()) } else { String::new() };
     format!("{}_{}_{name}{own}-{}.json", safe(&results.created), safe(&results.name), safe(&id))
 }
 
@@ -266,10 +267,12 @@ mod tests {
         let slugs = ["two-stage/a-b/c", "two-stage/a/b-c", "two-stage/A/b-c", "direct/big"];
         results.arms.truncate(slugs.len());
         results.arms.iter_mut().zip(slugs).for_each(|(arm, slug)| arm.arm = slug.to_owned());
-        let names: BTreeSet<String> =
-            results.arms.iter().map(|arm| inspect_name(&results, arm).to_ascii_lowercase()).collect();
-        assert_eq!(names.len(), slugs.len(), "{names:?}");
-        assert!(names.iter().any(|name| name.ends_with("_direct-big-abababababab.json")), "{names:?}");
+        let seed = |slug: &str| ArmResult { arm: slug.to_owned(), ..results.arms[0].clone() };
+        results.seeds = ["cot/s#1", "cot/s-1", "direct/s#1", "direct#big"].map(seed).into();
+        let all = || results.arms.iter().chain(&results.seeds);
+        let names: BTreeSet<String> = all().map(|arm| inspect_name(&results, arm).to_ascii_lowercase()).collect();
+        assert_eq!(names.len(), all().count(), "{names:?}");
+        assert!(names.iter().any(|name| name.ends_with("_direct-s-1-abababababab.json")), "{names:?}");
     }
 
     #[test]

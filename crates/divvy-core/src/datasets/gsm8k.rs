@@ -78,19 +78,6 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The worked solution as a person would write it: without calculator annotations, subquestions and gold line.
-#[must_use]
-pub fn solution(answer: &str) -> String {
-    let solution = answer.rsplit_once("####").map_or(answer, |(solution, _)| solution);
-    let steps = solution.lines().map(|line| line.split_once(SOCRATIC).map_or(line, |(_, step)| step));
-    steps
-        .map(without_annotations)
-        .map(|line| line.trim().to_owned())
-        .filter(|line| !line.is_empty())
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
 /// `6*14 = <<6*14=84>>84` → `6*14 = 84`.
 fn without_annotations(line: &str) -> String {
     let mut out = String::new();

@@ -25,8 +25,9 @@ fn question(split: Split, row: usize, premise: Option<&str>, text: &str) -> Ques
 fn kind_of(left: (Option<&str>, &str), right: (Option<&str>, &str)) -> Option<(LeakKind, f64)> {
     let train = [question(Split::Train, 0, left.0, left.1)].into_iter().collect();
     let test = [question(Split::Test, 0, right.0, right.1)].into_iter().collect();
-    let leaks = check(&[("train", &train), ("test", &test)], &Rule::default());
-    leaks.first().map(|leak| (leak.kind, leak.overlap))
+    let found = check(&[("train", &train), ("test", &test)], &Rule::default());
+    assert_eq!(found.leaking, [[!found.leaks.is_empty()], [false]]);
+    found.leaks.first().map(|leak| (leak.kind, leak.overlap))
 }
 
 const STORY: &str = "Ada plants twelve rows of tomatoes in spring and waters every row each morning until the heat of \
@@ -86,9 +87,9 @@ fn every_pair_of_sets_is_compared_and_rows_are_named() {
     let test =
         (7..).zip(["three four", "five", "three four"]).map(|(row, text)| question(Split::Test, row, None, text));
     let test = test.collect();
-    let leaks = check(&[("train", &train), ("dev", &dev), ("test", &test)], &Rule::default());
+    let found = check(&[("train", &train), ("dev", &dev), ("test", &test)], &Rule::default());
     let named: Vec<String> =
-        leaks.iter().map(|l| format!("{}:{} {}:{}", l.left_set, l.left, l.right_set, l.right)).collect();
+        found.leaks.iter().map(|l| format!("{}:{} {}:{}", l.left_set, l.left, l.right_set, l.right)).collect();
     assert_eq!(
         named,
         [
@@ -99,6 +100,21 @@ fn every_pair_of_sets_is_compared_and_rows_are_named() {
             "dev:t/dev/0 test:t/test/9",
         ]
     );
+    assert_eq!(found.leaking, [vec![false, true, true], vec![true], vec![false; 3]], "the twin, too");
+}
+
+/// Each of them gives something of the test away, and one of them is the worst.
+#[test]
+fn every_row_that_matches_is_marked_whatever_set_is_empty() {
+    let passage = "The Tarn is 40 km long and the Vere is 60 km long.";
+    let premise = |row: usize| row.is_multiple_of(2).then_some(passage);
+    let train = (0..9).map(|row| question(Split::Train, row, premise(row), &format!("Question {row}?"))).collect();
+    let test = [question(Split::Test, 0, Some(passage), "How long is the Tarn?")].into_iter().collect();
+    let found = check(&[("train", &train), ("dev", &Questions::default()), ("test", &test)], &Rule::default());
+    assert_eq!(found.leaks.len(), 1, "{:?}", found.leaks);
+    assert_eq!(found.leaks[0].left, QuestionId::new("t", Split::Train, 0));
+    let even: Vec<bool> = (0..9).map(|row| premise(row).is_some()).collect();
+    assert_eq!(found.leaking, [even, Vec::new(), vec![false]]);
 }
 
 #[test]
@@ -120,7 +136,10 @@ fn the_index_finds_what_comparing_all_pairs_finds() {
         let (a, b) = (grams(a), grams(b));
         a.intersection(&b).count() as f64 / a.len().min(b.len()) as f64
     };
-    let leaks = check(&[("train", &train), ("test", &test)], &rule);
+    let Found { leaks, leaking } = check(&[("train", &train), ("test", &test)], &rule);
+    for (a, marked) in train.iter().zip(&leaking[0]) {
+        assert_eq!(test.iter().any(|b| share(&a, &b) >= rule.overlap), *marked, "{}", a.text);
+    }
     let mut near = 0;
     for b in test.iter() {
         let best = train.iter().map(|a| share(&a, &b)).fold(0.0, f64::max);
@@ -142,8 +161,9 @@ fn synth_splits_do_not_leak() {
     for seed in [1, 2] {
         let sets = [(Split::Train, 3000), (Split::Dev, 300), (Split::Test, 500)];
         let [train, dev, test] = sets.map(|(split, rows)| synth::generate(split, rows, seed).into_iter().collect());
-        let leaks = check(&[("train", &train), ("dev", &dev), ("test", &test)], &Rule::default());
-        assert!(leaks.is_empty(), "seed {seed}: {leaks:#?}");
+        let found = check(&[("train", &train), ("dev", &dev), ("test", &test)], &Rule::default());
+        assert!(found.leaks.is_empty(), "seed {seed}: {:#?}", found.leaks);
+        assert!(found.leaking.iter().flatten().all(|marked| !marked), "seed {seed}");
     }
 }
 
@@ -168,7 +188,7 @@ fn gsm8k_train_and_test_share_few_rows() {
         println!("SKIPPED: ../shared/data/gsm8k not found");
         return;
     };
-    let leaks = check(&[("train", &train), ("test", &test)], &Rule::default());
+    let Found { leaks, .. } = check(&[("train", &train), ("test", &test)], &Rule::default());
     println!(
         "gsm8k: {} of {} test questions have a near duplicate among {} of train",
         leaks.len(),

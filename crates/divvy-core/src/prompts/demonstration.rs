@@ -44,7 +44,7 @@ impl Demonstration {
     #[must_use]
     pub fn of(prompt: PromptName, question: &Question, decomposition: Option<&Decomposition>) -> Option<Self> {
         let lesson = match prompt {
-            PromptName::Direct => Lesson::Reply(direct::completion(&gold(question)?)),
+            PromptName::Direct => Lesson::Reply(direct::completion(&question.gold_text()?)),
             PromptName::Cot => Lesson::Reply(reasoning(question)?),
             PromptName::SelfAsk => Lesson::Steps(dialogue(question, decomposition?)?),
             PromptName::Decompose => Lesson::Reply(decompose::completion(decomposition?)),
@@ -82,15 +82,9 @@ impl Demonstration {
     }
 }
 
-/// `None` also where gold is the tests of a program.
-fn gold(question: &Question) -> Option<String> {
-    let golds = question.golds.iter().filter(|_| question.scorer != ScorerKind::Code);
-    golds.map(ToString::to_string).next()
-}
-
 /// The worked solution, then the answer.
 fn reasoning(question: &Question) -> Option<String> {
-    let answer = direct::completion(&gold(question)?);
+    let answer = direct::completion(&question.gold_text()?);
     let lines: Vec<&str> = question.worked.iter().map(|step| step.text.as_str()).collect();
     (!lines.is_empty()).then(|| format!("{}\n{answer}", lines.join("\n")))
 }
@@ -101,7 +95,7 @@ fn solution(question: &Question, decomposition: &Decomposition) -> Option<Lesson
     if steps.is_empty() || steps.len() != question.worked.len() {
         return None;
     }
-    let answer = direct::completion(&gold(question)?);
+    let answer = direct::completion(&question.gold_text()?);
     let lines: Vec<&str> = question.worked.iter().map(|worked| worked.text.as_str()).collect();
     let subquestions = steps.iter().map(|step| step.text.clone()).collect();
     Some(Lesson::Solution { subquestions, reply: two_stage::completion(&lines, &answer) })

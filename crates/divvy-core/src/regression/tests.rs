@@ -117,6 +117,17 @@ fn an_arm_need_not_be_asked_every_data_set() {
 }
 
 #[test]
+fn an_arm_without_a_question_in_both_makes_no_other_harder_to_show() {
+    let before = run(&["cot", "direct"], |_, arm| (arm == 0).then_some(true), same);
+    let after = run(&["cot", "direct"], |question, arm| (arm == 0).then_some(question >= 10), same);
+    let found = compare(&before, &after, 1);
+    let [cot, direct] = &found.arms[..] else { panic!("{found:?}") };
+    assert_eq!((direct.n, direct.change, cot.change), (0, Change::NotShown, Change::Worse));
+    assert!(cot.p_holm == cot.p_value && direct.p_holm.is_nan(), "{found:?}");
+    assert_eq!(found.unjudged().map(|arm| arm.arm.as_str()).collect::<Vec<_>>(), ["direct"]);
+}
+
+#[test]
 fn where_nothing_flipped_passages_leave_an_interval() {
     let in_passages = |rows| with(rows, |at, question| question.passage = Some(Digest::of_bytes(&[(at / 2) as u8])));
     let before = in_passages(run(&["cot"], |_, _| Some(true), same));

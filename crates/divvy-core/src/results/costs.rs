@@ -67,7 +67,7 @@ pub struct ArmCost {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spending {
     pub total: i64,
-    /// `None` below two questions, or of a single passage.
+    /// `None` below two questions.
     pub question: Option<Mean>,
     /// `None` without a right answer.
     pub correct: Option<PerCorrect>,

@@ -129,7 +129,7 @@ impl FromStr for Scorer {
 }
 
 /// Grades a solver's whole reply by its question's own rules. Without golds nothing is correct: refuse such questions
-/// before (see [`crate::screening::check_gold`]); those about code too, which are graded by running it.
+/// before, as divvy-flow's stages do; those about code too, which are graded by running it.
 #[must_use]
 pub fn grade(kind: ScorerKind, reply: &str, finish: &Finish, golds: &[Gold]) -> Grade {
     Scorer::of(kind).map_or_else(failed, |scorer| scorer.grade(reply, finish, golds))

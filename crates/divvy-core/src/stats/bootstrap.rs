@@ -185,17 +185,6 @@ pub fn resamples_for(items: usize) -> usize {
     RESAMPLES.min((DRAWS / items.max(1)).max(1000))
 }
 
-/// Interval of mean(a) − mean(b) on the same questions.
-///
-/// # Panics
-/// If the two lists differ in length: they are then not the same questions.
-#[must_use]
-pub fn paired_difference(a: &[f64], b: &[f64], resamples: usize, seed: u64) -> Option<Interval> {
-    assert_eq!(a.len(), b.len(), "paired arms answer the same questions");
-    let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-    mean(&differences, resamples, seed)
-}
-
 /// Interval of the mean of independent values.
 #[must_use]
 pub fn mean(values: &[f64], resamples: usize, seed: u64) -> Option<Interval> {

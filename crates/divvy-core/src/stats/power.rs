@@ -1,6 +1,6 @@
 //! What a test set can show at all: differences too small to be found on n questions are said so beside the table.
 
-use super::{LEVEL, mcnemar, normal, student_t};
+use super::{LEVEL, normal, student_t};
 
 /// Standard normal quantile of 0.8, the power asked for.
 const Z80: f64 = 0.841_621_233_572_914_3;
@@ -43,16 +43,6 @@ impl Terms {
 fn reach(quantile: f64, discordant: f64, difference: f64) -> f64 {
     let spread = (discordant - difference * difference).max(0.0);
     quantile * discordant.sqrt() + Z80 * spread.sqrt()
-}
-
-/// Smallest observed difference of accuracy that exact McNemar calls significant (p below [`LEVEL`]) when `discordant` of `n`
-/// questions are answered right by one arm only. `None` when even a clean sweep is not enough (below six).
-#[must_use]
-pub fn smallest_significant_difference(n: u64, discordant: u64) -> Option<f64> {
-    let gap = (0..=discordant)
-        .filter(|gap| (discordant - gap).is_multiple_of(2))
-        .find(|gap| mcnemar::p_value((discordant + gap) / 2, (discordant - gap) / 2) < LEVEL)?;
-    (n > 0).then(|| gap as f64 / n as f64)
 }
 
 /// Smallest true difference found with 80 % power on `n` questions of which the share `discordant` (0 to 1) is answered right
@@ -108,20 +98,6 @@ mod tests {
         for nothing in [(0.0, 0.2), (0.3, 0.2), (f64::NAN, 0.2), (0.1, f64::NAN), (1e-9, 0.5)] {
             assert_eq!(questions_needed(nothing.0, nothing.1, ALONE), None, "{nothing:?}");
         }
-    }
-
-    /// Six clean wins are the least: 2 · 0.5⁶ = 0.03. The others from `scipy.stats.binomtest`.
-    #[test]
-    fn smallest_gaps() {
-        for (n, discordant, gap) in [(125, 6, 6), (125, 12, 8), (125, 25, 11), (1319, 66, 18), (1319, 132, 24)] {
-            assert_eq!(
-                smallest_significant_difference(n, discordant),
-                Some(f64::from(gap) / n as f64),
-                "{n} {discordant}"
-            );
-        }
-        assert_eq!(smallest_significant_difference(100, 5), None);
-        assert_eq!(smallest_significant_difference(0, 6), None);
     }
 
     /// Root of Connor's formula by `scipy.optimize.brentq`.

@@ -9,7 +9,7 @@ use divvy_core::{
     records::ItemState,
     results::{
         ArmResult, TrainingSummary,
-        costs::{ArmCost, Costs, Distilling, Measure, Outlay, StatedTerms},
+        costs::{ArmCost, Costs, Distilling, Mean, Measure, Outlay, StatedTerms},
     },
 };
 use rayon::iter::{IntoParallelRefIterator, ParallelIterator};
@@ -85,11 +85,19 @@ fn clusters(questions: &Outlines<'_>) -> Vec<usize> {
     all.map(|(at, question)| question.cluster.as_deref().map_or(at, |name| number(at, name))).collect()
 }
 
+/// The clusters of these questions, among which one may be several times. Of a single cluster nothing is known but its questions:
+/// they stand for themselves, and what is said holds for it alone, as it does of accuracy.
+fn units(places: &[usize], clusters: &[usize]) -> Vec<usize> {
+    let units: Vec<usize> = places.iter().map(|at| clusters[*at]).collect();
+    if units.iter().all(|unit| *unit == units[0]) { places.to_vec() } else { units }
+}
+
 fn arm_cost(counted: &Counted, right: &[bool], clusters: &[usize]) -> ArmCost {
     let asked: Vec<usize> = (0..counted.took.len()).filter(|at| counted.took[*at].is_some()).collect();
     let took: Vec<&Took> = counted.took.iter().flatten().collect();
     let right: Vec<bool> = asked.iter().map(|at| right[*at]).collect();
-    let clusters: Vec<usize> = asked.iter().map(|at| clusters[*at % clusters.len()]).collect();
+    let places: Vec<usize> = asked.iter().map(|at| at % clusters.len()).collect();
+    let clusters = units(&places, clusters);
     let spending = |of: fn(&Took) -> Option<i64>| {
         let amounts: Vec<Option<i64>> = took.iter().map(|took| of(took)).collect();
         account::spending(&amounts, &right, &clusters)
@@ -143,7 +151,7 @@ fn compare(distilled: &Counted, replaced: &Counted, paid: Outlay, clusters: &[us
         Some(mean_answers(&each.collect::<Option<Vec<_>>>()?, clusters.len()))
     };
     let weigh = |measure: Measure, once: Option<i64>, of: fn(&Took) -> Option<i64>| {
-        let saving = account::saving(&amounts(replaced, of)?, &amounts(distilled, of)?, clusters)?;
+        let saving = saved(&amounts(replaced, of)?, &amounts(distilled, of)?, clusters)?;
         Some((measure, once, saving))
     };
     let money = weigh(Measure::Money, paid.money_nanos, |took| took.money_nanos);
@@ -161,6 +169,14 @@ fn compare(distilled: &Counted, replaced: &Counted, paid: Outlay, clusters: &[us
         saving,
         break_even: once.zip(saving).map(|(once, saving)| account::break_even(once, &saving)),
     }
+}
+
+/// On the questions that both were asked.
+fn saved(replaced: &[Option<i64>], distilled: &[Option<i64>], clusters: &[usize]) -> Option<Mean> {
+    let is_in_both = |at: &usize| replaced[*at].is_some() && distilled[*at].is_some();
+    let places: Vec<usize> = (0..clusters.len()).filter(is_in_both).collect();
+    let of = |amounts: &[Option<i64>]| places.iter().map(|at| amounts[*at]).collect::<Vec<_>>();
+    account::saving(&of(replaced), &of(distilled), &units(&places, clusters))
 }
 
 /// What one answer to each question took, on average over those that were asked.
@@ -223,7 +239,12 @@ fn mean_spent(counted: &Counted, of: fn(&Took) -> Option<i64>) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use divvy_core::arm::{Strategy, Variant};
+    use divvy_core::{
+        arm::{Strategy, Variant},
+        question::Split,
+        questions::Questions,
+        synth,
+    };
     use serde_json::json;
 
     use super::*;
@@ -236,8 +257,8 @@ mod tests {
         serde_json::from_value(result).unwrap()
     }
 
-    fn counted(result: &ArmResult, money_nanos: Option<i64>, machine_us: Option<i64>) -> Counted<'_> {
-        let took = Took {
+    fn took(money_nanos: Option<i64>, machine_us: Option<i64>) -> Took {
+        Took {
             calls: 1,
             unknown_usage: 0,
             tokens: Default::default(),
@@ -247,14 +268,52 @@ mod tests {
             money_nanos,
             machine_us,
             path_ms: None,
-        };
+        }
+    }
+
+    fn counted(result: &ArmResult, money_nanos: Option<i64>, machine_us: Option<i64>) -> Counted<'_> {
         let arm = Arm {
             strategy: Strategy::TwoStage,
             variant: Variant::default(),
             decomposer: Some("teacher".to_owned()),
             solver: "big".to_owned(),
         };
-        Counted { arm, result, took: vec![Some(took); 3] }
+        Counted { arm, result, took: vec![Some(took(money_nanos, machine_us)); 3] }
+    }
+
+    /// Twelve questions of a data set that has passages and no names for them.
+    fn on_passages(passages: usize) -> Questions {
+        let mut questions = synth::generate(Split::Test, 12, 1);
+        for (row, question) in questions.iter_mut().enumerate() {
+            (question.cluster, question.premise) = (None, Some(format!("Passage {}.", row % passages)));
+        }
+        questions.into_iter().collect()
+    }
+
+    /// What a question takes, and what it saves, where each fourth of twelve takes as much.
+    fn of_passages(passages: usize) -> (Mean, Mean) {
+        let clusters = clusters(&Outlines::of(&on_passages(passages)));
+        let (student, rival) = (result("student"), result("rival"));
+        let each = |of, nanos: i64| {
+            let took = (0..12).map(|row| Some(took(Some(nanos * (row % 4)), None)));
+            Counted { took: took.collect(), ..counted(of, None, None) }
+        };
+        let (distilled, replaced) = (each(&student, 100), each(&rival, 300));
+        let spent = arm_cost(&distilled, &[true; 12], &clusters).money.and_then(|money| money.question);
+        let saving = compare(&distilled, &replaced, Outlay::default(), &clusters).saving;
+        (spent.unwrap(), saving.unwrap())
+    }
+
+    #[test]
+    fn intervals_are_over_passages_whatever_the_data_set() {
+        let (alone, shared) = (of_passages(12), of_passages(4));
+        let width = |mean: Mean| mean.ci.1 - mean.ci.0;
+        assert!(width(shared.0) > 2 * width(alone.0) && width(shared.1) > 2 * width(alone.1), "{shared:?} {alone:?}");
+        assert_eq!((shared.0.mean, shared.1.mean), (alone.0.mean, alone.1.mean));
+        assert_eq!(of_passages(1), alone, "the questions of a single passage stand for themselves");
+        let result = result("student");
+        let thrice = arm_cost(&counted(&result, Some(5), None), &[true; 3], &[0]);
+        assert_eq!(thrice.money.unwrap().question, None, "three answers to one question say nothing of another");
     }
 
     /// Money and the machine's time of a question, of what was paid once → the measure, and whether it can pay back.

@@ -21,6 +21,7 @@ pub(super) struct Outline {
     pub(super) scorer: ScorerKind,
     pub(super) steps: Option<u32>,
     pub(super) answer: Option<AnswerKind>,
+    /// What its data set says that it has in common with others, else its passage by some digits of its digest.
     pub(super) cluster: Option<String>,
     /// Of the passage's text.
     pub(super) premise: Option<Digest>,
@@ -45,13 +46,15 @@ impl<'q> Outlines<'q> {
 
 impl Outline {
     fn of(question: &Question) -> Self {
+        let premise = passage(question);
+        let unnamed = || premise.as_ref().map(Digest::short);
         Self {
             id: question.id.clone(),
             scorer: question.scorer,
             steps: question.steps,
             answer: answer_kind::of(question),
-            cluster: question.cluster.clone(),
-            premise: passage(question),
+            cluster: question.cluster.clone().or_else(unnamed),
+            premise,
         }
     }
 }

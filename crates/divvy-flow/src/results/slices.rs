@@ -157,4 +157,16 @@ mod tests {
         let known = super::labels(&outlines, |_| Some(2));
         assert!(known.iter().all(|label| label.subquestions.is_none()));
     }
+
+    #[test]
+    fn a_shared_passage_is_told_of_where_the_data_set_has_no_name_for_it() {
+        let mut questions = synth::generate(Split::Test, 3, 1);
+        for (question, premise) in questions.iter_mut().zip(["A.", "A.", "B."]) {
+            (question.cluster, question.premise) = (None, Some(premise.to_owned()));
+        }
+        let questions = questions.into_iter().collect();
+        let outlines = Outlines::of(&questions);
+        let passages: Vec<Option<&str>> = labels(&outlines, |_| None).iter().map(|label| label.passage).collect();
+        assert!(passages[0].is_some() && passages[0] == passages[1] && passages[2].is_none(), "{passages:?}");
+    }
 }

@@ -128,20 +128,20 @@ fn weight(weights: RowWeights, verdict: &Verdict) -> Option<f64> {
 
 /// `direct`: the gold answer to the question alone.
 pub(crate) fn answer(asked: &Asked<'_>, question: &Question) -> Option<Row> {
-    let gold = question.golds.first()?.to_string();
+    let gold = question.gold_text()?;
     Some(row(question, asked.answering(question), direct::completion(&gold)))
 }
 
 /// SE-A-direct: the gold answer to question and subquestions, without sub-answers.
 fn gold(asked: &Asked<'_>, question: &Question, steps: &Decomposition) -> Option<Row> {
-    let gold = question.golds.first()?.to_string();
+    let gold = question.gold_text()?;
     Some(row(question, asked.solving(question, steps), direct::completion(&gold)))
 }
 
 /// SE-T, SE-A, SE-T-direct: what the screening's solver said, whole, with gold at its end, or its end alone.
 fn said(asked: &Asked<'_>, (question, steps): (&Question, &Decomposition), reply: &str) -> Option<Row> {
     let completion = match asked.plan.target {
-        Target::SeA => two_stage::with_answer(reply, &question.golds.first()?.to_string())?,
+        Target::SeA => two_stage::with_answer(reply, &question.gold_text()?)?,
         Target::SeTDirect => {
             let answer = extract::final_answer(reply).filter(|answer| answer.cue.is_explicit())?;
             direct::completion(&answer.text)
@@ -174,7 +174,7 @@ mod tests {
 
     use divvy_core::{
         prompts::{PromptName, Prompts, demonstration},
-        question::Split,
+        question::{Gold, ScorerKind, Split},
         synth,
     };
     use serde_json::json;
@@ -265,10 +265,14 @@ mod tests {
             |question: &Question, target, reply: &str| plainly(target, |asked| said(asked, (question, &steps), reply));
         assert_eq!(of(&question, Target::SeT, "  \n"), None);
         assert_eq!(of(&question, Target::SeTDirect, ""), None);
+        let tests =
+            Question { scorer: ScorerKind::Code, golds: vec![Gold::single("assert f(2) == 4")], ..question.clone() };
         question.golds.clear();
-        assert_eq!(of(&question, Target::SeA, REPLY), None);
-        let rows = plainly(Target::Direct, |asked| (gold(asked, &question, &steps), answer(asked, &question)));
-        assert_eq!(rows, (None, None));
+        for question in [question, tests] {
+            assert_eq!(of(&question, Target::SeA, REPLY), None);
+            let rows = plainly(Target::Direct, |asked| (gold(asked, &question, &steps), answer(asked, &question)));
+            assert_eq!(rows, (None, None), "{:?}", question.scorer);
+        }
     }
 
     #[test]

@@ -189,10 +189,17 @@ impl Evidence<'_> {
         self.saves_enough() && self.is_owed_to_training()
     }
 
-    /// Nothing that answers in one call costs less still, and what may be lost is bounded.
+    /// Nothing that answers in one call answers better or costs less still, and what may be lost is bounded.
     fn saves_enough(&self) -> bool {
         let pair = self.instead.as_ref().and_then(|instead| instead.pair);
-        self.saves() && self.undercut.is_none() && pair.is_some_and(|pair| pair.ci.0 >= -MOST_BEARABLE)
+        let outdone = self.undercut.is_some() || self.beaten_by_one_call().is_some();
+        self.saves() && !outdone && pair.is_some_and(|pair| pair.ci.0 >= -MOST_BEARABLE)
+    }
+
+    /// One call is shown to answer better, or seems to. It need not be what the part would replace: that is the most accurate of
+    /// all, and may be the teacher by a hair.
+    pub(crate) fn beaten_by_one_call(&self) -> Option<Paired<'_>> {
+        self.one_call.filter(|pair| pair.seems() == Shown::Worse)
     }
 
     fn merit(&self) -> Merit {

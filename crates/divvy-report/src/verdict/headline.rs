@@ -127,11 +127,7 @@ fn rather(tested: &[&Evidence], role: Role) -> String {
             .and_then(|evidence| for_less(evidence))
             .unwrap_or_else(|| "training it is not shown to help".to_owned()),
         _ => match one_call.filter(Paired::loses) {
-            Some(pair) => format!(
-                "answering in one call has more right answers ({} % against {} %)",
-                percent(pair.b.accuracy),
-                percent(pair.a.accuracy)
-            ),
+            Some(pair) => more_in_one_call(&pair),
             None => "that it beats answering in one call is not shown".to_owned(),
         },
     };
@@ -177,10 +173,11 @@ fn not_shown(results: &Results, tested: &[&Evidence], part: &str) -> String {
             Some(share) => format!("saves {} % against {replaced}", percent(share)),
             None => format!("costs less than {replaced}"),
         };
-        let but = match (evidence.undercut, evidence.owed_to_base()) {
-            (Some(rival), _) => format!("{} costs less still, and is not shown to be worse", rival.arm),
-            (None, Some(base)) => untaught(&base),
-            (None, None) => format!("a loss of up to {} points is possible", percent(loss)),
+        let but = match (evidence.undercut, evidence.beaten_by_one_call(), evidence.owed_to_base()) {
+            (Some(rival), ..) => format!("{} costs less still, and is not shown to be worse", rival.arm),
+            (None, Some(pair), _) => more_in_one_call(&pair),
+            (None, None, Some(base)) => untaught(&base),
+            (None, None, None) => format!("a loss of up to {} points is possible", percent(loss)),
         };
         Some(format!(" {what} {saves}, but {but}."))
     });
@@ -200,6 +197,11 @@ fn for_less(evidence: &Evidence) -> Option<String> {
     let instead = evidence.instead.as_ref().filter(|_| evidence.dearer_for_nothing())?;
     let [own, others] = [evidence.subject, instead.replaced].map(|arm| percent(arm.accuracy));
     Some(format!("{} has {others} % right answers against {own} %, and costs less", instead.replaced.arm))
+}
+
+fn more_in_one_call(pair: &Paired) -> String {
+    let [one_call, own] = [pair.b, pair.a].map(|arm| percent(arm.accuracy));
+    format!("answering in one call has more right answers ({one_call} % against {own} %)")
 }
 
 fn untaught(base: &Paired) -> String {

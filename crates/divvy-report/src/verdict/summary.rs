@@ -206,11 +206,13 @@ fn ceiling(pair: &Paired) -> String {
 
 /// Fewer questions than it takes to pay back.
 fn volume(results: &Results, instead: &Instead) -> Option<String> {
-    let stated = results.costs.as_ref()?.terms.questions;
+    // Stated by the recipe or not: whether, nobody knows here.
+    let reckoned = results.costs.as_ref()?.terms.questions;
     let worse = shown(instead.pair.as_ref()) == Shown::Worse;
     let after = instead.costs.break_even?.questions.filter(|after| *after > 1 && !worse)?;
-    let expected = if after > stated { format!(" (the recipe expects {})", count(stated)) } else { String::new() };
-    Some(format!("Fewer than {} questions in all: then what it cost once is not saved{expected}.", count(after)))
+    let beside =
+        if after > reckoned { format!(" ({} are reckoned with here)", count(reckoned)) } else { String::new() };
+    Some(format!("Fewer than {} questions in all: then what it cost once is not saved{beside}.", count(after)))
 }
 
 /// A part that no arm distils is unknown, not bad.

@@ -9,8 +9,8 @@ use divvy_core::{
     records::Stage,
 };
 use divvy_flow::{
-    collect, context::Context, error::FlowError, estimate, evaluate, screen, shard::Shard, split::Splits, timed::timed,
-    train,
+    collect, context::Context, demonstrations, error::FlowError, estimate, evaluate, screen, shard::Shard,
+    split::Splits, timed::timed, train,
 };
 use divvy_store::{ItemCount, RunId, RunStatus};
 
@@ -98,6 +98,7 @@ pub(super) async fn end(context: &Context, run: RunId, outcome: &Result<(), Flow
 
 /// What can be known to fail later fails now, before anything is paid for.
 async fn check(context: &Context, last: Stage) -> Result<(), FlowError> {
+    demonstrations::check_written(&context.plan, &context.questions)?;
     collect::check(context)?;
     if last >= Stage::Screen {
         screen::check(context)?;
@@ -151,7 +152,9 @@ fn status_of(outcome: &Result<(), FlowError>) -> RunStatus {
 pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     let (recipe, plan) = read_recipe(place)?;
     let questions = crate::questions::load(&recipe, place)?;
+    demonstrations::check_written(&plan, &questions)?;
     plan.screen.as_ref().map_or(Ok(()), |screen| screen::check_gold(screen, &questions.train))?;
+    train::check_gold(&plan, &questions.train)?;
     plan.evaluate.as_ref().map_or(Ok(()), |evaluate| evaluate::check_gold(evaluate, &questions))?;
     print(&serde_json::to_string_pretty(&plan)?)?;
     grid(&plan, &questions);

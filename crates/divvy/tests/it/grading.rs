@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     bench::{self, Bench},
     school::{self, Manner, RECIPE, TEST},
+    student,
 };
 
 /// Chain of thought is right; a direct answer names the right figure and then concludes with another.
@@ -105,6 +106,29 @@ fn programs_are_run_only_where_the_recipe_says_so() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stderr.contains("code is run for at most 5 s"), "{ended:?}");
     one_is_right(&bench);
+}
+
+/// Tests are no answer, and a student of gold would learn to write them.
+#[test]
+fn no_student_learns_the_tests_of_a_program_for_an_answer() {
+    let bench = Bench::idle();
+    bench.workspace.write("rows.jsonl", &format!("{}\n", json!({ "q": "Double n.", "t": ["assert f(2) == 4"] })));
+    let code = "dataset = \"rows\"\nfiles = [\"rows.jsonl\"]\ncolumns = { question = \"q\", tests = \"t\" }";
+    let sets = format!("[[data.train]]\ndataset = \"synth\"\nrows = 12\n\n[[data.train]]\n{code}");
+    let mixed = student::RECIPE.replace("[data.train]\ndataset = \"synth\"\nrows = 12", &sets);
+    let (mixed, _) = mixed.split_once("[evaluate]").unwrap();
+    let taught = |target: &str, data: &str| {
+        let recipe = mixed.replace("[screen]\nsolver = \"big\"\n", "").replace("\"recorded\"", "\"big\"");
+        let line = format!("target = \"{target}\"\ndata = [{data}]");
+        bench.recipe(&recipe.replace("target = \"SD-R\"", &line)).run(&["run", "recipe.toml", "--dry-run"])
+    };
+    for target in ["direct", "SE-A-direct", "joint"] {
+        let ended = taught(target, "\"synth\", \"rows\"");
+        ended.complains(2, &["students.sd-r", target, "rows/train/0", "the tests of a program", "SD-T", "`rows` out"]);
+    }
+    for ended in [taught("SD-T", "\"synth\", \"rows\""), taught("direct", "\"synth\"")] {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
 }
 
 /// A machine that cannot run programs for a while: what was answered is graded later, and not asked again.

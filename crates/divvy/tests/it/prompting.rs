@@ -1,5 +1,6 @@
 //! A recipe's own prompts, demonstrations and caps: what is asked, what stands in the report, what `divvy prompts` shows.
 
+use divvy_core::question::Split;
 use divvy_testkit::teacher::{Asked, Lesson};
 use serde_json::{Value, json};
 
@@ -74,6 +75,27 @@ fn written_demonstrations_are_shown_and_too_few_are_refused() {
         written.replace("prompts.decompose", "prompts.cot").replace("1. How fast?\\n2. How long at #1?", "Nine.");
     refused("\"cot+shots=1\"", &silent, &["number 1 marks no answer"]);
     refused("\"cot+shot=1\"", "", &["unknown option `shot`", "did you mean `shots`?"]);
+}
+
+/// However it is spelt, and before anybody is asked, by whatever command.
+#[test]
+fn a_written_demonstration_that_is_scored_is_refused() {
+    let questions = school::questions();
+    let of = |split| questions.iter().find(|one| one.split == split && one.premise.is_none()).unwrap();
+    let shown = |question: &str| {
+        let shot = |text: &str| {
+            let text = json!(text);
+            format!("[[prompts.cot.demonstrations]]\nquestion = {text}\nreply = \"So be it.\\nThe answer is: 1\"\n")
+        };
+        recipe("\"cot+shots=2\"", &format!("{}{}", shot("How far?"), shot(question)))
+    };
+    let (bench, test) = (Bench::idle(), of(Split::Test));
+    bench.recipe(&shown(&test.text.to_uppercase().replace(' ', "  ")));
+    for command in [&["run", "recipe.toml", "--dry-run"][..], &["collect", "recipe.toml"], &["eval", "recipe.toml"]] {
+        bench.run(command).complains(2, &["prompts.cot.demonstrations: number 2 is", &test.id.0, "which is scored"]);
+    }
+    bench.recipe(&shown(&of(Split::Train).text)).done(&["run", "recipe.toml", "--dry-run"]);
+    assert_eq!(bench.teacher.asked().len(), 0);
 }
 
 #[test]

@@ -83,6 +83,44 @@ fn the_papers_tables_have_the_papers_rows() {
     assert_eq!(students["sd-r-shot"].shots, 1);
 }
 
+/// Those of the paper, and chain of thought.
+fn rows_of_table_1() -> [String; 12] {
+    let (large, small) = ("qwen-1.5b", "smollm2");
+    [
+        format!("direct/{large}"),
+        format!("cot/{large}"),
+        format!("two-stage/teacher/{large}"),
+        format!("two-stage/{small}/{large}"),
+        format!("two-stage/sd-t/{large}"),
+        format!("two-stage/sd-r/{large}"),
+        format!("direct/{small}"),
+        format!("cot/{small}"),
+        format!("two-stage/teacher/{small}"),
+        format!("two-stage/{small}/{small}"),
+        "two-stage/teacher/se-t".to_owned(),
+        "two-stage/teacher/se-a".to_owned(),
+    ]
+}
+
+/// What Table 1 declares, by the places of its rows.
+const DECIDED: [(usize, usize); 10] =
+    [(5, 3), (5, 4), (5, 2), (11, 8), (5, 11), (5, 0), (5, 1), (11, 1), (11, 0), (2, 1)];
+
+#[test]
+fn table_1_plans_the_papers_rows_and_declares_what_it_decides() {
+    let path = folder().join("paper/table1.toml");
+    let (_, plan) = planned(&path, &std::fs::read_to_string(&path).unwrap());
+    let (evaluate, rows) = (plan.evaluate.unwrap(), rows_of_table_1());
+    let mut arms: Vec<String> = evaluate.arms.iter().map(Arm::slug).collect();
+    arms.sort();
+    let mut expect = rows.clone();
+    expect.sort();
+    assert_eq!(arms, expect);
+    let declared: Vec<(&str, &str)> = evaluate.comparisons.iter().map(|pair| (&*pair.a, &*pair.b)).collect();
+    assert_eq!(declared, DECIDED.map(|(a, b)| (&*rows[a], &*rows[b])));
+    assert_eq!(plan.data.test.0, STYLES.map(|(name, _)| name));
+}
+
 #[test]
 fn a_recipe_without_files_needs_nothing_but_divvy() {
     let bench = Bench::idle();
@@ -166,21 +204,7 @@ fn table_1_has_the_rows_and_columns_of_the_paper() {
     let text = std::fs::read_to_string(folder().join("paper/table1.toml")).unwrap();
     let ended = bench.recipe(&shrunken(&text)).done(&["run", "recipe.toml"]);
     let report = bench.json(&["report", "recipe.toml", "--json"]);
-    let (large, small) = ("qwen-1.5b", "smollm2");
-    let rows = [
-        format!("direct/{large}"),
-        format!("cot/{large}"),
-        format!("two-stage/teacher/{large}"),
-        format!("two-stage/{small}/{large}"),
-        format!("two-stage/sd-t/{large}"),
-        format!("two-stage/sd-r/{large}"),
-        format!("direct/{small}"),
-        format!("cot/{small}"),
-        format!("two-stage/teacher/{small}"),
-        format!("two-stage/{small}/{small}"),
-        "two-stage/teacher/se-t".to_owned(),
-        "two-stage/teacher/se-a".to_owned(),
-    ];
+    let rows = rows_of_table_1();
     let sets = report["by_dataset"].as_array().unwrap();
     assert_eq!(
         sets.iter().map(|set| set["dataset"].as_str().unwrap()).collect::<Vec<_>>(),
@@ -201,9 +225,12 @@ fn table_1_has_the_rows_and_columns_of_the_paper() {
                 .iter()
                 .any(|pair| pair["a"] == *a && pair["b"] == *b && pair["n"] == TEST)
         };
-        for (a, b) in [(5, 1), (5, 3), (5, 2), (10, 8), (5, 10)] {
+        for (a, b) in DECIDED.into_iter().chain([(10, 8), (5, 10)]) {
             assert!(compared(&rows[a], &rows[b]), "{} against {}: {set}", rows[a], rows[b]);
         }
+        let declared = set["comparisons"].as_array().unwrap().iter().filter(|pair| pair["declared"] == true);
+        assert!(declared.clone().all(|pair| pair["tests"] == 3 * DECIDED.len()), "on three data sets: {set}");
+        assert_eq!(declared.count(), DECIDED.len(), "{set}");
         assert!(set["verdict"]["headline"].is_string(), "{set}");
     }
     let trained: Vec<(&Value, &Value)> =

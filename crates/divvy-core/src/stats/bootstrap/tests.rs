@@ -29,13 +29,6 @@ fn it_agrees_with_the_normal_interval_of_a_large_sample() {
 }
 
 #[test]
-fn pairing_removes_what_arms_share() {
-    let a: Vec<f64> = (0..100).map(|k| f64::from(k % 10)).collect();
-    let b: Vec<f64> = a.iter().map(|value| value - 0.5).collect();
-    assert_eq!(paired_difference(&a, &b, 200, 1), Some((0.5, 0.5)));
-}
-
-#[test]
 fn clusters_widen_the_interval_of_repeated_answers() {
     let values: Vec<f64> = (0..200).map(|k| f64::from(k / 20 % 2)).collect();
     let names: Vec<String> = (0..200).map(|k| (k / 20).to_string()).collect();

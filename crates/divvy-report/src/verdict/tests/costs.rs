@@ -112,6 +112,29 @@ fn what_a_single_call_undercuts_with_as_many_right_answers_is_not_worth_distilli
     }
 }
 
+/// The teacher, twice as dear and right a little more often than one call, is what it would replace: against that it saves.
+#[test]
+fn what_one_call_answers_better_is_not_distilled_to_save() {
+    let mut results = costed(results(), saving(9, (-50, 70)));
+    for (arm, accuracy) in [(COT, 0.6), (DISTILLED, 0.56), (TEACHER, 0.601)] {
+        results.arms.iter_mut().find(|one| one.arm == arm).unwrap().accuracy = accuracy;
+    }
+    let over_teacher = distilling(DISTILLED, TEACHER, Measure::Money, saving(1_000_000, (900_000, 1_100_000)));
+    results.costs.as_mut().unwrap().distilling.push(over_teacher);
+    results.comparisons[0] = Comparison { ci: (-0.07, -0.01), ..comparison(DISTILLED, COT, -0.04, 0.01) };
+    results.comparisons[2] = Comparison { ci: (-0.09, 0.01), ..comparison(DISTILLED, TEACHER, -0.041, 0.2) };
+    let expect = "Do not distil the decomposer here: answering in one call is better.";
+    assert_eq!(answer_of(&results), (Answer::Neither, expect.to_owned()));
+    results.comparisons[0].exploratory = true;
+    let (answer, headline) = answer_of(&results);
+    assert_eq!(answer, Answer::NotShown, "what is not declared warns all the same");
+    let expect = " A distilled decomposer saves 50.0 % against two-stage/teacher/big, but answering in one call has more right \
+                  answers (60.0 % against 56.0 %).";
+    assert!(headline.ends_with(expect), "{headline}");
+    results.comparisons[0] = comparison(DISTILLED, COT, -0.04, 0.3);
+    assert_eq!(answer_of(&results).0, Answer::CheaperDecomposer, "where one call is not shown to be better");
+}
+
 /// The most accurate arm speaks for its part, also where one call makes it pointless and a weaker solver's arm is merely unclear.
 #[test]
 fn a_weaker_solver_does_not_speak_for_the_part() {
@@ -190,6 +213,16 @@ fn what_it_costs_is_said_with_its_break_even() {
         never.ends_with("Nothing is saved: the $1.20 spent once to collect, screen and train never comes back."),
         "{never}"
     );
+}
+
+/// 10,000 where the recipe says nothing.
+#[test]
+fn the_recipe_is_not_said_to_expect_what_is_reckoned_with() {
+    let results = costed(results(), saving(100_000, (90_000, 110_000)));
+    let change = summary(&verdict(&results), "What would change it");
+    let expect =
+        "Fewer than 12,000 questions in all: then what it cost once is not saved (10,000 are reckoned with here).";
+    assert!(change.contains(expect), "{change}");
 }
 
 #[test]
