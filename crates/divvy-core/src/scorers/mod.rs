@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     chat::Finish,
-    extract,
+    extract::{self, Cue},
     question::{Gold, ScorerKind},
     records::{Grade, Outcome},
 };
@@ -27,8 +27,9 @@ use crate::{
 /// Raised when the same reply would get another grade. A stored grade of another version is not read but made anew, which
 /// asks no model. 3: thoughts in a reply are no part of its answer. 4: negations, letters in prose, the last number of a line of
 /// prose, more ways to write a number, lists under a cue. 6: a heading above an explanation is no answer. 7: a minus
-/// behind a word is a sign, and twelve 100-gram bars are not 12,100.
-pub const VERSION: u32 = 7;
+/// behind a word is a sign, and twelve 100-gram bars are not 12,100. 8: a first line above a reply that was cut off is its answer
+/// only where it is right.
+pub const VERSION: u32 = 8;
 
 /// Rules that need nothing but the reply and gold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,7 +102,7 @@ impl Scorer {
         if finish.is_refusal() {
             return missing(Outcome::Refused);
         }
-        match self {
+        let graded = match self {
             Self::Drop => drop::grade(reply, finish, golds),
             Self::Numeric => numeric::grade(reply, finish, golds),
             Self::Exact => exact::grade(reply, finish, golds),
@@ -110,7 +111,13 @@ impl Scorer {
             Self::PaperGsm8k => paper::gsm8k(reply, golds),
             Self::PaperDrop => paper::drop(reply, golds),
             Self::PaperBamboogle => paper::bamboogle(reply, golds),
-        }
+        };
+        if self.takes_any_line() && was_to_come(reply, finish, &graded) { missing(Outcome::Truncated) } else { graded }
+    }
+
+    /// A number tells an answer from a beginning; and the reference knows nothing of replies that were cut off.
+    fn takes_any_line(self) -> bool {
+        matches!(self, Self::Drop | Self::Exact | Self::Choice | Self::YesNo)
     }
 }
 
@@ -153,6 +160,13 @@ pub fn failed() -> Grade {
 
 fn missing(outcome: Outcome) -> Grade {
     Grade { correct: false, score: 0.0, answer: None, outcome }
+}
+
+/// Whether a reply was cut off below a first line that is not right: "Let me think about this" is none of its answer, and nobody
+/// knows which of such lines are.
+fn was_to_come(reply: &str, finish: &Finish, graded: &Grade) -> bool {
+    let begins = || extract::final_answer(reply).is_some_and(|found| found.cue == Cue::FirstLine);
+    *finish == Finish::Length && graded.outcome == Outcome::Answered && graded.score == 0.0 && begins()
 }
 
 /// The answer text, or the grade of a reply that has none.

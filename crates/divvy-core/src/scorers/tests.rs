@@ -121,6 +121,15 @@ fn what_is_missing_is_labelled_and_wrong() {
         );
     }
     assert_eq!(numeric("5 eggs\n\nThere are 2 and 3, so", Finish::Length), Outcome::Answered);
+    let text = |kind, reply: &str, finish| grade(kind, reply, &finish, &[Gold::single("James Madison")]).outcome;
+    for kind in [ScorerKind::Drop, ScorerKind::Exact] {
+        let thinks = "Let me think about this\n\nThe passage says that";
+        assert_eq!(text(kind, thinks, Finish::Length), Outcome::Truncated);
+        assert_eq!(text(kind, thinks, Finish::Stop), Outcome::Answered);
+        assert_eq!(text(kind, "James Madison\n\nHe was president in", Finish::Length), Outcome::Answered);
+    }
+    let part = grade(ScorerKind::Drop, "Dolley Madison\n\nShe was", &Finish::Length, &[Gold::single("James Madison")]);
+    assert_eq!((part.outcome, part.score > 0.0), (Outcome::Answered, true));
     assert_eq!(failed().outcome, Outcome::Error);
 }
 

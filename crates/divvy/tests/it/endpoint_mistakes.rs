@@ -4,10 +4,11 @@ use divvy_testkit::{
     script::Step,
     teacher::{Asked, Bureau, Lesson},
 };
+use serde_json::json;
 
 use crate::{
     bench::{Bench, files_below},
-    school::{self, Manner, RECIPE},
+    school::{self, Manner, RECIPE, TRAIN},
 };
 
 const KEY_VARIABLE: &str = "DIVVY_TEST_API_KEY";
@@ -191,4 +192,19 @@ fn an_endpoint_that_is_a_web_page_is_recognised() {
     let bench = Bench::new(Lesson { script: vec![page; 500], ..school::lesson() });
     bench.recipe(&with("timeout_seconds = 1"));
     bench.run(&["run", "recipe.toml"]).complains(1, &["no chat completion", "OpenAI-compatible"]);
+}
+
+/// Some words of one question set a firewall off: the others are asked, and the next command asks it again.
+#[test]
+fn a_question_that_a_firewall_keeps_out_fails_alone() {
+    let page = Step::raw(403, "<html><title>Access denied</title><p>This request was blocked.</p></html>");
+    let bench = Bench::new(Lesson { script: vec![page], ..school::lesson() });
+    bench.recipe(RECIPE).done(&["collect", "recipe.toml"]);
+    let states = json!({ "done": TRAIN - 1, "failed: blocked": 1, "pending": 0 });
+    assert_eq!((bench.stage("collect")["states"].clone(), bench.teacher.asked().len()), (states, TRAIN));
+    let failed = bench.done(&["calls", "--failed", "--json"]).stdout;
+    assert!(failed.contains("whoever runs the firewall can let the API's requests through"), "{failed}");
+    bench.done(&["collect", "recipe.toml"]);
+    assert_eq!(bench.stage("collect")["states"], json!({ "done": TRAIN, "pending": 0 }));
+    assert_eq!(bench.teacher.asked().len(), TRAIN + 1, "it alone");
 }
