@@ -1,5 +1,6 @@
 //! AVX-512 VNNI: codes are taken apart in registers, 64 at a time, and one instruction multiplies four of each column with
-//! four of the left. Up to 4 rows × 2 panels have their sums in registers, one row four panels.
+//! four of the left. Up to 8 rows of a panel have their sums in registers, one row of four
+//! panels.
 
 use super::left::SUMMED;
 use super::packed::{Line, PANEL, Places, UNIT, bytes, mask};
@@ -9,10 +10,30 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 /// Rows of one kernel call.
-const ROWS: usize = 4;
+const ROWS: usize = 8;
 
 /// Units between what is multiplied and what is fetched.
 const AHEAD: usize = 8;
+
+/// Adds products of fours of values along `k` of one unit, written out so that each shift is a number. A macro, since a function of
+/// vectors that is not inlined hands them over in memory, and `array::from_fn` never is inlined into these instructions.
+macro_rules! add_fours {
+    ($call:ident, $lines:ident, $table:ident, $unit:ident, $dots:ident, [$($four:literal)*]) => {
+        $({
+            let mut columns = [_mm512_setzero_si512(); C];
+            for (c, column) in columns.iter_mut().enumerate() {
+                let lines = $lines.add(c * $call.job.right.lines_a_panel());
+                *column = codes::<LOW, HIGH>(lines, $four, $table);
+            }
+            for (r, dots) in $dots.iter_mut().enumerate() {
+                let row = $call.left(r, $unit * UNIT + 4 * $four);
+                for (dot, column) in dots.iter_mut().zip(columns) {
+                    *dot = _mm512_dpbusd_epi32(*dot, column, row);
+                }
+            }
+        })*
+    };
+}
 
 /// Whether the processor has the instructions.
 pub(super) fn available() -> bool {
@@ -22,7 +43,7 @@ pub(super) fn available() -> bool {
 }
 
 pub(super) fn run(job: &Job, rows: Range<usize>, panels: Range<usize>) {
-    let together = if rows.len() == 1 { 4 } else { 2 };
+    let together = if rows.len() == 1 { 4 } else { 1 };
     let mut panel = panels.start;
     while panel < panels.end {
         let count = if panels.end - panel >= together { together } else { 1 };
@@ -95,15 +116,14 @@ impl<'a> Call<'a> {
         unsafe {
             match (rows, panels) {
                 (1, 4) => self.shape::<1, 4, LOW, HIGH, SIDES>(),
-                (2, 2) => self.shape::<2, 2, LOW, HIGH, SIDES>(),
-                (3, 2) => self.shape::<3, 2, LOW, HIGH, SIDES>(),
-                (4, 2) => self.shape::<4, 2, LOW, HIGH, SIDES>(),
                 (1, 1) => self.shape::<1, 1, LOW, HIGH, SIDES>(),
                 (2, 1) => self.shape::<2, 1, LOW, HIGH, SIDES>(),
                 (3, 1) => self.shape::<3, 1, LOW, HIGH, SIDES>(),
                 (4, 1) => self.shape::<4, 1, LOW, HIGH, SIDES>(),
-                // A task with one row of several has two panels at a time where the others have.
-                (1, 2) => self.shape::<1, 2, LOW, HIGH, SIDES>(),
+                (5, 1) => self.shape::<5, 1, LOW, HIGH, SIDES>(),
+                (6, 1) => self.shape::<6, 1, LOW, HIGH, SIDES>(),
+                (7, 1) => self.shape::<7, 1, LOW, HIGH, SIDES>(),
+                (8, 1) => self.shape::<8, 1, LOW, HIGH, SIDES>(),
                 _ => unreachable!("{rows} rows by {panels} panels"),
             }
         }
@@ -120,14 +140,17 @@ impl<'a> Call<'a> {
                 for c in 0..C {
                     fetch_ahead::<LOW, HIGH>(lines.wrapping_add(c * right.lines_a_panel()));
                 }
-                let part = Part { call: self, lines, table, unit: self.units.start + own };
+                let unit = self.units.start + own;
                 if const { groups(LOW, HIGH) == 1 } {
-                    let dots = part.eight::<R, C, LOW, HIGH>();
+                    let mut dots = self.none(1, unit);
+                    add_fours!(self, lines, table, unit, dots, [0 1 2 3 4 5 6 7]);
                     self.add_group::<R, C, LOW, HIGH, SIDES>(own, &dots, &mut sums);
                 } else {
-                    let dots = part.four::<R, C, LOW, HIGH, 0>();
+                    let mut dots = self.none(2, 2 * unit);
+                    add_fours!(self, lines, table, unit, dots, [0 1 2 3]);
                     self.add_group::<R, C, LOW, HIGH, SIDES>(2 * own, &dots, &mut sums);
-                    let dots = part.four::<R, C, LOW, HIGH, 4>();
+                    let mut dots = self.none(2, 2 * unit + 1);
+                    add_fours!(self, lines, table, unit, dots, [4 5 6 7]);
                     self.add_group::<R, C, LOW, HIGH, SIDES>(2 * own + 1, &dots, &mut sums);
                 }
             }
@@ -157,6 +180,21 @@ impl<'a> Call<'a> {
         unsafe { self.right.as_ptr().add(c * self.job.right.lines_a_panel()).cast::<u8>().add(place) }
     }
 
+    /// Where a group's products begin: with what its codes have too much.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn none<const R: usize, const C: usize>(&self, groups: usize, group: usize) -> [[__m512i; C]; R] {
+        let zero = -i32::from(self.job.right.format.zero);
+        let mut dots = [[_mm512_setzero_si512(); C]; R];
+        if zero != 0 {
+            for (r, dots) in dots.iter_mut().enumerate() {
+                // SAFETY: passed on.
+                *dots = [_mm512_set1_epi32(zero * unsafe { self.sum(r, groups, group) }); C];
+            }
+        }
+        dots
+    }
+
     /// Adds the `group`th group of the span of each panel, operation by operation as the portable kernel does. Each shape has its own, so that sums
     /// stay in registers.
     #[inline]
@@ -171,9 +209,10 @@ impl<'a> Call<'a> {
         // SAFETY: the assertions of `of` bound every access.
         unsafe {
             if !SIDES {
-                let sum = |r| self.sum(r, groups, self.units.start + group);
-                let taken = std::array::from_fn(|r| [_mm512_set1_epi32(sum(r)); C]);
-                return self.add_step(group, dots, &taken, &mut sums.all);
+                for (r, taken) in sums.taken.iter_mut().enumerate() {
+                    *taken = [_mm512_set1_epi32(self.sum(r, groups, self.units.start + group)); C];
+                }
+                return self.add_step(group, dots, &sums.taken, &mut sums.all);
             }
             for c in 0..C {
                 let scale = self.at(c, self.places.scales + PANEL * group);
@@ -188,7 +227,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Minima of a pair of groups times the sums of their left values.
+    /// Minima of a pair of groups times the sums of their left values. Not into every shape: its registers are better used there.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn take_minima<const R: usize, const C: usize>(
@@ -198,11 +237,13 @@ impl<'a> Call<'a> {
         taken: &mut [[__m512i; C]; R],
     ) {
         let begin = groups * self.units.start;
-        // SAFETY: passed on.
-        let of_left: [__m512i; R] = std::array::from_fn(|r| unsafe {
-            let [first, second] = [0, 1].map(|i| self.sum(r, groups, begin + 2 * pair + i) as u16);
-            _mm512_set1_epi32((u32::from(first) | u32::from(second) << 16) as i32)
-        });
+        let mut of_left = [_mm512_setzero_si512(); R];
+        for (r, of_left) in of_left.iter_mut().enumerate() {
+            // SAFETY: passed on.
+            let (first, second) =
+                unsafe { (self.sum(r, groups, begin + 2 * pair), self.sum(r, groups, begin + 2 * pair + 1)) };
+            *of_left = _mm512_set1_epi32(i32::from(first as u16) | second << 16);
+        }
         for c in 0..C {
             // SAFETY: passed on.
             let mins = unsafe {
@@ -245,10 +286,13 @@ impl<'a> Call<'a> {
     /// The sum of a group of the `r`th row.
     #[inline]
     unsafe fn sum(&self, r: usize, groups: usize, group: usize) -> i32 {
-        let (left, a_group) = (self.job.left, UNIT / groups / SUMMED);
+        let (left, a_group) = (self.job.left, UNIT / SUMMED / groups);
         let at = (self.row + r) * left.sums_a_row(self.job.right.k()) + group * a_group;
         // SAFETY: passed on.
-        (at..at + a_group).map(|at| unsafe { *left.sums.get_unchecked(at) }).sum()
+        unsafe {
+            let first = *left.sums.get_unchecked(at);
+            if a_group == 2 { first + *left.sums.get_unchecked(at + 1) } else { first }
+        }
     }
 
     /// Scales the sums of the rows and adds them to `y`.
@@ -286,97 +330,6 @@ impl<const R: usize, const C: usize> Sums<R, C> {
     fn new() -> Self {
         let none = [[_mm512_setzero_si512(); C]; R];
         Self { all: [[_mm512_setzero_ps(); C]; R], scaled: none, taken: none }
-    }
-}
-
-/// A unit of a call's panels.
-struct Part<'a> {
-    call: &'a Call<'a>,
-    /// Of the first panel.
-    lines: *const Line,
-    table: Option<__m512i>,
-    unit: usize,
-}
-
-impl Part<'_> {
-    /// Products of a group of 32.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn eight<const R: usize, const C: usize, const LOW: usize, const HIGH: usize>(&self) -> [[__m512i; C]; R] {
-        // SAFETY: passed on.
-        unsafe {
-            let mut dots = self.none(1, self.unit);
-            self.add::<R, C, LOW, HIGH, 0>(&mut dots);
-            self.add::<R, C, LOW, HIGH, 4>(&mut dots);
-            dots
-        }
-    }
-
-    /// Products of a group of 16, which begins with the `FIRST` four.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn four<const R: usize, const C: usize, const LOW: usize, const HIGH: usize, const FIRST: usize>(
-        &self,
-    ) -> [[__m512i; C]; R] {
-        // SAFETY: passed on.
-        unsafe {
-            let mut dots = self.none(2, 2 * self.unit + FIRST / 4);
-            self.add::<R, C, LOW, HIGH, FIRST>(&mut dots);
-            dots
-        }
-    }
-
-    /// Where a group's products begin: with what its codes have too much.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn none<const R: usize, const C: usize>(&self, groups: usize, group: usize) -> [[__m512i; C]; R] {
-        let zero = -i32::from(self.call.job.right.format.zero);
-        // SAFETY: passed on.
-        std::array::from_fn(|r| [_mm512_set1_epi32(zero * unsafe { self.call.sum(r, groups, group) }); C])
-    }
-
-    /// Adds four times four values along `k`, written out so that each shift is a number.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn add<const R: usize, const C: usize, const LOW: usize, const HIGH: usize, const FIRST: usize>(
-        &self,
-        dots: &mut [[__m512i; C]; R],
-    ) {
-        // SAFETY: passed on.
-        unsafe {
-            self.add_four::<R, C, LOW, HIGH, FIRST, 0>(dots);
-            self.add_four::<R, C, LOW, HIGH, FIRST, 1>(dots);
-            self.add_four::<R, C, LOW, HIGH, FIRST, 2>(dots);
-            self.add_four::<R, C, LOW, HIGH, FIRST, 3>(dots);
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn add_four<
-        const R: usize,
-        const C: usize,
-        const LOW: usize,
-        const HIGH: usize,
-        const FIRST: usize,
-        const I: usize,
-    >(
-        &self,
-        dots: &mut [[__m512i; C]; R],
-    ) {
-        let (call, four) = (self.call, FIRST + I);
-        let a_panel = call.job.right.lines_a_panel();
-        // SAFETY: passed on.
-        unsafe {
-            let columns: [__m512i; C] =
-                std::array::from_fn(|c| codes::<LOW, HIGH>(self.lines.add(c * a_panel), four, self.table));
-            for (r, dots) in dots.iter_mut().enumerate() {
-                let row = call.left(r, self.unit * UNIT + 4 * four);
-                for (dot, column) in dots.iter_mut().zip(columns) {
-                    *dot = _mm512_dpbusd_epi32(*dot, column, row);
-                }
-            }
-        }
     }
 }
 
