@@ -176,6 +176,7 @@ fn compare(a: String, b: String, (only_a, only_b): (u64, u64), p_value: f64, p_h
         detectable: minimum_detectable_difference(N, (only_a + only_b) as f64 / n, Terms::among(TESTS, 1.0, None)),
         design_effect: 1.0,
         score: None,
+        by_steps: Vec::new(),
     }
 }
 

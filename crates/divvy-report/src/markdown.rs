@@ -75,6 +75,7 @@ fn push_set(text: &mut String, results: &Results, heading: &str) {
     let optional = [
         quality::table(results),
         tables::steps_across(results),
+        slices::gains(results),
         slices::answers(results),
         slices::subquestions(results),
         slices::passages(results),

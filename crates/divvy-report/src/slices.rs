@@ -1,9 +1,9 @@
-//! The tables of slices: accuracy by kind of answer, by passage and by the teacher's number of subquestions, each with its n and its
+//! The tables of slices: what decomposing gains by number of steps, accuracy by kind of answer, by passage and by the teacher's number of subquestions, each with its n and its
 //! interval. Steps that are known are in `tables`.
 
 use std::collections::BTreeMap;
 
-use divvy_core::results::{ArmSlices, Results, Slice};
+use divvy_core::results::{ArmSlices, Comparison, Results, Slice};
 
 use crate::{
     efficiency::share,
@@ -13,6 +13,36 @@ use crate::{
 
 /// Passages shown; the JSON form has them all.
 const PASSAGES: usize = 12;
+
+/// Where it pays to decompose: a row a comparison of an arm that does with one that does not, a column a number of steps; `None`
+/// where no data set knows them.
+pub(crate) fn gains(results: &Results) -> Option<Table> {
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for step in results.comparisons.iter().flat_map(|pair| &pair.by_steps) {
+        let most = counts.entry(step.steps).or_default();
+        *most = step.n.max(*most);
+    }
+    let cell = |pair: &Comparison, steps: u32| {
+        let step = pair.by_steps.iter().find(|step| step.steps == steps);
+        step.map_or(Cell::text(number::DASH), |step| {
+            let told = format!("{} ({})", number::points(step.difference), number::points_interval(step.ci));
+            Cell::number(told, step.difference)
+        })
+    };
+    let row = |pair: &Comparison| {
+        let pair_of = [pair.a.clone(), pair.b.clone()].map(Cell::text);
+        pair_of.into_iter().chain(counts.keys().map(|steps| cell(pair, *steps))).collect()
+    };
+    let column = |(steps, n): (&u32, &u64)| Column::right(format!("{steps} (n = {})", number::count(*n)), "");
+    let weighed = results.comparisons.iter().filter(|pair| !pair.by_steps.is_empty());
+    (!counts.is_empty()).then(|| Table {
+        id: "gains",
+        caption: "A − B (points) by number of reasoning steps, where one of them decomposes, with its 95 % interval, not adjusted"
+            .to_owned(),
+        columns: ["A", "B"].map(Column::left).into_iter().chain(counts.iter().map(column)).collect(),
+        rows: weighed.map(row).collect(),
+    })
+}
 
 /// A row an arm, a column a kind; `None` where all questions ask for one kind.
 pub(crate) fn answers(results: &Results) -> Option<Table> {

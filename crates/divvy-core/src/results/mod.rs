@@ -295,6 +295,20 @@ pub struct Comparison {
     /// The same of partial credit, where there is any.
     #[serde(default)]
     pub score: Option<ScoreDifference>,
+    /// The same by number of reasoning steps, where `a` or `b` alone decomposes and the data set knows them. Nothing is adjusted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_steps: Vec<StepDifference>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepDifference {
+    pub steps: u32,
+    /// Questions.
+    pub n: u64,
+    /// accuracy(a) − accuracy(b).
+    pub difference: f64,
+    /// 95 % interval of the paired difference, as the whole comparison's.
+    pub ci: (f64, f64),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,9 +1,9 @@
 //! Arms compared in pairs, always on the same questions.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use divvy_core::{
-    results::{Comparison, DatasetResults, Family, ScoreDifference},
+    results::{Comparison, DatasetResults, Family, ScoreDifference, StepDifference},
     stats::{
         self, holm,
         power::{self, Terms},
@@ -13,16 +13,56 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 
 use super::{
     families::Asked,
+    outline::Outlines,
     scored::Evaluated,
     seeds,
     sharing::{Sharing, as_scores, has_partial_credit},
 };
 
 /// In the order in which they are asked for; nothing is adjusted yet.
-pub(super) fn of(asked: &[Asked], evaluated: &[Evaluated], sharing: &Sharing) -> Vec<Comparison> {
+pub(super) fn of(
+    asked: &[Asked],
+    evaluated: &[Evaluated],
+    questions: &Outlines<'_>,
+    sharing: &Sharing,
+) -> Vec<Comparison> {
     let find = |slug: &str| evaluated.iter().find(|evaluated| evaluated.arm.arm == slug);
     let pairs: Vec<_> = asked.iter().filter_map(|asked| Some((asked, find(&asked.a)?, find(&asked.b)?))).collect();
-    pairs.into_par_iter().map(|(asked, left, right)| compare(asked, left, right, sharing)).collect()
+    let places = questions.by_steps();
+    let one = |(asked, left, right): (&Asked, &Evaluated, &Evaluated)| {
+        // Where does it pay to decompose?
+        let weighs_decomposing = left.arm.decomposer.is_some() != right.arm.decomposer.is_some();
+        let (left, right) = (Answers::of(left), Answers::of(right));
+        let at = |(steps, places): (&u32, &Vec<usize>)| {
+            let [left, right] = [&left, &right].map(|arm| arm.at(places, sharing.questions));
+            let Comparison { n, difference, ci, .. } = compare(asked, &left, &right, &sharing.among(places));
+            StepDifference { steps: *steps, n, difference, ci }
+        };
+        let by_steps = if weighs_decomposing { places.iter().map(at).collect() } else { Vec::new() };
+        Comparison { by_steps, ..compare(asked, &left, &right, sharing) }
+    };
+    pairs.into_par_iter().map(one).collect()
+}
+
+/// An arm's answers to all questions, as often as there are repeats and seeds.
+struct Answers<'a> {
+    right: Cow<'a, [bool]>,
+    /// Partial credit.
+    scores: Cow<'a, [f64]>,
+}
+
+impl<'a> Answers<'a> {
+    fn of(arm: &'a Evaluated) -> Self {
+        Self { right: Cow::Borrowed(&arm.right), scores: Cow::Borrowed(&arm.scores) }
+    }
+
+    /// Those to some of the questions, by their places; of partial credit nothing is asked there.
+    fn at(&self, places: &[usize], questions: usize) -> Answers<'static> {
+        let all = self.right.chunks(questions.max(1));
+        let right: Vec<bool> = all.flat_map(|all| places.iter().map(|&place| all[place])).collect();
+        let scores = Cow::Owned(as_scores(&right));
+        Answers { right: Cow::Owned(right), scores }
+    }
 }
 
 /// Holm's adjustment, once all data sets are there.
@@ -51,7 +91,7 @@ fn adjust_each(tested: Vec<(u64, f64, &mut f64)>) {
     }
 }
 
-fn compare(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
+fn compare(asked: &Asked, left: &Answers<'_>, right: &Answers<'_>, sharing: &Sharing) -> Comparison {
     if [left, right].iter().any(|arm| arm.right.len() != sharing.questions) {
         return compare_means(asked, left, right, sharing);
     }
@@ -80,6 +120,7 @@ fn compare(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing
         detectable: power::minimum_detectable_difference(paired.n, discordant, terms(asked, sharing, design_effect)),
         spread: discordant,
         design_effect,
+        by_steps: Vec::new(),
     }
 }
 
@@ -88,8 +129,8 @@ fn terms(asked: &Asked, sharing: &Sharing, design_effect: f64) -> Terms {
 }
 
 /// Where questions have several answers: the mean of each question's is what is paired, and whole questions are drawn.
-fn compare_means(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Comparison {
-    let means = |arm: &Evaluated| seeds::per_question(&as_scores(&arm.right), sharing.questions);
+fn compare_means(asked: &Asked, left: &Answers<'_>, right: &Answers<'_>, sharing: &Sharing) -> Comparison {
+    let means = |arm: &Answers<'_>| seeds::per_question(&as_scores(&arm.right), sharing.questions);
     let (a, b) = (means(left), means(right));
     let n = sharing.questions as u64;
     let found = sharing.difference(&a, &b);
@@ -119,16 +160,17 @@ fn compare_means(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &S
         detectable: power::minimum_detectable_difference(n, spread, terms(asked, sharing, design_effect)),
         spread,
         design_effect,
+        by_steps: Vec::new(),
     }
 }
 
 /// Of partial credit, where either arm has any.
-fn score(asked: &Asked, left: &Evaluated, right: &Evaluated, sharing: &Sharing) -> Option<ScoreDifference> {
-    let partial = |evaluated: &Evaluated| has_partial_credit(&evaluated.right, &evaluated.scores);
+fn score(asked: &Asked, left: &Answers<'_>, right: &Answers<'_>, sharing: &Sharing) -> Option<ScoreDifference> {
+    let partial = |arm: &Answers<'_>| has_partial_credit(&arm.right, &arm.scores);
     if !partial(left) && !partial(right) {
         return None;
     }
-    let means = |arm: &Evaluated| seeds::per_question(&arm.scores, sharing.questions);
+    let means = |arm: &Answers<'_>| seeds::per_question(&arm.scores, sharing.questions);
     let found = sharing.difference(&means(left), &means(right))?;
     let (difference, ci, p_value) = (found.difference, found.ci, found.p_value);
     Some(ScoreDifference { difference, ci, p_value, p_holm: p_value, tests: asked.tests.partial })
@@ -140,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::results::{families::Tests, outline::Outlines};
+    use crate::results::families::Tests;
 
     fn evaluated(slug: &str, right: Vec<bool>) -> Evaluated {
         let arm = json!({
@@ -171,7 +213,35 @@ mod tests {
             declared: false,
             tests: Tests { accuracy: tests, partial: 0 },
         };
-        of(&[asked], &arms, &Sharing::of(&outlines, 1)).remove(0)
+        of(&[asked], &arms, &outlines, &Sharing::of(&outlines, 1)).remove(0)
+    }
+
+    /// Decomposing is right where it takes three steps or more, one call where it takes fewer.
+    #[test]
+    fn where_it_pays_to_decompose_is_told_by_steps() {
+        let mut questions = synth::generate(Split::Test, 400, 1);
+        for (row, question) in questions.iter_mut().enumerate() {
+            (question.premise, question.steps) = (None, Some(1 + row as u32 % 4));
+        }
+        let questions = questions.into_iter().collect();
+        let (outlines, many) = (Outlines::of(&questions), (0..800).map(|row| row % 4 >= 2));
+        let mut arms = [evaluated("a", many.clone().collect()), evaluated("b", many.map(|many| !many).collect())];
+        arms[0].arm.decomposer = Some("teacher".to_owned());
+        let (a, b) = ("a".to_owned(), "b".to_owned());
+        let tests = Tests { accuracy: 1, partial: 0 };
+        let asked = [Asked { a, b, family: Family::Solver, exploratory: false, declared: false, tests }];
+        let sharing = Sharing::of(&outlines, 1);
+        let twice = of(&asked, &arms, &outlines, &sharing).remove(0);
+        arms.iter_mut().for_each(|arm| arm.right.truncate(400));
+        arms.iter_mut().for_each(|arm| arm.scores.truncate(400));
+        let once = of(&asked, &arms, &outlines, &sharing).remove(0);
+        for told in [&once.by_steps, &twice.by_steps] {
+            let found: Vec<_> = told.iter().map(|step| (step.steps, step.n, step.difference)).collect();
+            assert_eq!(found, [(1, 100, -1.0), (2, 100, -1.0), (3, 100, 1.0), (4, 100, 1.0)]);
+        }
+        assert!(once.by_steps[3].ci.0 > 0.9 && once.by_steps[0].ci.1 < -0.9, "{once:?}");
+        arms[1].arm.decomposer = Some("student".to_owned());
+        assert!(of(&asked, &arms, &outlines, &sharing)[0].by_steps.is_empty(), "both decompose");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What figures need of the questions themselves, read once for all of them: a question lies packed, with its passage.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use divvy_core::{
     answer_kind::{self, AnswerKind},
@@ -31,6 +31,15 @@ impl<'q> Outlines<'q> {
     pub(super) fn of(questions: &'q Questions) -> Self {
         let outline = |at| Outline::of(&questions.at(at));
         Self { questions, each: (0..questions.len()).into_par_iter().map(outline).collect() }
+    }
+
+    /// The places of those that take so many reasoning steps, where that is known.
+    pub(super) fn by_steps(&self) -> BTreeMap<u32, Vec<usize>> {
+        let mut places: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        for (place, question) in self.each.iter().enumerate() {
+            question.steps.into_iter().for_each(|steps| places.entry(steps).or_default().push(place));
+        }
+        places
     }
 
     /// Whether any of them has it.

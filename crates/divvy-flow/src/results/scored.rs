@@ -168,7 +168,7 @@ impl Book<'_> {
         let slices = slices::of(questions, &evaluated, &sharing, (&self.context.plan, self.plan, rows));
         let costs = costs::of(self.context, money, questions, &evaluated, (rows, calls), training).await?;
         let paid = |arm: &ArmResult| super::money(costs.as_ref(), arm);
-        let comparisons = comparisons::of(self.families.on(set), &evaluated, &sharing);
+        let comparisons = comparisons::of(self.families.on(set), &evaluated, questions, &sharing);
         let paid = |Evaluated { arm, .. }| ArmResult { cost_nanos: paid(&arm), ..arm };
         let arms: Vec<ArmResult> = evaluated.into_iter().map(paid).collect();
         let quality = quality::of_arms(self.context, &arms);

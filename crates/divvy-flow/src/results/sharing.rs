@@ -218,7 +218,7 @@ impl Sharing {
     pub(super) fn difference(&self, scores: &[f64], other: &[f64]) -> Option<Difference> {
         let few = self.few_units();
         let units = few.as_deref().or(self.units.as_deref());
-        bootstrap::paired(scores, other, units, bootstrap::resamples_for(self.count), self.seed)
+        bootstrap::paired(scores, other, units, self.resamples(self.count), self.seed)
     }
 
     /// Of the difference of two arms.

@@ -1,6 +1,6 @@
 //! One arm's figures, summed over its questions.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use divvy_core::{
     arm::Arm,
@@ -51,15 +51,11 @@ pub(super) fn arm_result(
 }
 
 fn by_steps(asked: &Outlines<'_>, right: &[bool], sharing: &Sharing, seeds: usize) -> Vec<StepSlice> {
-    let mut places: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (place, question) in asked.each.iter().enumerate() {
-        question.steps.into_iter().for_each(|steps| places.entry(steps).or_default().push(place));
-    }
     let slice = |(steps, places): (u32, Vec<usize>)| {
         let Part { n, correct, ci } = sharing.part(&places, right, seeds);
         StepSlice { steps, n, correct, ci: Some(ci) }
     };
-    places.into_iter().map(slice).collect()
+    asked.by_steps().into_iter().map(slice).collect()
 }
 
 /// Sums over the questions of one arm.

@@ -1,6 +1,5 @@
 //! AVX-512 VNNI: codes are taken apart in registers, 64 at a time, and one instruction multiplies four of each column with
-//! four of the left. Up to 8 rows of a panel have their sums in registers, one row of four
-//! panels.
+//! four of the left. Up to 8 rows of a panel have their sums in registers, or one row of four panels.
 
 use super::left::SUMMED;
 use super::packed::{Line, PANEL, Places, UNIT, bytes, mask};
@@ -59,7 +58,7 @@ pub(super) fn run(job: &Job, rows: Range<usize>, panels: Range<usize>) {
     }
 }
 
-/// One call: 256 values along `k` (fewer at the end) of up to 4 rows.
+/// One call: 256 values along `k` (fewer at the end) of up to 8 rows of a panel, or one row of four.
 struct Call<'a> {
     job: &'a Job<'a>,
     row: usize,

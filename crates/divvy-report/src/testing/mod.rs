@@ -16,8 +16,8 @@ use divvy_core::{
     records::{Outcome, Stage, TrainPoint},
     results::{
         ArmResult, ArmSlices, CollectionSummary, Comparison, DatasetResults, DatasetUse, DecomposerQuality, Example,
-        Family, Measured, ModelUse, Pass, Results, ScreeningSummary, ShareIntervals, Slice, StageTime, StepSlice,
-        TrainingSummary, costs::Tokens,
+        Family, Measured, ModelUse, Pass, Results, ScreeningSummary, ShareIntervals, Slice, StageTime, StepDifference,
+        StepSlice, TrainingSummary, costs::Tokens,
     },
     stats::wilson,
 };
@@ -123,7 +123,17 @@ pub(crate) fn comparison(a: &str, b: &str, difference: f64, p_holm: f64) -> Comp
         spread: (only_a + only_b) as f64 / 300.0,
         design_effect: 1.0,
         score: None,
+        by_steps: by_steps(a, b),
     }
+}
+
+/// Of a comparison with an arm that does not decompose: the more steps, the better.
+fn by_steps(a: &str, b: &str) -> Vec<StepDifference> {
+    let step = |steps: u32| {
+        let difference = f64::from(steps) * 0.1 - 0.25;
+        StepDifference { steps, n: 75, difference, ci: (difference - 0.1, difference + 0.1) }
+    };
+    if [a, b].contains(&COT) { (1..=4).map(step).collect() } else { Vec::new() }
 }
 
 pub(crate) const COT: &str = "cot/big";

@@ -91,6 +91,22 @@ fn the_page_is_well_formed_complete_and_loads_nothing() {
 }
 
 #[test]
+fn where_it_pays_to_decompose_is_told_by_steps() {
+    let told = results();
+    let weighed = told.comparisons.iter().filter(|pair| !pair.by_steps.is_empty()).count();
+    let text = markdown(&told);
+    let (_, table) = text.split_once("by number of reasoning steps, where one of them decomposes").unwrap();
+    let table: Vec<&str> = table.split("\n\n").nth(1).unwrap().lines().collect();
+    assert!(weighed > 0 && table.len() == 2 + weighed && weighed < told.comparisons.len(), "{table:#?}");
+    for cell in ["1 (n = 75)", "4 (n = 75)"] {
+        assert!(table[0].contains(cell), "{table:#?}");
+    }
+    assert!(table[2].contains("−15.0 (−25.0 to −5.0)") && table[2].contains("+15.0 (+5.0 to +25.0)"), "{table:#?}");
+    let none = Results { comparisons: Vec::new(), ..told };
+    assert!(!markdown(&none).contains("where one of them decomposes"));
+}
+
+#[test]
 fn each_data_set_has_its_own_answer_and_tables() {
     let told = two_sets();
     let text = markdown(&told);
