@@ -9,6 +9,7 @@ use crate::{
     efficiency::share,
     number,
     table::{Cell, Column, Table},
+    tables,
 };
 
 /// Passages shown; the JSON form has them all.
@@ -17,11 +18,8 @@ const PASSAGES: usize = 12;
 /// Where it pays to decompose: a row a comparison of an arm that does with one that does not, a column a number of steps; `None`
 /// where no data set knows them.
 pub(crate) fn gains(results: &Results) -> Option<Table> {
-    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
-    for step in results.comparisons.iter().flat_map(|pair| &pair.by_steps) {
-        let most = counts.entry(step.steps).or_default();
-        *most = step.n.max(*most);
-    }
+    let counts =
+        tables::most_at(results.comparisons.iter().flat_map(|pair| &pair.by_steps).map(|step| (step.steps, step.n)));
     let cell = |pair: &Comparison, steps: u32| {
         let step = pair.by_steps.iter().find(|step| step.steps == steps);
         step.map_or(Cell::text(number::DASH), |step| {
@@ -33,13 +31,12 @@ pub(crate) fn gains(results: &Results) -> Option<Table> {
         let pair_of = [pair.a.clone(), pair.b.clone()].map(Cell::text);
         pair_of.into_iter().chain(counts.keys().map(|steps| cell(pair, *steps))).collect()
     };
-    let column = |(steps, n): (&u32, &u64)| Column::right(format!("{steps} (n = {})", number::count(*n)), "");
     let weighed = results.comparisons.iter().filter(|pair| !pair.by_steps.is_empty());
     (!counts.is_empty()).then(|| Table {
         id: "gains",
         caption: "A − B (points) by number of reasoning steps, where one of them decomposes, with its 95 % interval, not adjusted"
             .to_owned(),
-        columns: ["A", "B"].map(Column::left).into_iter().chain(counts.iter().map(column)).collect(),
+        columns: ["A", "B"].map(Column::left).into_iter().chain(tables::step_columns(&counts)).collect(),
         rows: weighed.map(row).collect(),
     })
 }

@@ -370,11 +370,7 @@ fn with_interval(slice: &StepSlice) -> Cell {
 
 /// The same in the terminal's form: a row an arm, a column a step count.
 pub(crate) fn steps_across(results: &Results) -> Option<Table> {
-    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
-    for slice in results.arms.iter().flat_map(|arm| &arm.by_steps) {
-        let most = counts.entry(slice.steps).or_default();
-        *most = slice.n.max(*most);
-    }
+    let counts = most_at(results.arms.iter().flat_map(|arm| &arm.by_steps).map(|slice| (slice.steps, slice.n)));
     let cell = |arm: &ArmResult, steps: u32| {
         let slice = arm.by_steps.iter().find(|slice| slice.steps == steps);
         slice.map_or(Cell::text(DASH), with_interval)
@@ -382,11 +378,24 @@ pub(crate) fn steps_across(results: &Results) -> Option<Table> {
     let row = |arm: &ArmResult| {
         std::iter::once(Cell::text(arm.arm.clone())).chain(counts.keys().map(|steps| cell(arm, *steps))).collect()
     };
-    let column = |(steps, n): (&u32, &u64)| Column::right(format!("{steps} (n = {})", number::count(*n)), "");
     (!counts.is_empty()).then(|| Table {
         id: "steps",
         caption: "Accuracy (%) by number of reasoning steps".to_owned(),
-        columns: std::iter::once(Column::left("Arm (steps)")).chain(counts.iter().map(column)).collect(),
+        columns: std::iter::once(Column::left("Arm (steps)")).chain(step_columns(&counts)).collect(),
         rows: results.arms.iter().map(row).collect(),
     })
+}
+
+/// Of each number of steps how many questions take it, where most were asked.
+pub(crate) fn most_at(slices: impl Iterator<Item = (u32, u64)>) -> BTreeMap<u32, u64> {
+    let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+    for (steps, n) in slices {
+        let most = counts.entry(steps).or_default();
+        *most = n.max(*most);
+    }
+    counts
+}
+
+pub(crate) fn step_columns(counts: &BTreeMap<u32, u64>) -> impl Iterator<Item = Column> {
+    counts.iter().map(|(steps, n)| Column::right(format!("{steps} (n = {})", number::count(*n)), ""))
 }
