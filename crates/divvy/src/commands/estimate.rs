@@ -107,7 +107,7 @@ impl Told<'_> {
         let training = training.map(|line| {
             let minutes = run::seconds(line) / 60 + 1;
             format!(
-                "train {}: not counted, about {minutes} minutes on two cores with AVX-512 (rough, from the sizes)",
+                "train {}: not counted, about {minutes} min on two cores with AVX-512 (rough, from the sizes)",
                 line.model
             )
         });

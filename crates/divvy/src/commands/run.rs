@@ -194,7 +194,7 @@ pub(crate) async fn dry(place: &Place) -> anyhow::Result<()> {
     let seconds: u64 = lines.iter().filter(local).map(seconds).sum();
     if seconds > 0 {
         say(&format!(
-            "local models: about {} minutes on two cores with AVX-512 (rough; what is finished already is free)",
+            "local models: about {} min on two cores with AVX-512 (rough; what is finished already is free)",
             seconds / 60 + 1
         ));
     }
