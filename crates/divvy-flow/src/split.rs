@@ -130,7 +130,7 @@ impl Splits {
         }
         let left_out = before - self.train.len() - self.dev.len();
         format!(
-            "{left_out} training rows left out because they leak; the worst for each row of dev and test: {}",
+            "{left_out} rows of train and dev left out because they leak; the worst for each row of dev and test: {}",
             listing(leaks)
         )
     }
@@ -205,7 +205,7 @@ mod tests {
         let leaking = train[4].id.clone();
         let mut splits = Splits::carve(train.into_iter().collect(), test.into_iter().collect(), 3, 1).unwrap();
         let notes = splits.check_leaks(OnLeak::Drop).unwrap();
-        assert!(notes[0].starts_with("1 training rows left out") && notes[0].contains(&leaking.0), "{notes:?}");
+        assert!(notes[0].starts_with("1 rows of train and dev left out") && notes[0].contains(&leaking.0), "{notes:?}");
         assert_eq!((splits.train.len() + splits.dev.len(), splits.test.len()), (19, 5));
         assert_eq!(splits.for_student(&leaking), None);
     }
@@ -239,7 +239,7 @@ mod tests {
                 [2, 5, 11, 19].into_iter().for_each(|row| alike(&mut lists[0][row], &other));
                 let mut splits = splits(lists);
                 let notes = splits.check_leaks(OnLeak::Drop).unwrap();
-                let told = notes[0].starts_with("4 training rows left out") && notes[0].contains(&other.id.0);
+                let told = notes[0].starts_with("4 rows of train and dev left out") && notes[0].contains(&other.id.0);
                 assert!(told, "{notes:?}");
                 assert_eq!((splits.train.len(), splits.dev.len(), splits.test.len()), (16, 4, 5));
                 assert!(splits.train.iter().all(|question| question.premise != other.premise));
@@ -257,7 +257,7 @@ mod tests {
         let kept = [lists[1][1].id.clone(), dev.id];
         let mut splits = splits(lists);
         let notes = splits.check_leaks(OnLeak::Drop).unwrap();
-        assert!(notes[0].starts_with("3 training rows left out"), "{notes:?}");
+        assert!(notes[0].starts_with("3 rows of train and dev left out"), "{notes:?}");
         assert_eq!((splits.train.len(), splits.test.len()), (19, 5));
         assert_eq!(splits.dev.iter().map(|question| question.id.clone()).collect::<Vec<_>>(), kept);
     }

@@ -18,7 +18,7 @@ pub enum Numerics {
     /// Weights and activations in 8 bits with a scale for each 256 values. Attention, embedding and adapters stay exact.
     Int8,
     /// Weights in the bits of their file where it has block formats (GGUF), others as `Exact`; activations beside blocks in 8 bits.
-    /// The least memory, and for one reply at a time, which waits for its weights, the fastest.
+    /// The least memory; one reply at a time of a large model waits for fewer bytes than in 8 bits.
     Blocks,
     /// The same numbers as `Exact`, held in the bits of their file and unpacked for each product: slow but small, for training
     /// beside a frozen base (QLoRA, Dettmers et al. 2023, arXiv:2305.14314). Embedding and head stay in bf16.

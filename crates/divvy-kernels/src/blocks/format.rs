@@ -59,7 +59,10 @@ impl BlockFormat {
     pub(super) fn check(&self) {
         assert!([2, 3, 4, 5, 6, 8].contains(&self.bits), "codes of {} bits", self.bits);
         assert!(self.step == 256 || self.step == 32 && self.group() == 32, "steps of {} values", self.step);
-        assert!(self.table.is_none() || self.bits == 4, "a table is for codes of 4 bits");
+        assert!(
+            self.table.is_none() || self.bits == 4 && !self.has_min,
+            "a table is for codes of 4 bits without minima"
+        );
     }
 }
 

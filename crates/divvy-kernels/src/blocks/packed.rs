@@ -51,8 +51,8 @@ impl Blocks {
     }
 
     /// Bytes that the weights take.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
         self.parts.iter().map(BlockPart::bytes).sum()
     }
 
@@ -184,6 +184,7 @@ impl BlockPart {
         &self.lines[panel * self.a_panel + span * lines_a_span(&self.format)..]
     }
 
+    #[cfg(test)]
     fn bytes(&self) -> usize {
         size_of_val(self.lines.as_slice())
     }

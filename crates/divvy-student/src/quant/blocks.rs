@@ -62,12 +62,11 @@ pub(super) fn numbers(format: &BlockFormat, block: &BlockRow, out: &mut [f32]) {
     for (group, (codes, out)) in block.codes.chunks(len).zip(out.chunks_mut(len)).enumerate() {
         let side = block.sides.get(group).copied().unwrap_or(Side { scale: 1, min: 1 });
         let (scale, min) = (d * f32::from(side.scale), dmin * f32::from(side.min));
-        for (value, code) in out.iter_mut().zip(codes) {
-            let stands = format.table.map_or(*code, |table| table[usize::from(*code)]);
-            *value = scale * (f32::from(stands) - f32::from(format.zero));
-        }
-        if format.has_min {
-            out.iter_mut().for_each(|value| *value -= min);
+        let number = |stands: u8| scale * (f32::from(stands) - f32::from(format.zero));
+        match format.table {
+            Some(table) => out.iter_mut().zip(codes).for_each(|(out, code)| *out = number(table[usize::from(*code)])),
+            None if format.has_min => out.iter_mut().zip(codes).for_each(|(out, code)| *out = number(*code) - min),
+            None => out.iter_mut().zip(codes).for_each(|(out, code)| *out = number(*code)),
         }
     }
 }

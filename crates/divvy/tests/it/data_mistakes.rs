@@ -154,7 +154,10 @@ fn leaking_rows_are_dropped_aloud_when_the_recipe_says_so() {
     let leaking = format!("{TRAIN}{TEST}");
     let bench = bench(&RECIPE.replace("on_bad_row", "leaks = \"drop\"\non_bad_row"), &leaking, TEST);
     let ended = bench.done(&["run", "recipe.toml"]);
-    assert!(ended.stderr.contains("1 training rows left out") && ended.stderr.contains("rows/train/2"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("1 rows of train and dev left out") && ended.stderr.contains("rows/train/2"),
+        "{ended:?}"
+    );
     assert_eq!(bench.json(&["report", "recipe.toml", "--json"])["screening"]["candidates"], json!(2));
 }
 

@@ -104,7 +104,7 @@ fn what_cannot_be_learnt_from_is_said() {
     bench.workspace.write("runs/traffic.jsonl", &format!("{leaking}\n{fresh}\n"));
     from("traffic").complains(2, &["the splits share 1 rows", "traffic/train/", "leaks = \"drop\""]);
     bench.recipe(&recipe().replace("[data.train]", "[data]\nleaks = \"drop\"\n[data.train]"));
-    assert!(from("traffic").stderr.contains("1 training rows left out because they leak"));
+    assert!(from("traffic").stderr.contains("1 rows of train and dev left out because they leak"));
     assert_eq!(collected(&bench, &["--from", "traffic"]).1, 1);
     // There is no gold to screen with, nor to score on.
     bench.recipe(
